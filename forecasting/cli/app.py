@@ -1,0 +1,84 @@
+"""A command line goes in; an exit code comes out: 0, 2 for the user's mistakes, 1 for the system's.
+
+Polars, torch and DuckDB are imported inside the commands that need them, so that the others start at once.
+"""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from forecasting.cli import forecast, plot, specs, tables
+from forecasting.errors import FleetcastError
+
+DEBUG = "--debug"
+
+app = typer.Typer(
+    name="fleetcast",
+    help="Forecast fleets of time series, each with a small recurrent network of its own, and query the results.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("forecast")(forecast.forecast)
+app.command("query")(tables.query)
+app.command("tables")(tables.tables)
+app.command("runs")(tables.runs)
+app.command("leaderboard")(tables.leaderboard)
+app.command("plot")(plot.plot)
+app.add_typer(specs.app, name="specs")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; errors are told on stderr, each in one line, with a traceback only where `--debug` is given."""
+    is_debugging = DEBUG in arguments
+    try:
+        result = app([word for word in arguments if word != DEBUG], prog_name="fleetcast", standalone_mode=False)
+    except SystemExit as exit_now:
+        # Lightning turns Ctrl-C into SystemExit(1).
+        if isinstance(exit_now.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from exit_now
+        return exit_now.code if isinstance(exit_now.code, int) else int(exit_now.code is not None)
+    except TyperException as error:
+        message = error.format_message()
+        if not message:  # the help that stands in for missing arguments is already printed
+            return error.exit_code
+        return _fail(f"{message.rstrip('.')}; see fleetcast --help", error.exit_code)
+    except FleetcastError as error:
+        _trace(is_debugging)
+        return _fail(str(error), error.exit_code)
+    except Exception as error:
+        _trace(is_debugging)
+        lines = str(error).splitlines() or ["no message"]
+        return _fail(f"{type(error).__name__}: {lines[0]} (--debug shows where)", FleetcastError.exit_code)
+    return result if isinstance(result, int) else 0
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"fleetcast {version('fleetcast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error; may stand anywhere.")] = False,
+) -> None:
+    pass
+
+
+def _trace(is_debugging: bool) -> None:
+    if is_debugging:
+        traceback.print_exc()
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return exit_code

@@ -1,0 +1,139 @@
+"""Names of series go in; their history and newest forecasts come out, from the store or from one-shot files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import polars as pl
+
+from forecasting.errors import NothingStored, SourceError, UserError
+from forecasting.schemas import table as declared_table
+from forecasting.series.clock import dtype_of, format_clock, parse_clock
+from forecasting.series.columns import read_number, read_times
+from forecasting.series.read import require_series, scan_source
+from forecasting.spec import Clock, Source
+from forecasting.store.query import query
+from forecasting.store.tables import Store
+
+
+@dataclass(frozen=True)
+class Fans:
+    """`history`: unique_id, ds, y, sorted. `forecasts`: unique_id, ds, cutoff, model, quantiles; as they were asked."""
+
+    history: pl.DataFrame
+    forecasts: pl.DataFrame
+
+    def shorten(self, num_points: int) -> "Fans":
+        """Keep the last grid points of each history before its cutoff, and those after it within the horizon."""
+        spans = self.forecasts.group_by("unique_id").agg(pl.col("cutoff").first(), end=pl.col("ds").max())
+        known = self.history.join(spans, on="unique_id").filter(pl.col("ds") <= pl.col("end")).sort("unique_id", "ds")
+        is_past = pl.col("ds") <= pl.col("cutoff")
+        kept = pl.concat([known.filter(is_past).group_by("unique_id").tail(num_points), known.filter(~is_past)])
+        return Fans(kept.select("unique_id", "ds", "y").sort("unique_id", "ds"), self.forecasts)
+
+
+def fans_of_store(store: Store, series: Sequence[str], *, spec: str | None = None, cutoff: str | None = None) -> Fans:
+    """Read the champions' newest forecasts of some series, or those of an earlier run's cutoff, and their features.
+
+    Raises NothingStored where there are no forecasts, UserError for a series that has none, or that several specs have.
+    """
+    clock, spec = _find_spec(store, series, spec)
+    table = declared_table("forecasts").stored_as(clock)
+    wanted = f"spec = {_quote(spec)} AND unique_id IN ({', '.join(_quote(name) for name in series)})"
+    if cutoff is None:
+        rows = query(store, f"SELECT * FROM latest_{table} WHERE {wanted}")
+    else:
+        at = format_clock(parse_clock(cutoff, clock, subject="--cutoff"))
+        rows = query(store, f"SELECT * FROM {table} WHERE {wanted} AND is_champion AND run_cutoff = {_quote(at)}")
+        if rows.is_empty():
+            raise NothingStored(f"spec '{spec}' has no forecasts of these series with the run cutoff {at}")
+    newest = rows.filter(pl.col("run_cutoff") == pl.col("run_cutoff").max().over("unique_id"))
+    newest = newest.filter(pl.col("run_id") == pl.col("run_id").max().over("unique_id"))
+    history = (
+        store.scan("features", clock)
+        .filter(pl.col("spec") == spec, pl.col("unique_id").is_in(list(series)))
+        .select("unique_id", "ds", "y")
+        .sort("unique_id", "ds")
+        .collect()
+    )
+    return Fans(history, _in_order(newest, series))
+
+
+def fans_of_files(forecasts_file: Path, actuals: Source | None, series: Sequence[str]) -> Fans:
+    """Read what `fleetcast forecast` wrote, and the measurements of a source; times are on the forecasts' wall clock.
+
+    Raises SourceError for a file that is not such, UserError for a series that it does not have.
+    """
+    rows = _read_forecasts(forecasts_file)
+    require_series(rows.lazy(), series)
+    rows = rows.filter(pl.col("unique_id").is_in(list(series)))
+    if "is_champion" in rows.columns:
+        rows = rows.filter(pl.col("is_champion").cast(pl.String) == "true")
+    zone = getattr(rows.schema["ds"], "time_zone", None)
+    clock = _clock_of(rows)
+    times = read_times(read_times(rows.lazy(), "ds", clock=clock), "cutoff", clock=clock).collect()
+    history = pl.DataFrame(schema={"unique_id": pl.String(), "ds": dtype_of(clock), "y": pl.Float64()})
+    if actuals is not None:
+        measured = scan_source(actuals, clock, series=series)
+        y = read_number("y", measured.collect_schema()["y"], subject="y")
+        known = read_times(measured.with_columns(y), "ds", clock=clock).filter(pl.col("ds").is_not_null())
+        history = known.select("unique_id", "ds", "y").sort("unique_id", "ds").collect()
+    return Fans(_on_wall_clock(history, zone), _in_order(_on_wall_clock(times, zone), series))
+
+
+def _find_spec(store: Store, series: Sequence[str], spec: str | None) -> tuple[Clock, str]:
+    found: dict[str, tuple[Clock, pl.DataFrame]] = {}
+    for clock in get_args(Clock):
+        rows = store.scan("forecasts", clock).filter("is_champion").select("spec", "unique_id").unique().collect()
+        found |= {name: (clock, own) for (name,), own in rows.partition_by("spec", as_dict=True).items()}
+    if not found:
+        raise NothingStored("the store has no forecasts yet; the forecast DAG of a spec makes them")
+    if spec is None:
+        holders = [name for name, (_, own) in found.items() if own["unique_id"].is_in(list(series)).any()]
+        if len(holders) > 1:
+            raise UserError(f"series of {', '.join(sorted(holders))} have these names; --spec says which is meant")
+        spec = holders[0] if holders else next(iter(sorted(found)))
+    if spec not in found:
+        raise NothingStored(f"spec '{spec}' has no forecasts; there are some of {', '.join(sorted(found))}")
+    clock, own = found[spec]
+    require_series(own.lazy(), series)
+    return clock, spec
+
+
+def _read_forecasts(path: Path) -> pl.DataFrame:
+    if path.suffix not in (".parquet", ".csv"):
+        raise SourceError(f"{path} must end in .parquet or .csv, as `fleetcast forecast` writes it")
+    try:
+        rows = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise SourceError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    missing = [name for name in ("unique_id", "ds", "cutoff", "model", "forecast") if name not in rows.columns]
+    if missing:
+        raise SourceError(f"{path} lacks {', '.join(missing)}; it needs the columns that `fleetcast forecast` writes")
+    quantiles = [name for name in rows.columns if name.startswith("q") and name[1:3].isdigit()]
+    return rows.with_columns(pl.col("unique_id").cast(pl.String), pl.col(*quantiles, "forecast").cast(pl.Float64))
+
+
+def _clock_of(rows: pl.DataFrame) -> Clock:
+    ds = rows["ds"]
+    is_step = ds.dtype.is_integer() or (ds.dtype == pl.String and bool(ds.str.contains(r"^[+-]?\d+$").all()))
+    return "step" if is_step else "timestamp"
+
+
+def _on_wall_clock(rows: pl.DataFrame, zone: str | None) -> pl.DataFrame:
+    if zone is None:
+        return rows
+    times = [pl.col(name) for name in ("ds", "cutoff") if name in rows.columns]
+    return rows.with_columns(
+        time.dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.replace_time_zone(None) for time in times
+    )
+
+
+def _in_order(rows: pl.DataFrame, series: Sequence[str]) -> pl.DataFrame:
+    order = pl.DataFrame({"unique_id": list(dict.fromkeys(series))}, schema={"unique_id": pl.String()})
+    return order.join(rows.sort("ds"), on="unique_id", how="inner", maintain_order="left_right")
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,194 @@
+"""`fleetcast forecast`: inputs and options go in; a file of forecasts, and on stderr a summary, come out."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forecasting.cli.options import parse_overrides, spec_from_options, split_commas
+from forecasting.errors import ClusterError, SpecError
+from forecasting.settings import Settings
+from forecasting.spec import Spec
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from forecasting.cli.native import NativeTypes
+    from forecasting.one_shot import OneShot
+
+RUNNERS = "fleetcast.runners"
+"""Entry points that run a forecast elsewhere: `name(spec, *, cutoff) -> OneShot`."""
+SHARD_SIZE = 16
+NUM_SHOWN = 3
+"""Reasons that are told of each kind; the rest are counted."""
+
+
+def forecast(
+    out: Annotated[Path, typer.Option(help="File to write, .parquet or .csv.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT…", help="Parquet or CSV files, folders or globs of the same layout."),
+    ] = None,
+    spec: Annotated[Path | None, typer.Option(help="Spec file to start from; other options lie over it.")] = None,
+    freq: Annotated[str | None, typer.Option(help="Step of the grid: 1h, 15m, 1d, 1mo …, or 1 for integers.")] = None,
+    season_length: Annotated[list[int] | None, typer.Option(help="Grid points in a season; may be repeated.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Steps ahead.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="How to train: standard or fast.")] = None,
+    models: Annotated[list[str] | None, typer.Option(help="lstm, gru or both; one alone serves alone.")] = None,
+    all_models: Annotated[bool, typer.Option("--all-models", help="Write every candidate, champions marked.")] = False,
+    id_column: Annotated[str | None, typer.Option("--id", help="Column that names the series. [unique_id]")] = None,
+    time_column: Annotated[str | None, typer.Option("--time", help="Column of timestamps or steps. [ds]")] = None,
+    target_column: Annotated[str | None, typer.Option("--target", help="Column of measurements. [y]")] = None,
+    cutoff: Annotated[str | None, typer.Option(help="Last time that may be known. [the newest observation]")] = None,
+    quantiles: Annotated[list[str] | None, typer.Option(help="Such as 0.1,0.5,0.9. [thirteen]")] = None,
+    lower_bound: Annotated[float | None, typer.Option(help="No forecast is below it; 0 for counts.")] = None,
+    integer_valued: Annotated[
+        bool, typer.Option("--integer-valued", help="Forecasts are whole numbers, because y counts things.")
+    ] = False,
+    margin: Annotated[
+        float | None, typer.Option(help="Share by which a network must beat the baseline. [0.02]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. [0]")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Part of the recipe, such as max_steps=200.")
+    ] = None,
+    rejects: Annotated[Path | None, typer.Option(help="File for refused rows, .parquet or .csv.")] = None,
+    use_ray: Annotated[bool, typer.Option("--ray", help="Spread the work over RAY_ADDRESS, or a local Ray.")] = False,
+) -> None:
+    """Forecast every series of some files: train, backtest, choose champions and predict, all at once.
+
+    Writes unique_id, ds, cutoff, model, forecast and a column per quantile; one row per series and step.
+    """
+    wanted = spec_from_options(
+        inputs or [],
+        {
+            "freq": freq,
+            "season_lengths": season_length or None,
+            "horizon": horizon,
+            "recipe": recipe,
+            "models": split_commas(models),
+            "source.id": id_column,
+            "source.time": time_column,
+            "source.target": target_column,
+            "quantiles": split_commas(quantiles),
+            "lower_bound": lower_bound,
+            "integer_valued": integer_valued or None,
+            "backtest.margin": margin,
+            "seed": seed,
+            **parse_overrides(overrides),
+        },
+        spec_path=spec,
+    )
+    _forecast(wanted, cutoff_text=cutoff, out=out, rejects=rejects, all_models=all_models, use_ray=use_ray)
+
+
+def _forecast(
+    spec: Spec, *, cutoff_text: str | None, out: Path, rejects: Path | None, all_models: bool, use_ray: bool
+) -> None:
+    began = time.monotonic()
+    threads = Settings.load().threads
+    if threads is not None:
+        os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read once, when Polars loads
+
+    from forecasting.cli.files import refuse_path, write_frame
+    from forecasting.cli.native import input_files, native_types
+
+    for option, path in (("--out", out), ("--rejects", rejects)):
+        if path is not None:
+            refuse_path(path, option=option)
+            if str(path.resolve()) in input_files(spec.source):
+                raise SpecError(option, [f"'{path}' is one of the inputs"])
+    if rejects is not None and rejects.resolve() == out.resolve():
+        raise SpecError("--rejects", [f"'{rejects}' is also --out"])
+    types = native_types(spec)
+    cutoff = None if cutoff_text is None else types.parse_cutoff(cutoff_text, spec.clock)
+
+    run = _on_ray if use_ray else _here
+    outcome = run(spec, cutoff, threads)
+    write_frame(_output(outcome.forecasts, spec, types, all_models=all_models), out)
+    if rejects is not None:
+        write_frame(outcome.rejects, rejects)
+    for line in _summary(outcome, seconds=time.monotonic() - began, out=out, rejects=rejects):
+        print(line, file=sys.stderr)
+
+
+def _here(spec: Spec, cutoff: "datetime | int | None", threads: int | None) -> "OneShot":
+    from forecasting.cli.progress import FitProgress
+
+    with FitProgress() as progress:
+        from functools import partial
+
+        from forecasting import one_shot
+        from forecasting.processes import run_on_processes
+        from forecasting.recipes import configure
+
+        progress.expect(shard_size=SHARD_SIZE, num_fits=2 * len(spec.models), max_steps=configure(spec).max_steps)
+        run = partial(
+            run_on_processes,
+            num_processes=threads or os.cpu_count() or 1,
+            on_look=progress.on_look,
+            on_end=progress.on_end,
+        )
+        return one_shot.forecast(spec, cutoff=cutoff, shard_size=SHARD_SIZE, on_shard=progress.on_shard, run_shards=run)
+
+
+def _on_ray(spec: Spec, cutoff: "datetime | int | None", threads: int | None) -> "OneShot":
+    found = entry_points(group=RUNNERS, name="ray")
+    if not found:
+        raise ClusterError("--ray needs Fleetcast's workers, which are not installed; pip install 'fleetcast[worker]'")
+    try:
+        run: Any = next(iter(found)).load()
+    except ImportError as error:
+        raise ClusterError(
+            f"--ray needs Ray, which is not installed ({error}); pip install 'fleetcast[worker]'"
+        ) from error
+    # The pool prints its own progress; stdout stays free for what a script may read.
+    with contextlib.redirect_stdout(sys.stderr):
+        outcome: OneShot = run(spec, cutoff=cutoff)
+    return outcome
+
+
+def _output(forecasts: "pl.DataFrame", spec: Spec, types: "NativeTypes", *, all_models: bool) -> "pl.DataFrame":
+    """Return the columns and rows that were asked for, in the input's own types, sorted."""
+    import polars as pl
+
+    marks = ["is_champion"] if all_models else []
+    kept = forecasts if all_models else forecasts.filter("is_champion")
+    columns = ["unique_id", "ds", "cutoff", "model", *marks, "forecast", *spec.quantile_columns]
+    return types.restore(kept.select(pl.col(name) for name in columns)).sort("unique_id", "model", "ds")
+
+
+def _summary(outcome: "OneShot", *, seconds: float, out: Path, rejects: Path | None) -> Iterator[str]:
+    served = outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
+    yield f"{served.height} series forecast in {seconds:.1f} s; {out}"
+    yield "champions: " + _counted(served["model"])
+    if outcome.rejects.height:
+        where = f"; {rejects}" if rejects else "; --rejects FILE writes them"
+        yield f"rejects: {outcome.rejects.height} rows{where}"
+        yield from _listed(outcome.rejects["reason"])
+    stand_ins = served.filter(served["reason"].is_not_null())
+    if stand_ins.height:
+        yield f"served by a simpler model than asked for: {stand_ins.height} series"
+        for unique_id, reason in stand_ins.select("unique_id", "reason").head(NUM_SHOWN).iter_rows():
+            yield f"  {unique_id}: {reason}"
+        if stand_ins.height > NUM_SHOWN:
+            yield f"  and {stand_ins.height - NUM_SHOWN} more"
+
+
+def _counted(values: "pl.Series") -> str:
+    counts = values.value_counts(sort=True).sort(["count", values.name], descending=[True, False])
+    return " · ".join(f"{name} {count}" for name, count in counts.iter_rows())
+
+
+def _listed(reasons: "pl.Series") -> Iterator[str]:
+    counts = reasons.value_counts().sort(["count", reasons.name], descending=[True, False])
+    for reason, count in counts.iter_rows():
+        yield f"  {count} × {reason}"

@@ -1,0 +1,115 @@
+"""What a person types after `fleetcast forecast` goes in; a spec, checked as one from a file is, comes out."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from forecasting.errors import SpecError
+from forecasting.spec import Source, Spec, absolute_uri, describe_problems, make_spec, read_spec
+
+ONE_SHOT = "one_shot"
+"""The name of a spec that only a command line describes."""
+
+_LABELS = {
+    "source.uri": "INPUT",
+    "source.id": "--id",
+    "source.time": "--time",
+    "source.target": "--target",
+    "source": "--id, --time, --target",
+    "freq": "--freq",
+    "season_lengths": "--season-length",
+    "horizon": "--horizon",
+    "quantiles": "--quantiles",
+    "models": "--models",
+    "lower_bound": "--lower-bound",
+    "integer_valued": "--integer-valued",
+    "seed": "--seed",
+    "recipe": "--recipe",
+    "backtest.margin": "--margin",
+}
+
+
+def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec_path: Path | None = None) -> Spec:
+    """Build a spec from inputs and options, laid over the spec of a file where one is named.
+
+    `options` are spec fields by dotted name (`source.id`, `backtest.margin`, `overrides.max_steps`); None is not given.
+    Relative inputs are taken from the working directory. Raises SpecError with every refused option by its own name.
+    """
+    fields: dict[str, Any] = {"name": ONE_SHOT}
+    if spec_path is not None:
+        fields = read_spec(spec_path).model_dump(exclude_unset=True)
+    for dotted, value in options.items():
+        if value is not None:
+            _put(fields, dotted.split("."), value)
+    if inputs:
+        uris = [_as_uri(one) for one in inputs]
+        _put(fields, ["source", "uri"], uris[0] if len(uris) == 1 else uris)
+    elif spec_path is None:
+        _put(fields, ["source", "uri"], None)
+    try:
+        return make_spec(fields, subject="forecast")
+    except SpecError as error:
+        raise SpecError("forecast", [_relabel(problem) for problem in error.problems]) from error
+
+
+def source_from_options(uri: str, id_column: str, time_column: str, target_column: str) -> Source:
+    """Build a source from options; raises SpecError with every refused one."""
+    try:
+        return Source(uri=_as_uri(uri), id=id_column, time=time_column, target=target_column)
+    except ValidationError as error:
+        raise SpecError("--actuals", describe_problems(error)) from error
+
+
+def split_commas(texts: Sequence[str] | None) -> list[str] | None:
+    """Read an option that may hold several values, and may be given several times.
+
+    >>> split_commas(["lstm, gru", "naive"])
+    ['lstm', 'gru', 'naive']
+    """
+    return [part.strip() for text in texts for part in text.split(",") if part.strip()] if texts else None
+
+
+def parse_overrides(texts: Sequence[str] | None) -> dict[str, str]:
+    """Read `KEY=VALUE` pairs into spec fields; raises SpecError for what is no pair.
+
+    >>> parse_overrides(["max_steps=20"])
+    {'overrides.max_steps': '20'}
+    """
+    pairs = [text.partition("=") for text in texts or ()]
+    wrong = [
+        f"--set {key!r} must be KEY=VALUE, such as max_steps=200"
+        for key, sign, value in pairs
+        if not (key and sign and value)
+    ]
+    if wrong:
+        raise SpecError("forecast", wrong)
+    return {f"overrides.{key.strip()}": value.strip() for key, _, value in pairs}
+
+
+def _put(fields: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for name in path[:-1]:
+        fields = fields.setdefault(name, {})
+    fields[path[-1]] = value
+
+
+def _as_uri(text: str) -> str:
+    uri = absolute_uri(text, relative_to=Path.cwd())
+    return uri + "/" if text and not uri.endswith("/") and Path(uri).is_dir() else uri
+
+
+def _relabel(problem: str) -> str:
+    """Say a spec's field by the option that sets it."""
+    if problem.startswith("source.uri = None"):
+        return "INPUT is missing: name at least one parquet or CSV file, folder or glob"
+    match = re.match(r"[a-z_]+(?:\.[a-z0-9_]+)*", problem)
+    field = match.group() if match else ""
+    rest = problem[len(field) :]
+    if field.startswith("overrides."):
+        return f"--set {field.removeprefix('overrides.')}{rest}"
+    for name, label in _LABELS.items():
+        if field == name or field.startswith(name + "."):
+            return label + rest
+    return problem

@@ -1,0 +1,109 @@
+"""Frames go in; a table for a person, CSV or JSON comes out on stdout."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from forecasting.cli.formats import Format
+
+WIDTH_OF_A_PIPE = 10_000
+ROWS_OF_A_TABLE = 100
+"""Rows that a table shows unless more are asked for; CSV and JSON show all."""
+
+
+def show(rows: pl.DataFrame, output: Format, *, limit: int | None = None, title: str | None = None) -> None:
+    """Print a frame; `limit` bounds its rows, 0 for all. What is left out is told on stderr."""
+    bound = limit if limit is not None else ROWS_OF_A_TABLE if output is Format.TABLE else 0
+    shown = rows.head(bound) if bound else rows
+    if output is Format.CSV:
+        sys.stdout.write(pl.DataFrame([_flatten(column) for column in shown]).write_csv())
+    elif output is Format.JSON:
+        sys.stdout.writelines(_as_json(shown))
+    else:
+        _print_table(shown, title=title)
+    if shown.height < rows.height:
+        print(f"{shown.height} of {rows.height} rows; --limit 0 shows all", file=sys.stderr)
+
+
+def _print_table(rows: pl.DataFrame, *, title: str | None) -> None:
+    # A pipe has no width that a row could be cut to.
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_PIPE
+    console = Console(markup=False, highlight=False, emoji=False, width=width)
+    table = Table()
+    for name, dtype in rows.schema.items():
+        table.add_column(
+            _printable(name),
+            justify="right" if dtype.is_numeric() else "left",
+            overflow="fold",
+            no_wrap=dtype != pl.String,
+        )
+    for row in rows.iter_rows():
+        table.add_row(*(_cell(value) for value in row))
+    if title:
+        print(_printable(title))
+    if console.measure(table, options=console.options.update(width=WIDTH_OF_A_PIPE)).minimum > console.width:
+        # Cells that are cut or folded to a letter tell nothing; a line per cell fits everywhere.
+        for cells in rows.iter_rows(named=True):
+            console.rule(style="dim")
+            for name, value in cells.items():
+                console.print(f"{_printable(name)}: {_cell(value)}")
+    else:
+        console.print(table)
+    if rows.is_empty():
+        print("no rows", file=sys.stderr)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    return _printable(value if isinstance(value, str) else str(value))
+
+
+def _printable(text: str) -> str:
+    """Replace control characters, which a terminal would obey."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def _flatten(column: pl.Series) -> pl.Series:
+    """Write what CSV has no form for (lists, structs, bytes) as JSON."""
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        texts = [None if value is None else json.dumps(_plain(value), ensure_ascii=False) for value in column]
+        return pl.Series(column.name, texts, dtype=pl.String)
+    return column
+
+
+def _as_json(rows: pl.DataFrame) -> Iterator[str]:
+    lines = (json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) for row in rows.iter_rows(named=True))
+    yield "["
+    for number, line in enumerate(lines):
+        yield ("," if number else "") + "\n" + line
+    yield "\n]\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold; NaN and infinite values, which it cannot, as null."""
+    if isinstance(value, pl.Series):
+        value = value.to_list()
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, (date, datetime, time)):
+        return value.isoformat()
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,0 +1,85 @@
+"""`fleetcast specs`: spec files go in; every problem of every file, or a complete spec, comes out."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forecasting.errors import FleetcastError, NothingStored, SpecError, UserError
+from forecasting.recipes import configure
+from forecasting.spec import read_spec
+
+SPECS_FOLDER = Path("dags/specs")
+
+app = typer.Typer(help="Check spec files, or show them complete.", no_args_is_help=True)
+
+
+@app.command("check")
+def check(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PATHS…]", help="Files or folders. [dags/specs]")
+    ] = None,
+) -> None:
+    """Validate spec files and look whether their sources can be read; tells every problem of every file."""
+    from forecasting.series.read import scan_source
+
+    named: dict[str, Path] = {}
+    worst: FleetcastError | None = None
+    for path in find_specs(paths or [SPECS_FOLDER]):
+        try:
+            spec = read_spec(path)
+            if spec.name in named:
+                raise SpecError(f"spec {path}", [f"name = '{spec.name}' is taken by {named[spec.name]}"])
+            named[spec.name] = path
+            scan_source(spec.source, spec.clock)
+        except FleetcastError as error:
+            print(
+                f"error: {error}" if isinstance(error, SpecError) else f"error: spec {path}: {error}", file=sys.stderr
+            )
+            worst = error if worst is None or error.exit_code > worst.exit_code else worst
+        else:
+            print(f"ok: {path} ({spec.name})")
+    if worst is not None:
+        raise typer.Exit(worst.exit_code)
+
+
+@app.command("show")
+def show(
+    spec: Annotated[str | None, typer.Argument(metavar="[SPEC]", help="A file, or a name in dags/specs.")] = None,
+) -> None:
+    """Print a spec with all its defaults and the training configuration that follows, as JSON; or list the specs."""
+    if spec is None:
+        for path in find_specs([SPECS_FOLDER]):
+            listed = read_spec(path)
+            print(f"{listed.name}  {path}" + (f"  {listed.description}" if listed.description else ""))
+        return
+    found = read_spec(_find(spec))
+    complete = found.model_dump(mode="json") | {"training": configure(found).model_dump(mode="json")}
+    print(json.dumps(complete, indent=2, ensure_ascii=False))
+
+
+def find_specs(paths: list[Path]) -> list[Path]:
+    """List the spec files that files and folders mean; raises UserError where one of them holds none."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+        if not files:
+            raise UserError(f"folder {path} has no spec file (*.toml)")
+        if not path.exists():
+            raise UserError(f"there is no spec file or folder {path}")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+def _find(spec: str) -> Path:
+    if Path(spec).is_file() or spec.endswith(".toml"):
+        return Path(spec)
+    for path in find_specs([SPECS_FOLDER]):
+        try:
+            if read_spec(path).name == spec:
+                return path
+        except SpecError:
+            continue  # another file's mistake does not hide this one
+    raise NothingStored(f"there is no spec '{spec}' in {SPECS_FOLDER}")

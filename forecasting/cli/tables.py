@@ -1,0 +1,137 @@
+"""`fleetcast query`, `tables`, `runs` and `leaderboard`: a store's tables go in; answers on stdout come out."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forecasting.cli.formats import Format
+from forecasting.settings import Settings
+
+if TYPE_CHECKING:
+    from forecasting.store.tables import Store
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print it.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=0, help="Rows to print, 0 for all. [100 of a table; all of csv and json]")
+]
+
+
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help='One SELECT, such as "SELECT * FROM latest_forecasts".')],
+    output: FormatOption = Format.TABLE,
+    limit: LimitOption = None,
+) -> None:
+    """Answer one SELECT over the tables and the view latest_forecasts; `fleetcast tables` says what there is."""
+    from forecasting.cli.show import show
+    from forecasting.store.query import query as answer
+
+    show(answer(open_store(), sql), output, limit=limit)
+
+
+def tables(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A table or view, to see its columns.")] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Say what there is to query: every table and view with its meaning, or the columns of one."""
+    import polars as pl
+
+    from forecasting.cli.show import show
+    from forecasting.errors import NothingStored
+    from forecasting.store.query import describe_tables
+
+    described = describe_tables(open_store())
+    if name is None:
+        summary = described.group_by("table", maintain_order=True).agg(
+            pl.col("rows").first(), columns=pl.len(), meaning=pl.col("meaning").first()
+        )
+        return show(summary, output, limit=0)
+    columns = described.filter(pl.col("table") == name)
+    if columns.is_empty():
+        known = ", ".join(described["table"].unique(maintain_order=True))
+        raise NothingStored(f"there is no table '{name}'; there are {known}")
+    title = f"{name}: {columns['meaning'][0]}"
+    return show(columns.select("column", "dtype", meaning="column_meaning"), output, limit=0, title=title)
+
+
+def runs(
+    spec: Annotated[str | None, typer.Option(help="Runs of this spec alone.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Runs to print, 0 for all.")] = 20,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List the runs of jobs, newest first."""
+    import polars as pl
+
+    from forecasting.cli.show import show
+
+    recorded = open_store().scan("runs", "timestamp")
+    if spec is not None:
+        recorded = recorded.filter(pl.col("spec") == spec)
+    newest_first = recorded.sort("started_at", "run_id", descending=True)
+    if output is Format.TABLE:
+        newest_first = newest_first.with_columns(pl.col("started_at").dt.truncate("1s")).select(*_SHOWN_OF_A_RUN)
+    show(newest_first.collect(), output, limit=limit)
+
+
+def leaderboard(
+    spec: Annotated[str | None, typer.Option(help="This spec alone.")] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="Realised errors instead of backtests.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Rank the models of each spec by their mean MASE: in the newest backtests, or against what really came."""
+    import polars as pl
+
+    from forecasting.cli.boards import read_boards
+    from forecasting.cli.show import show
+
+    boards = read_boards(open_store(), kind="scores" if scores else "backtests", spec=spec)
+    if output is not Format.TABLE:
+        labelled = [
+            board.rows.select(pl.lit(board.spec).alias("spec"), pl.lit(board.cutoff).alias("cutoff"), pl.all())
+            for board in boards
+        ]
+        return show(pl.concat(labelled), output)
+    for board in boards:
+        rows = board.rows.select(*_SHOWN_OF_A_BOARD).with_columns(pl.col(pl.Float64).round(3))
+        show(rows, output, limit=0, title=board.title)
+    return None
+
+
+def open_store() -> "Store":
+    """Return the store of the settings, and say so on stderr where there is none yet."""
+    from forecasting.store.tables import Store
+
+    settings = Settings.load()
+    store = Store(settings.store, settings.storage_options)
+    if "://" not in store.root and not Path(store.root).is_dir():
+        print(
+            f"there is no store at {store.root} yet; every table is empty (FLEETCAST_STORE names another)",
+            file=sys.stderr,
+        )
+    return store
+
+
+_SHOWN_OF_A_BOARD = (
+    "model",
+    "num_series",
+    "share_served",
+    "mase",
+    "mase_se",
+    "smape",
+    "wql",
+    "coverage_80",
+    "coverage_95",
+)
+_SHOWN_OF_A_RUN = (
+    "started_at",
+    "spec",
+    "job",
+    "run_cutoff",
+    "status",
+    "seconds",
+    "num_series",
+    "num_rows",
+    "message",
+)

@@ -1,0 +1,1 @@
+"""Metrics, baselines, backtest and champion: frames and arrays in, frames out."""

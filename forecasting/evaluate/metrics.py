@@ -1,0 +1,147 @@
+"""Forecasts beside their actuals go in; one row of scores per series and model comes out.
+
+The losses themselves are utilsforecast's. What differs from it, or from M4 (Makridakis et al., "The M4 Competition:
+100,000 time series and 61 forecasting methods", 2020), is said here once:
+
+- `smape` is M4's: the mean of 200 |y - f| / (|y| + |f|), from 0 to 200. utilsforecast returns the fraction
+  |y - f| / (|y| + |f|), so ours is 200 times it. Where y and f are both 0, a forecast without an error, the term is 0;
+  M4 leaves it undefined, and none of its series holds a zero.
+- `mase` is M4's: the mean absolute error over the in-sample mean absolute difference of one season (`seasonal_scale`).
+  Gaps are left out pairwise, which changes nothing where there are none.
+- `quantile_loss_sum` and `wql` are those of GIFT-Eval: twice the pinball loss, mean over quantiles, summed over points,
+  and that over the sum of |y|.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from utilsforecast import losses
+
+from forecasting.series.panel import Panel
+from forecasting.spec import quantile_column
+
+METRICS = (
+    "num_points",
+    "mae",
+    "mase",
+    "smape",
+    "bias",
+    "quantile_loss_sum",
+    "abs_y_sum",
+    "wql",
+    "coverage_80",
+    "coverage_95",
+)
+INTERVALS = {80: (0.1, 0.9), 95: (0.025, 0.975)}
+"""The central intervals whose coverage is measured, by level in percent, with the quantiles that bound them."""
+
+_GROUP = "group"
+_FORECAST = "forecast"
+
+
+def score_forecasts(
+    comparison: pl.DataFrame, *, quantiles: Sequence[float], scale: pl.DataFrame | str = "scale", by: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Score every series and model over the points that have an actual and a forecast.
+
+    Args:
+        comparison: one row per point: `unique_id, model, y, forecast`, the columns of `quantiles` and those of `by`;
+            points whose `y` or `forecast` is null or NaN are left out.
+        quantiles: the quantiles that `comparison` has columns for; a coverage whose bounds are not among them is null.
+        scale: MASE's denominators: the name of a column of `comparison`, or a frame with a column `scale` and with some
+            or all of `unique_id` and `by` to join on. Where it is null, NaN or zero, `mase` is null.
+        by: further columns that set groups apart, such as `origin`.
+
+    Returns:
+        One row per (`unique_id`, `model`, *`by`), sorted, with the score columns of the tables `backtests` and `scores`
+        (`METRICS`). A group without any compared point has `num_points` 0 and nulls.
+    """
+    keys = ["unique_id", "model", *by]
+    values = comparison.select(*keys, "y", _FORECAST, *(quantile_column(q) for q in quantiles))
+    if isinstance(scale, str):
+        rows = values.with_columns(scale=comparison[scale])
+    else:
+        rows = values.join(scale, on=[name for name in scale.columns if name != "scale"], how="left")
+    groups = rows.group_by(keys).agg(pl.col("scale").first()).sort(keys).with_row_index(_GROUP)
+    points = rows.join(groups.select(_GROUP, *keys), on=keys, nulls_equal=True).filter(
+        pl.col("y").is_not_null(),
+        pl.col("y").is_not_nan(),
+        pl.col(_FORECAST).is_not_null(),
+        pl.col(_FORECAST).is_not_nan(),
+    )
+    scored = groups
+    for metric in _metrics_of(points, quantiles):
+        scored = scored.join(metric, on=_GROUP, how="left")
+    return scored.select(
+        *keys,
+        pl.col("num_points").fill_null(0).cast(pl.Int32),
+        "mae",
+        _finite(pl.col("mae") / pl.col("scale")).alias("mase"),
+        pl.col("smape") * 200,
+        "bias",
+        _finite(pl.col("mean_quantile_loss") * 2 * pl.col("num_points")).alias("quantile_loss_sum"),
+        "abs_y_sum",
+        _finite(pl.col("mean_quantile_loss") * 2 * pl.col("num_points") / pl.col("abs_y_sum")).alias("wql"),
+        "coverage_80",
+        "coverage_95",
+    )
+
+
+def seasonal_scale(panel: Panel, *, season_length: int) -> npt.NDArray[np.float64]:
+    """Return MASE's denominator of every series: its mean absolute difference over one season, shape S, units of y.
+
+    Pairs of which one side is a gap are left out. NaN where no pair is left (the series is too short for a season), and
+    where the differences are all zero (it is constant, or repeats exactly): MASE is undefined there.
+    Source: Hyndman and Koehler, "Another look at measures of forecast accuracy" (2006), with the season of M4.
+    """
+    if panel.y_SN.shape[1] <= season_length:
+        return np.full(len(panel.unique_ids), np.nan)
+    change_SN = np.abs(panel.y_SN[:, season_length:] - panel.y_SN[:, :-season_length])
+    num_pairs_S = np.count_nonzero(~np.isnan(change_SN), axis=1)
+    scale_S = np.nansum(change_SN, axis=1) / np.maximum(num_pairs_S, 1)
+    return np.where(scale_S > 0, scale_S, np.nan)
+
+
+def overall_weighted_average(*, smape: float, mase: float, naive2_smape: float, naive2_mase: float) -> float:
+    """Return M4's OWA of a method from means over a whole set: its sMAPE and its MASE, each over Naive2's, averaged."""
+    return (smape / naive2_smape + mase / naive2_mase) / 2
+
+
+def _metrics_of(points: pl.DataFrame, quantiles: Sequence[float]) -> list[pl.DataFrame]:
+    """Compute one frame per metric, keyed by group, which is to utilsforecast what a series is: one call does all."""
+    model = [_FORECAST]
+    metrics = [
+        points.group_by(_GROUP).agg(num_points=pl.len(), abs_y_sum=pl.col("y").abs().sum()),
+        _named("mae", losses.mae(points, model, id_col=_GROUP)),
+        _named("smape", losses.smape(points, model, id_col=_GROUP)),
+        _named("bias", losses.bias(points, model, id_col=_GROUP)),
+        _named(
+            "mean_quantile_loss",
+            losses.mqloss(
+                points,
+                {_FORECAST: [quantile_column(q) for q in quantiles]},
+                np.asarray(quantiles, float),
+                id_col=_GROUP,
+            ),
+        ),
+    ]
+    for level, bounds in INTERVALS.items():
+        if set(bounds) <= set(quantiles):
+            low, high = (pl.col(quantile_column(q)) for q in bounds)
+            bounded = points.select(
+                _GROUP, "y", low.alias(f"{_FORECAST}-lo-{level}"), high.alias(f"{_FORECAST}-hi-{level}")
+            )
+            metrics.append(_named(f"coverage_{level}", losses.coverage(bounded, model, level, id_col=_GROUP)))
+        else:
+            metrics.append(points.select(pl.col(_GROUP).unique(), pl.lit(None, pl.Float64).alias(f"coverage_{level}")))
+    return metrics
+
+
+def _named(name: str, metric: pl.DataFrame) -> pl.DataFrame:
+    return metric.select(_GROUP, pl.col(_FORECAST).alias(name))
+
+
+def _finite(value: pl.Expr) -> pl.Expr:
+    return pl.when(value.is_finite()).then(value)

@@ -1,0 +1,75 @@
+"""A panel of unbroken series goes in, M4's Naive2 forecast comes out: the yardstick of the OWA.
+
+Follows the organisers' benchmark code (Makridakis et al., M4-methods, "Benchmarks and Evaluation.R") and what it takes
+from R: `acf` and the classical multiplicative `decompose`.
+"""
+
+# S series · F horizon steps
+
+import numpy as np
+import numpy.typing as npt
+
+from forecasting.series.panel import Panel
+
+_CRITICAL_VALUE = 1.645
+"""Of the normal distribution, for a test at 90 %."""
+
+
+def naive2(panel: Panel, *, season_length: int) -> npt.NDArray[np.float64]:
+    """Forecast the last seasonally adjusted value, put back into season where the series is seasonal; shape SF.
+
+    A series counts as seasonal where its autocorrelation at `season_length` is significant at 90 % (`is_seasonal`).
+    NaN for a series that is empty or has a gap, because neither the test nor the decomposition is defined there. Where
+    the decomposition is not (a trend or an index of zero), the series counts as not seasonal.
+    """
+    forecast_SF = np.full((len(panel.unique_ids), panel.horizon), np.nan)
+    for row, length in enumerate(panel.length_S):
+        y = panel.y_SN[row, panel.y_SN.shape[1] - length :]
+        if length and not np.isnan(y).any():
+            forecast_SF[row] = _forecast(y, season_length, panel.horizon)
+    return forecast_SF
+
+
+def is_seasonal(y: npt.NDArray[np.float64], *, season_length: int) -> bool:
+    """Test the autocorrelation at one season at 90 %, with Bartlett's limits; never true of fewer than three seasons.
+
+    As R's `acf` does, only lags up to 10 log10(n) are looked at: a season beyond them is not found.
+    """
+    if season_length < 2 or len(y) < 3 * season_length or season_length > int(10 * np.log10(len(y))):
+        return False
+    centred = y - y.mean()
+    variance = centred @ centred
+    if variance == 0:
+        return False
+    correlations = np.array([centred[lag:] @ centred[:-lag] for lag in range(1, season_length + 1)]) / variance
+    limit = _CRITICAL_VALUE * np.sqrt((1 + 2 * np.sum(correlations[:-1] ** 2)) / len(y))
+    return bool(abs(correlations[-1]) > limit)
+
+
+def seasonal_indices(y: npt.NDArray[np.float64], *, season_length: int) -> npt.NDArray[np.float64]:
+    """Return the multiplicative index of each phase, counted from the first point, with mean 1 (R's `decompose`)."""
+    weights = np.ones(season_length)
+    if season_length % 2 == 0:
+        weights = np.concatenate([[0.5], np.ones(season_length - 1), [0.5]])
+    half = len(weights) // 2
+    trend = np.convolve(y, weights / season_length, mode="valid")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = y[half : half + len(trend)] / trend
+    phase = np.arange(half, half + len(trend)) % season_length
+    defined = ~np.isnan(ratio)
+    sums = np.bincount(phase[defined], ratio[defined], minlength=season_length)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        figure: npt.NDArray[np.float64] = sums / np.bincount(phase[defined], minlength=season_length)
+        figure /= figure.mean()
+    return figure
+
+
+def _forecast(y: npt.NDArray[np.float64], season_length: int, horizon: int) -> npt.NDArray[np.float64]:
+    if is_seasonal(y, season_length=season_length):
+        index = seasonal_indices(y, season_length=season_length)
+        phase = np.arange(len(y) - 1, len(y) + horizon) % season_length
+        with np.errstate(divide="ignore", invalid="ignore"):
+            forecast: npt.NDArray[np.float64] = y[-1] / index[phase[0]] * index[phase[1:]]
+        if np.isfinite(forecast).all():
+            return forecast
+    return np.full(horizon, y[-1])

@@ -1,0 +1,1 @@
+"""The only torch code: cells, network, loss, sampling, Lightning module, fit, predict."""

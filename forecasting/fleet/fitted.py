@@ -1,0 +1,133 @@
+"""A fitted fleet: every series' own weights with what is needed to forecast and to trace them; to bytes and back.
+
+Weights travel as safetensors, never as pickle; configuration, names and reasons travel in the file's metadata.
+"""
+
+# S series that have weights
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from forecasting.fleet.plan import Refusal
+from forecasting.fleet.scaling import Scaling
+from forecasting.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a fleet's networks look like beyond their configuration."""
+
+    model: str
+    freq: str | int
+    horizon: int
+    quantiles: tuple[float, ...]
+    season_lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FittedFleet:
+    """`role` is candidate (may be backtested) or serving; `refused` are the series without a network, with reasons."""
+
+    role: str
+    architecture: Architecture
+    config: TrainingConfig
+    seed: int
+    kernel: str
+    unique_ids: tuple[str, ...]
+    weights: dict[str, Tensor]
+    scaling: Scaling
+    num_steps_S: npt.NDArray[np.int64]
+    num_windows_S: npt.NDArray[np.int64]
+    validation_loss_S: npt.NDArray[np.float64]
+    refused: tuple[Refusal, ...]
+
+    @property
+    def model(self) -> str:
+        return self.architecture.model
+
+    def versions(self) -> tuple[str, ...]:
+        """Return each series' version: a hash of its weights, its scaling, the configuration and the architecture."""
+        described = json.dumps([self.config.model_dump(), asdict(self.architecture)], sort_keys=True).encode()
+        weights = {name: np.ascontiguousarray(weight.numpy()) for name, weight in sorted(self.weights.items())}
+        return tuple(
+            hashlib.sha256(
+                described
+                + b"".join(weight[slot].tobytes() for weight in weights.values())
+                + _scales(self.scaling)[:, slot].tobytes()
+            ).hexdigest()[:16]
+            for slot in range(len(self.unique_ids))
+        )
+
+    def select(self, unique_ids: Sequence[str]) -> "FittedFleet":
+        """Return the part that belongs to some series, in the order given; others are passed over."""
+        slot_of = {name: slot for slot, name in enumerate(self.unique_ids)}
+        wanted = [name for name in unique_ids if name in slot_of]
+        slots = np.array([slot_of[name] for name in wanted], dtype=np.int64)
+        return replace(
+            self,
+            unique_ids=tuple(wanted),
+            weights={name: weight[torch.from_numpy(slots)] for name, weight in self.weights.items()},
+            scaling=Scaling(*_scales(self.scaling)[:, slots]),
+            num_steps_S=self.num_steps_S[slots],
+            num_windows_S=self.num_windows_S[slots],
+            validation_loss_S=self.validation_loss_S[slots],
+            refused=tuple(refusal for refusal in self.refused if refusal.unique_id in set(unique_ids)),
+        )
+
+    def to_bytes(self) -> bytes:
+        """Write the fleet as one safetensors file."""
+        described = {
+            "role": self.role,
+            "architecture": asdict(self.architecture),
+            "config": self.config.model_dump(),
+            "seed": self.seed,
+            "kernel": self.kernel,
+            "unique_ids": self.unique_ids,
+            "refused": [asdict(refusal) for refusal in self.refused],
+        }
+        tensors = {f"weights.{name}": weight.contiguous() for name, weight in self.weights.items()}
+        tensors["scaling"] = torch.from_numpy(_scales(self.scaling).copy())
+        for name in ("num_steps_S", "num_windows_S", "validation_loss_S"):
+            tensors[name] = torch.from_numpy(np.ascontiguousarray(getattr(self, name)))
+        return save(tensors, metadata={"fleetcast": json.dumps(described)})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "FittedFleet":
+        """Read what `to_bytes` wrote."""
+        header_size = int.from_bytes(content[:8], "little")
+        described: dict[str, Any] = json.loads(json.loads(content[8 : 8 + header_size])["__metadata__"]["fleetcast"])
+        tensors = load(content)
+        architecture = described["architecture"]
+        return cls(
+            role=described["role"],
+            architecture=Architecture(
+                architecture["model"],
+                architecture["freq"],
+                architecture["horizon"],
+                tuple(architecture["quantiles"]),
+                tuple(architecture["season_lengths"]),
+            ),
+            config=TrainingConfig(**described["config"]),
+            seed=described["seed"],
+            kernel=described["kernel"],
+            unique_ids=tuple(described["unique_ids"]),
+            weights={n.removeprefix("weights."): t for n, t in tensors.items() if n.startswith("weights.")},
+            scaling=Scaling(*tensors["scaling"].numpy()),
+            num_steps_S=tensors["num_steps_S"].numpy(),
+            num_windows_S=tensors["num_windows_S"].numpy(),
+            validation_loss_S=tensors["validation_loss_S"].numpy(),
+            refused=tuple(Refusal(**refusal) for refusal in described["refused"]),
+        )
+
+
+def _scales(scaling: Scaling) -> npt.NDArray[np.float64]:
+    return np.stack([scaling.location_S, scaling.spread_S, scaling.error_S])

@@ -1,0 +1,24 @@
+"""The reference recurrence: windows of every series in, the hidden state at every step out, in plain torch."""
+
+# S series (one network each) · B windows · T steps · I inputs · H hidden · G gates
+
+import torch
+from torch import Tensor
+
+from forecasting.fleet.cells.cell import Cell, Weights
+
+
+def run(cell: Cell, x_SBTI: Tensor, weights: Weights) -> Tensor:
+    """Run each series' own network over its windows; return the outputs of all steps, (S, B, T, H)."""
+    num_series, num_windows, num_steps, num_inputs = x_SBTI.shape
+    hidden_size = weights["hidden_HG"].shape[-2]
+    # One product projects the inputs of all steps; time goes first so that each step reads contiguous memory.
+    x_SRI = x_SBTI.transpose(1, 2).reshape(num_series, num_steps * num_windows, num_inputs)
+    projected_SRG = torch.baddbmm(weights["bias_input_1G"], x_SRI, weights["input_IG"])
+    projected_STBG = projected_SRG.view(num_series, num_steps, num_windows, -1)
+    state = cell.initial_state(x_SBTI.new_empty(num_series, num_windows, hidden_size))
+    outputs: list[Tensor] = []
+    for input_SBG in projected_STBG.unbind(dim=1):
+        state = cell.step(input_SBG, state, weights)
+        outputs.append(state[0])
+    return torch.stack(outputs, dim=2)

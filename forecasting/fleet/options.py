@@ -1,0 +1,19 @@
+"""Where and how a fit runs; light, so that what only predicts need not import Lightning."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Where and how a fit runs; none of it changes what is learned."""
+
+    checkpoint: Path | None = None
+    """File that an interrupted fit resumes from; removed at the end."""
+    seconds_between_checkpoints: float = 60.0
+    show_progress: bool | None = None
+    """Lightning's own bar; where unset, when a person is watching stderr and nobody else counts the looks."""
+    accelerator: str = "auto"
+    on_look: Callable[[int], None] | None = None
+    """Called after each look at validation with the optimiser steps so far."""

@@ -1,0 +1,98 @@
+"""The training plan of a fleet: a panel in; which series to train, on which windows, and why not others, out."""
+
+# S series · N grid points · V validation windows
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from forecasting.fleet.scaling import Scaling
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig
+
+MIN_WINDOWS = 8
+"""Training windows without which a network is not worth fitting."""
+
+IntS = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A series that gets no network; `status` is too_short, constant, empty or broken."""
+
+    unique_id: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Training origins `first_S … first_S + num_windows_S - 1` and validation origins, all columns of the panel."""
+
+    rows_S: IntS
+    first_S: IntS
+    num_windows_S: IntS
+    validation_SV: npt.NDArray[np.int64]
+    refused: tuple[Refusal, ...]
+
+
+def required_length(config: TrainingConfig, *, horizon: int) -> int:
+    """Return the grid points that a series needs: a segment, a few windows, and a horizon each to learn and judge."""
+    return config.segment_length + MIN_WINDOWS - 1 + 2 * horizon
+
+
+def plan_training(
+    panel: Panel, scaling: Scaling, *, model: str, config: TrainingConfig, dropped_S: IntS, with_validation: bool
+) -> TrainingPlan:
+    """Plan for a panel whose series s may be read up to `dropped_S[s]` points before its end.
+
+    The last part (two horizons, or a tenth of a long series) validates; no training target reaches into it. The
+    context of a window may begin before its series where that leaves more windows, but holds one segment at least.
+    """
+    horizon, segment = panel.horizon, config.segment_length
+    num_columns = panel.y_SN.shape[1]
+    is_observed_SN = np.isfinite(panel.y_SN)
+    num_observed_S = is_observed_SN.sum(1)
+    # What ends in a gap is planned to its last observed point, so that there is something to judge by.
+    trailing_S = np.where(num_observed_S > 0, np.argmax(is_observed_SN[:, ::-1], axis=1), 0)
+    dropped_S = np.maximum(dropped_S, trailing_S)
+    length_S = panel.length_S - dropped_S
+    largest_S = length_S - horizon - segment - (MIN_WINDOWS - 1)
+    validation_S = (
+        np.maximum(length_S // 10, 2 * horizon).clip(max=np.maximum(length_S // 3, horizon)).clip(max=largest_S)
+    )
+    held_back_S = validation_S if with_validation else np.zeros_like(length_S)
+    room_S = length_S - held_back_S - horizon
+    context_S = np.clip(room_S - 63, segment, segment * config.context_segments)
+    start_S, end_S = num_columns - panel.length_S, num_columns - dropped_S
+    first_S = start_S + context_S - 1
+    num_windows_S = room_S - context_S + 1
+
+    rows, refused = [], []
+    for row, unique_id in enumerate(panel.unique_ids):
+        needed = required_length(config, horizon=horizon)
+        if num_observed_S[row] == 0:
+            refused.append(Refusal(unique_id, "empty", f"series '{unique_id}' has no observed point"))
+        elif length_S[row] < needed or num_windows_S[row] < MIN_WINDOWS:
+            refused.append(
+                Refusal(
+                    unique_id, "too_short", f"series '{unique_id}' has {length_S[row]} points; {model} needs {needed}"
+                )
+            )
+        elif scaling.spread_S[row] == 0:
+            refused.append(
+                Refusal(unique_id, "constant", f"series '{unique_id}' is constant; there is nothing to learn")
+            )
+        elif not is_observed_SN[row, first_S[row] + 1 : end_S[row] - held_back_S[row]].any():
+            refused.append(Refusal(unique_id, "empty", f"series '{unique_id}' has no observed point to learn from"))
+        else:
+            rows.append(row)
+    rows_S = np.array(rows, dtype=np.int64)
+    validation_SV = np.zeros((len(rows_S), 0), dtype=np.int64)
+    if with_validation and len(rows_S):
+        spread_V = np.linspace(0.0, 1.0, config.validation_windows)
+        first_validation_S1 = (end_S - validation_S - 1)[rows_S, None]
+        num_between_S1 = (validation_S - horizon)[rows_S, None]
+        validation_SV = first_validation_S1 + np.round(num_between_S1 * spread_V).astype(np.int64)
+    return TrainingPlan(rows_S, first_S[rows_S], num_windows_S[rows_S], validation_SV, tuple(refused))

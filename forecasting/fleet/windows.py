@@ -1,0 +1,149 @@
+"""Windows of a fleet: a panel in; context, seasonal reference and targets of any windows out, gathered on the fly.
+
+A window ends at a column of the panel, its *origin*: the last point that the network may see. Its context is
+`context_segments` segments of `segment_length` points each: the points themselves, relative to the last segment, and
+their change since a season ago, in the unit of the loss. The network learns the difference from references that repeat
+the last seasons.
+"""
+
+# S series · N grid points (context padding included) · B windows · T steps · L points of a segment · I inputs
+# C calendar features · F horizon steps · M season lengths
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from forecasting.fleet.scaling import Scaling
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig
+
+
+@dataclass
+class WindowBatch:
+    """What the network reads (`x_SBTI`, `reference_SBFM`) and what it should say (`target_SBF` where observed)."""
+
+    x_SBTI: Tensor
+    reference_SBFM: Tensor
+    target_SBF: Tensor
+    is_observed_SBF: Tensor
+
+
+@dataclass
+class WindowSource:
+    """A panel as float32 tensors in scaled units, gaps filled, from which windows are gathered."""
+
+    y_SN: Tensor
+    is_observed_SN: Tensor
+    calendar_SNC: Tensor
+    error_unit_S: Tensor
+    """Spread over error: turns inputs' units into the loss's units."""
+    horizon: int
+    segment_length: int
+    context_segments: int
+    season_lengths: tuple[int, ...]
+    padding: int
+    """Columns before the panel's first one, so that a context may begin before its series does."""
+
+    @property
+    def num_inputs(self) -> int:
+        return 2 * self.segment_length + 1 + self.calendar_SNC.shape[-1]
+
+    def to(self, device: torch.device) -> Self:
+        for name in ("y_SN", "is_observed_SN", "calendar_SNC", "error_unit_S"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def gather(self, origins_SB: Tensor) -> WindowBatch:
+        """Gather the windows that end at the given columns of the panel."""
+        ends_SB = origins_SB + self.padding
+        context = self.segment_length * self.context_segments
+        points_SBK = ends_SB.unsqueeze(-1) + torch.arange(1 - context, 1, device=ends_SB.device)
+        shape = (*ends_SB.shape, self.context_segments, self.segment_length)
+        values_SBTL = _take(self.y_SN, points_SBK).view(shape)
+        level_SB11 = values_SBTL[:, :, -1:].mean(-1, keepdim=True)
+        observed_SBT1 = _take(self.is_observed_SN, points_SBK).view(shape).mean(-1, keepdim=True)
+        segment_ends_SBT = points_SBK[..., self.segment_length - 1 :: self.segment_length]
+        series_S11 = torch.arange(len(ends_SB), device=ends_SB.device)[:, None, None]
+        calendar_SBTC = self.calendar_SNC[series_S11, segment_ends_SBT]
+        season_ago_SBK = (points_SBK - self.season_lengths[0]).clamp(min=0)
+        change_SBTL = values_SBTL - _take(self.y_SN, season_ago_SBK).view(shape)
+        change_SBTL = change_SBTL * self.error_unit_S[:, None, None, None]
+        x_SBTI = torch.cat([values_SBTL - level_SB11, change_SBTL, observed_SBT1, calendar_SBTC], dim=-1)
+
+        future_SBF = ends_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
+        reference_SBFM = torch.stack(
+            [_take(self.y_SN, self._seasons_back(future_SBF, m)) for m in self.season_lengths], -1
+        )
+        is_inside_SBF = future_SBF < self.y_SN.shape[1]
+        future_SBF = future_SBF.clamp(max=self.y_SN.shape[1] - 1)
+        unit_S11 = self.error_unit_S[:, None, None]
+        return WindowBatch(
+            x_SBTI=x_SBTI,
+            reference_SBFM=reference_SBFM * unit_S11.unsqueeze(-1),
+            target_SBF=_take(self.y_SN, future_SBF) * unit_S11,
+            is_observed_SBF=_take(self.is_observed_SN, future_SBF) * is_inside_SBF,
+        )
+
+    def _seasons_back(self, future_SBF: Tensor, season_length: int) -> Tensor:
+        """Return the newest column at or before the origin that lies whole seasons before each future one."""
+        steps_F = torch.arange(1, self.horizon + 1, device=future_SBF.device)
+        seasons_F = (steps_F + season_length - 1) // season_length
+        return (future_SBF - seasons_F * season_length).clamp(min=0)
+
+
+def window_source(
+    panel: Panel, scaling: Scaling, *, config: TrainingConfig, season_lengths: tuple[int, ...]
+) -> WindowSource:
+    """Scale a panel, fill its gaps from the past alone and pad it, ready for gathering on a CPU.
+
+    A gap takes the value one season earlier, or else the last value; what precedes a series takes its first value.
+    """
+    padding = max(config.segment_length * config.context_segments, *season_lengths)
+    spread_S1 = np.where(scaling.spread_S > 0, scaling.spread_S, 1.0)[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):  # values near the largest float; a fit that they break is told
+        scaled_SN = (panel.y_SN - np.nan_to_num(scaling.location_S)[:, None]) / spread_S1
+    filled_SN = fill_gaps(scaled_SN, season_length=season_lengths[0])
+    observed_SN = np.isfinite(scaled_SN)
+    before = ((0, 0), (padding, 0))
+    num_known = panel.y_SN.shape[1]
+    calendar_SNC = np.pad(panel.calendar_SNC[:, :num_known], (*before, (0, 0)))
+    error_S = np.where(scaling.error_S > 0, scaling.error_S, 1.0)
+    return WindowSource(
+        y_SN=torch.from_numpy(np.pad(filled_SN, before, mode="edge").astype(np.float32)),
+        is_observed_SN=torch.from_numpy(np.pad(observed_SN, before).astype(np.float32)),
+        calendar_SNC=torch.from_numpy(np.nan_to_num(calendar_SNC)),
+        error_unit_S=torch.from_numpy((spread_S1[:, 0] / error_S).astype(np.float32)),
+        horizon=panel.horizon,
+        segment_length=config.segment_length,
+        context_segments=config.context_segments,
+        season_lengths=season_lengths,
+        padding=padding,
+    )
+
+
+def fill_gaps(y_SN: npt.NDArray[np.float64], *, season_length: int) -> npt.NDArray[np.float64]:
+    """Fill gaps (NaN) from the past: the value one season earlier, else the last; leading gaps take the first value.
+
+    >>> fill_gaps(np.array([[np.nan, 1.0, 2.0, np.nan, 4.0, np.nan]]), season_length=3)
+    array([[1., 1., 2., 2., 4., 2.]])
+    """
+    filled_SN = y_SN.copy()
+    is_gap_SN = ~np.isfinite(filled_SN)
+    for column in np.flatnonzero(is_gap_SN.any(0)):
+        if column == 0:
+            continue
+        gap_S = is_gap_SN[:, column]
+        season_S = filled_SN[:, column - season_length] if column >= season_length else np.full(len(y_SN), np.nan)
+        filled_SN[gap_S, column] = np.where(np.isfinite(season_S), season_S, filled_SN[:, column - 1])[gap_S]
+    first_S = np.argmax(np.isfinite(filled_SN), axis=1)
+    first_value_S1 = np.take_along_axis(filled_SN, first_S[:, None], axis=1)
+    return np.where(np.isfinite(filled_SN), filled_SN, np.nan_to_num(first_value_S1))
+
+
+def _take(values_SN: Tensor, columns: Tensor) -> Tensor:
+    """Read each series' own values at (S, B, …) columns."""
+    return values_SN.gather(1, columns.reshape(len(values_SN), -1)).view(columns.shape)

@@ -1,0 +1,163 @@
+"""Frames of history and forecasts go in; a Matplotlib figure comes out: each series with the fan of its quantiles.
+
+Nothing touches pyplot, so figures can be made anywhere, and in any thread.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+BANDS = (0.95, 0.8, 0.5)
+"""Central shares that are shaded, widest first."""
+
+_HISTORY, _ACTUAL, _MEDIAN, _QUIET = "#4b5563", "#111827", "#1d4ed8", "#6b7280"
+_DATES = {
+    "formats": ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%S.%f"],
+    "zero_formats": ["", "%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M"],
+}
+"""Labels of ticks by year, month, day, hour, minute and second; those at a zero name the coarser unit."""
+_SHADES = {0.95: "#dbe7fb", 0.8: "#b3cdf6", 0.5: "#7fa8ee"}
+
+
+def fan_chart(history: pl.DataFrame, forecasts: pl.DataFrame, *, title: str | None = None) -> Figure:
+    """Draw each series' history, the fan of its forecast and the actuals that have arrived since its cutoff.
+
+    `history` has unique_id, ds, y (null in gaps), also beyond the cutoff where that is known; `forecasts` has
+    unique_id, ds, cutoff, model and quantile columns, one row per series and ds. Series keep the order of `forecasts`;
+    each gets a panel of its own, two beside each other from four series on. A band whose quantiles lie between two
+    columns is interpolated; one that lies outside all of them is left out.
+    """
+    names = forecasts["unique_id"].unique(maintain_order=True).to_list()
+    num_columns = 1 if len(names) < 4 else 2
+    num_rows = max(1, math.ceil(len(names) / num_columns))
+    figure = Figure(figsize=(10 if num_columns == 1 else 14, 1.0 + (3.6 if num_rows == 1 else 2.9) * num_rows), dpi=120)
+    panels: list[Axes] = list(figure.subplots(num_rows, num_columns, squeeze=False).flatten())
+    for axes, name in zip(panels, names, strict=False):
+        is_series = pl.col("unique_id") == name
+        _draw_fan(axes, history.filter(is_series).sort("ds"), forecasts.filter(is_series).sort("ds"))
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    _add_legend(figure, panels[: len(names)])
+    height = figure.get_size_inches()[1]
+    if title:
+        figure.text(0.012, 1 - 0.12 / height, title, fontsize=13, weight="bold", va="top", parse_math=False)
+    figure.tight_layout(rect=(0, 0, 1, 1 - (0.62 if title else 0.4) / height), h_pad=1.6, w_pad=1.8)
+    return figure
+
+
+def quantile_at(forecasts: pl.DataFrame, level: float) -> npt.NDArray[np.float64] | None:
+    """Return a quantile of each row, interpolated between the two nearest columns; None outside of all columns."""
+    columns = quantile_levels(forecasts.columns)
+    below = max((known for known in columns if known <= level + 1e-9), default=None)
+    above = min((known for known in columns if known >= level - 1e-9), default=None)
+    if below is None or above is None:
+        return None
+    share = 0.0 if above == below else (level - below) / (above - below)
+    low, high = (forecasts[columns[known]].cast(pl.Float64).fill_null(np.nan).to_numpy() for known in (below, above))
+    mixed: npt.NDArray[np.float64] = (1 - share) * low + share * high
+    return mixed
+
+
+def quantile_levels(columns: Sequence[str]) -> dict[float, str]:
+    """Find the quantile columns and their levels.
+
+    >>> quantile_levels(["ds", "q02_5", "q50"])
+    {0.025: 'q02_5', 0.5: 'q50'}
+    """
+    found = [(name, match) for name in columns if (match := re.fullmatch(r"q(\d\d)(?:_(\d))?", name))]
+    return {round(int(match[1]) / 100 + int(match[2] or 0) / 1000, 4): name for name, match in found}
+
+
+def _draw_fan(axes: Axes, history: pl.DataFrame, forecasts: pl.DataFrame) -> None:
+    cutoff = forecasts["cutoff"][0]
+    ahead = forecasts["ds"].to_numpy()
+    for share in BANDS:
+        low, high = quantile_at(forecasts, 0.5 - share / 2), quantile_at(forecasts, 0.5 + share / 2)
+        if low is not None and high is not None:
+            axes.fill_between(ahead, low, high, color=_SHADES[share], linewidth=0, label=f"{share:.0%} band", zorder=1)
+    median = quantile_at(forecasts, 0.5)
+    if median is not None:
+        axes.plot(ahead, median, color=_MEDIAN, linewidth=1.8, label="median forecast", zorder=4)
+    known, arrived = history.filter(pl.col("ds") <= cutoff), history.filter(pl.col("ds") > cutoff)
+    _draw_measured(axes, known, color=_HISTORY, label="history")
+    if arrived["y"].is_not_null().any():
+        _draw_measured(axes, arrived, color=_ACTUAL, label="actual since", marker="o")
+    _mark_cutoff(axes, forecasts)
+    _label(axes, forecasts)
+
+
+def _draw_measured(axes: Axes, rows: pl.DataFrame, *, color: str, label: str, marker: str | None = None) -> None:
+    """Draw a line that breaks at gaps; points that stand alone between two gaps would vanish and get a dot."""
+    y = rows["y"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    ds = rows["ds"].to_numpy()
+    is_gap = np.concatenate([[True], np.isnan(y), [True]])
+    is_alone = ~is_gap[1:-1] & is_gap[:-2] & is_gap[2:]
+    width, order = (0.7, 5) if marker else (1.2, 3)
+    axes.plot(ds, y, color=color, linewidth=width, label=label, marker=marker, markersize=2.6, zorder=order)
+    if is_alone.any():
+        axes.plot(ds[is_alone], y[is_alone], color=color, linestyle="none", marker="o", markersize=2.6, zorder=3)
+
+
+def _mark_cutoff(axes: Axes, forecasts: pl.DataFrame) -> None:
+    cutoff = forecasts["cutoff"]
+    axes.axvline(cutoff.to_numpy()[0], color=_QUIET, linewidth=1, linestyle=(0, (3, 3)), zorder=2)
+    axes.annotate(
+        f"{cutoff[0]} ".replace(" 00:00:00 ", " ").replace(":00 ", " "),
+        (cutoff.to_numpy()[0], 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, -3),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=8.5,
+        color=_QUIET,
+    )
+
+
+def _label(axes: Axes, forecasts: pl.DataFrame) -> None:
+    name, model = str(forecasts["unique_id"][0]), str(forecasts["model"][0])
+    axes.set_title(name, loc="left", fontsize=11, weight="bold", color=_ACTUAL, parse_math=False)
+    axes.set_title(f"served by {model}", loc="right", fontsize=9, color=_QUIET, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#d1d5db")
+    axes.tick_params(colors=_QUIET, labelsize=8.5, length=3)
+    axes.grid(axis="y", color="#eef0f3", linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.01)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    if forecasts["ds"].dtype.is_temporal():
+        locator = AutoDateLocator(minticks=4, maxticks=9)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False, **_DATES))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=True))
+
+
+def _add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Explain every mark once for all panels, in the order in which it is read."""
+    entries: dict[str, Artist] = {}
+    for axes in panels:
+        entries |= {label: mark for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    order: list[str] = [label for label in ("history", "actual since", "median forecast") if label in entries]
+    order += [label for share in reversed(BANDS) if (label := f"{share:.0%} band") in entries]
+    if order:
+        figure.legend(
+            handles=[entries[label] for label in order],
+            labels=order,
+            loc="upper right",
+            ncols=len(order),
+            frameon=False,
+            fontsize=9,
+            labelcolor=_QUIET,
+            handlelength=1.6,
+            columnspacing=1.4,
+        )

@@ -1,0 +1,156 @@
+"""Shards of a one-shot forecast over the cores of this machine: one process per core, each with one thread.
+
+Small networks gain nothing from several threads in one process: the threads wait for each other at every operation,
+and on a busy machine they stall.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from forecasting.errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.process import BaseProcess
+
+    from forecasting.one_shot import ShardResult
+    from forecasting.series.panel import Panel
+
+FEWEST_SERIES = 16
+"""Fewer series are done in this process before others have started and loaded torch."""
+SECONDS_TO_END = 5
+
+_looks: Any = None
+"""In a worker process: where it tells its looks at validation."""
+
+
+def run_on_processes(
+    task: "Callable[[Panel], ShardResult]",
+    panels: "Sequence[Panel]",
+    on_shard: Callable[[int, int], None],
+    *,
+    num_processes: int,
+    on_look: Callable[[int, int], None] | None = None,
+    on_end: Callable[[int], None] | None = None,
+) -> "list[ShardResult]":
+    """Run a task over panels on so many processes; results come back in the order of the series.
+
+    `task` is a partial of `one_shot.forecast_shard` and must pickle. `on_look` is told, from a thread of its own, a
+    shard's number and the optimiser steps of its current fit at each look at validation; `on_end` its number when it
+    is done. Fewer than `FEWEST_SERIES` series run in this process. Raises ServiceError where a process dies. No process
+    is left behind, whatever happens.
+    """
+    from forecasting.one_shot import spread
+
+    num_series, num_done = sum(len(panel.unique_ids) for panel in panels), 0
+    if num_processes == 1 or num_series < FEWEST_SERIES:
+        return _run_here(task, panels, on_shard, on_look, on_end)
+    on_shard(num_done, num_series)
+    panels = spread(panels, num_processes)
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    looks = context.SimpleQueue()
+    results: dict[int, ShardResult] = {}
+    with (
+        _listen(looks, on_look),
+        ProcessPoolExecutor(
+            min(num_processes, len(panels)), mp_context=context, initializer=_prepare, initargs=(looks,)
+        ) as pool,
+    ):
+        futures = {pool.submit(_run_one, task, panel, number): number for number, panel in enumerate(panels)}
+        try:
+            for future in as_completed(futures):
+                number = futures[future]
+                results[number] = future.result()
+                num_done += len(panels[number].unique_ids)
+                if on_end is not None:
+                    on_end(number)
+                on_shard(num_done, num_series)
+        except BaseException as error:
+            _end(set(multiprocessing.active_children()) - others)
+            pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                lost = "a process of this forecast died, perhaps for want of memory; nothing is written"
+                raise ServiceError(lost) from error
+            raise
+    return [results[number] for number in range(len(panels))]
+
+
+def _end(processes: "set[BaseProcess]") -> None:
+    """End processes and wait for their end: first asked, then killed."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(SECONDS_TO_END)
+        if process.is_alive():
+            process.kill()
+            process.join(SECONDS_TO_END)
+
+
+def _run_here(
+    task: Any,
+    panels: "Sequence[Panel]",
+    on_shard: Callable[[int, int], None],
+    on_look: Callable[[int, int], None] | None,
+    on_end: Callable[[int], None] | None,
+) -> "list[ShardResult]":
+    import torch
+
+    from forecasting.one_shot import run_shards_here
+
+    torch.set_num_threads(1)
+    if on_look is not None:
+        task = partial(task, options=replace(task.keywords["options"], on_look=partial(on_look, 0)))
+
+    def count(num_done: int, num_series: int) -> None:
+        if on_end is not None:
+            on_end(0)
+        on_shard(num_done, num_series)
+
+    return run_shards_here(task, panels, count)
+
+
+def _prepare(looks: Any) -> None:
+    """Set up a worker process before it imports anything that starts threads."""
+    global _looks
+    _looks = looks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    os.environ["OMP_NUM_THREADS"] = os.environ["POLARS_MAX_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _run_one(task: Any, panel: "Panel", number: int) -> "ShardResult":
+    options = replace(task.keywords["options"], on_look=partial(_tell_look, number))
+    result: ShardResult = partial(task, options=options)(panel)
+    return result
+
+
+def _tell_look(number: int, num_steps: int) -> None:
+    _looks.put((number, num_steps))
+
+
+@contextmanager
+def _listen(looks: Any, on_look: Callable[[int, int], None] | None) -> "Iterator[None]":
+    def drain() -> None:
+        while (told := looks.get()) is not None:
+            if on_look is not None:
+                on_look(*told)
+
+    listener = threading.Thread(target=drain, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        looks.put(None)
+        listener.join(timeout=5)

@@ -1,0 +1,64 @@
+"""A grid goes in; the same grid with sine and cosine of the calendar's phases comes out.
+
+Phases are of the naive clock: minutes within the hour, time within the day, within the week (from Monday) and within
+the year (from 1 January, of 365 or 366 days).
+"""
+
+import math
+
+import polars as pl
+
+from forecasting.series.clock import DAY, fixed_width, num_months
+
+PERIODS = ("hour", "day", "week", "year")
+_WIDTHS = {"hour": DAY // 24, "day": DAY, "week": 7 * DAY, "year": 365 * DAY}
+
+
+def calendar_columns(freq: str | int) -> tuple[str, ...]:
+    """Name the calendar features that vary along a grid: those of periods that are longer than its step.
+
+    >>> calendar_columns("1d")
+    ('week_sin', 'week_cos', 'year_sin', 'year_cos')
+    """
+    return tuple(f"{period}_{wave}" for period in PERIODS if _varies(period, freq) for wave in ("sin", "cos"))
+
+
+def add_calendar(grid: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+    """Add every calendar column of the features table, Float32 in [-1, 1]; null where unsuited to the frequency."""
+    return grid.with_columns(
+        _wave(period, wave).alias(f"{period}_{wave}")
+        if _varies(period, freq)
+        else pl.lit(None, pl.Float32).alias(f"{period}_{wave}")
+        for period in PERIODS
+        for wave in ("sin", "cos")
+    )
+
+
+def _varies(period: str, freq: str | int) -> bool:
+    if isinstance(freq, int):
+        return False
+    months = num_months(freq)
+    if months is not None:
+        return period == "year" and months < 12
+    width = fixed_width(freq)
+    return width is not None and width < _WIDTHS[period]
+
+
+def _wave(period: str, wave: str) -> pl.Expr:
+    angle = _phase(period) * math.tau
+    return (angle.sin() if wave == "sin" else angle.cos()).cast(pl.Float32)
+
+
+def _phase(period: str) -> pl.Expr:
+    """Return the share of the period that has passed, 0 to 1."""
+    ds = pl.col("ds")
+    time = ds.cast(pl.Int64)
+    if period == "hour":
+        return (time % (DAY // 24)) / (DAY // 24)
+    if period == "day":
+        return (time % DAY) / DAY
+    if period == "week":
+        # 1970 began on a Thursday.
+        return ((time + 3 * DAY) % (7 * DAY)) / (7 * DAY)
+    days = ds.dt.ordinal_day() - 1 + (time % DAY) / DAY
+    return days / pl.when(ds.dt.is_leap_year()).then(366).otherwise(365)

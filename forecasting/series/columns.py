@@ -1,0 +1,120 @@
+"""A source's own columns go in, by name and dtype; expressions that read them as times, numbers and text come out.
+
+Timestamps are naive with microseconds: what carries a time zone becomes UTC, or keeps its wall clock where that is
+asked for. Steps are Int64.
+"""
+
+from datetime import datetime
+
+import polars as pl
+
+from forecasting.errors import SourceError
+from forecasting.schemas import STEP, TIMESTAMP
+from forecasting.series.clock import dtype_of
+from forecasting.spec import Clock
+
+SMALLEST_TIME = datetime(1, 1, 1)
+LARGEST_TIME = datetime(2999, 12, 31, 23, 59, 59, 999_999)
+LARGEST_STEP = 10**15
+
+
+def read_id(column: str, dtype: pl.DataType, *, subject: str) -> pl.Expr:
+    """Return the column as text; raises SourceError, led by `subject`, where it does not name things exactly."""
+    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null) or dtype.is_integer():
+        return pl.col(column).cast(pl.String)
+    raise SourceError(f"{subject} has {dtype} but needs text or whole numbers")
+
+
+def refuse_time(dtype: pl.DataType, *, clock: Clock, subject: str) -> None:
+    """Raise SourceError, led by `subject`, for a dtype whose times would have to be guessed at."""
+    if dtype in (pl.String, pl.Null):
+        return
+    if clock == "step" and not dtype.is_integer():
+        raise SourceError(f"{subject} has {dtype} but needs whole numbers, because the frequency is an integer step")
+    if clock == "timestamp" and dtype not in (pl.Datetime, pl.Date):
+        raise SourceError(
+            f"{subject} has {dtype} but needs timestamps, because the frequency is a duration; "
+            "whole numbers need an integer frequency such as 1"
+        )
+
+
+OFFSET = r"(:[0-9]{2}(?:\.[0-9]+)?) ?(Z|z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)$"
+"""The end of a text that tells a time of day and its offset: what comes before the offset, and the offset."""
+
+
+def read_times(rows: pl.LazyFrame, column: str, *, clock: Clock, keeps_wall_clock: bool = False) -> pl.LazyFrame:
+    """Replace a column by its times on the clock, null where one cannot be read.
+
+    Times with a zone or an offset become UTC, or with `keeps_wall_clock` lose it and stay as they are. Text is read as
+    ISO 8601 (`2013-01`, `2013-01-31`, `2013-01-31 05:00[:00[.000000]][Z|+01:00]`, with a blank or a T) or as whole
+    numbers. Expects a dtype that `refuse_time` lets pass.
+    """
+    dtype = rows.collect_schema()[column]
+    if dtype == pl.String:
+        if clock == "step":
+            return _read_steps(rows, column)
+        return _read_timestamps(rows, column, keeps_wall_clock=keeps_wall_clock)
+    if keeps_wall_clock and isinstance(dtype, pl.Datetime):
+        rows = rows.with_columns(pl.col(column).dt.replace_time_zone(None))
+    # What Polars keeps of a timestamp with a zone is its UTC, and this cast leaves just that.
+    return rows.with_columns(pl.col(column).cast(dtype_of(clock), strict=False))
+
+
+def is_in_range(time: pl.Expr, *, clock: Clock) -> pl.Expr:
+    """Whether a time lies where its grid, and a horizon after it, can be counted and shown."""
+    if clock == "step":
+        return time.is_between(-LARGEST_STEP, LARGEST_STEP)
+    return time.is_between(pl.lit(SMALLEST_TIME, TIMESTAMP), pl.lit(LARGEST_TIME, TIMESTAMP))
+
+
+def read_number(column: str, dtype: pl.DataType, *, subject: str) -> pl.Expr:
+    """Return the column as Float64, null where it is no number; raises SourceError, led by `subject`."""
+    if dtype == pl.String:
+        return pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
+    if dtype.is_numeric() or dtype == pl.Null:
+        return pl.col(column).cast(pl.Float64)
+    raise SourceError(f"{subject} has {dtype} but needs numbers")
+
+
+def is_blank(column: str, dtype: pl.DataType) -> pl.Expr:
+    value = pl.col(column)
+    return value.is_null() | (value.str.strip_chars() == "") if dtype == pl.String else value.is_null()
+
+
+def as_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return times and numbers as text that `read_time` and `read_number` read back."""
+    if isinstance(dtype, pl.Datetime):
+        return pl.col(column).dt.to_string("%Y-%m-%dT%H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
+    return pl.col(column).cast(pl.String)
+
+
+def _read_steps(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    text = pl.col(column).str.strip_chars()
+    number = text.str.strip_chars_start("+").cast(STEP, strict=False)
+    return rows.with_columns(pl.when(text.str.contains(r"^[+-]?[0-9]+$")).then(number).alias(column))
+
+
+_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+_UNREAD = "_unread"
+
+
+def _read_timestamps(rows: pl.LazyFrame, column: str, *, keeps_wall_clock: bool) -> pl.LazyFrame:
+    """Try one form after the other, each on the texts that are still unread: parsing is most of a CSV file's cost."""
+    text, time = pl.col(_UNREAD), pl.col(column)
+    rows = rows.with_columns(
+        pl.col(column).str.strip_chars().str.replace("T", " ", literal=True).alias(_UNREAD),
+        pl.lit(None, TIMESTAMP).alias(column),
+    ).with_columns(
+        pl.when(text.str.len_bytes() == len("2013-01"))
+        .then(text + "-01")
+        # chrono reads '01-02-13' as a day of the year 1.
+        .when(text.str.contains(r"^\d{4}-"))
+        .then(text)
+    )
+    if keeps_wall_clock:
+        rows = rows.with_columns(text.str.replace(OFFSET, "$1"))
+    for form in _FORMS:
+        zone = "UTC" if form.endswith("%#z") else None
+        read = pl.when(time.is_null()).then(text).str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
+        rows = rows.with_columns(pl.coalesce(time, read.dt.replace_time_zone(None)).alias(column))
+    return rows.drop(_UNREAD)

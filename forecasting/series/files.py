@@ -1,0 +1,73 @@
+"""A source's URI goes in; the URIs of the files that it means come out, sorted."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import polars as pl
+
+from forecasting.errors import ServiceError, SourceError
+
+SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
+_WILDCARDS = frozenset("*?[")
+
+
+def list_files(uri: str, *, storage_options: dict[str, str]) -> list[str]:
+    """List a file, a glob's files or all files below a folder, hidden ones (`.x`, `_x`) left out.
+
+    Raises SourceError where there is none, ServiceError where an object store cannot be listed.
+    """
+    parts = urlsplit(uri)
+    if len(parts.scheme) > 1 and parts.scheme != "file":
+        return list_remote(uri, storage_options=storage_options)
+    path = Path(parts.path if parts.scheme == "file" else uri)
+    if path.is_file():
+        return [str(path)]
+    if path.is_dir():
+        found = [file for file in path.rglob("*") if _is_plain(file.relative_to(path))]
+    elif _WILDCARDS.isdisjoint(str(path)):
+        raise SourceError(f"source {uri} does not exist; it needs a parquet or CSV file, a folder or a glob of them")
+    else:
+        found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    return _require(uri, [str(file) for file in found if file.is_file() and file.name.endswith(SUFFIXES)])
+
+
+def is_remote(uri: str) -> bool:
+    return "://" in uri
+
+
+def list_remote(uri: str, *, storage_options: dict[str, str]) -> list[str]:
+    """Let Polars expand a glob or folder of an object store; a single file is taken as it is."""
+    if uri.endswith(SUFFIXES) and _WILDCARDS.isdisjoint(uri):
+        return [uri]
+    patterns = [uri] if uri.endswith(SUFFIXES) else [uri.rstrip("/") + "/**/*" + suffix for suffix in SUFFIXES]
+    return _require(uri, [file for pattern in patterns for file in _expand(pattern, uri, storage_options)])
+
+
+def _expand(pattern: str, uri: str, storage_options: dict[str, str]) -> list[str]:
+    try:
+        if pattern.endswith((".csv", ".csv.gz")):
+            rows = pl.scan_csv(
+                pattern,
+                include_file_paths="file",
+                infer_schema=False,
+                truncate_ragged_lines=True,
+                missing_columns="insert",
+                storage_options=storage_options,
+            )
+        else:
+            rows = pl.scan_parquet(pattern, include_file_paths="file", storage_options=storage_options)
+        return rows.select(pl.col("file").unique()).collect(engine="streaming")["file"].to_list()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if isinstance(error, FileNotFoundError) or "expanded paths were empty" in str(error):
+            return []
+        raise ServiceError(f"source {uri} cannot be listed: {error}") from error
+
+
+def _is_plain(path: Path) -> bool:
+    return not any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _require(uri: str, files: list[str]) -> list[str]:
+    if not files:
+        raise SourceError(f"source {uri} has no file that ends in {', '.join(SUFFIXES)}")
+    return sorted(files)

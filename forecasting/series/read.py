@@ -1,0 +1,190 @@
+"""A spec's source goes in; its rows come out as one lazy frame, each with its file and its number in that file."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, timedelta, timezone, tzinfo
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from forecasting.errors import ServiceError, SourceError, UserError
+from forecasting.series.clock import is_day_or_coarser
+from forecasting.series.columns import OFFSET, as_text, is_blank, read_id, read_number, read_times, refuse_time
+from forecasting.series.files import is_remote, list_files
+from forecasting.spec import Clock, Source
+
+Result = TypeVar("Result")
+
+NUM_SNIFFED = 100
+"""Rows of a text column that are looked at to tell a wrong clock from a few bad rows."""
+
+
+def scan_source(
+    source: Source,
+    clock: Clock,
+    *,
+    series: Sequence[str] | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> pl.LazyFrame:
+    """Scan a source: source_file, source_row (from 1 in each file, a CSV's header not counted), unique_id, ds, y.
+
+    A source is a parquet or CSV file (`.csv.gz` too), a glob, or a folder with all such files below it; or several of
+    these, a file that more than one of them means read once. `unique_id` is text; `ds` and `y` are as the source has
+    them: in CSV files text, so that `validate` can refuse single rows. Where files differ in dtype, they come as text
+    or on the clock. `series` keeps those alone.
+
+    Raises SourceError where there is no file or no row, where a file cannot be read, lacks a column, or has a column
+    that does not suit the clock; ServiceError where a remote file cannot be reached. Reads schemas and first rows.
+    """
+    rows = _concat(_scan_files(source, clock, storage_options), clock)
+    if _read(str(source), rows.head(1).collect).is_empty():
+        raise SourceError(f"source {source} has no rows; it needs at least one")
+    return rows if series is None else rows.filter(pl.col("unique_id").is_in(list(series)))
+
+
+def clock_zone(
+    source: Source, clock: Clock, freq: str | int, *, storage_options: Mapping[str, str] | None = None
+) -> tzinfo | None:
+    """Return the zone whose wall clock `ds` is on once validated; None where the source does not tell it.
+
+    Times with a zone, or text with offsets, are on UTC where the frequency is finer than a day; else on the zone's own
+    wall clock. Of text with several offsets that is the smallest one: at any moment its clock shows the earliest time,
+    so that what is known by then is never overestimated. Reads schemas, of text its first rows, and of days with
+    offsets that column. Raises as `scan_source` does.
+    """
+    if clock == "step":
+        return None
+    files = _scan_files(source, clock, storage_options)
+    dtype = _concat(files, clock).collect_schema()["ds"]
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone:
+        return ZoneInfo(dtype.time_zone) if is_day_or_coarser(freq) else UTC
+    if dtype != pl.String:
+        return None
+    texts = [_as_text(file, "ds").select(_offset_minutes()) for file in files]
+    heads = _read(str(source), pl.concat(text.head(NUM_SNIFFED) for text in texts).collect)
+    if heads["offset"].null_count() == heads.height:
+        return None
+    if not is_day_or_coarser(freq):
+        return UTC
+    column = pl.concat(texts).select(pl.col("offset").min())
+    smallest: int = _read(str(source), lambda: column.collect(engine="streaming")).item()
+    return timezone(timedelta(minutes=smallest))
+
+
+def require_series(rows: pl.LazyFrame, series: Sequence[str]) -> None:
+    """Raise UserError with the ids in `series` that no row has, and ids that come close; reads the ids."""
+    known = rows.select(pl.col("unique_id").unique()).collect(engine="streaming")["unique_id"].drop_nulls().to_list()
+    missing = sorted(set(series) - set(known))
+    if missing:
+        named = ", ".join(_with_close_matches(name, known) for name in missing[:10])
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise UserError(f"{len(missing)} of {len(set(series))} series are not among the {len(known)}: {named}{more}")
+
+
+def _with_close_matches(name: str, known: Sequence[str]) -> str:
+    by_fold = {other.casefold(): other for other in sorted(known)}
+    close = [by_fold[fold] for fold in difflib.get_close_matches(name.casefold(), by_fold, n=3)]
+    return f"'{name}'" + (f" (is it {' or '.join(repr(other) for other in close)}?)" if close else "")
+
+
+def _scan_files(source: Source, clock: Clock, storage_options: Mapping[str, str] | None) -> list[pl.LazyFrame]:
+    options = dict(storage_options or {})
+    uris = sorted({file for uri in source.uris for file in list_files(uri, storage_options=options)})
+    return [_scan_file(uri, source, clock, options) for uri in uris]
+
+
+def _offset_minutes() -> pl.Expr:
+    """The offset that the text in `ds` ends in, in minutes east of UTC; null where it has none."""
+    offset = pl.col("ds").str.strip_chars().str.extract(OFFSET, 2)
+    digits = offset.str.replace_all(r"\D", "").str.pad_end(4, "0").cast(pl.Int32)
+    minutes = digits // 100 * 60 + digits % 100
+    return pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes).alias("offset")
+
+
+def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str]) -> pl.LazyFrame:
+    schema = _read(uri, lambda: _scan(uri, options).collect_schema())
+    columns = {"id": source.id, "time": source.time, "target": source.target}
+    missing = [f"{role} column '{name}'" for role, name in columns.items() if name not in schema]
+    if missing:
+        raise SourceError(f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(schema)}")
+    subjects = {role: f"{uri}: {role} column '{name}'" for role, name in columns.items()}
+    unique_id = read_id(source.id, schema[source.id], subject=subjects["id"])
+    # These two are read in `validate`; here their dtypes are refused while the file's name is known.
+    refuse_time(schema[source.time], clock=clock, subject=subjects["time"])
+    read_number(source.target, schema[source.target], subject=subjects["target"])
+    row = "row"
+    while row in schema:
+        row += "_"
+    rows = _scan(uri, options, row_index_name=row).select(
+        pl.lit(uri).alias("source_file"),
+        (pl.col(row).cast(pl.Int64) + 1).alias("source_row"),
+        unique_id.alias("unique_id"),
+        pl.col(source.time).alias("ds"),
+        pl.col(source.target).alias("y"),
+    )
+    if schema[source.time] == pl.String:
+        _refuse_text_of_other_clock(rows, uri, clock, subject=subjects["time"])
+    return rows
+
+
+def _scan(uri: str, options: dict[str, str], *, row_index_name: str | None = None) -> pl.LazyFrame:
+    if uri.endswith((".csv", ".csv.gz")):
+        return pl.scan_csv(
+            uri,
+            infer_schema=False,
+            truncate_ragged_lines=True,
+            encoding="utf8-lossy",
+            row_index_name=row_index_name,
+            glob=False,
+            storage_options=options,
+        )
+    return pl.scan_parquet(uri, row_index_name=row_index_name, glob=False, storage_options=options)
+
+
+def _read(uri: str, action: Callable[[], Result]) -> Result:
+    try:
+        return action()
+    except FileNotFoundError as error:
+        raise SourceError(f"{uri} does not exist") from error
+    except pl.exceptions.NoDataError as error:
+        raise SourceError(f"{uri} is empty; it needs a header with its columns") from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        kind = ServiceError if is_remote(uri) else SourceError
+        raise kind(f"{uri} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, subject: str) -> None:
+    """Tell a file of the other clock, of which every row would be refused, from a few bad rows."""
+    sample = _read(uri, rows.select("ds").head(NUM_SNIFFED).filter(~is_blank("ds", pl.String())).collect)
+    other: Clock = "step" if clock == "timestamp" else "timestamp"
+    if sample.is_empty() or read_times(sample.lazy(), "ds", clock=other).collect()["ds"].has_nulls():
+        return
+    needs = (
+        "timestamps, because the frequency is a duration"
+        if clock == "timestamp"
+        else "whole numbers, because the frequency is an integer step"
+    )
+    raise SourceError(f"{subject} has times such as '{sample['ds'][0]}' but needs {needs}")
+
+
+def _concat(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:
+    """Stack files; where they differ in dtype, as text or, where none has text, times and numbers on the clock.
+
+    Times with a zone are then text too: which clock they keep depends on the frequency, which `validate` knows.
+    """
+    times, numbers = ({file.collect_schema()[name] for file in files} for name in ("ds", "y"))
+    if len(times) > 1:
+        is_text = pl.String in times or any(isinstance(time, pl.Datetime) and time.time_zone for time in times)
+        files = [_as_text(file, "ds") if is_text else read_times(file, "ds", clock=clock) for file in files]
+    if len(numbers) > 1:
+        files = [_as_text(file, "y") if pl.String in numbers else _as_number(file) for file in files]
+    return pl.concat(files)
+
+
+def _as_text(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    return rows.with_columns(as_text(column, rows.collect_schema()[column]))
+
+
+def _as_number(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.with_columns(read_number("y", rows.collect_schema()["y"], subject="y"))

@@ -1,0 +1,27 @@
+"""Accepted observations go in; every series on its even grid, gaps null and marked, comes out."""
+
+import polars as pl
+
+from forecasting.series.grid import anchor_series, make_grid
+
+
+def regularise(observations: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+    """Put each series on an even grid from its first to its last timestamp: unique_id, ds, y, is_observed; sorted.
+
+    Grid points without a measurement keep a null `y`; `is_observed` marks them false. Expects what `validate` accepts:
+    one row per (unique_id, ds), on the grid, no row absurdly far from the others.
+    """
+    grid = make_grid(freq)
+    spans = observations.group_by("unique_id").agg(first=pl.col("ds").min(), last=pl.col("ds").max())
+    points = (
+        spans.join(anchor_series(observations, freq=freq), on="unique_id", how="left")
+        .sort("unique_id")
+        .with_columns(
+            number=pl.int_ranges(grid.number(pl.col("first")), grid.number(pl.col("last")) + 1, dtype=pl.Int64)
+        )
+        .explode("number")
+        .select("unique_id", ds=grid.ds(pl.col("number")))
+    )
+    return points.join(
+        observations.select("unique_id", "ds", "y"), on=["unique_id", "ds"], how="left", maintain_order="left"
+    ).with_columns(is_observed=pl.col("y").is_not_null())

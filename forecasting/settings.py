@@ -1,0 +1,69 @@
+"""Where Fleetcast keeps its tables and how much it may use: read from a TOML file and from the environment.
+
+Precedence: environment (`FLEETCAST_STORE`, …), then the file that `FLEETCAST_SETTINGS` names, then the defaults.
+Settings load at entry points only; library functions take what they need as arguments.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from forecasting.errors import SpecError
+from forecasting.spec import describe_problems
+
+SETTINGS_FILE_VARIABLE = "FLEETCAST_SETTINGS"
+
+
+class SettingsSection(BaseSettings):
+    """One section of the settings file; each of its fields may also come from `FLEETCAST_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="FLEETCAST_", frozen=True, extra="forbid")
+    section: ClassVar[str]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read this section; raises SpecError that names each refused setting."""
+        path = os.environ.get(SETTINGS_FILE_VARIABLE)
+        try:
+            return cls(**(_read_file(Path(path)).get(cls.section, {}) if path else {}))
+        except ValidationError as error:
+            subject = f"settings [{cls.section}]" + (f" of {path}" if path else "")
+            raise SpecError(subject, describe_problems(error)) from error
+
+
+class Settings(SettingsSection):
+    """Where tables live and what a process may use."""
+
+    section = "store"
+
+    store: str = Field(".fleetcast/store", min_length=1, description="root of all tables: a folder or an s3:// URI")
+    storage_options: dict[str, str] = Field(
+        default_factory=dict, description="object store options, as deltalake takes them"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="threads of torch and Polars in this process; all cores if unset"
+    )
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"settings file {path}", [f"cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"settings file {path}", [f"is not TOML: {error}"]) from error

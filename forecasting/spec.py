@@ -1,0 +1,289 @@
+"""The forecast spec: one TOML file that says what to forecast, how far, how often and by which models.
+
+A spec goes in as TOML (`read_spec`) or as the JSON that a job carries (`Spec.model_validate_json`) and comes out
+frozen, complete and with absolute paths. Every refused field is reported at once, as a `SpecError`.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from forecasting.errors import SpecError
+from forecasting.training import RecipeOverrides
+
+Clock = Literal["timestamp", "step"]
+"""How `ds` counts: timestamps, or integer steps for series without dates."""
+
+RecipeName = Literal["fast", "standard"]
+NetworkName = Literal["lstm", "gru"]
+NETWORKS: tuple[str, ...] = get_args(NetworkName)
+
+DEFAULT_QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
+CALENDAR_UNITS = ("mo", "q", "y")
+
+_DURATION = re.compile(r"([1-9]\d*)(us|ms|mo|s|m|h|d|w|q|y)")
+_CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+_CRON_PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+
+
+def quantile_column(quantile: float) -> str:
+    """Name the column of a quantile, in percent.
+
+    >>> [quantile_column(q) for q in (0.025, 0.05, 0.5, 0.975)]
+    ['q02_5', 'q05', 'q50', 'q97_5']
+    """
+    whole, tenth = divmod(round(quantile * 1000), 10)
+    return f"q{whole:02d}" + (f"_{tenth}" if tenth else "")
+
+
+def parse_frequency(freq: str | int) -> str | int:
+    """Return a frequency in the form that Polars takes: a duration such as `1h`, `15m`, `1mo`, or an integer step.
+
+    A string of digits is an integer step. Raises ValueError for anything else, zero and negative values included.
+    """
+    if isinstance(freq, bool) or not isinstance(freq, (str, int)):
+        raise ValueError("must be a duration such as '1h', '1d', '1w' or '1mo', or an integer step such as 1")
+    if isinstance(freq, int) or freq.strip().isdigit():
+        if int(freq) < 1:
+            raise ValueError("an integer step must be 1 or more")
+        return int(freq)
+    parts = _DURATION.findall(freq)
+    if not parts or "".join(number + unit for number, unit in parts) != freq:
+        raise ValueError(
+            "must be a duration such as '1h', '15m', '1d', '1w', '1mo' or '1q', or an integer step such as 1"
+        )
+    if len(parts) > 1 and any(unit in CALENDAR_UNITS for _, unit in parts):
+        raise ValueError("calendar units (mo, q, y) cannot be combined with others")
+    return freq
+
+
+def _check_cron(cron: str) -> str:
+    if cron in _CRON_PRESETS:
+        return cron
+    fields = cron.split()
+    if len(fields) != 5:
+        raise ValueError(
+            f"must be a cron expression of five fields such as '0 6 * * *', or one of {', '.join(_CRON_PRESETS)}"
+        )
+    for field, (low, high) in zip(fields, _CRON_RANGES, strict=True):
+        if not re.fullmatch(r"[\dA-Za-z*/,\-#?]+", field):
+            raise ValueError(f"cron field '{field}' has characters that cron does not know")
+        values = [int(number) for part in field.split(",") for number in re.findall(r"\d+", part.split("/")[0])]
+        if any(not low <= value <= high for value in values) or re.search(r"/(0+(?!\d)|$)", field):
+            raise ValueError(f"cron field '{field}' must lie between {low} and {high}")
+    return cron
+
+
+def _check_timezone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("must be an IANA time zone such as 'UTC' or 'America/New_York'")
+    return name
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Part):
+    """Where observations come from, and which columns hold them."""
+
+    uri: str | tuple[str, ...] = Field(
+        description="a parquet or CSV file, a folder or a glob of them, or an s3:// URI; or several, of the same layout"
+    )
+    id: str = Field("unique_id", min_length=1, description="column that names the series")
+    time: str = Field("ds", min_length=1, description="column of timestamps or integer steps")
+    target: str = Field("y", min_length=1, description="column of measurements")
+
+    @field_validator("uri", mode="before")
+    @classmethod
+    def _is_readable_kind(cls, uri: Any) -> Any:
+        uris = uri if isinstance(uri, (list, tuple)) else [uri]
+        if not uris or not all(isinstance(one, str) and one for one in uris):
+            raise ValueError("must be the path or URI of a file, a folder or a glob, or a list of such")
+        for one in uris:
+            if not re.search(r"\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name:
+                which = "" if isinstance(uri, str) else f"{one!r} "
+                raise ValueError(
+                    f"{which}must end in .parquet or .csv (a file or a glob), or name a folder of such files"
+                )
+        return uri
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        if len({self.id, self.time, self.target}) < 3:
+            raise ValueError(
+                f"id, time and target must be three columns, not '{self.id}', '{self.time}', '{self.target}'"
+            )
+        return self
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        return (self.uri,) if isinstance(self.uri, str) else self.uri
+
+    def __str__(self) -> str:
+        return ", ".join(self.uris)
+
+
+class Schedule(_Part):
+    """When the DAGs run; without a cron expression a DAG runs only when it is triggered."""
+
+    train: Annotated[str, AfterValidator(_check_cron)] | None = None
+    forecast: Annotated[str, AfterValidator(_check_cron)] | None = None
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
+        "UTC", description="the zone of the cron expressions and the wall clock that timestamps without a zone keep"
+    )
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+class Backtest(_Part):
+    """How candidates are compared before one of them serves."""
+
+    origins: int = Field(3, ge=1, le=100, description="rolling origins, where the history allows")
+    step: int | None = Field(None, ge=1, description="grid points between two origins; the horizon where not given")
+    margin: float = Field(
+        0.02, ge=0, lt=1, description="share of the best baseline's MASE by which a network must be better to serve"
+    )
+
+
+class Spec(_Part):
+    """One forecast's description."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=60)]
+    description: str = ""
+    source: Source
+    freq: Annotated[str | int, BeforeValidator(parse_frequency)]
+    season_lengths: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(min_length=1)
+    horizon: int = Field(ge=1, le=10_000)
+    quantiles: tuple[float, ...] = DEFAULT_QUANTILES
+    models: tuple[NetworkName, ...] = Field(("lstm", "gru"), min_length=1)
+    lower_bound: float | None = Field(None, allow_inf_nan=False, description="no forecast is below it; 0 for counts")
+    integer_valued: bool = Field(False, description="y counts things: forecasts and quantiles are whole numbers")
+    seed: int = Field(0, ge=0, lt=2**31)
+    recipe: RecipeName = "standard"
+    overrides: RecipeOverrides = Field(default_factory=RecipeOverrides)  # type: ignore[valid-type]
+    schedule: Schedule = Schedule()
+    backtest: Backtest = Backtest()
+
+    @field_validator("season_lengths", "models")
+    @classmethod
+    def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("must not name anything twice")
+        return values
+
+    @field_validator("quantiles")
+    @classmethod
+    def _is_quantile_grid(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < q < 1 for q in quantiles):
+            raise ValueError("must lie strictly between 0 and 1")
+        if list(quantiles) != sorted(set(quantiles)):
+            raise ValueError("must rise without repeats")
+        if 0.5 not in quantiles:
+            raise ValueError("must hold 0.5, because the forecast is the median")
+        if any(abs(q * 1000 - round(q * 1000)) > 1e-6 for q in quantiles):
+            raise ValueError("must be whole tenths of a percent, such as 0.025")
+        return quantiles
+
+    @property
+    def clock(self) -> Clock:
+        return "step" if isinstance(self.freq, int) else "timestamp"
+
+    @property
+    def quantile_columns(self) -> tuple[str, ...]:
+        return tuple(quantile_column(q) for q in self.quantiles)
+
+    @property
+    def origin_step(self) -> int:
+        """Grid points between two backtest origins."""
+        return self.backtest.step or self.horizon
+
+
+def read_spec(path: str | Path) -> Spec:
+    """Read a spec from a TOML file; a relative source path is taken from the file's folder.
+
+    Raises SpecError with every refused field, or where the file cannot be read or is not TOML.
+    """
+    path = Path(path)
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"spec {path}", [f"cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"spec {path}", [f"is not TOML: {error}"]) from error
+    source = fields.get("source")
+    if isinstance(source, dict) and "uri" in source:
+        source["uri"] = _absolute_uris(source["uri"], relative_to=path.parent)
+    return make_spec(fields, subject=f"spec {path}")
+
+
+def make_spec(fields: Mapping[str, Any], *, subject: str) -> Spec:
+    """Build a spec from plain values; raises SpecError, led by `subject`, with every refused field."""
+    try:
+        return Spec.model_validate(fields)
+    except ValidationError as error:
+        raise SpecError(subject, describe_problems(error)) from error
+
+
+def absolute_uri(uri: str, *, relative_to: Path) -> str:
+    """Return a URI unchanged and a path as an absolute one.
+
+    >>> absolute_uri("s3://bucket/sales.parquet", relative_to=Path("/specs"))
+    's3://bucket/sales.parquet'
+    >>> absolute_uri("../sales.csv", relative_to=Path("/specs"))
+    '/sales.csv'
+    """
+    if urlsplit(uri).scheme:
+        return uri
+    absolute = str((relative_to / Path(uri).expanduser()).resolve())
+    return absolute + "/" if uri.endswith("/") else absolute
+
+
+def _absolute_uris(uri: Any, *, relative_to: Path) -> Any:
+    """Make every path absolute; what is no text is left for validation to refuse."""
+    if isinstance(uri, list):
+        return [_absolute_uris(one, relative_to=relative_to) for one in uri]
+    return absolute_uri(uri, relative_to=relative_to) if isinstance(uri, str) and uri else uri
+
+
+def describe_problems(error: ValidationError) -> Sequence[str]:
+    """Say for each refused field its name, its value and what would be right, one sentence each."""
+    problems = error.errors(include_url=False)
+    places = [problem["loc"] for problem in problems]
+    # Items that were refused do not count, so that pydantic then finds the whole too short as well.
+    echoes = [
+        problem["type"] == "too_short" and any(len(place) > len(at) and place[: len(at)] == at for place in places)
+        for problem, at in zip(problems, places, strict=True)
+    ]
+    return [_describe(problem) for problem, is_echo in zip(problems, echoes, strict=True) if not is_echo]
+
+
+def _describe(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int")) or "the whole"
+    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "missing":
+        return f"{name} is missing"
+    if kind == "extra_forbidden":
+        return f"{name} = {value!r} is not a field that is known here"
+    expectation = str(context["error"]) if kind == "value_error" else problem["msg"][:1].lower() + problem["msg"][1:]
+    if isinstance(value, Mapping) or (kind == "value_error" and isinstance(value, BaseModel)):
+        return f"{name}: {expectation}"
+    return f"{name} = {value!r}: {expectation}"

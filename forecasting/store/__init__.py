@@ -1,0 +1,1 @@
+"""Delta Lake tables, the model registry and read-only SQL."""

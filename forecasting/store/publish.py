@@ -1,0 +1,137 @@
+"""Publishing: checked rows and the slice that they replace go in; one commit and the table's new version come out."""
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+from polars.exceptions import PolarsError
+
+from forecasting.errors import StoreError
+from forecasting.schemas import TABLES, Table
+from forecasting.schemas import table as declared_table
+from forecasting.spec import Clock
+from forecasting.store.rows import Frames, Rows, gather
+from forecasting.store.slices import Slice, equals
+from forecasting.store.stamp import QUANTILE_COLUMN
+from forecasting.store.tables import Store
+
+NUM_ATTEMPTS = 20
+LONGEST_WAIT = 1.0
+ROW_GROUP_ROWS = 64_000
+
+
+def publish(
+    store: Store,
+    table: str,
+    clock: Clock,
+    frames: Frames,
+    *,
+    slice: Slice,
+    application: str,
+    generation: int,
+    quantile_columns: Sequence[str] = (),
+) -> int:
+    """Replace a slice of a table by `frames` in one commit, and return the table's version after it.
+
+    `frames` is a DataFrame, a LazyFrame or a list of staged Parquet files; none or no rows delete the slice.
+    The commit carries (application, generation) as Delta's transaction, and one that the table already carries is
+    not written again: a retry is one publication. `quantile_columns` names those that the spec has beyond the
+    default; new ones join the table.
+
+    Raises StoreError, and leaves the table as it was, for rows that do not suit the table or lie outside the slice,
+    for a generation lower than the one published, and where the store fails or stays contested.
+    """
+    declared = declared_table(table)
+    stored_as = declared.stored_as(clock)
+    odd = [name for name in quantile_columns if not QUANTILE_COLUMN.fullmatch(name)]
+    if odd:
+        raise StoreError(f"table '{stored_as}' cannot take {', '.join(odd)} as quantile columns; q02_5 is one")
+    predicate = slice.predicate(declared, clock)
+    if _is_published(store.open(table, clock), stored_as, application, generation):
+        return _version(store, table, clock)
+    schema = declared.schema(clock, quantile_columns)
+    with gather(frames, declared, stored_as, schema, store.storage_options) as rows:
+        rows.check(slice.contains(declared, clock))
+        return _commit(store, declared, clock, rows, predicate, application, generation)
+
+
+def append_run(store: Store, row: Mapping[str, Any]) -> int:
+    """Write one row of `runs`, replacing that of the same run_id, and return the table's version.
+
+    Columns that `row` leaves out are null. Raises StoreError for unknown columns and values of another type.
+    """
+    declared = TABLES["runs"]
+    schema = declared.schema("timestamp")
+    unknown = [name for name in row if name not in schema]
+    if unknown:
+        raise StoreError(f"a row of table 'runs' has no {', '.join(unknown)}")
+    try:
+        frame = pl.DataFrame([{name: row.get(name) for name in schema}], schema=schema, strict=True)
+    except (PolarsError, TypeError) as error:
+        raise StoreError(f"a row of table 'runs' cannot be read: {error}") from error
+    rows = Rows(frame.lazy(), schema, declared.key, "runs")
+    rows.check(None)
+    return _commit(store, declared, "timestamp", rows, equals("run_id", str(row["run_id"])), None, 0)
+
+
+def _commit(
+    store: Store, declared: Table, clock: Clock, rows: Rows, predicate: str, application: str | None, generation: int
+) -> int:
+    """Overwrite by predicate; a lost race starts again from a fresh snapshot, after a wait that is never the same.
+
+    Delta Lake refuses the loser of two commits that could have seen each other's rows, and lets two specs pass.
+    """
+    stored_as = declared.stored_as(clock)
+    transactions = [Transaction(application, generation)] if application is not None else None
+    for attempt in range(NUM_ATTEMPTS):
+        snapshot = store.open(declared.name, clock)
+        if snapshot is None:
+            store.create(declared.name, clock)
+            continue
+        if application is not None and _is_published(snapshot, stored_as, application, generation):
+            return int(snapshot.version())
+        _check_stored_schema(snapshot, rows.schema, stored_as)
+        try:
+            write_deltalake(
+                snapshot,
+                rows.to_arrow(),
+                mode="overwrite",
+                predicate=predicate,
+                schema_mode="merge",
+                writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS),
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+            return int(snapshot.version())
+        except CommitFailedError:
+            time.sleep(random.uniform(0, min(LONGEST_WAIT, 0.02 * 2**attempt)))
+        except (DeltaError, OSError) as error:
+            raise StoreError(f"table '{stored_as}' of store {store.root} could not be written: {error}") from error
+    raise StoreError(f"table '{stored_as}' of store {store.root} is contested: {NUM_ATTEMPTS} commits lost their race")
+
+
+def _is_published(snapshot: DeltaTable | None, stored_as: str, application: str, generation: int) -> bool:
+    published = None if snapshot is None else snapshot.transaction_version(application)
+    if published is not None and published > generation:
+        raise StoreError(
+            f"table '{stored_as}' already has generation {published} of '{application}';"
+            f" generation {generation} comes from a writer that was replaced"
+        )
+    return published == generation
+
+
+def _version(store: Store, table: str, clock: Clock) -> int:
+    version = store.version(table, clock)
+    assert version is not None, "a published table exists"
+    return version
+
+
+def _check_stored_schema(snapshot: DeltaTable, schema: pl.Schema, stored_as: str) -> None:
+    """Refuse a table that was stored with other dtypes: Delta Lake would cast the rows without a word."""
+    stored = pl.Schema(snapshot.schema().to_arrow())
+    for name, dtype in schema.items():
+        if name in stored and stored[name] != dtype:
+            raise StoreError(f"table '{stored_as}' is stored with column '{name}' as {stored[name]} but needs {dtype}")

@@ -1,0 +1,147 @@
+"""Read-only SQL: one SELECT goes in, a frame comes out; DuckDB runs it over every table and view of a store."""
+
+import re
+import tempfile
+from collections import Counter
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from forecasting.errors import FleetcastError, QueryError
+from forecasting.store.tables import Store, each_table
+from forecasting.store.views import VIEWS
+
+_LOCKS = (
+    "SET TimeZone = 'UTC'",
+    "SET python_enable_replacements = false",
+    "SET python_scan_all_frames = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+_FOREIGN = re.compile(r"INTERVAL|UNION|BIT\b|BIGNUM|VARINT|VARIANT|GEOMETRY|TIME WITH TIME ZONE")
+"""DuckDB types that Polars has no like of; columns of them come as text."""
+
+
+def query(store: Store, sql: str) -> pl.DataFrame:
+    """Answer one SELECT (or FROM, WITH, VALUES, DESCRIBE, SUMMARIZE, SHOW TABLES) over the tables and views.
+
+    Tables that hold nothing yet are empty. Filters and columns are pushed into the scan of a table. Intervals and
+    other types that Polars lacks come as text; a column name that comes twice is numbered.
+
+    Raises QueryError for anything else than one readable SELECT and for what DuckDB refuses, in one line that keeps
+    its hint; nothing outside the store can be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="fleetcast-") as spill, _connect(spill) as connection:
+        try:
+            statement = _one_select(connection, sql)
+            _register_tables(connection, store, sql)
+            for lock in _LOCKS:
+                connection.execute(lock)
+            return _answer(connection.query(statement))
+        except FleetcastError:
+            raise
+        except (duckdb.Error, pl.exceptions.PolarsError, pa.ArrowException, RuntimeError) as error:
+            raise QueryError(_one_line(error)) from error
+
+
+def describe_tables(store: Store) -> pl.DataFrame:
+    """Say what there is to query: a row per column of each table and view that can be read.
+
+    Columns: table, meaning, rows (null for views), column, dtype and column_meaning. A table of steps is listed
+    where the store has one; those of timestamps always.
+    """
+    stored = {table.name: table.num_rows for table in store.tables()}
+    described = []
+    for declared, clock in each_table():
+        name = declared.stored_as(clock)
+        if clock == "step" and name not in stored:
+            continue
+        meanings = {column.name: column.meaning for column in declared.columns}
+        schema = store.scan(declared.name, clock).collect_schema()
+        readers: list[tuple[str, str, int | None]] = [(name, declared.meaning, stored.get(name, 0))]
+        readers += [(view.name, view.meaning, None) for view in VIEWS if view.reads == name]
+        described += [
+            (reader, meaning, num_rows, column, str(dtype), meanings.get(column, "a further quantile"))
+            for reader, meaning, num_rows in readers
+            for column, dtype in schema.items()
+        ]
+    names = ("table", "meaning", "rows", "column", "dtype", "column_meaning")
+    dtypes = {name: pl.Int64() if name == "rows" else pl.String() for name in names}
+    return pl.DataFrame(described, dtypes, orient="row")
+
+
+def _connect(spill: str) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        config={
+            "temp_directory": spill,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+    )
+
+
+def _one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise QueryError(f"a query is one SELECT statement; this has {len(statements)} statements")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        kind = str(statements[0].type).rpartition(".")[2]
+        raise QueryError(f"a query is one SELECT statement; this is {kind}, and tables are only written by runs")
+    return str(statements[0].query)
+
+
+def _register_tables(connection: duckdb.DuckDBPyConnection, store: Store, sql: str) -> None:
+    """Register every table and view; only those that the text names are opened, for opening costs a listing each.
+
+    `query` and `query_table` can put a name together at run time, so with them everything is opened.
+    """
+    text = sql.casefold()
+    opens_all = "query" in text
+    needs_runs = any(view.name in text for view in VIEWS)
+    for declared, clock in each_table():
+        name = declared.stored_as(clock)
+        if opens_all or name in text or (needs_runs and name == "runs"):
+            rows = store.scan(declared.name, clock)
+        else:
+            rows = pl.LazyFrame(schema=declared.schema(clock))
+        connection.register(name, rows)
+    for view in VIEWS:
+        connection.execute(f"CREATE TEMP VIEW {view.name} AS {view.sql}")
+
+
+def _answer(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:
+    foreign = [name for name, kind in zip(relation.columns, relation.types, strict=True) if _FOREIGN.search(str(kind))]
+    if foreign:
+        if len(set(relation.columns)) < len(relation.columns):
+            raise QueryError(f"column {foreign[0]} is shown as text, for which every column needs its own name")
+        quoted = {name: '"' + name.replace('"', '""') + '"' for name in relation.columns}
+        relation = relation.project(
+            ", ".join(f"CAST({q} AS VARCHAR) AS {q}" if name in foreign else q for name, q in quoted.items())
+        )
+    answer = relation.to_arrow_table()
+    frame = pl.from_arrow(answer.rename_columns(_number_repeats(answer.column_names)))
+    assert isinstance(frame, pl.DataFrame), "a table becomes a frame"
+    return frame
+
+
+def _number_repeats(names: list[str]) -> list[str]:
+    """
+    >>> _number_repeats(["a", "b", "a"])
+    ['a', 'b', 'a_1']
+    """
+    taken, seen, numbered = set(names), Counter[str](), []
+    for name in names:
+        unique = name
+        while seen[name] and unique in taken:
+            unique = f"{name}_{seen[name]}"
+            seen[name] += 1
+        seen[name] = seen[name] or 1
+        taken.add(unique)
+        numbered.append(unique)
+    return numbered
+
+
+def _one_line(error: Exception) -> str:
+    """Keep DuckDB's message and its hint; drop the copy of the query that it prints below."""
+    return " ".join(str(error).partition("\n\nLINE ")[0].split())

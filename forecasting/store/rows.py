@@ -1,0 +1,138 @@
+"""Rows on their way into a table: a frame or staged files go in; checked, sorted Arrow batches come out.
+
+However many rows there are, one stretch of series at a time is in memory.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+from polars.exceptions import PolarsError
+
+from forecasting.errors import StoreError
+from forecasting.schemas import Table
+
+Frames = pl.DataFrame | pl.LazyFrame | Sequence[str]
+
+STRETCH_ROWS = 1_000_000
+"""Rows that are sorted at a time; a series that has more is still taken whole."""
+BATCH_ROWS = 2048
+"""Rows handed over at a time: Delta Lake shuffles batches among its threads, so small ones keep the order nearly."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that can be read more than once, in the order of a table's key."""
+
+    scan: pl.LazyFrame
+    schema: pl.Schema
+    key: tuple[str, ...]
+    stored_as: str
+
+    def check(self, inside: pl.Expr | None) -> None:
+        """Raise StoreError for wrong names or dtypes, nulls in the key, rows outside the slice and duplicate keys."""
+        _check_schema(self.scan.collect_schema(), self.schema, self.stored_as)
+        nulls = self.scan.select(pl.col(name).null_count() for name in self.key).collect(engine="streaming").row(0)
+        for name, num_nulls in zip(self.key, nulls, strict=True):
+            if num_nulls:
+                raise StoreError(f"rows for table '{self.stored_as}': key column '{name}' is null in {num_nulls} rows")
+        if inside is not None:
+            self._check_inside(inside)
+        for stretch in self._stretches():
+            self._check_unique(stretch)
+
+    def to_arrow(self) -> pa.RecordBatchReader:
+        """Return the rows as a stream of batches, sorted, so that row-group statistics tell series apart."""
+        empty = pl.DataFrame(schema=self.schema).to_arrow(compat_level=pl.CompatLevel.oldest())
+        return pa.RecordBatchReader.from_batches(empty.schema, self._batches())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for stretch in self._stretches():
+            rows = stretch.select(self.schema.names()).sort(_sort_columns(self.key)).collect()
+            yield from rows.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches(BATCH_ROWS)
+
+    def _stretches(self) -> Iterator[pl.LazyFrame]:
+        """Cut the rows at values of the sort's first column, so that no key lies in two stretches."""
+        column = _sort_columns(self.key)[0]
+        counts = self.scan.group_by(column).len().collect(engine="streaming").sort(column)
+        bounds = (
+            counts.group_by(((pl.col("len").cum_sum() - 1) // STRETCH_ROWS).alias("stretch"), maintain_order=True)
+            .agg(first=pl.col(column).first(), last=pl.col(column).last())
+            .select("first", "last")
+        )
+        for first, last in bounds.iter_rows():
+            if bounds.height == 1:
+                yield self.scan
+            else:
+                yield self.scan.filter(pl.col(column).is_between(pl.lit(first), pl.lit(last)))
+
+    def _check_inside(self, inside: pl.Expr) -> None:
+        columns = list(dict.fromkeys([*self.key, *inside.meta.root_names()]))
+        outside = self.scan.select(columns).filter(~inside.fill_null(value=False)).head(1).collect(engine="streaming")
+        if not outside.is_empty():
+            example = {name: outside[name][0] for name in columns}
+            raise StoreError(f"rows for table '{self.stored_as}' lie outside the slice, such as {example}")
+
+    def _check_unique(self, stretch: pl.LazyFrame) -> None:
+        columns = _sort_columns(self.key)  # spec and run_cutoff are the same in every row of a slice
+        keys = stretch.select(columns).sort(columns).collect()
+        repeats = keys.filter(pl.all_horizontal(pl.all() == pl.all().shift()))
+        if not repeats.is_empty():
+            raise StoreError(
+                f"rows for table '{self.stored_as}' have duplicate keys: {repeats.height} rows repeat that of another,"
+                f" such as {repeats.row(0, named=True)}"
+            )
+
+
+@contextmanager
+def gather(
+    frames: Frames, table: Table, stored_as: str, schema: pl.Schema, storage_options: dict[str, str]
+) -> Iterator[Rows]:
+    """Yield the rows of a frame, of a lazy one (computed once, into a temporary file) or of staged Parquet files."""
+    try:
+        if isinstance(frames, pl.DataFrame):
+            yield Rows(frames.lazy(), schema, table.key, stored_as)
+        elif isinstance(frames, pl.LazyFrame):
+            with tempfile.TemporaryDirectory(prefix="fleetcast-") as folder:
+                computed = Path(folder) / "rows.parquet"
+                frames.sink_parquet(computed, compression="lz4", row_group_size=100_000)
+                yield Rows(pl.scan_parquet(computed), schema, table.key, stored_as)
+        elif not frames:
+            yield Rows(pl.LazyFrame(schema=schema), schema, table.key, stored_as)
+        else:
+            staged = pl.scan_parquet(
+                list(frames), storage_options=storage_options or None, hive_partitioning=False, glob=False
+            )
+            yield Rows(staged, schema, table.key, stored_as)
+    except PolarsError as error:
+        raise StoreError(f"rows for table '{stored_as}' cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _check_schema(found: pl.Schema, needed: pl.Schema, stored_as: str) -> None:
+    subject = f"rows for table '{stored_as}'"
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise StoreError(f"{subject}: column{'s' * (len(missing) > 1)} {', '.join(missing)} missing")
+    unknown = [name for name in found if name not in needed]
+    if unknown:
+        raise StoreError(f"{subject}: column{'s' * (len(unknown) > 1)} {', '.join(unknown)} not declared for it")
+    wrong = [
+        f"column '{name}' is {found[name]} but must be {dtype}"
+        for name, dtype in needed.items()
+        if found[name] != dtype
+    ]
+    if wrong:
+        raise StoreError(f"{subject}: {'; '.join(wrong)}")
+
+
+def _sort_columns(key: Sequence[str]) -> list[str]:
+    """Return the order of rows in files: series, then time, then the rest of the key; never spec, the partition."""
+    leading = [name for name in ("unique_id", "ds") if name in key]
+    rest = [name for name in key if name not in (*leading, "spec", "run_cutoff")]
+    if leading:
+        return leading + [name for name in rest if name not in leading]
+    return list(reversed(rest))  # rejects: rows of a file, which are many, before files, which are few

@@ -1,0 +1,112 @@
+"""A slice of a table: what a run may replace; a SQL predicate for Delta Lake and a Polars expression come out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from forecasting.errors import StoreError
+from forecasting.schemas import STEP, TIMESTAMP, Table
+from forecasting.spec import Clock
+
+type_of_ds = {"timestamp": TIMESTAMP, "step": STEP}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows of one spec that a run replaces, and the only ones that it may write.
+
+    Tables of runs (`is_dated`) need `run_cutoff`; the others hold one row per (spec, unique_id, ds) and may be
+    replaced `until` a ds, that one included. `unique_ids` and `models` narrow a slice to a filtered run.
+    Cutoffs are naive datetimes, or integers for tables of steps.
+    """
+
+    spec: str
+    run_cutoff: datetime | int | None = None
+    until: datetime | int | None = None
+    unique_ids: Sequence[str] | None = None
+    models: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("unique_ids", "models"):
+            values = getattr(self, name)
+            if values is not None:
+                if isinstance(values, str) or not values or not all(isinstance(value, str) for value in values):
+                    raise StoreError(f"slice of spec '{self.spec}': {name} = {values!r} must be one name or more")
+                object.__setattr__(self, name, tuple(dict.fromkeys(values)))
+
+    def check(self, table: Table, clock: Clock) -> None:
+        """Raise StoreError where this table has no such slice."""
+        stored_as, columns = table.stored_as(clock), table.schema(clock)
+        if not table.has_clock:
+            raise StoreError(f"table '{stored_as}' has no slices; its rows are replaced one by one")
+        if table.is_dated and self.run_cutoff is None:
+            raise StoreError(f"a slice of table '{stored_as}' needs a run_cutoff")
+        for option, column in (
+            ("run_cutoff", "run_cutoff"), ("until", "ds"), ("unique_ids", "unique_id"), ("models", "model"),
+        ):  # fmt: skip
+            if getattr(self, option) is not None and column not in columns:
+                raise StoreError(f"table '{stored_as}' has no column '{column}', so its slices take no {option}")
+        if self.until is not None and (table.is_dated or columns["ds"] != type_of_ds[clock]):
+            raise StoreError(f"table '{stored_as}' belongs to run cutoffs, so its slices take no until")
+        for option in ("run_cutoff", "until"):
+            _check_on_clock(option, getattr(self, option), stored_as, clock)
+
+    def predicate(self, table: Table, clock: Clock) -> str:
+        """Return the SQL condition that Delta Lake replaces by; the partition columns stand first."""
+        self.check(table, clock)
+        parts = [f"spec = {_quote(self.spec)}"]
+        if isinstance(self.run_cutoff, datetime):
+            parts.append(f"cutoff_date = {_quote(self.run_cutoff.date().isoformat())}")
+        if self.run_cutoff is not None:
+            parts.append(f"run_cutoff = {_literal(self.run_cutoff)}")
+        if self.until is not None:
+            parts.append(f"ds <= {_literal(self.until)}")
+        for column, values in (("unique_id", self.unique_ids), ("model", self.models)):
+            if values is not None:
+                parts.append(f"{column} IN ({', '.join(map(_quote, values))})")
+        return " AND ".join(parts)
+
+    def contains(self, table: Table, clock: Clock) -> pl.Expr:
+        """Return the same condition for Polars; null where a column that it reads is null."""
+        self.check(table, clock)
+        condition = pl.col("spec") == self.spec
+        if isinstance(self.run_cutoff, datetime):
+            condition &= pl.col("cutoff_date") == self.run_cutoff.date()
+        if self.run_cutoff is not None:
+            condition &= pl.col("run_cutoff") == pl.lit(self.run_cutoff, type_of_ds[clock])
+        if self.until is not None:
+            condition &= pl.col("ds") <= pl.lit(self.until, type_of_ds[clock])
+        for column, values in (("unique_id", self.unique_ids), ("model", self.models)):
+            if values is not None:
+                condition &= pl.col(column).is_in(list(values))
+        return condition
+
+
+def equals(column: str, value: str) -> str:
+    """Return the SQL condition that a column holds a text."""
+    return f"{column} = {_quote(value)}"
+
+
+def _check_on_clock(option: str, value: object, stored_as: str, clock: Clock) -> None:
+    if value is None:
+        return
+    if clock == "step":
+        is_on_clock = isinstance(value, int) and not isinstance(value, bool)
+    else:
+        is_on_clock = isinstance(value, datetime) and value.tzinfo is None
+    if not is_on_clock:
+        needed = "an integer" if clock == "step" else "a datetime without a time zone"
+        raise StoreError(f"{option} = {value!r} is not on the clock of table '{stored_as}', which needs {needed}")
+
+
+def _literal(value: datetime | int) -> str:
+    return _quote(value.isoformat(sep=" ", timespec="microseconds")) if isinstance(value, datetime) else str(value)
+
+
+def _quote(text: str) -> str:
+    """Quote a text for SQL, whose strings know no escape but the doubled quote: a backslash stands for itself."""
+    if "\x00" in text:
+        raise StoreError(f"{text!r} holds a zero byte, which no predicate can name")
+    return "'" + text.replace("'", "''") + "'"

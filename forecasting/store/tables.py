@@ -1,0 +1,177 @@
+"""The store: a root goes in; lazy frames of its tables, their versions, and bytes that lie beside them come out.
+
+    <root>/<stored table name>/            a Delta Lake table
+    <root>/staging/run_id=<id>/…           what workers have finished and nobody has published yet
+    <root>/weights/…                       safetensors files that the models table names
+
+Every spec shares these tables; `spec` is in each key and partition.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+from urllib.parse import unquote, urlsplit
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.fs as arrow_fs
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from forecasting.errors import NothingStored, StoreError
+from forecasting.schemas import TABLES, Table
+from forecasting.schemas import table as declared_table
+from forecasting.spec import Clock
+from forecasting.store.files import Files
+
+WEIGHTS_FOLDER = "weights"
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """One table as it is now: `name` is the stored one, `version` counts its commits from 0."""
+
+    name: str
+    num_rows: int
+    version: int
+    num_bytes: int
+    num_files: int
+
+
+class Store:
+    """Every table below one root: a local folder, or `s3://bucket/prefix` with deltalake's storage options.
+
+    A store is a name and pickles; nothing is opened or created until something is read or written.
+    """
+
+    def __init__(self, root: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
+        self.root = _normalise(str(root))
+        self.storage_options = dict(storage_options or {})
+        self.files = Files(self.root, self.storage_options)
+
+    def __repr__(self) -> str:
+        return f"Store({self.root!r})"
+
+    def scan(self, table: str, clock: Clock, *, version: int | None = None) -> pl.LazyFrame:
+        """Return a table lazily: the declared columns in order, then quantile columns that specs have added.
+
+        Rows come in no promised order. A table that does not exist yet is an empty frame. Filters reach Delta's
+        partitions and Parquet's row groups.
+        Raises NothingStored for a version that the table does not have.
+        """
+        declared = declared_table(table)
+        schema = declared.schema(clock)
+        snapshot = self.open(table, clock, version=version)
+        if snapshot is None:
+            if version is not None:
+                raise NothingStored(f"table '{declared.stored_as(clock)}' holds nothing yet, and no version {version}")
+            return pl.LazyFrame(schema=schema)
+        rows = self._scan_snapshot(snapshot)
+        stored = rows.collect_schema()
+        added = [name for name in stored if name not in schema]
+        return rows.select(
+            *(pl.col(name) if name in stored else pl.lit(None, dtype).alias(name) for name, dtype in schema.items()),
+            *added,
+        )
+
+    def version(self, table: str, clock: Clock) -> int | None:
+        """Return how many commits a table has behind it, from 0; None where it does not exist yet."""
+        snapshot = self.open(table, clock)
+        return None if snapshot is None else snapshot.version()
+
+    def tables(self) -> list[StoredTable]:
+        """Return every table that exists, in the order of schemas.py, those of timestamps before those of steps."""
+        stored = []
+        for declared, clock in each_table():
+            snapshot = self.open(declared.name, clock)
+            if snapshot is not None:
+                actions = pl.DataFrame(snapshot.get_add_actions(flatten=True))
+                stored.append(
+                    StoredTable(
+                        declared.stored_as(clock),
+                        int(actions["num_records"].sum()),
+                        snapshot.version(),
+                        int(actions["size_bytes"].sum()),
+                        actions.height,
+                    )
+                )
+        return stored
+
+    def open(self, table: str, clock: Clock, *, version: int | None = None) -> DeltaTable | None:
+        """Return a table's newest snapshot, or that of a version; None where the table does not exist yet."""
+        stored_as = declared_table(table).stored_as(clock)
+        try:
+            snapshot = DeltaTable(self.table_uri(table, clock), storage_options=self.storage_options or None)
+            if version is not None:
+                if not 0 <= version <= snapshot.version():
+                    raise NothingStored(f"table '{stored_as}' has versions 0 to {snapshot.version()}, not {version}")
+                snapshot.load_as_version(version)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            what = f"table '{stored_as}'" + ("" if version is None else f", version {version},")
+            raise StoreError(f"{what} of store {self.root} could not be read: {error}") from error
+        return snapshot
+
+    def create(self, table: str, clock: Clock) -> None:
+        """Create an empty table as it is declared; one that another writer creates meanwhile is as good."""
+        declared = declared_table(table)
+        schema = declared.schema(clock)
+        arrow_schema = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+        meanings = {column.name: column.meaning for column in declared.columns}
+        try:
+            DeltaTable.create(
+                self.table_uri(table, clock),
+                pa.schema([field.with_metadata({"comment": meanings[field.name]}) for field in arrow_schema]),
+                mode="error",
+                name=declared.stored_as(clock),
+                description=declared.meaning,
+                partition_by=list(declared.partition_by(clock)),
+                storage_options=self.storage_options or None,
+            )
+        except (DeltaError, OSError) as error:
+            if self.open(table, clock) is None:
+                raise StoreError(f"table '{declared.stored_as(clock)}' could not be created: {error}") from error
+
+    def table_uri(self, table: str, clock: Clock) -> str:
+        return self.files.uri(declared_table(table).stored_as(clock))
+
+    def read_bytes(self, relative_uri: str) -> bytes:
+        """Read a file below `weights/`; raises NothingStored where there is none."""
+        return self.files.read_bytes(_check_weights(relative_uri))
+
+    def write_bytes(self, relative_uri: str, content: bytes) -> None:
+        """Write a file below `weights/`; readers see all of it or nothing."""
+        self.files.write_bytes(_check_weights(relative_uri), content)
+
+    def _scan_snapshot(self, snapshot: DeltaTable) -> pl.LazyFrame:
+        if self.files.is_local and "%" in snapshot.table_uri:
+            # Delta Lake names files as URIs, and Polars takes those for paths: a space in the root is then "%20".
+            folder = unquote(urlsplit(snapshot.table_uri).path)
+            files = arrow_fs.SubTreeFileSystem(folder, arrow_fs.LocalFileSystem())
+            return pl.scan_pyarrow_dataset(snapshot.to_pyarrow_dataset(filesystem=files))
+        return pl.scan_delta(snapshot)
+
+
+def each_table() -> Iterator[tuple[Table, Clock]]:
+    """Yield every declared table with each clock that it is stored for."""
+    clocks: tuple[Clock, ...] = get_args(Clock)
+    for clock in clocks:
+        for declared in TABLES.values():
+            if declared.has_clock or clock == "timestamp":
+                yield declared, clock
+
+
+def _normalise(root: str) -> str:
+    if root.startswith("file://"):
+        root = unquote(urlsplit(root).path)
+    if "://" in root:
+        return root.rstrip("/")
+    return str(Path(root).expanduser().absolute())
+
+
+def _check_weights(relative_uri: str) -> str:
+    if not relative_uri.startswith(f"{WEIGHTS_FOLDER}/"):
+        raise StoreError(f"'{relative_uri}' must lie below {WEIGHTS_FOLDER}/")
+    return relative_uri

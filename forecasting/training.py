@@ -1,0 +1,44 @@
+"""What a recipe decides: one frozen configuration of network and training, and the overrides that a spec may set."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+
+class TrainingConfig(BaseModel):
+    """A complete training configuration; a registry row keeps it whole, as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hidden_size: int = Field(16, ge=1, le=1024, description="units of the recurrent state")
+    segment_length: int = Field(1, ge=1, le=100_000, description="grid points that one recurrent step reads")
+    context_segments: int = Field(14, ge=1, le=10_000, description="recurrent steps in one window")
+    batch_windows: int = Field(16, ge=1, le=4096, description="windows of a series in one optimiser step")
+    max_steps: int = Field(400, ge=1, le=1_000_000, description="optimiser steps at most")
+    evaluate_every: int = Field(25, ge=1, le=100_000, description="optimiser steps between two looks at validation")
+    patience: int = Field(4, ge=1, le=10_000, description="looks without improvement after which a series stops")
+    validation_windows: int = Field(32, ge=1, le=4096, description="validation windows of a series at most")
+    learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam's step size, before its cosine decay")
+    gradient_clip: float = Field(1.0, gt=0, description="largest norm of one series' own gradient")
+    weight_average: float = Field(
+        0.0, ge=0, lt=1, description="decay per step of the average that is evaluated and served; 0 for none"
+    )
+
+
+def _partial(config: type[BaseModel]) -> type[BaseModel]:
+    """Return the same fields with the same bounds, each optional and unset by default."""
+    fields: dict[str, Any] = {
+        name: (field.annotation | None, Field(None, description=field.description))  # type: ignore[operator]
+        for name, field in config.model_fields.items()
+    }
+    for name, field in config.model_fields.items():
+        fields[name][1].metadata.extend(field.metadata)
+    return create_model("RecipeOverrides", __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
+
+
+RecipeOverrides = _partial(TrainingConfig)
+
+
+def apply_overrides(config: TrainingConfig, overrides: BaseModel) -> TrainingConfig:
+    """Return the configuration with the fields that the overrides set."""
+    return config.model_copy(update=overrides.model_dump(exclude_none=True))

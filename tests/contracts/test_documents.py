@@ -1,0 +1,237 @@
+"""What README.md and its companions name exists: files, commands, options, fields, variables, SQL."""
+
+import hashlib
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from forecasting.cli.app import app
+from forecasting.schemas import TABLES
+from forecasting.settings import SETTINGS_FILE_VARIABLE, Settings
+from forecasting.spec import Spec, make_spec
+from forecasting.store.query import query
+from forecasting.store.tables import Store
+from forecasting.training import TrainingConfig
+from workers.arguments import RunArguments
+from workers.settings import WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+ROOMS = ("forecasting", "workers", "dags", "infra", "tests", "docs", ".ci")
+OTHER_VARIABLES = {SETTINGS_FILE_VARIABLE, "FLEETCAST_BENCHMARK_DATA"}
+APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+"""SHA-256 of the licence's text as the Apache Software Foundation publishes it."""
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text_of(document), flags=re.DOTALL | re.MULTILINE)
+
+
+def spans(document: str) -> list[str]:
+    """List what stands in backticks outside of code blocks."""
+    prose = re.sub(r"^```.*?^```$", "", text_of(document), flags=re.DOTALL | re.MULTILINE)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def statements(shell: str) -> Iterator[list[str]]:
+    """Split a shell script into its commands, each a list of words."""
+    lexer = shlex.shlex(shell.replace("\\\n", " "), posix=True, punctuation_chars=";|&>\n")
+    lexer.whitespace, lexer.whitespace_split = " \t", True
+    words: list[str] = []
+    for word in lexer:
+        if set(word) <= set(";|&>\n"):
+            yield words
+            words = []
+        else:
+            words.append(word)
+    yield words
+
+
+def commands(document: str, name: str) -> list[list[str]]:
+    """List the words after every `name` that begins a command, in code blocks and in the running text."""
+    shown = [words for block in blocks(document, "sh") for words in statements(block)]
+    named = [span.split() for span in spans(document)]
+    return [words[1:] for words in shown + named if words[:1] == [name] and len(words) > 1]
+
+
+def section(document: str, heading: str) -> str:
+    """Return what stands under a heading, up to the next heading of any level."""
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", text_of(document), flags=re.DOTALL | re.MULTILINE)
+    assert found, f"{document} has no heading '{heading}'"
+    return found[1]
+
+
+def first_cells(table: str) -> list[str]:
+    return re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):.*## ", text_of("Makefile"), flags=re.MULTILINE))
+
+
+def options_of(words: list[str]) -> set[str] | None:
+    """Return the options that the command at the head of these words has; None where there is no such command."""
+    command = typer.main.get_command(app)
+    known = {option for parameter in command.params for option in parameter.opts}
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        command, words = command.commands.get(words[0]), words[1:]
+        if command is None:
+            return None
+        known |= {option for parameter in command.params for option in parameter.opts}
+    return known | {"--help"}
+
+
+def pyproject() -> dict:
+    return tomllib.loads(text_of("pyproject.toml"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_make_targets_exist(document):
+    named = {words[0] for words in commands(document, "make")}
+    assert named <= make_targets()
+
+
+def test_every_make_target_is_explained():
+    assert {words[0] for words in commands("CONTRIBUTING.md", "make")} == make_targets()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_commands_and_options_exist(document):
+    for words in commands(document, "fleetcast"):
+        known = options_of(words)
+        assert known is not None, f"there is no command: fleetcast {' '.join(words)}"
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert given <= known, f"no such option: fleetcast {' '.join(words)}"
+
+
+def test_options_named_alone_belong_to_some_command():
+    group = typer.main.get_command(app)
+    every = {option for name in group.commands for option in options_of([name]) or ()}
+    named = {span.split()[0] for document in DOCUMENTS for span in spans(document) if span.startswith("--")}
+    assert named
+    assert named <= every
+
+
+def test_every_command_is_in_the_readme():
+    named = {words[0] for words in commands("README.md", "fleetcast")}
+    assert named >= set(typer.main.get_command(app).commands)
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "NOTICE"])
+def test_named_files_exist(document):
+    words = text_of(document).split() if document == "NOTICE" else spans(document)
+    paths = [word for word in words if re.match(rf"({'|'.join(map(re.escape, ROOMS))})/[\w./-]*$", word)]
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\(([^)#]+)\)", text_of(document))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_six_files_to_read_first_exist():
+    listed = re.findall(r"^\d\. `([^`]+)`", section("ARCHITECTURE.md", "Six files to read first"), flags=re.MULTILINE)
+    assert len(listed) == 6
+    assert all((ROOT / path).is_file() for path in listed)
+
+
+def test_spec_table_has_every_field_and_no_other():
+    fields = set()
+    for name, field in Spec.model_fields.items():
+        parts = getattr(field.annotation, "model_fields", None)
+        if name == "overrides":
+            fields.add("overrides.…")
+        elif parts:
+            fields |= {f"{name}.{part}" for part in parts}
+        else:
+            fields.add(name)
+    assert set(first_cells(section("README.md", "On a schedule, from a spec"))) == fields
+
+
+def test_overrides_are_all_named():
+    named = re.search(
+        r"^Overrides: (.*?);", section("README.md", "On a schedule, from a spec"), re.DOTALL | re.MULTILINE
+    )
+    assert named
+    assert re.findall(r"`(\w+)`", named[1]) == list(TrainingConfig.model_fields)
+
+
+def example_spec() -> Spec:
+    (text,) = blocks("README.md", "toml")
+    return make_spec(tomllib.loads(text), subject="README.md")
+
+
+def test_example_of_a_spec_is_accepted():
+    assert example_spec().name == "airports"
+
+
+def test_trigger_form_has_the_fields_of_a_run():
+    (conf,) = blocks("README.md", "json")
+    fields = first_cells(section("README.md", "The trigger form"))
+    assert set(fields) < set(RunArguments.model_fields)
+    run = {"job": "features", "flow": "train", "run_id": "r", "spec": example_spec().model_dump(mode="json")}
+    asked = RunArguments.model_validate_json(json.dumps(run | json.loads(conf)))
+    assert all(getattr(asked, field) is not None for field in fields)
+
+
+def test_shown_sql_can_be_answered(tmp_path):
+    asked = [words[1] for words in commands("README.md", "fleetcast") if words[0] == "query" and len(words) > 1]
+    assert len(asked) > 4
+    for sql in asked:
+        assert query(Store(tmp_path), sql).columns
+
+
+def test_every_table_is_named():
+    assert set(TABLES) | {"latest_forecasts"} <= {
+        *spans("README.md"),
+        *re.findall(r"\w+", " ".join(blocks("README.md", ""))),
+    }
+
+
+def test_settings_table_has_every_variable_and_no_other():
+    variables = {f"FLEETCAST_{name.upper()}" for part in (Settings, WorkerSettings) for name in part.model_fields}
+    shown = set(first_cells(section("README.md", "Where it runs")))
+    assert shown == variables | {"RAY_ADDRESS"}
+    named = {word for document in DOCUMENTS for word in re.findall(r"FLEETCAST_[A-Z_]+", text_of(document))}
+    assert named <= variables | OTHER_VARIABLES
+
+
+def test_markers_are_those_of_pytest():
+    markers = {marker.partition(":")[0] for marker in pyproject()["tool"]["pytest"]["ini_options"]["markers"]}
+    assert set(first_cells(section("CONTRIBUTING.md", "Tests"))) == markers
+
+
+def test_changelog_has_the_version():
+    versions = re.findall(r"^## \[([^\]]+)\]", text_of("CHANGELOG.md"), flags=re.MULTILINE)
+    assert versions[0] in ("Unreleased", pyproject()["project"]["version"])
+    assert pyproject()["project"]["version"] in versions
+
+
+def test_licence_is_the_whole_unchanged_text():
+    assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == APACHE_2
+    assert pyproject()["project"]["license"] == "Apache-2.0"
+
+
+def test_notice_names_the_data_and_every_direct_dependency():
+    project, notice = pyproject()["project"], text_of("NOTICE")
+    needed = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    names = {re.match(r"[A-Za-z0-9_-]+", requirement)[0] for requirement in needed}
+    assert {name for name in names if not re.search(rf"^ .*\b{re.escape(name)}  ", notice, re.MULTILINE)} == set()
+    shipped = [path.relative_to(ROOT).as_posix() for path in (ROOT / "forecasting" / "datasets").glob("*.parquet")]
+    assert shipped
+    assert all(path in notice for path in shipped)

@@ -1,0 +1,76 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NUM_SPECS = 20
+SECONDS_ALLOWED = 1.0
+
+PARSE = """
+import json, sys, time
+import airflow.sdk
+from airflow.sdk import DAG
+begin = time.perf_counter()
+import runpy
+names = runpy.run_path(sys.argv[1])
+seconds = time.perf_counter() - begin
+dags = [name for name, dag in names.items() if isinstance(dag, DAG)]
+heavy = [name for name in ("ray", "torch", "polars", "numpy", "pandas", "deltalake") if name in sys.modules]
+ours = sorted(name for name in sys.modules if name.split(".")[0] in ("forecasting", "workers"))
+print(json.dumps({"seconds": seconds, "dags": dags, "heavy": heavy, "ours": ours}))
+"""
+
+
+def parse(dag_file: Path, home: Path) -> dict:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "AIRFLOW_HOME": str(home), "PYTHONPATH": path}
+    printed = subprocess.run(
+        [sys.executable, "-c", PARSE, str(dag_file)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+    return json.loads(printed.splitlines()[-1])
+
+
+def test_shipped_specs_make_their_dags(tmp_path: Path) -> None:
+    parsed = parse(ROOT / "dags" / "fleetcast_dags.py", tmp_path)
+    stems = [path.stem for path in (ROOT / "dags" / "specs").glob("*.toml")]
+    assert "nyc_departures" in stems
+    assert sorted(parsed["dags"]) == sorted(f"{stem}__{flow}" for stem in stems for flow in ("train", "forecast"))
+
+
+def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "dags" / "fleetcast_dags.py", tmp_path)
+    (tmp_path / "specs").mkdir()
+    text = (ROOT / "dags" / "specs" / "nyc_departures.toml").read_text()
+    for number in range(NUM_SPECS):
+        (tmp_path / "specs" / f"s{number}.toml").write_text(text.replace('"nyc_departures"', f'"s{number}"'))
+    parse(tmp_path / "fleetcast_dags.py", tmp_path)  # writes Airflow's configuration and the byte code
+    parsed = parse(tmp_path / "fleetcast_dags.py", tmp_path)
+    print(f"{NUM_SPECS} specs parsed in {parsed['seconds']:.3f} s beyond `import airflow.sdk`")
+    assert len(parsed["dags"]) == 2 * NUM_SPECS
+    assert parsed["heavy"] == []
+    assert set(parsed["ours"]) == {
+        "forecasting",
+        "forecasting.errors",
+        "forecasting.settings",
+        "forecasting.spec",
+        "forecasting.training",
+        "workers",
+        "workers.airflow",
+        "workers.airflow.client",
+        "workers.airflow.factory",
+        "workers.airflow.operator",
+        "workers.airflow.ray_token",
+        "workers.airflow.runs",
+        "workers.airflow.trigger",
+        "workers.arguments",
+        "workers.settings",
+    }
+    assert parsed["seconds"] < SECONDS_ALLOWED

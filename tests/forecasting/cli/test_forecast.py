@@ -1,0 +1,219 @@
+"""`fleetcast forecast` from the first word to the file that it leaves."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from forecasting import one_shot
+from forecasting.spec import DEFAULT_QUANTILES, quantile_column
+
+COLUMNS = ["unique_id", "ds", "cutoff", "model", "forecast", *map(quantile_column, DEFAULT_QUANTILES)]
+HORIZON = 4
+
+Fleetcast = Callable[..., Any]
+
+
+def check_shape(rows: pl.DataFrame, names: list[Any]) -> None:
+    """Exactly the horizon's rows of each series, sorted."""
+    assert rows["unique_id"].unique(maintain_order=True).to_list() == names
+    assert rows.height == HORIZON * len(names)
+    assert rows.sort("unique_id", "ds").equals(rows)
+    assert (rows["ds"] > rows["cutoff"]).all()
+
+
+def test_forecast_writes_exactly_the_promised_columns_and_rows(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    hourly().write_parquet("in.parquet")
+    ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, "--out", "out.parquet")
+    assert (ended.exit_code, ended.out) == (0, "")
+    rows = pl.read_parquet("out.parquet")
+    assert rows.columns == COLUMNS
+    check_shape(rows, ["a", "b", "short"])
+    lines = ended.err.splitlines()
+    assert any(re.fullmatch(r"3 series forecast in \d+\.\d s; out.parquet", line) for line in lines)
+    assert any(line.startswith("champions: ") for line in lines)
+    assert "served by a simpler model than asked for: 1 series" in lines
+    assert any(line.startswith("  short: ") for line in lines)
+    assert sorted(path.name for path in Path().iterdir()) == ["in.parquet", "out.parquet"]
+
+
+def test_all_models_writes_every_candidate_with_champions_marked(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    hourly().write_parquet("in.parquet")
+    words = ["forecast", "in.parquet", "--freq", "1h", *quick]
+    assert fleetcast(*words, "--all-models", "--out", "all.parquet").exit_code == 0
+    assert fleetcast(*words, "--out", "out.parquet").exit_code == 0
+    every = pl.read_parquet("all.parquet")
+    assert every.columns == [*COLUMNS[:4], "is_champion", *COLUMNS[4:]]
+    counts = every.group_by("unique_id", "model").len()
+    assert counts["len"].unique().to_list() == [HORIZON]
+    assert set(counts.filter(unique_id="a")["model"]) == {"lstm", "gru", "seasonal_naive_6"}
+    assert every.sort("unique_id", "model", "ds").equals(every)
+    assert every.filter("is_champion").drop("is_champion").equals(pl.read_parquet("out.parquet"))
+
+
+def test_csv_in_and_out_has_naive_times_and_can_be_read_again(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    rows = hourly("a").rename({"unique_id": "name", "ds": "when", "y": "sold"})
+    rows.write_csv("in.csv")
+    columns = ["--id", "name", "--time", "when", "--target", "sold"]
+    ended = fleetcast("forecast", "in.csv", "--freq", "1h", *quick, *columns, "--models", "gru", "--out", "out.csv")
+    assert ended.exit_code == 0, ended.err
+    written = pl.read_csv("out.csv", try_parse_dates=True)
+    assert written.columns == COLUMNS
+    check_shape(written, ["a"])
+    assert written.schema["ds"] == pl.Datetime("us")
+    assert written["model"].unique().to_list() == ["gru"]
+
+
+@pytest.mark.parametrize("zone", [None, "America/New_York"])
+def test_types_of_the_input_come_back(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str], zone: str | None
+) -> None:
+    rows = hourly("10", "9").with_columns(
+        pl.col("unique_id").cast(pl.Int32), pl.col("ds").cast(pl.Datetime("ms")).dt.replace_time_zone(zone)
+    )
+    rows.write_parquet("in.parquet")
+    ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, "--models", "gru", "--out", "out.parquet")
+    assert ended.exit_code == 0, ended.err
+    written = pl.read_parquet("out.parquet")
+    assert written.schema["unique_id"] == pl.Int32
+    assert written.schema["ds"] == written.schema["cutoff"] == pl.Datetime("ms", zone)
+    check_shape(written, [9, 10])
+    assert written["cutoff"][0] == rows["ds"].max()
+    assert written["ds"][0] == rows["ds"].max() + timedelta(hours=1)
+
+
+def test_integer_steps_need_no_dates(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    rows = hourly("a").with_columns(ds=pl.int_range(pl.len(), dtype=pl.Int16))
+    rows.write_parquet("in.parquet")
+    ended = fleetcast("forecast", "in.parquet", "--freq", "1", *quick, "--cutoff", "49", "--out", "out.parquet")
+    assert ended.exit_code == 0, ended.err
+    written = pl.read_parquet("out.parquet")
+    assert written.schema["ds"] == pl.Int16
+    assert written["ds"].to_list() == [50, 51, 52, 53]
+
+
+def test_several_inputs_are_read_together_and_a_file_named_twice_once(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    Path("more").mkdir()
+    hourly("a").write_parquet("a.parquet")
+    hourly("b").write_csv("more/b.csv")
+    words = ["a.parquet", "*.parquet", "more", "--freq", "1h", *quick, "--models", "gru"]
+    ended = fleetcast("forecast", *words, "--out", "out.parquet")
+    assert ended.exit_code == 0, ended.err
+    check_shape(pl.read_parquet("out.parquet"), ["a", "b"])
+    assert "rejects" not in ended.err
+
+
+def test_spec_file_gives_what_its_options_would(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    hourly("a").write_parquet("in.parquet")
+    Path("demo.toml").write_text(
+        'name = "demo"\nfreq = "1h"\nseason_lengths = [6]\nhorizon = 4\nmodels = ["gru"]\nlower_bound = 0\n'
+        '[source]\nuri = "in.parquet"\n[overrides]\nmax_steps = 4\nevaluate_every = 2\nhidden_size = 4\n'
+        "batch_windows = 4\nvalidation_windows = 4\n",
+        encoding="utf-8",
+    )
+    assert fleetcast("forecast", "--spec", "demo.toml", "--out", "spec.parquet").exit_code == 0
+    words = ["in.parquet", "--freq", "1h", *quick, "--models", "gru", "--lower-bound", "0", "--out", "words.parquet"]
+    assert fleetcast("forecast", *words).exit_code == 0
+    assert pl.read_parquet("spec.parquet").equals(pl.read_parquet("words.parquet"))
+
+
+def test_rejects_are_counted_by_reason_and_written(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    bad = hourly("bad", num_points=2).with_columns(y=pl.lit(float("nan")))
+    pl.concat([hourly("a"), bad]).write_parquet("in.parquet")
+    words = ["in.parquet", "--freq", "1h", *quick, "--models", "gru", "--out", "out.parquet"]
+    ended = fleetcast("forecast", *words, "--rejects", "rejects.csv")
+    assert ended.exit_code == 0
+    assert "rejects: 2 rows; rejects.csv\n  2 × y is NaN\n" in ended.err
+    assert pl.read_csv("rejects.csv")["reason"].to_list() == ["y is NaN", "y is NaN"]
+    check_shape(pl.read_parquet("out.parquet"), ["a", "bad"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--out", "out.json"], "must end in .parquet or .csv"),
+        (["--out", "nowhere/out.csv"], "there is no folder nowhere"),
+        (["--out", "in.parquet"], "'in.parquet' is one of the inputs"),
+        (["--out", "out.csv", "--rejects", "out.csv"], "'out.csv' is also --out"),
+        (["--out", "out.csv", "--cutoff", "soon"], "--cutoff: 'soon' must be an ISO 8601 time"),
+        (["--out", "out.csv", "--id", "shop"], "lacks its id column 'shop'"),
+        (["--out", "out.csv", "--horizon", "0"], "--horizon = 0"),
+        (["--out", "out.csv", "nowhere.csv"], "nowhere.csv does not exist"),
+        (["--out", "out.csv", "--freq", "1"], "needs whole numbers"),
+    ],
+)
+def test_user_mistake_is_told_before_any_work(
+    fleetcast: Fleetcast,
+    hourly: Callable[..., pl.DataFrame],
+    quick: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    told: str,
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("work has begun")
+
+    monkeypatch.setattr(one_shot, "forecast", never)
+    hourly().write_parquet("in.parquet")
+    ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, *words)
+    assert ended.exit_code == 2
+    assert told in ended.err
+    assert ended.err.count("\n") == 1
+    assert [path.name for path in Path().iterdir()] == ["in.parquet"]
+
+
+def test_ray_runs_what_the_entry_point_names(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    class Runner:
+        def load(self) -> Callable[..., Any]:
+            def run(spec: Any, *, cutoff: Any) -> Any:
+                print("the pool's progress")
+                asked.append((spec.name, cutoff))
+                return one_shot.forecast(spec, cutoff=cutoff)
+
+            return run
+
+    monkeypatch.setattr("forecasting.cli.forecast.entry_points", lambda **_: (Runner(),))
+    hourly("a").write_parquet("in.parquet")
+    ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, "--ray", "--out", "out.parquet")
+    assert (ended.exit_code, ended.out, asked) == (0, "", [("one_shot", None)])
+    assert "the pool's progress" in ended.err
+    check_shape(pl.read_parquet("out.parquet"), ["a"])
+
+
+@pytest.mark.parametrize("found", [(), (EntryPoint("ray", "a_module_that_is_not_there:run", "fleetcast.runners"),)])
+def test_ray_that_is_not_installed_is_told(
+    fleetcast: Fleetcast,
+    hourly: Callable[..., pl.DataFrame],
+    quick: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    found: tuple[EntryPoint, ...],
+) -> None:
+    monkeypatch.setattr("forecasting.cli.forecast.entry_points", lambda **_: found)
+    hourly("a").write_parquet("in.parquet")
+    ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, "--ray", "--out", "out.parquet")
+    assert ended.exit_code == 1
+    assert "which" in ended.err
+    assert "not installed" in ended.err

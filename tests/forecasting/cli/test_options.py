@@ -1,0 +1,106 @@
+"""Options become the same spec as a file would, and refused ones are told by their own names."""
+
+from pathlib import Path
+
+import pytest
+
+from forecasting.cli.options import parse_overrides, spec_from_options, split_commas
+from forecasting.errors import SpecError
+
+NEEDED = {"freq": "1h", "season_lengths": [24], "horizon": 48}
+
+
+def test_options_become_a_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = NEEDED | {"models": ["gru"], "source.id": "name", "backtest.margin": 0.1, "overrides.max_steps": "7"}
+    spec = spec_from_options(["a.csv"], options)
+    assert (spec.source.uri, spec.source.id, spec.source.time) == (str(tmp_path / "a.csv"), "name", "ds")
+    assert (spec.models, spec.backtest.margin, spec.overrides.max_steps) == (("gru",), 0.1, 7)
+
+
+def test_several_inputs_and_folders_are_taken_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "v1.2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    spec = spec_from_options(["v1.2", "b/*.csv", "s3://bucket/c.parquet"], NEEDED)
+    assert spec.source.uris == (f"{tmp_path}/v1.2/", f"{tmp_path}/b/*.csv", "s3://bucket/c.parquet")
+
+
+def test_every_refused_option_is_told_at_once_by_its_own_name() -> None:
+    options = {
+        "freq": "0h",
+        "season_lengths": [0],
+        "horizon": 0,
+        "models": ["arima"],
+        "quantiles": ["0.1"],
+        "lower_bound": float("nan"),
+        "seed": -1,
+        "recipe": "best",
+        "backtest.margin": 2.0,
+        "overrides.max_steps": "many",
+        "overrides.depth": "2",
+        "source.id": "",
+    }
+    with pytest.raises(SpecError) as refused:
+        spec_from_options([], options)
+    labels = sorted(problem.split(" =")[0].split(" is")[0].split(":")[0] for problem in refused.value.problems)
+    assert labels == sorted(
+        [
+            "--freq",
+            "--horizon",
+            "--id",
+            "--lower-bound",
+            "--margin",
+            "--models",
+            "--quantiles",
+            "--recipe",
+            "--season-length",
+            "--seed",
+            "--set depth",
+            "--set max_steps",
+            "INPUT",
+        ]
+    )
+
+
+def test_missing_options_are_told_together() -> None:
+    with pytest.raises(SpecError) as refused:
+        spec_from_options(["a.csv"], {"freq": None, "season_lengths": None, "horizon": None})
+    assert sorted(refused.value.problems) == ["--freq is missing", "--horizon is missing", "--season-length is missing"]
+
+
+def test_columns_that_are_not_three_are_told() -> None:
+    with pytest.raises(SpecError, match="--id, --time, --target: id, time and target must be three columns"):
+        spec_from_options(["a.csv"], NEEDED | {"source.id": "ds"})
+
+
+def test_options_lie_over_the_spec_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "sales.toml").write_text(
+        'name = "sales"\nfreq = "1d"\nseason_lengths = [7]\nhorizon = 14\nlower_bound = 0\n'
+        '[source]\nuri = "sales.csv"\nid = "shop"\n[overrides]\nmax_steps = 9\n',
+        encoding="utf-8",
+    )
+    plain = spec_from_options([], {"horizon": None}, spec_path=tmp_path / "sales.toml")
+    assert (plain.name, plain.horizon, plain.source.uri) == ("sales", 14, str(tmp_path / "sales.csv"))
+    changed = spec_from_options(
+        ["/other.csv"], {"horizon": 3, "overrides.patience": "2"}, spec_path=tmp_path / "sales.toml"
+    )
+    assert (changed.horizon, changed.lower_bound, changed.source.uri, changed.source.id) == (
+        3,
+        0.0,
+        "/other.csv",
+        "shop",
+    )
+    assert (changed.overrides.max_steps, changed.overrides.patience) == (9, 2)
+
+
+@pytest.mark.parametrize("text", ["max_steps", "=3", "max_steps="])
+def test_override_that_is_no_pair_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="must be KEY=VALUE"):
+        parse_overrides([text])
+
+
+def test_lists_may_be_split_by_commas_or_repeated() -> None:
+    assert split_commas(["a,b", " c "]) == ["a", "b", "c"]
+    assert split_commas(None) is None

@@ -1,0 +1,100 @@
+"""`fleetcast plot` from a store and from one-shot files."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from forecasting.cli.fans import fans_of_files, fans_of_store
+from forecasting.errors import NothingStored, SpecError, UserError
+from forecasting.spec import Source
+from forecasting.store.tables import Store
+
+Fleetcast = Callable[..., Any]
+START = datetime(2024, 1, 1)
+
+
+@pytest.mark.parametrize(("name", "begins"), [("fan.png", b"\x89PNG"), ("fan.svg", b"<?xml")])
+def test_plot_draws_series_of_the_store(fleetcast: Fleetcast, store: Store, name: str, begins: bytes) -> None:
+    ended = fleetcast("plot", "EWR", "J'FK", "--out", name)
+    assert (ended.exit_code, ended.out) == (0, f"{name}\n"), ended.err
+    assert Path(name).read_bytes().startswith(begins)
+
+
+def test_fans_of_a_store_hold_champions_history_and_arrived_actuals(store: Store) -> None:
+    fans = fans_of_store(store, ["J'FK", "EWR"])
+    assert fans.forecasts["unique_id"].to_list() == ["J'FK"] * 3 + ["EWR"] * 3
+    assert fans.forecasts["model"].unique().to_list() == ["lstm"]
+    short = fans.shorten(4).history.filter(unique_id="EWR")
+    assert short["y"].to_list() == [6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
+
+
+def test_forecasts_of_an_earlier_cutoff_can_be_asked_for(store: Store) -> None:
+    assert fans_of_store(store, ["EWR"], cutoff="2024-01-01T09:00").forecasts.height == 3
+    with pytest.raises(NothingStored, match="with the run cutoff 2024-01-01T08:00:00"):
+        fans_of_store(store, ["EWR"], cutoff="2024-01-01T08:00")
+    with pytest.raises(SpecError, match="--cutoff: 'soon'"):
+        fans_of_store(store, ["EWR"], cutoff="soon")
+
+
+def test_series_and_specs_that_there_are_not_are_told(store: Store, fleetcast: Fleetcast) -> None:
+    with pytest.raises(UserError, match="is it 'EWR'"):
+        fans_of_store(store, ["EWRR"])
+    with pytest.raises(NothingStored, match="spec 'other' has no forecasts; there are some of demo"):
+        fans_of_store(store, ["EWR"], spec="other")
+    assert fleetcast("plot", "EWR", "--out", "fan.pdf").exit_code == 2
+    assert fleetcast("plot", "EWR", "--actuals", "a.csv").exit_code == 2
+
+
+def forecasts_file(tmp_path: Path, *, name: str, zone: str | None = None, freq: str = "h") -> Path:
+    cutoff = START if freq == "h" else 10
+    ds = [START + timedelta(hours=1), START + timedelta(hours=2)] if freq == "h" else [11, 12]
+    rows = pl.DataFrame({"unique_id": ["7", "7"], "ds": ds, "cutoff": [cutoff] * 2, "model": ["gru"] * 2})
+    rows = rows.with_columns(forecast=pl.lit(1.0), q10=pl.lit(0.5), q50=pl.lit(1.0), q90=pl.lit(2.0))
+    if zone:
+        rows = rows.with_columns(pl.col("ds", "cutoff").dt.replace_time_zone("UTC").dt.convert_time_zone(zone))
+    path = tmp_path / name
+    rows.write_csv(path) if name.endswith(".csv") else rows.write_parquet(path)
+    return path
+
+
+def actuals_source(tmp_path: Path, *, zone: str | None = None, freq: str = "h") -> Source:
+    ds: Any = [START, START + timedelta(hours=1)] if freq == "h" else [10, 11]
+    rows = pl.DataFrame({"name": [7, 7], "when": ds, "sold": [3.0, 4.0]})
+    if zone:
+        rows = rows.with_columns(pl.col("when").dt.replace_time_zone("UTC").dt.convert_time_zone(zone))
+    rows.write_parquet(tmp_path / "actuals.parquet")
+    return Source(uri=str(tmp_path / "actuals.parquet"), id="name", time="when", target="sold")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+@pytest.mark.parametrize("freq", ["h", "1"])
+def test_fans_of_files_meet_on_one_clock(tmp_path: Path, name: str, freq: str) -> None:
+    fans = fans_of_files(forecasts_file(tmp_path, name=name, freq=freq), actuals_source(tmp_path, freq=freq), ["7"])
+    assert fans.history["y"].to_list() == [3.0, 4.0]
+    assert fans.history["ds"][0] == fans.forecasts["cutoff"][0]
+    assert fans.history["ds"][1] == fans.forecasts["ds"][0]
+
+
+def test_zones_are_drawn_on_the_forecasts_wall_clock(tmp_path: Path) -> None:
+    path = forecasts_file(tmp_path, name="out.parquet", zone="Asia/Tokyo")
+    fans = fans_of_files(path, actuals_source(tmp_path, zone="Europe/Paris"), ["7"])
+    assert fans.forecasts["cutoff"][0] == fans.history["ds"][0] == START + timedelta(hours=9)
+
+
+def test_plot_of_files_draws_without_a_store(fleetcast: Fleetcast, tmp_path: Path) -> None:
+    forecasts_file(tmp_path, name="out.parquet")
+    actuals_source(tmp_path)
+    columns = ["--id", "name", "--time", "when", "--target", "sold"]
+    ended = fleetcast("plot", "7", "--forecasts", "out.parquet", "--actuals", "actuals.parquet", *columns)
+    assert (ended.exit_code, ended.out, ended.err) == (0, "fan.png\n", "")
+
+
+def test_file_that_is_no_forecast_is_refused(fleetcast: Fleetcast, tmp_path: Path) -> None:
+    pl.DataFrame({"unique_id": ["a"], "ds": [1]}).write_parquet(tmp_path / "in.parquet")
+    ended = fleetcast("plot", "a", "--forecasts", "in.parquet")
+    assert ended.exit_code == 2
+    assert "lacks cutoff, model, forecast" in ended.err

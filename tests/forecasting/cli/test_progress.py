@@ -1,0 +1,73 @@
+"""Progress of a fit, as a log and as a bar."""
+
+import io
+
+import pytest
+
+from forecasting.cli import progress
+from forecasting.cli.progress import FitProgress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def fit(monkeypatch: pytest.MonkeyPatch) -> FitProgress:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    fit = FitProgress(io.StringIO())
+    fit.expect(shard_size=4, num_fits=2, max_steps=100)
+    return fit
+
+
+def test_steps_of_a_shards_fits_count_as_parts_of_its_series(fit: FitProgress) -> None:
+    fit.on_shard(0, 6)
+    assert fit.series_done == 0
+    fit.on_look(0, 50)
+    assert fit.series_done == pytest.approx(1.0)
+    fit.on_look(0, 100)
+    assert fit.series_done == pytest.approx(2.0)
+    fit.on_look(0, 50)
+    assert fit.series_done == pytest.approx(3.0)
+    fit.on_look(1, 50)
+    assert fit.series_done == pytest.approx(4.0)
+    fit.on_end(0)
+    fit.on_shard(4, 6)
+    assert fit.series_done == pytest.approx(5.0)
+    fit.on_end(1)
+    fit.on_shard(6, 6)
+    assert fit.series_done == 6
+
+
+def test_log_gets_lines_that_can_be_read(fit: FitProgress) -> None:
+    stream = fit._stream
+    assert isinstance(stream, io.StringIO)
+    with fit:
+        fit.on_shard(0, 6)
+        fit.on_look(0, 100)
+        fit.on_shard(6, 6)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("forecast: 0 of 6 series · 0% ·")
+    assert "33%" in lines[1]
+    assert lines[1].endswith("s left")
+    assert lines[-1].startswith("forecast: 6 of 6 series · 100% ·")
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_log_gets_no_line_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    with FitProgress(stream) as fit:
+        fit.on_shard(0, 100)
+        for done in range(1, 100):
+            fit.on_shard(done, 100)
+    assert stream.getvalue() == ""
+
+
+def test_terminal_gets_a_bar_that_goes_away() -> None:
+    stream = Terminal()
+    with FitProgress(stream) as fit:
+        fit.on_shard(0, 6)
+        fit.on_look(0, 1)
+        fit.on_shard(6, 6)
+    assert "forecasting, 6 of 6 series done" in stream.getvalue()

@@ -1,0 +1,68 @@
+"""`fleetcast specs`: every problem of every file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+Fleetcast = Callable[..., Any]
+GOOD = 'name = "{name}"\nfreq = "1h"\nseason_lengths = [24]\nhorizon = 4\n[source]\nuri = "rows.csv"\n'
+
+
+def write_spec(name: str, text: str) -> Path:
+    folder = Path("dags/specs")
+    folder.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame({"unique_id": ["a"], "ds": ["2024-01-01 05:00"], "y": [1]}).write_csv(folder / "rows.csv")
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_good_specs_pass(fleetcast: Fleetcast) -> None:
+    write_spec("a", GOOD.format(name="a"))
+    ended = fleetcast("specs", "check")
+    assert (ended.exit_code, ended.out, ended.err) == (0, "ok: dags/specs/a.toml (a)\n", "")
+
+
+def test_every_problem_of_every_file_is_told(fleetcast: Fleetcast) -> None:
+    write_spec("a", GOOD.format(name="a").replace('"1h"', '"1x"').replace("horizon = 4", "horizon = 0"))
+    write_spec("b", "name =")
+    write_spec("c", GOOD.format(name="c"))
+    write_spec("d", GOOD.format(name="c"))
+    write_spec("e", GOOD.format(name="e").replace("rows.csv", "nowhere.csv"))
+    write_spec("f", GOOD.format(name="f").replace('"1h"', "1"))
+    ended = fleetcast("specs", "check")
+    assert ended.exit_code == 2
+    assert ended.out == "ok: dags/specs/c.toml (c)\n"
+    for told in (
+        "freq = '1x'",
+        "horizon = 0",
+        "b.toml: is not TOML",
+        "name = 'c' is taken by",
+        "nowhere.csv does not exist",
+    ):
+        assert told in ended.err
+    assert "f.toml: " in ended.err
+    assert "needs whole numbers" in ended.err
+
+
+def test_single_file_and_missing_paths(fleetcast: Fleetcast) -> None:
+    path = write_spec("a", GOOD.format(name="a"))
+    write_spec("b", "name =")
+    assert fleetcast("specs", "check", path).exit_code == 0
+    missing = fleetcast("specs", "check", "nowhere")
+    assert (missing.exit_code, missing.err) == (2, "error: there is no spec file or folder nowhere\n")
+    Path("empty").mkdir()
+    assert fleetcast("specs", "check", "empty").exit_code == 2
+
+
+def test_show_prints_the_complete_spec_with_its_training(fleetcast: Fleetcast) -> None:
+    path = write_spec("file", GOOD.format(name="a") + "[overrides]\nmax_steps = 9\n")
+    for word in ("a", path):
+        shown = json.loads(fleetcast("specs", "show", word).out)
+        assert shown["backtest"]["origins"] == 3
+        assert shown["training"]["max_steps"] == 9
+    assert fleetcast("specs", "show").out == "a  dags/specs/file.toml\n"
+    assert fleetcast("specs", "show", "b").err == "error: there is no spec 'b' in dags/specs\n"

@@ -1,0 +1,156 @@
+"""Rolling origins: how many there are, what a forecaster is shown, and what is compared with what."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecasting.evaluate.backtest import backtest, held_back, num_origins
+from forecasting.evaluate.baselines import seasonal_naive
+from forecasting.evaluate.metrics import METRICS
+from forecasting.series.panel import Panel
+
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+def repeat_last(panel: Panel) -> np.ndarray:
+    return np.repeat(panel.y_SN[:, -1], panel.horizon * len(QUANTILES)).reshape(-1, panel.horizon, len(QUANTILES))
+
+
+def run(panel: Panel, forecasters: dict | None = None, *, origins: list[int], step: int = 4) -> pl.DataFrame:
+    return backtest(
+        panel,
+        forecasters=forecasters or {"last": repeat_last},
+        origins_S=np.array(origins, dtype=np.int64),
+        step=step,
+        quantiles=QUANTILES,
+        season_length=2,
+    )
+
+
+@pytest.mark.parametrize(("length", "expected"), [(0, 0), (13, 0), (14, 1), (16, 1), (17, 2), (20, 3), (500, 3)])
+def test_origins_leave_the_minimum_before_and_a_horizon_after_them(length: int, expected: int) -> None:
+    assert num_origins(np.array([length]), wanted=3, step=3, horizon=4, minimum_length=10).tolist() == [expected]
+
+
+@given(
+    length=st.integers(0, 300),
+    wanted=st.integers(1, 9),
+    step=st.integers(1, 40),
+    horizon=st.integers(1, 40),
+    minimum=st.integers(0, 60),
+)
+def test_no_more_origins_fit_than_are_counted(length: int, wanted: int, step: int, horizon: int, minimum: int) -> None:
+    counted = int(num_origins(np.array([length]), wanted=wanted, step=step, horizon=horizon, minimum_length=minimum)[0])
+    kept = length - held_back([counted, counted + 1], step=step, horizon=horizon)
+    assert 0 <= counted <= wanted
+    assert counted == 0 or kept[0] >= max(minimum, 1)
+    assert counted == wanted or kept[1] < max(minimum, 1)
+
+
+@pytest.mark.parametrize("step", [2, 4, 7])
+def test_each_origin_is_compared_with_the_whole_horizon_that_followed_it(make_panel, step: int) -> None:
+    values = np.random.default_rng(0).normal(size=40)
+    scores = run(make_panel([values]), origins=[3], step=step)
+    assert scores["origin"].to_list() == [40 - 4 - 2 * step, 40 - 4 - step, 40 - 4]
+    assert scores["num_points"].to_list() == [4, 4, 4]
+    for origin, mae in scores.select("origin", "mae").iter_rows():
+        assert mae == pytest.approx(np.abs(values[origin : origin + 4] - values[origin - 1]).mean())
+
+
+def test_mase_is_scaled_by_what_was_known_at_the_origin(make_panel) -> None:
+    values = np.concatenate([np.arange(20.0), [19.0, 19.0, 19.0, 1000.0]])
+    scores = run(make_panel([values]), origins=[1])
+    assert scores["mase"].item() == pytest.approx((981 / 4) / 2)
+
+
+def test_columns_are_those_of_the_table_without_bookkeeping(make_panel) -> None:
+    panel = make_panel([np.arange(20.0)])
+    expected = ["unique_id", "model", "origin", *METRICS]
+    assert run(panel, origins=[1]).columns == expected
+    empty = run(panel, origins=[0])
+    assert (empty.height, empty.columns, empty.schema) == (0, expected, run(panel, origins=[1]).schema)
+
+
+def test_timestamps_stay_timestamps(make_panel) -> None:
+    panel = make_panel([np.arange(20.0)])
+    hours = np.datetime64("2024-01-01", "us") + panel.ds_SN * np.timedelta64(1, "h")
+    for origins in ([1], [0]):
+        assert run(replace(panel, ds_SN=hours), origins=origins).schema["origin"] == pl.Datetime("us")
+    assert run(replace(panel, ds_SN=hours), origins=[1])["origin"].item().hour == 16
+
+
+def test_series_without_room_for_an_origin_is_left_out_of_it(make_panel) -> None:
+    panel = make_panel([np.arange(30.0), np.arange(12.0), np.arange(5.0)], unique_ids=["long", "short", "tiny"])
+    scores = run(panel, origins=[2, 1, 0])
+    assert scores.select("unique_id", "origin").rows() == [("long", 22), ("long", 26), ("short", 8)]
+
+
+def test_more_origins_than_a_series_has_room_for_are_refused(make_panel) -> None:
+    with pytest.raises(ValueError, match="series 's1' has 8 grid points, but 2 rolling origins need 9"):
+        run(make_panel([np.arange(30.0), np.arange(8.0)]), origins=[2, 2])
+
+
+def test_forecast_that_is_not_finite_has_no_row_and_its_neighbours_keep_theirs(make_panel) -> None:
+    def broken(panel: Panel) -> np.ndarray:
+        quantiles_SFQ = repeat_last(panel)
+        quantiles_SFQ[1, 2, 0] = math.nan
+        return quantiles_SFQ
+
+    panel = make_panel([np.arange(20.0), np.arange(20.0)])
+    scores = run(panel, {"broken": broken, "last": repeat_last}, origins=[1, 1])
+    assert scores.select("unique_id", "model").rows() == [("s0", "broken"), ("s0", "last"), ("s1", "last")]
+
+
+def test_origin_that_is_followed_by_gaps_alone_has_a_row_without_points(make_panel) -> None:
+    scores = run(make_panel([np.concatenate([np.arange(20.0), np.full(4, math.nan)])]), origins=[1])
+    assert scores.select("num_points", "mae").rows() == [(0, None)]
+
+
+def test_forecaster_sees_neither_the_future_nor_what_others_wrote(make_panel) -> None:
+    shown = []
+
+    def spoil(panel: Panel) -> np.ndarray:
+        shown.append(panel)
+        forecast = repeat_last(panel)
+        panel.y_SN[:] = 0
+        return forecast
+
+    panel = make_panel([np.arange(1.0, 31.0)])
+    scores = run(panel, {"first": spoil, "second": spoil}, origins=[2])
+    assert panel.y_SN[0].tolist() == np.arange(1.0, 31.0).tolist()
+    assert scores["mae"].to_list() == [2.5] * 4
+    for known, length in zip(shown, (22, 22, 26, 26), strict=True):
+        assert known.y_SN.shape == (1, length)
+        assert known.length_S.tolist() == [length]
+        assert known.ds_SN.shape == (1, length + 4)
+        assert known.calendar_SNC.shape[1] == length + 4
+        assert all(array.base is None for array in (known.y_SN, known.ds_SN, known.calendar_SNC))
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), origins=st.integers(1, 3), step=st.integers(1, 6))
+def test_values_after_the_first_origin_do_not_change_what_is_forecast_there(
+    make_panel, seed: int, origins: int, step: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(2, 40))
+    altered = values.copy()
+    future = int(held_back(origins, step=step, horizon=4))
+    altered[:, -future:] = rng.normal(size=(2, future)) * 1e3
+
+    def forecasts(series: np.ndarray) -> np.ndarray:
+        made = []
+
+        def remember(panel: Panel) -> np.ndarray:
+            made.append(seasonal_naive(panel, season_length=2, quantiles=QUANTILES))
+            return made[-1]
+
+        run(make_panel(series), {"remember": remember}, origins=[origins] * 2, step=step)
+        return made[0]
+
+    np.testing.assert_array_equal(forecasts(values), forecasts(altered))

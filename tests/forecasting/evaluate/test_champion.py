@@ -1,0 +1,220 @@
+"""Champions: who serves a series, by which margin, and with which reason."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecasting.evaluate.champion import choose_champions
+from forecasting.schemas import table
+
+Row = tuple[Any, ...]
+SCHEMA = {
+    "unique_id": pl.String,
+    "model": pl.String,
+    "origin": pl.Int64,
+    "num_points": pl.Int32,
+    "mae": pl.Float64,
+    "mase": pl.Float64,
+}
+NAIVE_24 = "seasonal_naive_24"
+NAIVE_168 = "seasonal_naive_168"
+
+
+def rows(model: str, *mases: float | None, unique_id: str = "a", mae: float = 1.0, num_points: int = 10) -> list[Row]:
+    """One row per origin, from 1, with the given MASE."""
+    return [(unique_id, model, origin, num_points, mae, mase) for origin, mase in enumerate(mases, 1)]
+
+
+def choose(scores: Sequence[Row], **options: Any) -> dict[str, Any]:
+    asked = {
+        "unique_ids": ["a"],
+        "networks": ["lstm", "gru"],
+        "season_lengths": [24, 168],
+        "margin": 0.02,
+        "unavailable": {},
+    }
+    champions = choose_champions(pl.DataFrame(list(scores), schema=SCHEMA, orient="row"), **asked | options)
+    assert champions.height == 1
+    return champions.row(0, named=True)
+
+
+def test_network_that_beats_the_best_baseline_by_the_margin_serves() -> None:
+    champion = choose([*rows(NAIVE_24, 2, 2), *rows(NAIVE_168, 1, 1), *rows("lstm", 0.8, 0.9), *rows("gru", 0.9, 0.9)])
+    assert champion == {
+        "unique_id": "a",
+        "model": "lstm",
+        "mase": pytest.approx(0.85),
+        "baseline": NAIVE_168,
+        "baseline_mase": 1.0,
+        "num_origins": 2,
+        "is_fallback": False,
+        "reason": f"lstm beats {NAIVE_168} by 15 % over 2 origins",
+    }
+
+
+@pytest.mark.parametrize(
+    ("mase", "reason"),
+    [
+        (0.99, "lstm is better by 1 %, less than the margin of 2 %, over 1 origin"),
+        (1.0, "lstm is no better over 1 origin"),
+        (1.5, "lstm is worse by 50 % over 1 origin"),
+    ],
+)
+def test_baseline_serves_where_a_network_is_not_better_by_the_margin(mase: float, reason: str) -> None:
+    champion = choose([*rows(NAIVE_24, 1.0), *rows("lstm", mase)], networks=["lstm"])
+    assert champion["model"] == NAIVE_24
+    assert champion["is_fallback"] is False
+    assert champion["reason"] == f"{NAIVE_24} serves: {reason}"
+
+
+def test_network_at_the_margin_itself_does_not_serve() -> None:
+    scores = [*rows(NAIVE_24, 1.0), *rows("lstm", 0.75)]
+    assert choose(scores, margin=0.25, networks=["lstm"])["model"] == NAIVE_24
+    assert choose(scores, margin=0.24, networks=["lstm"])["model"] == "lstm"
+
+
+def test_ties_go_to_the_earlier_name() -> None:
+    equal = [*rows("gru", 0.5), *rows("lstm", 0.5), *rows(NAIVE_168, 1.0), *rows(NAIVE_24, 1.0)]
+    assert choose(equal)["model"] == "lstm"
+    assert choose(equal, networks=["gru", "lstm"])["model"] == "gru"
+    assert choose(equal)["baseline"] == NAIVE_24
+    assert choose(equal, season_lengths=[168, 24])["baseline"] == NAIVE_168
+    assert choose([*rows(NAIVE_24, 1.0), *rows("lstm", 1.0)], margin=0.0)["model"] == NAIVE_24
+
+
+def test_only_origins_that_all_candidates_share_are_compared() -> None:
+    scores = [*rows(NAIVE_24, 9.0, 1.0), *rows("lstm", 0.1, 2.0)[1:], *rows("gru", 0.1, 2.0)]
+    champion = choose(scores)
+    assert (champion["model"], champion["num_origins"]) == (NAIVE_24, 1)
+
+
+def test_candidate_that_shares_no_origin_is_left_out_and_said_so() -> None:
+    scores = [*rows(NAIVE_24, 1.0, 1.0), *rows("lstm", 0.5, 0.5), ("a", "gru", 7, 10, 1.0, 0.1)]
+    champion = choose(scores)
+    assert champion["model"] == "lstm"
+    assert champion["reason"].endswith("; gru was scored at no shared origin")
+
+
+def test_origins_weigh_as_much_as_they_have_points() -> None:
+    few, many = rows("lstm", 4.0, num_points=1), rows("lstm", 0, 0.5, num_points=9)[1:]
+    champion = choose([*few, *many, *rows(NAIVE_24, 1.0, 1.0)])
+    assert champion["mase"] == pytest.approx(0.85)
+
+
+def test_origin_without_compared_points_does_not_count() -> None:
+    scores = [*rows(NAIVE_24, 1.0, 1.0), *rows("lstm", 0.5), ("a", "lstm", 2, 0, 0.0, 0.0)]
+    assert choose(scores)["num_origins"] == 1
+
+
+def test_mae_decides_where_mase_is_undefined() -> None:
+    scores = [*rows(NAIVE_24, None, mae=2.0), *rows("lstm", None, mae=1.0)]
+    champion = choose(scores, networks=["lstm"])
+    assert (champion["model"], champion["mase"], champion["baseline"], champion["baseline_mase"]) == (
+        "lstm",
+        None,
+        NAIVE_24,
+        None,
+    )
+    assert champion["reason"] == f"lstm beats {NAIVE_24} by 50 % over 1 origin (by MAE: MASE is undefined)"
+
+
+def test_perfect_baseline_cannot_be_beaten() -> None:
+    for mae in (0.0, 1.0):
+        champion = choose([*rows(NAIVE_24, None, mae=0.0), *rows("lstm", None, mae=mae)], networks=["lstm"])
+        assert (champion["model"], champion["is_fallback"]) == (NAIVE_24, False)
+
+
+def test_network_asked_for_alone_serves_even_where_it_is_worse_or_was_not_compared() -> None:
+    worse = [*rows(NAIVE_24, 1.0), *rows("lstm", 5.0)]
+    champion = choose(worse, networks=["lstm"], alone="lstm")
+    assert (champion["model"], champion["mase"], champion["baseline_mase"], champion["is_fallback"]) == (
+        "lstm",
+        5.0,
+        1.0,
+        False,
+    )
+    champion = choose([], networks=["lstm"], alone="lstm")
+    assert (champion["model"], champion["mase"], champion["num_origins"], champion["is_fallback"]) == (
+        "lstm",
+        None,
+        0,
+        False,
+    )
+
+
+def test_network_asked_for_alone_that_is_unavailable_falls_back_with_its_reason() -> None:
+    champion = choose(
+        [*rows(NAIVE_24, 1.0), *rows(NAIVE_168, 0.9), *rows("lstm", 0.1)],
+        networks=["lstm"],
+        alone="lstm",
+        unavailable={("a", "lstm"): "series 'a' has 10 points but needs 72"},
+    )
+    assert (champion["model"], champion["is_fallback"], champion["mase"]) == (NAIVE_168, True, 0.9)
+    assert champion["reason"] == (
+        f"{NAIVE_168} stands in: no network could be compared; "
+        "lstm is unavailable: series 'a' has 10 points but needs 72"
+    )
+
+
+def test_unavailable_network_leaves_the_field_to_the_others() -> None:
+    scores = [*rows(NAIVE_24, 1.0), *rows("lstm", 0.1), *rows("gru", 0.5)]
+    champion = choose(scores, unavailable={("a", "lstm"): "its loss became NaN", ("b", "gru"): "other series"})
+    assert (champion["model"], champion["is_fallback"]) == ("gru", False)
+    assert champion["reason"] == f"gru beats {NAIVE_24} by 50 % over 1 origin; lstm is unavailable: its loss became NaN"
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ([], NAIVE_24),
+        ([NAIVE_24], NAIVE_168),
+        ([NAIVE_24, NAIVE_168], "naive"),
+        ([NAIVE_24, NAIVE_168, "naive"], "none"),
+    ],
+)
+def test_series_without_an_origin_is_served_by_the_simplest_baseline_that_can(
+    missing: list[str], expected: str
+) -> None:
+    champion = choose([], unavailable={("a", model): "too short" for model in missing})
+    assert (champion["model"], champion["is_fallback"], champion["num_origins"]) == (expected, True, 0)
+    assert champion["reason"].startswith(f"{expected} stands in: no model could be compared at any origin")
+
+
+def test_naive_is_the_rival_where_no_seasonal_naive_was_scored() -> None:
+    champion = choose([*rows("naive", 1.0), *rows("lstm", 0.5)])
+    assert (champion["model"], champion["baseline"]) == ("lstm", "naive")
+    champion = choose([*rows("lstm", 0.5)])
+    assert (champion["model"], champion["baseline"], champion["is_fallback"]) == ("lstm", None, False)
+
+
+def test_columns_are_those_of_the_table_and_rows_those_of_the_names_in_order() -> None:
+    backtests = pl.DataFrame(
+        rows(NAIVE_24, 1.0, unique_id="b") + rows("lstm", 0.1, unique_id="z"), schema=SCHEMA, orient="row"
+    )
+    options: dict[str, Any] = {"networks": ["lstm"], "season_lengths": [24], "margin": 0.02, "unavailable": {}}
+    champions = choose_champions(backtests, unique_ids=["c", "b", "a"], **options)
+    assert champions["unique_id"].to_list() == ["c", "b", "a"]
+    declared = table("champions").schema("timestamp")
+    bookkeeping = {"spec", "cutoff_date", "run_cutoff", "run_id"}
+    assert champions.schema == {name: dtype for name, dtype in declared.items() if name not in bookkeeping}
+    assert choose_champions(backtests, unique_ids=[], **options).schema == champions.schema
+
+
+@given(
+    mases=st.lists(st.one_of(st.none(), st.floats(0, 10)), min_size=4, max_size=4),
+    margin=st.floats(0, 0.9),
+    missing=st.sets(st.sampled_from([NAIVE_24, NAIVE_168, "naive", "lstm", "gru"])),
+)
+def test_a_network_that_serves_is_always_better_by_the_margin(
+    mases: list[float | None], margin: float, missing: set[str]
+) -> None:
+    models = (NAIVE_24, NAIVE_168, "lstm", "gru")
+    scores = [row for model, mase in zip(models, mases, strict=True) if mase is not None for row in rows(model, mase)]
+    champion = choose(scores, margin=margin, unavailable={("a", model): "missing" for model in missing})
+    assert champion["model"] not in missing
+    if champion["model"] in ("lstm", "gru") and champion["baseline"] is not None:
+        assert champion["mase"] < (1 - margin) * champion["baseline_mase"]

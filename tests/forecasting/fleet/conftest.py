@@ -1,0 +1,63 @@
+"""Small panels and fits that the tests of the fleet share."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from forecasting.fleet.fitted import Architecture
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig
+
+QUANTILES = (0.1, 0.5, 0.9)
+HORIZON = 6
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def make_panel() -> Callable[..., Panel]:
+    """Noisy daily waves of different sizes and phases; series i is the same whoever stands beside it."""
+
+    def make(num_series: int = 3, *, num_points: int = 200, horizon: int = HORIZON, first: int = 0) -> Panel:
+        points = np.arange(num_points)
+        rows = []
+        for series in range(first, first + num_series):
+            noise = np.random.default_rng(series).normal(0, 0.3, num_points)
+            rows.append((series + 1) * (10 + 3 * np.sin(2 * np.pi * (points + series) / 8) + noise))
+        phase = 2 * np.pi * np.arange(num_points + horizon) / 8
+        calendar = np.stack([np.sin(phase), np.cos(phase)], -1).astype(np.float32)
+        return Panel(
+            unique_ids=tuple(f"s{series}" for series in range(first, first + num_series)),
+            y_SN=np.array(rows),
+            length_S=np.full(num_series, num_points),
+            calendar_SNC=np.repeat(calendar[None], num_series, axis=0),
+            ds_SN=np.repeat(np.arange(num_points + horizon)[None], num_series, axis=0),
+            horizon=horizon,
+        )
+
+    return make
+
+
+@pytest.fixture
+def config() -> TrainingConfig:
+    return TrainingConfig(
+        hidden_size=5,
+        segment_length=4,
+        context_segments=3,
+        batch_windows=7,
+        max_steps=40,
+        evaluate_every=10,
+        patience=3,
+        validation_windows=9,
+        learning_rate=1e-2,
+    )
+
+
+@pytest.fixture(params=["lstm", "gru"])
+def architecture(request: pytest.FixtureRequest) -> Architecture:
+    return Architecture(request.param, 1, HORIZON, QUANTILES, (8,))

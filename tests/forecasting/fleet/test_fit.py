@@ -1,0 +1,203 @@
+"""The fleet's contract: series never mix, a fit repeats, an end that is held back is never read."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from forecasting.fleet import fit as fit_module
+from forecasting.fleet.fit import FitOptions, fit_candidates, fit_serving
+from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.module import FleetModule
+from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.predict import predict
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig
+
+MakePanel = Callable[..., Panel]
+
+
+def fit(panel: Panel, architecture: Architecture, config: TrainingConfig, **options: object) -> FittedFleet:
+    dropped_S = np.full(len(panel.unique_ids), 12)
+    return fit_candidates(
+        panel, architecture, config, seed=7, dropped_S=dropped_S, options=FitOptions(accelerator="cpu", **options)
+    )
+
+
+@pytest.mark.parametrize("num_series", [1, 7, 70])
+def test_a_series_alone_equals_itself_among_many_after_a_hundred_steps(
+    make_panel: MakePanel, architecture: Architecture, config: TrainingConfig, num_series: int
+) -> None:
+    config = config.model_copy(update={"max_steps": 100, "patience": 1_000})
+    many = make_panel(num_series + 3, first=0)
+    alone = many.select(np.array([num_series]))
+    among = predict(fit(many, architecture, config), many)[num_series]
+    lone = predict(fit(alone, architecture, config), alone)[0]
+    scale = np.abs(np.diff(alone.y_SN[0])).mean()
+    np.testing.assert_allclose(among, lone, rtol=0, atol=1e-5 * scale)
+
+
+def test_early_stopping_and_best_weights_are_each_series_own(make_panel: MakePanel, config: TrainingConfig) -> None:
+    architecture = Architecture("gru", 1, 6, (0.1, 0.5, 0.9), (8,))
+    config = config.model_copy(update={"max_steps": 200, "patience": 2, "learning_rate": 0.05})
+    many = make_panel(6)
+    together = fit(many, architecture, config)
+    assert len(set(together.num_steps_S.tolist())) > 1
+    for row in range(6):
+        alone = fit(many.select(np.array([row])), architecture, config)
+        assert alone.num_steps_S[0] == together.num_steps_S[row]
+        assert alone.validation_loss_S[0] == pytest.approx(together.validation_loss_S[row], rel=1e-4)
+
+
+@pytest.mark.parametrize(("poison", "how"), [(torch.nan, "not finite at step 1"), (torch.inf, "no look at validation")])
+def test_a_series_that_blows_up_is_set_aside_and_its_neighbours_do_not_change(
+    make_panel: MakePanel,
+    architecture: Architecture,
+    config: TrainingConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    poison: float,
+    how: str,
+) -> None:
+    panel = make_panel(3)
+    sound = fit(panel, architecture, config)
+    initialise = FleetNetwork.initialise
+
+    def poisoned(network: FleetNetwork, keys_S: torch.Tensor) -> None:
+        initialise(network, keys_S)
+        with torch.no_grad():
+            network.weights["input_IG"][1, 0, 0] = poison
+
+    monkeypatch.setattr(FleetNetwork, "initialise", poisoned)
+    broken = fit(panel, architecture, config)
+    assert broken.unique_ids == ("s0", "s2")
+    assert [(refusal.unique_id, refusal.status) for refusal in broken.refused] == [("s1", "broken")]
+    if architecture.model == "lstm" or poison is not torch.inf:
+        assert how in broken.refused[0].reason
+    for name, weight in broken.weights.items():
+        assert torch.equal(weight, sound.weights[name][[0, 2]])
+
+
+@pytest.mark.parametrize(("row", "is_kept"), [(0, True), (1, False)])
+def test_what_happens_to_a_series_after_its_last_step_is_of_no_account(
+    make_panel: MakePanel, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, row: int, is_kept: bool
+) -> None:
+    panel = make_panel(2)
+    candidates = fit(panel, Architecture("gru", 1, 6, (0.1, 0.5, 0.9), (8,)), config)
+    candidates = replace(candidates, num_steps_S=np.array([10, 40]))
+    clip = FleetModule._clip_gradients
+
+    def break_at_30(module: FleetModule, loss_S: torch.Tensor) -> None:
+        if module.num_steps == 30:
+            loss_S = loss_S.index_fill(0, torch.tensor([row]), torch.nan)
+        clip(module, loss_S)
+
+    monkeypatch.setattr(FleetModule, "_clip_gradients", break_at_30)
+    serving = fit_serving(panel, candidates, options=FitOptions(accelerator="cpu"))
+    assert (f"s{row}" in serving.unique_ids) == is_kept
+    assert f"s{1 - row}" in serving.unique_ids
+
+
+def test_huge_and_tiny_units_train_like_any_other(make_panel: MakePanel, config: TrainingConfig) -> None:
+    architecture = Architecture("lstm", 1, 6, (0.1, 0.5, 0.9), (8,))
+    panel = make_panel(1)
+    plain = predict(fit(panel, architecture, config), panel)
+    for factor in (1e-30, 1e30):
+        scaled = replace(panel, y_SN=panel.y_SN * factor)
+        np.testing.assert_allclose(predict(fit(scaled, architecture, config), scaled) / factor, plain, rtol=1e-3)
+
+
+def test_candidates_do_not_know_what_was_held_back(
+    make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
+) -> None:
+    panel = make_panel(2)
+    altered = panel.y_SN.copy()
+    altered[:, -12:] = 1e6
+    first, second = fit(panel, architecture, config), fit(replace(panel, y_SN=altered), architecture, config)
+    assert first.versions() == second.versions()
+    altered[:, -13] = 1e6
+    assert fit(replace(panel, y_SN=altered), architecture, config).versions() != first.versions()
+
+
+def test_serving_is_fitted_to_the_end_for_the_candidates_best_steps(
+    make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
+) -> None:
+    config = config.model_copy(update={"patience": 1, "learning_rate": 0.1})
+    panel = make_panel(5)
+    candidates = fit(panel, architecture, config)
+    serving = fit_serving(panel, candidates, options=FitOptions(accelerator="cpu"))
+    assert serving.role == "serving"
+    assert serving.num_steps_S.tolist() == candidates.num_steps_S.tolist()
+    assert (serving.num_windows_S > candidates.num_windows_S).all()
+    altered = panel.y_SN.copy()
+    altered[:, -1] += 1
+    other = fit_serving(replace(panel, y_SN=altered), candidates, options=FitOptions(accelerator="cpu"))
+    assert not set(other.versions()) & set(serving.versions())
+
+
+def test_a_second_fit_has_the_same_weights_and_another_seed_has_not(
+    make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
+) -> None:
+    panel, dropped_S = make_panel(2), np.zeros(2, dtype=np.int64)
+    versions = [
+        fit_candidates(panel, architecture, config, seed=seed, dropped_S=dropped_S).versions() for seed in (1, 1, 2)
+    ]
+    assert versions[0] == versions[1]
+    assert not set(versions[0]) & set(versions[2])
+
+
+def test_an_interrupted_fit_resumes_to_the_same_weights(
+    make_panel: MakePanel, config: TrainingConfig, tmp_path: Path
+) -> None:
+    architecture = Architecture("lstm", 1, 6, (0.1, 0.5, 0.9), (8,))
+    config = config.model_copy(update={"weight_average": 0.9})
+    panel, checkpoint = make_panel(3), tmp_path / "fit.ckpt"
+    whole = fit(panel, architecture, config)
+    looks: list[int] = []
+
+    def stop_at_20(num_steps: int) -> None:
+        looks.append(num_steps)
+        if num_steps == 20:
+            # What a killed process leaves behind is the checkpoint of the look before.
+            raise OSError("killed")
+
+    saving = {"checkpoint": checkpoint, "seconds_between_checkpoints": 0.0}
+    with pytest.raises(OSError, match="killed"):
+        fit(panel, architecture, config, on_look=stop_at_20, **saving)
+    assert checkpoint.exists()
+    resumed = fit(panel, architecture, config, on_look=looks.append, **saving)
+    assert looks == [10, 20, 20, 30, 40]
+    assert resumed.versions() == whole.versions()
+    assert not checkpoint.exists()
+
+
+def test_networks_learn_what_a_seasonal_naive_cannot(make_panel: MakePanel, architecture: Architecture) -> None:
+    """Around a steady wave the mean of many waves errs 1 / √2 as much as repeating the last one: the bound."""
+    config = TrainingConfig(segment_length=8, context_segments=4, max_steps=300, learning_rate=1e-2)
+    panel = make_panel(8, num_points=600)
+    fitted = fit_candidates(panel.until(200), architecture, config, seed=0, dropped_S=np.zeros(8, dtype=np.int64))
+    errors, naive_errors = [], []
+    for num_later in range(6, 200, 7):
+        known, actual = panel.until(num_later), panel.y_SN[:, 600 - num_later :][:, :6]
+        errors.append(np.abs(predict(fitted, known)[:, :, 1] - actual).mean(1))
+        naive_errors.append(np.abs(known.y_SN[:, -8:-2] - actual).mean(1))
+    ratio_S = np.mean(errors, axis=0) / np.mean(naive_errors, axis=0)
+    assert 0.7 < ratio_S.mean() < 0.95
+
+
+def test_a_shard_without_a_trainable_series_is_all_refusals(make_panel: MakePanel, architecture: Architecture) -> None:
+    panel = make_panel(2, num_points=14)
+    config = TrainingConfig(segment_length=8, context_segments=4, max_steps=5)
+    candidates = fit_candidates(panel, architecture, config, seed=0, dropped_S=np.zeros(2, dtype=np.int64))
+    serving = fit_serving(panel, candidates)
+    for fitted in (candidates, serving):
+        assert fitted.unique_ids == ()
+        assert {refusal.status for refusal in fitted.refused} == {"too_short"}
+        assert FittedFleet.from_bytes(fitted.to_bytes()).refused == fitted.refused
+        assert np.isnan(predict(fitted, panel)).all()
+
+
+def test_the_kernel_is_named(make_panel: MakePanel, architecture: Architecture, config: TrainingConfig) -> None:
+    assert fit(make_panel(1), architecture, config).kernel == fit_module.KERNEL == "reference"

@@ -1,0 +1,63 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from forecasting.fleet.fit import fit_candidates
+from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.predict import predict
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig
+
+
+@pytest.fixture
+def panel(make_panel: Callable[..., Panel]) -> Panel:
+    return make_panel(4)
+
+
+@pytest.fixture
+def fitted(panel: Panel, architecture: Architecture, config: TrainingConfig) -> FittedFleet:
+    return fit_candidates(panel, architecture, config, seed=0, dropped_S=np.zeros(4, dtype=np.int64))
+
+
+def test_bytes_give_back_the_same_fleet_bit_for_bit(fitted: FittedFleet, panel: Panel) -> None:
+    read = FittedFleet.from_bytes(fitted.to_bytes())
+    assert read.versions() == fitted.versions()
+    assert (read.config, read.architecture, read.seed) == (fitted.config, fitted.architecture, fitted.seed)
+    assert np.array_equal(predict(read, panel), predict(fitted, panel))
+
+
+def test_a_selected_series_keeps_its_version_and_forecast(fitted: FittedFleet, panel: Panel) -> None:
+    part = fitted.select(["s2", "unknown", "s0"])
+    assert part.unique_ids == ("s2", "s0")
+    assert part.versions() == (fitted.versions()[2], fitted.versions()[0])
+    whole, some = predict(fitted, panel), predict(part, panel)
+    np.testing.assert_allclose(some[[0, 2]], whole[[0, 2]], rtol=1e-6)
+    assert np.isnan(some[[1, 3]]).all()
+
+
+def test_version_tells_weights_scaling_and_configuration_apart(fitted: FittedFleet) -> None:
+    versions = fitted.versions()
+    assert len(set(versions)) == 4
+    with torch.no_grad():
+        fitted.weights["head_HO"][1, 0, 0] += 1e-6
+    fitted.scaling.location_S[2] += 1e-9
+    changed = [now != before for now, before in zip(fitted.versions(), versions, strict=True)]
+    assert changed == [False, True, True, False]
+
+
+def test_forecasts_are_finite_ordered_and_in_the_unit_of_y(fitted: FittedFleet, panel: Panel) -> None:
+    quantiles_SFQ = predict(fitted, panel)
+    assert (np.diff(quantiles_SFQ, axis=-1) >= 0).all()
+    for row in range(4):
+        low, high = panel.y_SN[row].min(), panel.y_SN[row].max()
+        assert (quantiles_SFQ[row] > low - (high - low)).all()
+        assert (quantiles_SFQ[row] < high + (high - low)).all()
+
+
+def test_a_series_without_any_observation_gets_no_forecast(fitted: FittedFleet, panel: Panel) -> None:
+    panel.y_SN[1] = np.nan
+    quantiles_SFQ = predict(fitted, panel)
+    assert np.isnan(quantiles_SFQ[1]).all()
+    assert np.isfinite(quantiles_SFQ[[0, 2, 3]]).all()

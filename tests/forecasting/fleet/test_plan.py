@@ -1,0 +1,88 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecasting.fleet.plan import plan_training, required_length
+from forecasting.fleet.scaling import measure_scaling
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig
+
+CONFIG = TrainingConfig(segment_length=4, context_segments=3, validation_windows=9)
+
+
+def panel_of(*series: list[float] | np.ndarray, horizon: int = 6) -> Panel:
+    num_points = max(len(values) for values in series)
+    y = np.full((len(series), num_points), np.nan)
+    for row, values in enumerate(series):
+        y[row, num_points - len(values) :] = values
+    ds = np.repeat(np.arange(num_points + horizon)[None], len(series), axis=0)
+    calendar = np.zeros((*ds.shape, 0), np.float32)
+    names = tuple(f"s{row}" for row in range(len(series)))
+    return Panel(names, y, np.array([len(values) for values in series]), calendar, ds, horizon)
+
+
+def plan_of(panel: Panel, dropped: int = 0, *, with_validation: bool = True):
+    num_series = len(panel.unique_ids)
+    hidden = panel.y_SN.copy()
+    hidden[:, panel.y_SN.shape[1] - dropped :] = np.nan
+    known = replace(panel, y_SN=hidden)
+    return plan_training(
+        known,
+        measure_scaling(known.y_SN, season_length=4),
+        model="lstm",
+        config=CONFIG,
+        dropped_S=np.full(num_series, dropped),
+        with_validation=with_validation,
+    )
+
+
+@given(num_points=st.integers(23, 400), dropped=st.integers(0, 20))
+def test_training_validation_and_held_back_points_never_overlap(num_points: int, dropped: int) -> None:
+    panel = panel_of(np.random.default_rng(0).normal(size=num_points))
+    plan = plan_of(panel, dropped)
+    if num_points - dropped < required_length(CONFIG, horizon=6):
+        assert plan.refused[0].status == "too_short"
+        return
+    last_training_target = plan.first_S[0] + plan.num_windows_S[0] - 1 + 6
+    assert plan.first_S[0] >= 3
+    assert last_training_target <= plan.validation_SV.min()
+    assert plan.validation_SV.max() + 6 == num_points - dropped - 1
+
+
+def test_refit_uses_every_window_up_to_the_end() -> None:
+    plan = plan_of(panel_of(np.random.default_rng(0).normal(size=100)), with_validation=False)
+    assert plan.first_S[0] + plan.num_windows_S[0] - 1 + 6 == 99
+    assert plan.validation_SV.shape == (1, 0)
+
+
+def test_each_series_that_cannot_be_trained_says_why(make_panel: Callable[..., Panel]) -> None:
+    long = np.random.default_rng(0).normal(size=60)
+    plan = plan_of(panel_of(long, long[:20], [5.0] * 60, [np.nan] * 60, [1.0], [2.0] + [np.nan] * 59, []))
+    assert plan.rows_S.tolist() == [0]
+    assert {refusal.unique_id: refusal.status for refusal in plan.refused} == {
+        "s1": "too_short",
+        "s2": "constant",
+        "s3": "empty",
+        "s4": "too_short",
+        "s5": "too_short",
+        "s6": "empty",
+    }
+    assert plan.refused[0].reason == "series 's1' has 20 points; lstm needs 23"
+
+
+def test_series_that_ends_in_a_gap_is_judged_on_what_was_observed_before_it() -> None:
+    values = np.random.default_rng(0).normal(size=100)
+    values[70:] = np.nan
+    plan = plan_of(panel_of(values))
+    assert plan.validation_SV.max() + 6 == 69
+    assert plan.first_S[0] + plan.num_windows_S[0] - 1 + 6 <= plan.validation_SV.min()
+
+
+def test_required_length_is_enough_and_one_less_is_not() -> None:
+    needed = required_length(CONFIG, horizon=6)
+    wave = np.sin(np.arange(needed))
+    assert len(plan_of(panel_of(wave)).rows_S) == 1
+    assert len(plan_of(panel_of(wave[1:])).rows_S) == 0

@@ -1,0 +1,94 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.windows import WindowSource, fill_gaps, window_source
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig
+
+CONFIG = TrainingConfig(segment_length=4, context_segments=3)
+SEASONS = (8, 5)
+
+
+def source_of(panel: Panel) -> WindowSource:
+    scaling = measure_scaling(panel.y_SN, season_length=SEASONS[0])
+    return window_source(panel, scaling, config=CONFIG, season_lengths=SEASONS)
+
+
+def test_a_window_holds_the_segments_before_its_origin_and_the_targets_after_it(
+    make_panel: Callable[..., Panel],
+) -> None:
+    panel = make_panel(2)
+    scaling = measure_scaling(panel.y_SN, season_length=SEASONS[0])
+    windows = source_of(panel).gather(torch.tensor([[50, 120], [60, 90]]))
+    for series, slot, origin in [(0, 0, 50), (0, 1, 120), (1, 0, 60), (1, 1, 90)]:
+        scaled = (panel.y_SN[series] - scaling.location_S[series]) / scaling.spread_S[series]
+        context = scaled[origin - 11 : origin + 1].reshape(3, 4)
+        x_TI = windows.x_SBTI[series, slot].numpy()
+        np.testing.assert_allclose(x_TI[:, :4], context - context[-1].mean(), atol=1e-5)
+        change = (panel.y_SN[series, 8:] - panel.y_SN[series, :-8]) / scaling.error_S[series]
+        np.testing.assert_allclose(x_TI[:, 4:8].ravel(), change[origin - 8 - 11 : origin - 8 + 1], atol=1e-4)
+        np.testing.assert_array_equal(x_TI[:, 8], 1.0)
+        np.testing.assert_array_equal(x_TI[:, 9:], panel.calendar_SNC[series, [origin - 8, origin - 4, origin]])
+        in_errors = (panel.y_SN[series] - scaling.location_S[series]) / scaling.error_S[series]
+        np.testing.assert_allclose(windows.target_SBF[series, slot], in_errors[origin + 1 : origin + 7], rtol=1e-4)
+        day = in_errors[origin + 1 - 8 : origin + 7 - 8]
+        five = np.tile(in_errors[origin - 4 : origin + 1], 2)[:6]
+        np.testing.assert_allclose(windows.reference_SBFM[series, slot], np.stack([day, five], -1), rtol=1e-4)
+
+
+@given(st.integers(0, 10_000))
+def test_nothing_after_the_origin_enters_a_window(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    y = random.normal(size=(1, 60))
+    y[0, random.random(60) < 0.2] = np.nan
+    altered = y.copy()
+    altered[0, 41:] = random.normal(size=19) * 100
+    calendar, ds = np.zeros((1, 66, 0), np.float32), np.arange(66)[None]
+    scaling = measure_scaling(y[:, :41], season_length=8)
+    windows, others = (
+        window_source(
+            Panel(("a",), values, np.array([60]), calendar, ds, 6), scaling, config=CONFIG, season_lengths=SEASONS
+        ).gather(torch.tensor([[40]]))
+        for values in (y, altered)
+    )
+    assert torch.equal(windows.x_SBTI, others.x_SBTI)
+    assert torch.equal(windows.reference_SBFM, others.reference_SBFM)
+
+
+def test_gap_is_filled_but_told_and_is_no_target(make_panel: Callable[..., Panel]) -> None:
+    panel = make_panel(1)
+    y = panel.y_SN.copy()
+    y[0, [97, 98, 103]] = np.nan
+    windows = source_of(replace(panel, y_SN=y)).gather(torch.tensor([[100]]))
+    assert torch.isfinite(windows.x_SBTI).all()
+    assert windows.x_SBTI[0, 0, :, 8].tolist() == [1.0, 1.0, 0.5]
+    assert windows.is_observed_SBF[0, 0].tolist() == [1, 1, 0, 1, 1, 1]
+
+
+def test_points_after_the_end_of_the_panel_are_no_targets(make_panel: Callable[..., Panel]) -> None:
+    windows = source_of(make_panel(1)).gather(torch.tensor([[197]]))
+    assert windows.is_observed_SBF[0, 0].tolist() == [1, 1, 0, 0, 0, 0]
+
+
+def test_context_before_a_series_is_marked_unobserved(make_panel: Callable[..., Panel]) -> None:
+    windows = source_of(make_panel(1)).gather(torch.tensor([[3]]))
+    assert windows.x_SBTI[0, 0, :, 8].tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "filled"),
+    [
+        ([1.0, 2.0, np.nan, np.nan, np.nan], [1.0, 2.0, 1.0, 2.0, 1.0]),
+        ([np.nan, np.nan, 3.0, np.nan], [3.0, 3.0, 3.0, 3.0]),
+        ([np.nan, np.nan], [0.0, 0.0]),
+    ],
+)
+def test_gaps_repeat_the_season_before_or_the_last_value(values: list[float], filled: list[float]) -> None:
+    assert fill_gaps(np.array([values]), season_length=2)[0].tolist() == filled

@@ -1,0 +1,47 @@
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import settings
+
+from forecasting.series.validate import validate
+
+settings.register_profile("fleetcast", deadline=None, max_examples=60)
+settings.load_profile("fleetcast")
+
+MakeRows = Callable[[Sequence[tuple[Any, Any, Any]]], pl.LazyFrame]
+
+
+@pytest.fixture(scope="session")
+def make_rows() -> MakeRows:
+    """Rows as `scan_source` gives them, from (unique_id, ds, y); dtypes are inferred, text stays text."""
+
+    def make(triples: Sequence[tuple[Any, Any, Any]]) -> pl.LazyFrame:
+        ids, times, values = zip(*triples, strict=True)
+        return pl.LazyFrame(
+            {
+                "source_file": ["rows.parquet"] * len(ids),
+                "source_row": range(1, len(ids) + 1),
+                "unique_id": pl.Series(ids, dtype=pl.String),
+                "ds": times,
+                "y": values,
+            }
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def accept(make_rows: MakeRows) -> Callable[..., tuple[pl.DataFrame, pl.DataFrame]]:
+    """Validate triples and return (accepted, rejects)."""
+
+    def accept(
+        triples: Sequence[tuple[Any, Any, Any]], *, freq: str | int, cutoff: datetime | int | None = None
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        validated = validate(make_rows(triples), freq=freq, cutoff=cutoff)
+        accepted, rejects = pl.collect_all([validated.accepted, validated.rejects], engine="streaming")
+        return accepted, rejects
+
+    return accept

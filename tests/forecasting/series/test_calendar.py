@@ -1,0 +1,70 @@
+import math
+from datetime import datetime, timedelta
+
+import polars as pl
+import pytest
+
+from forecasting.schemas import table
+from forecasting.series.calendar import PERIODS, add_calendar, calendar_columns
+
+
+def _at(*times: str, freq: str) -> pl.DataFrame:
+    grid = pl.LazyFrame({"ds": [datetime.fromisoformat(time) for time in times]})
+    return add_calendar(grid, freq=freq).collect()
+
+
+@pytest.mark.parametrize(
+    ("freq", "periods"),
+    [
+        ("15m", ("hour", "day", "week", "year")),
+        ("1h", ("day", "week", "year")),
+        ("90m", ("day", "week", "year")),
+        ("1d", ("week", "year")),
+        ("1w", ("year",)),
+        ("1mo", ("year",)),
+        ("1q", ("year",)),
+        ("1y", ()),
+        ("24mo", ()),
+        (1, ()),
+    ],
+)
+def test_only_periods_longer_than_the_step_suit_a_frequency(freq: str | int, periods: tuple[str, ...]) -> None:
+    assert calendar_columns(freq) == tuple(f"{period}_{wave}" for period in periods for wave in ("sin", "cos"))
+
+
+@pytest.mark.parametrize("freq", ["15m", "1d", 1])
+def test_all_columns_of_the_table_are_there_and_unsuited_ones_are_null(freq: str | int) -> None:
+    ds = [1] if freq == 1 else [datetime(2024, 5, 1)]
+    frame = add_calendar(pl.LazyFrame({"ds": ds}), freq=freq).collect()
+    names = [f"{period}_{wave}" for period in PERIODS for wave in ("sin", "cos")]
+    assert set(names) <= set(table("features").schema("timestamp"))
+    assert frame.columns == ["ds", *names]
+    assert {name: frame.schema[name] for name in names} == dict.fromkeys(names, pl.Float32)
+    assert {name for name in names if frame[name].null_count() == 0} == set(calendar_columns(freq))
+
+
+@pytest.mark.parametrize(
+    ("period", "time", "share"),
+    [
+        ("hour", "2024-05-01 13:45:00", 0.75),
+        ("day", "2024-05-01 06:00:00", 0.25),
+        ("week", "2024-05-06 00:00:00", 0.0),
+        ("week", "2024-05-09 12:00:00", 0.5),
+        ("week", "1960-01-04 00:00:00", 0.0),
+        ("year", "2024-01-01 00:00:00", 0.0),
+        ("year", "2024-12-31 00:00:00", 365 / 366),
+        ("year", "2023-07-02 12:00:00", 0.5),
+        ("day", "1960-01-01 18:00:00", 0.75),
+    ],
+)
+def test_a_phase_is_the_share_of_its_period_that_has_passed(period: str, time: str, share: float) -> None:
+    row = _at(time, freq="1m").row(0, named=True)
+    assert row[f"{period}_sin"] == pytest.approx(math.sin(math.tau * share), abs=1e-6)
+    assert row[f"{period}_cos"] == pytest.approx(math.cos(math.tau * share), abs=1e-6)
+
+
+def test_every_suited_column_varies_along_its_grid() -> None:
+    for freq, every in (("15m", timedelta(minutes=15)), ("1h", timedelta(hours=1)), ("1d", timedelta(days=1))):
+        times = [str(datetime(2024, 1, 1) + every * number) for number in range(500)]
+        frame = _at(*times, freq=freq)
+        assert all(frame[name].n_unique() > 1 for name in calendar_columns(freq))

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from forecasting.errors import ServiceError, SourceError
+from forecasting.series.files import list_files, list_remote
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (
+        "b.csv",
+        "a.parquet",
+        "deep/c.csv.gz",
+        "deep/d.pq",
+        ".hidden.csv",
+        "_started.csv",
+        "_tmp/x.csv",
+        "notes.md",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def _names(files: list[str], folder: Path) -> list[str]:
+    return [str(Path(file).relative_to(folder)) for file in files]
+
+
+def test_a_file_is_itself_even_where_its_name_looks_like_a_glob(tmp_path: Path) -> None:
+    file = tmp_path / "[1].csv"
+    file.touch()
+    assert list_files(str(file), storage_options={}) == [str(file)]
+    assert list_files(f"file://{file}", storage_options={}) == [str(file)]
+
+
+def test_a_folder_is_all_tables_below_it_sorted_and_hidden_ones_left_out(folder: Path) -> None:
+    expected = ["a.parquet", "b.csv", "deep/c.csv.gz", "deep/d.pq"]
+    for uri in (f"{folder}/", str(folder), f"file://{folder}/"):
+        assert _names(list_files(uri, storage_options={}), folder) == expected
+
+
+def test_a_glob_is_the_files_that_it_matches(folder: Path) -> None:
+    assert _names(list_files(f"{folder}/b*.csv", storage_options={}), folder) == ["b.csv"]
+    assert _names(list_files(f"{folder}/**/[cd].*", storage_options={}), folder) == ["deep/c.csv.gz", "deep/d.pq"]
+
+
+def test_a_relative_glob_starts_where_the_process_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert list_files("deep/*.pq", storage_options={}) == ["deep/d.pq"]
+
+
+def test_nothing_there_is_told_with_the_uri(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"sales\.csv does not exist"):
+        list_files(str(tmp_path / "sales.csv"), storage_options={})
+    for uri in (f"{tmp_path}/*.csv", f"{tmp_path}/"):
+        with pytest.raises(SourceError, match=r"has no file that ends in \.parquet"):
+            list_files(uri, storage_options={})
+
+
+def test_an_object_store_is_listed_by_polars(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"unique_id": ["a"], "ds": [1], "y": [1.0]})
+    rows.write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "deep").mkdir()
+    rows.write_csv(tmp_path / "deep" / "b.csv")
+    root = f"file://{tmp_path}"
+    expected = [f"{root}/a.parquet", f"{root}/deep/b.csv"]
+    assert list_remote(f"{root}/", storage_options={}) == expected
+    assert list_remote(f"{root}/*.parquet", storage_options={}) == expected[:1]
+    assert list_remote(f"{root}/deep/b.csv", storage_options={}) == expected[1:]
+    with pytest.raises(SourceError, match="has no file"):
+        list_remote(f"{root}/*.pq", storage_options={})
+
+
+def test_an_object_store_that_does_not_answer_is_a_failing_service() -> None:
+    options = {
+        "endpoint_url": "http://127.0.0.1:9",
+        "aws_access_key_id": "x",
+        "aws_secret_access_key": "x",
+        "aws_region": "x",
+        "allow_http": "true",
+        "max_retries": 0,
+    }
+    with pytest.raises(ServiceError, match="cannot be listed"):
+        list_files("s3://bucket/sales/*.parquet", storage_options=options)

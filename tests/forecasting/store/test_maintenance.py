@@ -1,0 +1,148 @@
+import os
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake.exceptions import CommitFailedError
+
+from forecasting.errors import StoreError
+from forecasting.schemas import table
+from forecasting.store.maintenance import Maintenance, maintain
+from forecasting.store.publish import append_run, publish
+from forecasting.store.slices import Slice
+from forecasting.store.staging import stage, staged
+from forecasting.store.stamp import stamp
+
+START = datetime(2024, 1, 1)
+KEEP = timedelta(days=7)
+
+
+def age(*paths: str | Path) -> None:
+    """Make files look a month old."""
+    month_ago = time.time() - 30 * 24 * 3600
+    for path in paths:
+        os.utime(path, (month_ago, month_ago))
+
+
+def replace_often(store, observations_of) -> None:
+    for generation in range(3):
+        publish(
+            store, "observations", "timestamp", observations_of("a"),
+            slice=Slice("demo"), application="r", generation=generation,
+        )  # fmt: skip
+
+
+def register(store, weights_uri: str) -> None:
+    row = {"unique_id": "a", "model": "lstm", "role": "serving", "weights_uri": weights_uri}
+    schema = table("models").schema("step")
+    stamped = {"spec", "run_cutoff", "run_id"}
+    frame = pl.DataFrame([row], schema={name: dtype for name, dtype in schema.items() if name not in stamped})
+    publish(
+        store, "models", "step", stamp(frame, "models", "step", spec="demo", run_cutoff=5, run_id="run"),
+        slice=Slice("demo", run_cutoff=5), application="r", generation=0,
+    )  # fmt: skip
+
+
+def data_files(store) -> list[Path]:
+    return sorted(Path(store.root, "observations", "spec=demo").glob("*.parquet"))
+
+
+def test_files_of_replaced_versions_go_and_rows_stay(store, observations_of):
+    replace_often(store, observations_of)
+    done = maintain(store, keep=timedelta(0))
+    assert done.removed_table_files == {"observations": 2}
+    assert len(data_files(store)) == 1
+    assert store.scan("observations", "timestamp").collect().height == 3
+
+
+def test_files_younger_than_keep_stay(store, observations_of):
+    replace_often(store, observations_of)
+    assert maintain(store, keep=KEEP) == Maintenance()
+    assert len(data_files(store)) == 3
+
+
+def test_orphan_of_a_failed_write_goes_when_it_is_old(store, observations_of):
+    replace_often(store, observations_of)
+    young, old = (data_files(store)[0].with_name(f"part-{name}.parquet") for name in ("young", "old"))
+    for orphan in (young, old):
+        orphan.write_bytes(b"left behind")
+    age(old)
+    maintain(store, keep=KEEP)
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_small_files_are_merged(store):
+    for number in range(5):
+        append_run(store, {"run_id": f"r{number}"})
+    assert maintain(store, keep=KEEP, dry_run=True).num_compacted == {"runs": 5}
+    assert maintain(store, keep=KEEP).num_compacted == {"runs": 5}
+    (runs,) = store.tables()
+    assert (runs.num_files, runs.num_rows) == (1, 5)
+    assert maintain(store, keep=KEEP).num_compacted == {}
+
+
+def test_table_that_somebody_writes_is_left_for_the_next_time(store, monkeypatch):
+    def lose(self, *args, **kwargs) -> None:
+        raise CommitFailedError("lost")
+
+    append_run(store, {"run_id": "r"})
+    monkeypatch.setattr("deltalake.table.TableOptimizer.compact", lose)
+    assert maintain(store, keep=KEEP).skipped == ["runs"]
+
+
+def test_publication_after_maintenance_still_knows_its_generation(store, observations_of):
+    replace_often(store, observations_of)
+    maintain(store, keep=timedelta(0))
+    before = store.version("observations", "timestamp")
+    publish(
+        store, "observations", "timestamp", observations_of("a", y=9.0),
+        slice=Slice("demo"), application="r", generation=2,
+    )  # fmt: skip
+    assert store.version("observations", "timestamp") == before
+
+
+def test_staging_of_runs_that_never_published_goes(store, observations_of):
+    for run_id in ("old", "young", "mixed"):
+        stage(store, run_id, "observations", 0, observations_of("a"))
+    stage(store, "mixed", "observations", 1, observations_of("b"))
+    age(*staged(store, "old", "observations"), staged(store, "mixed", "observations")[0])
+    assert maintain(store, keep=KEEP).removed_staging == ["staging/run_id=old"]
+    assert staged(store, "old", "observations") == []
+    assert len(staged(store, "mixed", "observations")) == 2
+
+
+def test_weights_that_no_registry_row_names_go(store):
+    for name in ("named", "unnamed", "young"):
+        store.write_bytes(f"weights/demo/{name}.safetensors", b"abc")
+    age(*(Path(store.root, "weights", "demo", f"{name}.safetensors") for name in ("named", "unnamed")))
+    register(store, "weights/demo/named.safetensors")
+    assert maintain(store, keep=KEEP).removed_weights == ["weights/demo/unnamed.safetensors"]
+    assert [file.path for file in store.files.find("weights")] == [
+        "weights/demo/named.safetensors",
+        "weights/demo/young.safetensors",
+    ]
+
+
+def test_dry_run_tells_the_same_and_touches_nothing(store, observations_of):
+    replace_often(store, observations_of)
+    store.write_bytes("weights/unnamed", b"abc")
+    stage(store, "old", "observations", 0, observations_of("a"))
+    before = {path: path.stat().st_mtime for path in Path(store.root).rglob("*")}
+    promised = maintain(store, keep=timedelta(0), dry_run=True)
+    assert {path: path.stat().st_mtime for path in Path(store.root).rglob("*")} == before
+    assert promised.removed_table_files == {"observations": 2}
+    assert promised.removed_staging == ["staging/run_id=old"]
+    assert promised.removed_weights == ["weights/unnamed"]
+    assert maintain(store, keep=timedelta(0)) == promised
+
+
+def test_negative_keep_is_refused(store):
+    with pytest.raises(StoreError, match="must not be negative"):
+        maintain(store, keep=timedelta(days=-1))
+
+
+def test_empty_store_has_nothing_to_tidy(store):
+    assert maintain(store, keep=KEEP) == Maintenance()

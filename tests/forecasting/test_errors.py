@@ -1,0 +1,40 @@
+"""The error tree: whose mistake, which exit code, and the way through a pickle."""
+
+import inspect
+import pickle
+
+import pytest
+
+from forecasting import errors
+from forecasting.errors import FleetcastError, ServiceError, SpecError, UserError
+
+TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FleetcastError)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TREE if kind is not SpecError])
+def test_every_error_pickles_with_its_message(kind: type[FleetcastError]) -> None:
+    again = pickle.loads(pickle.dumps(kind("series 'a' has 3 points but needs 72")))
+    assert type(again) is kind
+    assert str(again) == "series 'a' has 3 points but needs 72"
+
+
+def test_spec_error_pickles_with_its_problems() -> None:
+    again = pickle.loads(pickle.dumps(SpecError("spec a", ["one", "two"])))
+    assert (again.subject, again.problems) == ("spec a", ("one", "two"))
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_exit_code_tells_whose_mistake_it_is(kind: type[FleetcastError]) -> None:
+    assert kind.exit_code == (2 if issubclass(kind, UserError) else 1)
+    assert not issubclass(kind, UserError) or not issubclass(kind, ServiceError)
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_tree_at_the_top_of_the_module_names_every_error(kind: type[FleetcastError]) -> None:
+    assert errors.__doc__ is not None
+    assert f"{kind.__name__} " in errors.__doc__.replace("\n", " ")
+
+
+def test_spec_error_is_one_line_for_one_problem_and_a_list_for_more() -> None:
+    assert str(SpecError("spec a", ["x is missing"])) == "spec a: x is missing"
+    assert str(SpecError("spec a", ["one", "two"])) == "spec a has 2 problems:\n  - one\n  - two"

@@ -1,0 +1,61 @@
+"""The declarations of tables agree with each other."""
+
+from typing import get_args
+
+import polars as pl
+import pytest
+
+from forecasting.errors import NothingStored
+from forecasting.schemas import TABLES, table
+from forecasting.spec import Clock
+
+CLOCKS: tuple[Clock, ...] = get_args(Clock)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_column_is_declared_once_with_its_meaning(name: str) -> None:
+    columns = TABLES[name].columns
+    assert len({column.name for column in columns}) == len(columns)
+    assert all(column.meaning for column in columns)
+    assert TABLES[name].meaning
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("name", TABLES)
+def test_keys_and_partitions_are_columns_and_never_the_series(name: str, clock: Clock) -> None:
+    declared = TABLES[name]
+    schema = declared.schema(clock)
+    assert set(declared.key) <= set(schema)
+    assert set(declared.partition_by(clock)) <= set(schema)
+    assert "unique_id" not in declared.partition_by(clock)
+    assert pl.Object() not in schema.values()
+
+
+def test_clock_decides_the_type_and_the_name() -> None:
+    forecasts = table("forecasts")
+    stamps, steps = forecasts.schema("timestamp"), forecasts.schema("step")
+    assert (stamps["ds"], stamps["run_cutoff"]) == (pl.Datetime("us"), pl.Datetime("us"))
+    assert (steps["ds"], steps["cutoff"]) == (pl.Int64(), pl.Int64())
+    assert "cutoff_date" in stamps
+    assert "cutoff_date" not in steps
+    assert (forecasts.stored_as("timestamp"), forecasts.stored_as("step")) == ("forecasts", "forecasts_by_step")
+    assert forecasts.partition_by("timestamp") == ("spec", "cutoff_date")
+    assert forecasts.partition_by("step") == ("spec",)
+
+
+def test_runs_serve_both_clocks() -> None:
+    runs = table("runs")
+    assert runs.stored_as("step") == "runs"
+    assert runs.schema("step") == runs.schema("timestamp")
+    assert runs.partition_by("timestamp") == ()
+
+
+def test_further_quantiles_come_last_and_known_ones_once() -> None:
+    schema = table("forecasts").schema("timestamp", ("q50", "q99"))
+    assert schema.names()[-1] == "q99"
+    assert schema.names().count("q50") == 1
+
+
+def test_table_that_is_not_declared_is_told_with_those_that_are() -> None:
+    with pytest.raises(NothingStored, match="there is no table 'forecast'; there are observations, rejects"):
+        table("forecast")

@@ -1,0 +1,60 @@
+"""Settings: the environment before the file, the file before the defaults, and every refused one by name."""
+
+from pathlib import Path
+
+import pytest
+
+from forecasting.errors import SpecError
+from forecasting.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SETTINGS", "STORE", "STORAGE_OPTIONS", "THREADS"):
+        monkeypatch.delenv(f"FLEETCAST_{name}", raising=False)
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "settings.toml"
+    monkeypatch.setenv("FLEETCAST_SETTINGS", str(path))
+    return path
+
+
+def test_defaults_need_nothing() -> None:
+    assert Settings.load() == Settings(store=".fleetcast/store", storage_options={}, threads=None)
+
+
+def test_file_gives_its_section_and_others_do_not_matter(settings_file: Path) -> None:
+    settings_file.write_text('[store]\nstore = "s3://b/p"\nstorage_options = {a = "1"}\n[workers]\nshard_size = 3\n')
+    settings = Settings.load()
+    assert (settings.store, settings.storage_options) == ("s3://b/p", {"a": "1"})
+
+
+def test_environment_goes_before_the_file(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings_file.write_text('[store]\nstore = "from_file"\nthreads = 3\n')
+    monkeypatch.setenv("FLEETCAST_STORE", "from_environment")
+    settings = Settings.load()
+    assert (settings.store, settings.threads) == ("from_environment", 3)
+
+
+def test_refused_settings_are_all_told_with_the_file(settings_file: Path) -> None:
+    settings_file.write_text('[store]\nthreads = 0\ncolour = "red"\n')
+    with pytest.raises(SpecError) as refused:
+        Settings.load()
+    assert str(settings_file) in refused.value.subject
+    assert sorted(problem.split(" ")[0] for problem in refused.value.problems) == ["colour", "threads"]
+
+
+def test_refused_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETCAST_THREADS", "many")
+    with pytest.raises(SpecError, match="threads = 'many'"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(("content", "told"), [("[store", "is not TOML"), (None, "cannot be read")])
+def test_file_that_cannot_be_read_is_told(settings_file: Path, content: str | None, told: str) -> None:
+    if content is not None:
+        settings_file.write_text(content)
+    with pytest.raises(SpecError, match=told):
+        Settings.load()

@@ -1,0 +1,152 @@
+"""The spec: what it accepts, and how it tells everything that it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from forecasting.errors import SpecError
+from forecasting.spec import (
+    DEFAULT_QUANTILES,
+    Spec,
+    make_spec,
+    parse_frequency,
+    quantile_column,
+    read_spec,
+)
+
+FIELDS: dict[str, Any] = {
+    "name": "sales",
+    "source": {"uri": "sales.csv"},
+    "freq": "1h",
+    "season_lengths": [24],
+    "horizon": 48,
+}
+
+
+def refuse(**fields: Any) -> tuple[str, ...]:
+    with pytest.raises(SpecError) as refused:
+        make_spec(FIELDS | fields, subject="spec")
+    return refused.value.problems
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    spec = make_spec(FIELDS, subject="spec")
+    assert spec.models == ("lstm", "gru")
+    assert spec.quantiles == DEFAULT_QUANTILES
+    assert (spec.backtest.origins, spec.origin_step, spec.backtest.margin) == (3, 48, 0.02)
+    assert (spec.clock, spec.recipe, spec.lower_bound) == ("timestamp", "standard", None)
+
+
+def test_default_quantile_columns_are_the_promised_thirteen() -> None:
+    assert make_spec(FIELDS, subject="spec").quantile_columns == (
+        "q02_5", "q05", "q10", "q20", "q30", "q40", "q50", "q60", "q70", "q80", "q90", "q95", "q97_5",
+    )  # fmt: skip
+
+
+def test_quantile_columns_of_different_levels_differ() -> None:
+    levels = [number / 1000 for number in range(1, 1000)]
+    assert len({quantile_column(level) for level in levels}) == len(levels)
+
+
+@pytest.mark.parametrize("freq", ["1h", "15m", "1d", "1w", "1mo", "1q", "2y", "1h30m", "250ms"])
+def test_durations_are_kept(freq: str) -> None:
+    assert parse_frequency(freq) == freq
+    pl.Series([0]).cast(pl.Datetime("us")).dt.offset_by(freq)
+
+
+@pytest.mark.parametrize("freq", [1, "1", 7, " 7 "])
+def test_digits_are_an_integer_step(freq: str | int) -> None:
+    assert parse_frequency(freq) == int(freq)
+    assert make_spec(FIELDS | {"freq": freq}, subject="spec").clock == "step"
+
+
+@pytest.mark.parametrize("freq", [0, "0", -1, "0h", "h", "1x", "1h 30m", "-1h", "1mo1d", "1.5h", True, 1.5, None, ""])
+def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
+    assert refuse(freq=freq)[0].startswith(f"freq = {freq!r}: ")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("name", "Sales 1", "name = 'Sales 1': string should match pattern"),
+        ("horizon", 0, "horizon = 0: input should be greater than or equal to 1"),
+        ("horizon", 20_000, "horizon = 20000: input should be less than or equal to 10000"),
+        ("season_lengths", [], "season_lengths = []: tuple should have at least 1 item"),
+        ("season_lengths", [24, 24], "season_lengths = [24, 24]: must not name anything twice"),
+        ("season_lengths", [0], "season_lengths.0 = 0: input should be greater than or equal to 1"),
+        ("models", ["lstm", "lstm"], "models = ['lstm', 'lstm']: must not name anything twice"),
+        ("models", ["arima"], "models.0 = 'arima': input should be 'lstm' or 'gru'"),
+        ("quantiles", [0.5, 0.1], "quantiles = [0.5, 0.1]: must rise without repeats"),
+        ("quantiles", [0.1, 0.9], "must hold 0.5"),
+        ("quantiles", [0.0, 0.5], "must lie strictly between 0 and 1"),
+        ("quantiles", [0.5, 0.9999], "must be whole tenths of a percent"),
+        ("lower_bound", float("nan"), "lower_bound = nan: input should be a finite number"),
+        ("seed", -1, "seed = -1: input should be greater than or equal to 0"),
+        ("recipe", "best", "recipe = 'best': input should be 'fast' or 'standard'"),
+        ("colour", "red", "colour = 'red' is not a field that is known here"),
+        ("source", {"uri": ""}, "source.uri = '': must be the path or URI"),
+        ("source", {"uri": "a.xlsx"}, "source.uri = 'a.xlsx': must end in .parquet or .csv"),
+        ("source", {"uri": ["a.csv", "b.txt"]}, "'b.txt' must end in .parquet or .csv"),
+        ("source", {"uri": []}, "source.uri = []: must be the path or URI"),
+        ("source", {"uri": 5}, "source.uri = 5: must be the path or URI"),
+        ("source", {"uri": "a.csv", "id": "ds"}, "source: id, time and target must be three columns"),
+        ("source", {}, "source.uri is missing"),
+        ("backtest", {"margin": 1.0}, "backtest.margin = 1.0: input should be less than 1"),
+        ("schedule", {"train": "0 25 * * *"}, "cron field '25' must lie between 0 and 23"),
+        ("schedule", {"train": "daily"}, "must be a cron expression of five fields"),
+        ("schedule", {"timezone": "Mars"}, "schedule.timezone = 'Mars': must be an IANA time zone"),
+        ("overrides", {"max_steps": 0}, "overrides.max_steps = 0: input should be greater than or equal to 1"),
+        ("overrides", {"depth": 2}, "overrides.depth = 2 is not a field that is known here"),
+    ],
+)
+def test_refused_field_is_named_with_its_value_and_what_would_be_right(field: str, value: Any, told: str) -> None:
+    problems = refuse(**{field: value})
+    assert len(problems) == 1
+    assert told in problems[0]
+
+
+def test_all_refused_fields_are_told_at_once() -> None:
+    problems = refuse(freq="1x", horizon=0, models=["arima"], overrides={"depth": 2}, name="A")
+    assert [problem.split(" ")[0] for problem in problems] == ["name", "freq", "horizon", "models.0", "overrides.depth"]
+
+
+def test_json_of_a_spec_is_the_same_spec_again() -> None:
+    fields = FIELDS | {"source": {"uri": ["/a.csv", "s3://b/c.parquet"]}, "overrides": {"max_steps": 5}, "freq": 3}
+    spec = make_spec(fields, subject="spec")
+    assert Spec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ('"rows/a.csv"', "{folder}/rows/a.csv"),
+        ('"../a.csv"', "{parent}/a.csv"),
+        ('"rows/"', "{folder}/rows/"),
+        ('"rows/*.csv"', "{folder}/rows/*.csv"),
+        ('"/rows/a.csv"', "/rows/a.csv"),
+        ('"s3://bucket/a.csv"', "s3://bucket/a.csv"),
+    ],
+)
+def test_relative_source_is_taken_from_the_specs_folder(tmp_path: Path, uri: str, expected: str) -> None:
+    path = tmp_path / "specs" / "sales.toml"
+    path.parent.mkdir()
+    path.write_text(
+        f'name = "sales"\nfreq = "1h"\nseason_lengths = [24]\nhorizon = 4\n[source]\nuri = {uri}\n', encoding="utf-8"
+    )
+    assert read_spec(path).source.uri == expected.format(folder=path.parent, parent=tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace(uri, f"[{uri}, {uri}]"), encoding="utf-8")
+    assert read_spec(path).source.uris == (expected.format(folder=path.parent, parent=tmp_path),) * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"name =", "is not TOML"), (b"\xff", "is not TOML"), (None, "cannot be read")]
+)
+def test_file_that_is_no_spec_is_told_with_its_path(tmp_path: Path, content: bytes | None, told: str) -> None:
+    path = tmp_path / "sales.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SpecError, match=told) as refused:
+        read_spec(path)
+    assert refused.value.subject == f"spec {path}"

@@ -1,0 +1,196 @@
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
+from airflow.serialization.serialized_objects import DagSerialization
+
+from workers.airflow.factory import make_dags
+
+SPEC = """
+name = "{name}"
+description = "Sales of a small shop"
+freq = {freq}
+season_lengths = [24]
+horizon = 24
+[source]
+uri = "small.csv"
+[schedule]
+train = "0 3 * * 1"
+forecast = "30 4 * * *"
+timezone = "America/New_York"
+"""
+
+
+def write_spec(folder: Path, file: str = "small.toml", *, name: str = "small", freq: str = '"1h"') -> None:
+    (folder / file).write_text(SPEC.format(name=name, freq=freq))
+
+
+def edges(dag: Any) -> set[tuple[str, str]]:
+    return {(task.task_id, below) for task in dag.tasks for below in task.downstream_task_ids}
+
+
+def test_spec_makes_one_dag_per_flow_with_its_jobs_in_order(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    dags = make_dags(tmp_path)
+    assert set(dags) == {"small__train", "small__forecast"}
+    for flow, jobs in (("train", ["features", "train", "backtest"]), ("forecast", ["features", "predict", "score"])):
+        dag = dags[f"small__{flow}"]
+        assert [task.task_id for task in dag.topological_sort()] == jobs
+        assert {task.flow for task in dag.tasks} == {flow}
+        assert dag.max_active_runs == 1
+        assert not dag.catchup
+        assert all(task.retries > 0 and task.retry_exponential_backoff > 1 for task in dag.tasks)
+        assert "Sales of a small shop" in dag.doc_md
+
+
+def test_every_later_job_takes_the_cutoff_that_the_first_one_found(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    dag = make_dags(tmp_path)["small__train"]
+    assert edges(dag) == {("features", "train"), ("train", "backtest"), ("features", "backtest")}
+    for job in ("train", "backtest"):
+        cutoff = dag.get_task(job).cutoff
+        assert (cutoff.operator.task_id, cutoff.key) == ("features", "cutoff")
+
+
+def test_tasks_announce_the_tables_that_they_write(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    outlets = {
+        task.task_id: [asset.name for asset in task.outlets]
+        for dag in make_dags(tmp_path).values()
+        for task in dag.tasks
+    }
+    assert outlets == {
+        "features": ["fleetcast/small/observations", "fleetcast/small/rejects", "fleetcast/small/features"],
+        "train": ["fleetcast/small/models"],
+        "backtest": ["fleetcast/small/backtests", "fleetcast/small/champions"],
+        "predict": ["fleetcast/small/forecasts"],
+        "score": ["fleetcast/small/scores"],
+    }
+
+
+def test_schedule_keeps_the_wall_clock_of_its_zone_over_a_change_of_the_clocks(tmp_path: Path) -> None:
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    write_spec(tmp_path)
+    timetable = coerce_to_core_timetable(make_dags(tmp_path)["small__forecast"].timetable)
+    restriction = TimeRestriction(earliest=None, latest=None, catchup=True)
+    info = None
+    hours = set()
+    for _ in range(366):
+        last = info.data_interval if info else None
+        info = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
+        hours.add(info.run_after.astimezone(UTC).strftime("%H:%M"))
+    assert hours == {"08:30", "09:30"}, "04:30 in New York, in summer and in winter"
+
+
+def test_first_scheduled_run_lies_in_the_future(tmp_path: Path) -> None:
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    write_spec(tmp_path)
+    for dag in make_dags(tmp_path).values():
+        assert dag.start_date is None
+        info = coerce_to_core_timetable(dag.timetable).next_dagrun_info(
+            last_automated_data_interval=None, restriction=TimeRestriction(dag.start_date, None, dag.catchup)
+        )
+        assert info.run_after > datetime.now(UTC)
+
+
+def test_spec_without_a_schedule_runs_only_when_triggered(tmp_path: Path) -> None:
+    text = SPEC.format(name="small", freq='"1h"').split("[schedule]")[0]
+    (tmp_path / "small.toml").write_text(text)
+    assert all(not dag.timetable.can_be_scheduled for dag in make_dags(tmp_path).values())
+
+
+def test_form_needs_no_input(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    for dag in make_dags(tmp_path).values():
+        dag.params.validate()
+        assert dag.params.dump() == {"cutoff": None, "models": ["lstm", "gru"], "series": []}
+
+
+@pytest.mark.parametrize(
+    ("freq", "field", "value", "is_valid"),
+    [
+        ('"1h"', "cutoff", "2024-01-05", True),
+        ('"1h"', "cutoff", "2024-01-05T10:00:00", True),
+        ('"1h"', "cutoff", "2024-01-05 10:00", True),
+        ('"1h"', "cutoff", "", True),
+        ('"1h"', "cutoff", "yesterday", False),
+        ('"1h"', "cutoff", "700", False),
+        ('"1h"', "cutoff", "2024-01-05T10:00:00+02:00", False),
+        ("1", "cutoff", "700", True),
+        ("1", "cutoff", "2024-01-05", False),
+        ('"1h"', "models", ["gru"], True),
+        ('"1h"', "models", ["transformer"], False),
+        ('"1h"', "models", ["gru", "gru"], False),
+        ('"1h"', "series", ["a", "b"], True),
+        ('"1h"', "series", [1], False),
+    ],
+)
+def test_form_refuses_what_no_job_could_use(freq: str, field: str, value: Any, is_valid: bool, tmp_path: Path) -> None:
+    write_spec(tmp_path, freq=freq)
+    params = make_dags(tmp_path)["small__train"].params
+    if is_valid:
+        params[field] = value
+        assert params.validate()[field] == value
+    else:
+        with pytest.raises(ParamValidationError, match=f"param {field}"):
+            params[field] = value
+
+
+def test_broken_spec_leaves_the_others_and_says_what_is_wrong(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    write_spec(tmp_path, "bad one.toml", name="Bad", freq='"0h"')
+    dags = make_dags(tmp_path)
+    assert set(dags) == {"small__train", "small__forecast", "bad-one__broken"}
+    broken = dags["bad-one__broken"]
+    for problem in ("name = 'Bad'", "freq = '0h'", "bad one.toml"):
+        assert problem in broken.doc_md
+        with pytest.raises(AirflowFailException, match=problem):
+            broken.tasks[0].python_callable()
+    broken.validate()
+
+
+def test_file_that_is_not_toml_or_not_text_is_broken_too(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("name = ")
+    (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "c.toml").mkdir()
+    assert set(make_dags(tmp_path)) == {"a__broken", "b__broken", "c__broken"}
+
+
+def test_two_specs_of_one_name_are_both_refused_and_name_each_other(tmp_path: Path) -> None:
+    write_spec(tmp_path, "one.toml")
+    write_spec(tmp_path, "two.toml")
+    write_spec(tmp_path, "three.toml", name="other")
+    dags = make_dags(tmp_path)
+    assert set(dags) == {"one__broken", "two__broken", "other__train", "other__forecast"}
+    assert "name = 'small' is also the name in two.toml" in dags["one__broken"].doc_md
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * ZZZ", "0 3 30 2 *"])
+def test_cron_that_airflow_cannot_use_breaks_only_its_own_spec(cron: str, tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    text = SPEC.format(name="other", freq='"1h"').replace("0 3 * * 1", cron)
+    (tmp_path / "other.toml").write_text(text)
+    dags = make_dags(tmp_path)
+    for dag in dags.values():
+        dag.validate()
+        DagSerialization.to_dict(dag)
+    assert set(dags) == {"small__train", "small__forecast", "other__broken"}
+    assert f"train = '{cron}'" in dags["other__broken"].doc_md
+
+
+def test_dags_serialise_to_the_same_every_time(tmp_path: Path) -> None:
+    """Airflow would otherwise count a new version of the DAG at every parse."""
+    write_spec(tmp_path)
+    one, other = ({name: DagSerialization.to_dict(dag) for name, dag in make_dags(tmp_path).items()} for _ in range(2))
+    assert one == other
+    assert " object at 0x" not in str(one)
+
+
+def test_empty_folder_makes_no_dags(tmp_path: Path) -> None:
+    assert make_dags(tmp_path) == {}

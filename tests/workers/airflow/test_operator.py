@@ -1,0 +1,397 @@
+import asyncio
+import json
+import shlex
+import sys
+from collections import defaultdict
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+
+from forecasting.errors import ClusterError, JobFailed, JobLost
+from forecasting.spec import Spec, make_spec
+from workers.airflow import operator as operator_module
+from workers.airflow.client import RayJobsClient, find_job, read_log, stop_job
+from workers.airflow.operator import (
+    ENTRYPOINTS,
+    MAX_VARIABLE_BYTES,
+    FleetcastJobOperator,
+    as_of,
+    as_variable,
+    outlet_extra,
+    table_asset,
+)
+from workers.airflow.runs import RUN_KEY, read_run, start_run
+from workers.arguments import RunArguments, RunResult
+
+FAKE_JOB = Path(__file__).with_name("fake_job.py")
+
+
+def small_spec(**fields: Any) -> Spec:
+    return make_spec(
+        {"name": "small", "source": {"uri": "/tmp/small.csv"}, "freq": "1h", "season_lengths": [24], "horizon": 24}
+        | fields,
+        subject="spec",
+    )
+
+
+class Store(dict):
+    """Airflow's task state store, as a dict."""
+
+    def set(self, key: str, value: object) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+
+def make_context(**dag_run: Any) -> Any:
+    moments = {"data_interval_end": None, "logical_date": None, "run_after": datetime(2024, 1, 8, 12, tzinfo=UTC)}
+    return {
+        "ti": SimpleNamespace(dag_id="small__train", task_id="features", run_id="manual__1", max_tries=3),
+        "dag_run": SimpleNamespace(**moments | dag_run),
+        "task_state_store": Store(),
+        "outlet_events": defaultdict(lambda: SimpleNamespace(extra={})),
+    }
+
+
+def cleared(context: Any) -> Any:
+    """What Airflow does to a task's tries when it is cleared after its first try."""
+    context["ti"].max_tries += 1
+    return context
+
+
+def make_operator(behaviour: str = "succeed", url: str = "http://ray.test", **options: Any) -> FleetcastJobOperator:
+    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(FAKE_JOB))} {behaviour}"
+    options = {"job": "features", "flow": "train", "spec": small_spec()} | options
+    return FleetcastJobOperator(
+        ray_jobs_url=url, entrypoints=dict.fromkeys(ENTRYPOINTS, command), interval=0.2, patience=1.0, **options
+    )
+
+
+def submit(operator: FleetcastJobOperator, context: Any) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    return deferred.value
+
+
+def await_event(deferred: TaskDeferred) -> dict[str, Any]:
+    async def first() -> Any:
+        return await anext(deferred.trigger.run())
+
+    return dict(asyncio.run(first()).payload)
+
+
+def run_to_end(operator: FleetcastJobOperator, context: Any) -> Any:
+    deferred = submit(operator, context)
+    assert deferred.method_name == "finish"
+    return operator.finish(context, event=await_event(deferred))
+
+
+# --- without Ray -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake_ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A Jobs API in memory: `jobs` by submission id, `stops`, `submissions`; set `down` to have it refuse to answer."""
+    ray: dict[str, Any] = {"jobs": {}, "stops": [], "submissions": [], "down": False, "first_status": "RUNNING"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if ray["down"]:
+            raise httpx.ConnectError("refused")
+        if request.method == "POST" and request.url.path == "/api/jobs/":
+            body = json.loads(request.content)
+            if body["submission_id"] in ray["jobs"]:
+                return httpx.Response(500, text=f"Job with submission_id {body['submission_id']} already exists.")
+            ray["submissions"].append(body)
+            ray["jobs"][body["submission_id"]] = {"status": ray["first_status"]}
+            return httpx.Response(200, json={})
+        submission_id = request.url.path.split("/")[3]
+        if submission_id not in ray["jobs"]:
+            return httpx.Response(404, text=f"Job {submission_id} does not exist")
+        if request.url.path.endswith("/stop"):
+            ray["stops"].append(submission_id)
+            ray["jobs"][submission_id]["status"] = "STOPPED"
+            return httpx.Response(200, json={"stopped": True})
+        if request.url.path.endswith("/logs"):
+            return httpx.Response(200, json={"logs": ray["jobs"][submission_id].get("logs", "")})
+        return httpx.Response(200, json=ray["jobs"][submission_id])
+
+    transport = httpx.MockTransport(answer)
+    monkeypatch.setattr(operator_module, "RayJobsClient", partial(RayJobsClient, transport=transport, token="t"))
+    return ray
+
+
+def sent(ray: dict[str, Any], number: int = -1) -> RunArguments:
+    return RunArguments.model_validate_json(ray["submissions"][number]["runtime_env"]["env_vars"]["FLEETCAST_RUN"])
+
+
+def test_run_is_stored_before_the_job_is_submitted(fake_ray: dict[str, Any]) -> None:
+    context = make_context()
+    fake_ray["down"] = True
+    with pytest.raises(ClusterError):
+        make_operator().execute(context)
+    stored = read_run(context["task_state_store"])
+    assert stored is not None
+    fake_ray["down"] = False
+    submit(make_operator(), context)
+    assert list(fake_ray["jobs"]) == [stored.submission_id]
+
+
+def test_retry_attaches_to_the_job_that_runs(fake_ray: dict[str, Any]) -> None:
+    context = make_context()
+    first = submit(make_operator(), context)
+    second = submit(make_operator(), context)
+    assert len(fake_ray["submissions"]) == 1
+    assert first.trigger.submission_id == second.trigger.submission_id
+
+
+def test_retry_of_an_ended_job_reads_its_result_without_running_it_again(fake_ray: dict[str, Any]) -> None:
+    context = make_context()
+    job_id = submit(make_operator(), context).trigger.submission_id
+    fake_ray["jobs"][job_id]["status"] = "SUCCEEDED"
+    assert submit(make_operator(), context).trigger.submission_id == job_id
+    assert len(fake_ray["submissions"]) == 1
+
+
+@pytest.mark.parametrize("status", ["FAILED", "STOPPED"])
+def test_retry_of_a_failed_job_submits_again_under_the_same_run(status: str, fake_ray: dict[str, Any]) -> None:
+    context = make_context()
+    job_id = submit(make_operator(), context).trigger.submission_id
+    fake_ray["jobs"][job_id]["status"] = status
+    assert submit(make_operator(), context).trigger.submission_id != job_id
+    assert (sent(fake_ray, 0).run_id, sent(fake_ray, 0).generation) == (
+        sent(fake_ray).run_id,
+        sent(fake_ray).generation,
+    )
+    assert len(fake_ray["submissions"]) == 2
+
+
+def test_retry_of_a_lost_job_submits_again_under_the_same_run(fake_ray: dict[str, Any]) -> None:
+    context = make_context()
+    submit(make_operator(), context)
+    fake_ray["jobs"].clear()
+    submit(make_operator(), context)
+    assert len(fake_ray["submissions"]) == 2
+    assert sent(fake_ray, 0).run_id == sent(fake_ray, 1).run_id
+
+
+def test_cleared_task_stops_the_old_job_and_starts_a_run_of_a_higher_generation(fake_ray: dict[str, Any]) -> None:
+    context = make_context()
+    old = submit(make_operator(), context).trigger.submission_id
+    new = submit(make_operator(), cleared(context)).trigger.submission_id
+    assert fake_ray["stops"] == [old]
+    assert new != old
+    assert sent(fake_ray, 1).generation > sent(fake_ray, 0).generation
+    assert sent(fake_ray, 1).run_id != sent(fake_ray, 0).run_id
+    assert submit(make_operator(), context).trigger.submission_id == new, "a retry after the clear keeps the new run"
+
+
+def test_killed_task_stops_its_job(fake_ray: dict[str, Any]) -> None:
+    operator = make_operator()
+    job_id = submit(operator, make_context()).trigger.submission_id
+    operator.on_kill()
+    assert fake_ray["stops"] == [job_id]
+
+
+def test_task_that_is_killed_while_it_submits_leaves_no_job_behind(fake_ray: dict[str, Any]) -> None:
+    operator = make_operator()
+    operator.on_kill()  # as the signal does before the answer to the submission arrives
+    with pytest.raises(JobFailed, match="killed"):
+        operator.execute(make_context())
+    assert [job["status"] for job in fake_ray["jobs"].values()] == ["STOPPED"]
+
+
+def test_killing_a_task_of_an_unreachable_cluster_says_that_the_job_may_run(
+    fake_ray: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = make_operator()
+    submit(operator, make_context())
+    fake_ray["down"] = True
+    operator.on_kill()
+    assert "may still run" in capsys.readouterr().out
+
+
+def test_form_left_as_it_is_asks_for_nothing_in_particular(fake_ray: dict[str, Any]) -> None:
+    submit(make_operator(cutoff=None, models=["gru", "lstm"], series=[]), make_context())
+    arguments = sent(fake_ray)
+    assert not arguments.is_explicit
+    assert arguments.as_of == "2024-01-08T12:00:00+00:00"
+
+
+def test_what_the_form_holds_reaches_the_job(fake_ray: dict[str, Any]) -> None:
+    submit(
+        make_operator(cutoff=" 2024-01-05T00:00:00 ", models=["gru"], series=["a; rm -rf /", "$(b)"]), make_context()
+    )
+    arguments = sent(fake_ray)
+    assert arguments.cutoff == "2024-01-05T00:00:00"
+    assert arguments.as_of is None
+    assert arguments.models == ("gru",)
+    assert arguments.series == ("a; rm -rf /", "$(b)")
+    assert "rm" not in fake_ray["submissions"][0]["entrypoint"]
+
+
+def test_more_series_than_an_environment_variable_holds_are_refused(fake_ray: dict[str, Any]) -> None:
+    with pytest.raises(AirflowFailException, match="series: 20000 ids take"):
+        make_operator(series=[f"series {number}" for number in range(20_000)]).execute(make_context())
+    assert not fake_ray["submissions"]
+
+
+def test_refused_argument_fails_without_a_retry_and_without_a_job(fake_ray: dict[str, Any]) -> None:
+    with pytest.raises(AirflowFailException, match="models"):
+        make_operator(models=["transformer"]).execute(make_context())
+    assert not fake_ray["submissions"]
+
+
+def test_entrypoints_are_constants_that_name_one_module_each() -> None:
+    modules = {job: entrypoint.removeprefix("python -m ") for job, entrypoint in ENTRYPOINTS.items()}
+    assert modules == {job: f"workers.jobs.{job}" for job in ("features", "train", "backtest", "predict", "score")}
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        ({"data_interval_end": datetime(2024, 7, 1, 10, 30, tzinfo=UTC)}, "2024-07-01T06:30:00-04:00"),
+        ({"data_interval_end": datetime(2024, 1, 1, 2, tzinfo=UTC)}, "2023-12-31T21:00:00-05:00"),
+        ({"logical_date": datetime(2024, 1, 1, 12, tzinfo=UTC)}, "2024-01-01T07:00:00-05:00"),
+        ({}, "2024-01-08T07:00:00-05:00"),
+    ],
+)
+def test_as_of_is_the_instant_that_the_run_stands_for(moments: dict[str, datetime], expected: str) -> None:
+    spec = small_spec(schedule={"timezone": "America/New_York"})
+    assert as_of(spec, make_context(**moments)) == expected
+
+
+def test_integer_steps_have_no_as_of() -> None:
+    assert as_of(small_spec(freq=1), make_context()) is None
+
+
+def test_table_of_integer_steps_tells_its_own_version() -> None:
+    result = RunResult(run_id="r", job="predict", status="success", cutoff="700", versions={"forecasts_by_step": 7})
+    assert outlet_extra(table_asset("small", "forecasts"), result) == {"run_id": "r", "cutoff": "700", "version": 7}
+
+
+# --- against a real Ray Jobs server ----------------------------------------------------------------------------------
+
+
+@pytest.mark.ray
+def test_successful_job_returns_its_result_and_tells_its_tables_versions(ray_jobs_url: str) -> None:
+    context = make_context()
+    operator = make_operator("echo", ray_jobs_url, cutoff="2024-01-05T00:00:00", series=["a b", "'\"; $HOME ü"])
+    result = run_to_end(operator, context)
+    stored = read_run(context["task_state_store"])
+    assert stored is not None
+    assert (result["status"], result["cutoff"], result["run_id"]) == ("success", "2024-01-05T00:00:00", stored.run_id)
+    arrived = RunArguments.model_validate_json(result["message"].removeprefix("arguments: "))
+    assert arrived.series == ("a b", "'\"; $HOME ü")
+    assert arrived.spec == operator.spec
+    extras = {asset.name: events.extra for asset, events in context["outlet_events"].items()}
+    assert {name: extra["version"] for name, extra in extras.items()} == {
+        "fleetcast/small/observations": 4,
+        "fleetcast/small/rejects": 5,
+        "fleetcast/small/features": 3,
+    }
+    assert {extra["cutoff"] for extra in extras.values()} == {"2024-01-05T00:00:00"}
+
+
+@pytest.mark.ray
+def test_failed_job_brings_its_last_lines_into_the_tasks_log(
+    ray_jobs_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(JobFailed, match="FAILED with exit code 1") as failed:
+        run_to_end(make_operator("fail", ray_jobs_url), make_context())
+    for place in (str(failed.value), capsys.readouterr().out):
+        assert "the last thing it said" in place
+        assert "line 79" in place
+        assert "line 29" not in place
+
+
+@pytest.mark.ray
+def test_users_mistake_is_not_retried_and_is_told(ray_jobs_url: str) -> None:
+    with pytest.raises(AirflowFailException, match="freq = '0h': must be 1 or more"):
+        run_to_end(make_operator("user_error", ray_jobs_url), make_context())
+
+
+@pytest.mark.ray
+def test_run_without_new_data_skips_and_says_so(ray_jobs_url: str) -> None:
+    context = make_context()
+    with pytest.raises(AirflowSkipException, match="skip it is"):
+        run_to_end(make_operator("skip", ray_jobs_url), context)
+    assert not context["outlet_events"]
+
+
+@pytest.mark.ray
+def test_job_without_a_result_has_failed(ray_jobs_url: str) -> None:
+    operator = make_operator("succeed", ray_jobs_url)
+    operator.entrypoints = dict.fromkeys(ENTRYPOINTS, "true")
+    with pytest.raises(JobFailed, match="without a result"):
+        run_to_end(operator, make_context())
+
+
+@pytest.mark.ray
+def test_retry_attaches_clear_starts_afresh_and_kill_stops(ray_jobs_url: str) -> None:
+    client, context = RayJobsClient(ray_jobs_url), make_context()
+    first = submit(make_operator("sleep", ray_jobs_url), context).trigger.submission_id
+    assert submit(make_operator("sleep", ray_jobs_url), context).trigger.submission_id == first
+
+    deferred = submit(make_operator("sleep", ray_jobs_url), cleared(context))
+    second = deferred.trigger.submission_id
+    assert second != first
+    old, new = client.run(find_job(first)), client.run(find_job(second))
+    assert old is not None
+    assert old.status == "STOPPED"
+    assert new is not None
+    assert not new.is_terminal
+
+    asyncio.run(deferred.trigger.on_kill())
+    killed = client.run(find_job(second))
+    assert killed is not None
+    assert killed.status == "STOPPED"
+
+    resumed = submit(make_operator("sleep", ray_jobs_url), context)
+    assert read_run(context["task_state_store"]).generation == context["task_state_store"][RUN_KEY]["generation"]
+    assert resumed.trigger.submission_id.rsplit(".", 1)[0] == second.rsplit(".", 1)[0], "same run, next submission"
+    assert client.run(stop_job(resumed.trigger.submission_id)).status == "STOPPED"
+
+
+@pytest.mark.ray
+def test_job_of_a_head_that_is_gone_is_told_as_lost(ray_jobs_url: str) -> None:
+    from workers.ray_head import ray_head
+
+    context = make_context()
+    with ray_head(num_cpus=1, dashboard=True) as head:
+        assert head.jobs_url is not None
+        deferred = submit(make_operator("sleep", head.jobs_url), context)
+        assert RayJobsClient(head.jobs_url).run(find_job(deferred.trigger.submission_id)) is not None
+    operator = make_operator("sleep", head.jobs_url)
+    with pytest.raises(JobLost, match="lost: its cluster has not answered for 1 s"):
+        operator.finish(context, event=await_event(deferred))
+
+    deferred.trigger.url = ray_jobs_url  # a new head at the same address
+    with pytest.raises(JobLost, match="the head that ran it is gone"):
+        operator.finish(context, event=await_event(deferred))
+
+
+@pytest.mark.ray
+def test_as_many_series_as_are_let_through_reach_the_job(ray_jobs_url: str) -> None:
+    series = [f"$series {number}" for number in range(5_150)]
+    operator = make_operator("echo", ray_jobs_url, series=series)
+    arguments = operator.arguments(make_context(), start_run(dag_id="d", dag_run_id="r", task_id="t", max_tries=0))
+    assert len(json.dumps(as_variable(arguments))) > 0.95 * MAX_VARIABLE_BYTES
+    result = run_to_end(operator, make_context())
+    arrived = RunArguments.model_validate_json(result["message"].removeprefix("arguments: "))
+    assert arrived.series == tuple(series)
+
+
+@pytest.mark.ray
+def test_log_of_a_running_job_can_be_read(ray_jobs_url: str) -> None:
+    client = RayJobsClient(ray_jobs_url)
+    deferred = submit(make_operator("sleep", ray_jobs_url), make_context())
+    try:
+        lines: list[str] = []
+        while not any("begins" in line for line in lines):
+            lines = client.run(read_log(deferred.trigger.submission_id))
+    finally:
+        client.run(stop_job(deferred.trigger.submission_id))

@@ -1,0 +1,328 @@
+"""A real Airflow on a free port, with a real Ray Jobs server: DAG runs, retries, clears, kills, and an end in order."""
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from forecasting.errors import UserError
+from workers.airflow import standalone
+from workers.airflow.client import Job, RayJobsClient, find_job
+
+ROOT = Path(__file__).resolve().parents[3]
+FAKE_JOB = Path(__file__).with_name("fake_job.py")
+PATIENCE = 120.0
+
+SPEC = """
+name = "{name}"
+freq = "1h"
+season_lengths = [24]
+horizon = 24
+[source]
+uri = "small.csv"
+"""
+
+DAG_FILE = """
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from forecasting.spec import read_spec
+from workers.airflow.factory import make_dags
+from workers.airflow.operator import ENTRYPOINTS, FleetcastJobOperator
+
+COMMANDS = dict.fromkeys(ENTRYPOINTS, {command!r})
+OPTIONS = dict(entrypoints=COMMANDS, retries=1, retry_delay=timedelta(seconds=1), interval=0.5)
+
+
+class DiesOnce(FleetcastJobOperator):
+    def defer(self, **kwargs):
+        if not (marker := Path(__file__).with_name("died")).exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().defer(**kwargs)
+
+
+globals().update(make_dags(Path(__file__).parent / "specs", **OPTIONS))
+with DAG("dies_once", schedule=None) as dies_once:
+    spec = read_spec(Path(__file__).parent / "specs" / "echo.toml")
+    DiesOnce(job="features", flow="train", spec=spec, **OPTIONS)
+"""
+
+
+@dataclass
+class Airflow:
+    """A running Airflow's REST API, and the Jobs API that its tasks use."""
+
+    root: Path
+    port: int
+    http: httpx.Client
+    ray: RayJobsClient
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.http.get(path, params=query).raise_for_status().json()
+
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        self.http.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+        answer = self.http.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
+        return str(answer.raise_for_status().json()["dag_run_id"])
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        return self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
+
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
+        return str(self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"))
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        return wait_for(lambda: ended(self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"]))
+
+    def submissions(self, dag_id: str) -> list[str]:
+        """The submission ids of a DAG's jobs, oldest first."""
+        headers = self.ray._options()["headers"]
+        jobs = httpx.get(f"{self.ray.url}/api/jobs/", headers=headers).raise_for_status().json()
+        ids = [job["submission_id"] for job in jobs if str(job["submission_id"]).startswith(f"{dag_id}.")]
+        return sorted(ids, key=lambda submission_id: (submission_id.split(".")[2], submission_id))
+
+    def job(self, submission_id: str) -> Job:
+        job = self.ray.run(find_job(submission_id))
+        assert job is not None
+        return job
+
+
+def ended(state: str) -> str | None:
+    return state if state in ("success", "failed") else None
+
+
+def wait_for(look: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    deadline = time.monotonic() + patience
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"waited {patience:.0f} s in vain"
+        time.sleep(0.3)
+    return seen
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def write_dags(root: Path, *names: str) -> None:
+    (root / "dags" / "specs").mkdir(parents=True)
+    for name in names:
+        (root / "dags" / "specs" / f"{name}.toml").write_text(SPEC.format(name=name))
+    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(FAKE_JOB))} as_named"
+    (root / "dags" / "fleetcast_dags.py").write_text(DAG_FILE.format(command=command))
+
+
+@pytest.fixture(scope="module")
+def airflow(ray_jobs_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """Airflow with one spec for each way in which a job can go; the specs' names are the ways."""
+    root, port = tmp_path_factory.mktemp("checkout"), free_port()
+    write_dags(root, "echo", "fail", "user_error", "skip", "sleep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLEETCAST_RAY_JOBS_URL", ray_jobs_url)
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        said = standalone.up(root, port=port)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            assert said == f"Airflow: {url}  user: admin  password: {standalone.password(root)}"
+            login = {"username": "admin", "password": standalone.password(root)}
+            token = httpx.post(f"{url}/auth/token", json=login).raise_for_status().json()["access_token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=30) as http:
+                here = Airflow(root, port, http, RayJobsClient(ray_jobs_url))
+                wait_for(lambda: len(here.get("/dags")["dags"]) == 11)
+                yield here
+        finally:
+            standalone.down(root)
+
+
+@pytest.fixture(scope="module")
+def runs(airflow: Airflow) -> dict[str, str]:
+    """One run of each train DAG and of the DAG whose worker dies, all triggered at once; run ids by DAG id."""
+    dag_ids = ["dies_once", *(f"{name}__train" for name in ("echo", "fail", "user_error", "skip", "sleep"))]
+    return {
+        dag_id: airflow.trigger(dag_id, {"series": ["a", "$b"], "cutoff": "2024-01-05"} if "echo" in dag_id else None)
+        for dag_id in dag_ids
+    }
+
+
+pytestmark = [pytest.mark.ray, pytest.mark.airflow, pytest.mark.timeout(420)]
+
+
+def test_no_spec_and_no_dag_has_an_import_error(airflow: Airflow) -> None:
+    assert airflow.get("/importErrors")["import_errors"] == []
+
+
+def test_run_goes_to_the_end_and_its_assets_tell_the_tables_versions(airflow: Airflow, runs: dict[str, str]) -> None:
+    run_id = runs["echo__train"]
+    assert airflow.run_state("echo__train", run_id) == "success"
+    path = f"/dags/echo__train/dagRuns/{run_id}/taskInstances"
+    assert airflow.get(f"{path}/features/xcomEntries/cutoff")["value"] == "2024-01-05"
+    assert '"series": ["a", "$b"]' in airflow.log("echo__train", run_id, "backtest", 1).replace("\\", "")
+    (event,) = (
+        event
+        for event in airflow.get("/assets/events", source_dag_id="echo__train")["asset_events"]
+        if event["name"] == "fleetcast/echo/features"
+    )
+    assert event["extra"]["version"] == 3
+    assert event["extra"]["cutoff"] == "2024-01-05"
+
+
+def test_failed_job_is_tried_again_under_the_same_run_with_its_last_lines_in_the_log(
+    airflow: Airflow, runs: dict[str, str]
+) -> None:
+    run_id = runs["fail__train"]
+    assert airflow.run_state("fail__train", run_id) == "failed"
+    assert airflow.task("fail__train", run_id, "features")["try_number"] == 2
+    first, second = airflow.submissions("fail__train")
+    assert (first[:-1], first[-1], second[-1]) == (second[:-1], "1", "2")
+    for try_number in (1, 2):
+        log = airflow.log("fail__train", run_id, "features", try_number)
+        assert "the last thing it said" in log
+        assert "line 79" in log
+
+
+def test_users_mistake_is_not_tried_again(airflow: Airflow, runs: dict[str, str]) -> None:
+    run_id = runs["user_error__train"]
+    assert airflow.run_state("user_error__train", run_id) == "failed"
+    assert airflow.task("user_error__train", run_id, "features")["try_number"] == 1
+    assert "freq = '0h': must be 1 or more" in airflow.log("user_error__train", run_id, "features", 1)
+
+
+def test_run_without_new_data_skips_every_task(airflow: Airflow, runs: dict[str, str]) -> None:
+    run_id = runs["skip__train"]
+    airflow.run_state("skip__train", run_id)
+    states = {job: airflow.task("skip__train", run_id, job)["state"] for job in ("features", "train", "backtest")}
+    assert set(states.values()) == {"skipped"}
+    assert "skip it is" in airflow.log("skip__train", run_id, "features", 1)
+
+
+def test_retry_after_a_workers_death_attaches_to_the_job(airflow: Airflow, runs: dict[str, str]) -> None:
+    run_id = runs["dies_once"]
+    assert airflow.run_state("dies_once", run_id) == "success"
+    assert airflow.task("dies_once", run_id, "features")["try_number"] == 2
+    assert len(airflow.submissions("dies_once")) == 1
+    assert "attaching to job" in airflow.log("dies_once", run_id, "features", 2)
+
+
+def test_clear_starts_a_new_job_and_kill_stops_it(airflow: Airflow, runs: dict[str, str]) -> None:
+    run_id = runs["sleep__train"]
+
+    def running(number: int) -> str | None:
+        """The task's n-th job, once the task waits for it in the triggerer."""
+        is_deferred = airflow.task("sleep__train", run_id, "features")["state"] == "deferred"
+        ids = airflow.submissions("sleep__train")
+        return ids[-1] if len(ids) == number and is_deferred and airflow.job(ids[-1]).status == "RUNNING" else None
+
+    first = wait_for(lambda: running(1))
+    clear = {"dag_run_id": run_id, "task_ids": ["features"], "dry_run": False, "only_failed": False}
+    airflow.http.post("/dags/sleep__train/clearTaskInstances", json=clear).raise_for_status()
+    second = wait_for(lambda: running(2))
+    assert airflow.job(first).status == "STOPPED"
+    assert int(second.split(".")[2]) > int(first.split(".")[2]), "a higher generation"
+
+    task = f"/dags/sleep__train/dagRuns/{run_id}/taskInstances/features"
+    airflow.http.patch(task, json={"new_state": "failed"}).raise_for_status()
+    assert wait_for(lambda: airflow.job(second).is_terminal and airflow.job(second).status) == "STOPPED"
+    assert airflow.run_state("sleep__train", run_id) == "failed"
+    assert len(airflow.submissions("sleep__train")) == 2
+
+
+def test_form_value_that_no_job_could_use_is_refused_at_once(airflow: Airflow) -> None:
+    for conf in ({"cutoff": "yesterday"}, {"models": ["transformer"]}):
+        answer = airflow.http.post("/dags/echo__train/dagRuns", json={"logical_date": None, "conf": conf})
+        assert answer.status_code == 400
+        assert next(iter(conf)) in answer.text
+
+
+def test_dropped_spec_appears_and_a_broken_one_takes_no_dag_away(airflow: Airflow) -> None:
+    specs = airflow.root / "dags" / "specs"
+    (specs / "fresh.toml").write_text(SPEC.format(name="fresh"))
+    (specs / "odd.toml").write_text(SPEC.format(name="odd").replace("1h", "0h"))
+    new = {"fresh__train", "fresh__forecast", "odd__broken"}
+    wait_for(lambda: new <= {dag["dag_id"] for dag in airflow.get("/dags")["dags"]})
+    assert len(airflow.get("/dags")["dags"]) == 14
+    assert airflow.get("/importErrors")["import_errors"] == []
+    assert "freq = '0h'" in airflow.get("/dags/odd__broken/details")["doc_md"]
+
+
+def test_second_up_starts_nothing_and_says_the_same(airflow: Airflow) -> None:
+    before = {process.pid for process in standalone._processes(standalone.airflow_home(airflow.root))}
+    assert str(airflow.port) in standalone.up(airflow.root, port=airflow.port + 1)
+    main = standalone._main_process(standalone.airflow_home(airflow.root))
+    assert main is not None
+    assert main.pid in before
+
+
+def test_down_ends_every_process_and_a_second_down_finds_none(airflow: Airflow) -> None:
+    """The last test of this module: it ends the Airflow that the others use."""
+    processes = standalone._processes(standalone.airflow_home(airflow.root))
+    assert len(processes) > 4
+    assert standalone.down(airflow.root)
+    assert not [process for process in processes if psutil.pid_exists(process.pid)]
+    assert not standalone.down(airflow.root)
+    with pytest.raises(UserError, match="not up"):
+        standalone.login(airflow.root)
+
+
+def test_dag_is_run_without_a_scheduler_and_again_for_the_same_time(ray_jobs_url: str, tmp_path: Path) -> None:
+    write_dags(tmp_path, "echo", "user_error")
+    environment = {
+        **os.environ,
+        **standalone.airflow_environment(tmp_path),
+        "FLEETCAST_RAY_JOBS_URL": ray_jobs_url,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+
+    def airflow(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["airflow", *arguments], env=environment, capture_output=True, text=True, timeout=200)
+
+    assert airflow("db", "migrate").returncode == 0
+    generations = []
+    for _ in range(2):
+        tried = airflow("dags", "test", "echo__forecast", "2024-01-06", "--conf", '{"series": ["only this"]}')
+        assert tried.returncode == 0, tried.stdout[-3000:] + tried.stderr[-3000:]
+        said = tried.stdout + tried.stderr
+        assert '"series": ["only this"]' in said.replace("\\", "")
+        assert '"as_of": "2024-01-06T00:00:00+00:00"' in said.replace("\\", "")
+        generations.append(set(re.findall(r"of generation (\d+) begins", said)))
+    assert all(len(found) == 3 for found in generations)
+    assert not generations[0] & generations[1], "a repeated run starts runs of its own"
+    assert airflow("dags", "test", "user_error__forecast").returncode != 0
+
+
+def test_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        command = [
+            sys.executable,
+            "-m",
+            "workers.airflow.standalone",
+            "up",
+            "--root",
+            str(tmp_path),
+            "--port",
+            str(port),
+        ]
+        tried = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert tried.returncode == 2
+    assert f"port {port} on 127.0.0.1 cannot be had" in tried.stderr
+    assert not (tmp_path / ".fleetcast").exists()

@@ -1,0 +1,79 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A local Ray of two cores and one logical GPU that the whole session shares; this process is connected to it."""
+    from workers.local_ray import local_ray
+
+    with local_ray(num_cpus=2, num_gpus=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run Python code or a module in a process of its own, in a temporary folder; the environment may be changed."""
+
+    def run(*arguments, timeout=120, **environment):
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=clean_environment(environment),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start_python(tmp_path):
+    """Start Python in a process of its own; it is killed at the end of the test."""
+    processes = []
+
+    def start(*arguments, **environment):
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=clean_environment(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def wait_until_gone():
+    """Wait until a head's folder has no process any more; return those that stay."""
+    from workers.ray_head import processes_of
+
+    def wait(folder, seconds=30):
+        deadline = time.monotonic() + seconds
+        while (left := processes_of(Path(folder))) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return left
+
+    return wait
+
+
+def clean_environment(changes):
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith("FLEETCAST_") and name != "RAY_ADDRESS"
+    }
+    return kept | {name: str(value) for name, value in changes.items()}

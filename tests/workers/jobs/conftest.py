@@ -1,0 +1,82 @@
+"""A small source and store, and runs of jobs on them in this process: no Ray, no Airflow."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import datetime, timedelta
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from forecasting.spec import Spec
+from forecasting.store.tables import Store
+from workers.arguments import RunArguments
+from workers.jobs import shard_run
+from workers.jobs.run import Run
+from workers.pool import Resources
+from workers.settings import WorkerSettings
+
+FIRST = datetime(2024, 1, 1)
+
+
+class Small:
+    """A source whose series are written anew at will, and a store."""
+
+    def __init__(self, folder: Any) -> None:
+        self.source = folder / "source.csv"
+        self.store = Store(folder / "store")
+        self.spec = self.spec_of("small")
+        self._numbers = count()
+
+    def spec_of(self, name: str) -> Spec:
+        return Spec(
+            name=name,
+            source={"uri": str(self.source)},
+            freq="1h",
+            season_lengths=(4,),
+            horizon=4,
+            backtest={"origins": 1},
+        )
+
+    def write(self, *extra: str, **num_points: int) -> None:
+        """Write a source with so many hours of each series; `extra` are further lines."""
+        lines = [
+            f"{name},{FIRST + timedelta(hours=hour)},{hour % 4 + 1}"
+            for name, length in num_points.items()
+            for hour in range(length)
+        ]
+        self.source.write_text("\n".join(["unique_id,ds,y", *lines, *extra]) + "\n")
+
+    def run(self, job: str, hours: int, *, flow: str = "forecast", shard_size: int = 1, **options: Any) -> Run:
+        """Return a run whose cutoff is so many hours after the first point."""
+        named = {"run_id": f"{job}.{next(self._numbers)}", "spec": self.spec} | options
+        arguments = RunArguments(job=job, flow=flow, **named)
+        settings = WorkerSettings(shard_size=shard_size)
+        return Run(arguments, self.store, settings, FIRST + timedelta(hours=hours))
+
+
+@pytest.fixture
+def small(tmp_path: Any) -> Small:
+    return Small(tmp_path)
+
+
+@pytest.fixture
+def serial(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Shards run here, one after the other; `computed` names them, and `fail_after` so many the run dies."""
+    state = SimpleNamespace(num_workers=1, computed=[], fail_after=None)
+
+    def run_here(task: Callable[..., Any], shards: Any, *, done: Any, **_: Any) -> list[Any]:
+        statuses = []
+        for shard in shards:
+            if shard.number not in done:
+                if state.fail_after is not None and len(state.computed) >= state.fail_after:
+                    raise KeyboardInterrupt
+                state.computed.append(shard.unique_ids)
+            statuses.append(done[shard.number] if shard.number in done else task(shard))
+        return statuses
+
+    monkeypatch.setattr(shard_run, "local_ray", lambda **_: nullcontext())
+    monkeypatch.setattr(shard_run, "plan_resources", lambda _: Resources(state.num_workers, 1, 0))
+    monkeypatch.setattr(shard_run, "run_shards", run_here)
+    return state

@@ -1,0 +1,106 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from forecasting.store.publish import append_run
+from workers.jobs.features import fingerprint, is_done, write_features
+from workers.jobs.run import Skip
+
+
+def at(minute):
+    return datetime(2030, 1, 1, 0, minute, tzinfo=UTC)
+
+
+def record(run, minute, *, seconds=1.0, versions=None):
+    """Record that a run succeeded which began in this minute."""
+    append_run(run.store, {
+        "run_id": run.arguments.run_id, "job": run.arguments.job, "spec": run.spec.name, "status": "success",
+        "run_cutoff": run.cutoff.isoformat(), "started_at": at(minute), "seconds": seconds,
+        "arguments": run.arguments.model_dump_json(), "versions": json.dumps(versions or {}),
+    })  # fmt: skip
+
+
+def refresh(small, minute, hours=11, flow="forecast"):
+    run = small.run("features", hours, flow=flow, cutoff="given")
+    record(run, minute, versions=write_features(run).versions)
+
+
+@pytest.fixture
+def done(small):
+    """A world in which the forecast flow has been done for hour 11."""
+    small.write(a=12, b=9)
+    refresh(small, 0)
+    record(small.run("predict", 11), 1)
+    return small
+
+
+def test_forecast_with_nothing_new_is_skipped(done):
+    assert is_done(done.run("features", 11))
+    with pytest.raises(Skip, match="nothing new since 2024-01-01T11:00:00"):
+        write_features(done.run("features", 11))
+
+
+@pytest.mark.parametrize("job", ["train", "backtest"])
+def test_training_since_the_forecast_is_new(done, job):
+    record(done.run(job, 8, flow="train"), 2)
+    assert not is_done(done.run("features", 11))
+    record(done.run("predict", 11), 3)
+    assert is_done(done.run("features", 11))
+
+
+def test_training_that_ended_after_the_forecast_began_is_new(done):
+    record(done.run("train", 11, flow="train"), 0, seconds=61.0)
+    assert not is_done(done.run("features", 11))
+
+
+def test_training_after_the_cutoff_or_of_another_spec_is_not_new(done):
+    record(done.run("train", 12, flow="train"), 2)
+    record(done.run("train", 11, flow="train", spec=done.spec_of("other")), 2)
+    assert is_done(done.run("features", 11))
+
+
+def test_rows_of_a_series_that_lags_are_new(done):
+    done.write(a=12, b=12)
+    assert not is_done(done.run("features", 11))
+    done.write("a,2024-01-01 12:00:00,5", a=12, b=9)
+    assert is_done(done.run("features", 11))
+
+
+def test_measurement_that_was_corrected_is_new(done):
+    done.source.write_text(done.source.read_text().replace("b,2024-01-01 03:00:00,4", "b,2024-01-01 03:00:00,3"))
+    assert not is_done(done.run("features", 11))
+
+
+def test_rows_that_were_published_but_not_forecast_are_still_new(done):
+    done.write(a=12, b=12)
+    refresh(done, 2)
+    assert not is_done(done.run("features", 11))
+    record(done.run("predict", 11), 3)
+    assert is_done(done.run("features", 11))
+
+
+def test_same_rows_published_again_are_not_new(done):
+    refresh(done, 2, flow="train")
+    assert is_done(done.run("features", 11))
+
+
+def test_training_is_done_until_its_rows_change(done):
+    record(done.run("backtest", 11, flow="train"), 1)
+    assert is_done(done.run("features", 11, flow="train"))
+    done.write(a=12, b=10)
+    assert not is_done(done.run("features", 11, flow="train"))
+
+
+def test_rows_that_nobody_kept_are_taken_for_new(done):
+    refresh(done, 2)
+    done.store.open("observations", "timestamp").vacuum(
+        retention_hours=0, dry_run=False, enforce_retention_duration=False
+    )
+    assert not is_done(done.run("features", 11))
+
+
+def test_fingerprint_is_of_rows_and_not_of_their_order(done):
+    rows = done.store.scan("observations", "timestamp").collect()
+    assert fingerprint(rows.lazy()) == fingerprint(rows.reverse().lazy())
+    assert fingerprint(rows.lazy()) != fingerprint(rows.with_columns(y=rows["y"].shift(1)).lazy())

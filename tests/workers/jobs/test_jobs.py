@@ -1,0 +1,319 @@
+"""The five jobs on one small store, in the order of a real week: train, forecast, score when the actuals arrive."""
+
+import json
+import math
+import os
+import random
+import re
+import subprocess
+import sys
+from datetime import datetime, timedelta
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from forecasting.spec import Spec
+from forecasting.store.tables import Store
+from workers.arguments import ARGUMENTS_VARIABLE, RunArguments, find_result
+
+pytestmark = pytest.mark.ray
+
+FIRST = datetime(2024, 1, 1)
+CUTOFF = "2024-01-09T23:00:00"
+LATER = "2024-01-10T11:00:00"
+HORIZON = 12
+ALL = ["a", "b", "c", "late", "null", "one", "refused"]
+
+
+class World:
+    """A source, a store and a way to run jobs on them."""
+
+    def __init__(self, folder, ray_address):
+        self.folder = folder
+        self.store = Store(folder / "store")
+        self.ray_address = ray_address
+        self.num_runs = 0
+        self.spec = Spec(
+            name="small",
+            source={"uri": str(folder / "source.csv")},
+            freq="1h",
+            season_lengths=(24,),
+            horizon=HORIZON,
+            recipe="fast",
+            overrides={"max_steps": 10, "evaluate_every": 5, "hidden_size": 4, "context_segments": 2},
+            backtest={"origins": 2},
+        )
+
+    def start(self, job, flow, *, arguments=None, **options):
+        """Run a job as Ray would, in a process of its own; return the process and its result."""
+        ended = subprocess.run(
+            **self.command(job, flow, arguments=arguments, **options),
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        return ended, find_result(ended.stdout.splitlines())
+
+    def command(self, job, flow, *, arguments=None, shard_size=4, **options):
+        """Return what starts a job: its words and its environment."""
+        self.num_runs += 1
+        named = {"run_id": f"{job}.{self.num_runs}", "spec": self.spec} | options
+        text = arguments or RunArguments(job=job, flow=flow, **named).model_dump_json()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETCAST_")}
+        environment = kept | {
+            "RAY_ADDRESS": self.ray_address,
+            "FLEETCAST_STORE": self.store.root,
+            "FLEETCAST_SHARD_SIZE": str(shard_size),
+            "FLEETCAST_CPUS_PER_WORKER": "1",
+            "FLEETCAST_GPUS_PER_WORKER": "0",
+            "FLEETCAST_NUM_WORKERS": "1",  # torch loads once instead of twice on two cores
+            ARGUMENTS_VARIABLE: text,
+        }
+        return {"args": [sys.executable, "-m", f"workers.jobs.{job}"], "env": environment}
+
+    def run(self, job, flow, **options):
+        ended, result = self.start(job, flow, **options)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert ended.stdout.splitlines()[-1].startswith("fleetcast-result: ")
+        return result
+
+    def rows(self, table):
+        """Return a table's rows without what differs between two runs of the same."""
+        frame = self.store.scan(table, "timestamp").collect()
+        return frame.drop("run_id", "weights_uri", "data_version", "code_version", strict=False).sort(
+            [name for name in ("run_cutoff", "unique_id", "model", "role", "origin", "ds") if name in frame.columns]
+        )
+
+
+@pytest.fixture(scope="module")
+def world(ray_cluster, tmp_path_factory):
+    """A store in which the train and forecast flows have run for CUTOFF."""
+    world = World(tmp_path_factory.mktemp("world"), ray_cluster.address)
+    numbers = random.Random(1)
+    rows = [
+        (name, FIRST + timedelta(hours=hour), 10 * (level + 1) + 5 * math.sin(hour * math.tau / 24) + numbers.random())
+        for level, name in enumerate("abc")
+        for hour in range(24 * 9 + HORIZON)
+    ]
+    lines = [f"{name},{ds.isoformat(sep=' ')},{y:.3f}" for name, ds, y in rows]
+    lines += ["one,2024-01-03 02:00:00,3.0"]
+    lines += [f"null,{FIRST + timedelta(hours=hour)}," for hour in range(30)]
+    lines += [f"late,{FIRST + timedelta(hours=24 * 8 + hour)},{hour % 24}" for hour in range(48)]
+    lines += ["refused,yesterday,1", "a,2024-01-02 00:30:00,9"]
+    (world.folder / "source.csv").write_text("unique_id,ds,y\n" + "\n".join(lines) + "\n")
+    world.results = {}
+    for flow, jobs in {"train": ("features", "train", "backtest"), "forecast": ("predict", "score")}.items():
+        for job in jobs:
+            world.results[job] = world.run(job, flow, cutoff=CUTOFF)
+    return world
+
+
+def test_features_stop_at_the_cutoff_and_rejects_say_why(world):
+    assert world.results["features"].num_series == 7
+    assert world.rows("features")["ds"].max() == datetime(2024, 1, 9, 23)
+    assert world.rows("observations")["ds"].max() == datetime(2024, 1, 9, 23)
+    rejects = world.rows("rejects").filter(pl.col("run_cutoff") == datetime(2024, 1, 9, 23))
+    assert dict(rejects.select("unique_id", "ds").iter_rows()) == {"refused": "yesterday", "a": "2024-01-02 00:30:00"}
+
+
+def test_every_series_has_registry_rows_a_champion_and_a_forecast(world):
+    models = world.rows("models").filter(pl.col("run_cutoff") == datetime(2024, 1, 9, 23))
+    assert models.height == len(ALL) * 2 * 2
+    assert set(models.filter(pl.col("status") == "trained")["unique_id"]) == {"a", "b", "c"}
+    assert models.filter(pl.col("status") != "trained")["reason"].null_count() == 0
+    assert world.rows("champions")["unique_id"].unique().sort().to_list() == ALL
+    served = world.rows("forecasts").filter("is_champion", pl.col("run_cutoff") == datetime(2024, 1, 9, 23))
+    assert dict(served.group_by("unique_id").len().iter_rows()) == dict.fromkeys(ALL, HORIZON)
+
+
+def test_every_requested_model_is_forecast_from_its_weights(world):
+    first = world.rows("forecasts").filter(pl.col("step") == 1, pl.col("unique_id") == "a")
+    assert set(first["model"]) == {"lstm", "gru", "seasonal_naive_24"}
+    versions = dict(first.select("model", "model_version").iter_rows())
+    serving = world.rows("models").filter(pl.col("unique_id") == "a", pl.col("role") == "serving")
+    assert {model: versions[model] for model in ("lstm", "gru")} == dict(serving.select("model", "version").iter_rows())
+
+
+def test_registry_rows_name_weights_that_exist_and_the_data_that_was_read(world):
+    rows = world.store.scan("models", "timestamp").collect()
+    for uri in rows["weights_uri"].unique():
+        assert world.store.read_bytes(uri)
+    assert rows["data_version"].null_count() == 0
+
+
+def test_nothing_is_left_staged(world):
+    assert not list((world.folder / "store" / "staging").glob("*/*"))
+
+
+def test_each_job_records_its_run(world):
+    runs = world.store.scan("runs", "timestamp").filter(pl.col("run_id") == world.results["predict"].run_id).collect()
+    row = runs.row(0, named=True)
+    assert (row["job"], row["spec"], row["status"], row["run_cutoff"]) == ("predict", "small", "success", CUTOFF)
+    assert json.loads(row["versions"]) == world.results["predict"].versions
+    assert json.loads(row["arguments"])["flow"] == "forecast"
+
+
+def test_a_second_run_writes_the_same_values(world):
+    tables = ("models", "backtests", "champions", "forecasts")
+    before = {table: world.rows(table) for table in tables}
+    for job in ("train", "backtest"):
+        world.run(job, "train", cutoff=CUTOFF)
+    world.run("predict", "forecast", cutoff=CUTOFF)
+    for table in tables:
+        assert_frame_equal(world.rows(table), before[table])
+
+
+def test_a_run_for_two_series_leaves_the_other_rows_alone(world):
+    before = world.rows("forecasts")
+    mark = "forecasts.before"
+    runs_before = dict(
+        world.store.scan("forecasts", "timestamp").select("unique_id", "run_id").unique().collect().iter_rows()
+    )
+    result = world.run("predict", "forecast", cutoff=CUTOFF, series=("a", "one"), run_id=mark)
+    assert result.num_series == 2
+    runs = dict(world.store.scan("forecasts", "timestamp").select("unique_id", "run_id").unique().collect().iter_rows())
+    assert runs == runs_before | {"a": mark, "one": mark}
+    assert world.rows("forecasts").equals(before)
+
+
+def test_a_model_asked_for_alone_serves_alone_and_others_keep_their_values(world):
+    before = world.rows("forecasts")
+    world.run("predict", "forecast", cutoff=CUTOFF, models=("gru",), series=("b", "late"))
+    try:
+        after = world.rows("forecasts")
+        served = after.filter("is_champion").select("unique_id", "model").unique().sort("unique_id")
+        assert served.filter(pl.col("unique_id") == "b")["model"].to_list() == ["gru"]
+        assert served["unique_id"].to_list() == ALL
+        flags = ("is_champion", "reason")
+        assert after.drop(flags).equals(before.drop(flags))
+        untouched = ~pl.col("unique_id").is_in(["b", "late"])
+        assert after.filter(untouched).equals(before.filter(untouched))
+    finally:
+        world.run("predict", "forecast", cutoff=CUTOFF)
+    assert world.rows("forecasts").equals(before)
+
+
+def test_scores_come_when_the_actuals_have_arrived(world):
+    assert world.results["score"].message.startswith("nothing to score")
+    assert world.results["score"].num_rows == 0
+    world.run("features", "forecast", cutoff=LATER)
+    result = world.run("score", "forecast", cutoff=LATER)
+    scores = world.rows("scores")
+    assert scores.height == result.num_rows
+    assert set(scores["forecast_run_cutoff"]) == {datetime(2024, 1, 9, 23)}
+    of_a = scores.filter(pl.col("unique_id") == "a")
+    assert set(of_a["model"]) == {"lstm", "gru", "seasonal_naive_24"}
+    assert of_a["is_complete"].all()
+    assert set(of_a["num_points"]) == {HORIZON}
+
+    again = world.run("score", "forecast", cutoff=LATER)
+    assert again.num_rows == result.num_rows
+    assert world.rows("scores").equals(scores)
+
+
+def test_a_backfill_knows_neither_later_data_nor_later_models(world):
+    early = "2024-01-05T23:00:00"
+    world.run("features", "forecast", cutoff=early)
+    world.run("predict", "forecast", cutoff=early)
+    rows = world.rows("forecasts").filter(pl.col("run_cutoff") == datetime(2024, 1, 5, 23))
+    assert set(rows["unique_id"]) == set(ALL) - {"late"}
+    assert set(rows["model"]) == {"seasonal_naive_24", "naive", "none"}
+    assert rows["model_version"].null_count() == rows.height
+    assert rows.filter(pl.col("unique_id") == "a")["cutoff"].max() == datetime(2024, 1, 5, 23)
+    assert world.rows("features")["ds"].max() > datetime(2024, 1, 5, 23)
+
+
+def test_a_run_without_new_data_says_so_and_skips(world):
+    as_of = "2024-01-09T23:59:00"
+    skipped = world.run("features", "forecast", as_of=as_of)
+    assert (skipped.status, skipped.cutoff) == ("skipped", CUTOFF)
+    assert skipped.message == f"nothing new since {CUTOFF}: that cutoff is done"
+    changed = world.spec.model_copy(update={"horizon": HORIZON + 1})
+    assert world.run("features", "forecast", as_of=as_of, spec=changed).status == "success"
+    asked = world.run("features", "forecast", as_of=as_of, series=("a",))
+    assert (asked.status, asked.num_series) == ("success", 1)
+
+
+@pytest.mark.faults
+def test_a_killed_run_is_taken_up_where_it_stopped(world):
+    before = world.rows("forecasts")
+    options = {"cutoff": CUTOFF, "run_id": "predict.killed", "generation": 3, "shard_size": 1}
+    killed = subprocess.Popen(**world.command("predict", "forecast", **options), stdout=subprocess.PIPE, text=True)
+    with killed:
+        assert killed.stdout.readline().startswith("predict: 1 of 7 series")
+        killed.kill()
+    assert world.rows("forecasts").equals(before)
+    assert "predict.killed" not in set(world.store.scan("forecasts", "timestamp").collect()["run_id"])
+
+    ended, result = world.start("predict", "forecast", **options)
+    skipped = re.match(r"predict: (\d) series are already staged and are skipped", ended.stdout)
+    assert skipped, ended.stdout + ended.stderr
+    assert 1 <= int(skipped[1]) <= 7
+    assert result.num_series == 7
+    assert world.rows("forecasts").equals(before)
+
+
+def test_integer_steps_have_tables_of_their_own(world):
+    lines = [f"x,{step},{step % 7}" for step in range(100)]
+    (world.folder / "steps.csv").write_text("unique_id,ds,y\n" + "\n".join(lines) + "\n")
+    fields = world.spec.model_dump() | {"name": "steps", "freq": 1, "season_lengths": (7,)}
+    spec = Spec(**fields | {"source": {"uri": str(world.folder / "steps.csv")}})
+    assert world.run("features", "forecast", spec=spec, cutoff="89").versions == dict.fromkeys(
+        ("observations_by_step", "rejects_by_step", "features_by_step"), 1
+    )
+    assert world.run("predict", "forecast", spec=spec).cutoff == "89"
+    forecasts = world.store.scan("forecasts", "step").sort("ds").collect()
+    assert forecasts["ds"].to_list() == list(range(90, 90 + HORIZON))
+    assert forecasts["forecast"].to_list() == [step % 7 for step in range(90, 90 + HORIZON)]
+
+
+def test_a_retry_of_a_run_that_was_done_answers_as_it_did(world):
+    once = world.run("predict", "forecast", cutoff=CUTOFF, run_id="predict.once", generation=5)
+    version = world.store.version("forecasts", "timestamp")
+    assert world.run("predict", "forecast", cutoff=CUTOFF, run_id="predict.once", generation=5) == once
+    assert world.store.version("forecasts", "timestamp") == version
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cutoff": CUTOFF, "series": ("a", "B")}, "1 of 2 series are not among the 7: 'B' (is it 'b'?)"),
+        ({"cutoff": "soon"}, "cutoff: 'soon' must be an ISO 8601 time"),
+        ({"cutoff": "2023-01-01"}, "spec 'small' has no features at or before 2023-01-01T00:00:00"),
+    ],
+)
+def test_mistakes_end_with_code_two_one_line_and_a_row(world, options, message):
+    run_id = f"wrong.{world.num_runs}"
+    ended, result = world.start("predict", "forecast", run_id=run_id, **options)
+    assert (ended.returncode, result) == (2, None)
+    assert ended.stderr.splitlines() == [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert message in ended.stderr
+    row = world.store.scan("runs", "timestamp").filter(pl.col("run_id") == run_id).collect().row(0, named=True)
+    assert row["status"] == "failed"
+    assert message in row["message"]
+
+
+def test_arguments_that_are_none_end_with_code_two(world):
+    ended, _ = world.start("train", "train", arguments="{}")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: run arguments has ")
+    ended, _ = world.start("train", "train", arguments=RunArguments(
+        job="score", flow="forecast", spec=world.spec, run_id="r"
+    ).model_dump_json())  # fmt: skip
+    assert ended.returncode == 2
+    assert "run r asks for job 'score', but this is job 'train'" in ended.stderr
+
+
+def test_a_fault_of_the_system_ends_with_code_one_and_a_traceback(world):
+    elsewhere, world.ray_address = world.ray_address, "127.0.0.1:1"
+    try:
+        ended, _ = world.start("predict", "forecast", cutoff=CUTOFF, run_id="unlucky")
+    finally:
+        world.ray_address = elsewhere
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: Ray at 127.0.0.1:1 cannot be reached")
+    row = world.store.scan("runs", "timestamp").filter(pl.col("run_id") == "unlucky").collect().row(0, named=True)
+    assert (row["status"], row["run_cutoff"]) == ("failed", CUTOFF)

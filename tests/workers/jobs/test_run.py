@@ -1,0 +1,37 @@
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+
+from workers.arguments import RunArguments
+from workers.jobs.features import write_features
+from workers.jobs.run import asked_cutoff, count_points, newest_allowed
+
+
+def test_name_that_is_missing_or_blank_is_no_series(small):
+    small.write(",2024-01-01 00:00:00,1", "   ,2024-01-01 00:00:00,1", "refused,yesterday,1", a=5)
+    write_features(small.run("features", 4, cutoff="given"))
+    assert count_points(small.run("train", 4, flow="train"), data_version=None) == {"a": 5, "refused": 0}
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
+def test_scheduled_time_is_compared_on_the_sources_clock_whatever_the_schedules_zone(tmp_path: Path, zone: str) -> None:
+    """Hourly times with a zone are kept as UTC; on the schedule's wall clock a run could see hours ahead."""
+    hours = pl.datetime_range(datetime(2024, 1, 1), datetime(2024, 1, 2), "1h", eager=True, time_zone="UTC")
+    pl.DataFrame({"unique_id": ["a"] * len(hours), "ds": hours, "y": range(len(hours))}).write_parquet(
+        tmp_path / "zoned.parquet"
+    )
+    spec = {
+        "name": "zoned",
+        "source": {"uri": str(tmp_path / "zoned.parquet")},
+        "freq": "1h",
+        "season_lengths": [24],
+        "horizon": 2,
+        "schedule": {"timezone": zone},
+    }
+    instant = datetime(2024, 1, 1, 12, tzinfo=UTC).astimezone(ZoneInfo(zone)).isoformat()
+    arguments = RunArguments(job="features", flow="train", spec=spec, as_of=instant, run_id="r", generation=1)
+    assert newest_allowed(arguments) == datetime(2024, 1, 1, 12)
+    assert asked_cutoff(arguments.model_copy(update={"cutoff": instant})) == datetime(2024, 1, 1, 12)

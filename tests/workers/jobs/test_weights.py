@@ -1,0 +1,52 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from forecasting.fleet.fit import fit_candidates
+from forecasting.fleet.fitted import Architecture
+from forecasting.series.panel import Panel
+from forecasting.spec import Spec, make_spec
+from forecasting.store.tables import Store
+from forecasting.training import TrainingConfig
+from workers.jobs.backtest import contestants
+from workers.jobs.weights import load_fleets
+
+
+def spec_of(**fields: object) -> Spec:
+    described = {"name": "x", "source": {"uri": "x.csv"}, "freq": "1h", "season_lengths": [4], "horizon": 2}
+    return make_spec(described | {"quantiles": [0.5]} | fields, subject="x")
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, pl.DataFrame]:
+    """One small network of an hourly spec, with its registry row."""
+    ds_SN = np.arange(62)[None]
+    y_SN = np.sin(np.arange(60.0))[None]
+    panel = Panel(("a",), y_SN, np.array([60]), np.zeros((1, 62, 0), np.float32), ds_SN, 2)
+    config = TrainingConfig(hidden_size=2, segment_length=4, context_segments=2, max_steps=2, evaluate_every=2)
+    fleet = fit_candidates(
+        panel, Architecture("gru", "1h", 2, (0.5,), (4,)), config, seed=0, dropped_S=np.zeros(1, dtype=np.int64)
+    )
+    store = Store(str(tmp_path_factory.mktemp("store")))
+    store.write_bytes("weights/x/0-gru.safetensors", fleet.to_bytes())
+    return store, pl.DataFrame({"unique_id": ["a"], "weights_uri": ["weights/x/0-gru.safetensors"]})
+
+
+def test_weights_serve_the_spec_that_they_were_trained_for(stored: tuple[Store, pl.DataFrame]) -> None:
+    (fleet,) = load_fleets(stored[0], spec_of(), stored[1])
+    assert fleet.unique_ids == ("a",)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"freq": "2h"}, {"horizon": 3}, {"quantiles": [0.1, 0.5]}, {"season_lengths": [5]}]
+)
+def test_weights_of_another_spec_count_as_not_trained(
+    stored: tuple[Store, pl.DataFrame], changed: dict[str, object]
+) -> None:
+    assert load_fleets(stored[0], spec_of(**changed), stored[1]) == []
+
+
+def test_a_run_that_is_filtered_to_one_network_lets_it_contend_with_the_specs_others() -> None:
+    assert contestants(spec_of(models=["lstm", "gru"]), ("gru",)) == ("lstm", "gru")
+    assert contestants(spec_of(models=["gru"]), ("lstm",)) == ("gru", "lstm")
+    assert contestants(spec_of(models=["gru"]), ("gru",)) == ("gru",)

@@ -1,0 +1,262 @@
+"""Submissions go in over Ray's Jobs REST API; states, exit codes and log lines come out.
+
+Each conversation with the API is written once, as a generator that yields requests and pauses and is sent the
+answers, the way httpx writes its authentication flows. `RayJobsClient.run` drives one while it blocks,
+`RayJobsClient.arun` drives the same one inside an event loop. Tests hand the client another httpx transport.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from forecasting.errors import ClusterError, JobLost, UserError
+from workers.airflow.ray_token import TOKEN_PATH_VARIABLE, TOKEN_VARIABLE, read_token
+
+TERMINAL_STATUSES = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a cluster is asked to run; `entrypoint` meets a shell there, so it must be a constant."""
+
+    submission_id: str
+    entrypoint: str
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Ray says of a job; `exit_code` is None until its process has ended."""
+
+    submission_id: str
+    status: str
+    exit_code: int | None = None
+    message: str = ""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL_STATUSES
+
+    @property
+    def is_user_error(self) -> bool:
+        """Whether the job itself said that it was asked for something wrong, so that a retry is pointless."""
+        return self.status == "FAILED" and self.exit_code == UserError.exit_code
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Pause:
+    seconds: float
+
+
+Result = TypeVar("Result")
+Conversation = Generator[Request | Pause, Any, Result]
+
+
+def find_job(submission_id: str) -> Conversation[Job | None]:
+    """Return what the cluster knows of a job, or None where it knows no such job."""
+    response = yield Request("GET", _job_path(submission_id))
+    if _is_unknown_job(response):
+        return None
+    fields = _read_json(response)
+    if not isinstance(fields.get("status"), str):
+        raise ClusterError(f"{response.url} does not answer as Ray's Jobs API does: a job without a status")
+    return Job(submission_id, fields["status"], fields.get("driver_exit_code"), fields.get("message") or "")
+
+
+def submit_job(submission: Submission) -> Conversation[None]:
+    """Submit a job; one that the cluster already has under this submission id is left as it is."""
+    response = yield Request(
+        "POST",
+        "/api/jobs/",
+        {
+            "submission_id": submission.submission_id,
+            "entrypoint": submission.entrypoint,
+            "runtime_env": {"env_vars": dict(submission.env_vars)},
+            "metadata": dict(submission.metadata),
+            # The entrypoint only coordinates; a core of its own would be a core less for the actors.
+            "entrypoint_num_cpus": 0,
+        },
+    )
+    if response.is_error and "already exists" in response.text:
+        return
+    _read_json(response)
+
+
+def read_log(submission_id: str) -> Conversation[list[str]]:
+    """Return the lines that a job has printed so far; raises JobLost where the cluster knows no such job."""
+    response = yield Request("GET", f"{_job_path(submission_id)}/logs")
+    if _is_unknown_job(response):
+        raise _job_lost(submission_id)
+    return str(_read_json(response).get("logs") or "").splitlines()
+
+
+def stop_job(submission_id: str, *, patience: float = 30.0, interval: float = 0.5) -> Conversation[Job | None]:
+    """Stop a job and wait until it has ended; return its end, or None where the cluster knows no such job.
+
+    Asks again at every look, because Ray forgets the wish while a job is PENDING and would let it run. Raises
+    ClusterError where the job has not ended within `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        job = yield from find_job(submission_id)
+        if job is None or job.is_terminal:
+            return job
+        if time.monotonic() > deadline:
+            raise ClusterError(f"job {submission_id} is still {job.status} {patience:.0f} s after it was asked to stop")
+        response = yield Request("POST", f"{_job_path(submission_id)}/stop")
+        if not _is_unknown_job(response):
+            _read_json(response)
+        yield Pause(interval)
+
+
+def await_end(
+    submission_id: str,
+    *,
+    interval: float = 5.0,
+    patience: float = 60.0,
+    on_line: Callable[[str], None] | None = None,
+) -> Conversation[Job]:
+    """Return a job when it has ended, looking every `interval` seconds (sooner at first, with jitter).
+
+    `on_line` is told each line that the job prints, at the look after it was printed.
+
+    Survives a cluster that does not answer for up to `patience` seconds; raises JobLost after that, and at once where
+    the cluster answers but knows no such job, because then the head that ran it is gone.
+    """
+    pause, unanswered_since, num_told = min(1.0, interval), None, 0
+    while True:
+        try:
+            job = yield from find_job(submission_id)
+            if on_line is not None and job is not None:
+                lines = yield from read_log(submission_id)
+                if not job.is_terminal:
+                    lines = lines[:-1]  # the last one may be half written
+                for line in lines[num_told:]:
+                    on_line(line)
+                num_told = len(lines)
+        except ClusterError as error:
+            unanswered_since = unanswered_since or time.monotonic()
+            if time.monotonic() - unanswered_since >= patience:
+                raise JobLost(
+                    f"job {submission_id} is lost: its cluster has not answered for {patience:.0f} s ({error})"
+                ) from error
+        else:
+            unanswered_since = None
+            if job is None:
+                raise _job_lost(submission_id)
+            if job.is_terminal:
+                return job
+        yield Pause(pause * random.uniform(0.8, 1.2))
+        pause = min(pause * 1.5, interval)
+
+
+class RayJobsClient:
+    """Drives conversations with one cluster's Jobs API, blocking (`run`) or in an event loop (`arun`).
+
+    Both raise ClusterError where the cluster cannot be reached or answers amiss, and UserError where it refuses the
+    token: `token` where given, else the one that Ray's own clients would send.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        transport: httpx.MockTransport | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        self._transport = transport
+        self._timeout = timeout
+
+    def run(self, conversation: Conversation[Result]) -> Result:
+        """Drive a conversation to its result and block meanwhile."""
+        answer: httpx.Response | ClusterError | None = None
+        with httpx.Client(**self._options()) as http:
+            try:
+                while True:
+                    step, answer = _advance(conversation, answer), None
+                    if isinstance(step, Pause):
+                        time.sleep(step.seconds)
+                        continue
+                    try:
+                        answer = http.request(step.method, step.path, json=step.body)
+                    except httpx.HTTPError as error:
+                        answer = self._unreachable(error)
+            except StopIteration as end:
+                return end.value
+
+    async def arun(self, conversation: Conversation[Result]) -> Result:
+        """Drive a conversation to its result without blocking the event loop."""
+        answer: httpx.Response | ClusterError | None = None
+        async with httpx.AsyncClient(**self._options()) as http:
+            try:
+                while True:
+                    step, answer = _advance(conversation, answer), None
+                    if isinstance(step, Pause):
+                        await asyncio.sleep(step.seconds)
+                        continue
+                    try:
+                        answer = await http.request(step.method, step.path, json=step.body)
+                    except httpx.HTTPError as error:
+                        answer = self._unreachable(error)
+            except StopIteration as end:
+                return end.value
+
+    def _options(self) -> dict[str, Any]:
+        token = self._token or read_token()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return {"base_url": self.url, "headers": headers, "timeout": self._timeout, "transport": self._transport}
+
+    def _unreachable(self, error: httpx.HTTPError) -> ClusterError:
+        return ClusterError(f"Ray's Jobs API at {self.url} cannot be reached: {error or type(error).__name__}")
+
+
+def _advance(conversation: Conversation[Any], answer: httpx.Response | ClusterError | None) -> Request | Pause:
+    return conversation.throw(answer) if isinstance(answer, ClusterError) else conversation.send(answer)
+
+
+def _job_path(submission_id: str) -> str:
+    return f"/api/jobs/{quote(submission_id, safe='')}"
+
+
+def _is_unknown_job(response: httpx.Response) -> bool:
+    """Whether Ray itself says so; a proxy's 404 page says nothing about the job."""
+    return response.status_code == httpx.codes.NOT_FOUND and "does not exist" in response.text
+
+
+def _job_lost(submission_id: str) -> JobLost:
+    return JobLost(f"job {submission_id} is lost: its cluster does not know it, so the head that ran it is gone")
+
+
+def _read_json(response: httpx.Response) -> dict[str, Any]:
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise UserError(
+            f"{response.url} refuses the token ({response.status_code}): it needs the cluster's own, "
+            f"in {TOKEN_VARIABLE}, in the file that {TOKEN_PATH_VARIABLE} names, or in ~/.ray/auth_token"
+        )
+    if not response.is_success:
+        reason = response.text.strip().splitlines()[-1:] or ["no reason given"]
+        raise ClusterError(f"{response.url} answers {response.status_code}: {reason[0][:500]}")
+    try:
+        fields = response.json()
+    except ValueError as error:
+        raise ClusterError(f"{response.url} does not answer as Ray's Jobs API does: no JSON") from error
+    if not isinstance(fields, dict):
+        raise ClusterError(f"{response.url} does not answer as Ray's Jobs API does: {type(fields).__name__}")
+    return fields

@@ -1,0 +1,160 @@
+"""A folder of spec files goes in; two DAGs per spec come out, `<name>__train` and `<name>__forecast`.
+
+A file that cannot be used becomes a DAG `<file stem>__broken` instead, whose description and only task say what is
+wrong. Airflow keeps import errors per Python file and hides every DAG of a file that has one, so an import error for
+one spec would take the forecasts of all the others away.
+"""
+
+import re
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
+from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyped]
+
+from forecasting.errors import SpecError
+from forecasting.spec import NETWORKS, Spec, read_spec
+from workers.airflow.operator import FleetcastJobOperator
+from workers.arguments import FLOWS, Flow
+
+CUTOFF_PATTERNS = {
+    "timestamp": r"^(\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?)?$",
+    "step": r"^(-?\d+)?$",
+}
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "fleetcast",
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=15),
+}
+
+
+def make_dags(specs_folder: Path, **operator_options: Any) -> dict[str, DAG]:
+    """Return the DAGs of all spec files of a folder by their id; `operator_options` go to every task."""
+    specs: dict[Path, Spec | SpecError] = {path: _read(path) for path in sorted(specs_folder.glob("*.toml"))}
+    names = Counter(spec.name for spec in specs.values() if isinstance(spec, Spec))
+    dags = []
+    for path, spec in specs.items():
+        if isinstance(spec, Spec) and names[spec.name] > 1:
+            others = [p.name for p, s in specs.items() if p != path and isinstance(s, Spec) and s.name == spec.name]
+            spec = SpecError(f"spec {path}", [f"name = '{spec.name}' is also the name in {', '.join(others)}"])
+        try:
+            if isinstance(spec, SpecError):
+                raise spec
+            dags += [make_dag(spec, flow, **operator_options) for flow in FLOWS]
+        except SpecError as error:
+            dags.append(_make_broken_dag(path, error))
+    return {dag.dag_id: dag for dag in dags}
+
+
+def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
+    """Return the DAG of one flow of a spec: its jobs in turn, all for the cutoff that the first one finds.
+
+    Raises SpecError for a schedule that Airflow cannot use.
+    """
+    with DAG(
+        f"{spec.name}__{flow}",
+        description=spec.description or None,
+        doc_md=_describe(spec, flow),
+        schedule=_timetable(spec, flow),
+        catchup=False,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGS,
+        params=_form(spec),
+        tags=["fleetcast", flow],
+    ) as dag:
+        filters = {"models": dag.param("models"), "series": dag.param("series")} | operator_options
+        first, *rest = FLOWS[flow]
+        head = FleetcastJobOperator(job=first, flow=flow, spec=spec, cutoff=dag.param("cutoff"), **filters)
+        cutoff = head.output["cutoff"]
+        chain(head, *(FleetcastJobOperator(job=job, flow=flow, spec=spec, cutoff=cutoff, **filters) for job in rest))
+    return dag
+
+
+def _timetable(spec: Spec, flow: Flow) -> CronTriggerTimetable | None:
+    cron = getattr(spec.schedule, flow)
+    if cron is None:
+        return None
+    timetable = CronTriggerTimetable(cron, timezone=spec.schedule.timezone)
+    try:
+        timetable.validate()
+        croniter(timetable.expression).get_next()  # a date that never comes, such as 30 February, is seen only here
+    except (AirflowTimetableInvalid, CroniterBadDateError) as error:
+        raise SpecError(f"spec '{spec.name}'", [f"schedule.{flow} = '{cron}' cannot be scheduled: {error}"]) from error
+    return timetable
+
+
+def _form(spec: Spec) -> dict[str, Param]:
+    example = "2024-12-29T23:00:00" if spec.clock == "timestamp" else "700"
+    return {
+        "cutoff": Param(
+            None,
+            type=["null", "string"],
+            pattern=CUTOFF_PATTERNS[spec.clock],
+            title="Cutoff",
+            description=f"The last `ds` that the run may know, such as `{example}`, on the clock of the source. "
+            "Empty: the newest observation that is not after the run's time.",
+        ),
+        "models": Param(
+            list(spec.models),
+            type="array",
+            items={"type": "string", "enum": list(NETWORKS)},
+            examples=list(NETWORKS),
+            uniqueItems=True,
+            title="Models",
+            description="The networks to train, compare or forecast with.",
+        ),
+        "series": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Series",
+            description="The `unique_id` of each series to run for, one per line. Empty: all of them.",
+        ),
+    }
+
+
+def _describe(spec: Spec, flow: Flow) -> str:
+    cron = getattr(spec.schedule, flow)
+    facts = {
+        "Source": f"`{spec.source}`",
+        "Frequency": f"`{spec.freq}`",
+        "Season lengths": ", ".join(map(str, spec.season_lengths)),
+        "Horizon": f"{spec.horizon} steps",
+        "Models": ", ".join(spec.models),
+        "Recipe": spec.recipe,
+        "Schedule": f"`{cron}` ({spec.schedule.timezone})" if cron else "only when triggered",
+    }
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    steps = " → ".join(f"**{job}**" for job in FLOWS[flow])
+    return f"{spec.description}\n\n{steps}\n\n| `{spec.name}` | |\n|---|---|\n{rows}\n".strip()
+
+
+def _read(path: Path) -> Spec | SpecError:
+    try:
+        return read_spec(path)
+    except SpecError as error:
+        return error
+
+
+def _make_broken_dag(path: Path, error: SpecError) -> DAG:
+    message = str(error)
+    stem = re.sub(r"[^A-Za-z0-9_.\-]+", "-", path.stem)
+    with DAG(
+        f"{stem}__broken",
+        description=f"{path.name} is not a usable spec",
+        doc_md=f"`{path.name}` makes no DAGs until this is right:\n\n```\n{message}\n```",
+        schedule=None,
+        tags=["fleetcast", "broken"],
+    ) as dag:
+
+        @task(task_id="say_what_is_wrong", retries=0)
+        def say_what_is_wrong() -> None:
+            raise AirflowFailException(message)
+
+        say_what_is_wrong()
+    return dag

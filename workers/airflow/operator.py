@@ -1,0 +1,243 @@
+"""A job's arguments go in; a Ray job runs to its end while the task is deferred, and its result comes out as XCom."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, get_args
+
+from airflow.sdk import Asset, BaseOperator, Context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from pydantic import ValidationError
+
+from forecasting.errors import FleetcastError, JobFailed, JobLost, SpecError, UserError
+from forecasting.spec import Spec, describe_problems
+from workers.airflow.client import RayJobsClient, Submission, find_job, read_log, stop_job, submit_job
+from workers.airflow.runs import TaskRun, read_run, start_run, write_run
+from workers.airflow.trigger import JobEndTrigger
+from workers.arguments import ARGUMENTS_VARIABLE, PROGRESS_MARK, Flow, JobName, RunArguments, RunResult, find_result
+from workers.settings import WorkerSettings
+
+ENTRYPOINTS: Mapping[JobName, str] = {job: f"python -m workers.jobs.{job}" for job in get_args(JobName)}
+"""What Ray runs for each job. Ray hands it to a shell, so nothing that a form can hold ever enters it."""
+
+TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
+    "features": ("observations", "rejects", "features"),
+    "train": ("models",),
+    "backtest": ("backtests", "champions"),
+    "predict": ("forecasts",),
+    "score": ("scores",),
+}
+
+NUM_LOG_LINES = 50
+MAX_VARIABLE_BYTES = 120_000
+
+
+def table_asset(spec_name: str, table: str) -> Asset:
+    """Return the asset that stands for one spec's rows of one table; other DAGs may be scheduled on it."""
+    return Asset(name=f"fleetcast/{spec_name}/{table}")
+
+
+class FleetcastJobOperator(BaseOperator):
+    """Runs one job of a flow on the Ray cluster.
+
+    The submission id is chosen and stored before the job is submitted, so that a retry attaches to a running job
+    instead of starting a second one. A cleared task starts a run of its own; killing the task stops the job.
+
+    Raises JobFailed (with the job's last log lines), JobLost and ClusterError, which Airflow retries,
+    AirflowFailException for the user's mistakes, which it does not, and AirflowSkipException where there was nothing
+    to do.
+    """
+
+    template_fields = ("cutoff", "models", "series")
+
+    def __init__(
+        self,
+        *,
+        job: JobName,
+        flow: Flow,
+        spec: Spec,
+        cutoff: Any = None,
+        models: Any = None,
+        series: Any = None,
+        ray_jobs_url: str | None = None,
+        entrypoints: Mapping[JobName, str] = ENTRYPOINTS,
+        interval: float = 5.0,
+        patience: float = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("task_id", job)
+        kwargs.setdefault("outlets", [table_asset(spec.name, table) for table in TABLES_OF_JOB[job]])
+        super().__init__(multiple_outputs=True, **kwargs)
+        self.job: JobName = job
+        self.flow: Flow = flow
+        self.spec = spec
+        self.cutoff = cutoff
+        self.models = models
+        self.series = series
+        self.ray_jobs_url = ray_jobs_url
+        self.entrypoints = entrypoints
+        self.interval = interval
+        self.patience = patience
+        self._submission_id: str | None = None
+        self._is_killed = False
+
+    def execute(self, context: Context) -> None:
+        """Submit the job, or find the one that an earlier try submitted, and wait for its end in the triggerer."""
+        with user_errors_are_not_retried():
+            client = self._client()
+            run = self._settle_run(context, client)
+            arguments = self.arguments(context, run)
+            self._submission_id = run.submission_id
+            client.run(
+                submit_job(
+                    Submission(
+                        run.submission_id,
+                        self.entrypoints[self.job],
+                        env_vars={ARGUMENTS_VARIABLE: as_variable(arguments)},
+                        metadata={"spec": self.spec.name, "job": self.job, "run_id": run.run_id},
+                    )
+                )
+            )
+        if self._is_killed:  # between the wish to stop and the answer to the submission there was no job to stop
+            self.on_kill()
+            raise JobFailed(f"job {run.submission_id} was stopped because its task was killed")
+        self.log.info("waiting for job %s at %s", run.submission_id, client.url)
+        self.defer(
+            trigger=JobEndTrigger(client.url, run.submission_id, self.interval, self.patience),
+            method_name="finish",
+        )
+
+    def finish(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Bring the job's last lines into the task's log and return its result; Airflow resumes the task here."""
+        with user_errors_are_not_retried():
+            result = self._read_result(event)
+        self.log.info("%s", result.message or f"job {event['submission_id']}: {result.status}")
+        if result.status == "skipped":
+            raise AirflowSkipException(result.message)
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = outlet_extra(asset, result)
+        return result.model_dump()
+
+    def on_kill(self) -> None:
+        """Stop the job and wait until it has ended."""
+        self._is_killed = True
+        if self._submission_id is None:
+            return
+        try:
+            self._client().run(stop_job(self._submission_id))
+        except FleetcastError as error:
+            self.log.warning("job %s may still run: %s", self._submission_id, error)
+
+    def arguments(self, context: Context, run: TaskRun) -> RunArguments:
+        """Return what the job is asked for; raises SpecError where the form's values are refused."""
+        cutoff = str(self.cutoff).strip() if self.cutoff else None
+        models = tuple(self.models or ())
+        try:
+            return RunArguments(
+                job=self.job,
+                flow=self.flow,
+                spec=self.spec,
+                cutoff=cutoff,
+                as_of=None if cutoff else as_of(self.spec, context),
+                # The form comes with the spec's own models; leaving it so is not a wish for these in particular.
+                models=None if not models or set(models) == set(self.spec.models) else models,
+                series=tuple(self.series) if self.series else None,
+                run_id=run.run_id,
+                generation=run.generation,
+            )
+        except ValidationError as error:
+            raise SpecError(f"task {self.task_id}", describe_problems(error)) from error
+
+    def _settle_run(self, context: Context, client: RayJobsClient) -> TaskRun:
+        store, ti = context["task_state_store"], context["ti"]
+        previous = read_run(store)
+        if previous and not previous.was_cleared(ti.max_tries):
+            job = client.run(find_job(previous.submission_id))
+            if job is None or job.status not in ("FAILED", "STOPPED"):
+                state = job.status if job else "not there yet"
+                self.log.info("attaching to job %s (%s)", previous.submission_id, state)
+                return previous
+            run = previous.submitted_again()
+        else:
+            if previous:
+                self.log.info("the task was cleared: stopping job %s where it runs", previous.submission_id)
+                client.run(stop_job(previous.submission_id))
+            run = start_run(
+                dag_id=ti.dag_id, dag_run_id=ti.run_id, task_id=ti.task_id, max_tries=ti.max_tries, previous=previous
+            )
+        write_run(store, run)
+        return run
+
+    def _read_result(self, event: Mapping[str, Any]) -> RunResult:
+        submission_id, message = str(event["submission_id"]), str(event.get("message", ""))
+        if event.get("error") == UserError.__name__:
+            raise UserError(message)
+        if event.get("error"):
+            raise JobLost(message)
+        client = self._client()
+        job = client.run(find_job(submission_id))
+        lines = client.run(read_log(submission_id))
+        for line in lines[-NUM_LOG_LINES:]:
+            if PROGRESS_MARK not in line:  # the trigger has told these as they came
+                self.log.info("%s", line)
+        if job is None:
+            raise JobLost(f"job {submission_id} is lost: its cluster does not know it any more")
+        if job.status != "SUCCEEDED":
+            code = "" if job.exit_code is None else f" with exit code {job.exit_code}"
+            last = "\n".join(lines[-NUM_LOG_LINES:]) or job.message
+            report = f"job {submission_id} ended as {job.status}{code}; its last lines:\n{last}"
+            raise UserError(report) if job.is_user_error else JobFailed(report)
+        try:
+            result = find_result(lines)
+        except ValidationError as error:
+            raise JobFailed(f"job {submission_id} ended with a result that cannot be read: {error}") from error
+        if result is None:
+            raise JobFailed(f"job {submission_id} ended without a result in its log")
+        return result
+
+    def _client(self) -> RayJobsClient:
+        return RayJobsClient(self.ray_jobs_url or WorkerSettings.load().ray_jobs_url)
+
+
+def as_of(spec: Spec, context: Context) -> str | None:
+    """Return the time that the run stands for, as ISO text with its offset; None for integer steps.
+
+    It is the end of the data interval, or the trigger time where a run has no logical date. Which wall clock it is
+    compared on depends on the source, which only the job reads.
+    """
+    if spec.clock == "step":
+        return None
+    dag_run = context["dag_run"]
+    moment: datetime = dag_run.data_interval_end or dag_run.logical_date or dag_run.run_after
+    return moment.astimezone(spec.schedule.zone).isoformat(timespec="seconds")
+
+
+def as_variable(arguments: RunArguments) -> str:
+    """Return the arguments as JSON that survives its way through Ray into a job's environment.
+
+    Ray expands `$NAME` in the variables that it is given, so a dollar sign travels as JSON's escape of it. Raises
+    SpecError where there is too much for one variable: Linux takes 128 KiB, and Ray also sends all variables in one,
+    quoted once more.
+    """
+    text = arguments.model_dump_json().replace("$", r"\u0024")
+    if (size := len(json.dumps(text))) > MAX_VARIABLE_BYTES:
+        problem = f"{len(arguments.series or ())} ids take {size} bytes but {MAX_VARIABLE_BYTES} can be sent to a job"
+        raise SpecError("run arguments", [f"series: {problem}; leave it empty for all series, or run it in parts"])
+    return text
+
+
+def outlet_extra(asset: Asset, result: RunResult) -> dict[str, Any]:
+    """Return what an asset's event tells: the run, its cutoff and the version that the table has now."""
+    table = str(asset.name).rsplit("/", 1)[-1]
+    version = result.versions.get(table, result.versions.get(f"{table}_by_step"))
+    return {"run_id": result.run_id, "cutoff": result.cutoff, "version": version}
+
+
+@contextmanager
+def user_errors_are_not_retried() -> Iterator[None]:
+    """Turn the user's mistakes into failures that Airflow does not retry."""
+    try:
+        yield
+    except UserError as error:
+        raise AirflowFailException(str(error)) from error

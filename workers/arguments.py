@@ -1,0 +1,80 @@
+"""What one run of one job is asked for, and what it answers: JSON in its environment, JSON in its last log line.
+
+Light on purpose: the Airflow side writes arguments and reads results without polars, torch or ray.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from forecasting.errors import SpecError
+from forecasting.spec import NetworkName, Spec, describe_problems
+
+ARGUMENTS_VARIABLE = "FLEETCAST_RUN"
+RESULT_PREFIX = "fleetcast-result: "
+PROGRESS_MARK = " · "
+"""Parts the facts of a progress line, such as `train: 64 of 250 series · 3.1 series/s · 1 min left`."""
+
+JobName = Literal["features", "train", "backtest", "predict", "score"]
+Flow = Literal["train", "forecast"]
+FLOWS: dict[Flow, tuple[JobName, ...]] = {
+    "train": ("features", "train", "backtest"),
+    "forecast": ("features", "predict", "score"),
+}
+
+
+class RunArguments(BaseModel):
+    """One run of one job: a function of (spec, cutoff, filters), named by run_id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job: JobName
+    flow: Flow
+    spec: Spec
+    cutoff: str | None = Field(None, description="ISO timestamp on the clock of ds, or an integer; else as_of decides")
+    as_of: str | None = Field(None, description="ISO time; the cutoff is the newest observation not after it")
+    models: tuple[NetworkName, ...] | None = Field(None, description="networks to use; the spec's where unset")
+    series: tuple[str, ...] | None = Field(None, description="series to run for; all where unset")
+    run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$")
+    generation: int = Field(0, ge=0, description="a retry keeps it, a repeated run raises it")
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether somebody asked for this very run, so that it runs even without new data."""
+        return self.cutoff is not None or self.models is not None or self.series is not None
+
+
+class RunResult(BaseModel):
+    """What a job answers in its last log line, behind RESULT_PREFIX."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    job: JobName
+    status: Literal["success", "skipped"]
+    cutoff: str | None
+    versions: dict[str, int] = Field(default_factory=dict, description="stored table name to the version it now has")
+    num_series: int = 0
+    num_rows: int = 0
+    num_rejects: int = 0
+    seconds: float = 0.0
+    message: str = ""
+
+
+def read_arguments() -> RunArguments:
+    """Read the arguments of this process; raises SpecError where they are missing or refused."""
+    text = os.environ.get(ARGUMENTS_VARIABLE)
+    if not text:
+        raise SpecError("run arguments", [f"environment variable {ARGUMENTS_VARIABLE} is not set; it holds JSON"])
+    try:
+        return RunArguments.model_validate_json(text)
+    except ValidationError as error:
+        raise SpecError("run arguments", describe_problems(error)) from error
+
+
+def find_result(log_lines: Iterable[str]) -> RunResult | None:
+    """Return the last result in a job's log, or None where it printed none."""
+    results = [line for line in log_lines if line.startswith(RESULT_PREFIX)]
+    return RunResult.model_validate_json(results[-1].removeprefix(RESULT_PREFIX)) if results else None

@@ -1,0 +1,1 @@
+"""Jobs: each reads from the store, computes on Ray actors and ends in one commit per table."""

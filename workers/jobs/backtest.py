@@ -1,0 +1,76 @@
+"""The backtest job: features and candidates of one cutoff go in; backtests and champions are published."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from forecasting.evaluate.baselines import seasonal_naive_name
+from forecasting.series.clock import format_clock
+from forecasting.spec import Spec
+from forecasting.store.staging import discard
+from workers.jobs.plan import pinned_version
+from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
+from workers.jobs.shard_run import Slot, group_by_files, stage_shards
+from workers.jobs.weights import load_fleets
+from workers.shards import Shard
+
+
+def backtest(run: Run) -> Outcome:
+    """Score this cutoff's candidates and the seasonal naives at rolling origins, and choose champions by that."""
+    data_version = pinned_version(run)
+    num_points = count_points(run, data_version=data_version)
+    wanted = candidates_of(run.cutoff, contestants(run.spec, run.networks))
+    names = run.rows("models").filter(wanted).select("unique_id", "weights_uri")
+    groups = group_by_files(num_points, names.collect(engine="streaming"))
+    staged = stage_shards(run, compare_shard, groups, data_version=data_version)
+    models = None
+    if run.arguments.models is not None:
+        models = (*run.networks, *(seasonal_naive_name(length) for length in run.spec.season_lengths))
+    versions = run.publish("backtests", staged.files["backtests"], models=models)
+    versions |= run.publish("champions", staged.files["champions"])
+    discard(run.store, run.arguments.run_id)
+    return Outcome(
+        f"{len(num_points)} series backtested with {', '.join(run.networks)} at {format_clock(run.cutoff)};"
+        f" {staged.describe()}",
+        versions,
+        num_series=len(num_points),
+        num_rows=staged.num_rows["backtests"],
+    )
+
+
+def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
+    """Backtest the candidates of a shard; return the backtests that were asked for, and its champions."""
+    from forecasting.pipeline import backtest_shard  # torch loads on actors only
+
+    networks = contestants(slot.spec, slot.networks)
+    rows = (
+        slot.store.scan("models", slot.clock)
+        .filter(pl.col("spec") == slot.spec.name, candidates_of(slot.cutoff, networks))
+        .filter(pl.col("unique_id").is_in(list(shard.unique_ids)))
+        .collect(engine="streaming")
+    )
+    candidates = load_fleets(slot.store, slot.spec, rows)
+    backtests, champions = backtest_shard(slot.read_panel(shard.unique_ids), slot.spec, candidates, networks=networks)
+    unasked = [network for network in networks if network not in slot.networks]
+    return {"backtests": backtests.filter(~pl.col("model").is_in(unasked)), "champions": champions}
+
+
+def contestants(spec: Spec, networks: Sequence[str]) -> tuple[str, ...]:
+    """Return the networks that champions are chosen from: the spec's, and those that this run was asked for.
+
+    A run that is filtered to one network compares it with what the others have at this cutoff, instead of making it
+    serve unopposed from then on.
+    """
+    return tuple(dict.fromkeys((*spec.models, *networks)))
+
+
+def candidates_of(cutoff: object, networks: tuple[str, ...]) -> pl.Expr:
+    """Tell the registry rows of a cutoff's candidates."""
+    return (pl.col("run_cutoff") == cutoff) & (pl.col("role") == "candidate") & pl.col("model").is_in(list(networks))
+
+
+if __name__ == "__main__":
+    from workers.jobs import backtest as itself  # actors know the functions of a module, not those of a script
+
+    sys.exit(main("backtest", itself.backtest, stored_cutoff))

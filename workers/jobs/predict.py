@@ -1,0 +1,80 @@
+"""The predict job: features, the newest serving models and champions go in; forecasts are published."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from forecasting.schemas import table as declared_table
+from forecasting.series.clock import format_clock
+from forecasting.spec import NETWORKS
+from forecasting.store.staging import discard
+from workers.jobs.plan import pinned_version
+from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
+from workers.jobs.shard_run import Slot, group_by_files, stage_shards
+from workers.jobs.weights import load_fleets, newest
+from workers.shards import Shard
+
+
+def predict(run: Run) -> Outcome:
+    """Forecast every series with the newest models and champions that were trained at or before the cutoff."""
+    data_version = pinned_version(run)
+    num_points = count_points(run, data_version=data_version)
+    files = serving_models(run.rows("models"), run.networks).select("unique_id", "weights_uri")
+    groups = group_by_files(num_points, files.collect(engine="streaming"))
+    staged = stage_shards(run, forecast_shard, groups, data_version=data_version)
+    is_filtered = run.arguments.models is not None
+    new = staged.files["forecasts"]
+    versions = run.publish("forecasts", _with_other_models(run, new) if is_filtered else new)
+    discard(run.store, run.arguments.run_id)
+    return Outcome(
+        f"{len(num_points)} series forecast {run.spec.horizon} steps ahead of {format_clock(run.cutoff)};"
+        f" {staged.describe()}",
+        versions,
+        num_series=len(num_points),
+        num_rows=staged.num_rows["forecasts"],
+    )
+
+
+def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
+    """Forecast the series of a shard."""
+    from forecasting.pipeline import predict_shard  # torch loads on actors only
+
+    def known(table: str) -> pl.LazyFrame:
+        return slot.store.scan(table, slot.clock).filter(
+            pl.col("spec") == slot.spec.name,
+            pl.col("run_cutoff") <= slot.cutoff,
+            pl.col("unique_id").is_in(list(shard.unique_ids)),
+        )
+
+    rows = serving_models(known("models"), slot.networks).collect(engine="streaming")
+    champions = newest(known("champions"), ["unique_id"]).collect(engine="streaming")
+    serving = load_fleets(slot.store, slot.spec, rows)
+    panel = slot.read_panel(shard.unique_ids)
+    return {"forecasts": predict_shard(panel, slot.spec, serving, champions, networks=slot.networks)}
+
+
+def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFrame:
+    """Keep the newest serving row of each series and requested network."""
+    wanted = (pl.col("role") == "serving") & pl.col("model").is_in(list(networks))
+    return newest(models.filter(wanted), ["unique_id", "model"])
+
+
+def _with_other_models(run: Run, files: Sequence[str]) -> pl.LazyFrame:
+    """Add what is stored of networks that this run was not asked for; they stay as they are, but serve no longer."""
+    new = pl.scan_parquet(list(files), storage_options=run.store.storage_options or None, glob=False)
+    unasked = [network for network in NETWORKS if network not in run.networks]
+    stored = run.store.scan("forecasts", run.clock)
+    columns = [name for name in new.collect_schema() if name in stored.collect_schema()]
+    others = stored.filter(
+        run.slice("forecasts").contains(declared_table("forecasts"), run.clock), pl.col("model").is_in(unasked)
+    ).select(columns)
+    return pl.concat(
+        [new, others.with_columns(is_champion=pl.lit(False), reason=pl.lit(None, pl.String))], how="diagonal"
+    )
+
+
+if __name__ == "__main__":
+    from workers.jobs import predict as itself  # actors know the functions of a module, not those of a script
+
+    sys.exit(main("predict", itself.predict, stored_cutoff))

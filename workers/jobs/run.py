@@ -1,0 +1,280 @@
+"""What every job shares: arguments and settings go in; a result line, a row of `runs` and an exit code come out."""
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+
+import polars as pl
+
+from forecasting.errors import FleetcastError, NothingStored, UserError
+from forecasting.schemas import table as declared_table
+from forecasting.series.clock import format_clock, parse_clock
+from forecasting.series.columns import is_blank
+from forecasting.series.read import clock_zone, require_series
+from forecasting.settings import Settings
+from forecasting.spec import Clock, Spec
+from forecasting.store.publish import append_run, publish
+from forecasting.store.rows import Frames
+from forecasting.store.slices import Slice
+from forecasting.store.tables import Store
+from forecasting.version import code_version
+from workers.arguments import RESULT_PREFIX, JobName, RunArguments, RunResult, read_arguments
+from workers.settings import WorkerSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one job with all that it needs; `cutoff` is on the clock of ds."""
+
+    arguments: RunArguments
+    store: Store
+    workers: WorkerSettings
+    cutoff: datetime | int
+
+    @property
+    def spec(self) -> Spec:
+        return self.arguments.spec
+
+    @property
+    def clock(self) -> Clock:
+        return self.spec.clock
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return self.arguments.models or self.spec.models
+
+    def rows(self, table: str, *, version: int | None = None) -> pl.LazyFrame:
+        """Scan the rows of this spec that a run at this cutoff may know."""
+        declared = declared_table(table)
+        time_column = "run_cutoff" if declared.is_dated else "ds"
+        return self.store.scan(table, self.clock, version=version).filter(
+            pl.col("spec") == self.spec.name, pl.col(time_column) <= pl.lit(self.cutoff, _dtype(self.clock))
+        )
+
+    def slice(self, table: str, *, models: Sequence[str] | None = None) -> Slice:
+        """Return what this run replaces of a table: its spec, its cutoff and the series that it was filtered to."""
+        is_dated = declared_table(table).is_dated
+        return Slice(
+            self.spec.name,
+            run_cutoff=self.cutoff if is_dated else None,
+            until=None if is_dated else self.cutoff,
+            unique_ids=self.arguments.series,
+            models=models,
+        )
+
+    def publish(self, table: str, frames: Frames, *, models: Sequence[str] | None = None) -> dict[str, int]:
+        """Replace this run's slice of a table in one commit; return the table's stored name and its version."""
+        version = publish(
+            self.store,
+            table,
+            self.clock,
+            frames,
+            slice=self.slice(table, models=models),
+            application=self.arguments.run_id,
+            generation=self.arguments.generation,
+            quantile_columns=self.spec.quantile_columns if table == "forecasts" else (),
+        )
+        return {declared_table(table).stored_as(self.clock): version}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job has done."""
+
+    message: str
+    versions: Mapping[str, int] = field(default_factory=dict)
+    num_series: int = 0
+    num_rows: int = 0
+    num_rejects: int = 0
+
+
+class Skip(Exception):
+    """There is nothing to do; the message says why."""
+
+
+def count_points(run: Run, *, data_version: int | None) -> dict[str, int]:
+    """Return every series that the run covers with its grid points up to the cutoff, 0 for one without any.
+
+    Series of which every row was refused are among them; a name that is missing or blank is none. Raises NothingStored
+    where the spec has no features yet, and UserError where the run is filtered to series that there are not.
+    """
+    features = run.rows("features", version=data_version).group_by("unique_id").agg(num_points=pl.len())
+    refused = (
+        run.rows("rejects")
+        .filter(pl.col("run_cutoff") == run.cutoff, ~is_blank("unique_id", pl.String()))
+        .select("unique_id", num_points=pl.lit(0, pl.get_index_type()))
+    )
+    known = (
+        pl.concat([features, refused])
+        .group_by("unique_id")
+        .agg(pl.col("num_points").max())
+        .sort("unique_id")
+        .collect(engine="streaming")
+    )
+    if known.is_empty():
+        raise NothingStored(
+            f"spec '{run.spec.name}' has no features at or before {format_clock(run.cutoff)};"
+            " run the features job first"
+        )
+    if run.arguments.series is not None:
+        require_series(known.lazy(), run.arguments.series)
+        known = known.filter(pl.col("unique_id").is_in(list(run.arguments.series)))
+    return dict(known.iter_rows())
+
+
+def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArguments, Store], datetime | int]) -> int:
+    """Run a job with this process' arguments and return its exit code: 2 for the user's mistakes, else 1.
+
+    The last line printed is its result. A run that was already recorded as done answers as it did then.
+    """
+    began, started_at = time.monotonic(), datetime.now(UTC)
+    arguments: RunArguments | None = None
+    store: Store | None = None
+    cutoff: datetime | int | None = None
+    try:
+        arguments = read_arguments()
+        if arguments.job != job:
+            raise UserError(f"run {arguments.run_id} asks for job '{arguments.job}', but this is job '{job}'")
+        settings = Settings.load()
+        store = Store(settings.store, settings.storage_options)
+        result = _find_recorded(store, arguments)
+        if result is None:
+            cutoff = resolve(arguments, store)
+            outcome, status = _work(work, Run(arguments, store, WorkerSettings.load(), cutoff))
+            result = RunResult(
+                run_id=arguments.run_id,
+                job=job,
+                status=status,
+                cutoff=format_clock(cutoff),
+                versions=dict(outcome.versions),
+                num_series=outcome.num_series,
+                num_rows=outcome.num_rows,
+                num_rejects=outcome.num_rejects,
+                seconds=round(time.monotonic() - began, 3),
+                message=outcome.message,
+            )
+            append_run(store, _row(arguments, result.model_dump(), started_at))
+    except Exception as error:
+        is_mistake = isinstance(error, UserError)
+        if not is_mistake:
+            traceback.print_exc()
+        message = str(error) if isinstance(error, FleetcastError) else f"{type(error).__name__}: {error}"
+        if arguments is not None and store is not None:
+            _record_failure(store, arguments, cutoff, started_at, time.monotonic() - began, message)
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        return UserError.exit_code if is_mistake else FleetcastError.exit_code
+    print(result.message)
+    print(f"{RESULT_PREFIX}{result.model_dump_json()}", flush=True)
+    return 0
+
+
+def stored_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
+    """Return the cutoff that was asked for, else that of the newest stored measurement not after `as_of`."""
+    given = asked_cutoff(arguments)
+    if given is not None:
+        return given
+    spec = arguments.spec
+    not_after = newest_allowed(arguments)
+    measured = store.scan("features", spec.clock).filter(pl.col("spec") == spec.name, pl.col("y").is_not_null())
+    if not_after is not None:
+        measured = measured.filter(pl.col("ds") <= not_after)
+    newest = measured.select(pl.col("ds").max()).collect(engine="streaming").item()
+    if newest is None:
+        raise NothingStored(f"spec '{spec.name}' has no features yet; run the features job first")
+    found: datetime | int = newest
+    return found
+
+
+def asked_cutoff(arguments: RunArguments) -> datetime | int | None:
+    """Return the given cutoff on the clock of ds; raises SpecError for one that is not.
+
+    One with an offset is an instant: it raises what `clock_zone` does, which reads the source's zone.
+    """
+    spec = arguments.spec
+    return None if arguments.cutoff is None else parse_clock(arguments.cutoff, spec.clock, zone=lambda: _zone_of(spec))
+
+
+def newest_allowed(arguments: RunArguments) -> datetime | int | None:
+    """Return `as_of` on the clock of ds, as `asked_cutoff` does; integer steps have no time of day to be bounded."""
+    spec = arguments.spec
+    if arguments.as_of is None or spec.clock == "step":
+        return None
+    return parse_clock(arguments.as_of, spec.clock, zone=lambda: _zone_of(spec), subject="as_of")
+
+
+def _zone_of(spec: Spec) -> tzinfo:
+    """Return the zone of the clock of ds: the source's, or the schedule's where the source does not tell one."""
+    zone = clock_zone(spec.source, spec.clock, spec.freq, storage_options=Settings.load().storage_options)
+    return zone or spec.schedule.zone
+
+
+def _work(work: Callable[[Run], Outcome], run: Run) -> tuple[Outcome, str]:
+    try:
+        return work(run), "success"
+    except Skip as reason:
+        return Outcome(str(reason)), "skipped"
+
+
+def _find_recorded(store: Store, arguments: RunArguments) -> RunResult | None:
+    """Return what this very run has answered before: its job was lost after it had published everything."""
+    recorded = (
+        store.scan("runs", "timestamp")
+        .filter(
+            pl.col("run_id") == arguments.run_id,
+            pl.col("generation") == arguments.generation,
+            pl.col("status") != "failed",
+            pl.col("arguments") == arguments.model_dump_json(),
+        )
+        .collect()
+    )
+    if recorded.is_empty():
+        return None
+    row = recorded.row(0, named=True)
+    fields = {name: row[name] for name in RunResult.model_fields if name in row}
+    return RunResult(**fields | {"cutoff": row["run_cutoff"], "versions": json.loads(row["versions"])})
+
+
+def _row(arguments: RunArguments, result: Mapping[str, object], started_at: datetime) -> dict[str, object]:
+    counts = {name: result.get(name) for name in ("num_series", "num_rows", "num_rejects", "seconds")}
+    return {
+        "run_id": arguments.run_id,
+        "job": arguments.job,
+        "spec": arguments.spec.name,
+        "run_cutoff": result["cutoff"],
+        "generation": arguments.generation,
+        "status": result["status"],
+        "started_at": started_at,
+        "versions": json.dumps(result.get("versions", {})),
+        "arguments": arguments.model_dump_json(),
+        "code_version": code_version(),
+        "message": result["message"],
+        **counts,
+    }
+
+
+def _record_failure(
+    store: Store,
+    arguments: RunArguments,
+    cutoff: datetime | int | None,
+    started_at: datetime,
+    seconds: float,
+    message: str,
+) -> None:
+    failure = {
+        "cutoff": arguments.cutoff if cutoff is None else format_clock(cutoff),
+        "status": "failed",
+        "seconds": round(seconds, 3),
+        "message": message,
+    }
+    try:
+        append_run(store, _row(arguments, failure, started_at))
+    except FleetcastError as error:
+        print(f"the failure could not be recorded: {error}", file=sys.stderr)
+
+
+def _dtype(clock: Clock) -> pl.DataType:
+    return declared_table("features").schema(clock)["ds"]

@@ -1,0 +1,56 @@
+"""The train job: features go in; weights and their registry rows, candidates and serving, are published."""
+
+import sys
+from collections.abc import Mapping
+
+import polars as pl
+
+from forecasting.series.clock import format_clock
+from forecasting.store.staging import discard
+from forecasting.store.tables import WEIGHTS_FOLDER
+from workers.jobs.plan import pinned_version
+from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
+from workers.jobs.shard_run import Slot, stage_shards
+from workers.shards import Shard
+
+
+def train(run: Run) -> Outcome:
+    """Fit every requested network for every series, and replace their registry rows of this cutoff."""
+    data_version = pinned_version(run)
+    num_points = count_points(run, data_version=data_version)
+    staged = stage_shards(run, fit_shard, [num_points], data_version=data_version)
+    versions = run.publish("models", staged.files["models"], models=run.arguments.models)
+    discard(run.store, run.arguments.run_id)
+    num_rows = staged.num_rows["models"]
+    return Outcome(
+        f"{len(num_points)} series trained with {', '.join(run.networks)} up to {format_clock(run.cutoff)};"
+        f" {staged.describe()}",
+        versions,
+        num_series=len(num_points),
+        num_rows=num_rows,
+    )
+
+
+def fit_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
+    """Fit the networks of a shard, write their weights and return their registry rows."""
+    from forecasting.fleet.options import FitOptions
+    from forecasting.pipeline import registry_rows, train_shard  # torch loads on actors only
+
+    panel = slot.read_panel(shard.unique_ids)
+    options = FitOptions(checkpoint=slot.checkpoint_folder(shard))
+    rows = []
+    for fleet in train_shard(panel, slot.spec, networks=slot.networks, options=options):
+        uri = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}/{shard.number}-{fleet.model}-{fleet.role}.safetensors"
+        slot.store.write_bytes(uri, fleet.to_bytes())
+        rows.append(
+            registry_rows(fleet, panel).with_columns(
+                weights_uri=pl.lit(uri), data_version=pl.lit(slot.data_version, pl.Int64)
+            )
+        )
+    return {"models": pl.concat(rows)}
+
+
+if __name__ == "__main__":
+    from workers.jobs import train as itself  # actors know the functions of a module, not those of a script
+
+    sys.exit(main("train", itself.train, stored_cutoff))

@@ -1,0 +1,72 @@
+"""The cluster side of `fleetcast forecast --ray`: a spec goes in; its forecasts, computed on Ray actors, come out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import ray
+
+from forecasting import one_shot
+from forecasting.fleet.options import FitOptions
+from forecasting.one_shot import OneShot, ShardResult
+from forecasting.series.panel import Panel
+from forecasting.spec import Spec
+from workers.local_ray import local_ray
+from workers.pool import plan_resources, run_shards
+from workers.settings import WorkerSettings
+from workers.shards import Shard
+
+
+def forecast_on_ray(
+    spec: Spec,
+    *,
+    cutoff: datetime | int | None = None,
+    options: FitOptions = FitOptions(),
+    on_shard: Callable[[int, int], None] | None = None,
+) -> OneShot:
+    """Do what `one_shot.forecast` does with its shards spread over the cluster of RAY_ADDRESS, or over a local Ray.
+
+    `on_shard` is told the series done and in all. Raises ClusterError where Ray cannot be reached or a shard keeps
+    failing, and whatever `one_shot.forecast` raises.
+    """
+    settings = WorkerSettings.load()
+    with local_ray():
+        return one_shot.forecast(
+            spec,
+            cutoff=cutoff,
+            shard_size=settings.shard_size,
+            options=options,
+            on_shard=on_shard,
+            run_shards=_run_on_actors,
+        )
+
+
+def _run_on_actors(
+    task: Callable[[Panel], ShardResult], panels: Sequence[Panel], on_shard: Callable[[int, int], None]
+) -> list[ShardResult]:
+    resources = plan_resources(WorkerSettings.load())
+    panels = one_shot.spread(panels, resources.num_workers)
+    shards = [Shard(n, panel.unique_ids, int(panel.length_S.sum())) for n, panel in enumerate(panels)]
+    num_series = sum(len(shard.unique_ids) for shard in shards)
+    num_done = 0
+
+    def count(shard: Shard, status: Mapping[str, Any]) -> None:
+        nonlocal num_done
+        num_done += len(shard.unique_ids)
+        on_shard(num_done, num_series)
+
+    on_actor = _PanelTask(task, [ray.put(panel) for panel in panels])
+    statuses = run_shards(on_actor, shards, name="forecast", resources=resources, on_done=count)
+    return [status["result"] for status in statuses]
+
+
+@dataclass(frozen=True)
+class _PanelTask:
+    """Fetches its panel from Ray's object store, so that each panel travels to one actor only."""
+
+    task: Callable[[Panel], ShardResult]
+    panels: Sequence[Any]
+
+    def __call__(self, shard: Shard) -> Mapping[str, Any]:
+        return {"result": self.task(ray.get(self.panels[shard.number]))}
