@@ -50,7 +50,7 @@ constraints: $(READY) ## Write the versions installed now to constraints.txt
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt $(wildcard forecasting/fleet/native/*.[ch])
 	@command -v $(PYTHON) > /dev/null || { echo "error: $(PYTHON) is not installed; on Debian: apt install python3.11-venv make" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3.11-venv" >&2; exit 2; }
 	@echo "Installing into .venv (about two gigabytes, one to three minutes) …"

@@ -1,8 +1,11 @@
 """What a recipe decides: one frozen configuration of network and training, and the overrides that a spec may set."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
+
+KernelName = Literal["auto", "reference", "cpu", "gpu"]
+"""Implementations of the recurrence; it is how a fleet runs, not what it learns, so no recipe names one."""
 
 
 class TrainingConfig(BaseModel):

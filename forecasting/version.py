@@ -11,6 +11,6 @@ def code_version() -> str:
     """Return the package's version and a hash of its source, which tells two states of a checkout apart."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return f"{version('fleetcast')}+{digest.hexdigest()[:8]}"

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pytorch_lightning as lightning
 import torch
 
+from forecasting.fleet import kernels
 from forecasting.fleet.cells import CELLS
 from forecasting.fleet.checkpoints import SaveSometimes
 from forecasting.fleet.fitted import Architecture, FittedFleet
@@ -31,8 +32,6 @@ from forecasting.fleet.scaling import Scaling, measure_scaling
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
 from forecasting.training import TrainingConfig
-
-KERNEL = "reference"
 
 
 def fit_candidates(
@@ -93,8 +92,11 @@ def _fit(
     scaling = Scaling(scaling.location_S[plan.rows_S], scaling.spread_S[plan.rows_S], scaling.error_S[plan.rows_S])
     windows = window_source(panel, scaling, config=config, season_lengths=architecture.season_lengths)
     keys_S = series_keys(panel.unique_ids, seed=seed)
+    cell = CELLS[architecture.model]
+    device = _device(options)
     network = FleetNetwork(
-        CELLS[architecture.model],
+        cell,
+        kernel=kernels.choose(cell, device, torch.float32, config.hidden_size, wanted=options.kernel),
         num_series=len(panel.unique_ids),
         num_inputs=windows.num_inputs,
         hidden_size=config.hidden_size,
@@ -123,7 +125,7 @@ def _fit(
             architecture=architecture,
             config=config,
             seed=seed,
-            kernel=KERNEL,
+            kernel=network.kernel.NAME,
             unique_ids=panel.unique_ids,
             weights={name: weight.detach().clone() for name, weight in module.kept.items()},
             scaling=scaling,
@@ -167,6 +169,12 @@ def _train(module: FleetModule, *, max_epochs: int, options: FitOptions) -> None
             raise KeyboardInterrupt from None
     if options.checkpoint:
         options.checkpoint.unlink(missing_ok=True)
+
+
+def _device(options: FitOptions) -> torch.device:
+    """Return the kind of device that Lightning will take."""
+    on_gpu = options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
 
 
 def _is_watched(options: FitOptions) -> bool:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from forecasting.fleet.losses import pinball_loss
-from forecasting.fleet.network import FleetNetwork, forecast_windows
-from forecasting.fleet.random import draw_bits
+from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.steps import Steps
+from forecasting.fleet.steps.engine import EngineSteps
+from forecasting.fleet.steps.operations import TorchSteps
 from forecasting.fleet.windows import WindowSource
 from forecasting.training import TrainingConfig
 
@@ -43,6 +44,7 @@ class FleetModule(lightning.LightningModule):
     best_step_S: Tensor
     num_looks_S: Tensor
     broken_step_S: Tensor
+    num_steps_S: Tensor | None
 
     def __init__(
         self,
@@ -61,12 +63,14 @@ class FleetModule(lightning.LightningModule):
         self.automatic_optimization = False
         self.network, self.windows, self.config, self.schedule = network, windows, config, schedule
         num_series = len(keys_S)
+        self.steps: Steps = EngineSteps() if network.kernel.NAME == "cpu" else TorchSteps()
         for name, constant in {
             "keys_S": keys_S,
             "first_S": first_S,
             "num_windows_S": num_windows_S,
             "validation_SV": validation_SV,
-            "quantiles_Q": torch.tensor(quantiles),
+            "quantiles_Q": torch.tensor(quantiles, dtype=torch.float32),
+            "num_steps_S": schedule.num_steps_S,
         }.items():
             self.register_buffer(name, constant, persistent=False)
         self.num_steps = 0
@@ -84,86 +88,55 @@ class FleetModule(lightning.LightningModule):
         return DataLoader(_OneBlock(), batch_size=None)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
+        return torch.optim.Adam(
+            self.network.parameters(), lr=self.config.learning_rate, capturable=self.device.type == "cuda"
+        )
 
     def on_fit_start(self) -> None:
         self.windows.to(self.device)
 
     def training_step(self, block: int, block_index: int) -> None:
         """Run the optimiser steps up to the next look at validation."""
-        optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        for _ in range(min(self.config.evaluate_every, self.schedule.max_steps - self.num_steps)):
-            self._optimiser_step(optimizer)
+        num_steps = min(self.config.evaluate_every, self.schedule.max_steps - self.num_steps)
+        self.steps.advance(self, num_steps)
+        self.num_steps += num_steps
 
-    def _optimiser_step(self, optimizer: torch.optim.Optimizer) -> None:
-        batch_windows, step = self.config.batch_windows, self.num_steps
-        counters_B = torch.arange(step * batch_windows, (step + 1) * batch_windows, device=self.device)
-        bits_SB = draw_bits(self.keys_S, purpose="windows", counters_D=counters_B)
-        windows = self.windows.gather(self.first_S[:, None] + bits_SB % self.num_windows_S[:, None])
-        loss_S = pinball_loss(self.network(windows), windows.target_SBF, windows.is_observed_SBF, self.quantiles_Q)
-        optimizer.zero_grad(set_to_none=True)
-        loss_S.sum().backward()
-        self._clip_gradients(loss_S.detach())
-        for group in optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self._decay(step)
-        optimizer.step()
-        self.num_steps += 1
-        if self.average is not None:
-            # The first steps weigh less, so that the average does not remember the initial weights.
-            keep = min(self.config.weight_average, (1 + step) / (10 + step))
-            for name, weight in self.network.weights.items():
-                self.average[name].lerp_(weight.detach(), 1 - keep)
-
-    def _decay(self, step: int) -> float:
+    def step_size(self, step: int) -> float:
         """Fall along a cosine to a twentieth; a function of the configuration alone, so that a refit repeats it."""
-        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / self.config.max_steps))
+        decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / self.config.max_steps))
+        return self.config.learning_rate * decay
 
-    def _clip_gradients(self, loss_S: Tensor) -> None:
-        """Clip each series' gradient by its own norm; a series whose loss or gradient is not finite gets none."""
-        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        squares_S = torch.stack([gradient.square().flatten(1).sum(1) for gradient in gradients]).sum(0)
-        norm_S = squares_S.sqrt()
-        is_finite_S = torch.isfinite(loss_S) & torch.isfinite(norm_S)
-        is_new_S = ~is_finite_S & (self.broken_step_S < 0) & self._is_running()
-        self.broken_step_S = torch.where(is_new_S, self.num_steps + 1, self.broken_step_S)
-        factor_S = (self.config.gradient_clip / (norm_S + 1e-12)).clamp(max=1.0)
-        is_sound_S = self.broken_step_S < 0
-        for gradient in gradients:
-            per_series = (-1, *(1,) * (gradient.dim() - 1))
-            clipped = gradient * factor_S.view(per_series)
-            gradient.copy_(torch.where(is_sound_S.view(per_series), clipped, 0.0))
+    def averaging(self, step: int) -> float:
+        """Return the share of the new weights in their average; the first steps weigh more, so that it forgets them."""
+        return 1 - min(self.config.weight_average, (1 + step) / (10 + step))
 
     def validation_step(self, block: int, block_index: int) -> None:
         """Judge every series on its own validation windows, and keep the weights of those that improved."""
         weights = self.average if self.average is not None else self.network.weights
         weights_now = {name: weight.detach() for name, weight in weights.items()}
-        if self.schedule.num_steps_S is not None:
-            self._keep(weights_now, self.schedule.num_steps_S.to(self.device) == self.num_steps)
+        if self.num_steps_S is not None:
+            self._keep(weights_now, self.num_steps_S == self.num_steps)
             return
-        windows = self.windows.gather(self.validation_SV)
-        predicted_SVFQ = forecast_windows(
-            self.network.cell, windows, weights_now, num_quantiles=self.network.num_quantiles
-        )
-        loss_S = pinball_loss(predicted_SVFQ, windows.target_SBF, windows.is_observed_SBF, self.quantiles_Q)
-        is_running_S = self._is_running() & (self.broken_step_S < 0)
+        loss_S = self.steps.validation_loss(self, weights_now)
+        is_running_S = self.is_running(self.num_steps) & (self.broken_step_S < 0)
         is_better_S = is_running_S & (loss_S < self.best_loss_S)
-        self.best_loss_S = torch.where(is_better_S, loss_S, self.best_loss_S)
-        self.num_looks_S = torch.where(is_better_S, 0, self.num_looks_S + 1)
+        self.best_loss_S.copy_(torch.where(is_better_S, loss_S, self.best_loss_S))
+        self.num_looks_S.copy_(torch.where(is_better_S, 0, self.num_looks_S + 1))
         self._keep(weights_now, is_better_S)
-        if not bool((self._is_running() & (self.broken_step_S < 0)).any()):
+        if not bool((self.is_running(self.num_steps) & (self.broken_step_S < 0)).any()):
             self.trainer.should_stop = True
 
-    def _is_running(self) -> Tensor:
+    def is_running(self, step: int | Tensor) -> Tensor:
         """Which series still learn; what happens to the others' weights while a neighbour goes on is of no account."""
-        if self.schedule.num_steps_S is not None:
-            return self.schedule.num_steps_S.to(self.device) > self.num_steps
+        if self.num_steps_S is not None:
+            return self.num_steps_S > step
         return self.num_looks_S < self.config.patience
 
     def _keep(self, weights_now: dict[str, Tensor], is_kept_S: Tensor) -> None:
-        self.best_step_S = torch.where(is_kept_S, self.num_steps, self.best_step_S)
+        kept_K = is_kept_S.nonzero()[:, 0]
+        self.best_step_S[kept_K] = self.num_steps
         for name, weight in weights_now.items():
-            per_series = (-1, *(1,) * (weight.dim() - 1))
-            self.kept[name].copy_(torch.where(is_kept_S.view(per_series), weight, self.kept[name]))
+            self.kept[name].index_copy_(0, kept_K, weight.index_select(0, kept_K))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["num_steps"] = self.num_steps

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from forecasting.fleet.cells import Cell, Weights
-from forecasting.fleet.kernels import reference
+from forecasting.fleet.kernels import Kernel
 from forecasting.fleet.random import draw_uniform
 from forecasting.fleet.windows import WindowBatch
 
@@ -29,6 +29,7 @@ class FleetNetwork(nn.Module):
         self,
         cell: Cell,
         *,
+        kernel: Kernel,
         num_series: int,
         num_inputs: int,
         hidden_size: int,
@@ -37,7 +38,7 @@ class FleetNetwork(nn.Module):
         num_seasons: int,
     ) -> None:
         super().__init__()
-        self.cell = cell
+        self.cell, self.kernel = cell, kernel
         self.horizon, self.num_quantiles, self.hidden_size = horizon, num_quantiles, hidden_size
         shapes = cell.parameter_shapes(num_inputs=num_inputs, hidden_size=hidden_size) | {
             "head_HO": (hidden_size, horizon * num_quantiles),
@@ -65,12 +66,16 @@ class FleetNetwork(nn.Module):
 
     def forward(self, windows: WindowBatch) -> Tensor:
         """Return (S, B, F, Q) quantiles in the loss's units; they may cross until they are sorted."""
-        return forecast_windows(self.cell, windows, dict(self.weights.items()), num_quantiles=self.num_quantiles)
+        return forecast_windows(
+            self.cell, windows, dict(self.weights.items()), kernel=self.kernel, num_quantiles=self.num_quantiles
+        )
 
 
-def forecast_windows(cell: Cell, windows: WindowBatch, weights: Weights, *, num_quantiles: int) -> Tensor:
+def forecast_windows(
+    cell: Cell, windows: WindowBatch, weights: Weights, *, kernel: Kernel, num_quantiles: int
+) -> Tensor:
     """Run the networks with the given weights: (S, B, F, Q)."""
-    last_SBH = reference.run(cell, windows.x_SBTI, weights)[:, :, -1]
+    last_SBH = kernel.run(cell, windows.x_SBTI, weights, only_last=True)
     head_SBO = torch.baddbmm(weights["bias_head_1O"], last_SBH, weights["head_HO"])
     share_S1FM = torch.softmax(MIXTURE_GAIN * weights["mixture_FM"], dim=-1).unsqueeze(1)
     reference_SBF1 = (windows.reference_SBFM * share_S1FM).sum(-1, keepdim=True)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from forecasting.training import KernelName
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -15,5 +17,7 @@ class FitOptions:
     show_progress: bool | None = None
     """Lightning's own bar; where unset, when a person is watching stderr and nobody else counts the looks."""
     accelerator: str = "auto"
+    kernel: KernelName = "auto"
+    """Which recurrence trains and forecasts; named in the registry row of each model it trained."""
     on_look: Callable[[int], None] | None = None
     """Called after each look at validation with the optimiser steps so far."""

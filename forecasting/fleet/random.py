@@ -27,9 +27,14 @@ def series_keys(unique_ids: tuple[str, ...], *, seed: int) -> Tensor:
     return _mix(names_S + torch.tensor(seed, dtype=torch.int64) * _GOLDEN)
 
 
+def purpose_keys(keys_S: Tensor, *, purpose: str) -> Tensor:
+    """Return the key of each series' numbers for one purpose (S,), from which counters draw."""
+    return _mix(keys_S ^ stable_hash(purpose))
+
+
 def draw_bits(keys_S: Tensor, *, purpose: str, counters_D: Tensor) -> Tensor:
     """Return 63 random bits per series and counter, (S, D), int64 and never negative."""
-    purpose_key_S1 = _mix(keys_S ^ stable_hash(purpose))[:, None]
+    purpose_key_S1 = purpose_keys(keys_S, purpose=purpose)[:, None]
     return _mix(purpose_key_S1 + (counters_D + 1)[None, :] * _GOLDEN) & 0x7FFF_FFFF_FFFF_FFFF
 
 

@@ -7,9 +7,16 @@ from torch import Tensor
 
 from forecasting.fleet.cells.cell import Cell, Weights
 
+NAME = "reference"
 
-def run(cell: Cell, x_SBTI: Tensor, weights: Weights) -> Tensor:
-    """Run each series' own network over its windows; return the outputs of all steps, (S, B, T, H)."""
+
+def serves(cell: Cell, device: torch.device, dtype: torch.dtype, hidden_size: int) -> bool:
+    """Return True: plain torch runs every cell anywhere."""
+    return True
+
+
+def run(cell: Cell, x_SBTI: Tensor, weights: Weights, *, only_last: bool = False) -> Tensor:
+    """Run each series' own network over its windows; return (S, B, T, H), or the last step's (S, B, H)."""
     num_series, num_windows, num_steps, num_inputs = x_SBTI.shape
     hidden_size = weights["hidden_HG"].shape[-2]
     # One product projects the inputs of all steps; time goes first so that each step reads contiguous memory.
@@ -21,4 +28,4 @@ def run(cell: Cell, x_SBTI: Tensor, weights: Weights) -> Tensor:
     for input_SBG in projected_STBG.unbind(dim=1):
         state = cell.step(input_SBG, state, weights)
         outputs.append(state[0])
-    return torch.stack(outputs, dim=2)
+    return outputs[-1] if only_last else torch.stack(outputs, dim=2)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from forecasting.fleet import kernels
 from forecasting.fleet.fitted import Architecture
+from forecasting.fleet.native import library
 from forecasting.series.panel import Panel
 from forecasting.training import TrainingConfig
 
@@ -17,6 +19,20 @@ HORIZON = 6
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["reference", "cpu"])
+def every_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test with each kernel that a CPU has, wherever none is named."""
+    if request.param == "cpu" and not library.find():
+        pytest.skip("the CPU engine is not built here")
+    choose = kernels.choose
+
+    def choose_this(*cell: object, wanted: str = "auto") -> kernels.Kernel:
+        return choose(*cell, wanted=request.param if wanted == "auto" else wanted)
+
+    monkeypatch.setattr(kernels, "choose", choose_this)
+    return request.param
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from forecasting.fleet import fit as fit_module
 from forecasting.fleet.fit import FitOptions, fit_candidates, fit_serving
 from forecasting.fleet.fitted import Architecture, FittedFleet
 from forecasting.fleet.module import FleetModule
+from forecasting.fleet.native import library
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.predict import predict
 from forecasting.series.panel import Panel
@@ -27,6 +27,7 @@ def fit(panel: Panel, architecture: Architecture, config: TrainingConfig, **opti
     )
 
 
+@pytest.mark.usefixtures("every_kernel")
 @pytest.mark.parametrize("num_series", [1, 7, 70])
 def test_a_series_alone_equals_itself_among_many_after_a_hundred_steps(
     make_panel: MakePanel, architecture: Architecture, config: TrainingConfig, num_series: int
@@ -40,6 +41,24 @@ def test_a_series_alone_equals_itself_among_many_after_a_hundred_steps(
     np.testing.assert_allclose(among, lone, rtol=0, atol=1e-5 * scale)
 
 
+def test_the_engine_gives_the_same_bits_alone_among_many_and_on_any_number_of_threads(
+    make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
+) -> None:
+    if not library.find():
+        pytest.skip("the CPU engine is not built here")
+    config = config.model_copy(update={"max_steps": 100, "patience": 1_000, "weight_average": 0.9})
+    many = make_panel(13)
+    versions, forecasts = [], []
+    for rows, num_threads in ((range(13), 1), (range(13), 3), (range(5, 12), 2), ([6], 1)):
+        torch.set_num_threads(num_threads)
+        panel = many.select(np.array(rows))
+        fitted = fit(panel, architecture, config, kernel="cpu")
+        versions.append(fitted.versions()[list(rows).index(6)])
+        forecasts.append(predict(fitted, panel)[list(rows).index(6)].tobytes())
+    assert len(set(versions)) == len(set(forecasts)) == 1
+
+
+@pytest.mark.usefixtures("every_kernel")
 def test_early_stopping_and_best_weights_are_each_series_own(make_panel: MakePanel, config: TrainingConfig) -> None:
     architecture = Architecture("gru", 1, 6, (0.1, 0.5, 0.9), (8,))
     config = config.model_copy(update={"max_steps": 200, "patience": 2, "learning_rate": 0.05})
@@ -52,6 +71,7 @@ def test_early_stopping_and_best_weights_are_each_series_own(make_panel: MakePan
         assert alone.validation_loss_S[0] == pytest.approx(together.validation_loss_S[row], rel=1e-4)
 
 
+@pytest.mark.usefixtures("every_kernel")
 @pytest.mark.parametrize(("poison", "how"), [(torch.nan, "not finite at step 1"), (torch.inf, "no look at validation")])
 def test_a_series_that_blows_up_is_set_aside_and_its_neighbours_do_not_change(
     make_panel: MakePanel,
@@ -80,6 +100,7 @@ def test_a_series_that_blows_up_is_set_aside_and_its_neighbours_do_not_change(
         assert torch.equal(weight, sound.weights[name][[0, 2]])
 
 
+@pytest.mark.usefixtures("every_kernel")
 @pytest.mark.parametrize(("row", "is_kept"), [(0, True), (1, False)])
 def test_what_happens_to_a_series_after_its_last_step_is_of_no_account(
     make_panel: MakePanel, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, row: int, is_kept: bool
@@ -87,14 +108,15 @@ def test_what_happens_to_a_series_after_its_last_step_is_of_no_account(
     panel = make_panel(2)
     candidates = fit(panel, Architecture("gru", 1, 6, (0.1, 0.5, 0.9), (8,)), config)
     candidates = replace(candidates, num_steps_S=np.array([10, 40]))
-    clip = FleetModule._clip_gradients
+    training_step = FleetModule.training_step
 
-    def break_at_30(module: FleetModule, loss_S: torch.Tensor) -> None:
+    def break_at_30(module: FleetModule, block: int, block_index: int) -> None:
         if module.num_steps == 30:
-            loss_S = loss_S.index_fill(0, torch.tensor([row]), torch.nan)
-        clip(module, loss_S)
+            with torch.no_grad():
+                module.network.weights["input_IG"][row] = torch.nan
+        training_step(module, block, block_index)
 
-    monkeypatch.setattr(FleetModule, "_clip_gradients", break_at_30)
+    monkeypatch.setattr(FleetModule, "training_step", break_at_30)
     serving = fit_serving(panel, candidates, options=FitOptions(accelerator="cpu"))
     assert (f"s{row}" in serving.unique_ids) == is_kept
     assert f"s{1 - row}" in serving.unique_ids
@@ -109,6 +131,7 @@ def test_huge_and_tiny_units_train_like_any_other(make_panel: MakePanel, config:
         np.testing.assert_allclose(predict(fit(scaled, architecture, config), scaled) / factor, plain, rtol=1e-3)
 
 
+@pytest.mark.usefixtures("every_kernel")
 def test_candidates_do_not_know_what_was_held_back(
     make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
 ) -> None:
@@ -121,6 +144,7 @@ def test_candidates_do_not_know_what_was_held_back(
     assert fit(replace(panel, y_SN=altered), architecture, config).versions() != first.versions()
 
 
+@pytest.mark.usefixtures("every_kernel")
 def test_serving_is_fitted_to_the_end_for_the_candidates_best_steps(
     make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
 ) -> None:
@@ -137,6 +161,7 @@ def test_serving_is_fitted_to_the_end_for_the_candidates_best_steps(
     assert not set(other.versions()) & set(serving.versions())
 
 
+@pytest.mark.usefixtures("every_kernel")
 def test_a_second_fit_has_the_same_weights_and_another_seed_has_not(
     make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
 ) -> None:
@@ -148,6 +173,7 @@ def test_a_second_fit_has_the_same_weights_and_another_seed_has_not(
     assert not set(versions[0]) & set(versions[2])
 
 
+@pytest.mark.usefixtures("every_kernel")
 def test_an_interrupted_fit_resumes_to_the_same_weights(
     make_panel: MakePanel, config: TrainingConfig, tmp_path: Path
 ) -> None:
@@ -200,4 +226,6 @@ def test_a_shard_without_a_trainable_series_is_all_refusals(make_panel: MakePane
 
 
 def test_the_kernel_is_named(make_panel: MakePanel, architecture: Architecture, config: TrainingConfig) -> None:
-    assert fit(make_panel(1), architecture, config).kernel == fit_module.KERNEL == "reference"
+    assert fit(make_panel(1), architecture, config, kernel="reference").kernel == "reference"
+    fastest = "cpu" if library.find() else "reference"
+    assert fit(make_panel(1), architecture, config).kernel == fastest

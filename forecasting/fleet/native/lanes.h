@@ -1,0 +1,96 @@
+/* Lanes: one vector register of W floats, the activations on it, and the register-tiled product that all else is made of.
+
+   Included once per processor variant, with W and MAX_ROWS set. Everything here is inlined into its caller, so that row
+   and vector counts are constants and accumulators stay in registers. */
+
+typedef float V __attribute__((vector_size(W * 4)));
+typedef int32_t VI __attribute__((vector_size(W * 4)));
+typedef float Unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
+
+INLINE V load(const float *p) { return *(const Unaligned *)p; }
+INLINE void store(float *p, V v) { *(Unaligned *)p = v; }
+INLINE V spread(float x) { return x - (V){0}; }
+INLINE V choose(VI mask, V yes, V no) { return (V)(((VI)yes & mask) | ((VI)no & ~mask)); }
+
+/* Bound x to ±limit; NaN stays NaN, because no comparison with it holds. */
+INLINE V bound(V x, float limit) {
+  x = choose(x > spread(limit), spread(limit), x);
+  return choose(x < spread(-limit), spread(-limit), x);
+}
+
+/* tanh as x P(x²) / Q(x²), fitted by Lawson's iteration to the relative error on [0, 8.4] (1.1e-8 in exact arithmetic);
+   beyond, tanh is 1 to the last bit of a float but one. All coefficients are positive: nothing cancels. */
+INLINE void tanh_parts(V x, V *above, V *below) {
+  x = bound(x, 8.4f);
+  const V s = x * x;
+  V p = s * 1.44577559737128481e-08f + 2.13797054711586532e-05f;
+  p = p * s + 3.54161330331374813e-03f;
+  p = p * s + 1.34195762748647446e-01f;
+  p = p * s + 9.99999989482781348e-01f;
+  V q = s * 8.21992195428984904e-07f + 3.36142048749858095e-04f;
+  q = q * s + 2.60514239686784645e-02f;
+  q = q * s + 4.67529001025043967e-01f;
+  *below = q * s + 1.0f;
+  *above = x * p;
+}
+
+INLINE V tanh_V(V x) {
+  V above, below;
+  tanh_parts(x, &above, &below);
+  return above / below;
+}
+
+/* Two at the price of one division, which costs as much as ten products. */
+INLINE void tanh_two(V *x, V *y) {
+  V p, q, r, s;
+  tanh_parts(*x, &p, &q);
+  tanh_parts(*y, &r, &s);
+  const V inverse = 1.0f / (q * s);
+  *x = p * s * inverse;
+  *y = r * q * inverse;
+}
+
+INLINE V sigmoid_of_tanh(V tanh_of_half) { return tanh_of_half * 0.5f + 0.5f; }
+
+INLINE float sum_lanes(V v) {
+  float total = 0;
+  for (int lane = 0; lane < W; lane++) total += v[lane];
+  return total;
+}
+
+/* acc[r][v] += Σ_k rows[r][k] · weights[k][v]: `rows` broadcasts one float, `weights` has nv vectors side by side; with
+   `skip` the third stands one vector further (a GRU's candidate as the state feeds it). */
+INLINE void product(const int nr, const int nv, const int skip, V acc[][4], const float *rows, long row_stride,
+                    long k_stride, const float *weights, long weight_stride, long num_k) {
+  for (long k = 0; k < num_k; k++) {
+    V w[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) w[v] = load(weights + k * weight_stride + (skip && v == 2 ? 3 : v) * W);
+#pragma GCC unroll 8
+    for (int r = 0; r < nr; r++) {
+      const V x = spread(rows[r * row_stride + k * k_stride]);
+#pragma GCC unroll 4
+      for (int v = 0; v < nv; v++) acc[r][v] += x * w[v];
+    }
+  }
+}
+
+/* Deal `total` rows to tiles of at most MAX_ROWS, as evenly as they go: where tile number n ends. */
+INLINE long tile_end(long total, long n) {
+  const long tiles = (total + MAX_ROWS - 1) / MAX_ROWS;
+  return total * (n + 1) / tiles;
+}
+
+/* Call CALL(rows) with a constant, for each tile of `total` rows; `at` and `end` are the tile's bounds. */
+#define ROWS_CASE(nr, CALL) case nr: CALL(nr); break;
+#if MAX_ROWS == 6
+#define ROWS_SWITCH(rows, CALL) switch (rows) { ROWS_CASE(1, CALL) ROWS_CASE(2, CALL) ROWS_CASE(3, CALL) \
+                                                ROWS_CASE(4, CALL) ROWS_CASE(5, CALL) ROWS_CASE(6, CALL) }
+#else
+#define ROWS_SWITCH(rows, CALL) switch (rows) { ROWS_CASE(1, CALL) ROWS_CASE(2, CALL) ROWS_CASE(3, CALL) }
+#endif
+#define FOR_TILES(at, total, CALL) \
+  for (long at = 0, tile_number = 0, end; at < (total); at = end, tile_number++) { \
+    end = tile_end(total, tile_number); \
+    ROWS_SWITCH(end - at, CALL) \
+  }

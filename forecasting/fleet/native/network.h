@@ -1,0 +1,290 @@
+/* The network around the recurrence: windows gathered from the panel, head, mixture of seasonal references, loss.
+
+   A series' parameters lie in one padded vector, as the tiles read them, for as many steps as a call trains; so does
+   everything that an optimiser keeps. O = F Q outputs, padded to a multiple of W. */
+
+typedef struct {
+  long U, P, O, padded_O, gates, M, F;
+  long input, bias_input, hidden, bias_hidden, head, bias_head, mixture, size; /* offsets into the vector */
+} N(Layout);
+
+static N(Layout) N(layout)(const Network *network) {
+  const Shape *shape = &network->shape;
+  N(Layout) at = {.U = N(units)(shape), .gates = NUM_GATES(shape->cell), .M = network->panel.M, .F = network->panel.F};
+  at.P = at.U * W, at.O = at.F * network->Q, at.padded_O = (at.O + W - 1) / W * W;
+  at.bias_input = shape->I * at.gates * at.P;
+  at.hidden = at.bias_input + at.gates * at.P;
+  at.bias_hidden = at.hidden + shape->H * at.gates * at.P;
+  at.head = at.bias_hidden + (shape->cell == GRU ? at.gates * at.P : 0);
+  at.bias_head = at.head + shape->H * at.padded_O;
+  at.mixture = at.bias_head + at.padded_O;
+  at.size = (at.mixture + at.F * at.M + W - 1) / W * W;
+  return at;
+}
+
+/* Copy one parameter of one series between torch's order and the padded vector. */
+static void N(copy_gates)(float *vector, float *torch, long num_rows, const N(Layout) *at, long H, int to_torch) {
+  for (long u = 0; u < at->U; u++)
+    for (long k = 0; k < num_rows; k++)
+      for (long gate = 0; gate < at->gates; gate++, vector += W) {
+        const long width = H - u * W < W ? H - u * W : W;
+        float *row = torch + (k * at->gates + gate) * H + u * W;
+        memcpy(to_torch ? row : vector, to_torch ? vector : row, sizeof(float) * width);
+      }
+}
+
+static void N(copy_series)(float *vector, float *const torch[NUM_PARAMETERS], const Network *network,
+                           const N(Layout) *at, long series, int to_torch) {
+  const long I = network->shape.I, H = network->shape.H, G = at->gates * H, O = at->O;
+  if (!to_torch) memset(vector, 0, sizeof(float) * at->size);
+  N(copy_gates)(vector, torch[INPUT] + series * I * G, I, at, H, to_torch);
+  N(copy_gates)(vector + at->bias_input, torch[BIAS_INPUT] + series * G, 1, at, H, to_torch);
+  N(copy_gates)(vector + at->hidden, torch[HIDDEN] + series * H * G, H, at, H, to_torch);
+  if (network->shape.cell == GRU)
+    N(copy_gates)(vector + at->bias_hidden, torch[BIAS_HIDDEN] + series * G, 1, at, H, to_torch);
+  for (long k = 0; k <= H; k++) { /* the bias is the row after the last */
+    float *mine = vector + at->head + k * at->padded_O;
+    float *theirs = k < H ? torch[HEAD] + (series * H + k) * O : torch[BIAS_HEAD] + series * O;
+    memcpy(to_torch ? theirs : mine, to_torch ? mine : theirs, sizeof(float) * O);
+  }
+  float *theirs = torch[MIXTURE] + series * at->F * at->M, *mine = vector + at->mixture;
+  memcpy(to_torch ? theirs : mine, to_torch ? mine : theirs, sizeof(float) * at->F * at->M);
+}
+
+/* What the recurrence reads: weights where they lie, the tile's bias summed, the transposed ones made anew. */
+static N(Packed) N(recurrent_weights)(const float *vector, const N(Layout) *at, const Shape *shape, float *room,
+                                      int backward) {
+  float *bias = room, *hidden_t = room + at->U * 4 * W;
+  const long gates = at->gates;
+  memset(bias, 0, sizeof(float) * at->U * 4 * W);
+  for (long u = 0; u < at->U; u++)
+    for (long gate = 0; gate < gates; gate++) {
+      float *of_input = bias + (u * 4 + gate) * W, *of_state = bias + (u * 4 + STATE_SLOT(shape->cell, gate)) * W;
+      store(of_input, load(of_input) + load(vector + at->bias_input + (u * gates + gate) * W));
+      if (shape->cell == GRU) store(of_state, load(of_state) + load(vector + at->bias_hidden + (u * gates + gate) * W));
+    }
+  if (backward)
+    for (long k = 0; k < at->P; k++)
+      for (long u = 0; u < at->U; u++)
+        for (long gate = 0; gate < gates; gate++)
+          for (long lane = 0; lane < W; lane++)
+            hidden_t[((u * gates + gate) * W + lane) * at->P + k] =
+                k < shape->H ? vector[at->hidden + ((u * shape->H + k) * gates + gate) * W + lane] : 0.0f;
+  return (N(Packed)){vector, vector + at->hidden, bias, hidden_t, NULL};
+}
+
+/* One series' batch: inputs (B, T, I), references (B, F, M), targets and observed shares (B, F). */
+typedef struct {
+  float *x, *reference, *target, *observed;
+} N(Batch);
+
+static void N(gather)(const Network *network, long series, const int64_t *origins, long B, N(Batch) to) {
+  const Panel *panel = &network->panel;
+  const long T = network->shape.T, I = network->shape.I, L = panel->L, C = panel->C, F = panel->F, M = panel->M;
+  const float *y = panel->y + series * panel->N, *observed = panel->observed + series * panel->N;
+  const float *calendar = panel->calendar + series * panel->N * C, unit = panel->unit[series];
+  const long season = panel->season_lengths[0];
+  for (long b = 0; b < B; b++) {
+    const long end = origins[b] + panel->padding, start = end + 1 - T * L;
+    float level = 0;
+    for (long point = 0; point < L; point++) level += y[end + 1 - L + point];
+    level /= L;
+    for (long t = 0; t < T; t++) {
+      float *row = to.x + (b * T + t) * I;
+      const long at = start + t * L;
+      float share = 0;
+      for (long point = 0; point < L; point++) {
+        row[point] = y[at + point] - level;
+        share += observed[at + point];
+      }
+      const long clamped = season > at ? season - at : 0; /* points before which no season is on record */
+      for (long point = 0; point < L && point < clamped; point++) row[L + point] = (y[at + point] - y[0]) * unit;
+      for (long point = clamped; point < L; point++) row[L + point] = (y[at + point] - y[at + point - season]) * unit;
+      row[2 * L] = share / L;
+      memcpy(row + 2 * L + 1, calendar + (at + L - 1) * C, sizeof(float) * C);
+    }
+    for (long f = 0; f < F; f++) {
+      for (long m = 0; m < M; m++) {
+        const long length = panel->season_lengths[m], from = end + 1 + f - (f + length) / length * length;
+        to.reference[(b * F + f) * M + m] = y[from > 0 ? from : 0] * unit;
+      }
+      const long future = end + 1 + f < panel->N ? end + 1 + f : panel->N - 1;
+      to.target[b * F + f] = y[future] * unit;
+      to.observed[b * F + f] = end + 1 + f < panel->N ? observed[future] : 0.0f;
+    }
+  }
+}
+
+#define MIXTURE_GAIN 10.0f
+
+static void N(softmax)(const float *mixture, long F, long M, float *share) {
+  for (long f = 0; f < F; f++, mixture += M, share += M) {
+    float largest = mixture[0], total = 0;
+    for (long m = 1; m < M; m++) largest = mixture[m] > largest ? mixture[m] : largest;
+    for (long m = 0; m < M; m++) total += share[m] = expf(MIXTURE_GAIN * (mixture[m] - largest));
+    for (long m = 0; m < M; m++) share[m] /= total;
+  }
+}
+
+/* Σ over seasons of share · reference, (B, F). */
+static void N(mix)(const float *reference, const float *share, long B, long F, long M, float *mixed) {
+  for (long b = 0; b < B; b++)
+    for (long f = 0; f < F; f++) {
+      float total = 0;
+      for (long m = 0; m < M; m++) total += reference[(b * F + f) * M + m] * share[f * M + m];
+      mixed[b * F + f] = total;
+    }
+}
+
+/* to[b][o] = bias[o] + Σ_k last[b][k] · head[k][o]; rows of `last` are P apart. */
+INLINE void N(head_tile)(const int nr, const int nv, float *to, const float *last, long P, const float *head,
+                         const float *bias, long padded_O, long H) {
+  V acc[8][4];
+#pragma GCC unroll 8
+  for (int r = 0; r < nr; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) acc[r][v] = load(bias + v * W);
+  product(nr, nv, 0, acc, last, P, 1, head, padded_O, H);
+#pragma GCC unroll 8
+  for (int r = 0; r < nr; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) store(to + r * padded_O + v * W, acc[r][v]);
+}
+
+static void N(head)(const float *vector, const N(Layout) *at, long B, long H, const float *last, float *to) {
+  const float *head = vector + at->head, *bias = vector + at->bias_head;
+#define TILE(nr, nv) N(head_tile)(nr, nv, to + b * at->padded_O + o, last + b * at->P, at->P, head + o, bias + o, \
+                                  at->padded_O, H)
+#define CALL4(nr) TILE(nr, 4)
+#define CALL1(nr) TILE(nr, 1)
+  for (long o = 0; o < at->padded_O;) {
+    if (at->padded_O - o >= 4 * W) { FOR_TILES(b, B, CALL4) o += 4 * W; }
+    else { FOR_TILES(b, B, CALL1) o += W; }
+  }
+#undef TILE
+#undef CALL4
+#undef CALL1
+}
+
+/* Repeat each of F values Q times; writes up to W floats beyond the end. */
+static void N(repeat)(const float *values, long F, long Q, float *to) {
+  for (long f = 0; f < F; f++)
+    for (long q = 0; q < Q; q += W) store(to + f * Q + q, spread(values[f]));
+}
+
+/* Mean pinball loss of one series over its observed targets; `output` becomes its gradient, `d_mixed` (B, F) that of
+   the mixed reference where it is wanted. `below` is 1 - q for every padded output; `room` has 2 (O + 2 W). */
+static float N(pinball)(const N(Layout) *at, long B, long Q, const float *mixed, const N(Batch) *batch,
+                        const float *below, float *output, float *d_mixed, float *room) {
+  const long F = at->F, padded = at->padded_O;
+  float *residual = room, *weight = room + padded + 2 * W, count = 0;
+  for (long entry = 0; entry < B * F; entry++) count += batch->observed[entry];
+  count = 1.0f / ((count > 1 ? count : 1) * Q);
+  V total = {0};
+  for (long b = 0; b < B; b++, output += padded) {
+    for (long f = 0; f < F; f++) residual[f] = batch->target[b * F + f] - mixed[b * F + f];
+    memcpy(weight, residual, sizeof(float) * F);
+    N(repeat)(weight, F, Q, residual);
+    N(repeat)(batch->observed + b * F, F, Q, weight);
+    memset(residual + at->O, 0, sizeof(float) * (padded - at->O));
+    memset(weight + at->O, 0, sizeof(float) * (padded - at->O));
+    for (long o = 0; o < padded; o += W) {
+      const V error = load(residual + o) - load(output + o), share = load(weight + o) * count, under = load(below + o);
+      const V slope = choose(error >= spread(0.0f), spread(1.0f), spread(0.0f)) - under;
+      total += share * slope * error;
+      store(output + o, -share * slope);
+    }
+    if (d_mixed)
+      for (long f = 0; f < F; f++) {
+        float sum = 0;
+        for (long q = 0; q < Q; q++) sum += output[f * Q + q];
+        d_mixed[b * F + f] = sum;
+      }
+  }
+  return sum_lanes(total);
+}
+
+/* d_last[b][k] = Σ_o d[b][o] · head[k][o]: lanes run over outputs and are summed at the end. */
+INLINE void N(head_back_tile)(const int nr, const int nk, float *d_last, long H, const float *d, const float *head,
+                              long padded_O) {
+  V acc[4][4];
+  for (int r = 0; r < nr; r++)
+    for (int k = 0; k < nk; k++) acc[r][k] = (V){0};
+  for (long o = 0; o < padded_O; o += W) {
+    V w[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < nk; k++) w[k] = load(head + k * padded_O + o);
+#pragma GCC unroll 4
+    for (int r = 0; r < nr; r++) {
+      const V row = load(d + r * padded_O + o);
+#pragma GCC unroll 4
+      for (int k = 0; k < nk; k++) acc[r][k] += row * w[k];
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < nr; r++)
+#pragma GCC unroll 4
+    for (int k = 0; k < nk; k++) d_last[r * H + k] = sum_lanes(acc[r][k]);
+}
+
+static void N(head_back)(const float *vector, const N(Layout) *at, long B, long H, const float *d, float *d_last) {
+  const float *head = vector + at->head;
+  for (long b = 0; b < B; b += b + 2 <= B ? 2 : 1)
+    for (long k = 0; k < H; k += k + 4 <= H ? 4 : 1) {
+      float *to = d_last + b * H + k;
+      const float *rows = d + b * at->padded_O, *columns = head + k * at->padded_O;
+      if (b + 2 <= B && k + 4 <= H) N(head_back_tile)(2, 4, to, H, rows, columns, at->padded_O);
+      else if (b + 2 <= B) N(head_back_tile)(2, 1, to, H, rows, columns, at->padded_O);
+      else if (k + 4 <= H) N(head_back_tile)(1, 4, to, H, rows, columns, at->padded_O);
+      else N(head_back_tile)(1, 1, to, H, rows, columns, at->padded_O);
+    }
+}
+
+/* gradient[k][o] = Σ_b last[b][k] · d[b][o], and the bias's row after it. */
+INLINE void N(head_weight_tile)(const int nk, const int nv, float *gradient, const float *last, long P, const float *d,
+                                long padded_O, long B) {
+  V acc[8][4];
+#pragma GCC unroll 8
+  for (int k = 0; k < nk; k++)
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) acc[k][v] = (V){0};
+  product(nk, nv, 0, acc, last, 1, P, d, padded_O, B);
+#pragma GCC unroll 8
+  for (int k = 0; k < nk; k++)
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) store(gradient + k * padded_O + v * W, acc[k][v]);
+}
+
+static void N(head_gradients)(float *gradient, const N(Layout) *at, long B, long H, const float *last, const float *d) {
+  float *head = gradient + at->head, *bias = gradient + at->bias_head;
+#define TILE(nk, nv) N(head_weight_tile)(nk, nv, head + k * at->padded_O + o, last + k, at->P, d + o, at->padded_O, B)
+#define CALL4(nk) TILE(nk, 4)
+#define CALL1(nk) TILE(nk, 1)
+  for (long o = 0; o < at->padded_O;) {
+    if (at->padded_O - o >= 4 * W) { FOR_TILES(k, H, CALL4) o += 4 * W; }
+    else { FOR_TILES(k, H, CALL1) o += W; }
+  }
+#undef TILE
+#undef CALL4
+#undef CALL1
+  for (long o = 0; o < at->padded_O; o += W) {
+    V total = {0};
+    for (long b = 0; b < B; b++) total += load(d + b * at->padded_O + o);
+    store(bias + o, total);
+  }
+}
+
+/* Gradient of the mixture's logits through the softmax; one season has no choice and no gradient. */
+static void N(mixture_gradient)(float *gradient, const float *share, const float *reference, const float *d_mixed,
+                                long B, long F, long M) {
+  for (long f = 0; f < F; f++, gradient += M) {
+    float mean = 0;
+    for (long m = 0; m < M; m++) {
+      float total = 0;
+      for (long b = 0; b < B; b++) total += d_mixed[b * F + f] * reference[(b * F + f) * M + m];
+      gradient[m] = total;
+      mean += total * share[f * M + m];
+    }
+    for (long m = 0; m < M; m++) gradient[m] = MIXTURE_GAIN * share[f * M + m] * (gradient[m] - mean);
+  }
+}

@@ -1,0 +1,170 @@
+"""Whole optimiser steps in the CPU engine: a series keeps its weights in the cache from one look to the next.
+
+Gathering, recurrence, head, loss, clipping, Adam and averaging of one series run in one call for all steps of a look,
+so neither Python nor memory is in their way; series are dealt to threads.
+"""
+
+# S series · B windows · V validation windows · F horizon steps · Q quantiles
+
+import ctypes
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from forecasting.fleet.native import library
+from forecasting.fleet.random import purpose_keys
+from forecasting.fleet.windows import WindowSource
+
+if TYPE_CHECKING:
+    from forecasting.fleet.module import FleetModule
+
+
+class EngineSteps:
+    """Adam's moments stay in the optimiser's own state, where checkpoints look for them."""
+
+    def advance(self, module: "FleetModule", num_steps: int) -> None:
+        optimizer: Any = module.optimizers(use_pl_optimizer=False)
+        (group,) = optimizer.param_groups
+        values = dict(module.network.weights.items())
+        states = {name: _adam_state(optimizer, value) for name, value in values.items()}
+        trained = {
+            name: library.Trained(
+                library.pointer(value.data),
+                library.pointer(states[name]["exp_avg"]),
+                library.pointer(states[name]["exp_avg_sq"]),
+                library.pointer(module.average[name].data if module.average is not None else None),
+            )
+            for name, value in values.items()
+        }
+        steps = range(module.num_steps, module.num_steps + num_steps)
+        beta1, beta2 = group["betas"]
+        tables = [
+            torch.tensor(column, dtype=torch.float32)
+            for column in (
+                [module.step_size(step) / (1 - beta1 ** (step + 1)) for step in steps],
+                [math.sqrt(1 - beta2 ** (step + 1)) for step in steps],
+                [module.averaging(step) for step in steps],
+            )
+        ]
+        keys_S = purpose_keys(module.keys_S, purpose="windows")
+        is_running_S = module.is_running(torch.tensor(module.num_steps)).to(torch.uint8)
+        read = (keys_S, module.first_S, module.num_windows_S, is_running_S, module.broken_step_S, *tables)
+        schedule = library.Schedule(
+            *map(library.pointer, read),
+            module.num_steps,
+            num_steps,
+            module.config.gradient_clip,
+            beta1,
+            beta2,
+            group["eps"],
+        )
+        network, _kept = _network(
+            module.network.cell.name,
+            module.windows,
+            trained,
+            module.quantiles_Q,
+            num_windows=module.config.batch_windows,
+            hidden_size=module.network.hidden_size,
+        )
+        call = library.require().fleetcast_train
+        library.run(
+            lambda begin, end: int(call(ctypes.byref(network), ctypes.byref(schedule), begin, end)),
+            num_series=len(keys_S),
+        )
+        for state in states.values():
+            state["step"].fill_(module.num_steps + num_steps)
+
+    def validation_loss(self, module: "FleetModule", weights: dict[str, Tensor]) -> Tensor:
+        loss_S = torch.zeros(len(module.keys_S))
+        _forecast(
+            module.network.cell.name, module.windows, weights, module.quantiles_Q, module.validation_SV, None, loss_S
+        )
+        return loss_S
+
+
+def forecast(
+    cell: str, windows: WindowSource, weights: Mapping[str, Tensor], origins_SB: Tensor, *, quantiles_Q: Tensor
+) -> Tensor:
+    """Return (S, B, F, Q) quantiles in the loss's units for the windows that end at the given columns."""
+    quantiles_SBFQ = torch.empty(*origins_SB.shape, windows.horizon, len(quantiles_Q))
+    _forecast(cell, windows, weights, quantiles_Q, origins_SB, quantiles_SBFQ, None)
+    return quantiles_SBFQ
+
+
+def _forecast(
+    cell: str,
+    windows: WindowSource,
+    weights: Mapping[str, Tensor],
+    quantiles_Q: Tensor,
+    origins_SB: Tensor,
+    quantiles_SBFQ: Tensor | None,
+    loss_S: Tensor | None,
+) -> None:
+    given = {name: weight.contiguous() for name, weight in weights.items()}
+    trained = {name: library.Trained(library.pointer(weight), None, None, None) for name, weight in given.items()}
+    origins_SB = origins_SB.contiguous()
+    network, _kept = _network(
+        cell,
+        windows,
+        trained,
+        quantiles_Q,
+        num_windows=origins_SB.shape[1],
+        hidden_size=given["hidden_HG"].shape[1],
+    )
+    written, lost = library.pointer(quantiles_SBFQ), library.pointer(loss_S)
+    call = library.require().fleetcast_forecast
+    library.run(
+        lambda begin, end: int(call(ctypes.byref(network), library.pointer(origins_SB), begin, end, written, lost)),
+        num_series=len(origins_SB),
+    )
+
+
+def _network(
+    cell: str,
+    windows: WindowSource,
+    trained: Mapping[str, library.Trained],
+    quantiles_Q: Tensor,
+    *,
+    num_windows: int,
+    hidden_size: int,
+) -> tuple[library.Network, list[Tensor]]:
+    """Describe a fleet to the engine; the tensors returned beside it must live as long as it is used."""
+    kept = [
+        windows.y_SN,
+        windows.is_observed_SN,
+        windows.calendar_SNC,
+        windows.error_unit_S,
+        torch.tensor(windows.season_lengths),
+        quantiles_Q,
+    ]
+    panel = library.Panel(
+        *map(library.pointer, kept[:5]),
+        windows.y_SN.shape[1],
+        windows.calendar_SNC.shape[-1],
+        windows.horizon,
+        windows.segment_length,
+        len(windows.season_lengths),
+        windows.padding,
+    )
+    shape = library.shape_of(
+        cell,
+        num_windows=num_windows,
+        num_steps=windows.context_segments,
+        num_inputs=windows.num_inputs,
+        hidden_size=hidden_size,
+    )
+    parameters = (library.Trained * len(library.PARAMETERS))(
+        *(trained.get(name, library.Trained()) for name in library.PARAMETERS)
+    )
+    return library.Network(shape, panel, parameters, library.pointer(quantiles_Q), len(quantiles_Q)), kept
+
+
+def _adam_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = optimizer.state[parameter]
+    if not state:
+        state["step"] = torch.tensor(0.0)
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+    return state

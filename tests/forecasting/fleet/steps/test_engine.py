@@ -1,0 +1,192 @@
+"""Whole steps in the CPU engine equal the same steps in torch operations, from gathering windows to averages."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from forecasting.fleet import kernels
+from forecasting.fleet.cells import CELLS
+from forecasting.fleet.module import FleetModule, Schedule
+from forecasting.fleet.native import library
+from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.predict import predict
+from forecasting.fleet.random import series_keys
+from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.windows import window_source
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig
+
+pytestmark = pytest.mark.skipif(library.find() is None, reason="the CPU engine is not built here")
+
+NUM_SERIES = 3
+QUANTILES = {1: (0.5,), 3: (0.1, 0.5, 0.9), 21: tuple(np.linspace(0.02, 0.98, 21))}
+CASES = {
+    "plain": {},
+    "one quantile": {"num_quantiles": 1},
+    "more quantiles than lanes": {"num_quantiles": 21},
+    "two seasons": {"season_lengths": (8, 24)},
+    "season longer than its series": {"season_lengths": (8, 600)},
+    "segment of one": {"segment_length": 1, "context_segments": 9},
+    "odd sizes": {"hidden_size": 17, "batch_windows": 33, "horizon": 11},
+    "one unit, one window": {"hidden_size": 1, "batch_windows": 1, "horizon": 1},
+    "gaps": {"gaps": True},
+    "averaged": {"weight_average": 0.8},
+}
+
+
+def module_of(
+    kernel: str,
+    model: str,
+    make_panel: Callable[..., Panel],
+    *,
+    num_quantiles: int = 3,
+    season_lengths: tuple[int, ...] = (8,),
+    horizon: int = 6,
+    gaps: bool = False,
+    **config: float,
+) -> FleetModule:
+    """Build a fleet's module with weights that are large enough for every gate to matter."""
+    panel = make_panel(NUM_SERIES, horizon=horizon)
+    if gaps:
+        y_SN = panel.y_SN.copy()
+        y_SN[np.random.default_rng(0).random(y_SN.shape) < 0.3] = np.nan
+        panel = replace(panel, y_SN=y_SN)
+    training = TrainingConfig(
+        **{"hidden_size": 5, "segment_length": 4, "context_segments": 3, "batch_windows": 7, "validation_windows": 4}
+        | config
+    )
+    scaling = measure_scaling(panel.y_SN, season_length=season_lengths[0])
+    windows = window_source(panel, scaling, config=training, season_lengths=season_lengths)
+    cell, keys_S = CELLS[model], series_keys(panel.unique_ids, seed=3)
+    network = FleetNetwork(
+        cell,
+        kernel=kernels.choose(cell, torch.device("cpu"), torch.float32, training.hidden_size, wanted=kernel),
+        num_series=NUM_SERIES,
+        num_inputs=windows.num_inputs,
+        hidden_size=training.hidden_size,
+        horizon=horizon,
+        num_quantiles=num_quantiles,
+        num_seasons=len(season_lengths),
+    )
+    network.initialise(keys_S)
+    with torch.no_grad():
+        for name, weight in network.weights.items():
+            weight.add_(0.3 * torch.sin(torch.arange(weight.numel()).view(weight.shape) + len(name)))
+    module = FleetModule(
+        network,
+        windows,
+        config=training,
+        quantiles=QUANTILES[num_quantiles],
+        keys_S=keys_S,
+        first_S=torch.tensor([20, 15, 30]),
+        num_windows_S=torch.tensor([150, 179, 9]),
+        validation_SV=torch.tensor([[150, 160, 170, 199]] * NUM_SERIES),
+        schedule=Schedule(training.max_steps),
+    )
+    optimizer = module.configure_optimizers()
+    module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]
+    return module
+
+
+def advance(module: FleetModule, num_steps: int) -> FleetModule:
+    module.steps.advance(module, num_steps)
+    module.num_steps += num_steps
+    return module
+
+
+@pytest.mark.parametrize("model", ["lstm", "gru"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_first_gradient_and_the_next_steps_agree(
+    make_panel: Callable[..., Panel], model: str, case: dict[str, object]
+) -> None:
+    """Adam's moments after one step are the clipped gradient and its square."""
+    modules = [module_of(kernel, model, make_panel, **case) for kernel in ("reference", "cpu")]
+    optimizers = [advance(module, 1).optimizers(use_pl_optimizer=False) for module in modules]
+    for name in modules[0].network.weights:
+        expected, found = (o.state[m.network.weights[name]] for m, o in zip(modules, optimizers, strict=True))
+        assert float(found["step"]) == float(expected["step"]) == 1
+        for moment in ("exp_avg", "exp_avg_sq"):
+            size = float(expected[moment].abs().max())
+            torch.testing.assert_close(
+                found[moment], expected[moment], rtol=0, atol=2e-5 * size + 1e-9, msg=lambda t, n=name: f"{n}: {t}"
+            )
+    for module in modules:
+        advance(module, 3)
+    for kind in ("network", "average"):
+        if getattr(modules[0], kind) is None:
+            continue
+        expected, found = (dict((m.network.weights if kind == "network" else m.average).items()) for m in modules)
+        for name in expected:
+            torch.testing.assert_close(found[name].data, expected[name].data, rtol=0, atol=5e-3)
+            assert (found[name].data - expected[name].data).abs().median() < 1e-5
+
+
+@pytest.mark.parametrize("model", ["lstm", "gru"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_validation_losses_agree(make_panel: Callable[..., Panel], model: str, case: dict[str, object]) -> None:
+    """The last validation window ends at the panel's end, where no target is known."""
+    losses = []
+    for kernel in ("reference", "cpu"):
+        module = module_of(kernel, model, make_panel, **case)
+        losses.append(module.steps.validation_loss(module, {n: w.detach() for n, w in module.network.weights.items()}))
+    torch.testing.assert_close(losses[1], losses[0], rtol=2e-5, atol=1e-6)
+
+
+def test_gradients_are_clipped_to_each_series_own_norm(make_panel: Callable[..., Panel]) -> None:
+    module = advance(module_of("cpu", "gru", make_panel, gradient_clip=1e-3), 1)
+    optimizer = module.optimizers(use_pl_optimizer=False)
+    squares_S = sum(
+        optimizer.state[weight]["exp_avg"].square().flatten(1).sum(1) for weight in module.network.weights.values()
+    )
+    torch.testing.assert_close((squares_S.sqrt() / 0.1), torch.full((NUM_SERIES,), 1e-3), rtol=1e-4, atol=0)
+
+
+def test_series_that_have_stopped_are_left_as_they_are(make_panel: Callable[..., Panel]) -> None:
+    module = module_of("cpu", "lstm", make_panel)
+    before = {name: weight.detach().clone() for name, weight in module.network.weights.items()}
+    module.num_looks_S[1] = module.config.patience
+    advance(module, 2)
+    for name, weight in module.network.weights.items():
+        assert torch.equal(weight[1], before[name][1])
+        if name != "mixture_FM":  # one season leaves nothing to mix
+            assert not torch.equal(weight[[0, 2]], before[name][[0, 2]])
+
+
+def test_a_broken_series_is_noted_with_its_step_and_learns_no_more(make_panel: Callable[..., Panel]) -> None:
+    module = advance(module_of("cpu", "lstm", make_panel), 4)
+    with torch.no_grad():
+        module.network.weights["head_HO"][2, 0, 0] = torch.inf
+    advance(module, 3)
+    assert module.broken_step_S.tolist() == [-1, -1, 5]
+    advance(module, 3)
+    assert module.broken_step_S.tolist() == [-1, -1, 5]
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+def test_every_processor_learns_the_same(make_panel: Callable[..., Panel], lanes: int) -> None:
+    engine = library.require()
+    expected = advance(module_of("reference", "gru", make_panel, hidden_size=20), 5)
+    try:
+        if engine.fleetcast_choose(lanes) != lanes:
+            pytest.skip(f"this processor has no vectors of {lanes} floats")
+        found = advance(module_of("cpu", "gru", make_panel, hidden_size=20), 5)
+    finally:
+        engine.fleetcast_choose(16)
+    for name, weight in found.network.weights.items():
+        assert (weight - expected.network.weights[name]).abs().median() < 1e-5
+
+
+def test_forecasts_agree_with_the_reference(make_panel: Callable[..., Panel]) -> None:
+    from forecasting.fleet.fit import fit_candidates
+    from forecasting.fleet.fitted import Architecture
+
+    panel = make_panel(5)
+    config = TrainingConfig(segment_length=4, context_segments=3, max_steps=20)
+    architecture = Architecture("lstm", 1, 6, QUANTILES[3], (8, 16))
+    fitted = fit_candidates(panel, architecture, config, seed=1, dropped_S=np.zeros(5, dtype=np.int64))
+    np.testing.assert_allclose(
+        predict(fitted, panel, kernel="cpu"), predict(fitted, panel, kernel="reference"), rtol=1e-6
+    )
