@@ -6,13 +6,14 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 AIRFLOW_PORT ?= 8080
 READY := .venv/ready
+PEERS := build/bench-venv
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test check bench up down login clean constraints
+.PHONY: help demo test check bench bench-setup bench-full up down login clean constraints
 
 help: ## Show the commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Train and forecast 125 series of real data with Airflow and Ray, then show the results (minutes)
 	@$(BIN)/python -m workers.demo
@@ -28,7 +29,12 @@ check: $(READY) ## Lint, format, types, import contracts and the core tests
 	$(BIN)/python -m pytest -q -m "not ray and not airflow"
 
 bench: $(READY) ## Run the benchmarks at a short setting; figures go to build/bench.jsonl
-	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python -m tests.benchmarks.run
+
+bench-setup: $(PEERS)/ready ## Install what benchmarks compare with into an environment of its own, build/bench-venv
+
+bench-full: $(READY) ## Run the benchmarks for as long as it takes and write docs/benchmarks.md as well
+	$(BIN)/python -m tests.benchmarks.run --full
 
 up: $(READY) ## Start a local Ray and the Airflow UI on 127.0.0.1, and print the login (AIRFLOW_PORT=8080)
 	@$(BIN)/python -m workers.local_ray up > /dev/null
@@ -50,6 +56,11 @@ constraints: $(READY) ## Write the versions installed now to constraints.txt
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
+$(PEERS)/ready: tests/benchmarks/requirements.txt constraints.txt | $(READY)
+	@echo "Installing into $(PEERS) (about three gigabytes, minutes) …"
+	@$(PYTHON) -m venv $(PEERS) \
+	&& $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $< && touch $@
+
 $(READY): pyproject.toml constraints.txt $(wildcard forecasting/fleet/native/*.[ch])
 	@command -v $(PYTHON) > /dev/null || { echo "error: $(PYTHON) is not installed; on Debian: apt install python3.11-venv make" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3.11-venv" >&2; exit 2; }
@@ -57,3 +68,4 @@ $(READY): pyproject.toml constraints.txt $(wildcard forecasting/fleet/native/*.[
 	@started=$$(date +%s) && $(PYTHON) -m venv .venv \
 	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,airflow,dev]' \
 	&& echo $$(( $$(date +%s) - started )) > $(READY) && echo "Installed in $$(cat $(READY)) s."
+	@ls forecasting/fleet/native/_engine*.so > /dev/null 2>&1 || echo "note: without a C compiler networks train several times slower; apt install gcc libc6-dev, then make clean"

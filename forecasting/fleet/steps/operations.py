@@ -30,6 +30,7 @@ class TorchSteps:
         self._step: Tensor | None = None
         self._replay: Callable[[], None] | None = None
         self._may_capture = True
+        self._stream: torch.cuda.Stream | None = None
 
     def advance(self, module: "FleetModule", num_steps: int) -> None:
         optimizer: Any = module.optimizers(use_pl_optimizer=False)
@@ -41,13 +42,25 @@ class TorchSteps:
             self._fresh = torch.tensor([module.averaging(step) for step in steps], device=device)
             for group in optimizer.param_groups:
                 group["lr"] = self._rates[0].clone() if group["capturable"] else float(self._rates[0])
-        for number in range(num_steps):
-            if device.type == "cuda" and self._may_capture and self._replay is None and number >= WARM_UP_STEPS:
-                self._replay = self._capture(module, optimizer)
-            if self._replay is not None:
-                self._replay()
-            else:
+        if device.type == "cuda":
+            self._advance_on_gpu(module, optimizer, num_steps)
+        else:
+            for _ in range(num_steps):
                 self._one_step(module, optimizer)
+
+    def _advance_on_gpu(self, module: "FleetModule", optimizer: torch.optim.Optimizer, num_steps: int) -> None:
+        """Take steps on a stream of their own, as a capture asks for; nothing waits for the device until a look."""
+        self._stream = self._stream or torch.cuda.Stream(module.device)
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            for number in range(num_steps):
+                if self._may_capture and self._replay is None and number >= WARM_UP_STEPS:
+                    self._replay = self._capture(module, optimizer)
+                if self._replay is not None:
+                    self._replay()
+                else:
+                    self._one_step(module, optimizer)
+        torch.cuda.current_stream().wait_stream(self._stream)
 
     def _one_step(self, module: "FleetModule", optimizer: torch.optim.Optimizer) -> None:
         assert self._step is not None, "advance sets it"
@@ -74,8 +87,7 @@ class TorchSteps:
     def _capture(self, module: "FleetModule", optimizer: torch.optim.Optimizer) -> Callable[[], None] | None:
         graph = torch.cuda.CUDAGraph()
         try:
-            torch.cuda.synchronize()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=self._stream):
                 self._one_step(module, optimizer)
         except RuntimeError as error:
             self._may_capture = False
