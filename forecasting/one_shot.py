@@ -86,8 +86,9 @@ def forecast_shard(panel: Panel, *, spec: Spec, options: FitOptions = FitOptions
     fleets = train_shard(panel, spec, networks=spec.models, options=options)
     candidates = [fleet for fleet in fleets if fleet.role == "candidate"]
     serving = [fleet for fleet in fleets if fleet.role == "serving"]
-    backtests, champions = backtest_shard(panel, spec, candidates, networks=spec.models)
-    return predict_shard(panel, spec, serving, champions, networks=spec.models), backtests, champions
+    backtests, champions = backtest_shard(panel, spec, candidates, networks=spec.models, kernel=options.kernel)
+    forecasts = predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=options.kernel)
+    return forecasts, backtests, champions
 
 
 def _tell_nobody(num_done: int, num_series: int) -> None:

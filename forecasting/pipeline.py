@@ -27,6 +27,7 @@ from forecasting.fleet.predict import predict
 from forecasting.recipes import configure
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec
+from forecasting.training import KernelName
 from forecasting.version import code_version
 
 Quantiles = npt.NDArray[np.float64]
@@ -111,7 +112,12 @@ def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
 
 
 def backtest_shard(
-    panel: Panel, spec: Spec, candidates: Sequence[FittedFleet], *, networks: Sequence[str]
+    panel: Panel,
+    spec: Spec,
+    candidates: Sequence[FittedFleet],
+    *,
+    networks: Sequence[str],
+    kernel: KernelName = "auto",
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Score candidates and seasonal naives at rolling origins and choose each series' champion.
 
@@ -120,7 +126,7 @@ def backtest_shard(
     forecasters = {
         model: partial(_admissible, forecaster, spec)
         for model, forecaster in (
-            _baselines(spec) | {fleet.model: partial(predict, fleet) for fleet in candidates}
+            _baselines(spec) | {fleet.model: partial(predict, fleet, kernel=kernel) for fleet in candidates}
         ).items()
     }
     backtests = rolling.backtest(
@@ -144,7 +150,13 @@ def backtest_shard(
 
 
 def predict_shard(
-    panel: Panel, spec: Spec, serving: Sequence[FittedFleet], champions: pl.DataFrame, *, networks: Sequence[str]
+    panel: Panel,
+    spec: Spec,
+    serving: Sequence[FittedFleet],
+    champions: pl.DataFrame,
+    *,
+    networks: Sequence[str],
+    kernel: KernelName = "auto",
 ) -> pl.DataFrame:
     """Forecast every series of a shard with every requested network and every seasonal naive.
 
@@ -158,7 +170,7 @@ def predict_shard(
     versions: dict[tuple[str, str], str] = {}
     for fleet in serving:
         fleet = fleet.select(panel.unique_ids)
-        quantiles_SFQ = _admissible(partial(predict, fleet), spec, panel)
+        quantiles_SFQ = _admissible(partial(predict, fleet, kernel=kernel), spec, panel)
         earlier_SFQ = forecasts.get(fleet.model)
         forecasts[fleet.model] = (
             quantiles_SFQ if earlier_SFQ is None else np.where(np.isfinite(quantiles_SFQ), quantiles_SFQ, earlier_SFQ)

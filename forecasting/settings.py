@@ -1,4 +1,4 @@
-"""Where Fleetcast keeps its tables and how much it may use: read from a TOML file and from the environment.
+"""Where Fleetcast keeps its tables, how much it may use and how fleets run: read from TOML and the environment.
 
 Precedence: environment (`FLEETCAST_STORE`, …), then the file that `FLEETCAST_SETTINGS` names, then the defaults.
 Settings load at entry points only; library functions take what they need as arguments.
@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from forecasting.errors import SpecError
 from forecasting.spec import describe_problems
+from forecasting.training import KernelName
 
 SETTINGS_FILE_VARIABLE = "FLEETCAST_SETTINGS"
 
@@ -57,6 +58,16 @@ class Settings(SettingsSection):
     )
     threads: int | None = Field(
         None, ge=1, description="threads of torch and Polars in this process; all cores if unset"
+    )
+
+
+class FleetSettings(SettingsSection):
+    """How fleets of networks run, wherever they do."""
+
+    section = "fleet"
+
+    kernel: KernelName = Field(
+        "auto", description="recurrence that trains and forecasts; auto takes the fastest that can run"
     )
 
 

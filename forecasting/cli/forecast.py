@@ -13,7 +13,7 @@ import typer
 
 from forecasting.cli.options import parse_overrides, spec_from_options, split_commas
 from forecasting.errors import ClusterError, SpecError
-from forecasting.settings import Settings
+from forecasting.settings import FleetSettings, Settings
 from forecasting.spec import Spec
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     from forecasting.cli.native import NativeTypes
+    from forecasting.fleet.options import FitOptions
     from forecasting.one_shot import OneShot
 
 RUNNERS = "fleetcast.runners"
-"""Entry points that run a forecast elsewhere: `name(spec, *, cutoff) -> OneShot`."""
+"""Entry points that run a forecast elsewhere: `name(spec, *, cutoff, options) -> OneShot`."""
 SHARD_SIZE = 16
 NUM_SHOWN = 3
 """Reasons that are told of each kind; the rest are counted."""
@@ -94,12 +95,13 @@ def _forecast(
     spec: Spec, *, cutoff_text: str | None, out: Path, rejects: Path | None, all_models: bool, use_ray: bool
 ) -> None:
     began = time.monotonic()
-    threads = Settings.load().threads
+    threads, kernel = Settings.load().threads, FleetSettings.load().kernel
     if threads is not None:
         os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read once, when Polars loads
 
     from forecasting.cli.files import refuse_path, write_frame
     from forecasting.cli.native import input_files, native_types
+    from forecasting.fleet.options import FitOptions
 
     for option, path in (("--out", out), ("--rejects", rejects)):
         if path is not None:
@@ -112,7 +114,7 @@ def _forecast(
     cutoff = None if cutoff_text is None else types.parse_cutoff(cutoff_text, spec.clock)
 
     run = _on_ray if use_ray else _here
-    outcome = run(spec, cutoff, threads)
+    outcome = run(spec, cutoff, FitOptions(kernel=kernel), threads)
     write_frame(_output(outcome.forecasts, spec, types, all_models=all_models), out)
     if rejects is not None:
         write_frame(outcome.rejects, rejects)
@@ -120,7 +122,7 @@ def _forecast(
         print(line, file=sys.stderr)
 
 
-def _here(spec: Spec, cutoff: "datetime | int | None", threads: int | None) -> "OneShot":
+def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", threads: int | None) -> "OneShot":
     from forecasting.cli.progress import FitProgress
 
     with FitProgress() as progress:
@@ -137,10 +139,17 @@ def _here(spec: Spec, cutoff: "datetime | int | None", threads: int | None) -> "
             on_look=progress.on_look,
             on_end=progress.on_end,
         )
-        return one_shot.forecast(spec, cutoff=cutoff, shard_size=SHARD_SIZE, on_shard=progress.on_shard, run_shards=run)
+        return one_shot.forecast(
+            spec,
+            cutoff=cutoff,
+            shard_size=SHARD_SIZE,
+            options=options,
+            on_shard=progress.on_shard,
+            run_shards=run,
+        )
 
 
-def _on_ray(spec: Spec, cutoff: "datetime | int | None", threads: int | None) -> "OneShot":
+def _on_ray(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", threads: int | None) -> "OneShot":
     found = entry_points(group=RUNNERS, name="ray")
     if not found:
         raise ClusterError("--ray needs Fleetcast's workers, which are not installed; pip install 'fleetcast[worker]'")
@@ -152,7 +161,7 @@ def _on_ray(spec: Spec, cutoff: "datetime | int | None", threads: int | None) ->
         ) from error
     # The pool prints its own progress; stdout stays free for what a script may read.
     with contextlib.redirect_stdout(sys.stderr):
-        outcome: OneShot = run(spec, cutoff=cutoff)
+        outcome: OneShot = run(spec, cutoff=cutoff, options=options)
     return outcome
 
 

@@ -13,7 +13,7 @@ import typer
 
 from forecasting.cli.app import app
 from forecasting.schemas import TABLES
-from forecasting.settings import SETTINGS_FILE_VARIABLE, Settings
+from forecasting.settings import SETTINGS_FILE_VARIABLE, FleetSettings, Settings
 from forecasting.spec import Spec, make_spec
 from forecasting.store.query import query
 from forecasting.store.tables import Store
@@ -201,7 +201,8 @@ def test_every_table_is_named():
 
 
 def test_settings_table_has_every_variable_and_no_other():
-    variables = {f"FLEETCAST_{name.upper()}" for part in (Settings, WorkerSettings) for name in part.model_fields}
+    sections = (Settings, WorkerSettings, FleetSettings)
+    variables = {f"FLEETCAST_{name.upper()}" for part in sections for name in part.model_fields}
     shown = set(first_cells(section("README.md", "Where it runs")))
     assert shown == variables | {"RAY_ADDRESS"}
     named = {word for document in DOCUMENTS for word in re.findall(r"FLEETCAST_[A-Z_]+", text_of(document))}

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from forecasting.errors import SpecError
-from forecasting.settings import Settings
+from forecasting.settings import FleetSettings, Settings
 
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SETTINGS", "STORE", "STORAGE_OPTIONS", "THREADS"):
+    for name in ("SETTINGS", "STORE", "STORAGE_OPTIONS", "THREADS", "KERNEL"):
         monkeypatch.delenv(f"FLEETCAST_{name}", raising=False)
 
 
@@ -58,3 +58,11 @@ def test_file_that_cannot_be_read_is_told(settings_file: Path, content: str | No
         settings_file.write_text(content)
     with pytest.raises(SpecError, match=told):
         Settings.load()
+
+
+def test_kernel_is_one_that_there_is(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings_file.write_text('[fleet]\nkernel = "reference"\n')
+    assert FleetSettings.load().kernel == "reference"
+    monkeypatch.setenv("FLEETCAST_KERNEL", "cuda")
+    with pytest.raises(SpecError, match="kernel = 'cuda'"):
+        FleetSettings.load()

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from forecasting.errors import SpecError
-from forecasting.settings import SETTINGS_FILE_VARIABLE, Settings
+from forecasting.settings import SETTINGS_FILE_VARIABLE, FleetSettings, Settings
 from workers.settings import WorkerSettings
 
 FOLDER = Path(__file__).parents[2] / "infra" / "settings"
-SECTIONS = {section.section: section for section in (Settings, WorkerSettings)}
+SECTIONS = {section.section: section for section in (Settings, WorkerSettings, FleetSettings)}
 ENVIRONMENTS = ("local", "ci", "production.example")
 
 

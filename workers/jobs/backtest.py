@@ -51,7 +51,8 @@ def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         .collect(engine="streaming")
     )
     candidates = load_fleets(slot.store, slot.spec, rows)
-    backtests, champions = backtest_shard(slot.read_panel(shard.unique_ids), slot.spec, candidates, networks=networks)
+    panel = slot.read_panel(shard.unique_ids)
+    backtests, champions = backtest_shard(panel, slot.spec, candidates, networks=networks, kernel=slot.kernel)
     unasked = [network for network in networks if network not in slot.networks]
     return {"backtests": backtests.filter(~pl.col("model").is_in(unasked)), "champions": champions}
 

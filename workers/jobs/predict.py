@@ -51,7 +51,8 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     champions = newest(known("champions"), ["unique_id"]).collect(engine="streaming")
     serving = load_fleets(slot.store, slot.spec, rows)
     panel = slot.read_panel(shard.unique_ids)
-    return {"forecasts": predict_shard(panel, slot.spec, serving, champions, networks=slot.networks)}
+    forecasts = predict_shard(panel, slot.spec, serving, champions, networks=slot.networks, kernel=slot.kernel)
+    return {"forecasts": forecasts}
 
 
 def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFrame:

@@ -15,7 +15,7 @@ from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import is_blank
 from forecasting.series.read import clock_zone, require_series
-from forecasting.settings import Settings
+from forecasting.settings import FleetSettings, Settings
 from forecasting.spec import Clock, Spec
 from forecasting.store.publish import append_run, publish
 from forecasting.store.rows import Frames
@@ -33,6 +33,7 @@ class Run:
     arguments: RunArguments
     store: Store
     workers: WorkerSettings
+    fleet: FleetSettings
     cutoff: datetime | int
 
     @property
@@ -144,7 +145,8 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
         result = _find_recorded(store, arguments)
         if result is None:
             cutoff = resolve(arguments, store)
-            outcome, status = _work(work, Run(arguments, store, WorkerSettings.load(), cutoff))
+            run = Run(arguments, store, WorkerSettings.load(), FleetSettings.load(), cutoff)
+            outcome, status = _work(work, run)
             result = RunResult(
                 run_id=arguments.run_id,
                 job=job,

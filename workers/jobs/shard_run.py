@@ -16,6 +16,7 @@ from forecasting.spec import Clock, Spec
 from forecasting.store.staging import completed, mark_complete, run_folder, stage
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
+from forecasting.training import KernelName
 from workers.jobs.plan import keep_plan
 from workers.jobs.run import Run
 from workers.local_ray import local_ray
@@ -33,6 +34,7 @@ class Slot:
     run_id: str
     cutoff: datetime | int
     data_version: int | None
+    kernel: KernelName
 
     @property
     def clock(self) -> Clock:
@@ -99,7 +101,7 @@ def stage_shards(
     `groups` are series with their points that may share a shard. `data_version` is the run's `pinned_version`. What
     an earlier try of the same run has staged of the same plan is kept; what it staged of another is discarded.
     """
-    slot = Slot(run.store, run.spec, run.networks, run.arguments.run_id, run.cutoff, data_version)
+    slot = Slot(run.store, run.spec, run.networks, run.arguments.run_id, run.cutoff, data_version, run.fleet.kernel)
     with local_ray(log_to_driver=True):
         resources = plan_resources(run.workers)
         plan = keep_plan(

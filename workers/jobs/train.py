@@ -37,7 +37,7 @@ def fit_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     from forecasting.pipeline import registry_rows, train_shard  # torch loads on actors only
 
     panel = slot.read_panel(shard.unique_ids)
-    options = FitOptions(checkpoint=slot.checkpoint_folder(shard))
+    options = FitOptions(checkpoint=slot.checkpoint_folder(shard), kernel=slot.kernel)
     rows = []
     for fleet in train_shard(panel, slot.spec, networks=slot.networks, options=options):
         uri = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}/{shard.number}-{fleet.model}-{fleet.role}.safetensors"

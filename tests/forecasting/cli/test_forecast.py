@@ -188,17 +188,18 @@ def test_ray_runs_what_the_entry_point_names(
 
     class Runner:
         def load(self) -> Callable[..., Any]:
-            def run(spec: Any, *, cutoff: Any) -> Any:
+            def run(spec: Any, *, cutoff: Any, options: Any) -> Any:
                 print("the pool's progress")
-                asked.append((spec.name, cutoff))
-                return one_shot.forecast(spec, cutoff=cutoff)
+                asked.append((spec.name, cutoff, options.kernel))
+                return one_shot.forecast(spec, cutoff=cutoff, options=options)
 
             return run
 
     monkeypatch.setattr("forecasting.cli.forecast.entry_points", lambda **_: (Runner(),))
+    monkeypatch.setenv("FLEETCAST_KERNEL", "reference")
     hourly("a").write_parquet("in.parquet")
     ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, "--ray", "--out", "out.parquet")
-    assert (ended.exit_code, ended.out, asked) == (0, "", [("one_shot", None)])
+    assert (ended.exit_code, ended.out, asked) == (0, "", [("one_shot", None, "reference")])
     assert "the pool's progress" in ended.err
     check_shape(pl.read_parquet("out.parquet"), ["a"])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from forecasting.settings import FleetSettings
 from forecasting.spec import Spec
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
@@ -48,12 +49,14 @@ class Small:
         ]
         self.source.write_text("\n".join(["unique_id,ds,y", *lines, *extra]) + "\n")
 
-    def run(self, job: str, hours: int, *, flow: str = "forecast", shard_size: int = 1, **options: Any) -> Run:
+    def run(
+        self, job: str, hours: int, *, flow: str = "forecast", shard_size: int = 1, kernel: Any = "auto", **options: Any
+    ) -> Run:
         """Return a run whose cutoff is so many hours after the first point."""
         named = {"run_id": f"{job}.{next(self._numbers)}", "spec": self.spec} | options
         arguments = RunArguments(job=job, flow=flow, **named)
         settings = WorkerSettings(shard_size=shard_size)
-        return Run(arguments, self.store, settings, FIRST + timedelta(hours=hours))
+        return Run(arguments, self.store, settings, FleetSettings(kernel=kernel), FIRST + timedelta(hours=hours))
 
 
 @pytest.fixture
