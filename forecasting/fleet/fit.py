@@ -117,7 +117,7 @@ def _fit(
         schedule=schedule,
     )
     if panel.unique_ids:
-        _train(module, max_epochs=-(-schedule.max_steps // config.evaluate_every), options=options)
+        run_trainer(module, max_epochs=-(-schedule.max_steps // config.evaluate_every), options=options)
     module.cpu()
     return _drop_broken(
         FittedFleet(
@@ -138,7 +138,8 @@ def _fit(
     )
 
 
-def _train(module: FleetModule, *, max_epochs: int, options: FitOptions) -> None:
+def run_trainer(module: FleetModule, *, max_epochs: int, options: FitOptions) -> None:
+    """Let Lightning run the module's looks, from a checkpoint where there is one; Ctrl-C raises KeyboardInterrupt."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     callbacks: list[lightning.Callback] = [_Looks(options.on_look)] if options.on_look else []
     if options.checkpoint:

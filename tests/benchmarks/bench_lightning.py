@@ -1,0 +1,116 @@
+"""What Lightning costs: a fit through its Trainer over the same training and validation steps called in a bare loop.
+
+Both sides train the same module of the recipe's sizes to the same weights, on one thread; the loop has no Trainer, so
+what the first takes beyond the second is Lightning's. The Trainer's fixed cost is shared by the series of a shard.
+"""
+
+import argparse
+import sys
+import time
+
+import numpy as np
+import torch
+
+from forecasting.fleet import fit, kernels
+from forecasting.fleet.cells import CELLS
+from forecasting.fleet.module import FleetModule, Schedule
+from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.options import FitOptions
+from forecasting.fleet.random import series_keys
+from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.windows import window_source
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig
+from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
+
+CONFIG = TrainingConfig(segment_length=24, context_segments=14, max_steps=400, evaluate_every=25, patience=1000)
+QUANTILES = (0.1, 0.5, 0.9)
+HORIZON, NUM_POINTS, SEASONS = 48, 1000, (24, 168)
+SHORT_ROUNDS, FULL_ROUNDS = 5, 15
+
+
+def main(arguments: list[str]) -> int:
+    """Print a figure per size of shard; the target is that of a shard as they are cut."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="more rounds")
+    num_rounds = FULL_ROUNDS if parser.parse_args(arguments).full else SHORT_ROUNDS
+    torch.set_num_threads(1)
+    print(f"{describe_machine()}, 1 thread, {num_rounds} rounds")
+    for num_series, target in ((16, None), (64, "<=1.05")):
+        through, bare = [], []
+        for _ in range(num_rounds):
+            seconds, trained = _time(_module(num_series), by_lightning=True)
+            through.append(seconds)
+            seconds, looped = _time(_module(num_series), by_lightning=False)
+            bare.append(seconds)
+            for name, weight in trained.kept.items():
+                if not torch.equal(weight, looped.kept[name]):
+                    print(f"the two sides learned different weights {name}", file=sys.stderr)
+                    return 1
+        Figure(
+            benchmark="lightning",
+            setting=f"{num_series} series, {CONFIG.max_steps} steps",
+            figure=rounded(float(np.median(through))),
+            unit="seconds of one fit",
+            peer="the same steps without a Trainer",
+            peer_figure=rounded(float(np.median(bare))),
+            ratio=rounded(median_ratio(through, bare)),
+            target=target,
+        ).print()
+    return 0
+
+
+def _module(num_series: int) -> FleetModule:
+    rng = np.random.default_rng(0)
+    points = np.arange(NUM_POINTS)
+    y_SN = 10 + np.sin(2 * np.pi * points / 24) + rng.normal(0, 0.3, (num_series, NUM_POINTS))
+    ds_SN = np.repeat(np.arange(NUM_POINTS + HORIZON)[None], num_series, axis=0)
+    calendar_SNC = np.zeros((num_series, NUM_POINTS + HORIZON, 0), np.float32)
+    names = tuple(f"s{series}" for series in range(num_series))
+    panel = Panel(names, y_SN, np.full(num_series, NUM_POINTS), calendar_SNC, ds_SN, HORIZON)
+    windows = window_source(
+        panel, measure_scaling(y_SN, season_length=SEASONS[0]), config=CONFIG, season_lengths=SEASONS
+    )
+    cell, keys_S = CELLS["lstm"], series_keys(names, seed=0)
+    network = FleetNetwork(
+        cell,
+        kernel=kernels.choose(cell, torch.device("cpu"), torch.float32, CONFIG.hidden_size),
+        num_series=num_series,
+        num_inputs=windows.num_inputs,
+        hidden_size=CONFIG.hidden_size,
+        horizon=HORIZON,
+        num_quantiles=len(QUANTILES),
+        num_seasons=len(SEASONS),
+    )
+    network.initialise(keys_S)
+    last = NUM_POINTS - HORIZON - 1
+    return FleetModule(
+        network,
+        windows,
+        config=CONFIG,
+        quantiles=QUANTILES,
+        keys_S=keys_S,
+        first_S=torch.full((num_series,), 400),
+        num_windows_S=torch.full((num_series,), last - 500),
+        validation_SV=torch.arange(last - 64, last, 2).repeat(num_series, 1),
+        schedule=Schedule(CONFIG.max_steps),
+    )
+
+
+def _time(module: FleetModule, *, by_lightning: bool) -> tuple[float, FleetModule]:
+    num_looks = CONFIG.max_steps // CONFIG.evaluate_every
+    began = time.perf_counter()
+    if by_lightning:
+        fit.run_trainer(module, max_epochs=num_looks, options=FitOptions(show_progress=False, accelerator="cpu"))
+    else:
+        optimizer = module.configure_optimizers()
+        module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]
+        for _ in range(num_looks):
+            module.training_step(0, 0)
+            with torch.no_grad():
+                module.validation_step(0, 0)
+    return time.perf_counter() - began, module
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
