@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from polars.exceptions import PolarsError
 
@@ -102,7 +102,7 @@ def _commit(
                 mode="overwrite",
                 predicate=predicate,
                 schema_mode="merge",
-                writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS),
+                writer_properties=_writer_properties(rows.schema),
                 commit_properties=CommitProperties(app_transactions=transactions),
             )
             return int(snapshot.version())
@@ -111,6 +111,16 @@ def _commit(
         except (DeltaError, OSError) as error:
             raise StoreError(f"table '{stored_as}' of store {store.root} could not be written: {error}") from error
     raise StoreError(f"table '{stored_as}' of store {store.root} is contested: {NUM_ATTEMPTS} commits lost their race")
+
+
+def _writer_properties(schema: pl.Schema) -> WriterProperties:
+    """Numbers that hardly repeat get no dictionary: it would be built in vain, for more time than all else takes."""
+    floats = [name for name, dtype in schema.items() if dtype.is_float()]
+    return WriterProperties(
+        compression="ZSTD",
+        max_row_group_size=ROW_GROUP_ROWS,
+        column_properties={name: ColumnProperties(dictionary_enabled=False) for name in floats},
+    )
 
 
 def _is_published(snapshot: DeltaTable | None, stored_as: str, application: str, generation: int) -> bool:

@@ -32,7 +32,8 @@ def stage(store: Store, run_id: str, table: str, shard: int, frame: pl.DataFrame
     path = f"{run_folder(run_id)}/{declared_table(table).name}/{_shard_name(shard)}.parquet"
     content = io.BytesIO()
     order = [name for name in ("unique_id", "ds") if name in frame.columns]
-    (frame.sort(order) if order else frame).write_parquet(content, row_group_size=_ROW_GROUP_ROWS)
+    # Written once and read once: twice as fast as what a table is compressed with, and little larger.
+    (frame.sort(order) if order else frame).write_parquet(content, compression="lz4", row_group_size=_ROW_GROUP_ROWS)
     store.files.write_bytes(path, content.getvalue())
     return store.files.uri(path)
 
