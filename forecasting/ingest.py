@@ -91,8 +91,7 @@ def find_newest(rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | N
 
 def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, run_cutoff: datetime | int) -> Panel:
     """Return the panel of some series of a spec's features; one without any has the run's cutoff for its own."""
-    wanted = features.filter(pl.col("unique_id").is_in(list(unique_ids)))
-    panel = to_panel(wanted, freq=spec.freq, horizon=spec.horizon, unique_ids=unique_ids, run_cutoff=run_cutoff)
+    panel = to_panel(features, freq=spec.freq, horizon=spec.horizon, unique_ids=unique_ids, run_cutoff=run_cutoff)
     own_cutoff = pl.Series([run_cutoff], dtype=panel.clock_dtype).to_numpy()[0]
     panel.ds_SN[panel.length_S == 0, -spec.horizon - 1] = own_cutoff
     return panel

@@ -6,11 +6,11 @@ the columns of the store's tables without the bookkeeping (spec, run cutoff, run
 
 # S series of a shard · F horizon steps · Q quantiles
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -157,40 +157,36 @@ def predict_shard(
     *,
     networks: Sequence[str],
     kernel: KernelName = "auto",
+    versions: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Forecast every series of a shard with every requested network and every seasonal naive.
 
     Each series has exactly one model with `is_champion`; where the chosen one has no forecast, the simplest model that
-    can serve stands in and `reason` says why.
+    can serve stands in and `reason` says why. `versions` (unique_id, model, version) are the registry's; where they are
+    not given, the weights tell them.
     """
-    chosen_of = {row["unique_id"]: row for row in champions.iter_rows(named=True)}
     forecasts: dict[str, Quantiles] = {
         model: _admissible(forecaster, spec, panel) for model, forecaster in _baselines(spec).items()
     }
-    versions: dict[tuple[str, str], str] = {}
     for fleet in serving:
-        fleet = fleet.select(panel.unique_ids)
         quantiles_SFQ = _admissible(partial(predict, fleet, kernel=kernel), spec, panel)
         earlier_SFQ = forecasts.get(fleet.model)
         forecasts[fleet.model] = (
             quantiles_SFQ if earlier_SFQ is None else np.where(np.isfinite(quantiles_SFQ), quantiles_SFQ, earlier_SFQ)
         )
-        versions |= {
-            (fleet.model, name): version for name, version in zip(fleet.unique_ids, fleet.versions(), strict=True)
-        }
-    simplest_SFQ, simplest_S, why_S = serve_simplest(
-        panel, season_lengths=spec.season_lengths, quantiles=spec.quantiles
-    )
-    simplest_SFQ = _admissible(lambda _: simplest_SFQ, spec, panel)
-
-    parts = []
-    for row, unique_id in enumerate(panel.unique_ids):
-        available = {model: values[row] for model, values in forecasts.items() if np.isfinite(values[row]).all()}
-        served, reason = _decide(chosen_of.get(unique_id), available, simplest_S[row], why_S[row], networks)
-        available.setdefault(served, simplest_SFQ[row])
-        for model, values_FQ in available.items():
-            parts.append((row, model, values_FQ, model == served, reason, versions.get((model, unique_id))))
-    return _forecast_frame(panel, spec, parts)
+    able: dict[str, npt.NDArray[np.bool_]] = {
+        model: np.asarray(np.isfinite(quantiles_SFQ).all((1, 2))) for model, quantiles_SFQ in forecasts.items()
+    }
+    blocks = [
+        _Block(
+            model, np.flatnonzero(is_able_S), forecasts[model][is_able_S] if not is_able_S.all() else forecasts[model]
+        )
+        for model, is_able_S in able.items()
+    ]
+    served, stand_ins = _serve(panel, spec, champions, able, networks)
+    if versions is None:
+        versions = _versions(serving, panel)
+    return _forecast_frame(panel, spec, blocks + stand_ins, served, versions)
 
 
 def score(
@@ -248,6 +244,7 @@ def panel_frame(panel: Panel) -> pl.DataFrame:
     )
 
 
+_VERSIONS = {"unique_id": pl.String, "model": pl.String, "version": pl.String}
 _REGISTRY: dict[str, Any] = {
     "unique_id": pl.String,
     "model": pl.String,
@@ -307,22 +304,70 @@ def _unavailable(
     return reasons
 
 
-def _decide(
-    chosen: Mapping[str, Any] | None,
-    available: Mapping[str, Quantiles],
-    simplest: str,
-    why_simplest: str | None,
+class _Block(NamedTuple):
+    """One model's forecasts of some series, rows of the panel; R counts them."""
+
+    model: str
+    rows_R: npt.NDArray[np.int64]
+    quantiles_RFQ: Quantiles
+
+
+def _serve(
+    panel: Panel,
+    spec: Spec,
+    champions: pl.DataFrame,
+    able: Mapping[str, npt.NDArray[np.bool_]],
     networks: Sequence[str],
-) -> tuple[str, str | None]:
-    """Return the model that serves a series, and the reason where it is not the one that was wanted."""
+) -> tuple[pl.DataFrame, list[_Block]]:
+    """Return model and reason of what serves each series, and the forecasts that stand in where `able` has none."""
     alone = networks[0] if len(networks) == 1 else None
-    if alone is not None and alone in available:
-        return alone, None
-    if chosen is None:
+    chosen = pl.DataFrame({"unique_id": panel.unique_ids}, schema={"unique_id": pl.String}).join(
+        champions.select("unique_id", "model", "baseline", "is_fallback", "reason"),
+        on="unique_id",
+        how="left",
+        maintain_order="left",
+    )
+    nobody_S = np.zeros(chosen.height, dtype=bool)
+    serves_alone_S = able.get(alone or "", nobody_S)
+    is_usable_S = nobody_S.copy()
+    for model, is_able_S in able.items():
+        is_usable_S |= is_able_S & (chosen["model"] == model).fill_null(value=False).to_numpy()
+    # A champion needs a reason where it only stands in, or is not the network that was asked for.
+    is_told_S = is_usable_S & ~serves_alone_S & (chosen["is_fallback"].fill_null(value=False).to_numpy() | bool(alone))
+    served = chosen.select(
+        model=pl.when(pl.lit(pl.Series(serves_alone_S))).then(pl.lit(alone, pl.String)).otherwise("model"),
+        reason=pl.when(pl.lit(pl.Series(is_told_S))).then("reason"),
+    )
+    rows = np.flatnonzero(~(is_usable_S | serves_alone_S))
+    if not len(rows):
+        return served, []
+    simplest_RFQ, simplest_R, why_R = serve_simplest(
+        panel.select(rows), season_lengths=spec.season_lengths, quantiles=spec.quantiles
+    )
+    decided = [
+        _stand_in(champion, {model for model, is_able_S in able.items() if is_able_S[row]}, simplest, why)
+        for row, champion, simplest, why in zip(
+            rows, chosen[rows].iter_rows(named=True), simplest_R, why_R, strict=True
+        )
+    ]
+    models_R, reasons_R = (pl.Series(values, dtype=pl.String) for values in zip(*decided, strict=True))
+    served = served.with_columns(
+        model=served["model"].scatter(rows, models_R), reason=served["reason"].scatter(rows, reasons_R)
+    )
+    simplest_RFQ = _admissible(lambda _: simplest_RFQ, spec, panel)
+    blocks = []
+    for model in models_R.unique().sort():
+        is_due_R = (models_R == model).to_numpy() & ~able.get(model, nobody_S)[rows]
+        blocks.append(_Block(model, rows[is_due_R], simplest_RFQ[is_due_R]))
+    return served, blocks
+
+
+def _stand_in(
+    chosen: Mapping[str, Any], available: Set[str], simplest: str, why_simplest: str | None
+) -> tuple[str, str | None]:
+    """Return the model that serves a series whose champion cannot, and the reason."""
+    if chosen["model"] is None:
         return simplest, f"{simplest} stands in: the series has no champion yet; train first"
-    if chosen["model"] in available:
-        is_wanted = not chosen["is_fallback"] and alone is None
-        return chosen["model"], None if is_wanted else chosen["reason"]
     if simplest == NONE:
         return simplest, why_simplest
     if chosen["baseline"] in available:
@@ -332,33 +377,54 @@ def _decide(
     return simplest, f"{simplest} stands in: champion {chosen['model']} has no usable forecast ({chosen['reason']})"
 
 
+def _versions(serving: Sequence[FittedFleet], panel: Panel) -> pl.DataFrame:
+    parts = [fleet.select(panel.unique_ids) for fleet in serving]
+    told = [(part.unique_ids, [part.model] * len(part.unique_ids), part.versions()) for part in parts]
+    columns = ([value for values in column for value in values] for column in zip(*told, strict=True))
+    versions = pl.DataFrame(dict(zip(_VERSIONS, columns, strict=False)), schema=_VERSIONS)
+    return versions.unique(["unique_id", "model"], keep="last")
+
+
 def _forecast_frame(
-    panel: Panel, spec: Spec, parts: Sequence[tuple[int, str, Quantiles, bool, str | None, str | None]]
+    panel: Panel, spec: Spec, blocks: Sequence[_Block], served: pl.DataFrame, versions: pl.DataFrame
 ) -> pl.DataFrame:
+    """Lay blocks of forecasts out as rows, sorted by series, model and time."""
     horizon = spec.horizon
-    rows = np.array([row for row, *_ in parts], dtype=np.int64)
-    values = (
-        np.concatenate([values_FQ for _, _, values_FQ, *_ in parts]) if parts else np.empty((0, len(spec.quantiles)))
+    rows_P = np.concatenate([block.rows_R for block in blocks])
+    ids = pl.Series(panel.unique_ids, dtype=pl.String)
+    models = [pl.repeat(block.model, len(block.rows_R), dtype=pl.String, eager=True) for block in blocks]
+    parts = pl.DataFrame({"row": rows_P, "unique_id": ids.gather(rows_P), "model": pl.concat(models)})
+    order_P = parts.select(pl.arg_sort_by("unique_id", "model")).to_series().to_numpy()
+    place_P = np.empty_like(order_P)
+    place_P[order_P] = np.arange(len(order_P))
+    quantiles_QPF = np.empty((len(spec.quantiles), len(order_P), horizon))
+    end = 0
+    for block in blocks:
+        begin, end = end, end + len(block.rows_R)
+        quantiles_QPF[:, place_P[begin:end]] = block.quantiles_RFQ.transpose(2, 0, 1)
+    rows_P = rows_P[order_P]
+    champion = pl.col("model") == served["model"].gather(rows_P)
+    parts = (
+        parts[order_P]
+        .with_columns(
+            cutoff=pl.Series(last_ds(panel)[rows_P], dtype=panel.clock_dtype),
+            is_champion=champion,
+            reason=pl.when(champion).then(served["reason"].gather(rows_P)),
+        )
+        .join(versions, on=["unique_id", "model"], how="left", maintain_order="left")
     )
-    repeated = {
-        "unique_id": pl.Series([panel.unique_ids[row] for row in rows], dtype=pl.String),
-        "model": pl.Series([model for _, model, *_ in parts], dtype=pl.String),
-        "cutoff": pl.Series(last_ds(panel)[rows], dtype=panel.clock_dtype),
-        "is_champion": pl.Series([is_champion for *_, is_champion, _, _ in parts], dtype=pl.Boolean),
-        "reason": pl.Series([reason if champion else None for *_, champion, reason, _ in parts], dtype=pl.String),
-        "model_version": pl.Series([version for *_, version in parts], dtype=pl.String),
+    points = np.repeat(np.arange(parts.height), horizon)
+    repeated = parts.select("unique_id", "model", "cutoff", "is_champion", "reason", model_version="version")[points]
+    columns = {
+        name: pl.Series(values_PF.reshape(-1)).fill_nan(None)
+        for name, values_PF in zip(spec.quantile_columns, quantiles_QPF, strict=True)
     }
-    indices = np.repeat(np.arange(len(parts)), horizon)
-    quantiles = {name: pl.Series(values[:, q]).fill_nan(None) for q, name in enumerate(spec.quantile_columns)}
-    return pl.DataFrame(
-        {name: column.gather(indices) for name, column in repeated.items()}
-        | {
-            "ds": pl.Series(panel.ds_SN[rows, -horizon:].reshape(-1), dtype=panel.clock_dtype),
-            "step": pl.Series(np.tile(np.arange(1, horizon + 1), len(parts)), dtype=pl.Int32),
-            "forecast": quantiles["q50"],
-        }
-        | quantiles
-    ).sort("unique_id", "model", "ds")
+    return repeated.with_columns(
+        ds=pl.Series(panel.ds_SN[rows_P, -horizon:].reshape(-1), dtype=panel.clock_dtype),
+        step=pl.Series(np.tile(np.arange(1, horizon + 1), parts.height), dtype=pl.Int32),
+        forecast=columns["q50"],
+        **columns,
+    )
 
 
 def _scale_at(panel: Panel, cutoffs: pl.DataFrame, spec: Spec) -> pl.DataFrame:

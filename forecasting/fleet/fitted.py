@@ -9,11 +9,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -68,19 +70,26 @@ class FittedFleet:
         )
 
     def select(self, unique_ids: Sequence[str]) -> "FittedFleet":
-        """Return the part that belongs to some series, in the order given; others are passed over."""
+        """Return the part that belongs to some series, in the order given; others are passed over.
+
+        Weights are copied only where series are left out or change places.
+        """
+        asked = set(unique_ids)
+        refused = tuple(refusal for refusal in self.refused if refusal.unique_id in asked)
         slot_of = {name: slot for slot, name in enumerate(self.unique_ids)}
-        wanted = [name for name in unique_ids if name in slot_of]
+        wanted = tuple(name for name in unique_ids if name in slot_of)
+        if wanted == self.unique_ids:
+            return replace(self, refused=refused)
         slots = np.array([slot_of[name] for name in wanted], dtype=np.int64)
         return replace(
             self,
-            unique_ids=tuple(wanted),
+            unique_ids=wanted,
             weights={name: weight[torch.from_numpy(slots)] for name, weight in self.weights.items()},
             scaling=Scaling(*_scales(self.scaling)[:, slots]),
             num_steps_S=self.num_steps_S[slots],
             num_windows_S=self.num_windows_S[slots],
             validation_loss_S=self.validation_loss_S[slots],
-            refused=tuple(refusal for refusal in self.refused if refusal.unique_id in set(unique_ids)),
+            refused=refused,
         )
 
     def to_bytes(self) -> bytes:
@@ -104,8 +113,18 @@ class FittedFleet:
     def from_bytes(cls, content: bytes) -> "FittedFleet":
         """Read what `to_bytes` wrote."""
         header_size = int.from_bytes(content[:8], "little")
-        described: dict[str, Any] = json.loads(json.loads(content[8 : 8 + header_size])["__metadata__"]["fleetcast"])
-        tensors = load(content)
+        header = json.loads(content[8 : 8 + header_size])
+        return cls._from_parts(json.loads(header["__metadata__"]["fleetcast"]), load(content))
+
+    @classmethod
+    def from_file(cls, path: Path) -> "FittedFleet":
+        """Read a file of what `to_bytes` wrote; its weights come from the disk as they are used, and are not copied."""
+        with safe_open(path, framework="pt") as content:
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no dict
+            return cls._from_parts(json.loads(content.metadata()["fleetcast"]), tensors)
+
+    @classmethod
+    def _from_parts(cls, described: dict[str, Any], tensors: dict[str, Tensor]) -> "FittedFleet":
         architecture = described["architecture"]
         return cls(
             role=described["role"],

@@ -2,17 +2,18 @@
 
 # S series · F horizon steps · Q quantiles
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from forecasting.fleet import kernels
 from forecasting.fleet.cells import CELLS
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.network import forecast_windows
 from forecasting.fleet.steps import engine
-from forecasting.fleet.windows import WindowSource, window_source
+from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
 from forecasting.training import KernelName
 
@@ -29,24 +30,51 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
     fitted = fitted.select(panel.unique_ids)
     row_of = {name: row for row, name in enumerate(panel.unique_ids)}
     rows = np.array([row_of[name] for name in fitted.unique_ids], dtype=np.int64)
-    if not len(rows):
-        return quantiles_SFQ
-    known = panel.select(rows)
-    windows = window_source(known, fitted.scaling, config=fitted.config, season_lengths=architecture.season_lengths)
-    origins_S1 = torch.full((len(rows), 1), known.y_SN.shape[1] - 1)
-    predicted_SBFQ = _forecast(fitted, windows, origins_S1, kernel)
-    in_error_units_SFQ = np.sort(predicted_SBFQ[:, 0].double().numpy(), axis=-1)
-    error_S11 = np.where(fitted.scaling.error_S > 0, fitted.scaling.error_S, 1.0)[:, None, None]
-    values_SFQ = in_error_units_SFQ * error_S11 + fitted.scaling.location_S[:, None, None]
-    is_usable_S = np.isfinite(values_SFQ).all((1, 2)) & np.isfinite(known.y_SN).any(1)
-    quantiles_SFQ[rows[is_usable_S]] = values_SFQ[is_usable_S]
+    num_observed_S = np.count_nonzero(np.isfinite(panel.y_SN), axis=1)[rows]
+    has_gaps_S = num_observed_S < panel.length_S[rows]
+    for is_gappy in (False, True):
+        slots = np.flatnonzero((has_gaps_S == is_gappy) & (num_observed_S > 0))
+        if not len(slots):
+            continue
+        part = fitted.select([fitted.unique_ids[slot] for slot in slots])
+        known = panel.select(rows[slots])
+        values_SFQ = _forecast(part, known if is_gappy else _newest(known, part), kernel)
+        is_usable_S = np.isfinite(values_SFQ).all((1, 2))
+        quantiles_SFQ[rows[slots[is_usable_S]]] = values_SFQ if is_usable_S.all() else values_SFQ[is_usable_S]
     return quantiles_SFQ
 
 
-def _forecast(fitted: FittedFleet, windows: WindowSource, origins_SB: Tensor, wanted: KernelName) -> Tensor:
+def _newest(panel: Panel, fitted: FittedFleet) -> Panel:
+    """Return as much of a panel without gaps as the last windows read; a gap may be filled from long before."""
+    config, seasons = fitted.config, fitted.architecture.season_lengths
+    width = max(config.segment_length * config.context_segments + seasons[0], *seasons)
+    return replace(
+        panel,
+        y_SN=panel.y_SN[:, -width:],
+        length_S=np.minimum(panel.length_S, width),
+        calendar_SNC=panel.calendar_SNC[:, -width - panel.horizon :],
+        ds_SN=panel.ds_SN[:, -width - panel.horizon :],
+    )
+
+
+def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDArray[np.float64]:
+    """Return (S, F, Q) in the unit of y for a panel of the fleet's series, in its order."""
     cell, quantiles_Q = CELLS[fitted.model], torch.tensor(fitted.architecture.quantiles, dtype=torch.float32)
-    kernel = kernels.choose(cell, origins_SB.device, torch.float32, fitted.config.hidden_size, wanted=wanted)
+    scaling, seasons = fitted.scaling, fitted.architecture.season_lengths
+    # A forecast is over in milliseconds: it moves to a GPU only where the kernel that is wanted runs nowhere else.
+    device = torch.device("cuda" if wanted == "gpu" and torch.cuda.is_available() else "cpu")
+    kernel = kernels.choose(cell, device, torch.float32, fitted.config.hidden_size, wanted=wanted)
+    windows = window_source(panel, scaling, config=fitted.config, season_lengths=seasons)
+    origins_S1 = torch.full((len(panel.unique_ids), 1), panel.y_SN.shape[1] - 1)
     if kernel.NAME == "cpu":
-        return engine.forecast(cell.name, windows, fitted.weights, origins_SB, quantiles_Q=quantiles_Q)
-    batch = windows.gather(origins_SB)
-    return forecast_windows(cell, batch, fitted.weights, kernel=kernel, num_quantiles=len(quantiles_Q))
+        predicted_SBFQ = engine.forecast(cell.name, windows, fitted.weights, origins_S1, quantiles_Q=quantiles_Q)
+    else:
+        batch = windows.to(device).gather(origins_S1.to(device))
+        weights = {name: weight.to(device) for name, weight in fitted.weights.items()}
+        predicted_SBFQ = forecast_windows(cell, batch, weights, kernel=kernel, num_quantiles=len(quantiles_Q))
+    values_SFQ: npt.NDArray[np.float64] = predicted_SBFQ[:, 0].cpu().double().numpy()
+    crosses_SF = (values_SFQ[..., 1:] < values_SFQ[..., :-1]).any(-1)
+    values_SFQ[crosses_SF] = np.sort(values_SFQ[crosses_SF], axis=-1)
+    values_SFQ *= np.where(scaling.error_S > 0, scaling.error_S, 1.0)[:, None, None]
+    values_SFQ += scaling.location_S[:, None, None]
+    return values_SFQ

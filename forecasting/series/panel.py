@@ -16,7 +16,7 @@ import polars as pl
 
 from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.calendar import add_calendar, calendar_columns
-from forecasting.series.clock import refuse_other_clock
+from forecasting.series.clock import num_months, refuse_other_clock
 from forecasting.series.grid import future_grid
 
 FloatArray = npt.NDArray[np.floating]
@@ -58,6 +58,8 @@ class Panel:
 
     def select(self, rows_S: npt.NDArray[np.int64]) -> "Panel":
         """Return some of the series, in the order of `rows_S`."""
+        if np.array_equal(rows_S, np.arange(len(self.unique_ids))):
+            return self
         return replace(
             self,
             unique_ids=tuple(self.unique_ids[row] for row in rows_S),
@@ -88,30 +90,65 @@ def to_panel(
     order = pl.DataFrame(
         {"unique_id": wanted, "row": range(len(wanted))}, schema={"unique_id": pl.String, "row": pl.Int64}
     )
-    known = features.select("unique_id", "ds", "y", *names).join(order, on="unique_id").sort("row", "ds")
-    length_S = np.bincount(known["row"].to_numpy(), minlength=len(wanted)).astype(np.int64)
+    known, rows = _number(features.select("unique_id", "ds", "y", *names), order)
+    length_S = np.bincount(rows, minlength=len(wanted)).astype(np.int64)
     width = max(1, int(length_S.max(initial=0)))
-    first_S = np.cumsum(length_S) - length_S
-    rows = known["row"].to_numpy()
-    columns = np.arange(len(known)) - first_S[rows] + width - length_S[rows]
+    columns = _rank(rows, known["ds"].to_physical().to_numpy()) + (width - np.cumsum(length_S))[rows]
 
-    future = _future(known, order, length_S, freq=freq, horizon=horizon, run_cutoff=run_cutoff)
+    points = known.select("unique_id", "ds")
+    if num_months(freq) is None:  # the last point tells where a grid of even steps lies; for months it takes all
+        points = points.filter(pl.Series(columns == width - 1))
+    future = _future(points, order, length_S, freq=freq, horizon=horizon, run_cutoff=run_cutoff)
     future_rows, future_columns = future["row"].to_numpy(), future["step"].to_numpy() + width - 1
     is_step = isinstance(freq, int)
     nothing: np.generic = np.int64(np.iinfo(np.int64).min) if is_step else np.datetime64("NaT", "us")
     ds_SN = np.full((len(wanted), width + horizon), nothing)
     calendar_SNC = np.zeros((len(wanted), width + horizon, len(names)), dtype=np.float32)
     for part, at in ((known, (rows, columns)), (future, (future_rows, future_columns))):
-        ds_SN[at] = part["ds"].to_numpy()
+        flat = at[0] * (width + horizon) + at[1]
+        ds_SN.reshape(-1)[flat] = part["ds"].to_numpy()
         for feature, name in enumerate(names):
-            calendar_SNC[*at, feature] = part[name].to_numpy()
+            calendar_SNC.reshape(-1, len(names))[flat, feature] = part[name].to_numpy()
     y_SN = np.full((len(wanted), width), np.nan)
-    y_SN[rows, columns] = known["y"].fill_null(np.nan).to_numpy()
+    y_SN.reshape(-1)[rows * width + columns] = known["y"].fill_null(np.nan).to_numpy()
     return Panel(tuple(wanted), y_SN, length_S, calendar_SNC, ds_SN, horizon)
 
 
+def _number(features: pl.DataFrame, order: pl.DataFrame) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
+    """Keep the series of `order`; return their rows as they lie, and the series' number of each."""
+    runs = features["unique_id"].rle().struct.unnest()
+    number_of_run = runs.join(order, left_on="value", right_on="unique_id", how="left", maintain_order="left")["row"]
+    rows = np.repeat(number_of_run.fill_null(-1).to_numpy(), runs["len"].to_numpy())
+    if number_of_run.null_count() == 0:
+        return features, rows
+    return features.filter(pl.Series(rows >= 0)), rows[rows >= 0]
+
+
+def _rank(rows: npt.NDArray[np.int64], ds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return where each point would stand if they were sorted by series and time.
+
+    Tables give back long stretches that are sorted in themselves: it is enough to sort those.
+    """
+    if not len(rows):
+        return np.zeros(0, dtype=np.int64)
+    is_break = (np.diff(rows) != 0) | (np.diff(ds) <= 0)
+    begin = np.concatenate([[0], np.flatnonzero(is_break) + 1])
+    end = np.append(begin[1:], len(rows))
+    sequence = np.lexsort((ds[begin], rows[begin]))
+    first, last = begin[sequence], end[sequence] - 1
+    overlaps = (rows[first[1:]] == rows[last[:-1]]) & (ds[first[1:]] < ds[last[:-1]])
+    if overlaps.any():
+        rank = np.empty(len(rows), dtype=np.int64)
+        rank[np.lexsort((ds, rows))] = np.arange(len(rows))
+        return rank
+    length = last + 1 - first
+    shift = np.empty_like(begin)
+    shift[sequence] = np.cumsum(length) - length - first
+    return np.arange(len(rows)) + np.repeat(shift, end - begin)
+
+
 def _future(
-    known: pl.DataFrame,
+    points: pl.DataFrame,
     order: pl.DataFrame,
     length_S: npt.NDArray[np.int64],
     *,
@@ -120,10 +157,10 @@ def _future(
     run_cutoff: datetime | int | None,
 ) -> pl.DataFrame:
     """Return row, step, ds and calendar of every series' horizon, as far as something says where it begins."""
-    points = known.lazy().select("unique_id", "ds")
+    begins = points.lazy()
     if run_cutoff is not None:
         refuse_other_clock(run_cutoff, freq=freq, subject="run_cutoff")
-        empty = order.filter(pl.Series(length_S == 0)).select("unique_id", ds=pl.lit(run_cutoff, known.schema["ds"]))
-        points = pl.concat([points, empty.lazy()])
-    future = add_calendar(future_grid(points, freq=freq, horizon=horizon), freq=freq)
+        empty = order.filter(pl.Series(length_S == 0)).select("unique_id", ds=pl.lit(run_cutoff, points.schema["ds"]))
+        begins = pl.concat([begins, empty.lazy()])
+    future = add_calendar(future_grid(begins, freq=freq, horizon=horizon), freq=freq)
     return future.join(order.lazy(), on="unique_id").collect()

@@ -141,6 +141,11 @@ class Store:
         """Read a file below `weights/`; raises NothingStored where there is none."""
         return self.files.read_bytes(_check_weights(relative_uri))
 
+    def local_path(self, relative_uri: str) -> Path | None:
+        """Return where a file below `weights/` lies on this machine; None where there is none, or it is elsewhere."""
+        path = Path(self.root) / _check_weights(relative_uri)
+        return path if self.files.is_local and path.is_file() else None
+
     def write_bytes(self, relative_uri: str, content: bytes) -> None:
         """Write a file below `weights/`; readers see all of it or nothing."""
         self.files.write_bytes(_check_weights(relative_uri), content)

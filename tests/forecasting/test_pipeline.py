@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from forecasting.errors import SourceError, UserError
+from forecasting.fleet.fitted import FittedFleet
 from forecasting.ingest import ingest, panel_of
 from forecasting.one_shot import OneShot, forecast
-from forecasting.pipeline import count_origins, registry_rows, score, train_shard
+from forecasting.pipeline import backtest_shard, count_origins, predict_shard, registry_rows, score, train_shard
 from forecasting.spec import Spec, make_spec
 
 START = datetime(2024, 1, 1)
@@ -326,6 +327,20 @@ def test_registry_has_a_row_per_series_and_role_trained_or_not(trained: Any) -> 
         refused = rows.filter(pl.col("status") != "trained")
         assert refused["reason"].null_count() == 0
         assert refused["version"].null_count() == refused.height
+
+
+def test_versions_of_the_registry_spare_working_them_out(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, panel, fleets = trained
+    serving = [fleet for fleet in fleets if fleet.role == "serving"]
+    _, champions = backtest_shard(panel, spec, fleets[:1], networks=["gru"])
+    worked_out = predict_shard(panel, spec, serving, champions, networks=["gru"])
+    registry = pl.concat(registry_rows(fleet, panel) for fleet in serving).select("unique_id", "model", "version")
+    monkeypatch.setattr(FittedFleet, "versions", None)
+    looked_up = predict_shard(panel, spec, serving, champions, networks=["gru"], versions=registry)
+    assert looked_up.equals(worked_out)
+    of_networks = looked_up.filter(pl.col("model") == "gru")
+    assert of_networks["model_version"].null_count() == 0
+    assert looked_up["model_version"].null_count() == looked_up.height - of_networks.height
 
 
 def test_candidate_never_sees_what_lies_after_its_first_origin(trained: Any) -> None:

@@ -51,7 +51,15 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     champions = newest(known("champions"), ["unique_id"]).collect(engine="streaming")
     serving = load_fleets(slot.store, slot.spec, rows)
     panel = slot.read_panel(shard.unique_ids)
-    forecasts = predict_shard(panel, slot.spec, serving, champions, networks=slot.networks, kernel=slot.kernel)
+    forecasts = predict_shard(
+        panel,
+        slot.spec,
+        serving,
+        champions,
+        networks=slot.networks,
+        kernel=slot.kernel,
+        versions=rows.select("unique_id", "model", "version"),
+    )
     return {"forecasts": forecasts}
 
 

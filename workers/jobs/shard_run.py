@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.ingest import panel_of
+from forecasting.series.calendar import calendar_columns
 from forecasting.series.panel import Panel
 from forecasting.spec import Clock, Spec
 from forecasting.store.staging import completed, mark_complete, run_folder, stage
@@ -50,6 +51,7 @@ class Slot:
                 pl.col("unique_id").is_in(list(unique_ids)),
                 pl.col("ds") <= self.cutoff,
             )
+            .select("unique_id", "ds", "y", *calendar_columns(self.spec.freq))
             .collect(engine="streaming")
         )
         return panel_of(features, self.spec, unique_ids, run_cutoff=self.cutoff)

@@ -25,7 +25,8 @@ def load_fleets(store: Store, spec: Spec, rows: pl.DataFrame) -> list[FittedFlee
     fleets = []
     named = rows.drop_nulls("weights_uri").sort("weights_uri", "unique_id")
     for (uri,), members in named.group_by("weights_uri", maintain_order=True):
-        fleet = FittedFleet.from_bytes(store.read_bytes(str(uri)))
+        path = store.local_path(str(uri))
+        fleet = FittedFleet.from_file(path) if path else FittedFleet.from_bytes(store.read_bytes(str(uri)))
         if _is_for(fleet, spec):
             fleets.append(fleet.select(members["unique_id"].to_list()))
     return fleets

@@ -1,4 +1,6 @@
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 
 from forecasting.fleet.fit import fit_candidates
 from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.plan import Refusal
 from forecasting.fleet.predict import predict
 from forecasting.series.panel import Panel
 from forecasting.training import TrainingConfig
@@ -26,6 +29,25 @@ def test_bytes_give_back_the_same_fleet_bit_for_bit(fitted: FittedFleet, panel: 
     assert read.versions() == fitted.versions()
     assert (read.config, read.architecture, read.seed) == (fitted.config, fitted.architecture, fitted.seed)
     assert np.array_equal(predict(read, panel), predict(fitted, panel))
+
+
+def test_file_gives_back_what_bytes_do(fitted: FittedFleet, panel: Panel, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.safetensors"
+    path.write_bytes(fitted.to_bytes())
+    read = FittedFleet.from_file(path)
+    path.unlink()
+    assert read.versions() == fitted.versions()
+    assert (read.config, read.architecture, read.refused) == (fitted.config, fitted.architecture, fitted.refused)
+    assert np.array_equal(predict(read, panel), predict(fitted, panel))
+
+
+def test_weights_of_all_series_are_not_copied(fitted: FittedFleet) -> None:
+    refused = tuple(Refusal(name, "broken", "for a test") for name in ("s8", "s9"))
+    whole = replace(fitted, refused=refused).select([*fitted.unique_ids, "s9"])
+    assert [refusal.unique_id for refusal in whole.refused] == ["s9"]
+    for name, weight in fitted.weights.items():
+        assert whole.weights[name] is weight
+        assert fitted.select(fitted.unique_ids[:2]).weights[name].data_ptr() != weight.data_ptr()
 
 
 def test_a_selected_series_keeps_its_version_and_forecast(fitted: FittedFleet, panel: Panel) -> None:

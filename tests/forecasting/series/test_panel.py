@@ -1,8 +1,12 @@
 from datetime import datetime, timedelta
+from itertools import pairwise
+from random import Random
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forecasting.errors import SpecError
 from forecasting.series.calendar import add_calendar, calendar_columns
@@ -64,6 +68,18 @@ def test_series_come_in_the_order_that_is_asked_for_whatever_the_order_of_the_fe
     np.testing.assert_array_equal(panel.ds_SN, expected.ds_SN)
     np.testing.assert_array_equal(panel.calendar_SNC, expected.calendar_SNC)
     assert to_panel(shuffled, freq="1h", horizon=1, unique_ids=["short"]).y_SN.shape == (1, 2)
+
+
+@given(st.lists(st.integers(0, 59), max_size=8), st.randoms(use_true_random=False))
+def test_stretches_in_any_order_make_the_same_panel(cuts: list[int], random: Random) -> None:
+    triples = [(name, step, float(step)) for name, number in (("a", 30), ("b", 7), ("c", 23)) for step in range(number)]
+    features = _features(triples, 1)
+    bounds = [0, *sorted(cuts), features.height]
+    stretches = [features[begin:end] for begin, end in pairwise(bounds)]
+    random.shuffle(stretches)
+    panel, expected = (to_panel(rows, freq=1, horizon=2) for rows in (pl.concat(stretches), features))
+    np.testing.assert_array_equal(panel.y_SN, expected.y_SN)
+    np.testing.assert_array_equal(panel.ds_SN, expected.ds_SN)
 
 
 def test_a_series_without_features_follows_the_run_cutoff(features: pl.DataFrame) -> None:

@@ -125,6 +125,13 @@ def test_store_pickles(store):
     assert copy.read_bytes("weights/x.safetensors") == b"abc"
 
 
+def test_weights_on_this_machine_have_a_path(store):
+    store.write_bytes("weights/x.safetensors", b"abc")
+    assert store.local_path("weights/x.safetensors").read_bytes() == b"abc"
+    assert store.local_path("weights/y.safetensors") is None
+    assert Store("s3://bucket/prefix", {"AWS_REGION": "eu-central-1"}).local_path("weights/x.safetensors") is None
+
+
 def test_making_a_store_touches_nothing(tmp_path):
     store = Store(tmp_path / "not yet")
     assert store.tables() == []
