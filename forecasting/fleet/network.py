@@ -21,6 +21,9 @@ from forecasting.fleet.windows import WindowBatch
 MIXTURE_GAIN = 10.0
 """Lets Adam's small steps move a mixture of references from even to one-sided within a hundred steps."""
 
+DRAWS_AT_ONCE = 1 << 16
+"""Random numbers that are drawn together: their 64-bit steps on the way stay in the cache, and weigh nothing."""
+
 
 class FleetNetwork(nn.Module):
     """The stacked networks of one fleet; every parameter's first axis is the series, so series never mix."""
@@ -60,9 +63,11 @@ class FleetNetwork(nn.Module):
             if name in ("mixture_FM", "bias_head_1O"):
                 weight.zero_()
                 continue
-            uniform_SW = draw_uniform(keys_S, purpose=f"initial {name}", num_draws=math.prod(weight.shape[1:]))
-            scale = bound * (0.1 if name == "head_HO" else 1.0)
-            weight.copy_(((2 * uniform_SW - 1) * scale).view(weight.shape))
+            num_draws, scale = math.prod(weight.shape[1:]), bound * (0.1 if name == "head_HO" else 1.0)
+            num_at_once = max(1, DRAWS_AT_ONCE // num_draws)
+            for some_S, some in zip(keys_S.split(num_at_once), weight.split(num_at_once), strict=True):
+                uniform_SW = draw_uniform(some_S, purpose=f"initial {name}", num_draws=num_draws)
+                some.copy_(((2 * uniform_SW - 1) * scale).view(some.shape))
 
     def forward(self, windows: WindowBatch) -> Tensor:
         """Return (S, B, F, Q) quantiles in the loss's units; they may cross until they are sorted."""
