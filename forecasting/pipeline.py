@@ -6,6 +6,7 @@ the columns of the store's tables without the bookkeeping (spec, run cutoff, run
 
 # S series of a shard · F horizon steps · Q quantiles
 
+import gc
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
@@ -30,6 +31,9 @@ from forecasting.spec import Spec
 from forecasting.training import KernelName
 from forecasting.version import code_version
 
+LARGE_FLEET = 32 << 20
+"""Bytes of weights from which a finished fit is cleared away before the next begins."""
+
 Quantiles = npt.NDArray[np.float64]
 """Shape (S, F, Q), in units of y, rising along Q; NaN where a model has nothing to say about a series."""
 
@@ -37,28 +41,32 @@ Quantiles = npt.NDArray[np.float64]
 def train_shard(
     panel: Panel, spec: Spec, *, networks: Sequence[str], options: FitOptions = FitOptions()
 ) -> list[FittedFleet]:
-    """Fit every requested network for every series of a shard: its candidates and what serves.
+    """Fit every requested network for every series of a shard, as `train_network` does."""
+    return [fleet for network in networks for fleet in train_network(panel, spec, network, options=options)]
+
+
+def train_network(
+    panel: Panel, spec: Spec, network: str, *, options: FitOptions = FitOptions()
+) -> tuple[FittedFleet, FittedFleet]:
+    """Fit one network for every series of a shard: its candidates and what serves.
 
     A candidate ends before its series' first backtest origin. `options.checkpoint` names a folder here.
     """
     from forecasting.fleet import fit as fleet_fit  # brings Lightning, which takes seconds that only training needs
 
-    config = configure(spec)
-    dropped_S = rolling.held_back(count_origins(panel, spec), step=spec.origin_step, horizon=spec.horizon)
-    fleets = []
-    for network in networks:
-        architecture = Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
-        candidates = fleet_fit.fit_candidates(
-            panel,
-            architecture,
-            config,
-            seed=spec.seed,
-            dropped_S=dropped_S,
-            options=_checkpoint_at(options, f"{network}-candidate.ckpt"),
-        )
-        serving = fleet_fit.fit_serving(panel, candidates, options=_checkpoint_at(options, f"{network}-serving.ckpt"))
-        fleets += [candidates, serving]
-    return fleets
+    architecture = Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
+    candidates = fleet_fit.fit_candidates(
+        panel,
+        architecture,
+        configure(spec),
+        seed=spec.seed,
+        dropped_S=rolling.held_back(count_origins(panel, spec), step=spec.origin_step, horizon=spec.horizon),
+        options=_checkpoint_at(options, f"{network}-candidate.ckpt"),
+    )
+    _free_trainer(candidates)
+    serving = fleet_fit.fit_serving(panel, candidates, options=_checkpoint_at(options, f"{network}-serving.ckpt"))
+    _free_trainer(serving)
+    return candidates, serving
 
 
 def count_origins(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
@@ -266,6 +274,15 @@ _REGISTRY: dict[str, Any] = {
 
 def _checkpoint_at(options: FitOptions, name: str) -> FitOptions:
     return replace(options, checkpoint=options.checkpoint / name) if options.checkpoint else options
+
+
+def _free_trainer(fleet: FittedFleet) -> None:
+    """Let go of the weights and moments that Lightning's trainer and the module keep alive by naming each other.
+
+    Looking for such cycles takes a fifth of a second: worth it for a large fleet alone.
+    """
+    if sum(weight.nbytes for weight in fleet.weights.values()) >= LARGE_FLEET:
+        gc.collect()
 
 
 def _baselines(spec: Spec) -> dict[str, Callable[[Panel], Quantiles]]:

@@ -16,7 +16,7 @@ import polars as pl
 
 from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.calendar import add_calendar, calendar_columns
-from forecasting.series.clock import num_months, refuse_other_clock
+from forecasting.series.clock import fixed_width, num_months, refuse_other_clock
 from forecasting.series.grid import future_grid
 
 FloatArray = npt.NDArray[np.floating]
@@ -90,61 +90,71 @@ def to_panel(
     order = pl.DataFrame(
         {"unique_id": wanted, "row": range(len(wanted))}, schema={"unique_id": pl.String, "row": pl.Int64}
     )
-    known, rows = _number(features.select("unique_id", "ds", "y", *names), order)
-    length_S = np.bincount(rows, minlength=len(wanted)).astype(np.int64)
+    known, runs = _find_runs(features, order, width=fixed_width(freq))
+    length_S = np.bincount(runs.rows_R, weights=runs.length_R, minlength=len(wanted)).astype(np.int64)
     width = max(1, int(length_S.max(initial=0)))
-    columns = _rank(rows, known["ds"].to_physical().to_numpy()) + (width - np.cumsum(length_S))[rows]
+    column_R = runs.offset_R + (width - length_S)[runs.rows_R]
 
-    points = known.select("unique_id", "ds")
+    rows_R, ends_R = runs.rows_R, runs.begin_R + runs.length_R - 1
     if num_months(freq) is None:  # the last point tells where a grid of even steps lies; for months it takes all
-        points = points.filter(pl.Series(columns == width - 1))
+        rows_R, ends_R = (each_R[column_R + runs.length_R == width] for each_R in (rows_R, ends_R))
+    points = pl.DataFrame({"unique_id": order["unique_id"].gather(rows_R), "ds": known["ds"].gather(ends_R)})
     future = _future(points, order, length_S, freq=freq, horizon=horizon, run_cutoff=run_cutoff)
-    future_rows, future_columns = future["row"].to_numpy(), future["step"].to_numpy() + width - 1
     is_step = isinstance(freq, int)
     nothing: np.generic = np.int64(np.iinfo(np.int64).min) if is_step else np.datetime64("NaT", "us")
     ds_SN = np.full((len(wanted), width + horizon), nothing)
     calendar_SNC = np.zeros((len(wanted), width + horizon, len(names)), dtype=np.float32)
-    for part, at in ((known, (rows, columns)), (future, (future_rows, future_columns))):
-        flat = at[0] * (width + horizon) + at[1]
-        ds_SN.reshape(-1)[flat] = part["ds"].to_numpy()
+    places = runs.places(column_R + runs.rows_R * (width + horizon))
+    future_places = future["row"].to_numpy() * (width + horizon) + future["step"].to_numpy() + width - 1
+    for part, at in ((known, places), (future, future_places)):
+        ds_SN.reshape(-1)[at] = part["ds"].to_numpy()
         for feature, name in enumerate(names):
-            calendar_SNC.reshape(-1, len(names))[flat, feature] = part[name].to_numpy()
+            calendar_SNC.reshape(-1, len(names))[at, feature] = part[name].to_numpy()
     y_SN = np.full((len(wanted), width), np.nan)
-    y_SN.reshape(-1)[rows * width + columns] = known["y"].fill_null(np.nan).to_numpy()
+    y_SN.reshape(-1)[runs.places(column_R + runs.rows_R * width)] = known["y"].fill_null(np.nan).to_numpy()
     return Panel(tuple(wanted), y_SN, length_S, calendar_SNC, ds_SN, horizon)
 
 
-def _number(features: pl.DataFrame, order: pl.DataFrame) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
-    """Keep the series of `order`; return their rows as they lie, and the series' number of each."""
-    runs = features["unique_id"].rle().struct.unnest()
-    number_of_run = runs.join(order, left_on="value", right_on="unique_id", how="left", maintain_order="left")["row"]
-    rows = np.repeat(number_of_run.fill_null(-1).to_numpy(), runs["len"].to_numpy())
-    if number_of_run.null_count() == 0:
-        return features, rows
-    return features.filter(pl.Series(rows >= 0)), rows[rows >= 0]
+@dataclass(frozen=True)
+class _Runs:
+    """R stretches of rows that follow each other in one series: where each begins, and how far into its series."""
+
+    rows_R: npt.NDArray[np.int64]
+    begin_R: npt.NDArray[np.int64]
+    length_R: npt.NDArray[np.int64]
+    offset_R: npt.NDArray[np.int64]
+
+    def places(self, first_R: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return where every row goes, if the first ones of the stretches go to `first_R`."""
+        places = np.repeat(first_R - self.begin_R, self.length_R)
+        places += np.arange(len(places))
+        return places
 
 
-def _rank(rows: npt.NDArray[np.int64], ds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return where each point would stand if they were sorted by series and time.
+def _find_runs(features: pl.DataFrame, order: pl.DataFrame, *, width: int | None) -> tuple[pl.DataFrame, _Runs]:
+    """Return the rows of the series in `order`, and the stretches of neighbouring grid points that they lie in.
 
-    Tables give back long stretches that are sorted in themselves: it is enough to sort those.
+    Tables give back long stretches, so that their rows need not be sorted one by one. Where steps have no fixed width,
+    every row is a stretch.
     """
-    if not len(rows):
-        return np.zeros(0, dtype=np.int64)
-    is_break = (np.diff(rows) != 0) | (np.diff(ds) <= 0)
-    begin = np.concatenate([[0], np.flatnonzero(is_break) + 1])
-    end = np.append(begin[1:], len(rows))
-    sequence = np.lexsort((ds[begin], rows[begin]))
-    first, last = begin[sequence], end[sequence] - 1
-    overlaps = (rows[first[1:]] == rows[last[:-1]]) & (ds[first[1:]] < ds[last[:-1]])
-    if overlaps.any():
-        rank = np.empty(len(rows), dtype=np.int64)
-        rank[np.lexsort((ds, rows))] = np.arange(len(rows))
-        return rank
-    length = last + 1 - first
-    shift = np.empty_like(begin)
-    shift[sequence] = np.cumsum(length) - length - first
-    return np.arange(len(rows)) + np.repeat(shift, end - begin)
+    ids = features["unique_id"].rle().struct.unnest()
+    number = ids.join(order, left_on="value", right_on="unique_id", how="left", maintain_order="left")["row"]
+    if number.null_count():
+        is_known = pl.Series(np.repeat(number.is_not_null().to_numpy(), ids["len"].to_numpy()))
+        return _find_runs(features.filter(is_known), order, width=width)
+    ds = features["ds"].to_physical().to_numpy()
+    length = ids["len"].to_numpy().astype(np.int64)
+    first = np.cumsum(length) - length
+    breaks = np.arange(1, len(ds)) if width is None else np.flatnonzero(np.diff(ds) != width) + 1
+    begin_R = np.union1d(first, breaks).astype(np.int64)
+    rows_R = number.to_numpy()[np.searchsorted(first, begin_R, side="right") - 1]
+    length_R = np.diff(begin_R, append=len(ds))
+    sequence = np.lexsort((ds[begin_R], rows_R))
+    before = np.cumsum(length_R[sequence]) - length_R[sequence]
+    rows = rows_R[sequence]
+    offset_R = np.empty_like(before)
+    offset_R[sequence] = before - before[np.searchsorted(rows, rows)]
+    return features, _Runs(rows_R, begin_R, length_R, offset_R)
 
 
 def _future(

@@ -1,22 +1,34 @@
 """The whole flow on small fleets: every series is served, nothing after the cutoff matters, and runs repeat."""
 
+import gc
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from forecasting import pipeline
 from forecasting.errors import SourceError, UserError
 from forecasting.fleet.fitted import FittedFleet
+from forecasting.fleet.module import FleetModule
 from forecasting.ingest import ingest, panel_of
 from forecasting.one_shot import OneShot, forecast
-from forecasting.pipeline import backtest_shard, count_origins, predict_shard, registry_rows, score, train_shard
+from forecasting.pipeline import (
+    backtest_shard,
+    count_origins,
+    predict_shard,
+    registry_rows,
+    score,
+    train_network,
+    train_shard,
+)
 from forecasting.spec import Spec, make_spec
 
 START = datetime(2024, 1, 1)
@@ -341,6 +353,33 @@ def test_versions_of_the_registry_spare_working_them_out(trained: Any, monkeypat
     of_networks = looked_up.filter(pl.col("model") == "gru")
     assert of_networks["model_version"].null_count() == 0
     assert looked_up["model_version"].null_count() == looked_up.height - of_networks.height
+
+
+def test_large_fleet_that_is_fitted_leaves_no_optimiser_in_memory(
+    spec_of: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(odd_fleet(), models=["gru"])
+    ingested = ingest(spec)
+    panel = panel_of(ingested.features, spec, ingested.unique_ids, run_cutoff=ingested.cutoff)
+    alive: WeakSet[FleetModule] = WeakSet()
+    seen: list[int] = []
+    start = FleetModule.__init__
+
+    def watched(module: FleetModule, *arguments: Any, **options: Any) -> None:
+        seen.append(len(alive))
+        start(module, *arguments, **options)
+        alive.add(module)
+
+    monkeypatch.setattr(FleetModule, "__init__", watched)
+    monkeypatch.setattr(pipeline, "LARGE_FLEET", 1)
+    gc.collect()
+    gc.disable()
+    try:
+        train_network(panel, spec, "gru")
+    finally:
+        gc.enable()
+    assert seen == [0, 0]
+    assert not alive
 
 
 def test_candidate_never_sees_what_lies_after_its_first_origin(trained: Any) -> None:

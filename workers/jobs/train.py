@@ -34,19 +34,21 @@ def train(run: Run) -> Outcome:
 def fit_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     """Fit the networks of a shard, write their weights and return their registry rows."""
     from forecasting.fleet.options import FitOptions
-    from forecasting.pipeline import registry_rows, train_shard  # torch loads on actors only
+    from forecasting.pipeline import registry_rows, train_network  # torch loads on actors only
 
     panel = slot.read_panel(shard.unique_ids)
     options = FitOptions(checkpoint=slot.checkpoint_folder(shard), kernel=slot.kernel)
     rows = []
-    for fleet in train_shard(panel, slot.spec, networks=slot.networks, options=options):
-        uri = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}/{shard.number}-{fleet.model}-{fleet.role}.safetensors"
-        slot.store.write_bytes(uri, fleet.to_bytes())
-        rows.append(
-            registry_rows(fleet, panel).with_columns(
-                weights_uri=pl.lit(uri), data_version=pl.lit(slot.data_version, pl.Int64)
+    folder = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}"
+    for network in slot.networks:  # written one by one, so that memory holds the weights of one
+        for fleet in train_network(panel, slot.spec, network, options=options):
+            uri = f"{folder}/{shard.number}-{network}-{fleet.role}.safetensors"
+            slot.store.write_bytes(uri, fleet.to_bytes())
+            rows.append(
+                registry_rows(fleet, panel).with_columns(
+                    weights_uri=pl.lit(uri), data_version=pl.lit(slot.data_version, pl.Int64)
+                )
             )
-        )
     return {"models": pl.concat(rows)}
 
 
