@@ -22,6 +22,7 @@ from forecasting.evaluate.baselines import NONE, can_serve, seasonal_naive, seas
 from forecasting.evaluate.champion import choose_champions
 from forecasting.evaluate.metrics import score_forecasts, seasonal_scale
 from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.memory import LARGE_FLEET
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import required_length
 from forecasting.fleet.predict import predict
@@ -30,9 +31,6 @@ from forecasting.series.panel import Panel
 from forecasting.spec import Spec
 from forecasting.training import KernelName
 from forecasting.version import code_version
-
-LARGE_FLEET = 32 << 20
-"""Bytes of weights from which a finished fit is cleared away before the next begins."""
 
 Quantiles = npt.NDArray[np.float64]
 """Shape (S, F, Q), in units of y, rising along Q; NaN where a model has nothing to say about a series."""

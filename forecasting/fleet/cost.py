@@ -1,0 +1,140 @@
+"""What a shard costs a worker: its networks' sizes and its series in; seconds and bytes out, before anything runs.
+
+Arithmetic alone: a driver that cuts shards by it loads no torch.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from forecasting.fleet.memory import (
+    CUDA_MIB,
+    FORECASTER_MIB,
+    MIB,
+    TRAINER_MIB,
+    fitting_bytes,
+    forecast_bytes,
+    panel_bytes,
+    reading_bytes,
+)
+from forecasting.fleet.pace import (
+    SECONDS_PER_FITTED_POINT,
+    SECONDS_PER_FITTED_SERIES,
+    SECONDS_PER_FORECAST_POINT,
+    SECONDS_PER_FORECAST_VALUE,
+    SECONDS_PER_LOADED_WEIGHT,
+    SECONDS_PER_SHARD,
+    fit_seconds,
+    fixed_fit_seconds,
+)
+from forecasting.fleet.sizes import FleetSizes
+
+LINGERING_SECONDS = 2.0
+"""How long Polars' allocator holds on to what was read: a shorter training comes on top of it."""
+MOST_SECONDS = 40.0
+"""What a shard takes at most: as much is lost when its worker dies."""
+SHARDS_PER_WORKER = 3
+"""Enough that workers end together."""
+FIXED_SHARE = 0.03
+"""What fixed costs may take of a shard's time; smaller shards only where workers would stand idle."""
+
+
+class Cost(Protocol):
+    """What shards of one job cost."""
+
+    @property
+    def fixed_seconds(self) -> float:
+        """What a shard takes however few its series are."""
+        ...
+
+    def series_seconds(self, num_points: int) -> float:
+        """Predict what a series of so many grid points adds."""
+        ...
+
+    def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
+        """Predict the most that a worker's whole process holds with so many series, and points of all of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """Shards of a train job: every network is fitted twice, one network after the other."""
+
+    networks: Sequence[FleetSizes]
+    required_length: int
+    """Grid points without which a series gets no network."""
+
+    @property
+    def fixed_seconds(self) -> float:
+        return SECONDS_PER_SHARD + sum(2 * fixed_fit_seconds(sizes) for sizes in self.networks)
+
+    def series_seconds(self, num_points: int) -> float:
+        if num_points < self.required_length:
+            return SECONDS_PER_FITTED_SERIES + SECONDS_PER_FITTED_POINT * num_points
+        return sum(2 * fit_seconds(sizes, num_points=num_points) for sizes in self.networks)
+
+    def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
+        panel, reading = _reading(self.networks[0], num_series, longest, num_points)
+        fitting = panel + max(fitting_bytes(sizes, num_series=num_series, longest=longest) for sizes in self.networks)
+        if num_series * self.series_seconds(longest) < LINGERING_SECONDS:
+            fitting += reading - panel
+        base = TRAINER_MIB + (CUDA_MIB if self.networks[0].kernel == "gpu" else 0)
+        return base * MIB + max(reading, fitting)
+
+
+@dataclass(frozen=True)
+class ForecastCost:
+    """Shards of a predict job, or with `num_origins` of a backtest job."""
+
+    networks: Sequence[FleetSizes]
+    num_origins: int = 0
+
+    @property
+    def fixed_seconds(self) -> float:
+        return SECONDS_PER_SHARD
+
+    @property
+    def num_models(self) -> int:
+        """Networks, and a seasonal naive for each season."""
+        return len(self.networks) + len(self.networks[0].season_lengths)
+
+    def series_seconds(self, num_points: int) -> float:
+        num_values = self.num_models * self.networks[0].num_outputs
+        once = SECONDS_PER_FORECAST_POINT * num_points + SECONDS_PER_FORECAST_VALUE * num_values
+        loading = SECONDS_PER_LOADED_WEIGHT * sum(sizes.num_weights for sizes in self.networks)
+        return loading + max(1, self.num_origins) * once
+
+    def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
+        sizes = self.networks[0]
+        panel, reading = _reading(sizes, num_series, longest, num_points)
+        weights = sum(4 * each.num_weights * num_series for each in self.networks)
+        num_rows = max(1, self.num_origins) * self.num_models * num_series * sizes.horizon
+        frames = forecast_bytes(num_rows=num_rows, num_quantiles=sizes.num_quantiles)
+        known_at_origin = panel if self.num_origins else 0
+        return FORECASTER_MIB * MIB + reading + weights + frames + known_at_origin
+
+
+def count_shards(seconds: float, cost: Cost, *, num_series: int, num_workers: int) -> int:
+    """Return how many shards suit so much work: long enough to pay for themselves, short enough to share and to lose.
+
+    At least one for each worker, where there are as many series.
+    """
+    if not num_series:
+        return 0
+    wanted = min(MOST_SECONDS, seconds / (SHARDS_PER_WORKER * num_workers))
+    longest = max(wanted, cost.fixed_seconds / FIXED_SHARE)
+    return min(num_series, max(math.ceil(seconds / longest), num_workers))
+
+
+def _reading(sizes: FleetSizes, num_series: int, longest: int, num_points: int) -> tuple[int, int]:
+    """Return the bytes of a shard's panel, and the peak while it is filled."""
+    panel = panel_bytes(num_series, longest + sizes.horizon, num_calendar=sizes.num_calendar)
+    reading = reading_bytes(
+        num_series=num_series,
+        longest=longest,
+        num_points=num_points,
+        horizon=sizes.horizon,
+        num_calendar=sizes.num_calendar,
+    )
+    return panel, reading

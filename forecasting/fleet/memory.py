@@ -1,0 +1,86 @@
+"""What a worker holds: sizes and series in, bytes out, counted from the code that allocates them.
+
+`tests/benchmarks/bench_memory.py` holds predictions against the peaks of real jobs.
+"""
+
+# S series · R rows, the points of all series · N grid points of the longest · C calendar features · W weights
+
+from forecasting.fleet.sizes import FleetSizes
+
+MIB = 1 << 20
+TRAINER_MIB, FORECASTER_MIB = 605, 430
+"""Peak of a Ray worker that trains, or forecasts, a single series: Python, torch, Polars, Lightning; measured with
+torch 2.13 for CPUs on x86 Linux."""
+CUDA_MIB = 3000
+"""What CUDA adds to that in the machine's own memory: a usual value, not measured."""
+LARGE_FLEET = 32 * MIB
+"""Bytes of weights from which `pipeline` clears a trainer away as soon as its fit is over."""
+FRAME_FACTOR = 2.3
+"""What frames of forecasts take over their own bytes: in arrays, sorted, joined, compressed. Fitted to ten jobs."""
+
+
+def reading_bytes(*, num_series: int, longest: int, num_points: int, horizon: int, num_calendar: int) -> int:
+    """Predict the peak while a panel is filled: the frame of all rows, where each of them goes, and the panel."""
+    row = 32 + 4 * num_calendar  # unique_id's view, ds, y
+    places = 32  # two arrays of int64, and as much on the way
+    return num_points * (row + places) + panel_bytes(num_series, longest + horizon, num_calendar=num_calendar)
+
+
+def panel_bytes(num_series: int, num_columns: int, *, num_calendar: int) -> int:
+    """Return the size of y, ds and calendar."""
+    return num_series * num_columns * (16 + 4 * num_calendar)
+
+
+def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
+    """Predict the peak while candidates and then serving networks are fitted, beside the panel."""
+    cells, columns = num_series * longest, num_series * (longest + sizes.padding)
+    weights = 4 * sizes.num_weights * num_series
+    candidates_y = 8 * cells
+    windows = columns * (8 + 4 * sizes.num_calendar)
+    preparing = max(40 * cells, columns * (20 + 8 * sizes.num_calendar))  # scales, then gaps filled and edges padded
+    # The network, the weights kept, Adam's two moments and perhaps the average.
+    trainer = weights * (4 + bool(sizes.config.weight_average))
+    # At the end what was kept is copied, and a parameter at a time is searched for what is not finite.
+    ending = weights + 7 * num_series * sizes.num_members * max(sizes.parameters.values())
+    stepping = num_series * activation_bytes(sizes) + sizes.num_threads * scratch_bytes(sizes)
+    earlier_trainer = trainer if weights < LARGE_FLEET else 0
+    if sizes.kernel != "cpu":
+        stepping += 3 * weights  # gradients, and what clipping and Adam write on their way
+    return candidates_y + windows + weights + max(preparing, earlier_trainer + trainer + max(ending, stepping))
+
+
+def scratch_bytes(sizes: FleetSizes) -> int:
+    """Count what a thread of the CPU engine works in: one series' weights, windows, states, gates and gradients."""
+    if sizes.kernel != "cpu":
+        return 0
+    config, gates, inputs = sizes.config, sizes.num_gates, sizes.num_inputs
+    units, outputs, seasons = _pad(config.hidden_size), _pad(sizes.num_outputs), len(sizes.season_lengths)
+    windows, steps = config.batch_windows, config.context_segments
+    vector = (inputs + config.hidden_size + 2) * gates * units + (config.hidden_size + 1) * outputs
+    window = steps * inputs + outputs + sizes.horizon * (4 + seasons) + 4 * units
+    kept = steps * units * (1 + {3: 4, 4: 6}[gates])
+    gate_gradients = max(windows, 64) * 4 * units
+    training = 5 * vector + gates * units * units + windows * (window + kept) + gate_gradients
+    return 4 * max(training, vector + config.validation_windows * window)
+
+
+def activation_bytes(sizes: FleetSizes) -> int:
+    """Count what a series' step keeps for its gradient; the CPU engine keeps nothing between series."""
+    if sizes.kernel == "cpu":
+        return 0
+    config, hidden, inputs = sizes.config, sizes.config.hidden_size, sizes.num_inputs
+    rows = sizes.num_rows(config.batch_windows)
+    if sizes.kernel == "gpu":  # as forecasting.fleet.kernels.gpu counts, and the inputs as they are gathered
+        return 4 * rows * (10 * hidden + 3 * inputs)
+    columns = 24 * config.batch_windows * config.context_segments * config.segment_length
+    judging = 24 * sizes.num_members * config.batch_windows * sizes.num_outputs
+    return columns + judging + 4 * rows * (2 * inputs + 4 * sizes.num_gates * hidden)
+
+
+def forecast_bytes(*, num_rows: int, num_quantiles: int) -> int:
+    """Predict what so many rows of forecasts, or of their comparison with actuals, take until they are staged."""
+    return int(FRAME_FACTOR * num_rows * (72 + 8 * num_quantiles))
+
+
+def _pad(size: int) -> int:
+    return -(-size // 16) * 16

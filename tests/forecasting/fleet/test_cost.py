@@ -1,0 +1,147 @@
+"""The cost model: what it counts is what there is, it grows with what is asked for, and it needs no torch."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecasting.fleet.cells import CELLS
+from forecasting.fleet.cost import FIXED_SHARE, MOST_SECONDS, ForecastCost, TrainingCost, count_shards
+from forecasting.fleet.kernels import reference
+from forecasting.fleet.memory import activation_bytes, fitting_bytes, panel_bytes, scratch_bytes
+from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.pace import fit_seconds, step_seconds
+from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.sizes import FleetSizes, sizes_of
+from forecasting.fleet.windows import window_source
+from forecasting.series.panel import Panel
+from forecasting.spec import Spec
+from forecasting.training import TrainingConfig
+
+CONFIG = TrainingConfig(segment_length=24, context_segments=14)
+DAY = FleetSizes("lstm", CONFIG, horizon=48, num_quantiles=13, num_calendar=6, season_lengths=(24, 168))
+COSTS = (TrainingCost([DAY], 100), ForecastCost([DAY]), ForecastCost([DAY], 10))
+
+
+@given(
+    st.sampled_from(["lstm", "gru"]),
+    st.integers(1, 40),
+    st.integers(1, 30),
+    st.integers(1, 20),
+    st.integers(1, 13),
+    st.integers(0, 8),
+)
+def test_parameters_are_those_of_a_network(
+    cell: str, hidden_size: int, segment_length: int, horizon: int, num_quantiles: int, num_calendar: int
+) -> None:
+    config = TrainingConfig(hidden_size=hidden_size, segment_length=segment_length)
+    sizes = FleetSizes(cell, config, horizon, num_quantiles, num_calendar, (7, 30))
+    network = FleetNetwork(
+        CELLS[cell],
+        kernel=reference,
+        num_series=1,
+        num_inputs=sizes.num_inputs,
+        hidden_size=hidden_size,
+        horizon=horizon,
+        num_quantiles=num_quantiles,
+        num_seasons=2,
+    )
+    assert sizes.parameters == {name: weight.numel() for name, weight in network.weights.items()}
+    assert replace(sizes, num_members=3).num_weights == 3 * sum(sizes.parameters.values())
+
+
+def test_panel_and_windows_are_as_large_as_counted(make_panel: Callable[..., Panel]) -> None:
+    panel = make_panel(3)
+    columns = panel.ds_SN.shape[1]
+    counted = panel_bytes(3, columns, num_calendar=2)
+    # y ends where the horizon begins.
+    assert counted - 3 * 8 * panel.horizon == panel.y_SN.nbytes + panel.ds_SN.nbytes + panel.calendar_SNC.nbytes
+    config = TrainingConfig(segment_length=4, context_segments=3)
+    sizes = FleetSizes("gru", config, panel.horizon, 3, 2, (8, 30))
+    source = window_source(
+        panel, measure_scaling(panel.y_SN, season_length=8), config=config, season_lengths=sizes.season_lengths
+    )
+    assert (source.padding, source.num_inputs) == (sizes.padding, sizes.num_inputs)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_more_series_and_longer_ones_need_more(cost: Any) -> None:
+    sizes = [cost.worker_bytes(num, longest, num * longest) for num in (1, 1000, 5000) for longest in (500, 1000)]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == len(sizes)
+    seconds = [cost.series_seconds(length) for length in (10, 100, 1000)]
+    assert seconds == sorted(seconds)
+    assert len(set(seconds)) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": CONFIG.model_copy(update={"hidden_size": 64})},
+        {"config": CONFIG.model_copy(update={"weight_average": 0.9})},
+        {"config": CONFIG.model_copy(update={"context_segments": 56})},
+        {"horizon": 96},
+        {"num_quantiles": 26},
+        {"num_calendar": 8},
+        {"season_lengths": (24, 1000)},
+        {"num_members": 3},
+    ],
+)
+def test_larger_networks_need_more_memory(change: dict[str, Any]) -> None:
+    larger = replace(DAY, **change)
+    for kernel in ("cpu", "reference", "gpu"):
+        mine, theirs = (
+            fitting_bytes(replace(sizes, kernel=kernel), num_series=2000, longest=500) for sizes in (DAY, larger)
+        )
+        assert mine < theirs
+
+
+def test_engine_works_in_a_little_memory_a_thread_and_autograd_in_some_a_series() -> None:
+    assert activation_bytes(DAY) == 0
+    assert 0 < scratch_bytes(DAY) < 2 << 20
+    assert scratch_bytes(replace(DAY, kernel="reference")) == 0
+    threads = [fitting_bytes(replace(DAY, num_threads=num), num_series=2, longest=500) for num in (1, 33)]
+    assert threads[1] - threads[0] == pytest.approx(32 * scratch_bytes(DAY), rel=0.1)
+    assert activation_bytes(replace(DAY, kernel="reference")) > activation_bytes(replace(DAY, kernel="gpu")) > 0
+
+
+def test_seconds_follow_steps_kernel_and_threads() -> None:
+    longer = replace(DAY, config=CONFIG.model_copy(update={"max_steps": 4 * CONFIG.max_steps}))
+    assert 3 < fit_seconds(longer, num_points=500) / fit_seconds(DAY, num_points=500) < 4
+    assert step_seconds(replace(DAY, kernel="reference")) > 3 * step_seconds(DAY)
+    assert step_seconds(DAY) > step_seconds(replace(DAY, cell="gru"))
+    assert fit_seconds(replace(DAY, num_threads=2), num_points=500) < 0.6 * fit_seconds(DAY, num_points=500)
+
+
+def test_series_too_short_for_a_network_hardly_counts() -> None:
+    cost = TrainingCost([DAY], required_length=100)
+    assert cost.series_seconds(99) < cost.series_seconds(100) / 20
+
+
+def test_shards_pay_for_their_fixed_costs_and_end_in_time() -> None:
+    cost = ForecastCost([DAY])
+    least = cost.fixed_seconds / FIXED_SHARE
+    assert count_shards(0.5 * least, cost, num_series=1000, num_workers=2) == 2
+    assert count_shards(0.5 * least, cost, num_series=1, num_workers=2) == 1
+    assert count_shards(4 * least, cost, num_series=1000, num_workers=1) == 3
+    assert count_shards(100 * MOST_SECONDS, cost, num_series=1000, num_workers=1) == 100
+    assert count_shards(0.0, cost, num_series=0, num_workers=2) == 0
+
+
+def test_a_spec_has_a_network_of_each_kind_and_a_kernel_that_runs() -> None:
+    spec = Spec(name="x", source={"uri": "x.csv"}, freq="1h", season_lengths=(24,), horizon=5, quantiles=(0.5,))
+    cpu, gpu = sizes_of(spec, ("lstm",), kernel="auto")[0], sizes_of(spec, ("lstm",), kernel="auto", has_gpu=True)[0]
+    assert (cpu.kernel, gpu.kernel) == ("cpu", "gpu")
+    assert (cpu.num_calendar, cpu.num_inputs, cpu.num_outputs) == (6, 2 * 24 + 1 + 6, 5)
+    (gru,) = sizes_of(spec, ("gru",), kernel="reference", has_gpu=True, num_threads=3)
+    assert (gru.cell, gru.kernel, gru.num_threads) == ("gru", "reference", 3)
+
+
+def test_a_driver_that_asks_for_costs_loads_no_torch() -> None:
+    code = "import forecasting.fleet.cost, workers.shards, workers.jobs.sizing, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
