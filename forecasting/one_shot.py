@@ -8,11 +8,19 @@ from functools import partial
 import numpy as np
 import polars as pl
 
+from forecasting.fleet.cost import TrainingCost, count_shards
 from forecasting.fleet.options import FitOptions
+from forecasting.fleet.plan import required_length
+from forecasting.fleet.sizes import sizes_of
 from forecasting.ingest import ingest, panel_of
 from forecasting.pipeline import backtest_shard, predict_shard, train_shard
+from forecasting.recipes import configure
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec
+from forecasting.training import KernelName
+
+MOST_BYTES = 2 << 30
+"""Memory of a process that a shard may need, as far as it can be predicted."""
 
 ShardResult = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
 """Forecasts, backtests and champions of one shard."""
@@ -37,7 +45,8 @@ def forecast(
     spec: Spec,
     *,
     cutoff: datetime | int | None = None,
-    shard_size: int = 32,
+    shard_size: int | None = None,
+    num_workers: int = 1,
     options: FitOptions = FitOptions(),
     on_shard: Callable[[int, int], None] | None = None,
     run_shards: RunShards | None = None,
@@ -45,9 +54,12 @@ def forecast(
     """Forecast every series of a source at once, without a store: the same steps as the jobs, shard after shard.
 
     `on_shard` is told the series done and the series in all; `run_shards` runs shards elsewhere than in this process.
+    Where no size is given, shards are as large as suits their work and `num_workers`, within `MOST_BYTES` each.
     """
     ingested = ingest(spec, cutoff=cutoff)
     unique_ids = ingested.unique_ids
+    if shard_size is None:
+        shard_size = suitable_size(spec, ingested.features, kernel=options.kernel, num_workers=num_workers)
     panels = [
         panel_of(ingested.features, spec, unique_ids[first : first + shard_size], run_cutoff=ingested.cutoff)
         for first in range(0, len(unique_ids), shard_size)
@@ -56,6 +68,19 @@ def forecast(
     results = run(partial(forecast_shard, spec=spec, options=options), panels, on_shard or _tell_nobody)
     forecasts, backtests, champions = (pl.concat(frames) for frames in zip(*results, strict=True))
     return OneShot(forecasts, backtests, champions, ingested.rejects)
+
+
+def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "auto", num_workers: int = 1) -> int:
+    """Return how many series of a spec suit a shard on so many workers."""
+    cost = TrainingCost(
+        sizes_of(spec, spec.models, kernel=kernel), required_length(configure(spec), horizon=spec.horizon)
+    )
+    lengths = features.group_by("unique_id").len()["len"].to_list() or [0]
+    seconds = sum(map(cost.series_seconds, lengths))
+    size = -(-len(lengths) // count_shards(seconds, cost, num_series=len(lengths), num_workers=num_workers))
+    while size > 1 and cost.worker_bytes(size, max(lengths), size * max(lengths)) > MOST_BYTES:
+        size //= 2
+    return size
 
 
 def run_shards_here(

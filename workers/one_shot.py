@@ -36,6 +36,7 @@ def forecast_on_ray(
             spec,
             cutoff=cutoff,
             shard_size=settings.shard_size,
+            num_workers=plan_resources(settings).num_workers,
             options=options,
             on_shard=on_shard,
             run_shards=_run_on_actors,

@@ -26,6 +26,8 @@ MAX_RETRIES = 3
 """Further tries of one shard, after a crash of its actor or an error of the system."""
 MAX_RESTARTS = 10
 READY_PATIENCE = 30.0
+LEAST_BYTES = 2 << 30
+"""Memory of a worker where neither a setting nor its node tells of more."""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -37,11 +39,12 @@ _THREAD_VARIABLES = (
 
 @dataclass(frozen=True)
 class Resources:
-    """What every actor of a pool gets, and how many actors there are."""
+    """What every actor of a pool gets, and how many actors there are; `num_bytes` is the memory it may hold."""
 
     num_workers: int
     num_cpus: float
     num_gpus: float
+    num_bytes: int = LEAST_BYTES
 
     @property
     def num_threads(self) -> int:
@@ -58,14 +61,18 @@ def plan_resources(settings: WorkerSettings) -> Resources:
     has_gpus = any(node.get("GPU", 0) for node in nodes)
     wanted = 1.0 if settings.gpus_per_worker is None else settings.gpus_per_worker
     num_gpus = wanted if has_gpus else 0.0
-    num_slots = sum(_count_slots(node, settings.cpus_per_worker, num_gpus) for node in nodes)
+    slots = [_count_slots(node, settings.cpus_per_worker, num_gpus) for node in nodes]
+    num_slots = sum(slots)
     if settings.num_workers is None and num_slots == 0:
         largest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
         raise ClusterError(
             f"no node of the cluster holds a worker of {settings.cpus_per_worker:g} cores and {num_gpus:g} GPUs; the"
             f" largest has {largest:g} cores; lower cpus_per_worker or gpus_per_worker, or set num_workers to wait"
         )
-    return Resources(settings.num_workers or num_slots, settings.cpus_per_worker, num_gpus)
+    num_bytes = _share_memory(nodes, slots)
+    if settings.memory_per_worker_mb is not None:
+        num_bytes = settings.memory_per_worker_mb << 20
+    return Resources(settings.num_workers or num_slots, settings.cpus_per_worker, num_gpus, num_bytes)
 
 
 def run_shards(
@@ -166,6 +173,12 @@ def _get(reference: Any, subject: str) -> Any:
         raise ClusterError(f"{subject} failed: its worker died {MAX_RETRIES + 1} times") from error
     except RayError as error:
         raise ClusterError(f"{subject} failed: {str(error).splitlines()[0]}") from error
+
+
+def _share_memory(nodes: Sequence[Mapping[str, float]], slots: Sequence[int]) -> int:
+    """Return the memory of a worker where it is scarcest; Ray counts what a node has besides its object store."""
+    shares = [node["memory"] / num for node, num in zip(nodes, slots, strict=True) if num and "memory" in node]
+    return max(LEAST_BYTES, int(min(shares, default=0)))
 
 
 def _count_slots(node: Mapping[str, float], num_cpus: float, num_gpus: float) -> int:

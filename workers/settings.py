@@ -18,4 +18,13 @@ class WorkerSettings(SettingsSection):
         ge=0,
         description="GPUs of one actor, a share such as 0.25 allowed; 1 where the cluster has any if unset",
     )
-    shard_size: int = Field(32, ge=1, description="series that a worker takes at a time")
+    memory_per_worker_mb: int | None = Field(
+        None,
+        ge=512,
+        description="MiB that one actor may hold; its share of what Ray counts on its node if unset, at least 2048",
+    )
+    shard_size: int | None = Field(
+        None,
+        ge=1,
+        description="series that an actor takes at a time, at most; as many as suit work and memory if unset",
+    )

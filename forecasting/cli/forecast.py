@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 RUNNERS = "fleetcast.runners"
 """Entry points that run a forecast elsewhere: `name(spec, *, cutoff, options) -> OneShot`."""
-SHARD_SIZE = 16
 NUM_SHOWN = 3
 """Reasons that are told of each kind; the rest are counted."""
 
@@ -126,23 +125,32 @@ def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", th
     from forecasting.cli.progress import FitProgress
 
     with FitProgress() as progress:
-        from functools import partial
-
         from forecasting import one_shot
         from forecasting.processes import run_on_processes
         from forecasting.recipes import configure
 
-        progress.expect(shard_size=SHARD_SIZE, num_fits=2 * len(spec.models), max_steps=configure(spec).max_steps)
-        run = partial(
-            run_on_processes,
-            num_processes=threads or os.cpu_count() or 1,
-            on_look=progress.on_look,
-            on_end=progress.on_end,
-        )
+        num_processes = threads or os.cpu_count() or 1
+
+        def run(task: Any, panels: Any, on_shard: Any) -> Any:
+            num_series = sum(len(panel.unique_ids) for panel in panels)
+            progress.expect(
+                shard_size=-(-num_series // max(len(panels), num_processes)),
+                num_fits=2 * len(spec.models),
+                max_steps=configure(spec).max_steps,
+            )
+            return run_on_processes(
+                task,
+                panels,
+                on_shard,
+                num_processes=num_processes,
+                on_look=progress.on_look,
+                on_end=progress.on_end,
+            )
+
         return one_shot.forecast(
             spec,
             cutoff=cutoff,
-            shard_size=SHARD_SIZE,
+            num_workers=num_processes,
             options=options,
             on_shard=progress.on_shard,
             run_shards=run,

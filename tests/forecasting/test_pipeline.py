@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import torch
 
-from forecasting import pipeline
+from forecasting import one_shot, pipeline
 from forecasting.errors import SourceError, UserError
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.module import FleetModule
@@ -269,6 +269,17 @@ def test_progress_tells_how_many_series_there_are_and_counts_them(spec_of: Calla
     told: list[tuple[int, int]] = []
     forecast(spec_of(odd_fleet()), shard_size=4, on_shard=lambda done, total: told.append((done, total)))
     assert told == [(0, 9), (4, 9), (8, 9), (9, 9)]
+
+
+def test_suitable_size_keeps_workers_busy_and_memory_bounded(
+    spec_of: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(odd_fleet())
+    features = ingest(spec).features
+    sizes = {num: one_shot.suitable_size(spec, features, num_workers=num) for num in (1, 2, 100)}
+    assert sizes == {1: 8, 2: 4, 100: 1}  # one of the nine has no features
+    monkeypatch.setattr(one_shot, "MOST_BYTES", 0)
+    assert one_shot.suitable_size(spec, features) == 1
 
 
 def test_given_runner_gets_every_panel_once(spec_of: Callable[..., Spec], odd_run: OneShot) -> None:

@@ -152,7 +152,7 @@ def test_threads_follow_the_actors_share_of_cores(ray_cluster):
 def test_four_workers_share_one_gpu_at_a_quarter_each(ray_cluster, tmp_path):
     settings = WorkerSettings(gpus_per_worker=0.25, cpus_per_worker=0.25)
     resources = plan_resources(settings)
-    assert resources == Resources(4, 0.25, 0.25)
+    assert (resources.num_workers, resources.num_cpus, resources.num_gpus) == (4, 0.25, 0.25)
 
     def task(shard):
         (tmp_path / str(os.getpid())).touch()
@@ -191,6 +191,9 @@ def test_a_worker_without_a_gpu_sees_none(ray_cluster):
         ([{"CPU": 3.0}, {"CPU": 3.0}], {"cpus_per_worker": 2}, Resources(2, 2, 0)),
         ([{"CPU": 8.0, "GPU": 1.0}], {"gpus_per_worker": 0.1}, Resources(8, 1, 0.1)),
         ([{"CPU": 1.0}], {"num_workers": 16, "cpus_per_worker": 2}, Resources(16, 2, 0)),
+        ([{"CPU": 4.0, "memory": 40e9}, {"CPU": 1.0, "memory": 5e9}], {}, Resources(5, 1, 0, 5_000_000_000)),
+        ([{"CPU": 4.0, "memory": 4e9}], {}, Resources(4, 1, 0, 2 << 30)),
+        ([{"CPU": 4.0, "memory": 40e9}], {"memory_per_worker_mb": 1000}, Resources(4, 1, 0, 1000 << 20)),
     ],
 )
 def test_actors_fit_the_nodes_of_the_cluster(monkeypatch, nodes, settings, expected):

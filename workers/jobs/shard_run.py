@@ -1,10 +1,12 @@
 """Shards of a job: what each computes is staged by its actor; the staged files of all come back, ready to publish."""
 
+import re
 import resource
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from forecasting.store.tables import Store
 from forecasting.training import KernelName
 from workers.jobs.plan import keep_plan
 from workers.jobs.run import Run
+from workers.jobs.sizing import cost_of, refuse_too_little
 from workers.local_ray import local_ray
-from workers.pool import plan_resources, run_shards
-from workers.shards import Shard, make_shards
+from workers.pool import Resources, plan_resources, run_shards
+from workers.shards import Shard, describe_too_large, make_shards
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Slot:
             .filter(
                 pl.col("spec") == self.spec.name,
                 pl.col("unique_id").is_in(list(unique_ids)),
+                # Says no more, but in a way that row groups without any of them are passed over.
+                pl.col("unique_id").is_between(pl.lit(min(unique_ids)), pl.lit(max(unique_ids))),
                 pl.col("ds") <= self.cutoff,
             )
             .select("unique_id", "ds", "y", *calendar_columns(self.spec.freq))
@@ -106,18 +111,7 @@ def stage_shards(
     slot = Slot(run.store, run.spec, run.networks, run.arguments.run_id, run.cutoff, data_version, run.fleet.kernel)
     with local_ray(log_to_driver=True):
         resources = plan_resources(run.workers)
-        plan = keep_plan(
-            run,
-            groups,
-            data_version=data_version,
-            make=lambda: [
-                shard
-                for group in groups
-                for shard in make_shards(
-                    group, shard_size=run.workers.shard_size, num_workers=-(-resources.num_workers // len(groups))
-                )
-            ],
-        )
+        plan = keep_plan(run, groups, data_version=data_version, make=lambda: _cut_shards(run, groups, resources))
         done = {
             number: status
             for number, status in completed(run.store, slot.run_id).items()
@@ -132,6 +126,27 @@ def stage_shards(
         {table: sum(status["num_rows"][table] for status in statuses) for table in tables},
         max(status["peak_mib"] for status in statuses),
     )
+
+
+def _cut_shards(run: Run, groups: Sequence[Mapping[str, int]], resources: Resources) -> list[Shard]:
+    cost = cost_of(run, resources)
+    refuse_too_little(cost, resources)
+    parts = [
+        make_shards(
+            group,
+            cost=cost,
+            num_workers=-(-resources.num_workers // len(groups)),
+            most_bytes=resources.num_bytes,
+            shard_size=run.workers.shard_size,
+        )
+        for group in groups
+    ]
+    shards = [replace(shard, number=number) for number, shard in enumerate(chain.from_iterable(parts))]
+    num_points = {name: points for group in groups for name, points in group.items()}
+    warning = describe_too_large(shards, num_points, cost=cost, most_bytes=resources.num_bytes)
+    if warning:
+        print(f"{run.arguments.job}: warning: {warning}", flush=True)
+    return shards
 
 
 def group_by_files(num_points: Mapping[str, int], rows: pl.DataFrame) -> list[dict[str, int]]:
@@ -163,7 +178,14 @@ class _StageShard:
                 for table, frame in frames.items()
             },
             "num_rows": {table: frame.height for table, frame in frames.items()},
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "peak_mib": _peak_mib(),
         }
         mark_complete(self.slot.store, self.slot.run_id, shard.number, status)
         return status
+
+
+def _peak_mib() -> int:
+    """Return the most memory that this process has held; where Linux does not tell, that may be its parent's."""
+    status = Path("/proc/self/status")
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text() if status.exists() else "", re.MULTILINE)
+    return (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) // 1024

@@ -15,7 +15,7 @@ from forecasting.store.tables import Store
 from workers.arguments import RunArguments
 from workers.jobs import shard_run
 from workers.jobs.run import Run
-from workers.pool import Resources
+from workers.pool import LEAST_BYTES, Resources
 from workers.settings import WorkerSettings
 
 FIRST = datetime(2024, 1, 1)
@@ -50,7 +50,14 @@ class Small:
         self.source.write_text("\n".join(["unique_id,ds,y", *lines, *extra]) + "\n")
 
     def run(
-        self, job: str, hours: int, *, flow: str = "forecast", shard_size: int = 1, kernel: Any = "auto", **options: Any
+        self,
+        job: str,
+        hours: int,
+        *,
+        flow: str = "forecast",
+        shard_size: int | None = 1,
+        kernel: Any = "auto",
+        **options: Any,
     ) -> Run:
         """Return a run whose cutoff is so many hours after the first point."""
         named = {"run_id": f"{job}.{next(self._numbers)}", "spec": self.spec} | options
@@ -67,7 +74,7 @@ def small(tmp_path: Any) -> Small:
 @pytest.fixture
 def serial(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Shards run here, one after the other; `computed` names them, and `fail_after` so many the run dies."""
-    state = SimpleNamespace(num_workers=1, computed=[], fail_after=None)
+    state = SimpleNamespace(num_workers=1, num_bytes=LEAST_BYTES, computed=[], fail_after=None)
 
     def run_here(task: Callable[..., Any], shards: Any, *, done: Any, **_: Any) -> list[Any]:
         statuses = []
@@ -80,6 +87,6 @@ def serial(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return statuses
 
     monkeypatch.setattr(shard_run, "local_ray", lambda **_: nullcontext())
-    monkeypatch.setattr(shard_run, "plan_resources", lambda _: Resources(state.num_workers, 1, 0))
+    monkeypatch.setattr(shard_run, "plan_resources", lambda _: Resources(state.num_workers, 1, 0, state.num_bytes))
     monkeypatch.setattr(shard_run, "run_shards", run_here)
     return state

@@ -1,0 +1,63 @@
+"""Shards of a job under a worker's memory: cut to obey it, told where one series cannot, refused where none can."""
+
+from typing import Any
+
+import pytest
+
+from forecasting.errors import SpecError
+from forecasting.fleet.cost import ForecastCost, TrainingCost
+from forecasting.fleet.memory import MIB
+from workers.jobs.features import write_features
+from workers.jobs.predict import predict
+from workers.jobs.sizing import cost_of
+from workers.pool import Resources
+
+
+@pytest.fixture
+def three(small: Any) -> Any:
+    """Three series of different length, with their features."""
+    small.write(a=200, b=100, c=12)
+    write_features(small.run("features", 199, cutoff="given"))
+    return small
+
+
+def bytes_of(small: Any, num_series: int, longest: int, num_points: int) -> int:
+    run = small.run("predict", 199)
+    return cost_of(run, Resources(1, 1, 0)).worker_bytes(num_series, longest, num_points)
+
+
+def test_shards_stay_below_the_memory_of_a_worker(three: Any, serial: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    predict(three.run("predict", 199, shard_size=None))
+    serial.num_bytes = bytes_of(three, 2, 100, 112)
+    predict(three.run("predict", 199, shard_size=None))
+    assert serial.computed == [("a", "b", "c"), ("b", "c"), ("a",)]
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_series_that_needs_more_runs_all_the_same_and_is_told(
+    three: Any, serial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serial.num_bytes = bytes_of(three, 1, 12, 12)
+    predict(three.run("predict", 199, shard_size=None))
+    assert serial.computed == [("a",), ("b",), ("c",)]
+    assert "predict: warning: 2 of 3 shards hold a series that alone needs more memory" in capsys.readouterr().out
+
+
+def test_memory_that_holds_no_worker_is_refused_before_anything_runs(three: Any, serial: Any) -> None:
+    serial.num_bytes = 400 * MIB
+    with pytest.raises(SpecError, match=r"memory_per_worker_mb = 400: a worker needs 430 before its first series"):
+        predict(three.run("predict", 199))
+    assert serial.computed == []
+
+
+def test_every_job_has_a_cost_of_its_own(three: Any) -> None:
+    costs = {job: cost_of(three.run(job, 199), Resources(1, 2, 0)) for job in ("train", "backtest", "predict", "score")}
+    assert isinstance(costs["train"], TrainingCost)
+    assert costs["train"].required_length == 4 + 7 + 2 * 4
+    origins = {job: cost.num_origins for job, cost in costs.items() if isinstance(cost, ForecastCost)}
+    assert origins == {"backtest": 1, "predict": 0, "score": 1}
+    (sizes, _) = costs["train"].networks
+    assert (sizes.kernel, sizes.num_threads) == ("cpu", 2)
+    on_gpu = cost_of(three.run("train", 199), Resources(1, 1, 0.25))
+    assert isinstance(on_gpu, TrainingCost)
+    assert on_gpu.networks[0].kernel == "gpu"
