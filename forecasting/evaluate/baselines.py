@@ -179,7 +179,11 @@ def _find_newest_values(y_SCM: npt.NDArray[np.float64]) -> _Newest:
 
 def _collect_errors(y_SCM: npt.NDArray[np.float64], reach: int, quantiles_Q: npt.NDArray[np.float64]) -> _Errors:
     error_SMC = np.swapaxes(y_SCM[:, reach:] - y_SCM[:, : max(y_SCM.shape[1] - reach, 0)], 1, 2)
-    offset_SMQ, num_SM = _centred_quantiles(error_SMC, quantiles_Q)
+    if y_SCM.shape[2] > 1 and error_SMC.shape[2] < ENOUGH_ERRORS:  # no phase can have enough of its own
+        num_SM = np.count_nonzero(~np.isnan(error_SMC), axis=-1)
+        offset_SMQ = np.zeros((*num_SM.shape, len(quantiles_Q)))
+    else:
+        offset_SMQ, num_SM = _centred_quantiles(error_SMC, quantiles_Q)
     if y_SCM.shape[2] == 1:
         return _Errors(offset_SMQ, num_SM, offset_SMQ[:, 0], num_SM[:, 0])
     pooled_SQ, num_S = _centred_quantiles(
@@ -208,6 +212,9 @@ def _centred_quantiles(
     if ranked.shape[-1] == 0:
         return np.zeros((*num.shape, len(quantiles_Q))), num
     wanted = np.append(quantiles_Q, 0.5)
+    if num.min(initial=ranked.shape[-1]) == ranked.shape[-1]:  # nothing is missing, so that all have the same ranks
+        found = _read_ranks(ranked, np.clip((ranked.shape[-1] + 1) * wanted - 1, 0, ranked.shape[-1] - 1))
+        return found[..., :-1] - found[..., -1:], num
     rank = np.clip((num[..., None] + 1) * wanted - 1, 0, np.maximum(num - 1, 0)[..., None])
     low_rank = np.floor(rank).astype(np.int64)
     low = np.take_along_axis(ranked, low_rank, axis=-1)
@@ -216,3 +223,12 @@ def _centred_quantiles(
     found = np.clip(low + (rank - low_rank) * (high - low), low, high)
     offset = found[..., :-1] - found[..., -1:]
     return np.where(num[..., None] > 0, offset, 0.0), num
+
+
+def _read_ranks(ranked: npt.NDArray[np.float64], rank_Q: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Interpolate between sorted values without gaps, at the same ranks everywhere."""
+    low_rank = np.floor(rank_Q).astype(np.int64)
+    low = ranked[..., low_rank]
+    high = ranked[..., np.minimum(low_rank + 1, ranked.shape[-1] - 1)]
+    found: npt.NDArray[np.float64] = np.clip(low + (rank_Q - low_rank) * (high - low), low, high)
+    return found
