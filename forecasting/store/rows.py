@@ -20,7 +20,7 @@ Frames = pl.DataFrame | pl.LazyFrame | Sequence[str]
 
 STRETCH_ROWS = 1_000_000
 """Rows that are sorted at a time; a series that has more is still taken whole."""
-BATCH_ROWS = 2048
+BATCH_ROWS = 8192
 """Rows handed over at a time: Delta Lake shuffles batches among its threads, so small ones keep the order nearly."""
 
 
