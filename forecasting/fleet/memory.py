@@ -8,14 +8,14 @@
 from forecasting.fleet.sizes import FleetSizes
 
 MIB = 1 << 20
-TRAINER_MIB, FORECASTER_MIB = 605, 430
+TRAINER_MIB, FORECASTER_MIB = 615, 435
 """Peak of a Ray worker that trains, or forecasts, a single series: Python, torch, Polars, Lightning; measured with
 torch 2.13 for CPUs on x86 Linux."""
 CUDA_MIB = 3000
 """What CUDA adds to that in the machine's own memory: a usual value, not measured."""
 LARGE_FLEET = 32 * MIB
 """Bytes of weights from which `pipeline` clears a trainer away as soon as its fit is over."""
-FRAME_FACTOR = 2.3
+FRAME_FACTOR = 2.7
 """What frames of forecasts take over their own bytes: in arrays, sorted, joined, compressed. Fitted to ten jobs."""
 
 

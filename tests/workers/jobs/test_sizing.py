@@ -45,7 +45,7 @@ def test_series_that_needs_more_runs_all_the_same_and_is_told(
 
 def test_memory_that_holds_no_worker_is_refused_before_anything_runs(three: Any, serial: Any) -> None:
     serial.num_bytes = 400 * MIB
-    with pytest.raises(SpecError, match=r"memory_per_worker_mb = 400: a worker needs 430 before its first series"):
+    with pytest.raises(SpecError, match=r"memory_per_worker_mb = 400: a worker needs 435 before its first series"):
         predict(three.run("predict", 199))
     assert serial.computed == []
 
