@@ -1,157 +1,192 @@
-"""Training as one fleet against a plain loop of nn.LSTM, one network per series, in the same process and threads.
+"""Training as one fleet against training one network per series: a plain loop, Lightning, neuralforecast.
 
-Both sides see the same windows, take the same optimiser steps of Adam; their final
-losses are printed side by side. The fleet's side includes everything: window gathering, clipping, Lightning.
+Every side has the same two cores, as one process with two threads or as two processes with one thread each; of a peer's
+arrangements the better one counts. Fleet, loop and Lightning begin with the same weights and take the same optimiser
+steps over the same windows, so their losses must agree. neuralforecast draws its own windows from the same stretch and
+its decoder is another: one linear layer for all steps of the horizon, each fed by its own hidden state. It reads the
+seasonal differences alone (I 1), which is less work than the fleet's inputs, and is judged on the same targets.
+
+The fleet's side includes all that a fit does: scaling, planning, gathering, Lightning, a look at validation. Peers
+find their windows gathered.
 """
 
-# S series · B windows · T steps · I inputs · H hidden · F horizon · Q quantiles
-
-import json
-import math
+import argparse
 import statistics
-import time
-from dataclasses import dataclass
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from tests.benchmarks.cases import CASES, Case, gather_windows
+from tests.benchmarks.crew import BENCH_PYTHON, Crew, peers_are_installed
+from tests.benchmarks.differences import write_differences
+from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
 
-from forecasting.fleet.fit import FitOptions, fit_candidates
-from forecasting.fleet.fitted import Architecture
-from forecasting.fleet.losses import pinball_loss
-from forecasting.fleet.plan import plan_training
-from forecasting.fleet.random import draw_bits, series_keys
-from forecasting.fleet.scaling import measure_scaling
-from forecasting.fleet.windows import WindowBatch, window_source
-from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
-
-NUM_SERIES, NUM_STEPS, NUM_PAIRS, HORIZON = 32, 20, 3, 24
-QUANTILES = (0.1, 0.5, 0.9)
-THREADS = 1
+PROCESSES_BY_THREADS = ((2, 1), (1, 2))
+FLEET_PROCESSES_BY_THREADS = (2, 1)
+RUNS = (("lstm", "small"), ("lstm", "day"), ("lstm", "segments"), ("lstm", "wide"), ("gru", "day"))
+PEERS = {"loop": "plain torch loop", "trainer": "Lightning Trainer per series", "neural": "neuralforecast per series"}
+TARGETS = {
+    ("loop", "small"): 15,
+    ("loop", "day"): 2.5,
+    ("loop", "segments"): 4,
+    ("loop", "wide"): 1.4,
+    ("trainer", "small"): 40,
+    ("trainer", "day"): 8,
+    ("trainer", "segments"): 10,
+    ("trainer", "wide"): 3.5,
+    ("neural", "small"): 80,
+    ("neural", "day"): 12,
+    ("neural", "wide"): 4,
+}
+MOST_LOSSES_DIFFER = 0.01
+"""Share by which mean losses of the same work may differ: rounding, amplified by some hundred steps."""
+MOST_WORSE = 0.1
+"""Share by which the fleet's mean loss may exceed that of a library that learns the same targets in its own way."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    name: str
-    config: TrainingConfig
+class Effort:
+    """How much is measured; a peer takes so long for a series that it gets few."""
+
+    num_rounds: int
+    num_steps: int
+    num_fleet: int
+    num_loop: int
+    num_others: int
 
 
-def setting(name: str, *, hidden: int, steps: int, batch: int, segment: int) -> Setting:
-    return Setting(
-        name,
-        TrainingConfig(
-            hidden_size=hidden,
-            segment_length=segment,
-            context_segments=steps,
-            batch_windows=batch,
-            max_steps=NUM_STEPS,
-            evaluate_every=NUM_STEPS,
-            validation_windows=1,
-            gradient_clip=1e9,
-        ),
+SHORT = Effort(num_rounds=3, num_steps=200, num_fleet=64, num_loop=6, num_others=4)
+FULL = Effort(num_rounds=9, num_steps=200, num_fleet=128, num_loop=16, num_others=4)
+WARM = Effort(num_rounds=1, num_steps=2, num_fleet=2, num_loop=2, num_others=2)
+
+
+@dataclass
+class Contender:
+    """One side in one arrangement of processes and threads, and what was measured of it."""
+
+    side: str
+    crew: Crew
+    num_processes: int
+    threads: int
+    milliseconds: list[float] = field(default_factory=list)
+    losses: dict[str, float] = field(default_factory=dict)
+    kernel: str = ""
+
+    def __str__(self) -> str:
+        processes, threads = ("es" if self.num_processes > 1 else ""), ("s" if self.threads > 1 else "")
+        return f"{self.num_processes} process{processes} × {self.threads} thread{threads}"
+
+    def measure(self, case: Case, cell: str, effort: Effort, path: Path) -> float:
+        """Return the milliseconds per series and optimiser step of one run, and keep its losses."""
+        num_series = {"fleet": effort.num_fleet, "loop": effort.num_loop}.get(self.side, effort.num_others)
+        shares = [list(range(first, num_series, self.num_processes)) for first in range(self.num_processes)]
+        asked: dict[str, Any] = {
+            "side": self.side,
+            "cell": cell,
+            "num_steps": effort.num_steps,
+            "threads": self.threads,
+        }
+        if self.side == "neural":
+            config = case.config(effort.num_steps)
+            asked |= {name: getattr(config, name) for name in ("hidden_size", "batch_windows", "learning_rate")}
+            asked["path"] = str(path)
+        else:
+            asked["case"] = case.name
+        self.crew.prepare([asked | {"rows": rows} for rows in shares])
+        seconds, answers = self.crew.run()
+        self.kernel = answers[0].get("kernel", "")
+        self.losses = {name: loss for answer in answers for name, loss in answer["losses"].items()}
+        return 1000 * seconds / (num_series * effort.num_steps)
+
+
+def main(arguments: list[str]) -> int:
+    """Print a figure per run and peer; return 1 where losses do not agree."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="more rounds and more series")
+    parser.add_argument("--only", help="one run, such as lstm-day")
+    effort = FULL if (asked := parser.parse_args(arguments)).full else SHORT
+    print(f"{describe_machine()}\n{effort}")
+    if not peers_are_installed():
+        print("neuralforecast is not installed, so it is not measured: run `make bench-setup` first")
+    disagreements = []
+    for cell, name in RUNS:
+        if asked.only in (None, f"{cell}-{name}"):
+            with _contenders(CASES[name]) as contenders:
+                disagreements += _compare(contenders, CASES[name], cell, effort)
+    for disagreement in disagreements:
+        print(f"error: {disagreement}", file=sys.stderr)
+    return 1 if disagreements else 0
+
+
+@contextmanager
+def _contenders(case: Case) -> Iterator[list[Contender]]:
+    """Start the processes of one run, fresh: one process does not bear Trainers by the hundred."""
+    with ExitStack() as stack:
+        crew = stack.enter_context(Crew(2))
+        contenders = [Contender("fleet", crew, *FLEET_PROCESSES_BY_THREADS)]
+        for side in ("loop", "trainer"):
+            contenders += [Contender(side, crew, *arrangement) for arrangement in PROCESSES_BY_THREADS]
+        if ("neural", case.name) in TARGETS and peers_are_installed():
+            theirs = stack.enter_context(Crew(2, python=BENCH_PYTHON))
+            contenders += [Contender("neural", theirs, *arrangement) for arrangement in PROCESSES_BY_THREADS]
+        yield contenders
+
+
+def _compare(contenders: list[Contender], case: Case, cell: str, effort: Effort) -> list[str]:
+    """Measure all in turn, round after round, print the figures, and return which losses disagree."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "differences.npz"
+        if any(contender.side == "neural" for contender in contenders):
+            write_differences(path, case, gather_windows(case, cell, list(range(effort.num_others)), num_steps=1))
+        for contender in contenders:
+            contender.measure(case, cell, WARM, path)
+        for number in range(effort.num_rounds):
+            for contender in contenders if number % 2 == 0 else reversed(contenders):
+                contender.milliseconds.append(contender.measure(case, cell, effort, path))
+    fleet, *peers = contenders
+    print(f"\n{cell} {case}")
+    milliseconds = statistics.median(fleet.milliseconds)
+    print(
+        f"  {'fleet':30} {fleet!s:24} {milliseconds:8.4f} ms per series and step, kernel '{fleet.kernel}', "
+        f"{1e-6 * case.count_flops(cell) / milliseconds:.0f} GFLOP/s of recurrent products over the whole fit"
+    )
+    disagreements = []
+    for peer in peers:
+        ours = statistics.mean(fleet.losses[name] for name in peer.losses)
+        theirs = statistics.mean(peer.losses.values())
+        print(
+            f"  {PEERS[peer.side]:30} {peer!s:24} {statistics.median(peer.milliseconds):8.4f} ms, "
+            f"loss {theirs:.5f}, the fleet's {ours:.5f} over the same {len(peer.losses)} series"
+        )
+        difference = ours / theirs - 1
+        if not (difference <= MOST_WORSE if peer.side == "neural" else abs(difference) <= MOST_LOSSES_DIFFER):
+            disagreements.append(
+                f"{cell} {case}: the fleet's mean loss is {ours:.5f}, that of {PEERS[peer.side]} {theirs:.5f}"
+            )
+    for side in PEERS:
+        if (side, case.name) in TARGETS:
+            _figure(f"{cell} {case}", fleet, [peer for peer in peers if peer.side == side], side, case.name).print()
+    return disagreements
+
+
+def _figure(setting: str, fleet: Contender, arrangements: list[Contender], side: str, case: str) -> Figure:
+    """Compare with the better arrangement of a peer; with none where the peer was not measured."""
+    best = min(arrangements, key=lambda peer: statistics.median(peer.milliseconds), default=None)
+    return Figure(
+        benchmark="fleet",
+        setting=setting,
+        figure=rounded(statistics.median(fleet.milliseconds)),
+        unit="ms per series and step",
+        peer=PEERS[side] + (f", {best}" if best else ""),
+        peer_figure=rounded(statistics.median(best.milliseconds)) if best else None,
+        ratio=rounded(median_ratio(best.milliseconds, fleet.milliseconds)) if best else None,
+        target=f">={TARGETS[side, case]}",
     )
 
 
-SETTINGS = (
-    setting("small: H 16, T 24, B 8, I 3", hidden=16, steps=24, batch=8, segment=1),
-    setting("segments: H 16, T 14, B 16, I 49", hidden=16, steps=14, batch=16, segment=24),
-)
-
-
-def main() -> None:
-    torch.set_num_threads(THREADS)
-    print(f"torch {torch.__version__}, {THREADS} threads, {NUM_SERIES} series, {NUM_STEPS} steps, horizon {HORIZON}")
-    for case in SETTINGS:
-        ratios, fleet_seconds, loop_seconds = [], [], []
-        for _ in range(NUM_PAIRS):
-            fleet_second, fleet_loss = _time_fleet(case.config)
-            loop_second, loop_loss = _time_loop(case.config)
-            fleet_seconds.append(fleet_second)
-            loop_seconds.append(loop_second)
-            ratios.append(loop_second / fleet_second)
-        print(f"{case.name}: validation loss after the last step: fleet {fleet_loss:.4f}, loop {loop_loss:.4f}")
-        per_step = 1000 / (NUM_SERIES * NUM_STEPS)
-        print(
-            json.dumps(
-                {
-                    "benchmark": "fleet",
-                    "setting": case.name,
-                    "figure": round(statistics.median(fleet_seconds) * per_step, 4),
-                    "unit": "ms per series and step",
-                    "peer": "loop of nn.LSTM",
-                    "peer_figure": round(statistics.median(loop_seconds) * per_step, 4),
-                    "ratio": round(statistics.median(ratios), 3),
-                    "target": ">=1",
-                }
-            )
-        )
-
-
-def _panel() -> Panel:
-    points = np.arange(600)
-    noise = np.random.default_rng(0).normal(0, 0.3, (NUM_SERIES, len(points)))
-    y_SN = 10 + 3 * np.sin(2 * np.pi * (points + np.arange(NUM_SERIES)[:, None]) / 24) + noise
-    ds_SN = np.repeat(np.arange(len(points) + HORIZON)[None], NUM_SERIES, axis=0)
-    names = tuple(f"s{series}" for series in range(NUM_SERIES))
-    lengths = np.full(NUM_SERIES, len(points))
-    return Panel(names, y_SN, lengths, np.zeros((*ds_SN.shape, 0), np.float32), ds_SN, HORIZON)
-
-
-def _time_fleet(config: TrainingConfig) -> tuple[float, float]:
-    panel, architecture = _panel(), Architecture("lstm", 1, HORIZON, QUANTILES, (24,))
-    dropped_S = np.zeros(NUM_SERIES, dtype=np.int64)
-    began = time.perf_counter()
-    fitted = fit_candidates(panel, architecture, config, seed=0, dropped_S=dropped_S, options=FitOptions())
-    return time.perf_counter() - began, float(fitted.validation_loss_S.mean())
-
-
-class _Network(nn.Module):
-    """One series' network, as anybody would write it with torch.nn."""
-
-    def __init__(self, num_inputs: int, hidden_size: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(num_inputs, hidden_size, batch_first=True)
-        self.head = nn.Linear(hidden_size, HORIZON * len(QUANTILES))
-        with torch.no_grad():  # as small as the fleet's, so that both begin at the seasonal reference
-            self.head.weight.mul_(0.1)
-            self.head.bias.zero_()
-
-    def forward(self, windows: WindowBatch) -> Tensor:
-        outputs, _ = self.lstm(windows.x_SBTI[0])
-        head = self.head(outputs[:, -1]).view(1, -1, HORIZON, len(QUANTILES))
-        return windows.reference_SBFM.mean(-1, keepdim=True) + head
-
-
-def _time_loop(config: TrainingConfig) -> tuple[float, float]:
-    panel, quantiles_Q = _panel(), torch.tensor(QUANTILES)
-    began, losses = time.perf_counter(), []
-    for row in range(NUM_SERIES):
-        one = panel.select(np.array([row]))
-        scaling = measure_scaling(one.y_SN, season_length=24)
-        plan = plan_training(
-            one, scaling, model="lstm", config=config, dropped_S=np.zeros(1, dtype=np.int64), with_validation=True
-        )
-        source = window_source(one, scaling, config=config, season_lengths=(24,))
-        keys_S = series_keys(one.unique_ids, seed=0)
-        network = _Network(source.num_inputs, config.hidden_size)
-        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
-        for step in range(NUM_STEPS):
-            counters_B = torch.arange(step * config.batch_windows, (step + 1) * config.batch_windows)
-            bits_SB = draw_bits(keys_S, purpose="windows", counters_D=counters_B)
-            windows = source.gather(torch.from_numpy(plan.first_S)[:, None] + bits_SB % int(plan.num_windows_S[0]))
-            loss = pinball_loss(network(windows), windows.target_SBF, windows.is_observed_SBF, quantiles_Q).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * (0.05 + 0.475 * (1 + math.cos(math.pi * step / NUM_STEPS)))
-            optimizer.step()
-        with torch.no_grad():
-            windows = source.gather(torch.from_numpy(plan.validation_SV))
-            loss_S = pinball_loss(network(windows), windows.target_SBF, windows.is_observed_SBF, quantiles_Q)
-        losses.append(float(loss_S))
-    return time.perf_counter() - began, statistics.mean(losses)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,45 +1,133 @@
-"""Run every benchmark of this folder at a short setting; build/bench.jsonl and one table come out.
+"""Run every benchmark of this folder; build/bench.jsonl and one table come out, and with `--full` docs/benchmarks.md.
 
-A benchmark is a script `bench_<name>.py` that prints its figures as lines of JSON. Each runs in a process of its own,
-so that threads and caches of one do not disturb another.
+A benchmark is a script `bench_<name>.py` that prints its figures as lines of JSON (`Figure.print`) and takes `--full`.
+Each runs in a process of its own, so that threads and caches of one do not disturb another, and for a limited time.
 """
 
-import json
+import argparse
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.figures import COLUMNS, Figure, describe_machine, read_figures
+
 FOLDER = Path(__file__).parent
-OUTPUT = FOLDER.parents[1] / "build" / "bench.jsonl"
-COLUMNS = ("benchmark", "setting", "figure", "unit", "peer", "peer_figure", "ratio", "target")
+ROOT = FOLDER.parents[1]
+SHORT_SECONDS, FULL_SECONDS = 300, 3 * 3600
+"""Time limit of one benchmark; what it printed until then counts."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str], *, folder: Path = FOLDER, root: Path = ROOT) -> int:
     """Measure, write and print; return 1 where a benchmark failed."""
-    rows, failed = [], []
-    for module in sorted(FOLDER.glob("bench_*.py")):
-        print(f"{module.stem} …", flush=True)
-        done = subprocess.run([sys.executable, str(module)], stdout=subprocess.PIPE, text=True, check=False)
-        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-        print("\n".join(line for line in done.stdout.splitlines() if line not in lines), flush=True)
-        rows += [json.loads(line) for line in lines]
-        if done.returncode:
-            failed.append(module.stem)
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    table = Table(title=str(OUTPUT.relative_to(Path.cwd())) if OUTPUT.is_relative_to(Path.cwd()) else str(OUTPUT))
-    for name in COLUMNS:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*("" if row[name] is None else str(row[name]) for name in COLUMNS))
-    Console(width=140).print(table)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="longer runs; writes docs/benchmarks.md")
+    is_full = parser.parse_args(arguments).full
+    began, machine = time.monotonic(), describe_machine()
+    print(machine, flush=True)
+    figures: list[Figure] = []
+    failed = []
+    for script in sorted(folder.glob("bench_*.py")):
+        print(f"\n{script.stem} …", flush=True)
+        measured, is_sound = _run(script, is_full=is_full, seconds=FULL_SECONDS if is_full else SHORT_SECONDS)
+        figures += measured
+        if not is_sound:
+            failed.append(script.stem)
+    output = root / "build" / "bench.jsonl"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text("".join(figure.line() + "\n" for figure in figures), encoding="utf-8")
+    if is_full:
+        text = _document(figures, failed, machine, day=date.today())
+        (root / "docs" / "benchmarks.md").write_text(text, encoding="utf-8")
+    Console(width=200).print(_table(figures))
+    print(f"{len(figures)} figures in {time.monotonic() - began:.0f} s; {output}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
+def _run(script: Path, *, is_full: bool, seconds: float) -> tuple[list[Figure], bool]:
+    """Run one benchmark, show what it says as it says it, and return its figures and whether it ended well."""
+    running = subprocess.Popen(
+        [sys.executable, "-P", str(script), *["--full"] * is_full],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        os.killpg(running.pid, signal.SIGKILL)  # its workers too
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        lines = []
+        for line in running.stdout:
+            if not line.startswith("{"):
+                print(line, end="", flush=True)
+            elif line.endswith("\n"):  # not one that the limit cut off
+                lines.append(line)
+        exit_code = running.wait()
+    finally:
+        timer.cancel()
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+    if is_late.is_set():
+        print(f"error: {script.stem} was ended after {seconds:g} s", file=sys.stderr)
+    return read_figures("".join(lines)), exit_code == 0
+
+
+def _cells(figure: Figure) -> list[str]:
+    """Return a row of the table: the figure's parts, and whether its target is reached."""
+    values = [getattr(figure, name) for name in COLUMNS]
+    reached = {None: "", True: "yes", False: "no"}[figure.is_reached]
+    return ["" if value is None else str(value) for value in values] + [reached]
+
+
+def _table(figures: Sequence[Figure]) -> Table:
+    table = Table()
+    for name in (*COLUMNS, "reached"):
+        table.add_column(name)
+    for figure in figures:
+        table.add_row(*_cells(figure))
+    return table
+
+
+def _document(figures: Sequence[Figure], failed: Sequence[str], machine: str, *, day: date) -> str:
+    """Return docs/benchmarks.md: where and when it was measured, all figures, and how to repeat them."""
+    header = (*COLUMNS, "reached")
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Measured on {day.isoformat()} by `make bench-full`: {machine}.",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+        *("| " + " | ".join(_cells(figure)) + " |" for figure in figures),
+        "",
+        *([f"Failed, and so not complete: {', '.join(failed)}.", ""] if failed else []),
+        "`ratio` is the median over paired runs; what it divides, and what each side does, stands at the top of each",
+        "`tests/benchmarks/bench_*.py`. A figure that was not measured is empty.",
+        "",
+        "To repeat: `make bench-setup` installs the peers into an environment of their own, `make bench` measures in",
+        "minutes and `make bench-full` more thoroughly; both write `build/bench.jsonl`. Nothing else should run then.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""Memory of a worker: what the cost model predicts before a job starts over what its worker then holds at most.
+
+Real jobs on a Ray of one worker, each with an actor of its own, so that a peak is that of one job. Both sides count the
+whole process. Shards are cut by the model under the setting, as in any run; settings differ from those that the model's
+constants were measured with.
+"""
+
+import argparse
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from forecasting.fleet.memory import MIB
+from tests.benchmarks.figures import Figure, describe_machine, rounded
+from tests.benchmarks.stores import Bench, make_bench
+from workers.jobs.backtest import backtest
+from workers.jobs.predict import predict
+from workers.jobs.run import Outcome, Run
+from workers.jobs.sizing import cost_of
+from workers.jobs.train import train
+from workers.local_ray import local_ray
+from workers.pool import plan_resources
+from workers.settings import WorkerSettings
+from workers.shards import make_shards
+
+TARGET = "<=1.2"
+JOBS: dict[str, Callable[[Run], Outcome]] = {"train": train, "backtest": backtest, "predict": predict}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Series of a spec, the jobs that are run on them in turn, and the memory that shards are cut under."""
+
+    name: str
+    num_series: int
+    num_points: int
+    spec: dict[str, Any]
+    jobs: tuple[str, ...] = ("train",)
+    memory_mb: int = 16_000
+    kernel: str = "cpu"
+    is_short: bool = True
+    steps: dict[str, Any] = field(default_factory=lambda: {"max_steps": 20, "evaluate_every": 10})
+
+
+DAILY = {"freq": "1d", "season_lengths": (7,), "horizon": 28, "models": ("gru",)}
+HOURLY = {"freq": "1h", "season_lengths": (24, 168), "horizon": 36, "models": ("lstm", "gru")}
+SETTINGS = (
+    Setting("daily", 1500, 200, DAILY | {"backtest": {"origins": 4}}, ("train", "backtest", "predict")),
+    Setting("hourly, two networks", 300, 1500, HOURLY),
+    Setting("daily under 1000 MiB", 4000, 120, DAILY, memory_mb=1000),
+    Setting("one series", 1, 300, DAILY, is_short=False),
+    Setting("long", 60, 20_000, HOURLY, is_short=False),
+    Setting("wide, averaged", 300, 700, HOURLY | {"recipe": "standard"}, is_short=False,
+            steps={"max_steps": 20, "evaluate_every": 10, "hidden_size": 64, "weight_average": 0.99}),
+    Setting("reference kernel", 150, 400, DAILY, kernel="reference", is_short=False),
+    Setting("many origins", 500, 600, DAILY | {"backtest": {"origins": 12}}, ("train", "backtest"), is_short=False),
+)  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Print a figure per setting and job."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="all settings")
+    is_full = parser.parse_args(arguments).full
+    print(describe_machine())
+    with tempfile.TemporaryDirectory(prefix="fleetcast-bench-") as folder, local_ray(num_cpus=1):
+        for number, setting in enumerate(SETTINGS):
+            if setting.is_short or is_full:
+                fields = setting.spec | {"overrides": setting.steps}
+                bench = make_bench(
+                    Path(folder) / str(number), num_series=setting.num_series, num_points=setting.num_points, **fields
+                )
+            for job in setting.jobs:
+                is_measured = setting.is_short or is_full
+                _figure(setting, job, *(_measure(bench, setting, job) if is_measured else (None, None))).print()
+    return 0
+
+
+def _measure(bench: Bench, setting: Setting, job: str) -> tuple[float, float]:
+    """Return what was predicted and what was held, in MiB."""
+    settings = WorkerSettings(num_workers=1, gpus_per_worker=0, memory_per_worker_mb=setting.memory_mb)
+    run = bench.run(job, settings, kernel=setting.kernel)
+    resources = plan_resources(settings)
+    cost, lengths = cost_of(run, resources), dict.fromkeys(bench.names, setting.num_points)
+    shards = make_shards(lengths, cost=cost, most_bytes=resources.num_bytes)
+    predicted = max(cost.worker_bytes(len(shard.unique_ids), setting.num_points, shard.num_points) for shard in shards)
+    message = JOBS[job](run).message
+    found = re.search(r"at most (\d+) MiB in a worker", message)
+    assert found is not None, message
+    print(f"{setting.name}, {job}: {len(shards)} shards; {message}")
+    return predicted / MIB, float(found[1])
+
+
+def _figure(setting: Setting, job: str, predicted: float | None, held: float | None) -> Figure:
+    ratio = None if predicted is None or held is None else max(predicted / held, held / predicted)
+    return Figure(
+        benchmark="memory",
+        setting=f"{job}, {setting.name}: {setting.num_series} series of {setting.num_points} points",
+        figure=rounded(predicted),
+        unit="MiB predicted",
+        peer="peak of the worker",
+        peer_figure=rounded(held),
+        ratio=rounded(ratio),
+        target=TARGET,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,26 @@
+"""The fleet's side: all rows of a share in one fit, everything that a fit does included."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from forecasting.fleet.fit import fit_candidates
+from forecasting.fleet.options import FitOptions
+from tests.benchmarks.cases import CASES, SEED, architecture, make_panel
+
+
+def prepare(*, case: str, cell: str, rows: list[int], num_steps: int, threads: int) -> Callable[[], dict[str, Any]]:
+    """Make the panel; what comes back fits it and answers with the loss of every series."""
+    torch.set_num_threads(threads)
+    panel, config = make_panel(CASES[case], rows), CASES[case].config(num_steps)
+    options = FitOptions(show_progress=False, accelerator="cpu")
+    dropped_S = np.zeros(len(rows), dtype=np.int64)
+
+    def run() -> dict[str, Any]:
+        fitted = fit_candidates(panel, architecture(cell), config, seed=SEED, dropped_S=dropped_S, options=options)
+        losses = dict(zip(fitted.unique_ids, fitted.validation_loss_S.tolist(), strict=True))
+        return {"losses": losses, "kernel": fitted.kernel}
+
+    return run
