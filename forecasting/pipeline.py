@@ -18,7 +18,14 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.evaluate import backtest as rolling
-from forecasting.evaluate.baselines import NONE, can_serve, seasonal_naive, seasonal_naive_name, serve_simplest
+from forecasting.evaluate.baselines import (
+    NAIVE,
+    NONE,
+    can_serve,
+    seasonal_naive,
+    seasonal_naive_name,
+    serve_simplest,
+)
 from forecasting.evaluate.champion import choose_champions
 from forecasting.evaluate.metrics import score_forecasts, seasonal_scale
 from forecasting.fleet.fitted import Architecture, FittedFleet
@@ -311,10 +318,10 @@ def _unavailable(
         for name in panel.unique_ids:
             if (name, network) not in trained:
                 reasons[name, network] = refused.get((name, network), f"{network} was not trained for series '{name}'")
-    for length in spec.season_lengths:
+    needs = {seasonal_naive_name(length): length for length in spec.season_lengths} | {NAIVE: 0}
+    for model, length in needs.items():
         for name, is_able in zip(panel.unique_ids, can_serve(panel, season_length=length), strict=True):
             if not is_able:
-                model = seasonal_naive_name(length)
                 reasons[name, model] = f"series '{name}' has too few observed points for {model}"
     return reasons
 

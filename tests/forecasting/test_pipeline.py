@@ -140,6 +140,12 @@ def test_odd_series_is_served_by_the_simplest_model_that_can_with_the_reason(
     assert reason in rows["reason"][0]
 
 
+def test_champion_of_a_series_is_the_model_that_its_forecast_names(odd_run: OneShot) -> None:
+    chosen = dict(odd_run.champions.select("unique_id", "model").iter_rows())
+    assert chosen == dict(served(odd_run).select("unique_id", "model").unique().iter_rows())
+    assert chosen["all_null"] == chosen["rejected"] == "none"
+
+
 def test_series_without_any_value_has_rows_without_values(odd_run: OneShot) -> None:
     for name in ("all_null", "rejected"):
         assert served(odd_run).filter(unique_id=name)["forecast"].null_count() == HORIZON
