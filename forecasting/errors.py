@@ -15,6 +15,7 @@ FleetcastError
 Every error pickles: it crosses processes.
 """
 
+import re
 from collections.abc import Sequence
 
 
@@ -77,3 +78,17 @@ class JobFailed(ServiceError):
 
 class JobLost(ServiceError):
     """A Ray job is unknown to its cluster: the head that ran it is gone."""
+
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|.)?")
+"""ANSI's control sequences (ECMA-48), which a terminal would obey."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says in one line, without ANSI escapes: native libraries add stack traces and colours.
+
+    >>> first_line(OSError("\x1b[31mno such bucket\x1b[0m\\n  0: backtrace"))
+    'no such bucket'
+    """
+    lines = (line.strip() for line in _ESCAPE.sub("", str(error)).splitlines())
+    return next((line for line in lines if line), "no message")

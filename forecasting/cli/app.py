@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from forecasting.cli import forecast, plot, specs, tables
-from forecasting.errors import FleetcastError
+from forecasting.errors import FleetcastError, first_line
 
 DEBUG = "--debug"
 
@@ -53,8 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), error.exit_code)
     except Exception as error:
         _trace(is_debugging)
-        lines = str(error).splitlines() or ["no message"]
-        return _fail(f"{type(error).__name__}: {lines[0]} (--debug shows where)", FleetcastError.exit_code)
+        return _fail(f"{type(error).__name__}: {first_line(error)} (--debug shows where)", FleetcastError.exit_code)
     return result if isinstance(result, int) else 0
 
 

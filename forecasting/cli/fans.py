@@ -7,7 +7,7 @@ from typing import get_args
 
 import polars as pl
 
-from forecasting.errors import NothingStored, SourceError, UserError
+from forecasting.errors import NothingStored, SourceError, UserError, first_line
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import dtype_of, format_clock, parse_clock
 from forecasting.series.columns import read_number, read_times
@@ -107,7 +107,7 @@ def _read_forecasts(path: Path) -> pl.DataFrame:
     try:
         rows = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise SourceError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise SourceError(f"{path} cannot be read: {first_line(error)}") from error
     missing = [name for name in ("unique_id", "ds", "cutoff", "model", "forecast") if name not in rows.columns]
     if missing:
         raise SourceError(f"{path} lacks {', '.join(missing)}; it needs the columns that `fleetcast forecast` writes")

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
-from forecasting.errors import ServiceError, SourceError
+from forecasting.errors import ServiceError, SourceError, first_line
 
 SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
 _WILDCARDS = frozenset("*?[")
@@ -60,7 +60,7 @@ def _expand(pattern: str, uri: str, storage_options: dict[str, str]) -> list[str
     except (pl.exceptions.PolarsError, OSError) as error:
         if isinstance(error, FileNotFoundError) or "expanded paths were empty" in str(error):
             return []
-        raise ServiceError(f"source {uri} cannot be listed: {error}") from error
+        raise ServiceError(f"source {uri} cannot be listed: {first_line(error)}") from error
 
 
 def _is_plain(path: Path) -> bool:

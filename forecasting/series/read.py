@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from forecasting.errors import ServiceError, SourceError, UserError
+from forecasting.errors import ServiceError, SourceError, UserError, first_line
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.columns import OFFSET, as_text, is_blank, read_id, read_number, read_times, refuse_time
 from forecasting.series.files import is_remote, list_files
@@ -151,7 +151,7 @@ def _read(uri: str, action: Callable[[], Result]) -> Result:
         raise SourceError(f"{uri} is empty; it needs a header with its columns") from error
     except (pl.exceptions.PolarsError, OSError) as error:
         kind = ServiceError if is_remote(uri) else SourceError
-        raise kind(f"{uri} cannot be read: {str(error).splitlines()[0]}") from error
+        raise kind(f"{uri} cannot be read: {first_line(error)}") from error
 
 
 def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, subject: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.fs as arrow_fs
 
-from forecasting.errors import NothingStored, SpecError, StoreError
+from forecasting.errors import NothingStored, SpecError, StoreError, first_line
 
 _TEMPORARY = ".tmp"
 
@@ -48,7 +48,7 @@ class Files:
         except FileNotFoundError as error:
             raise NothingStored(f"the store {self.root} holds no file '{path}'") from error
         except OSError as error:
-            raise StoreError(f"file '{path}' of store {self.root} could not be read: {error}") from error
+            raise StoreError(f"file '{path}' of store {self.root} could not be read: {first_line(error)}") from error
 
     def write_bytes(self, path: str, content: bytes) -> None:
         """Write a whole file, replacing one of that name; readers see the old content or the new, never a part."""
@@ -59,7 +59,7 @@ class Files:
                 with self._filesystem.open_output_stream(_check_path(path)) as stream:
                     stream.write(content)
         except OSError as error:
-            raise StoreError(f"file '{path}' of store {self.root} could not be written: {error}") from error
+            raise StoreError(f"file '{path}' of store {self.root} could not be written: {first_line(error)}") from error
 
     def find(self, folder: str) -> list[StoredFile]:
         """Return every file below a folder, sorted by path; half-written ones are left out."""
@@ -71,7 +71,9 @@ class Files:
         try:
             found = self._filesystem.get_file_info(selector)
         except OSError as error:
-            raise StoreError(f"folder '{folder}' of store {self.root} could not be listed: {error}") from error
+            raise StoreError(
+                f"folder '{folder}' of store {self.root} could not be listed: {first_line(error)}"
+            ) from error
         return sorted(
             (
                 StoredFile(info.path, info.size, info.mtime or datetime.now(UTC))
@@ -88,7 +90,7 @@ class Files:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StoreError(f"file '{path}' of store {self.root} could not be deleted: {error}") from error
+            raise StoreError(f"file '{path}' of store {self.root} could not be deleted: {first_line(error)}") from error
 
     def delete_folder(self, folder: str) -> None:
         """Delete a folder with all that is in it; one that is already gone is no error."""
@@ -97,7 +99,9 @@ class Files:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StoreError(f"folder '{folder}' of store {self.root} could not be deleted: {error}") from error
+            raise StoreError(
+                f"folder '{folder}' of store {self.root} could not be deleted: {first_line(error)}"
+            ) from error
 
 
 def s3_arguments(storage_options: Mapping[str, str]) -> dict[str, object]:

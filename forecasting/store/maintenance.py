@@ -13,7 +13,7 @@ import polars as pl
 from deltalake import DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from forecasting.errors import StoreError
+from forecasting.errors import StoreError, first_line
 from forecasting.store.publish import ROW_GROUP_ROWS
 from forecasting.store.staging import STAGING_FOLDER
 from forecasting.store.tables import WEIGHTS_FOLDER, Store, each_table
@@ -80,7 +80,7 @@ def _tidy_table(stored_as: str, snapshot: DeltaTable, keep: timedelta, dry_run: 
         done.skipped.append(stored_as)
         return
     except (DeltaError, OSError) as error:
-        raise StoreError(f"table '{stored_as}' could not be tidied: {error}") from error
+        raise StoreError(f"table '{stored_as}' could not be tidied: {first_line(error)}") from error
     if num_compacted:
         done.num_compacted[stored_as] = num_compacted
     if removed:

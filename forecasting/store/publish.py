@@ -10,7 +10,7 @@ from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transactio
 from deltalake.exceptions import CommitFailedError, DeltaError
 from polars.exceptions import PolarsError
 
-from forecasting.errors import StoreError
+from forecasting.errors import StoreError, first_line
 from forecasting.schemas import TABLES, Table
 from forecasting.schemas import table as declared_table
 from forecasting.spec import Clock
@@ -72,7 +72,7 @@ def append_run(store: Store, row: Mapping[str, Any]) -> int:
     try:
         frame = pl.DataFrame([{name: row.get(name) for name in schema}], schema=schema, strict=True)
     except (PolarsError, TypeError) as error:
-        raise StoreError(f"a row of table 'runs' cannot be read: {error}") from error
+        raise StoreError(f"a row of table 'runs' cannot be read: {first_line(error)}") from error
     rows = Rows(frame.lazy(), schema, declared.key, "runs")
     rows.check(None)
     return _commit(store, declared, "timestamp", rows, equals("run_id", str(row["run_id"])), None, 0)
@@ -109,7 +109,9 @@ def _commit(
         except CommitFailedError:
             time.sleep(random.uniform(0, min(LONGEST_WAIT, 0.02 * 2**attempt)))
         except (DeltaError, OSError) as error:
-            raise StoreError(f"table '{stored_as}' of store {store.root} could not be written: {error}") from error
+            raise StoreError(
+                f"table '{stored_as}' of store {store.root} could not be written: {first_line(error)}"
+            ) from error
     raise StoreError(f"table '{stored_as}' of store {store.root} is contested: {NUM_ATTEMPTS} commits lost their race")
 
 

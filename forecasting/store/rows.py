@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 from polars.exceptions import PolarsError
 
-from forecasting.errors import StoreError
+from forecasting.errors import StoreError, first_line
 from forecasting.schemas import Table
 
 Frames = pl.DataFrame | pl.LazyFrame | Sequence[str]
@@ -109,7 +109,7 @@ def gather(
             )
             yield Rows(staged, schema, table.key, stored_as)
     except PolarsError as error:
-        raise StoreError(f"rows for table '{stored_as}' cannot be read: {str(error).splitlines()[0]}") from error
+        raise StoreError(f"rows for table '{stored_as}' cannot be read: {first_line(error)}") from error
 
 
 def _check_schema(found: pl.Schema, needed: pl.Schema, stored_as: str) -> None:

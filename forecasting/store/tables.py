@@ -19,7 +19,7 @@ import pyarrow.fs as arrow_fs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from forecasting.errors import NothingStored, StoreError
+from forecasting.errors import NothingStored, StoreError, first_line
 from forecasting.schemas import TABLES, Table
 from forecasting.schemas import table as declared_table
 from forecasting.spec import Clock
@@ -111,7 +111,7 @@ class Store:
             return None
         except (DeltaError, OSError) as error:
             what = f"table '{stored_as}'" + ("" if version is None else f", version {version},")
-            raise StoreError(f"{what} of store {self.root} could not be read: {error}") from error
+            raise StoreError(f"{what} of store {self.root} could not be read: {first_line(error)}") from error
         return snapshot
 
     def create(self, table: str, clock: Clock) -> None:
@@ -132,7 +132,9 @@ class Store:
             )
         except (DeltaError, OSError) as error:
             if self.open(table, clock) is None:
-                raise StoreError(f"table '{declared.stored_as(clock)}' could not be created: {error}") from error
+                raise StoreError(
+                    f"table '{declared.stored_as(clock)}' could not be created: {first_line(error)}"
+                ) from error
 
     def table_uri(self, table: str, clock: Clock) -> str:
         return self.files.uri(declared_table(table).stored_as(clock))

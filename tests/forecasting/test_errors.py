@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from forecasting import errors
-from forecasting.errors import FleetcastError, ServiceError, SpecError, UserError
+from forecasting.errors import FleetcastError, ServiceError, SpecError, UserError, first_line
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FleetcastError)]
 
@@ -38,3 +38,16 @@ def test_tree_at_the_top_of_the_module_names_every_error(kind: type[FleetcastErr
 def test_spec_error_is_one_line_for_one_problem_and_a_list_for_more() -> None:
     assert str(SpecError("spec a", ["x is missing"])) == "spec a: x is missing"
     assert str(SpecError("spec a", ["one", "two"])) == "spec a has 2 problems:\n  - one\n  - two"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Kernel error: not JSON\n   0: <unknown>\n   1: clone3\n", "Kernel error: not JSON"),
+        ("\n\n  \x1b[1;31mno such bucket\x1b[0m  \r\nmore", "no such bucket"),
+        ("\x1b]no \x1b[2Kescape\x1b", "no escape"),
+        ("", "no message"),
+    ],
+)
+def test_first_line_has_neither_stack_traces_nor_escapes(text: str, line: str) -> None:
+    assert first_line(OSError(text)) == line

@@ -42,6 +42,21 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_else(store, monkeypatc
     assert [path.name for path in Path(store.root, "weights").iterdir()] == ["x"]
 
 
+def test_file_system_that_fails_is_told_in_one_line_without_escapes(store, monkeypatch):
+    class Failing:
+        def __getattr__(self, name: str):
+            def fail(*_: object) -> None:
+                raise OSError("\x1b[31mAWS Error\x1b[0m NETWORK_CONNECTION\n   0: <unknown>")
+
+            return fail
+
+    monkeypatch.setattr(store.files, "_filesystem", Failing())
+    for name in ("read_bytes", "find", "delete", "delete_folder"):
+        with pytest.raises(StoreError) as caught:
+            getattr(store.files, name)("weights/x")
+        assert str(caught.value).endswith(": AWS Error NETWORK_CONNECTION")
+
+
 def test_file_appears_only_when_it_is_whole(store, monkeypatch):
     seen = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append(store.files.find("weights")))

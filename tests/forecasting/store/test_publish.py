@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from polars.testing import assert_frame_equal
 
 from forecasting.errors import StoreError
@@ -410,6 +410,16 @@ def test_damaged_staged_file_is_a_store_error_of_one_line(store, tmp_path: Path)
     with pytest.raises(StoreError, match="cannot be read") as caught:
         put(store, [str(damaged)])
     assert "\n" not in str(caught.value)
+
+
+def test_commit_that_fails_is_a_store_error_of_one_line(store, observations_of, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise DeltaError("\x1b[31mGeneric S3 error\x1b[0m: no such bucket\n   0: <unknown>\n   1: clone3")
+
+    monkeypatch.setattr("forecasting.store.publish.write_deltalake", fail)
+    with pytest.raises(StoreError) as caught:
+        put(store, observations_of("a"))
+    assert str(caught.value).endswith("could not be written: Generic S3 error: no such bucket")
 
 
 def test_rejects_without_a_series_are_kept_by_their_row_number(store):

@@ -154,8 +154,17 @@ def test_damaged_table_is_a_store_error(store):
     store.create("runs", "timestamp")
     (log,) = Path(store.table_uri("runs", "timestamp"), "_delta_log").glob("*.json")
     log.write_text("not JSON")
-    with pytest.raises(StoreError, match=r"table 'runs' of store .* could not be read"):
+    with pytest.raises(StoreError, match=r"table 'runs' of store .* could not be read") as caught:
         store.scan("runs", "timestamp")
+    assert "\n" not in str(caught.value)
+
+
+def test_table_that_cannot_be_created_is_told_in_one_line(tmp_path):
+    (tmp_path / "root").write_text("a file")
+    store = Store(tmp_path / "root" / "below")
+    with pytest.raises(StoreError, match="table 'runs' could not be created") as caught:
+        store.create("runs", "timestamp")
+    assert "\n" not in str(caught.value)
 
 
 def test_root_of_another_kind_is_refused():
