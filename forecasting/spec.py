@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from forecasting.cron import check_cron
 from forecasting.errors import SpecError
 from forecasting.training import RecipeOverrides
 
@@ -38,8 +39,6 @@ DEFAULT_QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0
 CALENDAR_UNITS = ("mo", "q", "y")
 
 _DURATION = re.compile(r"([1-9]\d*)(us|ms|mo|s|m|h|d|w|q|y)")
-_CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_CRON_PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 
 
 def quantile_column(quantile: float) -> str:
@@ -71,23 +70,6 @@ def parse_frequency(freq: str | int) -> str | int:
     if len(parts) > 1 and any(unit in CALENDAR_UNITS for _, unit in parts):
         raise ValueError("calendar units (mo, q, y) cannot be combined with others")
     return freq
-
-
-def _check_cron(cron: str) -> str:
-    if cron in _CRON_PRESETS:
-        return cron
-    fields = cron.split()
-    if len(fields) != 5:
-        raise ValueError(
-            f"must be a cron expression of five fields such as '0 6 * * *', or one of {', '.join(_CRON_PRESETS)}"
-        )
-    for field, (low, high) in zip(fields, _CRON_RANGES, strict=True):
-        if not re.fullmatch(r"[\dA-Za-z*/,\-#?]+", field):
-            raise ValueError(f"cron field '{field}' has characters that cron does not know")
-        values = [int(number) for part in field.split(",") for number in re.findall(r"\d+", part.split("/")[0])]
-        if any(not low <= value <= high for value in values) or re.search(r"/(0+(?!\d)|$)", field):
-            raise ValueError(f"cron field '{field}' must lie between {low} and {high}")
-    return cron
 
 
 def _check_timezone(name: str) -> str:
@@ -143,8 +125,8 @@ class Source(_Part):
 class Schedule(_Part):
     """When the DAGs run; without a cron expression a DAG runs only when it is triggered."""
 
-    train: Annotated[str, AfterValidator(_check_cron)] | None = None
-    forecast: Annotated[str, AfterValidator(_check_cron)] | None = None
+    train: Annotated[str, AfterValidator(check_cron)] | None = None
+    forecast: Annotated[str, AfterValidator(check_cron)] | None = None
     timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
         "UTC", description="the zone of the cron expressions and the wall clock that timestamps without a zone keep"
     )

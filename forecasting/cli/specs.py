@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from forecasting.errors import FleetcastError, NothingStored, SpecError, UserError
+from forecasting.cron import PRESETS
+from forecasting.errors import FleetcastError, NothingStored, SpecError, UserError, first_line
 from forecasting.recipes import configure
-from forecasting.spec import read_spec
+from forecasting.spec import Spec, read_spec
 
 SPECS_FOLDER = Path("dags/specs")
 
@@ -33,6 +34,7 @@ def check(
             if spec.name in named:
                 raise SpecError(f"spec {path}", [f"name = '{spec.name}' is taken by {named[spec.name]}"])
             named[spec.name] = path
+            _refuse_schedules(spec, path)
             scan_source(spec.source, spec.clock)
         except FleetcastError as error:
             print(
@@ -71,6 +73,25 @@ def find_specs(paths: list[Path]) -> list[Path]:
             raise UserError(f"there is no spec file or folder {path}")
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def _refuse_schedules(spec: Spec, path: Path) -> None:
+    """Raise SpecError for cron expressions that Airflow's own reader refuses, where it is installed."""
+    try:
+        from croniter import CroniterError, croniter
+    except ImportError:
+        return
+    problems = []
+    for flow in ("train", "forecast"):
+        cron = getattr(spec.schedule, flow)
+        if cron is None or cron in PRESETS:
+            continue
+        try:
+            croniter(cron).get_next()  # a date that never comes is seen only here
+        except CroniterError as error:
+            problems.append(f"schedule.{flow} = '{cron}' cannot be scheduled: {first_line(error)}")
+    if problems:
+        raise SpecError(f"spec {path}", problems)
 
 
 def _find(spec: str) -> Path:

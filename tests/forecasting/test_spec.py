@@ -94,7 +94,11 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
         ("source", {"uri": "a.csv", "id": "ds"}, "source: id, time and target must be three columns"),
         ("source", {}, "source.uri is missing"),
         ("backtest", {"margin": 1.0}, "backtest.margin = 1.0: input should be less than 1"),
-        ("schedule", {"train": "0 25 * * *"}, "cron field '25' must lie between 0 and 23"),
+        (
+            "schedule",
+            {"train": "0 25 * * *"},
+            "schedule.train = '0 25 * * *': cron field '25' (hour) must lie between 0 and 23",
+        ),
         ("schedule", {"train": "daily"}, "must be a cron expression of five fields"),
         ("schedule", {"timezone": "Mars"}, "schedule.timezone = 'Mars': must be an IANA time zone"),
         ("overrides", {"max_steps": 0}, "overrides.max_steps = 0: input should be greater than or equal to 1"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
-from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyped]
+from croniter import CroniterBadDateError, croniter
 
 from forecasting.errors import SpecError
 from forecasting.spec import NETWORKS, Spec, read_spec

@@ -1,11 +1,13 @@
 """`fleetcast specs`: every problem of every file."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
 Fleetcast = Callable[..., Any]
 GOOD = 'name = "{name}"\nfreq = "1h"\nseason_lengths = [24]\nhorizon = 4\n[source]\nuri = "rows.csv"\n'
@@ -46,6 +48,21 @@ def test_every_problem_of_every_file_is_told(fleetcast: Fleetcast) -> None:
         assert told in ended.err
     assert "f.toml: " in ended.err
     assert "needs whole numbers" in ended.err
+
+
+@pytest.mark.airflow
+def test_schedule_that_airflows_own_reader_refuses_is_told(
+    fleetcast: Fleetcast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only croniter knows that with the nth day of a week the day of the month must fit too.
+    text = GOOD.format(name="a") + '[schedule]\ntrain = "@daily"\nforecast = "0 0 1-5 * 5#2"\n'
+    path = write_spec("a", text)
+    ended = fleetcast("specs", "check")
+    assert (ended.exit_code, ended.out) == (2, "")
+    told = "schedule.forecast = '0 0 1-5 * 5#2' cannot be scheduled: failed to find next date"
+    assert ended.err == f"error: spec {path}: {told}\n"
+    monkeypatch.setitem(sys.modules, "croniter", None)
+    assert fleetcast("specs", "check").exit_code == 0
 
 
 def test_single_file_and_missing_paths(fleetcast: Fleetcast) -> None:
