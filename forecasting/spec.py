@@ -20,12 +20,14 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from forecasting.cron import check_cron
 from forecasting.errors import SpecError
+from forecasting.frequency import check_reach, parse_frequency
 from forecasting.training import RecipeOverrides
 
 Clock = Literal["timestamp", "step"]
@@ -36,9 +38,6 @@ NetworkName = Literal["lstm", "gru"]
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
 
 DEFAULT_QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
-CALENDAR_UNITS = ("mo", "q", "y")
-
-_DURATION = re.compile(r"([1-9]\d*)(us|ms|mo|s|m|h|d|w|q|y)")
 
 
 def quantile_column(quantile: float) -> str:
@@ -49,27 +48,6 @@ def quantile_column(quantile: float) -> str:
     """
     whole, tenth = divmod(round(quantile * 1000), 10)
     return f"q{whole:02d}" + (f"_{tenth}" if tenth else "")
-
-
-def parse_frequency(freq: str | int) -> str | int:
-    """Return a frequency in the form that Polars takes: a duration such as `1h`, `15m`, `1mo`, or an integer step.
-
-    A string of digits is an integer step. Raises ValueError for anything else, zero and negative values included.
-    """
-    if isinstance(freq, bool) or not isinstance(freq, (str, int)):
-        raise ValueError("must be a duration such as '1h', '1d', '1w' or '1mo', or an integer step such as 1")
-    if isinstance(freq, int) or freq.strip().isdigit():
-        if int(freq) < 1:
-            raise ValueError("an integer step must be 1 or more")
-        return int(freq)
-    parts = _DURATION.findall(freq)
-    if not parts or "".join(number + unit for number, unit in parts) != freq:
-        raise ValueError(
-            "must be a duration such as '1h', '15m', '1d', '1w', '1mo' or '1q', or an integer step such as 1"
-        )
-    if len(parts) > 1 and any(unit in CALENDAR_UNITS for _, unit in parts):
-        raise ValueError("calendar units (mo, q, y) cannot be combined with others")
-    return freq
 
 
 def _check_timezone(name: str) -> str:
@@ -164,6 +142,13 @@ class Spec(_Part):
     overrides: RecipeOverrides = Field(default_factory=RecipeOverrides)  # type: ignore[valid-type]
     schedule: Schedule = Schedule()
     backtest: Backtest = Backtest()
+
+    @field_validator("horizon")
+    @classmethod
+    def _ends_in_time(cls, horizon: int, others: ValidationInfo) -> int:
+        if "freq" in others.data:
+            check_reach(others.data["freq"], horizon)
+        return horizon
 
     @field_validator("season_lengths", "models")
     @classmethod

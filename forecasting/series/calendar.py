@@ -8,7 +8,8 @@ import math
 
 import polars as pl
 
-from forecasting.series.clock import DAY, fixed_width, num_months
+from forecasting.frequency import DAY
+from forecasting.series.clock import fixed_width, num_months
 
 PERIODS = ("hour", "day", "week", "year")
 _WIDTHS = {"hour": DAY // 24, "day": DAY, "week": 7 * DAY, "year": 365 * DAY}

@@ -7,13 +7,9 @@ from datetime import UTC, datetime, tzinfo
 import polars as pl
 
 from forecasting.errors import SpecError
+from forecasting.frequency import DAY, MONTHS, UNITS
 from forecasting.schemas import STEP, TIMESTAMP
-from forecasting.spec import CALENDAR_UNITS, Clock
-
-DAY = 86_400_000_000
-"""Microseconds of a day."""
-UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": DAY, "w": 7 * DAY}
-MONTHS = {"mo": 1, "q": 3, "y": 12}
+from forecasting.spec import Clock
 
 
 def clock_of(freq: str | int) -> Clock:
@@ -33,7 +29,7 @@ def fixed_width(freq: str | int) -> int | None:
     if isinstance(freq, int):
         return freq
     parts = re.findall(r"(\d+)([a-z]+)", freq)
-    return None if parts[0][1] in CALENDAR_UNITS else sum(int(number) * UNITS[unit] for number, unit in parts)
+    return None if parts[0][1] in MONTHS else sum(int(number) * UNITS[unit] for number, unit in parts)
 
 
 def num_months(freq: str | int) -> int | None:

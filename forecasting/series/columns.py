@@ -9,13 +9,13 @@ from datetime import datetime
 import polars as pl
 
 from forecasting.errors import SourceError
+from forecasting.frequency import LARGEST_STEP
 from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.clock import dtype_of
 from forecasting.spec import Clock
 
 SMALLEST_TIME = datetime(1, 1, 1)
 LARGEST_TIME = datetime(2999, 12, 31, 23, 59, 59, 999_999)
-LARGEST_STEP = 10**15
 
 
 def read_id(column: str, dtype: pl.DataType, *, subject: str) -> pl.Expr:

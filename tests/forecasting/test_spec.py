@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from forecasting.errors import SpecError
@@ -11,7 +10,6 @@ from forecasting.spec import (
     DEFAULT_QUANTILES,
     Spec,
     make_spec,
-    parse_frequency,
     quantile_column,
     read_spec,
 )
@@ -50,18 +48,6 @@ def test_quantile_columns_of_different_levels_differ() -> None:
     assert len({quantile_column(level) for level in levels}) == len(levels)
 
 
-@pytest.mark.parametrize("freq", ["1h", "15m", "1d", "1w", "1mo", "1q", "2y", "1h30m", "250ms"])
-def test_durations_are_kept(freq: str) -> None:
-    assert parse_frequency(freq) == freq
-    pl.Series([0]).cast(pl.Datetime("us")).dt.offset_by(freq)
-
-
-@pytest.mark.parametrize("freq", [1, "1", 7, " 7 "])
-def test_digits_are_an_integer_step(freq: str | int) -> None:
-    assert parse_frequency(freq) == int(freq)
-    assert make_spec(FIELDS | {"freq": freq}, subject="spec").clock == "step"
-
-
 @pytest.mark.parametrize("freq", [0, "0", -1, "0h", "h", "1x", "1h 30m", "-1h", "1mo1d", "1.5h", True, 1.5, None, ""])
 def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
     assert refuse(freq=freq)[0].startswith(f"freq = {freq!r}: ")
@@ -72,6 +58,8 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
     [
         ("name", "Sales 1", "name = 'Sales 1': string should match pattern"),
         ("horizon", 0, "horizon = 0: input should be greater than or equal to 1"),
+        ("freq", "9999999y", "freq = '9999999y': must be at most 1000 years"),
+        ("freq", 10**21, "freq = 1000000000000000000000: an integer step must be 1 or more and at most 10^15"),
         ("horizon", 20_000, "horizon = 20000: input should be less than or equal to 10000"),
         ("season_lengths", [], "season_lengths = []: tuple should have at least 1 item"),
         ("season_lengths", [24, 24], "season_lengths = [24, 24]: must not name anything twice"),
@@ -109,6 +97,13 @@ def test_refused_field_is_named_with_its_value_and_what_would_be_right(field: st
     problems = refuse(**{field: value})
     assert len(problems) == 1
     assert told in problems[0]
+
+
+def test_horizon_that_leaves_the_calendar_is_refused() -> None:
+    assert refuse(freq="1000y", horizon=10) == ("horizon = 10: steps of 1000y must reach at most 5000 years ahead",)
+    assert refuse(freq=10**15, horizon=1001) == (
+        "horizon = 1001: times the frequency 1000000000000000 must be at most 10^18",
+    )
 
 
 def test_all_refused_fields_are_told_at_once() -> None:
