@@ -5,12 +5,13 @@ Settings load at entry points only; library functions take what they need as arg
 """
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from forecasting.errors import SpecError
 from forecasting.spec import describe_problems
@@ -45,6 +46,12 @@ class SettingsSection(BaseSettings):
         except ValidationError as error:
             subject = f"settings [{cls.section}]" + (f" of {path}" if path else "")
             raise SpecError(subject, describe_problems(error)) from error
+        except SettingsError as error:
+            # Its message names the field; the value may hold secrets.
+            found = re.search(r'field "(\w+)"', str(error))
+            variable = f"{cls.model_config['env_prefix']}{found[1] if found else '…'}".upper()
+            problem = f'{variable} must be a JSON object such as {{"aws_region": "eu-central-1"}}'
+            raise SpecError(f"settings [{cls.section}]", [problem]) from error
 
 
 class Settings(SettingsSection):

@@ -52,6 +52,16 @@ def test_refused_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings.load()
 
 
+@pytest.mark.parametrize("text", ["nojson", "{'key': 1}", "a secret {"])
+def test_environment_that_is_no_json_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("FLEETCAST_STORAGE_OPTIONS", text)
+    with pytest.raises(SpecError) as refused:
+        Settings.load()
+    (problem,) = refused.value.problems
+    assert problem.startswith("FLEETCAST_STORAGE_OPTIONS must be a JSON object")
+    assert text not in problem
+
+
 @pytest.mark.parametrize(("content", "told"), [("[store", "is not TOML"), (None, "cannot be read")])
 def test_file_that_cannot_be_read_is_told(settings_file: Path, content: str | None, told: str) -> None:
     if content is not None:
