@@ -118,13 +118,15 @@ class ForecastCost:
 def count_shards(seconds: float, cost: Cost, *, num_series: int, num_workers: int) -> int:
     """Return how many shards suit so much work: long enough to pay for themselves, short enough to share and to lose.
 
-    At least one for each worker, where there are as many series.
+    The same number for each worker, where there are as many series: of seven, one of two workers would take four
+    while the other stands idle for the last.
     """
     if not num_series:
         return 0
     wanted = min(MOST_SECONDS, seconds / (SHARDS_PER_WORKER * num_workers))
     longest = max(wanted, cost.fixed_seconds / FIXED_SHARE)
-    return min(num_series, max(math.ceil(seconds / longest), num_workers))
+    shards_per_worker = max(1, math.ceil(seconds / longest / num_workers))
+    return min(num_series, shards_per_worker * num_workers)
 
 
 def _reading(sizes: FleetSizes, num_series: int, longest: int, num_points: int) -> tuple[int, int]:

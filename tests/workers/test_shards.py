@@ -91,8 +91,8 @@ def test_series_of_similar_length_share_a_shard(lengths, num_workers):
 
 
 def test_long_work_is_cut_into_several_shards_a_worker_that_are_not_too_long():
-    day = dict.fromkeys((f"s{n}" for n in range(1000)), 0)
-    assert len(make_shards(day, cost=Plain(), num_workers=2)) == 1000 / MOST_SECONDS
+    day = dict.fromkeys((f"s{n}" for n in range(800)), 0)
+    assert len(make_shards(day, cost=Plain(), num_workers=2)) == 800 / MOST_SECONDS
     assert len(make_shards(dict(list(day.items())[:60]), cost=Plain(), num_workers=2)) == 2 * SHARDS_PER_WORKER
 
 

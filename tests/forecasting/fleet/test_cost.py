@@ -133,6 +133,13 @@ def test_shards_pay_for_their_fixed_costs_and_end_in_time() -> None:
     assert count_shards(0.0, cost, num_series=0, num_workers=2) == 0
 
 
+@given(st.floats(0.01, 1e5), st.integers(1, 9), st.sampled_from(COSTS))
+def test_every_worker_gets_as_many_shards_so_that_none_waits_for_the_last_one(
+    seconds: float, num_workers: int, cost: Any
+) -> None:
+    assert count_shards(seconds, cost, num_series=1_000_000, num_workers=num_workers) % num_workers == 0
+
+
 def test_a_spec_has_a_network_of_each_kind_and_a_kernel_that_runs() -> None:
     spec = Spec(name="x", source={"uri": "x.csv"}, freq="1h", season_lengths=(24,), horizon=5, quantiles=(0.5,))
     cpu, gpu = sizes_of(spec, ("lstm",), kernel="auto")[0], sizes_of(spec, ("lstm",), kernel="auto", has_gpu=True)[0]
