@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from forecasting.errors import SpecError
-from forecasting.spec import describe_problems
+from forecasting.problems import describe_problems
 from forecasting.training import KernelName
 
 SETTINGS_FILE_VARIABLE = "FLEETCAST_SETTINGS"

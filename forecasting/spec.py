@@ -18,9 +18,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
     StringConstraints,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -28,6 +33,7 @@ from pydantic import (
 from forecasting.cron import check_cron
 from forecasting.errors import SpecError
 from forecasting.frequency import check_reach, parse_frequency
+from forecasting.problems import check_whole_and_parts, describe_problems
 from forecasting.training import RecipeOverrides
 
 Clock = Literal["timestamp", "step"]
@@ -76,21 +82,17 @@ class Source(_Part):
         uris = uri if isinstance(uri, (list, tuple)) else [uri]
         if not uris or not all(isinstance(one, str) and one for one in uris):
             raise ValueError("must be the path or URI of a file, a folder or a glob, or a list of such")
-        for one in uris:
-            if not re.search(r"\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name:
-                which = "" if isinstance(uri, str) else f"{one!r} "
-                raise ValueError(
-                    f"{which}must end in .parquet or .csv (a file or a glob), or name a folder of such files"
-                )
+        odd = [one for one in uris if not re.search(r"\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name]
+        if odd:
+            which = "" if isinstance(uri, str) else ", ".join(map(repr, odd)) + " "
+            raise ValueError(f"{which}must end in .parquet or .csv (a file or a glob), or name a folder of such files")
         return uri
 
-    @model_validator(mode="after")
-    def _columns_differ(self) -> Self:
-        if len({self.id, self.time, self.target}) < 3:
-            raise ValueError(
-                f"id, time and target must be three columns, not '{self.id}', '{self.time}', '{self.target}'"
-            )
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _columns_differ(cls, fields: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        source: Self = check_whole_and_parts(fields, handler, _find_shared_column)
+        return source
 
     @property
     def uris(self) -> tuple[str, ...]:
@@ -117,9 +119,11 @@ class Schedule(_Part):
 class Backtest(_Part):
     """How candidates are compared before one of them serves."""
 
-    origins: int = Field(3, ge=1, le=100, description="rolling origins, where the history allows")
-    step: int | None = Field(None, ge=1, description="grid points between two origins; the horizon where not given")
-    margin: float = Field(
+    origins: StrictInt = Field(3, ge=1, le=100, description="rolling origins, where the history allows")
+    step: StrictInt | None = Field(
+        None, ge=1, description="grid points between two origins; the horizon where not given"
+    )
+    margin: StrictFloat = Field(
         0.02, ge=0, lt=1, description="share of the best baseline's MASE by which a network must be better to serve"
     )
 
@@ -131,13 +135,15 @@ class Spec(_Part):
     description: str = ""
     source: Source
     freq: Annotated[str | int, BeforeValidator(parse_frequency)]
-    season_lengths: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(min_length=1)
-    horizon: int = Field(ge=1, le=10_000)
-    quantiles: tuple[float, ...] = DEFAULT_QUANTILES
+    season_lengths: tuple[Annotated[StrictInt, Field(ge=1, le=100_000)], ...] = Field(min_length=1)
+    horizon: StrictInt = Field(ge=1, le=10_000)
+    quantiles: tuple[StrictFloat, ...] = DEFAULT_QUANTILES
     models: tuple[NetworkName, ...] = Field(("lstm", "gru"), min_length=1)
-    lower_bound: float | None = Field(None, allow_inf_nan=False, description="no forecast is below it; 0 for counts")
-    integer_valued: bool = Field(False, description="y counts things: forecasts and quantiles are whole numbers")
-    seed: int = Field(0, ge=0, lt=2**31)
+    lower_bound: StrictFloat | None = Field(
+        None, allow_inf_nan=False, description="no forecast is below it; 0 for counts"
+    )
+    integer_valued: StrictBool = Field(False, description="y counts things: forecasts and quantiles are whole numbers")
+    seed: StrictInt = Field(0, ge=0, lt=2**31)
     recipe: RecipeName = "standard"
     overrides: RecipeOverrides = Field(default_factory=RecipeOverrides)  # type: ignore[valid-type]
     schedule: Schedule = Schedule()
@@ -150,25 +156,15 @@ class Spec(_Part):
             check_reach(others.data["freq"], horizon)
         return horizon
 
-    @field_validator("season_lengths", "models")
+    @field_validator("season_lengths", "models", mode="wrap")
     @classmethod
-    def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(values)) < len(values):
-            raise ValueError("must not name anything twice")
-        return values
+    def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return check_whole_and_parts(values, handler, _find_repeat)
 
-    @field_validator("quantiles")
+    @field_validator("quantiles", mode="wrap")
     @classmethod
-    def _is_quantile_grid(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < q < 1 for q in quantiles):
-            raise ValueError("must lie strictly between 0 and 1")
-        if list(quantiles) != sorted(set(quantiles)):
-            raise ValueError("must rise without repeats")
-        if 0.5 not in quantiles:
-            raise ValueError("must hold 0.5, because the forecast is the median")
-        if any(abs(q * 1000 - round(q * 1000)) > 1e-6 for q in quantiles):
-            raise ValueError("must be whole tenths of a percent, such as 0.025")
-        return quantiles
+    def _is_quantile_grid(cls, quantiles: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return check_whole_and_parts(quantiles, handler, _find_quantile_problem)
 
     @property
     def clock(self) -> Clock:
@@ -231,26 +227,37 @@ def _absolute_uris(uri: Any, *, relative_to: Path) -> Any:
     return absolute_uri(uri, relative_to=relative_to) if isinstance(uri, str) and uri else uri
 
 
-def describe_problems(error: ValidationError) -> Sequence[str]:
-    """Say for each refused field its name, its value and what would be right, one sentence each."""
-    problems = error.errors(include_url=False)
-    places = [problem["loc"] for problem in problems]
-    # Items that were refused do not count, so that pydantic then finds the whole too short as well.
-    echoes = [
-        problem["type"] == "too_short" and any(len(place) > len(at) and place[: len(at)] == at for place in places)
-        for problem, at in zip(problems, places, strict=True)
-    ]
-    return [_describe(problem) for problem, is_echo in zip(problems, echoes, strict=True) if not is_echo]
+def _find_shared_column(source: Any) -> str | None:
+    if isinstance(source, Mapping):
+        defaults = {name: Source.model_fields[name].default for name in ("id", "time", "target")}
+        names = [source.get(name, default) for name, default in defaults.items()]
+    else:
+        names = [getattr(source, name, name) for name in ("id", "time", "target")]
+    if not _has_repeat(names):
+        return None
+    return f"id, time and target must be three columns, not {', '.join(map(repr, names))}"
 
 
-def _describe(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int")) or "the whole"
-    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
-    if kind == "missing":
-        return f"{name} is missing"
-    if kind == "extra_forbidden":
-        return f"{name} = {value!r} is not a field that is known here"
-    expectation = str(context["error"]) if kind == "value_error" else problem["msg"][:1].lower() + problem["msg"][1:]
-    if isinstance(value, Mapping) or (kind == "value_error" and isinstance(value, BaseModel)):
-        return f"{name}: {expectation}"
-    return f"{name} = {value!r}: {expectation}"
+def _find_repeat(values: Any) -> str | None:
+    is_list = isinstance(values, (list, tuple))
+    return "must not name anything twice" if is_list and _has_repeat(values) else None
+
+
+def _has_repeat(values: Sequence[Any]) -> bool:
+    """Whether a value comes twice; what TOML holds besides names and numbers has no hash."""
+    return any(value in values[:place] for place, value in enumerate(values))
+
+
+def _find_quantile_problem(quantiles: Any) -> str | None:
+    """Say all that is wrong with the quantiles; of what is no number nothing is said here."""
+    if not isinstance(quantiles, (list, tuple)):
+        return None
+    numbers = [q for q in quantiles if isinstance(q, (int, float)) and not isinstance(q, bool)]
+    inside = [q for q in numbers if 0 < q < 1]
+    problems = {
+        "must lie strictly between 0 and 1": len(inside) < len(numbers),
+        "must rise without repeats": numbers != sorted(set(numbers)),
+        "must hold 0.5, because the forecast is the median": 0.5 not in numbers and len(numbers) == len(quantiles),
+        "must be whole tenths of a percent, such as 0.025": any(abs(q * 1000 - round(q * 1000)) > 1e-6 for q in inside),
+    }
+    return "; ".join(problem for problem, is_found in problems.items() if is_found) or None

@@ -11,7 +11,7 @@ KernelName = Literal["auto", "reference", "cpu", "gpu"]
 class TrainingConfig(BaseModel):
     """A complete training configuration; a registry row keeps it whole, as JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     hidden_size: int = Field(16, ge=1, le=1024, description="units of the recurrent state")
     segment_length: int = Field(1, ge=1, le=100_000, description="grid points that one recurrent step reads")
@@ -36,7 +36,7 @@ def _partial(config: type[BaseModel]) -> type[BaseModel]:
     }
     for name, field in config.model_fields.items():
         fields[name][1].metadata.extend(field.metadata)
-    return create_model("RecipeOverrides", __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
+    return create_model("RecipeOverrides", __config__=config.model_config, **fields)
 
 
 RecipeOverrides = _partial(TrainingConfig)

@@ -8,11 +8,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from forecasting.errors import SpecError
-from forecasting.spec import Source, Spec, absolute_uri, describe_problems, make_spec, read_spec
+from forecasting.problems import describe_problems
+from forecasting.spec import Source, Spec, absolute_uri, make_spec, read_spec
 
 ONE_SHOT = "one_shot"
 """The name of a spec that only a command line describes."""
 
+_NUMBERS = ("quantiles", "overrides.")
+"""Options that hold numbers and come as text."""
 _LABELS = {
     "source.uri": "INPUT",
     "source.id": "--id",
@@ -43,7 +46,7 @@ def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec
         fields = read_spec(spec_path).model_dump(exclude_unset=True)
     for dotted, value in options.items():
         if value is not None:
-            _put(fields, dotted.split("."), value)
+            _put(fields, dotted.split("."), _read_numbers(value) if dotted.startswith(_NUMBERS) else value)
     if inputs:
         uris = [_as_uri(one) for one in inputs]
         _put(fields, ["source", "uri"], uris[0] if len(uris) == 1 else uris)
@@ -93,6 +96,20 @@ def _put(fields: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for name in path[:-1]:
         fields = fields.setdefault(name, {})
     fields[path[-1]] = value
+
+
+def _read_numbers(value: Any) -> Any:
+    """Read texts as numbers where they are such; what is none is left for the spec to refuse."""
+    if isinstance(value, list):
+        return [_read_numbers(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
 
 
 def _as_uri(text: str) -> str:

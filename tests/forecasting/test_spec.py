@@ -1,5 +1,6 @@
 """The spec: what it accepts, and how it tells everything that it refuses."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +57,39 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("name", "Sales 1", "name = 'Sales 1': string should match pattern"),
-        ("horizon", 0, "horizon = 0: input should be greater than or equal to 1"),
+        ("name", "Sales 1", "name = 'Sales 1': must match ^[a-z]"),
+        ("horizon", 0, "horizon = 0: must be 1 or more"),
         ("freq", "9999999y", "freq = '9999999y': must be at most 1000 years"),
         ("freq", 10**21, "freq = 1000000000000000000000: an integer step must be 1 or more and at most 10^15"),
-        ("horizon", 20_000, "horizon = 20000: input should be less than or equal to 10000"),
-        ("season_lengths", [], "season_lengths = []: tuple should have at least 1 item"),
+        ("horizon", 20_000, "horizon = 20000: must be 10000 or less"),
+        ("season_lengths", [], "season_lengths = []: must not be empty"),
         ("season_lengths", [24, 24], "season_lengths = [24, 24]: must not name anything twice"),
-        ("season_lengths", [0], "season_lengths.0 = 0: input should be greater than or equal to 1"),
+        ("season_lengths", [0], "season_lengths.0 = 0: must be 1 or more"),
         ("models", ["lstm", "lstm"], "models = ['lstm', 'lstm']: must not name anything twice"),
-        ("models", ["arima"], "models.0 = 'arima': input should be 'lstm' or 'gru'"),
+        ("models", ["arima"], "models.0 = 'arima': must be 'lstm' or 'gru'"),
         ("quantiles", [0.5, 0.1], "quantiles = [0.5, 0.1]: must rise without repeats"),
         ("quantiles", [0.1, 0.9], "must hold 0.5"),
         ("quantiles", [0.0, 0.5], "must lie strictly between 0 and 1"),
         ("quantiles", [0.5, 0.9999], "must be whole tenths of a percent"),
-        ("lower_bound", float("nan"), "lower_bound = nan: input should be a finite number"),
-        ("seed", -1, "seed = -1: input should be greater than or equal to 0"),
-        ("recipe", "best", "recipe = 'best': input should be 'fast' or 'standard'"),
+        ("lower_bound", float("nan"), "lower_bound = nan: must be a finite number"),
+        ("seed", -1, "seed = -1: must be 0 or more"),
+        ("recipe", "best", "recipe = 'best': must be 'fast' or 'standard'"),
+        ("seed", True, "seed = True: must be a whole number"),
+        ("seed", "0", "seed = '0': must be a whole number"),
+        ("horizon", 48.5, "horizon = 48.5: must be a whole number"),
+        ("integer_valued", "yes", "integer_valued = 'yes': must be true or false"),
+        ("integer_valued", 1, "integer_valued = 1: must be true or false"),
+        ("lower_bound", "0", "lower_bound = '0': must be a number"),
+        ("lower_bound", False, "lower_bound = False: must be a number"),
+        ("quantiles", [0.1, "0.5"], "quantiles.1 = '0.5': must be a number"),
+        ("season_lengths", [True], "season_lengths.0 = True: must be a whole number"),
+        ("season_lengths", 24, "season_lengths = 24: must be a list"),
+        ("description", 5, "description = 5: must be text"),
+        ("source", "sales.csv", "source = 'sales.csv': must be a table of fields"),
+        ("overrides", "fast", "overrides = 'fast': must be a table of fields"),
+        ("overrides", {"max_steps": "5"}, "overrides.max_steps = '5': must be a whole number"),
+        ("backtest", {"origins": "3"}, "backtest.origins = '3': must be a whole number"),
+        ("backtest", {"margin": True}, "backtest.margin = True: must be a number"),
         ("colour", "red", "colour = 'red' is not a field that is known here"),
         ("source", {"uri": ""}, "source.uri = '': must be the path or URI"),
         ("source", {"uri": "a.xlsx"}, "source.uri = 'a.xlsx': must end in .parquet or .csv"),
@@ -81,7 +98,7 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
         ("source", {"uri": 5}, "source.uri = 5: must be the path or URI"),
         ("source", {"uri": "a.csv", "id": "ds"}, "source: id, time and target must be three columns"),
         ("source", {}, "source.uri is missing"),
-        ("backtest", {"margin": 1.0}, "backtest.margin = 1.0: input should be less than 1"),
+        ("backtest", {"margin": 1.0}, "backtest.margin = 1.0: must be less than 1"),
         (
             "schedule",
             {"train": "0 25 * * *"},
@@ -89,7 +106,7 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
         ),
         ("schedule", {"train": "daily"}, "must be a cron expression of five fields"),
         ("schedule", {"timezone": "Mars"}, "schedule.timezone = 'Mars': must be an IANA time zone"),
-        ("overrides", {"max_steps": 0}, "overrides.max_steps = 0: input should be greater than or equal to 1"),
+        ("overrides", {"max_steps": 0}, "overrides.max_steps = 0: must be 1 or more"),
         ("overrides", {"depth": 2}, "overrides.depth = 2 is not a field that is known here"),
     ],
 )
@@ -109,6 +126,57 @@ def test_horizon_that_leaves_the_calendar_is_refused() -> None:
 def test_all_refused_fields_are_told_at_once() -> None:
     problems = refuse(freq="1x", horizon=0, models=["arima"], overrides={"depth": 2}, name="A")
     assert [problem.split(" ")[0] for problem in problems] == ["name", "freq", "horizon", "models.0", "overrides.depth"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"source": {"uri": "f.xlsx", "id": "a", "time": "a"}, "season_lengths": [24, 24, -1]},
+            [
+                "source.uri = 'f.xlsx': must end in .parquet or .csv (a file or a glob), or name a folder of such"
+                " files",
+                "source: id, time and target must be three columns, not 'a', 'a', 'y'",
+                "season_lengths.2 = -1: must be 1 or more",
+                "season_lengths = [24, 24, -1]: must not name anything twice",
+            ],
+        ),
+        (
+            {"models": ["lstm", "lstm", "foo"], "quantiles": [0.9, 1.5, "x", 0.1]},
+            [
+                "quantiles.2 = 'x': must be a number",
+                "quantiles = [0.9, 1.5, 'x', 0.1]: must lie strictly between 0 and 1; must rise without repeats",
+                "models.2 = 'foo': must be 'lstm' or 'gru'",
+                "models = ['lstm', 'lstm', 'foo']: must not name anything twice",
+            ],
+        ),
+        (
+            {"source": {"uri": ["a.txt", "b.csv", "c.doc"], "time": "y", "colour": 1}},
+            [
+                "source.uri = ['a.txt', 'b.csv', 'c.doc']: 'a.txt', 'c.doc' must end in .parquet or .csv (a file or a"
+                " glob), or name a folder of such files",
+                "source.colour = 1 is not a field that is known here",
+                "source: id, time and target must be three columns, not 'unique_id', 'y', 'y'",
+            ],
+        ),
+    ],
+)
+def test_refused_parts_hide_nothing_that_is_wrong_with_the_whole(fields: dict[str, Any], told: list[str]) -> None:
+    assert list(refuse(**fields)) == told
+
+
+def test_values_of_any_type_are_refused_in_words() -> None:
+    odd: list[Any] = [None, True, 5, 1.5, "x", [], {}, [None], [{}, {}], [[]], {"a": 1}, float("inf")]
+    told: list[tuple[str, str]] = []
+    for name in Spec.model_fields:
+        for value in odd:
+            try:
+                make_spec(FIELDS | {name: value}, subject="spec")
+            except SpecError as refused:
+                told += [(name, problem) for problem in refused.problems]
+    assert len(told) > 100
+    assert [problem for name, problem in told if not problem.startswith(name)] == []
+    assert [problem for _, problem in told if re.search(r"[Ii]nput|valid |should|instance", problem)] == []
 
 
 def test_json_of_a_spec_is_the_same_spec_again() -> None:

@@ -64,6 +64,19 @@ def test_every_refused_option_is_told_at_once_by_its_own_name() -> None:
     )
 
 
+def test_numbers_come_as_text() -> None:
+    options = NEEDED | {"quantiles": ["0.1", ".5"], "overrides.max_steps": "20", "overrides.learning_rate": "1e-3"}
+    spec = spec_from_options(["a.csv"], options)
+    assert spec.quantiles == (0.1, 0.5)
+    assert (spec.overrides.max_steps, spec.overrides.learning_rate) == (20, 1e-3)
+    with pytest.raises(SpecError) as refused:
+        spec_from_options(["a.csv"], options | {"quantiles": ["half"], "overrides.max_steps": "many"})
+    assert list(refused.value.problems) == [
+        "--quantiles = 'half': must be a number",
+        "--set max_steps = 'many': must be a whole number",
+    ]
+
+
 def test_missing_options_are_told_together() -> None:
     with pytest.raises(SpecError) as refused:
         spec_from_options(["a.csv"], {"freq": None, "season_lengths": None, "horizon": None})

@@ -1,0 +1,105 @@
+"""Values and what pydantic says of them go in; plain sentences, one per refused field and all at once, come out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler
+from pydantic_core import InitErrorDetails
+
+_WORDS = {
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "string_pattern_mismatch": "must match {pattern}",
+    "literal_error": "must be {expected}",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be a table of names and values",
+    "model_type": "must be a table of fields",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be {le} or less",
+    "json_invalid": "is not JSON: {error}",
+}
+_LENGTHS = {
+    "too_short": ("min_length", "must have {} or more", "item"),
+    "too_long": ("max_length", "must have {} or fewer", "item"),
+    "string_too_short": ("min_length", "must have {} or more", "character"),
+    "string_too_long": ("max_length", "must have {} or fewer", "character"),
+}
+
+
+def check_whole_and_parts(
+    value: Any, handler: ValidatorFunctionWrapHandler, find_problem: Callable[[Any], str | None]
+) -> Any:
+    """Validate a value by its parts and as a whole, for a wrap validator: pydantic alone would tell of the parts first.
+
+    `find_problem` gets the validated value, or, where parts were refused, the value as it came.
+    """
+    checked, refused = value, list[InitErrorDetails]()
+    try:
+        checked = handler(value)
+    except ValidationError as error:
+        refused = [_again(problem) for problem in error.errors(include_url=False)]
+    problem = find_problem(checked)
+    if problem is not None:
+        refused.append(InitErrorDetails(type="value_error", loc=(), input=value, ctx={"error": ValueError(problem)}))
+    if refused:
+        raise ValidationError.from_exception_data("the whole", refused)
+    return checked
+
+
+def describe_problems(error: ValidationError) -> Sequence[str]:
+    """Say for each refused field its name, its value and what would be right, one sentence each."""
+    problems = error.errors(include_url=False)
+    places = [problem["loc"] for problem in problems]
+    # Items that were refused do not count, so that pydantic then finds the whole too short as well.
+    echoes = [
+        problem["type"] == "too_short" and any(len(place) > len(at) and place[: len(at)] == at for place in places)
+        for problem, at in zip(problems, places, strict=True)
+    ]
+    return [_describe(problem) for problem, is_echo in zip(problems, echoes, strict=True) if not is_echo]
+
+
+def _again(problem: Any) -> InitErrorDetails:
+    return InitErrorDetails(
+        type=problem["type"], loc=problem["loc"], input=problem["input"], ctx=problem.get("ctx", {})
+    )
+
+
+def _describe(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int")) or "the whole"
+    kind, value = problem["type"], problem["input"]
+    if kind == "missing":
+        return f"{name} is missing"
+    if kind == "extra_forbidden":
+        return f"{name} = {value!r} is not a field that is known here"
+    if isinstance(value, Mapping) or (kind == "value_error" and isinstance(value, BaseModel)):
+        return f"{name}: {_expectation(problem)}"
+    return f"{name} = {value!r}: {_expectation(problem)}"
+
+
+def _expectation(problem: Any) -> str:
+    kind = problem["type"]
+    context = {
+        name: f"{value:g}" if isinstance(value, float) else value for name, value in problem.get("ctx", {}).items()
+    }
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _LENGTHS:
+        bound, words, unit = _LENGTHS[kind]
+        number = context[bound]
+        if kind.endswith("too_short") and number == 1:
+            return "must not be empty"
+        return words.format(f"{number} {unit}{'s' * (number != 1)}")
+    if kind in _WORDS:
+        return _WORDS[kind].format(**context)
+    return str(problem["msg"][:1].lower() + problem["msg"][1:])
