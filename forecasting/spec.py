@@ -80,9 +80,11 @@ class Source(_Part):
     @classmethod
     def _is_readable_kind(cls, uri: Any) -> Any:
         uris = uri if isinstance(uri, (list, tuple)) else [uri]
-        if not uris or not all(isinstance(one, str) and one for one in uris):
+        if not uris or not all(isinstance(one, str) and one.strip() for one in uris):
             raise ValueError("must be the path or URI of a file, a folder or a glob, or a list of such")
-        odd = [one for one in uris if not re.search(r"\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name]
+        odd = [
+            one for one in uris if not re.search(r"(?i)\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name
+        ]
         if odd:
             which = "" if isinstance(uri, str) else ", ".join(map(repr, odd)) + " "
             raise ValueError(f"{which}must end in .parquet or .csv (a file or a glob), or name a folder of such files")

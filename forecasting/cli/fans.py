@@ -11,6 +11,7 @@ from forecasting.errors import NothingStored, SourceError, UserError, first_line
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import dtype_of, format_clock, parse_clock
 from forecasting.series.columns import read_number, read_times
+from forecasting.series.files import is_csv
 from forecasting.series.read import require_series, scan_source
 from forecasting.spec import Clock, Source
 from forecasting.store.query import query
@@ -102,10 +103,10 @@ def _find_spec(store: Store, series: Sequence[str], spec: str | None) -> tuple[C
 
 
 def _read_forecasts(path: Path) -> pl.DataFrame:
-    if path.suffix not in (".parquet", ".csv"):
+    if path.suffix.lower() not in (".parquet", ".csv"):
         raise SourceError(f"{path} must end in .parquet or .csv, as `fleetcast forecast` writes it")
     try:
-        rows = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
+        rows = pl.read_csv(path, infer_schema=False) if is_csv(path.name) else pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SourceError(f"{path} cannot be read: {first_line(error)}") from error
     missing = [name for name in ("unique_id", "ds", "cutoff", "model", "forecast") if name not in rows.columns]

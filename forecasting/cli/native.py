@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from forecasting.series.clock import is_day_or_coarser, parse_clock
-from forecasting.series.files import list_files
+from forecasting.series.files import is_csv, list_files
 from forecasting.series.read import scan_source
 from forecasting.spec import Clock, Source, Spec
 
@@ -77,7 +77,7 @@ def input_files(source: Source) -> list[str]:
 
 
 def _id_dtype(file: str, source: Source) -> pl.DataType:
-    if file.endswith((".csv", ".csv.gz")):
+    if is_csv(file):
         return pl.String()
     return pl.scan_parquet(file, glob=False).collect_schema()[source.id]
 

@@ -113,8 +113,10 @@ def _read_numbers(value: Any) -> Any:
 
 
 def _as_uri(text: str) -> str:
+    if not text.strip():
+        return text  # for the spec to refuse; as a path it would be the working directory
     uri = absolute_uri(text, relative_to=Path.cwd())
-    return uri + "/" if text and not uri.endswith("/") and Path(uri).is_dir() else uri
+    return uri + "/" if not uri.endswith("/") and Path(uri).is_dir() else uri
 
 
 def _relabel(problem: str) -> str:

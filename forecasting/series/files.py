@@ -7,7 +7,8 @@ import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, first_line
 
-SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
+CSV_SUFFIXES = (".csv", ".csv.gz")
+SUFFIXES = (".parquet", ".pq", *CSV_SUFFIXES)
 _WILDCARDS = frozenset("*?[")
 
 
@@ -28,7 +29,16 @@ def list_files(uri: str, *, storage_options: dict[str, str]) -> list[str]:
         raise SourceError(f"source {uri} does not exist; it needs a parquet or CSV file, a folder or a glob of them")
     else:
         found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    return _require(uri, [str(file) for file in found if file.is_file() and file.name.endswith(SUFFIXES)])
+    return _require(uri, [str(file) for file in found if file.is_file() and has_suffix(file.name)])
+
+
+def is_csv(uri: str) -> bool:
+    return has_suffix(uri, CSV_SUFFIXES)
+
+
+def has_suffix(uri: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
+    """Whether a name ends in one of the suffixes, in letters of any case."""
+    return uri.lower().endswith(suffixes)
 
 
 def is_remote(uri: str) -> bool:
@@ -37,15 +47,16 @@ def is_remote(uri: str) -> bool:
 
 def list_remote(uri: str, *, storage_options: dict[str, str]) -> list[str]:
     """Let Polars expand a glob or folder of an object store; a single file is taken as it is."""
-    if uri.endswith(SUFFIXES) and _WILDCARDS.isdisjoint(uri):
+    if has_suffix(uri) and _WILDCARDS.isdisjoint(uri):
         return [uri]
-    patterns = [uri] if uri.endswith(SUFFIXES) else [uri.rstrip("/") + "/**/*" + suffix for suffix in SUFFIXES]
+    spellings = [spelling for suffix in SUFFIXES for spelling in (suffix, suffix.upper())]
+    patterns = [uri] if has_suffix(uri) else [uri.rstrip("/") + "/**/*" + suffix for suffix in spellings]
     return _require(uri, [file for pattern in patterns for file in _expand(pattern, uri, storage_options)])
 
 
 def _expand(pattern: str, uri: str, storage_options: dict[str, str]) -> list[str]:
     try:
-        if pattern.endswith((".csv", ".csv.gz")):
+        if is_csv(pattern):
             rows = pl.scan_csv(
                 pattern,
                 include_file_paths="file",

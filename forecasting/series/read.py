@@ -11,7 +11,7 @@ import polars as pl
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.columns import OFFSET, as_text, is_blank, read_id, read_number, read_times, refuse_time
-from forecasting.series.files import is_remote, list_files
+from forecasting.series.files import is_csv, is_remote, list_files
 from forecasting.spec import Clock, Source
 
 Result = TypeVar("Result")
@@ -105,6 +105,8 @@ def _offset_minutes() -> pl.Expr:
 def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str]) -> pl.LazyFrame:
     schema = _read(uri, lambda: _scan(uri, options).collect_schema())
     columns = {"id": source.id, "time": source.time, "target": source.target}
+    if is_csv(uri) and any("_duplicated_" in name for name in schema):  # as Polars renames what comes twice
+        _refuse_repeated_header(uri, options, columns)
     missing = [f"{role} column '{name}'" for role, name in columns.items() if name not in schema]
     if missing:
         raise SourceError(f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(schema)}")
@@ -128,10 +130,13 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str]) 
     return rows
 
 
-def _scan(uri: str, options: dict[str, str], *, row_index_name: str | None = None) -> pl.LazyFrame:
-    if uri.endswith((".csv", ".csv.gz")):
+def _scan(
+    uri: str, options: dict[str, str], *, row_index_name: str | None = None, has_header: bool = True
+) -> pl.LazyFrame:
+    if is_csv(uri):
         return pl.scan_csv(
             uri,
+            has_header=has_header,
             infer_schema=False,
             truncate_ragged_lines=True,
             encoding="utf8-lossy",
@@ -152,6 +157,18 @@ def _read(uri: str, action: Callable[[], Result]) -> Result:
     except (pl.exceptions.PolarsError, OSError) as error:
         kind = ServiceError if is_remote(uri) else SourceError
         raise kind(f"{uri} cannot be read: {first_line(error)}") from error
+
+
+def _refuse_repeated_header(uri: str, options: dict[str, str], columns: Mapping[str, str]) -> None:
+    """Refuse a header that names one of these columns twice: nobody can tell which one is meant."""
+    header = _read(uri, _scan(uri, options, has_header=False).head(1).collect).row(0)
+    repeated = [
+        f"{role} column '{name}' {header.count(name)} times" for role, name in columns.items() if header.count(name) > 1
+    ]
+    if repeated:
+        raise SourceError(
+            f"{uri} has its {' and its '.join(repeated)}; every column that is read needs a name of its own"
+        )
 
 
 def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, subject: str) -> None:

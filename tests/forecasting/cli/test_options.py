@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.cli.options import parse_overrides, spec_from_options, split_commas
+from forecasting.cli.options import parse_overrides, source_from_options, spec_from_options, split_commas
 from forecasting.errors import SpecError
 
 NEEDED = {"freq": "1h", "season_lengths": [24], "horizon": 48}
@@ -25,6 +25,15 @@ def test_several_inputs_and_folders_are_taken_from_the_working_directory(
     monkeypatch.chdir(tmp_path)
     spec = spec_from_options(["v1.2", "b/*.csv", "s3://bucket/c.parquet"], NEEDED)
     assert spec.source.uris == (f"{tmp_path}/v1.2/", f"{tmp_path}/b/*.csv", "s3://bucket/c.parquet")
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_input_without_a_name_is_refused_and_not_the_working_directory(text: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        spec_from_options([text], NEEDED)
+    assert refused.value.problems[0].startswith(f"INPUT = {text!r}: must be the path or URI")
+    with pytest.raises(SpecError, match="uri = ''"):
+        source_from_options("", "unique_id", "ds", "y")
 
 
 def test_every_refused_option_is_told_at_once_by_its_own_name() -> None:

@@ -57,7 +57,7 @@ def forecasts_file(tmp_path: Path, *, name: str, zone: str | None = None, freq: 
     if zone:
         rows = rows.with_columns(pl.col("ds", "cutoff").dt.replace_time_zone("UTC").dt.convert_time_zone(zone))
     path = tmp_path / name
-    rows.write_csv(path) if name.endswith(".csv") else rows.write_parquet(path)
+    rows.write_csv(path) if name.lower().endswith(".csv") else rows.write_parquet(path)
     return path
 
 
@@ -70,7 +70,7 @@ def actuals_source(tmp_path: Path, *, zone: str | None = None, freq: str = "h") 
     return Source(uri=str(tmp_path / "actuals.parquet"), id="name", time="when", target="sold")
 
 
-@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "OUT.CSV", "Out.PARQUET"])
 @pytest.mark.parametrize("freq", ["h", "1"])
 def test_fans_of_files_meet_on_one_clock(tmp_path: Path, name: str, freq: str) -> None:
     fans = fans_of_files(forecasts_file(tmp_path, name=name, freq=freq), actuals_source(tmp_path, freq=freq), ["7"])

@@ -17,6 +17,7 @@ def folder(tmp_path: Path) -> Path:
         ".hidden.csv",
         "_started.csv",
         "_tmp/x.csv",
+        "deep/E.CSV",
         "notes.md",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -36,7 +37,7 @@ def test_a_file_is_itself_even_where_its_name_looks_like_a_glob(tmp_path: Path) 
 
 
 def test_a_folder_is_all_tables_below_it_sorted_and_hidden_ones_left_out(folder: Path) -> None:
-    expected = ["a.parquet", "b.csv", "deep/c.csv.gz", "deep/d.pq"]
+    expected = ["a.parquet", "b.csv", "deep/E.CSV", "deep/c.csv.gz", "deep/d.pq"]
     for uri in (f"{folder}/", str(folder), f"file://{folder}/"):
         assert _names(list_files(uri, storage_options={}), folder) == expected
 

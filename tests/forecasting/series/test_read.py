@@ -99,6 +99,37 @@ def test_a_missing_column_is_named_with_its_file_and_the_columns_that_are_there(
 
 
 @pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("unique_id,ds,y,y", "its target column 'y' 2 times; every column"),
+        ("ds,ds,y,unique_id,ds", "its time column 'ds' 3 times"),
+        ('unique_id,unique_id,ds,y,"y"', "its id column 'unique_id' 2 times and its target column 'y' 2 times"),
+    ],
+)
+def test_a_column_that_comes_twice_in_a_csv_is_refused_by_its_name(tmp_path: Path, header: str, says: str) -> None:
+    (tmp_path / "x.csv").write_text(f"\ufeff{header}\n" + ",".join("1" * 5) + "\n")
+    with pytest.raises(SourceError, match=f"x.csv has {says}"):
+        scan_source(_source(tmp_path / "x.csv"), "step")
+
+
+def test_columns_that_are_not_read_may_come_twice(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("unique_id,,,note,note,ds,y,y_duplicated_0\na,,,,,1,2,3\n")
+    assert scan_source(_source(tmp_path / "x.csv"), "step").collect()["y"].to_list() == ["2"]
+
+
+@pytest.mark.parametrize("name", ["X.CSV", "x.Csv.Gz", "X.PARQUET", "x.PQ"])
+def test_a_suffix_may_have_letters_of_any_case(tmp_path: Path, frame: pl.DataFrame, name: str) -> None:
+    if "csv" in name.lower():
+        content = frame.write_csv().encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("Gz") else content)
+    else:
+        frame.write_parquet(tmp_path / name)
+    for uri in (tmp_path / name, f"{tmp_path}/"):
+        validated = validate(scan_source(_source(uri), "timestamp"), freq="1d")
+        assert validated.accepted.collect().equals(frame)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("x.csv", b"", "is empty; it needs a header"),
