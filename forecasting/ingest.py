@@ -11,7 +11,7 @@ from forecasting.series.calendar import add_calendar
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
-from forecasting.series.validate import later_rejects, newest_observation, validate
+from forecasting.series.validate import Reason, later_rejects, newest_observation, validate
 from forecasting.spec import Spec
 
 NUM_REASONS = 3
@@ -32,8 +32,9 @@ class Ingested:
 
     @property
     def unique_ids(self) -> list[str]:
-        """Every series that the source names, wholly rejected ones included, sorted."""
-        named = {*self.features["unique_id"].unique(), *self.rejects["unique_id"].drop_nulls().unique()}
+        """Every series that the source names, wholly rejected ones included, sorted; a name that is lost makes none."""
+        rejected = self.rejects.filter(pl.col("reason") != Reason.NOT_UTF_8.value)["unique_id"].drop_nulls()
+        named = {*self.features["unique_id"].unique(), *rejected.unique()}
         return sorted(name for name in named if name.strip())
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from forecasting.errors import SourceError
 from forecasting.series.clock import clock_of, is_day_or_coarser, refuse_other_clock
 from forecasting.series.columns import as_text, is_blank, is_in_range, read_number, read_times, refuse_time
+from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, make_grid
 
 
@@ -21,6 +22,7 @@ class Reason(StrEnum):
     """Why a row is refused; the first that holds is told."""
 
     NO_ID = "unique_id is missing"
+    NOT_UTF_8 = "unique_id is not UTF-8 text; save the CSV file as UTF-8"
     NO_TIME = "time is missing"
     BAD_TIME = "time cannot be read; it needs an ISO 8601 time such as 2013-01-31 05:00:00"
     BAD_STEP = "time cannot be read; it needs a whole number"
@@ -146,6 +148,8 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     return read_times(rows, "ds", clock=clock, keeps_wall_clock=is_day_or_coarser(freq)).with_columns(
         reason=pl.when(is_blank("unique_id", pl.String()))
         .then(_text(Reason.NO_ID))
+        .when(_is_csv() & pl.col("unique_id").str.contains("\ufffd", literal=True))
+        .then(_text(Reason.NOT_UTF_8))
         .when(is_blank("source_ds", schema["ds"]))
         .then(_text(Reason.NO_TIME))
         .when(time.is_null())
@@ -159,6 +163,12 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
         .when(value.is_infinite())
         .then(_text(Reason.INFINITE))
     )
+
+
+def _is_csv() -> pl.Expr:
+    """Whether a row's text was decoded: what is no UTF-8 becomes U+FFFD then, and different names become the same."""
+    file = pl.col("source_file").str.to_lowercase()
+    return pl.any_horizontal(file.str.ends_with(suffix) for suffix in CSV_SUFFIXES)
 
 
 def _judge_repeats(judged: pl.LazyFrame) -> pl.LazyFrame:

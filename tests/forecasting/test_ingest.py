@@ -9,6 +9,7 @@ import pytest
 from forecasting.errors import SourceError
 from forecasting.ingest import ingest
 from forecasting.series.read import clock_zone
+from forecasting.series.validate import Reason
 from forecasting.spec import Spec, make_spec
 
 BEGIN = datetime(2024, 1, 1)
@@ -23,6 +24,30 @@ def write(path: Path, times: list[Any], values: list[Any] | None = None) -> Path
     rows = pl.DataFrame({"unique_id": ["a"] * len(times), "ds": times, "y": values or list(range(len(times)))})
     rows.write_csv(path) if path.suffix == ".csv" else rows.write_parquet(path)
     return path
+
+
+def test_names_in_another_encoding_are_rejected_and_never_become_one_series(tmp_path: Path) -> None:
+    rows = "unique_id,ds,y\nMüller,{0},1\nMöller,{0},2\nMeier,{0},3\n".format(BEGIN.isoformat())
+    (tmp_path / "latin.csv").write_bytes(rows.encode("latin-1"))
+    (tmp_path / "utf.csv").write_bytes(rows.replace("Meier", "Mäier").encode())
+    ingested = ingest(spec_of(tmp_path / "*.csv"))
+    assert ingested.unique_ids == ["Meier", "Mäier", "Möller", "Müller"]
+    assert ingested.rejects.select("source_row", "unique_id", "y", "reason").rows() == [
+        (1, "M\ufffdller", "1", Reason.NOT_UTF_8),
+        (2, "M\ufffdller", "2", Reason.NOT_UTF_8),
+    ]
+    assert "UTF-8" in Reason.NOT_UTF_8
+    only = tmp_path / "latin"
+    only.mkdir()
+    (only / "x.csv").write_bytes("unique_id,ds,y\nMüller,2024-01-01,1\n".encode("latin-1"))
+    with pytest.raises(SourceError, match=r"no accepted observation; it needs at least one; 1 rows: .*UTF-8"):
+        ingest(spec_of(only / "x.csv"))
+
+
+def test_name_that_a_parquet_file_holds_is_taken_as_it_is(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"unique_id": ["M\ufffdller"], "ds": [BEGIN], "y": [1.0]})
+    rows.write_parquet(tmp_path / "x.parquet")
+    assert ingest(spec_of(tmp_path / "x.parquet")).unique_ids == ["M\ufffdller"]
 
 
 def test_days_with_offsets_in_text_stay_on_their_own_midnights_through_a_clock_change(tmp_path: Path) -> None:
