@@ -129,6 +129,8 @@ def s3_arguments(storage_options: Mapping[str, str]) -> dict[str, object]:
 
 def _open_filesystem(root: str, storage_options: Mapping[str, str]) -> arrow_fs.FileSystem:
     if "://" not in root:
+        if Path(root).is_file():
+            raise SpecError("store root", [f"'{root}' is a file; it must be a folder, or the name of a new one"])
         return arrow_fs.SubTreeFileSystem(root, arrow_fs.LocalFileSystem())
     scheme, _, place = root.partition("://")
     if scheme not in ("s3", "s3a") or not place:

@@ -36,6 +36,17 @@ def test_store_that_does_not_exist_is_said_to_be_empty_and_is_not_made(fleetcast
     assert list(tmp_path.iterdir()) == []
 
 
+def test_store_that_is_a_file_is_refused(fleetcast: Fleetcast, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows.csv").write_text("")
+    monkeypatch.setenv("FLEETCAST_STORE", "rows.csv")
+    ended = fleetcast("tables")
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert (
+        ended.err
+        == f"error: store root: '{tmp_path}/rows.csv' is a file; it must be a folder, or the name of a new one\n"
+    )
+
+
 def test_tables_lists_what_there_is_and_the_columns_of_one(fleetcast: Fleetcast, store: Store) -> None:
     listed = {row["table"]: row for row in json.loads(fleetcast("tables", "--format", "json").out)}
     assert listed["forecasts"]["rows"] == 12

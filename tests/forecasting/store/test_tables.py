@@ -170,3 +170,9 @@ def test_table_that_cannot_be_created_is_told_in_one_line(tmp_path):
 def test_root_of_another_kind_is_refused():
     with pytest.raises(SpecError, match="must be a local folder or an s3"):
         Store("ftp://somewhere/else")
+
+
+def test_root_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "root").write_text("no store")
+    with pytest.raises(SpecError, match="root' is a file; it must be a folder"):
+        Store(tmp_path / "root")
