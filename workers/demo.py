@@ -136,7 +136,8 @@ def _progress_of(line: str) -> str:
 
 
 def _report(console: Console, seconds: Mapping[str, float]) -> None:
-    store = Store(Settings.load().store)
+    settings = Settings.load()
+    store = Store(settings.store, settings.storage_options)
     _print_counts(console, store)
     _print_frame(
         console,
