@@ -4,10 +4,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -61,6 +61,9 @@ def forecast(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Part of the recipe, such as max_steps=200.")
     ] = None,
     rejects: Annotated[Path | None, typer.Option(help="File for refused rows, .parquet or .csv.")] = None,
+    reasons: Annotated[
+        Path | None, typer.Option(help="File that says why a series has a simpler model, .parquet or .csv.")
+    ] = None,
     use_ray: Annotated[bool, typer.Option("--ray", help="Spread the work over RAY_ADDRESS, or a local Ray.")] = False,
 ) -> None:
     """Forecast every series of some files: train, backtest, choose champions and predict, all at once.
@@ -87,37 +90,57 @@ def forecast(
         },
         spec_path=spec,
     )
-    _forecast(wanted, cutoff_text=cutoff, out=out, rejects=rejects, all_models=all_models, use_ray=use_ray)
+    files = _Files(out, rejects, reasons)
+    _forecast(wanted, cutoff_text=cutoff, files=files, all_models=all_models, use_ray=use_ray)
 
 
-def _forecast(
-    spec: Spec, *, cutoff_text: str | None, out: Path, rejects: Path | None, all_models: bool, use_ray: bool
-) -> None:
+class _Files(NamedTuple):
+    """What is written; what is None was not asked for."""
+
+    out: Path
+    rejects: Path | None
+    reasons: Path | None
+
+    def refuse(self, inputs: Sequence[str]) -> None:
+        """Raise SpecError for a file that cannot be written, is an input, or is meant by two options."""
+        from forecasting.cli.files import refuse_path
+
+        options: dict[Path, str] = {}
+        for name, path in self._asdict().items():
+            if path is None:
+                continue
+            option = f"--{name}"
+            refuse_path(path, option=option)
+            if str(path.resolve()) in inputs:
+                raise SpecError(option, [f"'{path}' is one of the inputs"])
+            other = options.setdefault(path.resolve(), option)
+            if other != option:
+                raise SpecError(option, [f"'{path}' is also {other}"])
+
+
+def _forecast(spec: Spec, *, cutoff_text: str | None, files: _Files, all_models: bool, use_ray: bool) -> None:
     began = time.monotonic()
     threads, kernel = Settings.load().threads, FleetSettings.load().kernel
     if threads is not None:
         os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read once, when Polars loads
 
-    from forecasting.cli.files import refuse_path, write_frame
+    from forecasting.cli.files import write_frame
     from forecasting.cli.native import input_files, native_types
     from forecasting.fleet.options import FitOptions
 
-    for option, path in (("--out", out), ("--rejects", rejects)):
-        if path is not None:
-            refuse_path(path, option=option)
-            if str(path.resolve()) in input_files(spec.source):
-                raise SpecError(option, [f"'{path}' is one of the inputs"])
-    if rejects is not None and rejects.resolve() == out.resolve():
-        raise SpecError("--rejects", [f"'{rejects}' is also --out"])
+    files.refuse(input_files(spec.source))
     types = native_types(spec)
     cutoff = None if cutoff_text is None else types.parse_cutoff(cutoff_text, spec.clock)
 
     run = _on_ray if use_ray else _here
     outcome = run(spec, cutoff, FitOptions(kernel=kernel), threads)
-    write_frame(_output(outcome.forecasts, spec, types, all_models=all_models), out)
-    if rejects is not None:
-        write_frame(outcome.rejects, rejects)
-    for line in _summary(outcome, seconds=time.monotonic() - began, out=out, rejects=rejects):
+    write_frame(_output(outcome.forecasts, spec, types, all_models=all_models), files.out)
+    stand_ins = _stand_ins(outcome.forecasts)
+    if files.rejects is not None:
+        write_frame(outcome.rejects, files.rejects)
+    if files.reasons is not None:
+        write_frame(types.restore(stand_ins).sort("unique_id"), files.reasons)
+    for line in _summary(outcome, stand_ins, seconds=time.monotonic() - began, files=files):
         print(line, file=sys.stderr)
 
 
@@ -183,17 +206,24 @@ def _output(forecasts: "pl.DataFrame", spec: Spec, types: "NativeTypes", *, all_
     return types.restore(kept.select(pl.col(name) for name in columns)).sort("unique_id", "model", "ds")
 
 
-def _summary(outcome: "OneShot", *, seconds: float, out: Path, rejects: Path | None) -> Iterator[str]:
+def _stand_ins(forecasts: "pl.DataFrame") -> "pl.DataFrame":
+    """Return the series that a simpler model serves than was asked for: unique_id, model and reason."""
+    import polars as pl
+
+    served = forecasts.filter(pl.col("is_champion") & pl.col("reason").is_not_null())
+    return served.select("unique_id", "model", "reason").unique("unique_id", keep="first", maintain_order=True)
+
+
+def _summary(outcome: "OneShot", stand_ins: "pl.DataFrame", *, seconds: float, files: _Files) -> Iterator[str]:
     served = outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
-    yield f"{served.height} series forecast in {seconds:.1f} s; {out}"
+    yield f"{served.height} series forecast in {seconds:.1f} s; {files.out}"
     yield "champions: " + _counted(served["model"])
     if outcome.rejects.height:
-        where = f"; {rejects}" if rejects else "; --rejects FILE writes them"
-        yield f"rejects: {outcome.rejects.height} rows{where}"
+        yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
         yield from _listed(outcome.rejects["reason"])
-    stand_ins = served.filter(served["reason"].is_not_null())
     if stand_ins.height:
-        yield f"served by a simpler model than asked for: {stand_ins.height} series"
+        where = files.reasons or "--reasons FILE writes why"
+        yield f"served by a simpler model than asked for: {stand_ins.height} series; {where}"
         for unique_id, reason in stand_ins.select("unique_id", "reason").head(NUM_SHOWN).iter_rows():
             yield f"  {unique_id}: {reason}"
         if stand_ins.height > NUM_SHOWN:

@@ -39,7 +39,7 @@ def test_forecast_writes_exactly_the_promised_columns_and_rows(
     lines = ended.err.splitlines()
     assert any(re.fullmatch(r"3 series forecast in \d+\.\d s; out.parquet", line) for line in lines)
     assert any(line.startswith("champions: ") for line in lines)
-    assert "served by a simpler model than asked for: 1 series" in lines
+    assert "served by a simpler model than asked for: 1 series; --reasons FILE writes why" in lines
     assert any(line.startswith("  short: ") for line in lines)
     assert sorted(path.name for path in Path().iterdir()) == ["in.parquet", "out.parquet"]
 
@@ -147,6 +147,23 @@ def test_rejects_are_counted_by_reason_and_written(
     check_shape(pl.read_parquet("out.parquet"), ["a", "bad"])
 
 
+@pytest.mark.parametrize("name", ["reasons.csv", "reasons.parquet"])
+def test_reason_of_every_series_with_a_simpler_model_is_written(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str], name: str
+) -> None:
+    short = [hourly("a", num_points=8).with_columns(unique_id=pl.lit(number)) for number in (5, 4, 3, 2, 1)]
+    pl.concat([hourly("a").with_columns(unique_id=pl.lit(9)), *short]).write_parquet("in.parquet")
+    words = ["in.parquet", "--freq", "1h", *quick, "--models", "gru", "--out", "out.parquet"]
+    ended = fleetcast("forecast", *words, "--reasons", name)
+    assert f"served by a simpler model than asked for: 5 series; {name}\n" in ended.err
+    assert "  and 2 more" in ended.err
+    written = pl.read_csv(name) if name.endswith(".csv") else pl.read_parquet(name)
+    assert written.columns == ["unique_id", "model", "reason"]
+    assert written["unique_id"].to_list() == [1, 2, 3, 4, 5]
+    assert written["model"].unique().to_list() == ["seasonal_naive_6"]
+    assert written["reason"].str.contains("gru needs").all()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -154,6 +171,10 @@ def test_rejects_are_counted_by_reason_and_written(
         (["--out", "nowhere/out.csv"], "there is no folder nowhere"),
         (["--out", "in.parquet"], "'in.parquet' is one of the inputs"),
         (["--out", "out.csv", "--rejects", "out.csv"], "'out.csv' is also --out"),
+        (["--out", "out.csv", "--reasons", "out.csv"], "--reasons: 'out.csv' is also --out"),
+        (["--out", "out.csv", "--rejects", "x.csv", "--reasons", "x.csv"], "'x.csv' is also --rejects"),
+        (["--out", "out.csv", "--reasons", "in.parquet"], "--reasons: 'in.parquet' is one of the inputs"),
+        (["--out", "out.csv", ""], "INPUT = "),
         (["--out", "out.csv", "--cutoff", "soon"], "--cutoff: 'soon' must be an ISO 8601 time"),
         (["--out", "out.csv", "--id", "shop"], "lacks its id column 'shop'"),
         (["--out", "out.csv", "--horizon", "0"], "--horizon = 0"),
