@@ -54,7 +54,8 @@ def fit_candidates(
 
 def fit_serving(panel: Panel, candidates: FittedFleet, *, options: FitOptions = FitOptions()) -> FittedFleet:
     """Refit the candidates' series on the whole panel, each for the steps that its candidate found best."""
-    rows = np.array([panel.unique_ids.index(name) for name in candidates.unique_ids], dtype=np.int64)
+    row_of = {name: row for row, name in enumerate(panel.unique_ids)}
+    rows = np.array([row_of[name] for name in candidates.unique_ids], dtype=np.int64)
     known, config = panel.select(rows), candidates.config
     scaling = measure_scaling(known.y_SN, season_length=candidates.architecture.season_lengths[0])
     plan = plan_training(
