@@ -5,7 +5,7 @@ Nothing touches pyplot, so figures can be made anywhere, and in any thread.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.ticker import MaxNLocator
 
 BANDS = (0.95, 0.8, 0.5)
@@ -34,22 +35,26 @@ def fan_chart(history: pl.DataFrame, forecasts: pl.DataFrame, *, title: str | No
     `history` has unique_id, ds, y (null in gaps), also beyond the cutoff where that is known; `forecasts` has
     unique_id, ds, cutoff, model and quantile columns, one row per series and ds. Series keep the order of `forecasts`;
     each gets a panel of its own, two beside each other from four series on. A band whose quantiles lie between two
-    columns is interpolated; one that lies outside all of them is left out.
+    columns is interpolated; one that lies outside all of them is left out. Names in scripts that the default font lacks
+    take the installed fonts that have them; Matplotlib warns of characters that none has.
     """
     names = forecasts["unique_id"].unique(maintain_order=True).to_list()
+    fonts = find_fonts("".join([*names, title or ""]))
     num_columns = 1 if len(names) < 4 else 2
     num_rows = max(1, math.ceil(len(names) / num_columns))
     figure = Figure(figsize=(10 if num_columns == 1 else 14, 1.0 + (3.6 if num_rows == 1 else 2.9) * num_rows), dpi=120)
     panels: list[Axes] = list(figure.subplots(num_rows, num_columns, squeeze=False).flatten())
     for axes, name in zip(panels, names, strict=False):
         is_series = pl.col("unique_id") == name
-        _draw_fan(axes, history.filter(is_series).sort("ds"), forecasts.filter(is_series).sort("ds"))
+        _draw_fan(axes, history.filter(is_series).sort("ds"), forecasts.filter(is_series).sort("ds"), fonts)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     _add_legend(figure, panels[: len(names)])
     height = figure.get_size_inches()[1]
     if title:
-        figure.text(0.012, 1 - 0.12 / height, title, fontsize=13, weight="bold", va="top", parse_math=False)
+        figure.text(
+            0.012, 1 - 0.12 / height, title, fontsize=13, weight="bold", va="top", parse_math=False, family=fonts
+        )
     figure.tight_layout(rect=(0, 0, 1, 1 - (0.62 if title else 0.4) / height), h_pad=1.6, w_pad=1.8)
     return figure
 
@@ -77,7 +82,31 @@ def quantile_levels(columns: Sequence[str]) -> dict[float, str]:
     return {round(int(match[1]) / 100 + int(match[2] or 0) / 1000, 4): name for name, match in found}
 
 
-def _draw_fan(axes: Axes, history: pl.DataFrame, forecasts: pl.DataFrame) -> None:
+def find_fonts(text: str) -> list[str]:
+    """Return the default family, then installed ones that have the characters which it lacks, in order of their names.
+
+    A character that no installed font has asks for none.
+    """
+    families = ["sans-serif"]
+    missing = {ord(char) for char in text if char.isprintable()} - _characters_of("sans-serif")
+    for entry in sorted(fontManager.ttflist, key=lambda entry: (entry.name, entry.fname)):
+        if not missing:
+            break
+        try:
+            found = missing & get_font(entry.fname).get_charmap().keys()
+        except (OSError, RuntimeError):
+            continue  # a font that is gone or broken serves nobody
+        if found and entry.name not in families:
+            families.append(entry.name)
+            missing -= found
+    return families
+
+
+def _characters_of(family: str) -> Set[int]:
+    return get_font(findfont(FontProperties(family=[family]))).get_charmap().keys()
+
+
+def _draw_fan(axes: Axes, history: pl.DataFrame, forecasts: pl.DataFrame, fonts: list[str]) -> None:
     cutoff = forecasts["cutoff"][0]
     ahead = forecasts["ds"].to_numpy()
     for share in BANDS:
@@ -92,7 +121,7 @@ def _draw_fan(axes: Axes, history: pl.DataFrame, forecasts: pl.DataFrame) -> Non
     if arrived["y"].is_not_null().any():
         _draw_measured(axes, arrived, color=_ACTUAL, label="actual since", marker="o")
     _mark_cutoff(axes, forecasts)
-    _label(axes, forecasts)
+    _label(axes, forecasts, fonts)
 
 
 def _draw_measured(axes: Axes, rows: pl.DataFrame, *, color: str, label: str, marker: str | None = None) -> None:
@@ -123,9 +152,9 @@ def _mark_cutoff(axes: Axes, forecasts: pl.DataFrame) -> None:
     )
 
 
-def _label(axes: Axes, forecasts: pl.DataFrame) -> None:
+def _label(axes: Axes, forecasts: pl.DataFrame, fonts: list[str]) -> None:
     name, model = str(forecasts["unique_id"][0]), str(forecasts["model"][0])
-    axes.set_title(name, loc="left", fontsize=11, weight="bold", color=_ACTUAL, parse_math=False)
+    axes.set_title(name, loc="left", fontsize=11, weight="bold", color=_ACTUAL, parse_math=False, family=fonts)
     axes.set_title(f"served by {model}", loc="right", fontsize=9, color=_QUIET, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#d1d5db")

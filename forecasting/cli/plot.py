@@ -1,5 +1,6 @@
 """`fleetcast plot`: names of series go in; a picture of their history and forecasts comes out."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +43,9 @@ def plot(
     horizon = fans.forecasts.group_by("unique_id").len()["len"].max()
     assert isinstance(horizon, int)
     fans = fans.shorten(history or max(2 * horizon, 24))
-    figure = fan_chart(fans.history, fans.forecasts)
-    with whole_file(out) as temporary:
+    with warnings.catch_warnings(), whole_file(out) as temporary:
+        # Every installed font was asked; a character that none has is drawn as a box.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from", category=UserWarning)
+        figure = fan_chart(fans.history, fans.forecasts)
         figure.savefig(temporary, metadata={"Date": None} if out.suffix == ".svg" else None)
     print(out)

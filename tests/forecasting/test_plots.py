@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from forecasting.plots import fan_chart, quantile_at, quantile_levels
+from forecasting.plots import fan_chart, find_fonts, quantile_at, quantile_levels
 
 START = datetime(2024, 1, 1)
 LEVELS = {
@@ -141,6 +142,29 @@ def test_series_without_history_or_forecast_can_be_drawn(
     drawn = io.BytesIO()
     fan_chart(history.clear(), empty, title="no $ data").savefig(drawn, format=form)
     assert drawn.tell() > 1000
+
+
+def test_name_takes_the_installed_font_that_has_its_characters(
+    frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]],
+) -> None:
+    def characters_of(family: str) -> set[int]:
+        return set(get_font(findfont(FontProperties(family=[family]))).get_charmap())
+
+    # Matplotlib ships STIX for mathematics, with letters of its own.
+    default, other = characters_of("sans-serif"), characters_of("STIXGeneral")
+    letter = next(char for char in map(chr, sorted(other - default)) if char.isprintable())
+    assert find_fonts("plain $ name") == ["sans-serif"]
+    families = find_fonts(f"a {letter}")
+    assert families[0] == "sans-serif"
+    assert any(ord(letter) in characters_of(family) for family in families[1:])
+    fan_chart(*frames(f"a {letter}"), title=letter).savefig(io.BytesIO())
+
+
+def test_character_that_no_font_has_is_told(frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]]) -> None:
+    nowhere = "\U000323af"  # the last ideograph that Unicode has so far
+    assert find_fonts(nowhere) == ["sans-serif"]
+    with pytest.warns(UserWarning, match="missing from"):
+        fan_chart(*frames(nowhere)).savefig(io.BytesIO())
 
 
 def test_no_state_of_pyplot_is_touched(frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]]) -> None:

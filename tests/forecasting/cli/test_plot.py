@@ -93,6 +93,14 @@ def test_plot_of_files_draws_without_a_store(fleetcast: Fleetcast, tmp_path: Pat
     assert (ended.exit_code, ended.out, ended.err) == (0, "fan.png\n", "")
 
 
+def test_name_that_no_font_has_is_drawn_without_a_word(fleetcast: Fleetcast, tmp_path: Path) -> None:
+    path = forecasts_file(tmp_path, name="out.parquet")
+    nowhere = "店 \U000323af"
+    pl.read_parquet(path).with_columns(unique_id=pl.lit(nowhere)).write_parquet(path)
+    ended = fleetcast("plot", nowhere, "--forecasts", "out.parquet")
+    assert (ended.exit_code, ended.out, ended.err) == (0, "fan.png\n", "")
+
+
 def test_file_that_is_no_forecast_is_refused(fleetcast: Fleetcast, tmp_path: Path) -> None:
     pl.DataFrame({"unique_id": ["a"], "ds": [1]}).write_parquet(tmp_path / "in.parquet")
     ended = fleetcast("plot", "a", "--forecasts", "in.parquet")
