@@ -92,16 +92,18 @@ def score_forecasts(
 def seasonal_scale(panel: Panel, *, season_length: int) -> npt.NDArray[np.float64]:
     """Return MASE's denominator of every series: its mean absolute difference over one season, shape S, units of y.
 
-    Pairs of which one side is a gap are left out. NaN where no pair is left (the series is too short for a season), and
-    where the differences are all zero (it is constant, or repeats exactly): MASE is undefined there.
+    Pairs of which one side is a gap are left out. NaN where no pair is left (the series is too short for a season),
+    where the differences are all zero (it is constant, or repeats exactly), and where their sum is no float (values
+    near the largest one): MASE is undefined there.
     Source: Hyndman and Koehler, "Another look at measures of forecast accuracy" (2006), with the season of M4.
     """
     if panel.y_SN.shape[1] <= season_length:
         return np.full(len(panel.unique_ids), np.nan)
-    change_SN = np.abs(panel.y_SN[:, season_length:] - panel.y_SN[:, :-season_length])
-    num_pairs_S = np.count_nonzero(~np.isnan(change_SN), axis=1)
-    scale_S = np.nansum(change_SN, axis=1) / np.maximum(num_pairs_S, 1)
-    return np.where(scale_S > 0, scale_S, np.nan)
+    with np.errstate(over="ignore"):
+        change_SN = np.abs(panel.y_SN[:, season_length:] - panel.y_SN[:, :-season_length])
+        num_pairs_S = np.count_nonzero(~np.isnan(change_SN), axis=1)
+        scale_S = np.nansum(change_SN, axis=1) / np.maximum(num_pairs_S, 1)
+    return np.where((scale_S > 0) & np.isfinite(scale_S), scale_S, np.nan)
 
 
 def overall_weighted_average(*, smape: float, mase: float, naive2_smape: float, naive2_mase: float) -> float:

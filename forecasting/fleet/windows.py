@@ -112,11 +112,14 @@ def window_source(
     num_known = panel.y_SN.shape[1]
     calendar_SNC = np.pad(panel.calendar_SNC[:, :num_known], (*before, (0, 0)))
     error_S = np.where(scaling.error_S > 0, scaling.error_S, 1.0)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and breaks only its own series' fit
+        y_SN = np.pad(filled_SN, before, mode="edge").astype(np.float32)
+        error_unit_S = (spread_S1[:, 0] / error_S).astype(np.float32)
     return WindowSource(
-        y_SN=torch.from_numpy(np.pad(filled_SN, before, mode="edge").astype(np.float32)),
+        y_SN=torch.from_numpy(y_SN),
         is_observed_SN=torch.from_numpy(np.pad(observed_SN, before).astype(np.float32)),
         calendar_SNC=torch.from_numpy(np.nan_to_num(calendar_SNC)),
-        error_unit_S=torch.from_numpy((spread_S1[:, 0] / error_S).astype(np.float32)),
+        error_unit_S=torch.from_numpy(error_unit_S),
         horizon=panel.horizon,
         segment_length=config.segment_length,
         context_segments=config.context_segments,

@@ -142,8 +142,11 @@ def test_scale_leaves_out_pairs_with_a_gap(make_panel) -> None:
     assert scale_S.tolist() == [(3 + 2) / 2]
 
 
-@pytest.mark.parametrize("values", [[1.0, 2.0], [3.0] * 9, [1.0, 2.0] * 5, [1.0, NAN, NAN, 2.0], [NAN] * 9])
-def test_scale_is_undefined_where_short_constant_repeating_or_without_pairs(make_panel, values: list[float]) -> None:
+@pytest.mark.parametrize(
+    "values",
+    [[1.0, 2.0], [3.0] * 9, [1.0, 2.0] * 5, [1.0, NAN, NAN, 2.0], [NAN] * 9, [1e308, 1.0, -1e308] * 3],
+)
+def test_scale_is_undefined_where_short_constant_repeating_huge_or_unpaired(make_panel, values: list[float]) -> None:
     panel = make_panel([values, [float(n * n) for n in range(9)]])
     scale_S = seasonal_scale(panel, season_length=2)
     assert np.isnan(scale_S[0])

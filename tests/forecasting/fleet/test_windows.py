@@ -82,6 +82,23 @@ def test_context_before_a_series_is_marked_unobserved(make_panel: Callable[..., 
     assert windows.x_SBTI[0, 0, :, 8].tolist() == [0.0, 0.0, 1.0]
 
 
+def test_values_beyond_float32_break_only_their_own_series_and_without_a_warning(
+    make_panel: Callable[..., Panel],
+) -> None:
+    panel = make_panel(2)
+    y = panel.y_SN.copy()
+    y[0, 50] = 1e300
+    scaling = measure_scaling(panel.y_SN, season_length=SEASONS[0])
+    windows, plain = (
+        window_source(replace(panel, y_SN=values), scaling, config=CONFIG, season_lengths=SEASONS).gather(
+            torch.tensor([[60], [60]])
+        )
+        for values in (y, panel.y_SN)
+    )
+    assert not torch.isfinite(windows.x_SBTI[0]).all()
+    assert torch.equal(windows.x_SBTI[1], plain.x_SBTI[1])
+
+
 @pytest.mark.parametrize(
     ("values", "filled"),
     [
