@@ -48,7 +48,9 @@ def _run_on_actors(
 ) -> list[ShardResult]:
     resources = plan_resources(WorkerSettings.load())
     panels = one_shot.spread(panels, resources.num_workers)
-    shards = [Shard(n, panel.unique_ids, int(panel.length_S.sum())) for n, panel in enumerate(panels)]
+    shards = [
+        _PanelShard(n, panel.unique_ids, int(panel.length_S.sum()), ray.put(panel)) for n, panel in enumerate(panels)
+    ]
     num_series = sum(len(shard.unique_ids) for shard in shards)
     num_done = 0
 
@@ -57,17 +59,26 @@ def _run_on_actors(
         num_done += len(shard.unique_ids)
         on_shard(num_done, num_series)
 
-    on_actor = _PanelTask(task, [ray.put(panel) for panel in panels])
-    statuses = run_shards(on_actor, shards, name="forecast", resources=resources, on_done=count)
+    statuses = run_shards(_PanelTask(task), shards, name="forecast", resources=resources, on_done=count)
     return [status["result"] for status in statuses]
 
 
 @dataclass(frozen=True)
+class _PanelShard(Shard):
+    """Names its panel in Ray's object store, and travels with each call.
+
+    References in the constructor of an actor may be gone when it is restarted, and Ray warns of them.
+    """
+
+    panel: Any
+
+
+@dataclass(frozen=True)
 class _PanelTask:
-    """Fetches its panel from Ray's object store, so that each panel travels to one actor only."""
+    """Fetches a shard's panel from Ray's object store, so that each panel travels to one actor only."""
 
     task: Callable[[Panel], ShardResult]
-    panels: Sequence[Any]
 
     def __call__(self, shard: Shard) -> Mapping[str, Any]:
-        return {"result": self.task(ray.get(self.panels[shard.number]))}
+        assert isinstance(shard, _PanelShard)
+        return {"result": self.task(ray.get(shard.panel))}
