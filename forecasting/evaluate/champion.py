@@ -195,4 +195,7 @@ def _hold_contest(scored: Mapping[str, Mapping[Any, _Score]], *, order: Sequence
 def _mean(scores: Sequence[_Score], metric: str) -> float:
     values = [(score.mase if metric == "MASE" else score.mae) or 0.0 for score in scores]
     weights = [score.num_points for score in scores]
-    return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+    total = sum(weights)
+    if math.isinf(max(values) * total):  # of values near the largest float; shares of them stay below it
+        return math.fsum(value * (weight / total) for value, weight in zip(values, weights, strict=True))
+    return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / total

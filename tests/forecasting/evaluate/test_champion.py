@@ -122,6 +122,12 @@ def test_mae_decides_where_mase_is_undefined() -> None:
     assert champion["reason"] == f"lstm beats {NAIVE_24} by 50 % over 1 origin (by MAE: MASE is undefined)"
 
 
+def test_errors_near_the_largest_float_can_be_compared() -> None:
+    scores = [*rows(NAIVE_24, None, None, mae=8e307), *rows("lstm", None, None, mae=6e307)]
+    champion = choose(scores, networks=["lstm"])
+    assert champion["reason"] == f"lstm beats {NAIVE_24} by 25 % over 2 origins (by MAE: MASE is undefined)"
+
+
 def test_perfect_baseline_cannot_be_beaten() -> None:
     for mae in (0.0, 1.0):
         champion = choose([*rows(NAIVE_24, None, mae=0.0), *rows("lstm", None, mae=mae)], networks=["lstm"])
