@@ -27,7 +27,8 @@ from forecasting.evaluate.baselines import (
     serve_simplest,
 )
 from forecasting.evaluate.champion import choose_champions
-from forecasting.evaluate.metrics import score_forecasts, seasonal_scale
+from forecasting.evaluate.metrics import score_forecasts
+from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import Architecture, FittedFleet
 from forecasting.fleet.memory import LARGE_FLEET
 from forecasting.fleet.options import FitOptions
@@ -213,7 +214,8 @@ def score(
     """Score the forecasts of one earlier run against a panel that has since grown to `run_cutoff`.
 
     Returns one row per series and model that forecast a point at or before `run_cutoff`, in the columns of `scores`;
-    points that stayed gaps count for nothing. MASE is scaled by what was known at the forecast's own cutoff.
+    points that stayed gaps count for nothing. MASE and MSIS are scaled by what was known at the forecast's own cutoff,
+    and Naive2 knows no more.
 
     A forecast `is_complete` when its series has a measurement at or after its last ds; until then later runs score it
     anew, since data may lag. So that a series which has ended is not waited for for ever, it is complete without one
@@ -233,8 +235,11 @@ def score(
         .drop("last_ds", "last_measured")
     )
     arrived = forecasts.filter(pl.col("ds") <= run_cutoff)
-    points = arrived.join(measured, on=["unique_id", "ds"], how="left")
-    scale = _scale_at(panel, totals.select("unique_id", "cutoff").unique(), spec)
+    measures = _yardsticks_at(panel, totals.select("unique_id", "cutoff").unique(), spec)
+    points = arrived.join(measured, on=["unique_id", "ds"], how="left").join(
+        measures.select("unique_id", "ds", "naive2"), on=["unique_id", "ds"], how="left"
+    )
+    scale = measures.select("unique_id", "scale").unique("unique_id")
     scored = score_forecasts(points, quantiles=spec.quantiles, scale=scale)
     return scored.join(totals, on=["unique_id", "model"]).sort("unique_id", "model")
 
@@ -449,15 +454,12 @@ def _forecast_frame(
     )
 
 
-def _scale_at(panel: Panel, cutoffs: pl.DataFrame, spec: Spec) -> pl.DataFrame:
-    """Return MASE's scale of each series as it was at its cutoff."""
+def _yardsticks_at(panel: Panel, cutoffs: pl.DataFrame, spec: Spec) -> pl.DataFrame:
+    """Return what each series' forecast is measured against, as it was at its cutoff."""
     cutoff_of = dict(cutoffs.iter_rows())
     rows = np.array([row for row, name in enumerate(panel.unique_ids) if name in cutoff_of], dtype=np.int64)
-    known = panel.select(rows)
-    cutoff_S1 = pl.Series([cutoff_of[name] for name in known.unique_ids], dtype=panel.clock_dtype).to_numpy()[:, None]
-    is_later_SN = known.ds_SN[:, : known.y_SN.shape[1]] > cutoff_S1
-    hidden = replace(known, y_SN=np.where(is_later_SN, np.nan, known.y_SN))
-    scale_S = seasonal_scale(hidden, season_length=spec.season_lengths[0])
-    return pl.DataFrame(
-        {"unique_id": known.unique_ids, "scale": scale_S}, schema={"unique_id": pl.String, "scale": pl.Float64}
-    )
+    grown = panel.select(rows)
+    cutoff_S1 = pl.Series([cutoff_of[name] for name in grown.unique_ids], dtype=panel.clock_dtype).to_numpy()[:, None]
+    num_later_S = np.count_nonzero(grown.ds_SN[:, : grown.y_SN.shape[1]] > cutoff_S1, axis=1)
+    known = [grown.select(np.flatnonzero(num_later_S == num)).until(int(num)) for num in np.unique(num_later_S)]
+    return pl.concat(yardsticks(part, season_length=spec.season_lengths[0]) for part in known or [grown])

@@ -69,11 +69,25 @@ _SCORES = (
     Column("mase", pl.Float64(), "mae over the in-sample mae of the seasonal naive of the first season length"),
     Column("smape", pl.Float64(), "symmetric mean absolute percentage error as in M4, 0 to 200"),
     Column("bias", pl.Float64(), "mean of forecast minus actual, in units of y"),
-    Column("quantile_loss_sum", pl.Float64(), "twice the pinball loss, mean over quantiles, summed over points"),
+    Column(
+        "quantile_loss_sum",
+        pl.Float64(),
+        "twice the pinball loss, mean over the nine deciles (all quantiles, where a decile is missing), summed over "
+        "points",
+    ),
     Column("abs_y_sum", pl.Float64(), "sum of absolute actuals"),
     Column("wql", pl.Float64(), "weighted quantile loss as in GIFT-Eval: quantile_loss_sum over abs_y_sum"),
+    Column("msis", pl.Float64(), "mean scaled interval score of q02_5 and q97_5 as in M4, over the scale of mase"),
     Column("coverage_80", pl.Float64(), "share of actuals between q10 and q90"),
     Column("coverage_95", pl.Float64(), "share of actuals between q02_5 and q97_5"),
+    Column(
+        "naive2_mase", pl.Float64(), "mase of M4's Naive2 at the same points, for the OWA; null where a gap came before"
+    ),
+    Column(
+        "naive2_smape",
+        pl.Float64(),
+        "smape of M4's Naive2 at the same points, for the OWA; null where a gap came before",
+    ),
 )
 
 TABLES: dict[str, Table] = {
@@ -170,6 +184,14 @@ TABLES: dict[str, Table] = {
                 _MODEL,
                 Column("origin", _ON_CLOCK, "the last ds that the backtested forecast knows"),
                 *_SCORES,
+                *(
+                    Column(
+                        f"covered_{level}_by_step",
+                        pl.List(pl.Boolean()),
+                        f"a list over the horizon: whether the actual lay between {low} and {high}; null in a gap",
+                    )
+                    for level, low, high in ((80, "q10", "q90"), (95, "q02_5", "q97_5"))
+                ),
                 _RUN_ID,
             ),
             is_dated=True,

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from forecasting.evaluate.metrics import score_forecasts, seasonal_scale
+from forecasting.evaluate.coverage import coverage_by_step
+from forecasting.evaluate.metrics import score_forecasts
+from forecasting.evaluate.yardstick import yardsticks
 from forecasting.series.panel import Panel
 from forecasting.spec import quantile_column
 
@@ -60,29 +62,31 @@ def backtest(
     """Score every forecaster at each series' rolling origins.
 
     At origin j, which `held_back(j)` grid points follow, a forecaster is given all series as they were then, and those
-    with at least j origins are scored over the horizon that followed. MASE is scaled by `season_length` over the data
-    up to that origin.
+    with at least j origins are scored over the horizon that followed. MASE and MSIS are scaled by `season_length` over
+    the data up to that origin, and Naive2 knows no more.
 
-    Returns one row per (`unique_id`, `model`, `origin`) with the scores, sorted; `origin` is the `ds` that the forecast
-    was made at. A forecast that is not finite in every step and quantile has no row. `quantiles` must hold 0.5. Raises
-    ValueError where a series is given more origins than it has room for.
+    Returns one row per (`unique_id`, `model`, `origin`) with the scores and the coverage of each step, sorted; `origin`
+    is the `ds` that the forecast was made at. A forecast that is not finite in every step and quantile has no row.
+    `quantiles` must hold 0.5. Raises ValueError where a series is given more origins than it has room for.
     """
     _check_room(panel, origins_S, step)
     comparisons = []
     for origin in range(int(np.max(origins_S, initial=0)), 0, -1):
         dropped = int(held_back(origin, step=step, horizon=panel.horizon))
         rows = np.flatnonzero(origins_S >= origin)
-        scale_S = seasonal_scale(panel.until(dropped), season_length=season_length)
+        measures = yardsticks(panel.select(rows).until(dropped), season_length=season_length)
         for model, forecaster in forecasters.items():
             # Each has its own copy, so that none can look past the origin or change what the next one reads.
             forecast_SFQ = np.asarray(forecaster(_copy_until(panel, dropped)), dtype=np.float64)
             is_broken_S = np.count_nonzero(~np.isfinite(forecast_SFQ), axis=(1, 2)) > 0
             scored = rows[~is_broken_S[rows]]
-            points = _compare(panel.select(scored), dropped, forecast_SFQ[scored], scale_S[scored], quantiles)
-            comparisons.append(points.with_columns(model=pl.lit(model)))
-    if not comparisons:
-        comparisons.append(_no_comparison(panel, quantiles))
-    return score_forecasts(pl.concat(comparisons), quantiles=quantiles, by=["origin"])
+            points = _compare(panel.select(scored), dropped, forecast_SFQ[scored], quantiles)
+            measured = points.join(measures, on=["unique_id", "ds"], how="left")
+            comparisons.append(measured.with_columns(model=pl.lit(model)))
+    comparison = pl.concat(comparisons) if comparisons else _no_comparison(panel, quantiles)
+    scores = score_forecasts(comparison, quantiles=quantiles, by=["origin"])
+    coverage = coverage_by_step(comparison, quantiles=quantiles, by=["origin"])
+    return scores.join(coverage, on=["unique_id", "model", "origin"], how="left", maintain_order="left")
 
 
 def _check_room(panel: Panel, origins_S: npt.NDArray[np.int64], step: int) -> None:
@@ -110,7 +114,6 @@ def _compare(
     panel: Panel,
     dropped: int,
     forecast_SFQ: npt.NDArray[np.float64],
-    scale_S: npt.NDArray[np.float64],
     quantiles: Sequence[float],
 ) -> pl.DataFrame:
     """Put forecasts beside the horizon that followed the origin, one row per series and step."""
@@ -123,7 +126,6 @@ def _compare(
             "origin": panel.ds_SN[row_of_point, first - 1],
             "ds": panel.ds_SN[:, window].ravel(),
             "y": panel.y_SN[:, window].ravel(),
-            "scale": scale_S[row_of_point],
             "forecast": forecast_SFQ[:, :, list(quantiles).index(0.5)].ravel(),
             **{quantile_column(q): forecast_SFQ[:, :, place].ravel() for place, q in enumerate(quantiles)},
         }
@@ -134,5 +136,5 @@ def _no_comparison(panel: Panel, quantiles: Sequence[float]) -> pl.DataFrame:
     """Return the columns that `_compare` gives, without rows."""
     on_clock = pl.Int64() if np.issubdtype(panel.ds_SN.dtype, np.integer) else pl.Datetime("us")
     columns = {"unique_id": pl.String(), "model": pl.String(), "origin": on_clock, "ds": on_clock}
-    numbers = ("y", "scale", "forecast", *(quantile_column(q) for q in quantiles))
+    numbers = ("y", "scale", "naive2", "forecast", *(quantile_column(q) for q in quantiles))
     return pl.DataFrame(schema=columns | dict.fromkeys(numbers, pl.Float64()))

@@ -8,10 +8,14 @@ The losses themselves are utilsforecast's. What differs from it, or from M4 (Mak
   M4 leaves it undefined, and none of its series holds a zero.
 - `mase` is M4's: the mean absolute error over the in-sample mean absolute difference of one season (`seasonal_scale`).
   Gaps are left out pairwise, which changes nothing where there are none.
-- `quantile_loss_sum` and `wql` are those of GIFT-Eval: twice the pinball loss, mean over quantiles, summed over points,
-  and that over the sum of |y|.
+- `quantile_loss_sum` and `wql` are those of GIFT-Eval: twice the pinball loss, mean over the nine deciles, summed over
+  points, and that over the sum of |y|. Where a decile is missing, the mean is over all quantiles that there are.
+- `msis` is M4's: the mean interval score of the 95 % interval (Gneiting and Raftery, "Strictly proper scoring rules,
+  prediction, and estimation", 2007; utilsforecast calls it Winkler's) over the scale of `mase`.
+- `naive2_mase` and `naive2_smape` are those of Naive2 at the same points: what the OWA divides by.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,14 +35,20 @@ METRICS = (
     "quantile_loss_sum",
     "abs_y_sum",
     "wql",
+    "msis",
     "coverage_80",
     "coverage_95",
+    "naive2_mase",
+    "naive2_smape",
 )
 INTERVALS = {80: (0.1, 0.9), 95: (0.025, 0.975)}
 """The central intervals whose coverage is measured, by level in percent, with the quantiles that bound them."""
+DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 
 _GROUP = "group"
 _FORECAST = "forecast"
+_NAIVE2 = "naive2"
+_LEVEL_OF_MSIS = 95
 
 
 def score_forecasts(
@@ -48,10 +58,11 @@ def score_forecasts(
 
     Args:
         comparison: one row per point: `unique_id, model, y, forecast`, the columns of `quantiles` and those of `by`;
-            points whose `y` or `forecast` is null or NaN are left out.
-        quantiles: the quantiles that `comparison` has columns for; a coverage whose bounds are not among them is null.
-        scale: MASE's denominators: the name of a column of `comparison`, or a frame with a column `scale` and with some
-            or all of `unique_id` and `by` to join on. Where it is null, NaN or zero, `mase` is null.
+            points whose `y` or `forecast` is null or NaN are left out. `naive2`, where there is such a column, is the
+            forecast of Naive2; a group that lacks it at a compared point has no `naive2_mase` and `naive2_smape`.
+        quantiles: the quantiles that `comparison` has columns for; what needs others is null.
+        scale: the denominators of MASE and MSIS: the name of a column of `comparison`, or a frame with a column `scale`
+            and with some or all of `unique_id` and `by` to join on. Where it is null, NaN or zero, these are null.
         by: further columns that set groups apart, such as `origin`.
 
     Returns:
@@ -59,7 +70,8 @@ def score_forecasts(
         (`METRICS`). A group without any compared point has `num_points` 0 and nulls.
     """
     keys = ["unique_id", "model", *by]
-    values = comparison.select(*keys, "y", _FORECAST, *(quantile_column(q) for q in quantiles))
+    yardstick = pl.col(_NAIVE2) if _NAIVE2 in comparison.columns else pl.lit(None, pl.Float64).alias(_NAIVE2)
+    values = comparison.select(*keys, "y", _FORECAST, yardstick, *(quantile_column(q) for q in quantiles))
     if isinstance(scale, str):
         rows = values.with_columns(scale=comparison[scale])
     else:
@@ -78,14 +90,17 @@ def score_forecasts(
         *keys,
         pl.col("num_points").fill_null(0).cast(pl.Int32),
         "mae",
-        _finite(pl.col("mae") / pl.col("scale")).alias("mase"),
+        _scaled("mae").alias("mase"),
         pl.col("smape") * 200,
         "bias",
         _finite(pl.col("mean_quantile_loss") * 2 * pl.col("num_points")).alias("quantile_loss_sum"),
         "abs_y_sum",
         _finite(pl.col("mean_quantile_loss") * 2 * pl.col("num_points") / pl.col("abs_y_sum")).alias("wql"),
+        _scaled("interval_score").alias("msis"),
         "coverage_80",
         "coverage_95",
+        _scaled("naive2_mae").alias("naive2_mase"),
+        _finite(pl.col("naive2_smape") * 200),
     )
 
 
@@ -114,35 +129,48 @@ def overall_weighted_average(*, smape: float, mase: float, naive2_smape: float, 
 def _metrics_of(points: pl.DataFrame, quantiles: Sequence[float]) -> list[pl.DataFrame]:
     """Compute one frame per metric, keyed by group, which is to utilsforecast what a series is: one call does all."""
     model = [_FORECAST]
+    yardstick = points.select(_GROUP, "y", pl.col(_NAIVE2).fill_null(math.nan).alias(_FORECAST))
+    weighed = _deciles_or_all(quantiles)
     metrics = [
         points.group_by(_GROUP).agg(num_points=pl.len(), abs_y_sum=pl.col("y").abs().sum()),
         _named("mae", losses.mae(points, model, id_col=_GROUP)),
         _named("smape", losses.smape(points, model, id_col=_GROUP)),
         _named("bias", losses.bias(points, model, id_col=_GROUP)),
+        _named("naive2_mae", losses.mae(yardstick, model, id_col=_GROUP)),
+        _named("naive2_smape", losses.smape(yardstick, model, id_col=_GROUP)),
         _named(
             "mean_quantile_loss",
-            losses.mqloss(
-                points,
-                {_FORECAST: [quantile_column(q) for q in quantiles]},
-                np.asarray(quantiles, float),
-                id_col=_GROUP,
-            ),
+            losses.mqloss(points, {_FORECAST: [quantile_column(q) for q in weighed]}, np.array(weighed), id_col=_GROUP),
         ),
     ]
-    for level, bounds in INTERVALS.items():
-        if set(bounds) <= set(quantiles):
-            low, high = (pl.col(quantile_column(q)) for q in bounds)
-            bounded = points.select(
-                _GROUP, "y", low.alias(f"{_FORECAST}-lo-{level}"), high.alias(f"{_FORECAST}-hi-{level}")
-            )
-            metrics.append(_named(f"coverage_{level}", losses.coverage(bounded, model, level, id_col=_GROUP)))
-        else:
-            metrics.append(points.select(pl.col(_GROUP).unique(), pl.lit(None, pl.Float64).alias(f"coverage_{level}")))
+    for level in INTERVALS:
+        bounded = _bounded(points, quantiles, level)
+        metrics.append(_named(f"coverage_{level}", losses.coverage(bounded, model, level, id_col=_GROUP)))
+    interval = _bounded(points, quantiles, _LEVEL_OF_MSIS)
+    metrics.append(_named("interval_score", losses.winkler_score(interval, model, _LEVEL_OF_MSIS, id_col=_GROUP)))
     return metrics
+
+
+def _deciles_or_all(quantiles: Sequence[float]) -> list[float]:
+    by_column = {quantile_column(q): q for q in quantiles}
+    deciles = [by_column[name] for name in map(quantile_column, DECILES) if name in by_column]
+    return deciles if len(deciles) == len(DECILES) else list(quantiles)
+
+
+def _bounded(points: pl.DataFrame, quantiles: Sequence[float], level: int) -> pl.DataFrame:
+    """Return the bounds of an interval as utilsforecast names them; null where they are not among the quantiles."""
+    bounds = INTERVALS[level]
+    nothing = pl.lit(None, pl.Float64)
+    low, high = (pl.col(quantile_column(q)) if set(bounds) <= set(quantiles) else nothing for q in bounds)
+    return points.select(_GROUP, "y", low.alias(f"{_FORECAST}-lo-{level}"), high.alias(f"{_FORECAST}-hi-{level}"))
 
 
 def _named(name: str, metric: pl.DataFrame) -> pl.DataFrame:
     return metric.select(_GROUP, pl.col(_FORECAST).alias(name))
+
+
+def _scaled(name: str) -> pl.Expr:
+    return _finite(pl.col(name) / pl.col("scale"))
 
 
 def _finite(value: pl.Expr) -> pl.Expr:

@@ -71,6 +71,31 @@ def test_published_smape_and_mase_are_reproduced_to_three_decimals(
     assert round(means[method]["mase"], 3) == mase
 
 
+def test_published_msis_and_coverage_of_the_naives_interval_are_reproduced(
+    m4_hourly: tuple[Panel, np.ndarray],
+) -> None:
+    """The organisers' Naive has normal intervals of its one-step errors, widened by the root of the step."""
+    panel, actual_SF = m4_hourly
+    variance_S1 = np.nanmean(np.diff(panel.y_SN, axis=1) ** 2, axis=1, keepdims=True)
+    half_SF = 1.959964 * np.sqrt(variance_S1 * np.arange(1, HORIZON + 1))
+    last_SF = np.broadcast_to(panel.y_SN[:, -1:], half_SF.shape)
+    comparison = pl.DataFrame(
+        {
+            "unique_id": pl.Series(panel.unique_ids).gather(np.repeat(np.arange(len(panel.unique_ids)), HORIZON)),
+            "model": "naive",
+            "y": actual_SF.ravel(),
+            "forecast": last_SF.ravel(),
+            "q02_5": (last_SF - half_SF).ravel(),
+            "q50": last_SF.ravel(),
+            "q97_5": (last_SF + half_SF).ravel(),
+        }
+    )
+    scale = pl.DataFrame({"unique_id": panel.unique_ids, "scale": seasonal_scale(panel, season_length=SEASON_LENGTH)})
+    scores = score_forecasts(comparison, quantiles=[0.025, 0.5, 0.975], scale=scale)
+    assert scores["msis"].mean() == pytest.approx(71.245, abs=5e-4)
+    assert abs(scores["coverage_95"].mean() - 0.95) == pytest.approx(0.011, abs=5e-4)
+
+
 def test_published_owa_of_the_seasonal_naive_is_reproduced_to_three_decimals(
     means: dict[str, dict[str, float]],
 ) -> None:

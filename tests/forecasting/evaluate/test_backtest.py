@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from forecasting.evaluate.backtest import backtest, held_back, num_origins
 from forecasting.evaluate.baselines import seasonal_naive
 from forecasting.evaluate.metrics import METRICS
+from forecasting.evaluate.naive2 import naive2
+from forecasting.schemas import table
 from forecasting.series.panel import Panel
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -70,10 +72,37 @@ def test_mase_is_scaled_by_what_was_known_at_the_origin(make_panel) -> None:
 
 def test_columns_are_those_of_the_table_without_bookkeeping(make_panel) -> None:
     panel = make_panel([np.arange(20.0)])
-    expected = ["unique_id", "model", "origin", *METRICS]
-    assert run(panel, origins=[1]).columns == expected
+    expected = ["unique_id", "model", "origin", *METRICS, "covered_80_by_step", "covered_95_by_step"]
+    scores, declared = run(panel, origins=[1]), table("backtests").schema("step")
+    assert scores.columns == expected
+    assert scores.schema == {name: declared[name] for name in expected}
     empty = run(panel, origins=[0])
     assert (empty.height, empty.columns, empty.schema) == (0, expected, run(panel, origins=[1]).schema)
+
+
+def test_naive2_knows_no_more_than_the_origin_and_scores_as_a_forecaster_would(make_panel) -> None:
+    y = np.resize([5.0, 15.0], 60) + np.random.default_rng(0).normal(0, 1, 60)
+
+    def forecast(panel: Panel) -> np.ndarray:
+        return np.repeat(naive2(panel, season_length=2)[:, :, None], len(QUANTILES), axis=2)
+
+    scores = run(make_panel([y]), {"naive2": forecast}, origins=[3])
+    assert scores["naive2_mase"].to_list() == pytest.approx(scores["mase"].to_list())
+    assert scores["naive2_smape"].to_list() == pytest.approx(scores["smape"].to_list())
+    y[20] = math.nan
+    assert run(make_panel([y]), origins=[1])["naive2_mase"].to_list() == [None]
+
+
+def test_coverage_is_told_of_each_step_and_null_in_a_gap(make_panel) -> None:
+    def between_0_and_10(panel: Panel) -> np.ndarray:
+        return np.tile([0.0, 5.0, 10.0], (len(panel.unique_ids), panel.horizon, 1))
+
+    values = np.concatenate([np.arange(20.0), [0.0, 11.0, math.nan, 10.0], [-1.0, 5.0, 5.0, 5.0]])
+    scores = run(make_panel([values, values]), {"interval": between_0_and_10}, origins=[2, 1])
+    told = scores.select("unique_id", "origin", "covered_80_by_step", "covered_95_by_step").rows()
+    first, second = [True, False, None, True], [False, True, True, True]
+    assert told == [("s0", 20, first, None), ("s0", 24, second, None), ("s1", 24, second, None)]
+    assert scores["coverage_80"].to_list() == pytest.approx([2 / 3, 3 / 4, 3 / 4])
 
 
 def test_timestamps_stay_timestamps(make_panel) -> None:

@@ -55,6 +55,41 @@ def test_wql_averages_twice_the_pinball_loss_over_quantiles() -> None:
     assert scores["wql"] == pytest.approx(2 * (0.1 * 4 + 0 + 0.9 * 1) / 3 / 10)
 
 
+def test_wql_is_over_the_nine_deciles_where_the_quantiles_have_them() -> None:
+    deciles = {f"q{tenth}0": [6.0] for tenth in range(1, 10)}
+    tails = {name: [-1e6] for name in ("q02_5", "q05", "q95", "q97_5")}
+    scores = score_one(compare([10.0], [6.0], **(deciles | tails)), DEFAULT_QUANTILES)
+    assert scores["quantile_loss_sum"] == pytest.approx(2 * 4 * np.mean([tenth / 10 for tenth in range(1, 10)]))
+    assert scores["wql"] == pytest.approx(0.4)
+
+
+def test_msis_of_a_small_example_is_that_worked_out_by_hand() -> None:
+    # The width is 10; 3 below and 1 above the interval cost 2 / 0.05 = 40 times as much.
+    comparison = compare([5.0, -3.0, 11.0, 10.0], [5.0] * 4, q02_5=[0.0] * 4, q97_5=[10.0] * 4, scale=2.0)
+    assert score_one(comparison, (0.025, 0.5, 0.975))["msis"] == pytest.approx((10 + 40 * (3 + 1) / 4) / 2)
+    assert score_one(comparison)["msis"] is None
+
+
+def test_msis_is_the_winkler_score_of_utilsforecast_over_the_scale() -> None:
+    rng = np.random.default_rng(0)
+    y, low, high = rng.normal(size=50), rng.normal(-1, 1, 50), rng.normal(1, 1, 50)
+    ours = score_one(compare(list(y), [0.0] * 50, q02_5=low, q97_5=high, scale=3.0), (0.025, 0.5, 0.975))["msis"]
+    test = pl.DataFrame({"unique_id": "a", "y": y, "lstm-lo-95": low, "lstm-hi-95": high})
+    assert ours == pytest.approx(losses.winkler_score(test, ["lstm"], 95)["lstm"].item() / 3)
+
+
+def test_naive2_is_scored_at_the_points_that_are_compared() -> None:
+    scores = score_one(compare([10.0, None, 20.0, 30.0], [9.0, 9.0, None, 9.0], naive2=[20.0] * 4, scale=4.0))
+    assert scores["naive2_mase"] == pytest.approx((10 + 10) / 2 / 4)
+    assert scores["naive2_smape"] == pytest.approx((200 * 10 / 30 + 200 * 10 / 50) / 2)
+
+
+@pytest.mark.parametrize("columns", [{}, {"naive2": [5.0, None]}, {"naive2": [5.0, NAN]}])
+def test_scores_of_naive2_are_null_where_it_has_not_every_point(columns: dict[str, object]) -> None:
+    scores = score_one(compare([1.0, 2.0], [1.0, 2.0], **columns))
+    assert (scores["naive2_mase"], scores["naive2_smape"]) == (None, None)
+
+
 def test_coverage_counts_actuals_on_the_bounds_and_is_null_without_its_quantiles() -> None:
     comparison = compare([1.0, 5.0, 9.0, 9.1], [5.0] * 4, q10=[1.0] * 4, q90=[9.0] * 4)
     scores = score_one(comparison, (0.1, 0.5, 0.9))
