@@ -1,30 +1,41 @@
-"""Scores of many series (`backtests` or `scores`) go in; one row per model, and one for the champions, comes out."""
+"""Scores of many series (`backtests` or `scores`) go in; one row per model, and one for the champions, comes out.
+
+Every mean has its standard error over series. That of a ratio of sums over series is Taylor's: the error of the mean of
+what each series adds to the numerator beyond its share of the ratio, over the mean denominator (Cochran, "Sampling
+Techniques", 1977, section 6.4). Where all denominators are equal, it is the standard error of a mean.
+"""
 
 import polars as pl
 
 CHAMPION = "champion"
 """The row of the leaderboard that takes for each series the model that serves it."""
+SCORES = ("mase", "smape", "owa", "wql", "msis", "coverage_80", "coverage_95", "bias")
+"""What models are compared by, each with its standard error in a column that ends in `_se`."""
 
+_PER_SERIES = ("mase", "smape", "msis")
 _PER_POINT = ("coverage_80", "coverage_95", "bias")
-_PER_SERIES = ("mase", "smape")
+_OF_OWA = ("mase", "smape", "naive2_mase", "naive2_smape")
 _SERIES = ["unique_id", "model"]
 
 
 def leaderboard(scores: pl.DataFrame, champions: pl.DataFrame | None) -> pl.DataFrame:
     """Rank models by their mean MASE over series, best first, with a row `champion` for what serves.
 
-    Every series counts once: its MASE and sMAPE are means over its rows (origins or past forecasts), weighted by
+    Every series counts once: its MASE, sMAPE and MSIS are means over its rows (origins or past forecasts), weighted by
     `num_points`. The champion of a series is its row in `champions` (`unique_id`, `model`); where that is None, it is
     the rows of `scores` that have `is_champion`, and without such a column there is no champion's row. Rows in which
     nothing could be compared are left out; a model that serves without having been scored has `num_series` 0.
 
     Returns:
         `model`; `num_series` that were scored and `num_points`; `share_served`, the share of series that the model
-        serves (of `champions`, null where it is unknown); `mase` with `mase_se`, the standard error of the mean over
-        series; `smape`; `wql`, the sum of quantile losses over that of |y|; `coverage_80`, `coverage_95` and `bias` as
-        means over points, the bias in units of y.
+        serves (of `champions`, null where it is unknown); then `SCORES`, each with its standard error: `mase`, `smape`
+        and `msis` as means over series; `owa` as in M4, the mean of sMAPE's and MASE's ratio to Naive2's, over the rows
+        that have all four; `wql`, the sum of quantile losses over that of |y|; `coverage_80`, `coverage_95` and `bias`
+        as means over points, the bias in units of y. What is undefined is null, never NaN; so is the standard error of
+        a single series.
     """
     compared = scores.filter(pl.col("num_points") > 0).with_columns(pl.col("num_points").cast(pl.Int64))
+    compared = compared.with_columns(pl.col(pl.Float64).fill_nan(None))
     served = _served_rows(compared, champions)
     board = _summarise(compared)
     if served is not None:
@@ -37,7 +48,9 @@ def leaderboard(scores: pl.DataFrame, champions: pl.DataFrame | None) -> pl.Data
             else pl.when(pl.col("model") == CHAMPION).then(1.0).otherwise(pl.col("share_served").fill_null(0.0))
         )
         .with_columns(pl.col("num_series", "num_points").fill_null(0))
-        .select("model", "num_series", "num_points", "share_served", "mase", "mase_se", "smape", "wql", *_PER_POINT)
+        .select(
+            "model", "num_series", "num_points", "share_served", *(c for name in SCORES for c in (name, f"{name}_se"))
+        )
         .sort("mase", "model", nulls_last=True)
     )
 
@@ -60,25 +73,53 @@ def _shares_served(compared: pl.DataFrame, champions: pl.DataFrame | None) -> pl
 
 
 def _summarise(compared: pl.DataFrame) -> pl.DataFrame:
+    has_owa = pl.all_horizontal(pl.col(name).is_not_null() for name in _OF_OWA)
     by_series = compared.group_by(_SERIES).agg(
         pl.col("num_points", "quantile_loss_sum", "abs_y_sum").sum(),
-        *(_weighted_mean(name) for name in (*_PER_SERIES, *_PER_POINT)),
+        *(_weighted_mean(pl.col(name)).alias(name) for name in _PER_SERIES),
+        *(_weighted_mean(pl.when(has_owa).then(name)).alias(f"owa_{name}") for name in _OF_OWA),
+        *((pl.col(name) * pl.col("num_points")).sum().alias(f"{name}_sum") for name in _PER_POINT),
+        *(pl.col("num_points").filter(pl.col(name).is_not_null()).sum().alias(f"{name}_num") for name in _PER_POINT),
     )
     return by_series.group_by("model").agg(
         pl.len().alias("num_series"),
         pl.col("num_points").sum(),
-        (pl.col("mase").std() / pl.col("mase").count().sqrt()).alias("mase_se"),
-        _ratio(pl.col("quantile_loss_sum").sum(), pl.col("abs_y_sum").sum()).alias("wql"),
         *(pl.col(name).mean() for name in _PER_SERIES),
-        *(_weighted_mean(name) for name in _PER_POINT),
+        *(_error_of_mean(pl.col(name)).alias(f"{name}_se") for name in _PER_SERIES),
+        _ratio(pl.col("quantile_loss_sum"), pl.col("abs_y_sum")).alias("wql"),
+        _error_of_ratio(pl.col("quantile_loss_sum"), pl.col("abs_y_sum")).alias("wql_se"),
+        *(_ratio(pl.col(f"{name}_sum"), pl.col(f"{name}_num")).alias(name) for name in _PER_POINT),
+        *(_error_of_ratio(pl.col(f"{name}_sum"), pl.col(f"{name}_num")).alias(f"{name}_se") for name in _PER_POINT),
+        *_overall_weighted_average(),
     )
 
 
-def _weighted_mean(name: str) -> pl.Expr:
+def _overall_weighted_average() -> tuple[pl.Expr, pl.Expr]:
+    """Average the two ratios of means; the error is that of their sum, series by series."""
+    pairs = [(pl.col(f"owa_{name}"), pl.col(f"owa_naive2_{name}")) for name in ("mase", "smape")]
+    owa = sum((_ratio(ours, naive2) for ours, naive2 in pairs), start=pl.lit(0.0)) / 2
+    excess = sum((_excess(ours, naive2) for ours, naive2 in pairs), start=pl.lit(0.0)) / 2
+    return owa.alias("owa"), _error_of_mean(excess).alias("owa_se")
+
+
+def _weighted_mean(score: pl.Expr) -> pl.Expr:
     """Average by points compared; rows where the score is null have no say."""
-    weight = pl.col("num_points").filter(pl.col(name).is_not_null())
-    return _ratio((pl.col(name) * pl.col("num_points")).sum(), weight.sum()).alias(name)
+    num_points = pl.col("num_points")
+    return _ratio(score * num_points, num_points.filter(score.is_not_null()))
 
 
 def _ratio(above: pl.Expr, below: pl.Expr) -> pl.Expr:
-    return pl.when(below > 0).then(above / below)
+    return pl.when(below.sum() > 0).then(above.sum() / below.sum())
+
+
+def _error_of_mean(values: pl.Expr) -> pl.Expr:
+    return values.std() / values.count().sqrt()
+
+
+def _error_of_ratio(above: pl.Expr, below: pl.Expr) -> pl.Expr:
+    return _error_of_mean(_excess(above, below))
+
+
+def _excess(above: pl.Expr, below: pl.Expr) -> pl.Expr:
+    """Return what each series adds to a ratio of sums beyond its share, in units of the ratio; its mean is 0."""
+    return pl.when(below.sum() > 0).then((above - _ratio(above, below) * below) / below.mean())
