@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from polars.testing import assert_frame_equal
 
 from forecasting.errors import StoreError
-from forecasting.schemas import table
+from forecasting.schemas import TABLES, table
 from forecasting.store import rows as rows_module
 from forecasting.store.publish import append_run, publish
+from forecasting.store.query import query
 from forecasting.store.rows import Frames
 from forecasting.store.slices import Slice
 from forecasting.store.staging import stage, staged
+from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 
 START = datetime(2024, 1, 1)
@@ -368,6 +371,45 @@ def test_new_quantile_columns_join_the_table_and_older_rows_have_null(store, for
     rows = store.scan("forecasts", "timestamp").collect()
     assert rows.columns == [*table("forecasts").schema("timestamp"), "q99_5"]
     assert set(rows.select("spec", "unique_id", "q99_5").iter_rows()) == {("demo", "b", None), ("wide", "a", 3.0)}
+
+
+def backtests(*unique_ids: str, run_cutoff: datetime, is_covered: list[bool | None] | None) -> pl.DataFrame:
+    """Rows of `backtests` as the declaration of the moment has them."""
+    schema = table("backtests").schema("timestamp")
+    cells = {"model": "lstm", "origin": run_cutoff, "num_points": 3, "mase": 1.0, "covered_80_by_step": is_covered}
+    stamped = ("spec", "cutoff_date", "run_cutoff", "run_id")
+    rows = [{"unique_id": unique_id} | cells for unique_id in unique_ids]
+    frame = pl.DataFrame(rows, schema={name: dtype for name, dtype in schema.items() if name not in stamped})
+    return stamp(frame, "backtests", "timestamp", spec="demo", run_cutoff=run_cutoff, run_id="run")
+
+
+def test_table_of_an_older_version_gains_the_columns_that_were_declared_since(store, monkeypatch):
+    declared, earlier, later = TABLES["backtests"], START, START + timedelta(hours=1)
+    since = ("msis", "naive2_mase", "naive2_smape", "covered_80_by_step", "covered_95_by_step")
+
+    def put_backtests(rows: pl.DataFrame, generation: int) -> None:
+        place = Slice("demo", run_cutoff=rows["run_cutoff"][0])
+        publish(store, "backtests", "timestamp", rows, slice=place, application="r", generation=generation)
+
+    with monkeypatch.context() as older:
+        kept = tuple(column for column in declared.columns if column.name not in since)
+        older.setitem(TABLES, "backtests", replace(declared, columns=kept))
+        put_backtests(backtests("a", "b", run_cutoff=earlier, is_covered=None), 0)
+    rows = store.scan("backtests", "timestamp").collect()
+    assert (rows.height, rows.schema) == (2, declared.schema("timestamp"))
+    assert rows["covered_80_by_step"].null_count() == 2
+
+    put_backtests(backtests("a", "b", run_cutoff=later, is_covered=[True, None, False]), 1)
+    counted = query(
+        store,
+        "SELECT step, count(is_covered) AS num, avg(is_covered::INT) AS share FROM (SELECT "
+        "unnest(covered_80_by_step) AS is_covered, generate_subscripts(covered_80_by_step, 1) AS step FROM backtests) "
+        "GROUP BY step ORDER BY step",
+    )
+    assert counted.rows() == [(1, 2, 1.0), (2, 0, None), (3, 2, 0.0)]
+    put_backtests(backtests("c", run_cutoff=earlier, is_covered=[False]), 2)
+    told = query(store, "SELECT unique_id, covered_80_by_step FROM backtests ORDER BY unique_id").rows()
+    assert told == [("a", [True, None, False]), ("b", [True, None, False]), ("c", [False])]
 
 
 def test_quantile_columns_must_be_named_as_quantiles(store, forecasts_of):
