@@ -58,7 +58,10 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
     assert parsed["heavy"] == []
     assert set(parsed["ours"]) == {
         "forecasting",
+        "forecasting.cron",
         "forecasting.errors",
+        "forecasting.frequency",
+        "forecasting.problems",
         "forecasting.settings",
         "forecasting.spec",
         "forecasting.training",
