@@ -19,6 +19,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from forecasting.cli.board_table import print_board
 from forecasting.errors import FleetcastError, ServiceError, UserError
 from forecasting.evaluate.leaderboard import leaderboard
 from forecasting.settings import Settings
@@ -47,7 +48,7 @@ QUESTION = (
 
 def main() -> int:
     """Run the demo in the working directory, the root of a checkout; return the exit code."""
-    console = Console(highlight=False, width=max(Console().width, 120))
+    console = Console(highlight=False, width=max(Console().width, 100))
     seconds = _install_seconds()
     try:
         _run_dags(console, Path.cwd(), seconds)
@@ -152,15 +153,16 @@ def _report(console: Console, seconds: Mapping[str, float]) -> None:
     )
     num_origins = backtests["origin"].n_unique()
     champions = query(store, f"SELECT * FROM champions WHERE spec = '{SPEC}' AND run_cutoff = '{CUTOFF}'")
-    _print_frame(
-        console,
-        f"Backtest: {num_origins} origins before 30 December, mean over series",
-        _rounded(leaderboard(backtests, champions)),
-    )
-    _print_frame(console, "The two days that were held back", _rounded(leaderboard(scores, champions)))
+    for title, board in (
+        (f"Backtest: {num_origins} origins before 30 December", leaderboard(backtests, champions)),
+        ("The two days that were held back", leaderboard(scores, champions)),
+    ):
+        console.print()
+        print_board(board, console, title=title)
     console.print(
-        "MASE is scaled by the daily seasonal naive. Most hours of a route have no departure, so that actuals often "
-        "lie on a quantile: coverage of such counts exceeds its nominal share."
+        "Means over series ± one standard error. MASE and MSIS are scaled by the daily seasonal naive. Most hours of a "
+        "route have no departure, so that actuals often lie on a quantile: coverage of such counts exceeds its nominal "
+        "share."
     )
     console.print(f'\n[bold]fleetcast query "{QUESTION}"[/]', soft_wrap=True)
     _print_frame(console, None, query(store, QUESTION))
@@ -200,19 +202,6 @@ def _job_seconds(store: Store) -> pl.DataFrame:
         FROM runs WHERE spec = '{SPEC}' AND status = 'success' ORDER BY started_at DESC LIMIT 9
         """,
     ).reverse()
-
-
-def _rounded(board: pl.DataFrame) -> pl.DataFrame:
-    return board.select(
-        "model",
-        series="num_series",
-        served=(pl.col("share_served") * 100).round(0).cast(pl.Int32).cast(pl.String) + " %",
-        MASE=pl.format("{} ± {}", pl.col("mase").round(3), pl.col("mase_se").round(3)),
-        sMAPE=pl.col("smape").round(2),
-        WQL=pl.col("wql").round(4),
-        coverage_80=(pl.col("coverage_80") * 100).round(1).cast(pl.String) + " %",
-        coverage_95=(pl.col("coverage_95") * 100).round(1).cast(pl.String) + " %",
-    )
 
 
 def _print_frame(console: Console, title: str | None, frame: pl.DataFrame) -> None:

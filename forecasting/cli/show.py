@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
 from rich.console import Console
@@ -33,14 +33,23 @@ def show(rows: pl.DataFrame, output: Format, *, limit: int | None = None, title:
         print(f"{shown.height} of {rows.height} rows; --limit 0 shows all", file=sys.stderr)
 
 
+def open_console(stream: TextIO) -> Console:
+    """Return a console that prints text as it is; a pipe has no width that a row could be cut to."""
+    width = None if stream.isatty() else WIDTH_OF_A_PIPE
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
+
+
+def printable(text: str) -> str:
+    """Replace control characters, which a terminal would obey."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
 def _print_table(rows: pl.DataFrame, *, title: str | None) -> None:
-    # A pipe has no width that a row could be cut to.
-    width = None if sys.stdout.isatty() else WIDTH_OF_A_PIPE
-    console = Console(markup=False, highlight=False, emoji=False, width=width)
+    console = open_console(sys.stdout)
     table = Table()
     for name, dtype in rows.schema.items():
         table.add_column(
-            _printable(name),
+            printable(name),
             justify="right" if dtype.is_numeric() else "left",
             overflow="fold",
             no_wrap=dtype != pl.String,
@@ -48,13 +57,13 @@ def _print_table(rows: pl.DataFrame, *, title: str | None) -> None:
     for row in rows.iter_rows():
         table.add_row(*(_cell(value) for value in row))
     if title:
-        print(_printable(title))
+        print(printable(title))
     if console.measure(table, options=console.options.update(width=WIDTH_OF_A_PIPE)).minimum > console.width:
         # Cells that are cut or folded to a letter tell nothing; a line per cell fits everywhere.
         for cells in rows.iter_rows(named=True):
             console.rule(style="dim")
             for name, value in cells.items():
-                console.print(f"{_printable(name)}: {_cell(value)}")
+                console.print(f"{printable(name)}: {_cell(value)}")
     else:
         console.print(table)
     if rows.is_empty():
@@ -68,12 +77,7 @@ def _cell(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
-    return _printable(value if isinstance(value, str) else str(value))
-
-
-def _printable(text: str) -> str:
-    """Replace control characters, which a terminal would obey."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return printable(value if isinstance(value, str) else str(value))
 
 
 def _flatten(column: pl.Series) -> pl.Series:

@@ -80,11 +80,15 @@ def leaderboard(
     scores: Annotated[bool, typer.Option("--scores", help="Realised errors instead of backtests.")] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Rank the models of each spec by their mean MASE: in the newest backtests, or against what really came."""
+    """Rank the models of each spec by their mean MASE: in the newest backtests, or against what really came.
+
+    Every score has its standard error over series; served is the share of series that a model serves.
+    """
     import polars as pl
 
+    from forecasting.cli.board_table import print_board
     from forecasting.cli.boards import read_boards
-    from forecasting.cli.show import show
+    from forecasting.cli.show import open_console, show
 
     boards = read_boards(open_store(), kind="scores" if scores else "backtests", spec=spec)
     if output is not Format.TABLE:
@@ -94,8 +98,7 @@ def leaderboard(
         ]
         return show(pl.concat(labelled), output)
     for board in boards:
-        rows = board.rows.select(*_SHOWN_OF_A_BOARD).with_columns(pl.col(pl.Float64).round(3))
-        show(rows, output, limit=0, title=board.title)
+        print_board(board.rows, open_console(sys.stdout), title=board.title)
     return None
 
 
@@ -113,17 +116,6 @@ def open_store() -> "Store":
     return store
 
 
-_SHOWN_OF_A_BOARD = (
-    "model",
-    "num_series",
-    "share_served",
-    "mase",
-    "mase_se",
-    "smape",
-    "wql",
-    "coverage_80",
-    "coverage_95",
-)
 _SHOWN_OF_A_RUN = (
     "started_at",
     "spec",

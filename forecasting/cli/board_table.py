@@ -1,0 +1,63 @@
+"""A leaderboard goes in; a table of it that fits a hundred columns, each error below its figure, comes out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from forecasting.cli.show import WIDTH_OF_A_PIPE, printable
+
+_HEADINGS = {
+    "mase": "MASE",
+    "smape": "sMAPE",
+    "owa": "OWA",
+    "wql": "WQL",
+    "msis": "MSIS",
+    "coverage_80": "in 80 %",
+    "coverage_95": "in 95 %",
+    "bias": "bias",
+}
+"""What each score is called; coverages are the percentage of actuals within the interval."""
+_DECIMALS = {"mase": 3, "smape": 2, "owa": 3, "wql": 4, "msis": 2, "coverage_80": 1, "coverage_95": 1}
+_UNDEFINED = "–"
+
+
+def print_board(board: pl.DataFrame, console: Console, *, title: str | None = None) -> None:
+    """Print the rows of `leaderboard`, ± one standard error; where a line would not fit, a paragraph per model."""
+    if title:
+        console.print(printable(title), markup=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    for heading in ("series", "served", *_HEADINGS.values()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in board.iter_rows(named=True):
+        cells = ("\n".join(filter(None, _figure_and_error(row, name))) for name in _HEADINGS)
+        table.add_row(Text(printable(row["model"])), f"{row['num_series']:,}", _share(row["share_served"]), *cells)
+    if console.measure(table, options=console.options.update(width=WIDTH_OF_A_PIPE)).maximum <= console.width:
+        console.print(table, markup=False)
+        return
+    for row in board.iter_rows(named=True):
+        told = [f"{heading} {' '.join(_figure_and_error(row, name))}".strip() for name, heading in _HEADINGS.items()]
+        counts = f"{row['num_series']:,} series, serves {_share(row['share_served'])}"
+        console.print(f"{printable(row['model'])}: {' · '.join([counts, *told])}", markup=False)
+
+
+def _figure_and_error(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    value, error = row[name], row[f"{name}_se"]
+    if value is None:
+        return _UNDEFINED, ""
+    return _number(value, name), "" if error is None else f"±{_number(error, name)}"
+
+
+def _number(value: float, name: str) -> str:
+    if name not in _DECIMALS or abs(value) >= 1000:
+        return f"{value:.3g}"
+    return f"{100 * value if name.startswith('coverage') else value:.{_DECIMALS[name]}f}"
+
+
+def _share(share: float | None) -> str:
+    return _UNDEFINED if share is None else f"{share:.0%}".replace("%", " %")
