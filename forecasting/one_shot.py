@@ -33,12 +33,17 @@ RunShards = Callable[
 
 @dataclass(frozen=True)
 class OneShot:
-    """What a forecast without a store leaves: forecasts of every candidate, backtests, champions and rejects."""
+    """What a forecast without a store leaves: forecasts of every candidate, backtests, champions and rejects.
+
+    `features` are what it knew, up to `cutoff`.
+    """
 
     forecasts: pl.DataFrame
     backtests: pl.DataFrame
     champions: pl.DataFrame
     rejects: pl.DataFrame
+    features: pl.DataFrame
+    cutoff: datetime | int
 
 
 def forecast(
@@ -67,7 +72,7 @@ def forecast(
     run = run_shards or run_shards_here
     results = run(partial(forecast_shard, spec=spec, options=options), panels, on_shard or _tell_nobody)
     forecasts, backtests, champions = (pl.concat(frames) for frames in zip(*results, strict=True))
-    return OneShot(forecasts, backtests, champions, ingested.rejects)
+    return OneShot(forecasts, backtests, champions, ingested.rejects, ingested.features, ingested.cutoff)
 
 
 def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "auto", num_workers: int = 1) -> int:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from forecasting.cli.options import parse_overrides, spec_from_options, split_commas
+from forecasting.cli.options import parse_overrides, source_from_options, spec_from_options, split_commas
 from forecasting.errors import ClusterError, SpecError
 from forecasting.settings import FleetSettings, Settings
-from forecasting.spec import Spec
+from forecasting.spec import Source, Spec
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,6 +64,10 @@ def forecast(
     reasons: Annotated[
         Path | None, typer.Option(help="File that says why a series has a simpler model, .parquet or .csv.")
     ] = None,
+    evaluate: Annotated[
+        str | None, typer.Option(metavar="ACTUALS", help="Score the forecast by the actuals of these files.")
+    ] = None,
+    scores: Annotated[Path | None, typer.Option(help="File for every series' scores, .parquet or .csv.")] = None,
     use_ray: Annotated[bool, typer.Option("--ray", help="Spread the work over RAY_ADDRESS, or a local Ray.")] = False,
 ) -> None:
     """Forecast every series of some files: train, backtest, choose champions and predict, all at once.
@@ -90,8 +94,16 @@ def forecast(
         },
         spec_path=spec,
     )
-    files = _Files(out, rejects, reasons)
-    _forecast(wanted, cutoff_text=cutoff, files=files, all_models=all_models, use_ray=use_ray)
+    if scores is not None and evaluate is None:
+        raise SpecError("--scores", [f"'{scores}' needs --evaluate and the actuals to score the forecast by"])
+    columns = wanted.source
+    actuals = (
+        source_from_options(evaluate, columns.id, columns.time, columns.target, option="--evaluate")
+        if evaluate is not None
+        else None
+    )
+    files = _Files(out, rejects, reasons, scores)
+    _forecast(wanted, cutoff_text=cutoff, files=files, actuals=actuals, all_models=all_models, use_ray=use_ray)
 
 
 class _Files(NamedTuple):
@@ -100,6 +112,7 @@ class _Files(NamedTuple):
     out: Path
     rejects: Path | None
     reasons: Path | None
+    scores: Path | None
 
     def refuse(self, inputs: Sequence[str]) -> None:
         """Raise SpecError for a file that cannot be written, is an input, or is meant by two options."""
@@ -118,19 +131,30 @@ class _Files(NamedTuple):
                 raise SpecError(option, [f"'{path}' is also {other}"])
 
 
-def _forecast(spec: Spec, *, cutoff_text: str | None, files: _Files, all_models: bool, use_ray: bool) -> None:
+def _forecast(
+    spec: Spec,
+    *,
+    cutoff_text: str | None,
+    files: _Files,
+    actuals: Source | None,
+    all_models: bool,
+    use_ray: bool,
+) -> None:
     began = time.monotonic()
     threads, kernel = Settings.load().threads, FleetSettings.load().kernel
     if threads is not None:
         os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read once, when Polars loads
 
+    from forecasting.cli.evaluation import evaluate_outcome, print_evaluation
     from forecasting.cli.files import write_frame
     from forecasting.cli.native import input_files, native_types
     from forecasting.fleet.options import FitOptions
+    from forecasting.holdout import read_actuals
 
-    files.refuse(input_files(spec.source))
+    files.refuse([*input_files(spec.source), *(input_files(actuals) if actuals else ())])
     types = native_types(spec)
     cutoff = None if cutoff_text is None else types.parse_cutoff(cutoff_text, spec.clock)
+    held_out = None if actuals is None else read_actuals(actuals, spec)
 
     run = _on_ray if use_ray else _here
     outcome = run(spec, cutoff, FitOptions(kernel=kernel), threads)
@@ -142,6 +166,11 @@ def _forecast(spec: Spec, *, cutoff_text: str | None, files: _Files, all_models:
         write_frame(types.restore(stand_ins).sort("unique_id"), files.reasons)
     for line in _summary(outcome, stand_ins, seconds=time.monotonic() - began, files=files):
         print(line, file=sys.stderr)
+    if held_out is not None:
+        evaluation = evaluate_outcome(outcome, held_out, spec, all_models=all_models)
+        if files.scores is not None:
+            write_frame(types.restore(evaluation.scores).sort("unique_id", "model"), files.scores)
+        print_evaluation(evaluation, files.scores, all_models=all_models)
 
 
 def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", threads: int | None) -> "OneShot":

@@ -58,12 +58,14 @@ def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec
         raise SpecError("forecast", [_relabel(problem) for problem in error.problems]) from error
 
 
-def source_from_options(uri: str, id_column: str, time_column: str, target_column: str) -> Source:
-    """Build a source from options; raises SpecError with every refused one."""
+def source_from_options(
+    uri: str, id_column: str, time_column: str, target_column: str, *, option: str = "--actuals"
+) -> Source:
+    """Build a source from options; raises SpecError, led by the option that names it, with every refused one."""
     try:
         return Source(uri=_as_uri(uri), id=id_column, time=time_column, target=target_column)
     except ValidationError as error:
-        raise SpecError("--actuals", describe_problems(error)) from error
+        raise SpecError(option, describe_problems(error)) from error
 
 
 def split_commas(texts: Sequence[str] | None) -> list[str] | None:

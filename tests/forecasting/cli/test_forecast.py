@@ -164,9 +164,41 @@ def test_reason_of_every_series_with_a_simpler_model_is_written(
     assert written["reason"].str.contains("gru needs").all()
 
 
+@pytest.mark.parametrize("all_models", [False, True])
+def test_evaluation_prints_totals_and_writes_the_scores_of_every_series(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str], all_models: bool
+) -> None:
+    rows = hourly("9", "10").with_columns(pl.col("unique_id").cast(pl.Int64)).rename({"y": "sold"})
+    cutoff = rows["ds"].max() - timedelta(hours=HORIZON)
+    rows.filter(pl.col("ds") <= cutoff).write_parquet("known.parquet")
+    rows.write_csv("all.csv")
+    words = ["known.parquet", "--freq", "1h", *quick, "--target", "sold", "--models", "gru", "--out", "out.csv"]
+    marks = ["--all-models"] * all_models
+    ended = fleetcast("forecast", *words, *marks, "--evaluate", "all.csv", "--scores", "scores.parquet")
+    assert (ended.exit_code, ended.out) == (0, ""), ended.err
+    assert "evaluated by 8 actuals of 2 series; scores.parquet\n" in ended.err
+    assert "actuals that meet no forecast: 112, 112 at or before the cutoff" in ended.err
+    scores = pl.read_parquet("scores.parquet")
+    models = ["gru", "seasonal_naive_6"] if all_models else ["gru"]
+    assert scores["model"].unique().sort().to_list() == models
+    assert scores["unique_id"].unique(maintain_order=True).to_list() == [9, 10]
+    assert scores["num_points"].to_list() == [HORIZON] * 2 * len(models)
+    assert scores.select("mase", "smape", "wql", "msis", "naive2_smape").null_count().sum_horizontal().item() == 0
+    board = ended.err.partition("evaluated by")[2]
+    assert [model for model in ("champion ", "gru ", "seasonal_naive_6 ") if f"\n{model}" in board] == [
+        "champion ",
+        *(f"{model} " for model in models if all_models),
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["--out", "out.csv", "--scores", "s.csv"], "--scores: 's.csv' needs --evaluate"),
+        (["--out", "out.csv", "--evaluate", "nowhere.csv"], "nowhere.csv does not exist"),
+        (["--out", "out.csv", "--evaluate", "x.txt"], "--evaluate: uri = "),
+        (["--out", "out.csv", "--evaluate", "in.parquet", "--scores", "out.csv"], "--scores: 'out.csv' is also --out"),
+        (["--out", "out.csv", "--evaluate", "in.parquet", "--scores", "in.parquet"], "is one of the inputs"),
         (["--out", "out.json"], "must end in .parquet or .csv"),
         (["--out", "nowhere/out.csv"], "there is no folder nowhere"),
         (["--out", "in.parquet"], "'in.parquet' is one of the inputs"),
@@ -239,3 +271,19 @@ def test_ray_that_is_not_installed_is_told(
     assert ended.exit_code == 1
     assert "which" in ended.err
     assert "not installed" in ended.err
+
+
+def test_statistics_are_candidates_beside_the_networks(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    hourly().write_parquet("in.parquet")
+    words = ["forecast", "in.parquet", "--freq", "1h", *quick, "--all-models", "--out", "out.parquet"]
+    assert fleetcast(*words, "--statistics", "theta,ces").exit_code == 0
+    named = pl.read_parquet("out.parquet").filter(unique_id="a")["model"].unique()
+    assert {"theta", "ces", "lstm"} <= set(named)
+    assert fleetcast(*words, "--statistics", "none").exit_code == 0
+    assert set(pl.read_parquet("out.parquet")["model"]) == {"lstm", "gru", "seasonal_naive_6"}
+    refused = fleetcast(*words, "--statistics", "arima")
+    assert refused.exit_code == 2
+    assert "--statistics" in refused.err
+    assert "'theta'" in refused.err
