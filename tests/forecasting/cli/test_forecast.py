@@ -179,16 +179,15 @@ def test_evaluation_prints_totals_and_writes_the_scores_of_every_series(
     assert "evaluated by 8 actuals of 2 series; scores.parquet\n" in ended.err
     assert "actuals that meet no forecast: 112, 112 at or before the cutoff" in ended.err
     scores = pl.read_parquet("scores.parquet")
-    models = ["gru", "seasonal_naive_6"] if all_models else ["gru"]
-    assert scores["model"].unique().sort().to_list() == models
+    models = {"gru", "seasonal_naive_6"} if all_models else {"gru"}
+    assert models <= set(scores["model"])
+    assert all_models or set(scores["model"]) == models
     assert scores["unique_id"].unique(maintain_order=True).to_list() == [9, 10]
-    assert scores["num_points"].to_list() == [HORIZON] * 2 * len(models)
+    assert scores["num_points"].unique().to_list() == [HORIZON]
     assert scores.select("mase", "smape", "wql", "msis", "naive2_smape").null_count().sum_horizontal().item() == 0
     board = ended.err.partition("evaluated by")[2]
-    assert [model for model in ("champion ", "gru ", "seasonal_naive_6 ") if f"\n{model}" in board] == [
-        "champion ",
-        *(f"{model} " for model in models if all_models),
-    ]
+    assert "\nchampion " in board
+    assert [f"\n{model} " in board for model in ("gru", "seasonal_naive_6")] == [all_models] * 2
 
 
 @pytest.mark.parametrize(
@@ -271,19 +270,3 @@ def test_ray_that_is_not_installed_is_told(
     assert ended.exit_code == 1
     assert "which" in ended.err
     assert "not installed" in ended.err
-
-
-def test_statistics_are_candidates_beside_the_networks(
-    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
-) -> None:
-    hourly().write_parquet("in.parquet")
-    words = ["forecast", "in.parquet", "--freq", "1h", *quick, "--all-models", "--out", "out.parquet"]
-    assert fleetcast(*words, "--statistics", "theta,ces").exit_code == 0
-    named = pl.read_parquet("out.parquet").filter(unique_id="a")["model"].unique()
-    assert {"theta", "ces", "lstm"} <= set(named)
-    assert fleetcast(*words, "--statistics", "none").exit_code == 0
-    assert set(pl.read_parquet("out.parquet")["model"]) == {"lstm", "gru", "seasonal_naive_6"}
-    refused = fleetcast(*words, "--statistics", "arima")
-    assert refused.exit_code == 2
-    assert "--statistics" in refused.err
-    assert "'theta'" in refused.err
