@@ -16,6 +16,8 @@ import torch
 
 from forecasting import one_shot, pipeline
 from forecasting.errors import SourceError, UserError
+from forecasting.evaluate.metrics import seasonal_scale
+from forecasting.evaluate.naive2 import naive2
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.module import FleetModule
 from forecasting.ingest import ingest, panel_of
@@ -417,6 +419,35 @@ def test_score_counts_only_points_that_have_arrived(spec_of: Callable[..., Spec]
     spec = spec_of(odd_fleet(), models=["gru"])
     cutoff = START + timedelta(hours=NUM_POINTS - 1 - 2)
     made = forecast(spec, cutoff=cutoff).forecasts
+def test_scores_are_measured_by_what_each_series_knew_at_its_own_cutoff(spec_of: Callable[..., Spec]) -> None:
+    spec = spec_of(odd_fleet().filter(pl.col("unique_id").is_in(["plain", "plain_too"])))
+    grown = ingest(spec)
+    panel = panel_of(grown.features, spec, grown.unique_ids, run_cutoff=grown.cutoff)
+    num_later = {"plain": HORIZON, "plain_too": HORIZON + 2}
+    made = pl.concat(
+        pipeline.panel_frame(panel)
+        .filter(unique_id=name)
+        .slice(NUM_POINTS - later, HORIZON)
+        .with_columns(
+            pl.lit(START + timedelta(hours=NUM_POINTS - later - 1), pl.Datetime("us")).alias("cutoff"),
+            *(pl.lit(20.0).alias(column) for column in ("forecast", *spec.quantile_columns)),
+            model=pl.lit("lstm"),
+            is_champion=True,
+        )
+        .drop("y")
+        for name, later in num_later.items()
+    )
+    rows = {row["unique_id"]: row for row in score(panel, made, spec, run_cutoff=grown.cutoff).iter_rows(named=True)}
+    for name, later in num_later.items():
+        known = panel.select(np.array([panel.unique_ids.index(name)])).until(later)
+        scale = seasonal_scale(known, season_length=SEASON)[0]
+        actual = np.array(wave(1 if name == "plain" else 2)[NUM_POINTS - later :][:HORIZON], dtype=float)
+        assert rows[name]["mase"] == pytest.approx(np.abs(actual - 20).mean() / scale)
+        assert rows[name]["msis"] == pytest.approx(40 * np.abs(actual - 20).mean() / scale)
+        yardstick = naive2(known, season_length=SEASON)[0]
+        assert rows[name]["naive2_mase"] == pytest.approx(np.abs(actual - yardstick).mean() / scale)
+
+
     grown = ingest(spec)
     panel = panel_of(grown.features, spec, grown.unique_ids, run_cutoff=grown.cutoff)
     rows = score(panel, made, spec, run_cutoff=grown.cutoff)
