@@ -183,10 +183,10 @@ def _collect_errors(y_SCM: npt.NDArray[np.float64], reach: int, quantiles_Q: npt
         num_SM = np.count_nonzero(~np.isnan(error_SMC), axis=-1)
         offset_SMQ = np.zeros((*num_SM.shape, len(quantiles_Q)))
     else:
-        offset_SMQ, num_SM = _centred_quantiles(error_SMC, quantiles_Q)
+        offset_SMQ, num_SM = centred_quantiles(error_SMC, quantiles_Q)
     if y_SCM.shape[2] == 1:
         return _Errors(offset_SMQ, num_SM, offset_SMQ[:, 0], num_SM[:, 0])
-    pooled_SQ, num_S = _centred_quantiles(
+    pooled_SQ, num_S = centred_quantiles(
         error_SMC.reshape(len(y_SCM), error_SMC.shape[1] * error_SMC.shape[2]), quantiles_Q
     )
     return _Errors(offset_SMQ, num_SM, pooled_SQ, num_S)
@@ -199,7 +199,7 @@ def _choose_offsets(errors: _Errors, single: _Errors, reach: int) -> npt.NDArray
     return np.where((errors.num_SM >= ENOUGH_ERRORS)[:, :, None], errors.offset_SMQ, pooled_SQ[:, None, :])
 
 
-def _centred_quantiles(
+def centred_quantiles(
     values: npt.NDArray[np.float64], quantiles_Q: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Return quantiles minus the median along the last axis, NaN left out, and how many values there are.
