@@ -30,14 +30,18 @@ def choose_champions(
     margin: float,
     unavailable: Mapping[tuple[str, str], str],
     alone: str | None = None,
+    statistics: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Choose the model that serves each series; one row per name in `unique_ids`, in their order.
 
     A candidate's score is its mean MASE over the origins that all candidates of the series share, weighted by the
     points that were compared at each; where MASE is undefined at all of them (its scale is zero or unknown), its mean
-    absolute error. A network serves only where its score is below (1 - `margin`) times that of the best seasonal naive
-    (of `naive`, where that was scored and no seasonal naive was). Ties go to the earlier candidate: baselines in the
-    order of `season_lengths`, then networks in theirs.
+    absolute error. A network or a statistical model serves only where its score is below (1 - `margin`) times that of
+    the best seasonal naive (of `naive`, where that was scored and no seasonal naive was). Ties go to the earlier
+    candidate: baselines in the order of `season_lengths`, then `statistics`, then `networks` in theirs.
+
+    A statistical model takes part only where it was scored at every origin that the others share: one whose fit failed
+    at an early origin must not leave them fewer to be compared at.
 
     Args:
         backtests: one row per (`unique_id`, `model`, `origin`) with `num_points, mae, mase`; models that are no
@@ -45,9 +49,9 @@ def choose_champions(
         unavailable: why a model cannot serve a series, by (unique_id, model); baselines may be named too.
         alone: the one network that was asked for; it serves, compared or not, wherever it is available.
 
-    `is_fallback` marks a row whose networks could not be served or compared, so that the best baseline stands in, or
-    where no baseline could be compared either, the simplest one that is available: the seasonal naive of the first
-    season length that is, else `naive`, else `none`.
+    `is_fallback` marks a row whose networks could not be served or compared, so that the best of the other models
+    stands in, or where none of these could be compared either, the simplest one that is available: the seasonal naive
+    of the first season length that is, else `naive`, else `none`.
     """
     seasonal = [seasonal_naive_name(length) for length in season_lengths]
     scores = _scores_by_series(backtests)
@@ -58,8 +62,8 @@ def choose_champions(
         }
         scored = {model: origins for model, origins in scores.get(unique_id, {}).items() if model not in missing}
         baselines = [model for model in seasonal if model in scored] or [NAIVE]
-        contest = _hold_contest(scored, order=(*baselines, *networks))
-        choice = _choose(contest, baselines, networks, margin=margin, missing=missing, alone=alone)
+        contest = _hold_contest(scored, order=(*baselines, *statistics, *networks), guests=statistics)
+        choice = _choose(contest, baselines, statistics, networks, margin=margin, missing=missing, alone=alone)
         if choice is None:
             stand_in = next((model for model in (*seasonal, NAIVE) if model not in missing), NONE)
             choice = _Choice(stand_in, True, f"{stand_in} stands in: no model could be compared at any origin")
@@ -115,6 +119,7 @@ class _Contest:
 def _choose(
     contest: _Contest,
     baselines: Sequence[str],
+    statistics: Sequence[str],
     networks: Sequence[str],
     *,
     margin: float,
@@ -124,25 +129,25 @@ def _choose(
     """Return what serves a series; None where there is nothing to choose from."""
     if alone is not None and alone not in missing:
         return _Choice(alone, False, f"{alone} was asked for alone")
-    baseline, network = contest.best_of(baselines), contest.best_of(networks)
-    if network is None:
+    baseline, challenger = contest.best_of(baselines), contest.best_of((*statistics, *networks))
+    is_fallback = contest.best_of(networks) is None
+    if challenger is None:
         return _Choice(baseline, True, f"{baseline} stands in: no network could be compared") if baseline else None
     if baseline is None:
-        return _Choice(
-            network, False, f"{network} is the best network {contest.over_origins()}; no baseline was scored"
-        )
-    score, rival = contest.scores[network], contest.scores[baseline]
+        kind = "network" if challenger in networks else "candidate"
+        told = f"{challenger} is the best {kind} {contest.over_origins()}; no baseline was scored"
+        return _Choice(challenger, is_fallback, told)
+    score, rival = contest.scores[challenger], contest.scores[baseline]
     if score < (1 - margin) * rival:
-        return _Choice(
-            network, False, f"{network} beats {baseline} by {_percent(1 - score / rival)} {contest.over_origins()}"
-        )
+        told = f"{challenger} beats {baseline} by {_percent(1 - score / rival)} {contest.over_origins()}"
+        return _Choice(challenger, is_fallback, told)
     if score < rival:
         gain = f"better by {_percent(1 - score / rival)}, less than the margin of {_percent(margin)},"
     elif score == rival or rival == 0:
         gain = "no better" if score == rival else "worse than a perfect forecast"
     else:
         gain = f"worse by {_percent(score / rival - 1)}"
-    return _Choice(baseline, False, f"{baseline} serves: {network} is {gain} {contest.over_origins()}")
+    return _Choice(baseline, is_fallback, f"{baseline} serves: {challenger} is {gain} {contest.over_origins()}")
 
 
 def _name_missing(contest: _Contest, networks: Sequence[str], missing: Mapping[str, str]) -> list[str]:
@@ -169,14 +174,21 @@ def _scores_by_series(backtests: pl.DataFrame) -> dict[str, dict[str, dict[Any, 
     return scores
 
 
-def _hold_contest(scored: Mapping[str, Mapping[Any, _Score]], *, order: Sequence[str]) -> _Contest:
-    """Compare candidates over shared origins; one that shares none with those of more origins is left out."""
-    candidates = sorted((model for model in order if model in scored), key=lambda model: -len(scored[model]))
+def _hold_contest(
+    scored: Mapping[str, Mapping[Any, _Score]], *, order: Sequence[str], guests: Sequence[str] = ()
+) -> _Contest:
+    """Compare candidates over shared origins; one that shares none with those of more origins is left out.
+
+    So is a guest that lacks any of the origins that the others share.
+    """
+    candidates = sorted(
+        (model for model in order if model in scored), key=lambda model: (model in guests, -len(scored[model]))
+    )
     shared: set[Any] = set()
     compared: list[str] = []
     for model in candidates:
         common = shared & scored[model].keys() if compared else set(scored[model])
-        if common:
+        if common and not (compared and model in guests and common < shared):
             shared = common
             compared.append(model)
     defined = {origin for origin in shared if all(scored[model][origin].mase is not None for model in compared)}

@@ -224,3 +224,52 @@ def test_a_network_that_serves_is_always_better_by_the_margin(
     assert champion["model"] not in missing
     if champion["model"] in ("lstm", "gru") and champion["baseline"] is not None:
         assert champion["mase"] < (1 - margin) * champion["baseline_mase"]
+
+
+def test_statistical_model_that_beats_the_best_baseline_by_the_margin_serves() -> None:
+    scores = [*rows(NAIVE_24, 1, 1), *rows("theta", 0.8, 0.8), *rows("lstm", 0.9, 0.9)]
+    champion = choose(scores, statistics=["theta", "ets"], networks=["lstm"])
+    assert champion["model"] == "theta"
+    assert champion["mase"] == pytest.approx(0.8)
+    assert champion["is_fallback"] is False
+    assert champion["reason"] == f"theta beats {NAIVE_24} by 20 % over 2 origins"
+    slightly = choose([*rows(NAIVE_24, 1.0), *rows("theta", 0.99)], statistics=["theta"], networks=["lstm"])
+    assert slightly["model"] == NAIVE_24
+    told = f"{NAIVE_24} serves: theta is better by 1 %, less than the margin of 2 %, over 1 origin"
+    assert slightly["reason"].startswith(told)
+
+
+def test_network_asked_for_alone_serves_whatever_a_statistic_scored() -> None:
+    scores = [*rows(NAIVE_24, 1.0), *rows("theta", 0.1), *rows("lstm", 0.9)]
+    assert choose(scores, statistics=["theta"], networks=["lstm"], alone="lstm")["model"] == "lstm"
+
+
+def test_statistic_that_is_no_candidate_is_not_looked_at() -> None:
+    assert choose([*rows(NAIVE_24, 1.0), *rows("theta", 0.1), *rows("lstm", 0.9)], networks=["lstm"])["model"] == "lstm"
+
+
+def test_statistic_without_a_network_stands_in_and_says_so() -> None:
+    why = {("a", "lstm"): "series is too short"}
+    champion = choose(
+        [*rows(NAIVE_24, 1.0), *rows("theta", 0.5)], statistics=["theta"], networks=["lstm"], unavailable=why
+    )
+    assert (champion["model"], champion["is_fallback"]) == ("theta", True)
+    told = f"theta beats {NAIVE_24} by 50 % over 1 origin; lstm is unavailable: series is too short"
+    assert champion["reason"] == told
+    unopposed = choose(rows("theta", 0.5), statistics=["theta"], networks=["lstm"], unavailable=why)
+    assert unopposed["reason"].startswith("theta is the best candidate over 1 origin; no baseline was scored")
+
+
+def test_statistic_that_lacks_an_origin_leaves_the_others_all_of_theirs() -> None:
+    late = [row for row in rows("theta", 0.1, 0.1, 0.1) if row[2] > 1]
+    champion = choose(
+        [*rows(NAIVE_24, 1, 1, 1), *late, *rows("ets", 0.7, 0.7, 0.7), *rows("lstm", 0.8, 0.8, 0.8)],
+        statistics=["theta", "ets"],
+        networks=["lstm"],
+    )
+    assert (champion["model"], champion["num_origins"]) == ("ets", 3)
+
+
+def test_tie_of_a_statistic_and_a_network_goes_to_the_statistic() -> None:
+    scores = [*rows(NAIVE_24, 1.0), *rows("lstm", 0.5), *rows("theta", 0.5)]
+    assert choose(scores, statistics=["theta"], networks=["lstm"])["model"] == "theta"
