@@ -17,6 +17,7 @@ from forecasting.pipeline import backtest_shard, predict_shard, train_shard
 from forecasting.recipes import configure
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec
+from forecasting.statistics_choice import CostWithStatistics
 from forecasting.training import KernelName
 
 MOST_BYTES = 2 << 30
@@ -77,9 +78,10 @@ def forecast(
 
 def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "auto", num_workers: int = 1) -> int:
     """Return how many series of a spec suit a shard on so many workers."""
-    cost = TrainingCost(
+    training = TrainingCost(
         sizes_of(spec, spec.models, kernel=kernel), required_length(configure(spec), horizon=spec.horizon)
     )
+    cost = CostWithStatistics(training, spec, num_fits=spec.backtest.origins + 1)
     lengths = features.group_by("unique_id").len()["len"].to_list() or [0]
     seconds = sum(map(cost.series_seconds, lengths))
     size = -(-len(lengths) // count_shards(seconds, cost, num_series=len(lengths), num_workers=num_workers))

@@ -36,7 +36,8 @@ from forecasting.fleet.plan import required_length
 from forecasting.fleet.predict import predict
 from forecasting.recipes import configure
 from forecasting.series.panel import Panel
-from forecasting.spec import Spec
+from forecasting.spec import STATISTICS, Spec
+from forecasting.statistics_choice import statistics_forecasters
 from forecasting.training import KernelName
 from forecasting.version import code_version
 
@@ -133,14 +134,17 @@ def backtest_shard(
     networks: Sequence[str],
     kernel: KernelName = "auto",
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Score candidates and seasonal naives at rolling origins and choose each series' champion.
+    """Score candidates, statistical models and seasonal naives at rolling origins and choose each series' champion.
 
     Returns the frames (backtests, champions).
     """
+    statistics = statistics_forecasters(spec, panel.length_S)
     forecasters = {
         model: partial(_admissible, forecaster, spec)
         for model, forecaster in (
-            _baselines(spec) | {fleet.model: partial(predict, fleet, kernel=kernel) for fleet in candidates}
+            _baselines(spec)
+            | statistics
+            | {fleet.model: partial(predict, fleet, kernel=kernel) for fleet in candidates}
         ).items()
     }
     backtests = rolling.backtest(
@@ -159,6 +163,7 @@ def backtest_shard(
         margin=spec.backtest.margin,
         unavailable=_unavailable(panel, spec, candidates, networks),
         alone=networks[0] if len(networks) == 1 else None,
+        statistics=tuple(statistics),
     )
     return backtests, champions
 
@@ -173,14 +178,19 @@ def predict_shard(
     kernel: KernelName = "auto",
     versions: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Forecast every series of a shard with every requested network and every seasonal naive.
+    """Forecast every series of a shard with every requested network, its statistical models and seasonal naives.
 
     Each series has exactly one model with `is_champion`; where the chosen one has no forecast, the simplest model that
     can serve stands in and `reason` says why. `versions` (unique_id, model, version) are the registry's; where they are
     not given, the weights tell them.
     """
+    crowned = dict(champions.select("unique_id", "model").iter_rows())
+    is_crowned = {
+        model: np.array([crowned.get(name) == model for name in panel.unique_ids], dtype=bool) for model in STATISTICS
+    }
+    statistics = statistics_forecasters(spec, panel.length_S, also=is_crowned)
     forecasts: dict[str, Quantiles] = {
-        model: _admissible(forecaster, spec, panel) for model, forecaster in _baselines(spec).items()
+        model: _admissible(forecaster, spec, panel) for model, forecaster in (_baselines(spec) | statistics).items()
     }
     for fleet in serving:
         quantiles_SFQ = _admissible(partial(predict, fleet, kernel=kernel), spec, panel)

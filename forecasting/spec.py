@@ -42,6 +42,8 @@ Clock = Literal["timestamp", "step"]
 RecipeName = Literal["fast", "standard"]
 NetworkName = Literal["lstm", "gru"]
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
+StatisticName = Literal["theta", "ets", "ces", "mstl", "croston_sba", "tsb", "adida"]
+STATISTICS: tuple[str, ...] = get_args(StatisticName)
 
 DEFAULT_QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
 
@@ -126,7 +128,7 @@ class Backtest(_Part):
         None, ge=1, description="grid points between two origins; the horizon where not given"
     )
     margin: StrictFloat = Field(
-        0.02, ge=0, lt=1, description="share of the best baseline's MASE by which a network must be better to serve"
+        0.02, ge=0, lt=1, description="share of the best baseline's MASE by which another model must be better to serve"
     )
 
 
@@ -141,6 +143,9 @@ class Spec(_Part):
     horizon: StrictInt = Field(ge=1, le=10_000)
     quantiles: tuple[StrictFloat, ...] = DEFAULT_QUANTILES
     models: tuple[NetworkName, ...] = Field(("lstm", "gru"), min_length=1)
+    statistics: tuple[StatisticName, ...] | None = Field(
+        None, description="statistical models to compare with the networks; the recipe's choice where not given"
+    )
     lower_bound: StrictFloat | None = Field(
         None, allow_inf_nan=False, description="no forecast is below it; 0 for counts"
     )
@@ -158,7 +163,7 @@ class Spec(_Part):
             check_reach(others.data["freq"], horizon)
         return horizon
 
-    @field_validator("season_lengths", "models", mode="wrap")
+    @field_validator("season_lengths", "models", "statistics", mode="wrap")
     @classmethod
     def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return check_whole_and_parts(values, handler, _find_repeat)

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from forecasting.cli.options import parse_overrides, source_from_options, spec_from_options, split_commas
+from forecasting.cli.options import (
+    parse_overrides,
+    source_from_options,
+    spec_from_options,
+    split_commas,
+    split_statistics,
+)
 from forecasting.errors import ClusterError, SpecError
 from forecasting.settings import FleetSettings, Settings
 from forecasting.spec import Source, Spec
@@ -43,6 +49,9 @@ def forecast(
     horizon: Annotated[int | None, typer.Option(help="Steps ahead.")] = None,
     recipe: Annotated[str | None, typer.Option(help="How to train: standard or fast.")] = None,
     models: Annotated[list[str] | None, typer.Option(help="lstm, gru or both; one alone serves alone.")] = None,
+    statistics: Annotated[
+        list[str] | None, typer.Option(help="Statistical models beside them: theta, ets, … or none. [the recipe's]")
+    ] = None,
     all_models: Annotated[bool, typer.Option("--all-models", help="Write every candidate, champions marked.")] = False,
     id_column: Annotated[str | None, typer.Option("--id", help="Column that names the series. [unique_id]")] = None,
     time_column: Annotated[str | None, typer.Option("--time", help="Column of timestamps or steps. [ds]")] = None,
@@ -54,7 +63,7 @@ def forecast(
         bool, typer.Option("--integer-valued", help="Forecasts are whole numbers, because y counts things.")
     ] = False,
     margin: Annotated[
-        float | None, typer.Option(help="Share by which a network must beat the baseline. [0.02]")
+        float | None, typer.Option(help="Share by which another model must beat the baseline. [0.02]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. [0]")] = None,
     overrides: Annotated[
@@ -82,6 +91,7 @@ def forecast(
             "horizon": horizon,
             "recipe": recipe,
             "models": split_commas(models),
+            "statistics": split_statistics(statistics),
             "source.id": id_column,
             "source.time": time_column,
             "source.target": target_column,

@@ -27,6 +27,7 @@ _LABELS = {
     "horizon": "--horizon",
     "quantiles": "--quantiles",
     "models": "--models",
+    "statistics": "--statistics",
     "lower_bound": "--lower-bound",
     "integer_valued": "--integer-valued",
     "seed": "--seed",
@@ -75,6 +76,16 @@ def split_commas(texts: Sequence[str] | None) -> list[str] | None:
     ['lstm', 'gru', 'naive']
     """
     return [part.strip() for text in texts for part in text.split(",") if part.strip()] if texts else None
+
+
+def split_statistics(texts: Sequence[str] | None) -> list[str] | None:
+    """Read names of statistical models as `split_commas` does; `none` alone means none of them.
+
+    >>> split_statistics(["theta,ets"]), split_statistics(["none"]), split_statistics(None)
+    (['theta', 'ets'], [], None)
+    """
+    names = split_commas(texts)
+    return [] if names == ["none"] else names
 
 
 def parse_overrides(texts: Sequence[str] | None) -> dict[str, str]:

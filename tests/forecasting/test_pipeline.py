@@ -415,10 +415,6 @@ def test_candidate_never_sees_what_lies_after_its_first_origin(trained: Any) -> 
         assert torch.equal(weight, after.weights[name])
 
 
-def test_score_counts_only_points_that_have_arrived(spec_of: Callable[..., Spec]) -> None:
-    spec = spec_of(odd_fleet(), models=["gru"])
-    cutoff = START + timedelta(hours=NUM_POINTS - 1 - 2)
-    made = forecast(spec, cutoff=cutoff).forecasts
 def test_scores_are_measured_by_what_each_series_knew_at_its_own_cutoff(spec_of: Callable[..., Spec]) -> None:
     spec = spec_of(odd_fleet().filter(pl.col("unique_id").is_in(["plain", "plain_too"])))
     grown = ingest(spec)
@@ -448,6 +444,10 @@ def test_scores_are_measured_by_what_each_series_knew_at_its_own_cutoff(spec_of:
         assert rows[name]["naive2_mase"] == pytest.approx(np.abs(actual - yardstick).mean() / scale)
 
 
+def test_score_counts_only_points_that_have_arrived(spec_of: Callable[..., Spec]) -> None:
+    spec = spec_of(odd_fleet(), models=["gru"])
+    cutoff = START + timedelta(hours=NUM_POINTS - 1 - 2)
+    made = forecast(spec, cutoff=cutoff).forecasts
     grown = ingest(spec)
     panel = panel_of(grown.features, spec, grown.unique_ids, run_cutoff=grown.cutoff)
     rows = score(panel, made, spec, run_cutoff=grown.cutoff)
@@ -459,3 +459,72 @@ def test_scores_are_measured_by_what_each_series_knew_at_its_own_cutoff(spec_of:
     assert plain["mae"] == pytest.approx(np.abs(actual - wanted).mean())
     complete = score(panel, forecast(spec, cutoff=cutoff - timedelta(hours=2)).forecasts, spec, run_cutoff=grown.cutoff)
     assert complete.filter(unique_id="plain", model="gru")["is_complete"].to_list() == [True]
+
+
+def season_and_demand() -> pl.DataFrame:
+    """A trend, which no seasonal naive follows; a demand; a series too short for a network."""
+    rng = np.random.default_rng(1)
+    trend = (np.arange(NUM_POINTS) * 2.0 + rng.normal(0, 0.1, NUM_POINTS)).tolist()
+    demand = ((rng.random(NUM_POINTS) < 0.3) * rng.integers(1, 5, NUM_POINTS)).astype(float).tolist()
+    return frame_of(
+        {"demand": (hours(NUM_POINTS), demand), "short": (hours(12), wave(3, 12)), "trend": (hours(NUM_POINTS), trend)}
+    )
+
+
+@pytest.fixture(scope="module")
+def statistics_run(tmp_path_factory: pytest.TempPathFactory) -> OneShot:
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("statistics") / "rows.parquet"
+    season_and_demand().write_parquet(path)
+    fields = {"name": "odd", "freq": "1h", "season_lengths": [SEASON], "horizon": HORIZON, "overrides": QUICK}
+    named = {"models": ["lstm", "gru"], "statistics": ["theta", "tsb"], "source": {"uri": str(path)}}
+    return forecast(make_spec(fields | named, subject="the test's spec"))
+
+
+def test_statistics_are_backtested_and_forecast_where_they_can_serve(statistics_run: OneShot) -> None:
+    for rows in (statistics_run.backtests, statistics_run.forecasts):
+        kinds = rows.filter(pl.col("model").is_in(["theta", "tsb"])).select("unique_id", "model").unique()
+        assert {("demand", "tsb"), ("trend", "theta")} <= set(kinds.rows())
+        assert not {("demand", "theta"), ("trend", "tsb")} & set(kinds.rows())
+    origins = statistics_run.backtests.group_by("unique_id", "model").agg(pl.col("origin").n_unique())
+    assert origins.filter(unique_id="trend")["origin"].unique().to_list() == [3]
+
+
+def test_statistic_that_wins_serves_with_its_reason(statistics_run: OneShot) -> None:
+    champion = statistics_run.champions.row(by_predicate=pl.col("unique_id") == "trend", named=True)
+    assert champion["model"] == "theta"
+    assert champion["reason"].startswith("theta beats seasonal_naive_6 by 9")
+    rows = served(statistics_run).filter(unique_id="trend")
+    assert rows["model"].unique().to_list() == ["theta"]
+    assert rows["model_version"].null_count() == rows["reason"].null_count() == HORIZON
+
+
+def test_series_too_short_for_a_backtest_is_served_by_a_naive(statistics_run: OneShot) -> None:
+    assert served(statistics_run).filter(unique_id="short")["model"].unique().to_list() == ["seasonal_naive_6"]
+
+
+def test_statistics_change_nothing_of_other_models(statistics_run: OneShot, spec_of: Callable[..., Spec]) -> None:
+    without = forecast(spec_of(season_and_demand(), statistics=[]))
+    others = ~pl.col("model").is_in(["theta", "tsb"])
+    marks = ("is_champion", "reason")
+    assert without.forecasts.drop(marks).equals(statistics_run.forecasts.filter(others).drop(marks))
+    assert without.backtests.equals(statistics_run.backtests.filter(others))
+
+
+def test_champion_is_forecast_whatever_statistics_are_chosen_by_now(spec_of: Callable[..., Spec]) -> None:
+    spec = spec_of(season_and_demand(), statistics=[])
+    ingested = ingest(spec)
+    panel = panel_of(ingested.features, spec, ingested.unique_ids, run_cutoff=ingested.cutoff)
+    _, champions = backtest_shard(panel, spec, [], networks=[])
+    crowned = champions.with_columns(
+        model=pl.when(pl.col("unique_id") == "trend").then(pl.lit("theta")).otherwise("model")
+    )
+    rows = predict_shard(panel, spec, [], crowned, networks=[]).filter(model="theta")
+    assert rows["unique_id"].unique().to_list() == ["trend"]
+    assert rows["is_champion"].all()
+
+
+def test_network_asked_for_alone_serves_beside_statistics(spec_of: Callable[..., Spec]) -> None:
+    outcome = forecast(spec_of(season_and_demand(), statistics=["theta"], models=["gru"]))
+    assert served(outcome).filter(unique_id="trend")["model"].unique().to_list() == ["gru"]
+    assert "theta" in outcome.forecasts["model"].to_list()

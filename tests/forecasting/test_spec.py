@@ -217,3 +217,15 @@ def test_file_that_is_no_spec_is_told_with_its_path(tmp_path: Path, content: byt
     with pytest.raises(SpecError, match=told) as refused:
         read_spec(path)
     assert refused.value.subject == f"spec {path}"
+
+
+def test_statistics_are_named_or_left_to_the_recipe() -> None:
+    assert make_spec(FIELDS, subject="spec").statistics is None
+    named = make_spec(FIELDS | {"statistics": ["theta", "tsb"]}, subject="spec")
+    assert named.statistics == ("theta", "tsb")
+    assert Spec.model_validate_json(named.model_dump_json()) == named
+    assert make_spec(FIELDS | {"statistics": []}, subject="spec").statistics == ()
+    assert refuse(statistics=["theta", "theta"]) == ("statistics = ['theta', 'theta']: must not name anything twice",)
+    (problem,) = refuse(statistics=["arima"])
+    assert "statistics" in problem
+    assert "theta" in problem

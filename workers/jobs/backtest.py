@@ -7,7 +7,7 @@ import polars as pl
 
 from forecasting.evaluate.baselines import seasonal_naive_name
 from forecasting.series.clock import format_clock
-from forecasting.spec import Spec
+from forecasting.spec import STATISTICS, Spec
 from forecasting.store.staging import discard
 from workers.jobs.plan import pinned_version
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
@@ -17,7 +17,7 @@ from workers.shards import Shard
 
 
 def backtest(run: Run) -> Outcome:
-    """Score this cutoff's candidates and the seasonal naives at rolling origins, and choose champions by that."""
+    """Score this cutoff's candidates, and models that need no training, at rolling origins, and choose champions."""
     data_version = pinned_version(run)
     num_points = count_points(run, data_version=data_version)
     wanted = candidates_of(run.cutoff, contestants(run.spec, run.networks))
@@ -26,7 +26,8 @@ def backtest(run: Run) -> Outcome:
     staged = stage_shards(run, compare_shard, groups, data_version=data_version)
     models = None
     if run.arguments.models is not None:
-        models = (*run.networks, *(seasonal_naive_name(length) for length in run.spec.season_lengths))
+        naives = (seasonal_naive_name(length) for length in run.spec.season_lengths)
+        models = (*run.networks, *STATISTICS, *naives)
     versions = run.publish("backtests", staged.files["backtests"], models=models)
     versions |= run.publish("champions", staged.files["champions"])
     discard(run.store, run.arguments.run_id)

@@ -6,6 +6,7 @@ from forecasting.fleet.memory import MIB
 from forecasting.fleet.plan import required_length
 from forecasting.fleet.sizes import sizes_of
 from forecasting.recipes import configure
+from forecasting.statistics_choice import CostWithStatistics
 from workers.jobs.run import Run
 from workers.pool import Resources
 
@@ -22,7 +23,8 @@ def cost_of(run: Run, resources: Resources) -> Cost:
     if run.arguments.job == "train":
         return TrainingCost(sizes, required_length(configure(run.spec), horizon=run.spec.horizon))
     num_origins = {"backtest": run.spec.backtest.origins, "score": 1}.get(run.arguments.job, 0)
-    return ForecastCost(sizes, num_origins)
+    cost = ForecastCost(sizes, num_origins)
+    return cost if run.arguments.job == "score" else CostWithStatistics(cost, run.spec, max(1, num_origins))
 
 
 def refuse_too_little(cost: Cost, resources: Resources) -> None:

@@ -270,3 +270,19 @@ def test_ray_that_is_not_installed_is_told(
     assert ended.exit_code == 1
     assert "which" in ended.err
     assert "not installed" in ended.err
+
+
+def test_statistics_are_candidates_beside_the_networks(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    hourly().write_parquet("in.parquet")
+    words = ["forecast", "in.parquet", "--freq", "1h", *quick, "--all-models", "--out", "out.parquet"]
+    assert fleetcast(*words, "--statistics", "theta,ces").exit_code == 0
+    named = pl.read_parquet("out.parquet").filter(unique_id="a")["model"].unique()
+    assert {"theta", "ces", "lstm"} <= set(named)
+    assert fleetcast(*words, "--statistics", "none").exit_code == 0
+    assert set(pl.read_parquet("out.parquet")["model"]) == {"lstm", "gru", "seasonal_naive_6"}
+    refused = fleetcast(*words, "--statistics", "arima")
+    assert refused.exit_code == 2
+    assert "--statistics" in refused.err
+    assert "'theta'" in refused.err

@@ -7,6 +7,7 @@ import pytest
 from forecasting.errors import SpecError
 from forecasting.fleet.cost import ForecastCost, TrainingCost
 from forecasting.fleet.memory import MIB
+from forecasting.statistics_choice import CostWithStatistics
 from workers.jobs.features import write_features
 from workers.jobs.predict import predict
 from workers.jobs.sizing import cost_of
@@ -15,7 +16,8 @@ from workers.pool import Resources
 
 @pytest.fixture
 def three(small: Any) -> Any:
-    """Three series of different length, with their features."""
+    """Three series of different length, with their features, that have no model but networks and naives."""
+    small.spec = small.spec.model_copy(update={"statistics": ()})
     small.write(a=200, b=100, c=12)
     write_features(small.run("features", 199, cutoff="given"))
     return small
@@ -54,6 +56,9 @@ def test_every_job_has_a_cost_of_its_own(three: Any) -> None:
     costs = {job: cost_of(three.run(job, 199), Resources(1, 2, 0)) for job in ("train", "backtest", "predict", "score")}
     assert isinstance(costs["train"], TrainingCost)
     assert costs["train"].required_length == 4 + 7 + 2 * 4
+    fits = {job: cost.num_fits for job, cost in costs.items() if isinstance(cost, CostWithStatistics)}
+    assert fits == {"backtest": 1, "predict": 1}
+    costs |= {job: costs[job].cost for job in fits}
     origins = {job: cost.num_origins for job, cost in costs.items() if isinstance(cost, ForecastCost)}
     assert origins == {"backtest": 1, "predict": 0, "score": 1}
     (sizes, _) = costs["train"].networks
