@@ -41,9 +41,10 @@ def forecast_statistics(
     seen twice. `croston_sba` (Syntetos & Boylan 2005), `tsb` (Teunter et al. 2011) and `adida` (Nikolopoulos et al.
     2011) forecast the mean demand of a step.
 
-    A model reads what `known_values` leaves of a series. The forecast is the median. Quantiles are the model's own;
-    those of `ces` and of intermittent series come from its errors within the series, because statsforecast has none
-    of the latter, and of `ces` such as neither grow with the horizon nor hold a step's own noise.
+    A model reads what `known_values` leaves of a series. The forecast is the median. Quantiles are the model's own, but
+    for two kinds. Those of `ces` come from its errors within the series, because statsforecast's neither grow with the
+    horizon nor hold a step's own noise. Of demand it has none: its quantiles are those of the values, scaled so that
+    their mean is the forecast, and moved onto the forecast where they lie on the wrong side of it.
 
     NaN for a series that the model cannot serve (`can_serve`), or whose fit fails or gives anything that is not finite.
     """
@@ -217,12 +218,7 @@ def _answer_of_part(real: float, imaginary: float, num_steps: int) -> Values:
 
 
 def _forecast_demand(model: Any, y: Values, horizon: int, quantiles_Q: Values) -> _Fitted:
-    """Forecast a mean demand, with the values' own scatter about what the model expected at each step before.
-
-    Errors are not centred: of demand that mostly is zero the median lies far below the mean.
-    """
-    told = model.forecast(y=y, h=horizon, fitted=True)
-    error_T = y - told["fitted"]
-    offset_Q, _ = centred_quantiles(error_T, quantiles_Q)
-    scatter_Q = offset_Q + np.nanmedian(error_T)
-    return _Fitted(told["mean"], np.maximum(told["mean"][:, None] + scatter_Q, 0.0))
+    """Forecast a mean demand, with the quantiles that the values themselves have, scaled as their mean is."""
+    point_F = model.forecast(y=y, h=horizon)["mean"]
+    offset_Q, _ = centred_quantiles(y, quantiles_Q)
+    return _Fitted(point_F, point_F[:, None] * (offset_Q + np.median(y)) / y.mean())
