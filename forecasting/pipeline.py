@@ -7,7 +7,7 @@ the columns of the store's tables without the bookkeeping (spec, run cutoff, run
 # S series of a shard · F horizon steps · Q quantiles
 
 import gc
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -54,26 +54,32 @@ def train_shard(
 
 def train_network(
     panel: Panel, spec: Spec, network: str, *, options: FitOptions = FitOptions()
-) -> tuple[FittedFleet, FittedFleet]:
-    """Fit one network for every series of a shard: its candidates and what serves.
+) -> Iterator[FittedFleet]:
+    """Fit one network for every series of a shard, member after member: the candidates of each, then what serves.
 
     A candidate ends before its series' first backtest origin. `options.checkpoint` names a folder here.
     """
     from forecasting.fleet import fit as fleet_fit  # brings Lightning, which takes seconds that only training needs
 
     architecture = Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
-    candidates = fleet_fit.fit_candidates(
-        panel,
-        architecture,
-        configure(spec),
-        seed=spec.seed,
-        dropped_S=rolling.held_back(count_origins(panel, spec), step=spec.origin_step, horizon=spec.horizon),
-        options=_checkpoint_at(options, f"{network}-candidate.ckpt"),
-    )
-    _free_trainer(candidates)
-    serving = fleet_fit.fit_serving(panel, candidates, options=_checkpoint_at(options, f"{network}-serving.ckpt"))
-    _free_trainer(serving)
-    return candidates, serving
+    config = configure(spec)
+    for member in range(len(config.members)):
+        candidates = fleet_fit.fit_candidates(
+            panel,
+            architecture,
+            config,
+            seed=spec.seed,
+            dropped_S=rolling.held_back(count_origins(panel, spec), step=spec.origin_step, horizon=spec.horizon),
+            member=member,
+            options=_checkpoint_at(options, f"{network}-{member}-candidate.ckpt"),
+        )
+        _free_trainer(candidates)
+        yield candidates
+        serving = fleet_fit.fit_serving(
+            panel, candidates, options=_checkpoint_at(options, f"{network}-{member}-serving.ckpt")
+        )
+        _free_trainer(serving)
+        yield serving
 
 
 def count_origins(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
@@ -88,11 +94,12 @@ def count_origins(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
 
 
 def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
-    """Return the registry's rows of a fleet: one per series, trained or refused."""
+    """Return the registry's rows of a fleet: one per series of its member, trained or refused."""
     cutoff_of = dict(zip(panel.unique_ids, last_ds(panel).tolist(), strict=True))
     versions = fleet.versions()
     shared = {
         "model": fleet.model,
+        "member": fleet.member,
         "role": fleet.role,
         "config": fleet.config.model_dump_json(),
         "seed": fleet.seed,
@@ -141,11 +148,7 @@ def backtest_shard(
     statistics = statistics_forecasters(spec, panel.length_S)
     forecasters = {
         model: partial(_admissible, forecaster, spec)
-        for model, forecaster in (
-            _baselines(spec)
-            | statistics
-            | {fleet.model: partial(predict, fleet, kernel=kernel) for fleet in candidates}
-        ).items()
+        for model, forecaster in (_baselines(spec) | statistics | _ensembles(candidates, kernel)).items()
     }
     backtests = rolling.backtest(
         panel,
@@ -192,12 +195,9 @@ def predict_shard(
     forecasts: dict[str, Quantiles] = {
         model: _admissible(forecaster, spec, panel) for model, forecaster in (_baselines(spec) | statistics).items()
     }
-    for fleet in serving:
-        quantiles_SFQ = _admissible(partial(predict, fleet, kernel=kernel), spec, panel)
-        earlier_SFQ = forecasts.get(fleet.model)
-        forecasts[fleet.model] = (
-            quantiles_SFQ if earlier_SFQ is None else np.where(np.isfinite(quantiles_SFQ), quantiles_SFQ, earlier_SFQ)
-        )
+    forecasts |= {
+        model: _admissible(forecaster, spec, panel) for model, forecaster in _ensembles(serving, kernel).items()
+    }
     able: dict[str, npt.NDArray[np.bool_]] = {
         model: np.asarray(np.isfinite(quantiles_SFQ).all((1, 2))) for model, quantiles_SFQ in forecasts.items()
     }
@@ -276,6 +276,7 @@ _VERSIONS = {"unique_id": pl.String, "model": pl.String, "version": pl.String}
 _REGISTRY: dict[str, Any] = {
     "unique_id": pl.String,
     "model": pl.String,
+    "member": pl.Int32,
     "role": pl.String,
     "version": pl.String,
     "cutoff": pl.Int64,
@@ -414,12 +415,57 @@ def _stand_in(
     return simplest, f"{simplest} stands in: champion {chosen['model']} has no usable forecast ({chosen['reason']})"
 
 
+def join_versions(versions: pl.DataFrame) -> pl.DataFrame:
+    """Return one version for each series and model (unique_id, model, version): its members' in order, joined by +."""
+    return (
+        versions.drop_nulls("version")
+        .unique(["unique_id", "model", "member"], keep="last")
+        .sort("unique_id", "model", "member")
+        .group_by("unique_id", "model", maintain_order=True)
+        .agg(pl.col("version").str.join("+"))
+    )
+
+
 def _versions(serving: Sequence[FittedFleet], panel: Panel) -> pl.DataFrame:
     parts = [fleet.select(panel.unique_ids) for fleet in serving]
-    told = [(part.unique_ids, [part.model] * len(part.unique_ids), part.versions()) for part in parts]
-    columns = ([value for values in column for value in values] for column in zip(*told, strict=True))
-    versions = pl.DataFrame(dict(zip(_VERSIONS, columns, strict=False)), schema=_VERSIONS)
-    return versions.unique(["unique_id", "model"], keep="last")
+    frames = [
+        pl.DataFrame({"unique_id": part.unique_ids, "version": part.versions()}, schema_overrides=_VERSIONS).select(
+            "unique_id", "version", model=pl.lit(part.model), member=pl.lit(part.member)
+        )
+        for part in parts
+        if part.unique_ids
+    ]
+    return join_versions(pl.concat(frames)) if frames else pl.DataFrame(schema=_VERSIONS)
+
+
+def _ensembles(fleets: Sequence[FittedFleet], kernel: KernelName) -> dict[str, Callable[[Panel], Quantiles]]:
+    """Return a forecaster for each model among the fleets: the median of what its members say."""
+    models: dict[str, list[FittedFleet]] = {}
+    for fleet in fleets:
+        models.setdefault(fleet.model, []).append(fleet)
+    return {model: partial(_forecast_ensemble, members, kernel=kernel) for model, members in models.items()}
+
+
+def _forecast_ensemble(fleets: Sequence[FittedFleet], panel: Panel, *, kernel: KernelName) -> Quantiles:
+    """Return the median over members of each quantile; a member without a forecast of a series has no say there."""
+    members: dict[int, Quantiles] = {}
+    for fleet in fleets:  # a member's series may lie in several fleets
+        quantiles_SFQ = predict(fleet, panel, kernel=kernel)
+        earlier_SFQ = members.get(fleet.member)
+        members[fleet.member] = (
+            quantiles_SFQ if earlier_SFQ is None else np.where(np.isfinite(quantiles_SFQ), quantiles_SFQ, earlier_SFQ)
+        )
+    member_KSFQ = [members[number] for number in sorted(members)]
+    if len(member_KSFQ) == 1:
+        return member_KSFQ[0]
+    is_able_SK = np.stack([np.isfinite(each_SFQ[:, 0, 0]) for each_SFQ in member_KSFQ], axis=1)
+    result_SFQ = np.full_like(member_KSFQ[0], np.nan)
+    for able_K in np.unique(is_able_SK, axis=0):
+        if able_K.any():
+            rows = np.flatnonzero((is_able_SK == able_K).all(1))
+            told = [each_SFQ[rows] for each_SFQ, is_able in zip(member_KSFQ, able_K, strict=True) if is_able]
+            result_SFQ[rows] = np.median(told, axis=0)
+    return result_SFQ
 
 
 def _forecast_frame(

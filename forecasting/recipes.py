@@ -1,25 +1,54 @@
 """Recipes: named functions of a spec that return a complete training configuration.
 
+A recipe's members differ so that their errors do: one sees y, another its logarithm, and they look back differently
+far. Their median is the forecast.
+
 `configure(spec)` is what jobs call: the named recipe, with the spec's overrides laid over it.
 """
 
 from collections.abc import Callable
 
 from forecasting.spec import Spec
-from forecasting.training import TrainingConfig, apply_overrides
+from forecasting.training import Member, TrainingConfig, apply_overrides
 
 
 def fast(spec: Spec) -> TrainingConfig:
-    """For a first look: few steps of few windows; seconds per hundred series."""
-    return TrainingConfig(**_windows(spec), max_steps=150, batch_windows=8, learning_rate=1e-2)
+    """For a first look: one member, few steps of few windows; seconds per hundred series."""
+    segment, context = _windows(spec)
+    return TrainingConfig(
+        segment_length=segment, context_segments=context, max_steps=150, batch_windows=8, learning_rate=1e-2
+    )
 
 
 def standard(spec: Spec) -> TrainingConfig:
-    """The default: steps enough for most series to stop by themselves."""
-    return TrainingConfig(**_windows(spec))
+    """The default: steps enough for most series to stop by themselves, and two members."""
+    segment, context = _windows(spec)
+    half = max(2, context // 2)
+    return TrainingConfig(
+        segment_length=segment,
+        context_segments=context,
+        members=(Member(), Member(transform="log", context_segments=half)),
+    )
 
 
-RECIPES: dict[str, Callable[[Spec], TrainingConfig]] = {"fast": fast, "standard": standard}
+def accurate(spec: Spec) -> TrainingConfig:
+    """For forecasts that are worth four times the time: eight members, and weights averaged over steps."""
+    segment, context = _windows(spec)
+    half = max(2, context // 2)
+    looks_back = (None, half, max(2, half // 2), None)
+    return TrainingConfig(
+        segment_length=segment,
+        context_segments=context,
+        weight_average=0.98,
+        members=tuple(
+            Member(transform=transform, context_segments=length)
+            for length in looks_back
+            for transform in ("none", "log")
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[Spec], TrainingConfig]] = {"fast": fast, "standard": standard, "accurate": accurate}
 
 
 def configure(spec: Spec) -> TrainingConfig:
@@ -27,7 +56,7 @@ def configure(spec: Spec) -> TrainingConfig:
     return apply_overrides(RECIPES[spec.recipe](spec), spec.overrides)
 
 
-def _windows(spec: Spec) -> dict[str, int]:
+def _windows(spec: Spec) -> tuple[int, int]:
     """Choose the segment that a step reads and how many of them a window holds.
 
     A step reads one shortest season (SegRNN, Lin et al. 2023), so that a window of two longer seasons stays a
@@ -35,6 +64,6 @@ def _windows(spec: Spec) -> dict[str, int]:
     """
     seasons = [length for length in spec.season_lengths if length > 1]
     if not seasons:
-        return {"segment_length": 1, "context_segments": max(8, min(2 * spec.horizon, 48))}
+        return 1, max(8, min(2 * spec.horizon, 48))
     segment, longest = min(seasons), max(seasons)
-    return {"segment_length": segment, "context_segments": max(4, min(2 * longest // segment, 28))}
+    return segment, max(4, min(2 * longest // segment, 28))

@@ -39,7 +39,7 @@ from forecasting.training import RecipeOverrides
 Clock = Literal["timestamp", "step"]
 """How `ds` counts: timestamps, or integer steps for series without dates."""
 
-RecipeName = Literal["fast", "standard"]
+RecipeName = Literal["fast", "standard", "accurate"]
 NetworkName = Literal["lstm", "gru"]
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
 StatisticName = Literal["theta", "ets", "ces", "mstl", "croston_sba", "tsb", "adida"]

@@ -8,6 +8,24 @@ KernelName = Literal["auto", "reference", "cpu", "gpu"]
 """Implementations of the recurrence; it is how a fleet runs, not what it learns, so no recipe names one."""
 
 
+Transform = Literal["none", "log"]
+"""What a network sees of y: y itself, or its logarithm where a series allows it (`forecasting.fleet.scaling`)."""
+
+
+class Member(BaseModel):
+    """How one network of a series differs from the others of its ensemble; each has a seed of its own besides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    transform: Transform = Field("none", description="what the network sees of y")
+    context_segments: int | None = Field(
+        None, ge=1, le=10_000, description="recurrent steps in one window; the configuration's where not given"
+    )
+    last_value: bool = Field(
+        True, description="whether the mixture that a forecast is the difference from holds the last value too"
+    )
+
+
 class TrainingConfig(BaseModel):
     """A complete training configuration; a registry row keeps it whole, as JSON."""
 
@@ -26,6 +44,44 @@ class TrainingConfig(BaseModel):
     weight_average: float = Field(
         0.0, ge=0, lt=1, description="decay per step of the average that is evaluated and served; 0 for none"
     )
+    members: tuple[Member, ...] = Field(
+        (Member(),),
+        min_length=1,
+        max_length=32,
+        strict=False,  # TOML and JSON have lists alone
+        description="networks of a series, whose median is the forecast",
+    )
+
+    @property
+    def transform(self) -> Transform:
+        """What a single member's network sees of y."""
+        (member,) = self.members
+        return member.transform
+
+    def references(self, season_lengths: tuple[int, ...]) -> tuple[int, ...]:
+        """Return how many grid points apart the values lie that a single member's mixture of references repeats.
+
+        >>> TrainingConfig().references((24, 168))
+        (24, 168, 1)
+        """
+        (member,) = self.members
+        return (*season_lengths, 1) if member.last_value and 1 not in season_lengths else season_lengths
+
+    def of_member(self, number: int) -> "TrainingConfig":
+        """Return the configuration of one member alone."""
+        member = self.members[number]
+        context = member.context_segments or self.context_segments
+        alone = member.model_copy(update={"context_segments": None})
+        return self.model_copy(update={"members": (alone,), "context_segments": context})
+
+
+def member_seed(seed: int, number: int) -> int:
+    """Return the seed of one member; the first one has the ensemble's own.
+
+    >>> [member_seed(7, number) for number in range(3)]
+    [7, 1000010, 2000013]
+    """
+    return (seed + 1_000_003 * number) % 2**31
 
 
 def _partial(config: type[BaseModel]) -> type[BaseModel]:
@@ -44,4 +100,5 @@ RecipeOverrides = _partial(TrainingConfig)
 
 def apply_overrides(config: TrainingConfig, overrides: BaseModel) -> TrainingConfig:
     """Return the configuration with the fields that the overrides set."""
-    return config.model_copy(update=overrides.model_dump(exclude_none=True))
+    given = {name: getattr(overrides, name) for name in type(overrides).model_fields}
+    return config.model_copy(update={name: value for name, value in given.items() if value is not None})

@@ -47,7 +47,7 @@ def forecast(
     freq: Annotated[str | None, typer.Option(help="Step of the grid: 1h, 15m, 1d, 1mo …, or 1 for integers.")] = None,
     season_length: Annotated[list[int] | None, typer.Option(help="Grid points in a season; may be repeated.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps ahead.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="How to train: standard or fast.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="How to train: fast, standard or accurate.")] = None,
     models: Annotated[list[str] | None, typer.Option(help="lstm, gru or both; one alone serves alone.")] = None,
     statistics: Annotated[
         list[str] | None, typer.Option(help="Statistical models beside them: theta, ets, … or none. [the recipe's]")
@@ -191,14 +191,14 @@ def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", th
         from forecasting.processes import run_on_processes
         from forecasting.recipes import configure
 
-        num_processes = threads or os.cpu_count() or 1
+        num_processes, config = threads or os.cpu_count() or 1, configure(spec)
 
         def run(task: Any, panels: Any, on_shard: Any) -> Any:
             num_series = sum(len(panel.unique_ids) for panel in panels)
             progress.expect(
                 shard_size=-(-num_series // max(len(panels), num_processes)),
-                num_fits=2 * len(spec.models),
-                max_steps=configure(spec).max_steps,
+                num_fits=2 * len(spec.models) * len(config.members),
+                max_steps=config.max_steps,
             )
             return run_on_processes(
                 task,

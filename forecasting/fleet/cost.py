@@ -59,7 +59,7 @@ class Cost(Protocol):
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """Shards of a train job: every network is fitted twice, one network after the other."""
+    """Shards of a train job: every member of every network is fitted twice, one after the other."""
 
     networks: Sequence[FleetSizes]
     required_length: int
@@ -96,11 +96,11 @@ class ForecastCost:
 
     @property
     def num_models(self) -> int:
-        """Networks, and a seasonal naive for each season."""
-        return len(self.networks) + len(self.networks[0].season_lengths)
+        """Networks, each with all of its members, and a seasonal naive for each season."""
+        return len({sizes.cell for sizes in self.networks}) + len(self.networks[0].season_lengths)
 
     def series_seconds(self, num_points: int) -> float:
-        num_values = self.num_models * self.networks[0].num_outputs
+        num_values = (len(self.networks) + len(self.networks[0].season_lengths)) * self.networks[0].num_outputs
         once = SECONDS_PER_FORECAST_POINT * num_points + SECONDS_PER_FORECAST_VALUE * num_values
         loading = SECONDS_PER_LOADED_WEIGHT * sum(sizes.num_weights for sizes in self.networks)
         return loading + max(1, self.num_origins) * once

@@ -31,7 +31,7 @@ from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import Scaling, measure_scaling
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.training import TrainingConfig, member_seed
 
 
 def fit_candidates(
@@ -41,15 +41,20 @@ def fit_candidates(
     *,
     seed: int,
     dropped_S: npt.NDArray[np.int64],
+    member: int = 0,
     options: FitOptions = FitOptions(),
 ) -> FittedFleet:
-    """Fit every series' network with early stopping, blind to its last `dropped_S[s]` grid points."""
-    known = _hide_end(panel, dropped_S)
-    scaling = measure_scaling(known.y_SN, season_length=architecture.season_lengths[0])
+    """Fit one member's network of every series with early stopping, blind to its last `dropped_S[s]` grid points.
+
+    `config` and `seed` are those of the whole ensemble.
+    """
+    known, config, seed = _hide_end(panel, dropped_S), config.of_member(member), member_seed(seed, member)
+    scaling = measure_scaling(known.y_SN, season_length=architecture.season_lengths[0], transform=config.transform)
     plan = plan_training(
         known, scaling, model=architecture.model, config=config, dropped_S=dropped_S, with_validation=True
     )
-    return _fit(known, "candidate", architecture, config, seed, scaling, plan, Schedule(config.max_steps), options)
+    fitted = _fit(known, "candidate", architecture, config, seed, scaling, plan, Schedule(config.max_steps), options)
+    return replace(fitted, member=member)
 
 
 def fit_serving(panel: Panel, candidates: FittedFleet, *, options: FitOptions = FitOptions()) -> FittedFleet:
@@ -57,7 +62,9 @@ def fit_serving(panel: Panel, candidates: FittedFleet, *, options: FitOptions = 
     row_of = {name: row for row, name in enumerate(panel.unique_ids)}
     rows = np.array([row_of[name] for name in candidates.unique_ids], dtype=np.int64)
     known, config = panel.select(rows), candidates.config
-    scaling = measure_scaling(known.y_SN, season_length=candidates.architecture.season_lengths[0])
+    scaling = measure_scaling(
+        known.y_SN, season_length=candidates.architecture.season_lengths[0], transform=config.transform
+    )
     plan = plan_training(
         known,
         scaling,
@@ -69,7 +76,7 @@ def fit_serving(panel: Panel, candidates: FittedFleet, *, options: FitOptions = 
     num_steps_S = candidates.num_steps_S[plan.rows_S]
     schedule = Schedule(int(num_steps_S.max(initial=0)), torch.from_numpy(num_steps_S))
     fitted = _fit(known, "serving", candidates.architecture, config, candidates.seed, scaling, plan, schedule, options)
-    return replace(fitted, refused=candidates.refused + fitted.refused)
+    return replace(fitted, refused=candidates.refused + fitted.refused, member=candidates.member)
 
 
 def _hide_end(panel: Panel, dropped_S: npt.NDArray[np.int64]) -> Panel:
@@ -90,8 +97,9 @@ def _fit(
     options: FitOptions,
 ) -> FittedFleet:
     panel = panel.select(plan.rows_S)
-    scaling = Scaling(scaling.location_S[plan.rows_S], scaling.spread_S[plan.rows_S], scaling.error_S[plan.rows_S])
-    windows = window_source(panel, scaling, config=config, season_lengths=architecture.season_lengths)
+    scaling = scaling.select(plan.rows_S)
+    references = config.references(architecture.season_lengths)
+    windows = window_source(panel, scaling, config=config, season_lengths=references)
     keys_S = series_keys(panel.unique_ids, seed=seed)
     cell = CELLS[architecture.model]
     device = _device(options)
@@ -103,7 +111,7 @@ def _fit(
         hidden_size=config.hidden_size,
         horizon=architecture.horizon,
         num_quantiles=len(architecture.quantiles),
-        num_seasons=len(architecture.season_lengths),
+        num_seasons=len(references),
     )
     network.initialise(keys_S)
     module = FleetModule(

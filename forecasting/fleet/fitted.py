@@ -37,7 +37,10 @@ class Architecture:
 
 @dataclass(frozen=True)
 class FittedFleet:
-    """`role` is candidate (may be backtested) or serving; `refused` are the series without a network, with reasons."""
+    """One member of every series' ensemble; `role` is candidate (may be backtested) or serving.
+
+    `config` is that of the member alone, `seed` too; `refused` are the series without a network, with reasons.
+    """
 
     role: str
     architecture: Architecture
@@ -51,6 +54,7 @@ class FittedFleet:
     num_windows_S: npt.NDArray[np.int64]
     validation_loss_S: npt.NDArray[np.float64]
     refused: tuple[Refusal, ...]
+    member: int = 0
 
     @property
     def model(self) -> str:
@@ -60,11 +64,10 @@ class FittedFleet:
         """Return each series' version: a hash of its weights, its scaling, the configuration and the architecture."""
         described = json.dumps([self.config.model_dump(), asdict(self.architecture)], sort_keys=True).encode()
         weights = {name: np.ascontiguousarray(weight.numpy()) for name, weight in sorted(self.weights.items())}
+        scales = self.scaling.stack()
         return tuple(
             hashlib.sha256(
-                described
-                + b"".join(weight[slot].tobytes() for weight in weights.values())
-                + _scales(self.scaling)[:, slot].tobytes()
+                described + b"".join(weight[slot].tobytes() for weight in weights.values()) + scales[:, slot].tobytes()
             ).hexdigest()[:16]
             for slot in range(len(self.unique_ids))
         )
@@ -85,7 +88,7 @@ class FittedFleet:
             self,
             unique_ids=wanted,
             weights={name: weight[torch.from_numpy(slots)] for name, weight in self.weights.items()},
-            scaling=Scaling(*_scales(self.scaling)[:, slots]),
+            scaling=self.scaling.select(slots),
             num_steps_S=self.num_steps_S[slots],
             num_windows_S=self.num_windows_S[slots],
             validation_loss_S=self.validation_loss_S[slots],
@@ -99,12 +102,13 @@ class FittedFleet:
             "architecture": asdict(self.architecture),
             "config": self.config.model_dump(),
             "seed": self.seed,
+            "member": self.member,
             "kernel": self.kernel,
             "unique_ids": self.unique_ids,
             "refused": [asdict(refusal) for refusal in self.refused],
         }
         tensors = {f"weights.{name}": weight.contiguous() for name, weight in self.weights.items()}
-        tensors["scaling"] = torch.from_numpy(_scales(self.scaling).copy())
+        tensors["scaling"] = torch.from_numpy(self.scaling.stack())
         for name in ("num_steps_S", "num_windows_S", "validation_loss_S"):
             tensors[name] = torch.from_numpy(np.ascontiguousarray(getattr(self, name)))
         return save(tensors, metadata={"fleetcast": json.dumps(described)})
@@ -145,8 +149,5 @@ class FittedFleet:
             num_windows_S=tensors["num_windows_S"].numpy(),
             validation_loss_S=tensors["validation_loss_S"].numpy(),
             refused=tuple(Refusal(**refusal) for refusal in described["refused"]),
+            member=described["member"],
         )
-
-
-def _scales(scaling: Scaling) -> npt.NDArray[np.float64]:
-    return np.stack([scaling.location_S, scaling.spread_S, scaling.error_S])

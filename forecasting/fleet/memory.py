@@ -41,7 +41,7 @@ def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
     # The network, the weights kept, Adam's two moments and perhaps the average.
     trainer = weights * (4 + bool(sizes.config.weight_average))
     # At the end what was kept is copied, and a parameter at a time is searched for what is not finite.
-    ending = weights + 7 * num_series * sizes.num_members * max(sizes.parameters.values())
+    ending = weights + 7 * num_series * max(sizes.parameters.values())
     stepping = num_series * activation_bytes(sizes) + sizes.num_threads * scratch_bytes(sizes)
     earlier_trainer = trainer if weights < LARGE_FLEET else 0
     if sizes.kernel != "cpu":
@@ -54,7 +54,7 @@ def scratch_bytes(sizes: FleetSizes) -> int:
     if sizes.kernel != "cpu":
         return 0
     config, gates, inputs = sizes.config, sizes.num_gates, sizes.num_inputs
-    units, outputs, seasons = _pad(config.hidden_size), _pad(sizes.num_outputs), len(sizes.season_lengths)
+    units, outputs, seasons = _pad(config.hidden_size), _pad(sizes.num_outputs), len(sizes.references)
     windows, steps = config.batch_windows, config.context_segments
     vector = (inputs + config.hidden_size + 2) * gates * units + (config.hidden_size + 1) * outputs
     window = steps * inputs + outputs + sizes.horizon * (4 + seasons) + 4 * units
@@ -73,7 +73,7 @@ def activation_bytes(sizes: FleetSizes) -> int:
     if sizes.kernel == "gpu":  # as forecasting.fleet.kernels.gpu counts, and the inputs as they are gathered
         return 4 * rows * (10 * hidden + 3 * inputs)
     columns = 24 * config.batch_windows * config.context_segments * config.segment_length
-    judging = 24 * sizes.num_members * config.batch_windows * sizes.num_outputs
+    judging = 24 * config.batch_windows * sizes.num_outputs
     return columns + judging + 4 * rows * (2 * inputs + 4 * sizes.num_gates * hidden)
 
 

@@ -69,7 +69,7 @@ def _engine_seconds(sizes: FleetSizes, num_windows: int, *, passes: int) -> floa
     units, rows = _pad(sizes.config.hidden_size), sizes.num_rows(num_windows)
     # Nobody asks for the gradient of the inputs: their product has a pass less.
     recurrent = 2 * rows * units * sizes.num_gates * (passes * units + (passes - 1) * sizes.num_inputs)
-    head = 2 * passes * sizes.num_members * num_windows * sizes.config.hidden_size * _pad(sizes.num_outputs)
+    head = 2 * passes * num_windows * sizes.config.hidden_size * _pad(sizes.num_outputs)
     return (recurrent + head) / FLOPS + SECONDS_PER_GATE * rows * sizes.num_gates * units + SECONDS_PER_STEP
 
 

@@ -46,7 +46,7 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
 
 def _newest(panel: Panel, fitted: FittedFleet) -> Panel:
     """Return as much of a panel without gaps as the last windows read; a gap may be filled from long before."""
-    config, seasons = fitted.config, fitted.architecture.season_lengths
+    config, seasons = fitted.config, fitted.config.references(fitted.architecture.season_lengths)
     width = max(config.segment_length * config.context_segments + seasons[0], *seasons)
     return replace(
         panel,
@@ -60,7 +60,7 @@ def _newest(panel: Panel, fitted: FittedFleet) -> Panel:
 def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDArray[np.float64]:
     """Return (S, F, Q) in the unit of y for a panel of the fleet's series, in its order."""
     cell, quantiles_Q = CELLS[fitted.model], torch.tensor(fitted.architecture.quantiles, dtype=torch.float32)
-    scaling, seasons = fitted.scaling, fitted.architecture.season_lengths
+    scaling, seasons = fitted.scaling, fitted.config.references(fitted.architecture.season_lengths)
     # A forecast is over in milliseconds: it moves to a GPU only where the kernel that is wanted runs nowhere else.
     device = torch.device("cuda" if wanted == "gpu" and torch.cuda.is_available() else "cpu")
     kernel = kernels.choose(cell, device, torch.float32, fitted.config.hidden_size, wanted=wanted)
@@ -77,4 +77,4 @@ def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDAr
     values_SFQ[crosses_SF] = np.sort(values_SFQ[crosses_SF], axis=-1)
     values_SFQ *= np.where(scaling.error_S > 0, scaling.error_S, 1.0)[:, None, None]
     values_SFQ += scaling.location_S[:, None, None]
-    return values_SFQ
+    return scaling.to_y(values_SFQ)

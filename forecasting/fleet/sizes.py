@@ -23,7 +23,6 @@ class FleetSizes:
     season_lengths: tuple[int, ...]
     kernel: str = "cpu"
     num_threads: int = 1
-    num_members: int = 1
 
     @property
     def num_gates(self) -> int:
@@ -36,6 +35,11 @@ class FleetSizes:
     @property
     def num_outputs(self) -> int:
         return self.horizon * self.num_quantiles
+
+    @property
+    def references(self) -> tuple[int, ...]:
+        """What a forecast is the difference from, M."""
+        return self.config.references(self.season_lengths)
 
     @property
     def num_looks(self) -> int:
@@ -58,28 +62,29 @@ class FleetSizes:
             **biases,
             "head_HO": hidden * self.num_outputs,
             "bias_head_1O": self.num_outputs,
-            "mixture_FM": self.horizon * len(self.season_lengths),
+            "mixture_FM": self.horizon * len(self.references),
         }
 
     @property
     def num_weights(self) -> int:
-        """Numbers in all of a series' networks."""
-        return self.num_members * sum(self.parameters.values())
+        """Numbers in a series' network."""
+        return sum(self.parameters.values())
 
     def num_rows(self, num_windows: int) -> int:
-        """Count the recurrent steps of so many windows, in every member."""
-        return self.num_members * num_windows * self.config.context_segments
+        """Count the recurrent steps of so many windows."""
+        return num_windows * self.config.context_segments
 
 
 def sizes_of(
     spec: Spec, networks: Sequence[str], *, kernel: KernelName, has_gpu: bool = False, num_threads: int = 1
 ) -> list[FleetSizes]:
-    """Return the sizes of a spec's networks where a worker has so many threads, and perhaps a GPU."""
+    """Return the sizes of a spec's networks, member by member, on a worker with so many threads, and perhaps a GPU."""
     chosen = kernel if kernel != "auto" else "gpu" if has_gpu else "cpu"
+    config = configure(spec)
     return [
         FleetSizes(
             network,
-            configure(spec),
+            config.of_member(member),
             horizon=spec.horizon,
             num_quantiles=len(spec.quantiles),
             num_calendar=len(calendar_columns(spec.freq)),
@@ -88,4 +93,5 @@ def sizes_of(
             num_threads=num_threads,
         )
         for network in networks
+        for member in range(len(config.members))
     ]

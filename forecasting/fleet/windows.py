@@ -3,7 +3,7 @@
 A window ends at a column of the panel, its *origin*: the last point that the network may see. Its context is
 `context_segments` segments of `segment_length` points each: the points themselves, relative to the last segment, and
 their change since a season ago, in the unit of the loss. The network learns the difference from references that repeat
-the last seasons.
+the last seasons, and perhaps the last value, which is a season of one point. The first season length is the season.
 """
 
 # S series · N grid points (context padding included) · B windows · T steps · L points of a segment · I inputs
@@ -98,14 +98,14 @@ class WindowSource:
 def window_source(
     panel: Panel, scaling: Scaling, *, config: TrainingConfig, season_lengths: tuple[int, ...]
 ) -> WindowSource:
-    """Scale a panel, fill its gaps from the past alone and pad it, ready for gathering on a CPU.
+    """Transform and scale a panel, fill its gaps from the past alone and pad it, ready for gathering on a CPU.
 
     A gap takes the value one season earlier, or else the last value; what precedes a series takes its first value.
     """
     padding = max(config.segment_length * config.context_segments, *season_lengths)
     spread_S1 = np.where(scaling.spread_S > 0, scaling.spread_S, 1.0)[:, None]
     with np.errstate(over="ignore", invalid="ignore"):  # values near the largest float; a fit that they break is told
-        scaled_SN = (panel.y_SN - np.nan_to_num(scaling.location_S)[:, None]) / spread_S1
+        scaled_SN = (scaling.to_z(panel.y_SN) - np.nan_to_num(scaling.location_S)[:, None]) / spread_S1
     filled_SN = fill_gaps(scaled_SN, season_length=season_lengths[0])
     observed_SN = np.isfinite(scaled_SN)
     before = ((0, 0), (padding, 0))

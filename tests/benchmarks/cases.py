@@ -23,7 +23,7 @@ from forecasting.fleet.random import draw_bits, series_keys
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import WindowBatch, window_source
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.training import Member, TrainingConfig
 
 HORIZON = SEASON_LENGTH = 24
 NUM_POINTS = 1000
@@ -73,6 +73,7 @@ class Case:
             max_steps=num_steps,
             evaluate_every=num_steps,
             gradient_clip=1e9,
+            members=(Member(last_value=False),),
         )
 
 

@@ -20,17 +20,20 @@ from forecasting.evaluate.metrics import seasonal_scale
 from forecasting.evaluate.naive2 import naive2
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.module import FleetModule
+from forecasting.fleet.predict import predict
 from forecasting.ingest import ingest, panel_of
 from forecasting.one_shot import OneShot, forecast
 from forecasting.pipeline import (
     backtest_shard,
     count_origins,
+    join_versions,
     predict_shard,
     registry_rows,
     score,
     train_network,
     train_shard,
 )
+from forecasting.recipes import configure
 from forecasting.spec import Spec, make_spec
 
 START = datetime(2024, 1, 1)
@@ -365,7 +368,7 @@ def test_versions_of_the_registry_spare_working_them_out(trained: Any, monkeypat
     serving = [fleet for fleet in fleets if fleet.role == "serving"]
     _, champions = backtest_shard(panel, spec, fleets[:1], networks=["gru"])
     worked_out = predict_shard(panel, spec, serving, champions, networks=["gru"])
-    registry = pl.concat(registry_rows(fleet, panel) for fleet in serving).select("unique_id", "model", "version")
+    registry = join_versions(pl.concat(registry_rows(fleet, panel) for fleet in serving))
     monkeypatch.setattr(FittedFleet, "versions", None)
     looked_up = predict_shard(panel, spec, serving, champions, networks=["gru"], versions=registry)
     assert looked_up.equals(worked_out)
@@ -394,10 +397,11 @@ def test_large_fleet_that_is_fitted_leaves_no_optimiser_in_memory(
     gc.collect()
     gc.disable()
     try:
-        train_network(panel, spec, "gru")
+        for _ in train_network(panel, spec, "gru"):
+            pass
     finally:
         gc.enable()
-    assert seen == [0, 0]
+    assert seen == [0] * 2 * len(configure(spec).members)
     assert not alive
 
 
@@ -459,6 +463,50 @@ def test_score_counts_only_points_that_have_arrived(spec_of: Callable[..., Spec]
     assert plain["mae"] == pytest.approx(np.abs(actual - wanted).mean())
     complete = score(panel, forecast(spec, cutoff=cutoff - timedelta(hours=2)).forecasts, spec, run_cutoff=grown.cutoff)
     assert complete.filter(unique_id="plain", model="gru")["is_complete"].to_list() == [True]
+
+
+MEMBERS = [{"transform": "none"}, {"transform": "log", "context_segments": 2}, {"transform": "none"}]
+
+
+@pytest.fixture
+def ensembles(spec_of: Callable[..., Spec]) -> Any:
+    """Three members of one network, candidates and serving."""
+    spec = spec_of(odd_fleet(), models=["gru"], overrides={"members": MEMBERS})
+    ingested = ingest(spec)
+    panel = panel_of(ingested.features, spec, ingested.unique_ids, run_cutoff=ingested.cutoff)
+    fleets = train_shard(panel, spec, networks=["gru"])
+    return spec, panel, fleets, [fleet for fleet in fleets if fleet.role == "serving"]
+
+
+def test_forecast_of_a_network_is_the_median_of_its_members(ensembles: Any) -> None:
+    spec, panel, fleets, serving = ensembles
+    _, champions = backtest_shard(panel, spec, [f for f in fleets if f.role == "candidate"], networks=["gru"])
+    made = predict_shard(panel, spec, serving, champions, networks=["gru"]).filter(unique_id="plain", model="gru")
+    row = panel.unique_ids.index("plain")
+    told = np.stack([predict(fleet, panel)[row] for fleet in serving])
+    assert np.allclose(made.select(spec.quantile_columns).to_numpy(), np.median(told, axis=0))
+    assert len({fleet.versions()[fleet.unique_ids.index("plain")] for fleet in serving}) == 3
+    versions = [fleet.versions()[fleet.unique_ids.index("plain")] for fleet in serving]
+    assert made["model_version"].unique().to_list() == ["+".join(versions)]
+
+
+def test_a_member_without_a_forecast_of_a_series_has_no_say_there(ensembles: Any) -> None:
+    _, panel, _, serving = ensembles
+    row = panel.unique_ids.index("plain")
+    others = [name for name in serving[0].unique_ids if name != "plain"]
+    parts = [serving[0].select(others), serving[1].select(["plain"]), serving[1].select(others), serving[2]]
+    told_SFQ = pipeline._forecast_ensemble(parts, panel, kernel="auto")
+    assert np.allclose(told_SFQ[row], np.median([predict(fleet, panel)[row] for fleet in serving[1:]], axis=0))
+    empty = panel.unique_ids.index("all_null")
+    assert np.isnan(told_SFQ[empty]).all()
+
+
+def test_registry_has_a_row_per_member(ensembles: Any) -> None:
+    _, panel, fleets, _ = ensembles
+    rows = pl.concat(registry_rows(fleet, panel) for fleet in fleets).filter(unique_id="plain", status="trained")
+    assert sorted(rows.select("member", "role").rows()) == [
+        (member, role) for member in range(3) for role in ("candidate", "serving")
+    ]
 
 
 def season_and_demand() -> pl.DataFrame:

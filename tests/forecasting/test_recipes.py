@@ -34,3 +34,18 @@ def test_fast_takes_fewer_steps_than_standard() -> None:
 def test_overrides_lie_over_the_recipe_and_leave_the_rest() -> None:
     plain, changed = configure(spec_of()), configure(spec_of(overrides={"max_steps": 3, "weight_average": 0.5}))
     assert changed == plain.model_copy(update={"max_steps": 3, "weight_average": 0.5})
+
+
+@pytest.mark.parametrize("recipe", ["standard", "accurate"])
+@pytest.mark.parametrize("season_lengths", [[1], [7], [24, 168]])
+def test_members_differ_in_what_they_see_and_how_far_they_look_back(recipe: str, season_lengths: list[int]) -> None:
+    config = configure(spec_of(recipe=recipe, season_lengths=season_lengths))
+    alone = [config.of_member(number) for number in range(len(config.members))]
+    assert {member.transform for member in alone} == {"none", "log"}
+    assert len({member.context_segments for member in alone}) > 1
+
+
+def test_a_dearer_recipe_has_more_members() -> None:
+    numbers = [len(configure(spec_of(recipe=recipe)).members) for recipe in ("fast", "standard", "accurate")]
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] == 1

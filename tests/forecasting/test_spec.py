@@ -73,7 +73,7 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
         ("quantiles", [0.5, 0.9999], "must be whole tenths of a percent"),
         ("lower_bound", float("nan"), "lower_bound = nan: must be a finite number"),
         ("seed", -1, "seed = -1: must be 0 or more"),
-        ("recipe", "best", "recipe = 'best': must be 'fast' or 'standard'"),
+        ("recipe", "best", "recipe = 'best': must be 'fast', 'standard' or 'accurate'"),
         ("seed", True, "seed = True: must be a whole number"),
         ("seed", "0", "seed = '0': must be a whole number"),
         ("horizon", 48.5, "horizon = 48.5: must be a whole number"),

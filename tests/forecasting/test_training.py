@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from forecasting.training import RecipeOverrides, TrainingConfig, apply_overrides
+from forecasting.training import Member, RecipeOverrides, TrainingConfig, apply_overrides, member_seed
 
 
 def test_overrides_know_every_field_and_set_none_of_them() -> None:
@@ -22,15 +22,18 @@ def test_overrides_know_every_field_and_set_none_of_them() -> None:
         ("gradient_clip", -1.0),
         ("weight_average", 1.0),
         ("depth", 2),
+        ("members", []),
+        ("members", [{"transform": "square"}]),
+        ("members", [{"context_segments": 0}]),
     ],
 )
-def test_value_out_of_bounds_is_refused_in_both(model: type[TrainingConfig], field: str, value: float) -> None:
+def test_value_out_of_bounds_is_refused_in_both(model: type[TrainingConfig], field: str, value: object) -> None:
     with pytest.raises(ValidationError, match=field):
         model.model_validate({field: value})
 
 
 def test_configuration_survives_json_and_cannot_be_changed() -> None:
-    config = TrainingConfig(max_steps=3)
+    config = TrainingConfig(max_steps=3, members=(Member(), Member(transform="log", context_segments=5)))
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
     with pytest.raises(ValidationError, match="frozen"):
         config.max_steps = 4  # type: ignore[misc]
@@ -39,3 +42,32 @@ def test_configuration_survives_json_and_cannot_be_changed() -> None:
 def test_overridden_zero_counts_as_set() -> None:
     config = TrainingConfig(weight_average=0.9)
     assert apply_overrides(config, RecipeOverrides(weight_average=0.0)).weight_average == 0.0  # type: ignore[call-arg]
+
+
+def test_a_member_alone_has_its_own_context_and_all_else_of_the_whole() -> None:
+    members = (Member(transform="log"), Member(context_segments=5))
+    config = TrainingConfig(max_steps=3, context_segments=9, members=members)
+    first, second = config.of_member(0), config.of_member(1)
+    assert (first.transform, first.context_segments) == ("log", 9)
+    assert (second.transform, second.context_segments) == ("none", 5)
+    assert first == TrainingConfig(max_steps=3, context_segments=9, members=(Member(transform="log"),))
+    assert second.of_member(0) == second
+
+
+def test_a_members_references_are_the_seasons_and_the_last_value_unless_it_has_none() -> None:
+    with_last, without = TrainingConfig(), TrainingConfig(members=(Member(last_value=False),))
+    assert with_last.references((24, 168)) == (24, 168, 1)
+    assert with_last.references((1, 7)) == without.references((1, 7)) == (1, 7)
+    assert without.references((24, 168)) == (24, 168)
+
+
+def test_members_have_seeds_of_their_own_and_the_first_that_of_the_whole() -> None:
+    seeds = {member_seed(seed, number) for seed in range(20) for number in range(32)}
+    assert len(seeds) == 20 * 32
+    assert member_seed(11, 0) == 11
+    assert all(0 <= member_seed(2**31 - 1, number) < 2**31 for number in range(32))
+
+
+def test_overridden_members_stay_members() -> None:
+    overrides = RecipeOverrides(members=[{"transform": "log"}])  # type: ignore[call-arg]
+    assert apply_overrides(TrainingConfig(), overrides).members == (Member(transform="log"),)

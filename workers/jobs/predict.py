@@ -38,7 +38,7 @@ def predict(run: Run) -> Outcome:
 
 def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     """Forecast the series of a shard."""
-    from forecasting.pipeline import predict_shard  # torch loads on actors only
+    from forecasting.pipeline import join_versions, predict_shard  # torch loads on actors only
 
     def known(table: str) -> pl.LazyFrame:
         return slot.store.scan(table, slot.clock).filter(
@@ -58,13 +58,13 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         champions,
         networks=slot.networks,
         kernel=slot.kernel,
-        versions=rows.select("unique_id", "model", "version"),
+        versions=join_versions(rows.select("unique_id", "model", "member", "version")),
     )
     return {"forecasts": forecasts}
 
 
 def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFrame:
-    """Keep the newest serving row of each series and requested network."""
+    """Keep the serving rows of each series and requested network, one a member, from the newest run that has any."""
     wanted = (pl.col("role") == "serving") & pl.col("model").is_in(list(networks))
     return newest(models.filter(wanted), ["unique_id", "model"])
 

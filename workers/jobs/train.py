@@ -42,7 +42,7 @@ def fit_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     folder = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}"
     for network in slot.networks:  # written one by one, so that memory holds the weights of one
         for fleet in train_network(panel, slot.spec, network, options=options):
-            uri = f"{folder}/{shard.number}-{network}-{fleet.role}.safetensors"
+            uri = f"{folder}/{shard.number}-{network}-{fleet.member}-{fleet.role}.safetensors"
             slot.store.write_bytes(uri, fleet.to_bytes())
             rows.append(
                 registry_rows(fleet, panel).with_columns(

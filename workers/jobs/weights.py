@@ -33,8 +33,8 @@ def load_fleets(store: Store, spec: Spec, rows: pl.DataFrame) -> list[FittedFlee
 
 
 def newest(rows: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:
-    """Keep of each key the row of the newest run cutoff."""
-    return rows.sort("run_cutoff").unique(list(key), keep="last", maintain_order=True)
+    """Keep of each key the rows of its newest run cutoff."""
+    return rows.join(rows.group_by(key).agg(pl.col("run_cutoff").max()), on=[*key, "run_cutoff"], how="semi")
 
 
 def _is_for(fleet: FittedFleet, spec: Spec) -> bool:

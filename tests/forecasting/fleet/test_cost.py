@@ -19,6 +19,7 @@ from forecasting.fleet.pace import fit_seconds, step_seconds
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.sizes import FleetSizes, sizes_of
 from forecasting.fleet.windows import window_source
+from forecasting.recipes import configure
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec
 from forecasting.training import TrainingConfig
@@ -49,10 +50,9 @@ def test_parameters_are_those_of_a_network(
         hidden_size=hidden_size,
         horizon=horizon,
         num_quantiles=num_quantiles,
-        num_seasons=2,
+        num_seasons=len(sizes.references),
     )
     assert sizes.parameters == {name: weight.numel() for name, weight in network.weights.items()}
-    assert replace(sizes, num_members=3).num_weights == 3 * sum(sizes.parameters.values())
 
 
 def test_panel_and_windows_are_as_large_as_counted(make_panel: Callable[..., Panel]) -> None:
@@ -64,7 +64,7 @@ def test_panel_and_windows_are_as_large_as_counted(make_panel: Callable[..., Pan
     config = TrainingConfig(segment_length=4, context_segments=3)
     sizes = FleetSizes("gru", config, panel.horizon, 3, 2, (8, 30))
     source = window_source(
-        panel, measure_scaling(panel.y_SN, season_length=8), config=config, season_lengths=sizes.season_lengths
+        panel, measure_scaling(panel.y_SN, season_length=8), config=config, season_lengths=sizes.references
     )
     assert (source.padding, source.num_inputs) == (sizes.padding, sizes.num_inputs)
 
@@ -89,7 +89,6 @@ def test_more_series_and_longer_ones_need_more(cost: Any) -> None:
         {"num_quantiles": 26},
         {"num_calendar": 8},
         {"season_lengths": (24, 1000)},
-        {"num_members": 3},
     ],
 )
 def test_larger_networks_need_more_memory(change: dict[str, Any]) -> None:
@@ -145,8 +144,18 @@ def test_a_spec_has_a_network_of_each_kind_and_a_kernel_that_runs() -> None:
     cpu, gpu = sizes_of(spec, ("lstm",), kernel="auto")[0], sizes_of(spec, ("lstm",), kernel="auto", has_gpu=True)[0]
     assert (cpu.kernel, gpu.kernel) == ("cpu", "gpu")
     assert (cpu.num_calendar, cpu.num_inputs, cpu.num_outputs) == (6, 2 * 24 + 1 + 6, 5)
-    (gru,) = sizes_of(spec, ("gru",), kernel="reference", has_gpu=True, num_threads=3)
+    gru = sizes_of(spec, ("gru",), kernel="reference", has_gpu=True, num_threads=3)[0]
     assert (gru.cell, gru.kernel, gru.num_threads) == ("gru", "reference", 3)
+
+
+def test_every_member_counts_but_only_the_network_has_rows() -> None:
+    spec = Spec(name="x", source={"uri": "x.csv"}, freq="1h", season_lengths=(24,), horizon=5, quantiles=(0.5,))
+    config = configure(spec)
+    sizes = sizes_of(spec, ("lstm", "gru"), kernel="cpu")
+    assert [each.config for each in sizes] == 2 * [config.of_member(number) for number in range(len(config.members))]
+    alone = [sizes[0], sizes[len(config.members)]]
+    assert ForecastCost(sizes).num_models == ForecastCost(alone).num_models == 3
+    assert ForecastCost(sizes).series_seconds(100) > ForecastCost(alone).series_seconds(100)
 
 
 def test_a_driver_that_asks_for_costs_loads_no_torch() -> None:

@@ -15,7 +15,7 @@ from forecasting.fleet.native import library
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.predict import predict
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.training import Member, TrainingConfig
 
 MakePanel = Callable[..., Panel]
 
@@ -229,3 +229,73 @@ def test_the_kernel_is_named(make_panel: MakePanel, architecture: Architecture, 
     assert fit(make_panel(1), architecture, config, kernel="reference").kernel == "reference"
     fastest = "cpu" if library.find() else "reference"
     assert fit(make_panel(1), architecture, config).kernel == fastest
+
+
+@pytest.fixture
+def two_members(config: TrainingConfig) -> TrainingConfig:
+    return config.model_copy(update={"members": (Member(), Member(transform="log", context_segments=3))})
+
+
+def test_members_are_trained_as_their_configuration_says_each_from_a_seed_of_its_own(
+    make_panel: MakePanel, architecture: Architecture, two_members: TrainingConfig
+) -> None:
+    panel, dropped_S = make_panel(2), np.full(2, 12)
+    fleets = [
+        fit_candidates(panel, architecture, two_members, seed=7, dropped_S=dropped_S, member=number)
+        for number in range(2)
+    ]
+    assert [fleet.member for fleet in fleets] == [0, 1]
+    assert [fleet.config for fleet in fleets] == [two_members.of_member(number) for number in range(2)]
+    assert fleets[0].versions() == fit(panel, architecture, two_members.of_member(0)).versions()
+    assert not torch.equal(fleets[0].weights["hidden_HG"], fleets[1].weights["hidden_HG"])
+    serving = fit_serving(panel, fleets[1])
+    assert (serving.member, serving.config) == (1, fleets[1].config)
+    assert FittedFleet.from_bytes(serving.to_bytes()).member == 1
+
+
+def test_a_member_that_sees_logarithms_forecasts_in_the_unit_of_y(
+    make_panel: MakePanel, architecture: Architecture, two_members: TrainingConfig
+) -> None:
+    panel = make_panel(3)
+    panel = replace(panel, y_SN=np.concatenate([panel.y_SN[:1], 1000 * panel.y_SN[:1], -panel.y_SN[2:]]))
+    panel = replace(panel, unique_ids=("same", "other", "negative"))
+    fitted = fit_candidates(panel, architecture, two_members, seed=7, dropped_S=np.zeros(3, dtype=np.int64), member=1)
+    quantiles_SFQ = predict(fitted, panel)
+    assert np.isfinite(quantiles_SFQ).all()
+    assert (np.diff(quantiles_SFQ) >= 0).all()
+    for row in range(3):
+        assert panel.y_SN[row].min() * 0.5 <= np.abs(quantiles_SFQ[row]).min()
+        assert np.abs(quantiles_SFQ[row]).max() <= 2 * np.abs(panel.y_SN[row]).max()
+    assert np.isfinite(fitted.scaling.offset_S).tolist() == [True, True, False]
+
+
+def test_a_member_with_logarithms_has_the_same_bits_alone_and_among_many(
+    make_panel: MakePanel, architecture: Architecture, two_members: TrainingConfig
+) -> None:
+    if not library.find():
+        pytest.skip("the CPU engine is not built here")
+    many = make_panel(5)
+    alone = many.select(np.array([3]))
+    fleets = [
+        fit_candidates(panel, architecture, two_members, seed=7, dropped_S=np.full(len(panel.unique_ids), 12), member=1)
+        for panel in (many, alone)
+    ]
+    assert fleets[0].versions()[3] == fleets[1].versions()[0]
+
+
+def test_a_level_that_moves_is_followed_by_the_last_value_among_the_references(
+    architecture: Architecture, config: TrainingConfig
+) -> None:
+    steps = np.random.default_rng(5).normal(size=(4, 240))
+    y_SN = 100 + np.cumsum(steps, axis=1)
+    ds_SN = np.repeat(np.arange(240 + architecture.horizon)[None], 4, axis=0)
+    calendar_SNC = np.zeros((4, 240 + architecture.horizon, 0), np.float32)
+    panel = Panel(tuple("abcd"), y_SN, np.full(4, 240), calendar_SNC, ds_SN, architecture.horizon)
+    losses = []
+    for last_value in (True, False):
+        member = Member(last_value=last_value)
+        fitted = fit(panel, architecture, config.model_copy(update={"members": (member,), "max_steps": 100}))
+        losses.append(fitted.validation_loss_S.mean())
+        assert fitted.weights["mixture_FM"].shape[-1] == 1 + last_value
+        assert np.isfinite(predict(fitted, panel)).all()
+    assert losses[0] < 0.8 * losses[1]

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.scaling import SHIFT, measure_scaling
 
 
 def test_scales_come_from_observed_values_alone() -> None:
@@ -32,3 +33,55 @@ def test_perfect_season_keeps_a_floor_under_its_error() -> None:
     scaling = measure_scaling(np.tile([1.0, 2.0, 3.0], (1, 5)), season_length=3)
     assert scaling.error_S[0] == pytest.approx(0.01 * scaling.spread_S[0])
     assert scaling.error_S[0] > 0
+
+
+def measure_log(*rows: list[float]) -> tuple[np.ndarray, object]:
+    y = np.array(rows)
+    return y, measure_scaling(y, season_length=1, transform="log")
+
+
+@given(arrays(np.float64, (2, 12), elements=st.floats(0, 1e12).map(lambda value: round(value, 6))))
+def test_what_is_seen_turns_back_into_y(y: np.ndarray) -> None:
+    scaling = measure_scaling(y, season_length=3, transform="log")
+    assert np.allclose(scaling.to_y(scaling.to_z(y)), y, rtol=1e-9, atol=1e-12 * max(1.0, y.max()))
+
+
+def test_a_positive_series_is_seen_as_its_logarithm_and_scaled_in_its_unit() -> None:
+    y, scaling = measure_log([1.0, np.e, np.nan, np.e**2, np.e**3])
+    assert np.allclose(scaling.to_z(y), [[0, 1, np.nan, 2, 3]], equal_nan=True)
+    assert scaling.location_S[0] == pytest.approx(1.5)
+    assert scaling.error_S[0] == pytest.approx(1.0)
+
+
+def test_a_series_with_zeros_is_shifted_by_a_tenth_of_its_mean() -> None:
+    y, scaling = measure_log([0.0, *[10.0] * 4, *[5.0] * 5])
+    assert scaling.offset_S[0] == pytest.approx(SHIFT * y.mean())
+    assert scaling.to_z(y)[0, 0] == pytest.approx(np.log(SHIFT * y.mean()))
+
+
+@pytest.mark.parametrize(
+    "y", [[1.0, -1.0, 2.0, 3.0], [0.0, 0.0, 0.0, 5.0], [0.0] * 4, [np.nan] * 4, [5e-324, 1.0, 2.0, 3.0]]
+)
+def test_a_series_without_a_useful_logarithm_is_seen_as_it_is(y: list[float]) -> None:
+    rows, scaling = measure_log(y, [1.0, 2.0, 4.0, 8.0])
+    assert np.array_equal(scaling.to_z(rows)[0], y, equal_nan=True)
+    assert np.array_equal(scaling.to_y(rows)[0], y, equal_nan=True)
+    assert np.allclose(scaling.to_z(rows)[1], np.log(rows[1]))
+
+
+def test_a_first_zero_after_the_fit_has_a_logarithm_too() -> None:
+    _, scaling = measure_log([2.0, 4.0, 8.0])
+    assert scaling.to_z(np.array([[0.0, -1.0, 2.0]]))[0].tolist() == pytest.approx([0.0, 0.0, np.log(2.0)])
+
+
+def test_what_is_seen_rises_with_y_so_that_quantiles_stay_in_order() -> None:
+    _, scaling = measure_log([0.0, 3.0, 4.0, 9.0, 7.0, 8.0])
+    z = np.linspace(-3, 3, 13)[None, None]
+    assert (np.diff(scaling.to_y(z)) > 0).all()
+
+
+def test_selected_scales_are_those_of_the_series() -> None:
+    y = np.array([[1.0, 2.0, 4.0], [-1.0, 2.0, 5.0], [0.0, 1.0, 2.0]])
+    scaling = measure_scaling(y, season_length=1, transform="log")
+    chosen = scaling.select(np.array([2, 0]))
+    assert np.array_equal(chosen.stack(), scaling.stack()[:, [2, 0]], equal_nan=True)

@@ -41,7 +41,13 @@ class World:
             season_lengths=(24,),
             horizon=HORIZON,
             recipe="fast",
-            overrides={"max_steps": 10, "evaluate_every": 5, "hidden_size": 4, "context_segments": 2},
+            overrides={
+                "max_steps": 10,
+                "evaluate_every": 5,
+                "hidden_size": 4,
+                "context_segments": 2,
+                "members": [{}, {"transform": "log"}],
+            },
             backtest={"origins": 2},
         )
 
@@ -120,7 +126,7 @@ def test_features_stop_at_the_cutoff_and_rejects_say_why(world):
 
 def test_every_series_has_registry_rows_a_champion_and_a_forecast(world):
     models = world.rows("models").filter(pl.col("run_cutoff") == datetime(2024, 1, 9, 23))
-    assert models.height == len(ALL) * 2 * 2
+    assert models.height == len(ALL) * 2 * 2 * 2  # networks, members, roles
     assert set(models.filter(pl.col("status") == "trained")["unique_id"]) == {"a", "b", "c"}
     assert models.filter(pl.col("status") != "trained")["reason"].null_count() == 0
     assert world.rows("champions")["unique_id"].unique().sort().to_list() == ALL
@@ -133,7 +139,9 @@ def test_every_requested_model_is_forecast_from_its_weights(world):
     assert set(first["model"]) == {"lstm", "gru", "seasonal_naive_24"}
     versions = dict(first.select("model", "model_version").iter_rows())
     serving = world.rows("models").filter(pl.col("unique_id") == "a", pl.col("role") == "serving")
-    assert {model: versions[model] for model in ("lstm", "gru")} == dict(serving.select("model", "version").iter_rows())
+    ensembles = serving.sort("member").group_by("model").agg(pl.col("version").str.join("+"))
+    assert {model: versions[model] for model in ("lstm", "gru")} == dict(ensembles.iter_rows())
+    assert all(version.count("+") == 1 for version in ensembles["version"])
 
 
 def test_registry_rows_name_weights_that_exist_and_the_data_that_was_read(world):

@@ -6,6 +6,7 @@ import pytest
 
 from forecasting.errors import SpecError
 from forecasting.fleet import kernels
+from forecasting.recipes import configure
 from workers.jobs.backtest import backtest
 from workers.jobs.features import write_features
 from workers.jobs.predict import predict
@@ -39,7 +40,7 @@ def test_kernel_of_the_settings_trains_and_forecasts_in_every_job(learnable: Any
         job(learnable.run(name, 59, flow="train", kernel="reference"))
         assert set(wanted) == {"reference"}, name
     rows = learnable.store.scan("models", "timestamp").collect()
-    assert rows.height == 2
+    assert rows.height == 2 * len(configure(learnable.spec).members)
     assert set(rows["kernel"]) == {"reference"}
 
 

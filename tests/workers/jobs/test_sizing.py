@@ -61,7 +61,7 @@ def test_every_job_has_a_cost_of_its_own(three: Any) -> None:
     costs |= {job: costs[job].cost for job in fits}
     origins = {job: cost.num_origins for job, cost in costs.items() if isinstance(cost, ForecastCost)}
     assert origins == {"backtest": 1, "predict": 0, "score": 1}
-    (sizes, _) = costs["train"].networks
+    sizes = costs["train"].networks[0]
     assert (sizes.kernel, sizes.num_threads) == ("cpu", 2)
     on_gpu = cost_of(three.run("train", 199), Resources(1, 1, 0.25))
     assert isinstance(on_gpu, TrainingCost)

@@ -9,6 +9,7 @@ from forecasting.spec import Spec, make_spec
 from forecasting.store.tables import Store
 from forecasting.training import TrainingConfig
 from workers.jobs.backtest import contestants
+from workers.jobs.predict import serving_models
 from workers.jobs.weights import load_fleets
 
 
@@ -50,3 +51,17 @@ def test_a_run_that_is_filtered_to_one_network_lets_it_contend_with_the_specs_ot
     assert contestants(spec_of(models=["lstm", "gru"]), ("gru",)) == ("lstm", "gru")
     assert contestants(spec_of(models=["gru"]), ("lstm",)) == ("gru", "lstm")
     assert contestants(spec_of(models=["gru"]), ("gru",)) == ("gru",)
+
+
+def test_members_that_serve_are_those_of_the_newest_run_alone() -> None:
+    columns = ("unique_id", "model", "role", "run_cutoff", "member")
+    rows = [
+        *(("a", "lstm", "serving", 10, member) for member in range(3)),  # an ensemble of three, then of two
+        *(("a", "lstm", "serving", 20, member) for member in range(2)),
+        ("a", "lstm", "candidate", 30, 0),
+        ("a", "gru", "serving", 30, 0),
+        ("b", "lstm", "serving", 10, 0),
+    ]
+    models = pl.LazyFrame(rows, schema=columns, orient="row")
+    kept = serving_models(models, ("lstm",)).collect()
+    assert sorted(kept.select("unique_id", "run_cutoff", "member").rows()) == [("a", 20, 0), ("a", 20, 1), ("b", 10, 0)]
