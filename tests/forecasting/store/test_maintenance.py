@@ -35,7 +35,7 @@ def replace_often(store, observations_of) -> None:
 
 
 def register(store, weights_uri: str) -> None:
-    row = {"unique_id": "a", "model": "lstm", "role": "serving", "weights_uri": weights_uri}
+    row = {"unique_id": "a", "model": "lstm", "member": 0, "role": "serving", "weights_uri": weights_uri}
     schema = table("models").schema("step")
     stamped = {"spec", "run_cutoff", "run_id"}
     frame = pl.DataFrame([row], schema={name: dtype for name, dtype in schema.items() if name not in stamped})

@@ -255,7 +255,9 @@ def test_racing_processes_leave_the_rows_of_one(store):
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     assert list(values(store)) == ["a"]
     assert store.scan("observations", "timestamp").collect().height == 1
-    assert store.version("observations", "timestamp") == 10
+    operations = [commit["operation"] for commit in store.open("observations", "timestamp").history()]
+    assert operations.count("WRITE") == 10
+    assert set(operations) == {"WRITE", "CREATE TABLE"}  # which both may have created, one after the other
 
 
 def test_contested_table_is_given_up_after_a_bounded_number_of_attempts(store, observations_of, monkeypatch):
