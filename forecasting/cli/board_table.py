@@ -55,7 +55,7 @@ def _figure_and_error(row: Mapping[str, Any], name: str) -> tuple[str, str]:
 
 def _number(value: float, name: str) -> str:
     if name not in _DECIMALS or abs(value) >= 1000:
-        return f"{value:.3g}"
+        return f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
     return f"{100 * value if name.startswith('coverage') else value:.{_DECIMALS[name]}f}"
 
 

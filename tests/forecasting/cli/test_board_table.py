@@ -36,6 +36,12 @@ def test_every_score_has_its_error_below_it_within_a_hundred_columns() -> None:
     assert max(map(len, lines)) <= 100
 
 
+def test_small_errors_of_a_long_name_fit_too() -> None:
+    lines = printed(board("seasonal_naive_168", num_series=125, bias=0.0011712, bias_se=0.005614), width=100)
+    assert (lines[-2].split()[-1], lines[-1].split()[-1]) == ("0.0012", "±0.0056")
+    assert max(map(len, lines)) <= 100
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_narrow_terminal_has_a_paragraph_per_model_that_leaves_nothing_out(width: int) -> None:
     lines = printed(board("lstm", "gru"), width=width)
