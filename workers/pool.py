@@ -102,6 +102,7 @@ def run_shards(
     try:
         starting = {actor.is_ready.remote(): actor for actor in actors}
         running: dict[Any, tuple[Any, Shard]] = {}
+        num_in_flight = dict.fromkeys(actors, 0)
         while waiting or running:
             ready, _ = ray.wait([*running, *(starting if waiting else ())], timeout=READY_PATIENCE)
             if not ready and not running:
@@ -110,17 +111,19 @@ def run_shards(
                 if reference in starting:
                     actor = starting.pop(reference)
                     _get(reference, "a worker")
-                    num_free = IN_FLIGHT_PER_ACTOR
                 else:
                     actor, shard = running.pop(reference)
                     statuses[shard.number] = status = _get(reference, str(shard))
                     progress.add(len(shard.unique_ids))
                     if on_done:
                         on_done(shard, status)
-                    num_free = 1
-                for _ in range(min(num_free, len(waiting))):
+                    num_in_flight[actor] -= 1
+                # The last ones wait for whoever is free: behind a running shard, one would wait while actors have none.
+                is_plenty = len(waiting) > IN_FLIGHT_PER_ACTOR * len(actors)
+                for _ in range(min((IN_FLIGHT_PER_ACTOR if is_plenty else 1) - num_in_flight[actor], len(waiting))):
                     shard = waiting.popleft()
                     running[_submit(actor, shard)] = (actor, shard)
+                    num_in_flight[actor] += 1
     finally:
         for actor in actors:
             ray.kill(actor)

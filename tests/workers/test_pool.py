@@ -127,6 +127,24 @@ def test_no_actor_ever_has_more_than_two_shards_in_flight(ray_cluster, monkeypat
     assert max(most) == 2
 
 
+def test_no_shard_waits_behind_another_while_an_actor_has_none(ray_cluster):
+    def task(shard):
+        time.sleep(1.0)  # longer than actors start apart
+        return {"pid": os.getpid()}
+
+    statuses = run_shards(task, shards_of(2), name="t", resources=TWO)
+    assert len({status["pid"] for status in statuses}) == 2
+
+
+def test_the_last_shard_goes_to_whoever_is_free(ray_cluster):
+    def task(shard):
+        time.sleep(3.0 if shard.number == 0 else 0.1)
+        return {"pid": os.getpid()}
+
+    statuses = run_shards(task, shards_of(4), name="t", resources=TWO)
+    assert [status["pid"] == statuses[0]["pid"] for status in statuses] == [True, False, False, False]
+
+
 def test_workers_end_with_the_run(ray_cluster):
     statuses = run_shards(lambda shard: {"pid": os.getpid()}, shards_of(2), name="t", resources=TWO)
     deadline = time.monotonic() + 20
