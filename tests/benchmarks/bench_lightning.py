@@ -26,7 +26,7 @@ from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rou
 CONFIG = TrainingConfig(segment_length=24, context_segments=14, max_steps=400, evaluate_every=25, patience=1000)
 QUANTILES = (0.1, 0.5, 0.9)
 HORIZON, NUM_POINTS, SEASONS = 48, 1000, (24, 168)
-SHORT_ROUNDS, FULL_ROUNDS = 5, 15
+SHORT_ROUNDS, FULL_ROUNDS = 5, 9
 
 
 def main(arguments: list[str]) -> int:

@@ -1,9 +1,9 @@
 """Prediction: features in and forecast rows in the table, over Polars writing the same frame to parquet and no more.
 
 Both sides run on one core. Ours reads features, registry, champions and weights from the store, forecasts with two
-networks and the seasonal naives, stages the rows and commits them to the table; Ray is left out, since both sides
-could have as many workers. Each round forecasts anew, at a run's cutoff of its own, as a schedule does. The peer has
-the finished frame in memory and writes it with Polars' own defaults.
+networks of two members each and the seasonal naives, stages the rows and commits them to the table; Ray is left out,
+since both sides could have as many workers. Each round forecasts anew, at a run's cutoff of its own, as a schedule
+does. The peer has the finished frame in memory and writes it with Polars' own defaults.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from workers.shards import Shard
 
 TARGET = "<=3"
 ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
-SHORT_ROUNDS, FULL_ROUNDS = 7, 25
+SHORT_ROUNDS, FULL_ROUNDS = 7, 15
 QUICK = {"max_steps": 4, "evaluate_every": 2}
 """How well networks are trained changes nothing in what a forecast takes."""
 
