@@ -10,7 +10,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,6 @@ from forecasting.evaluate.champion import choose_champions
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import Architecture, FittedFleet
-from forecasting.fleet.memory import LARGE_FLEET
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import required_length
 from forecasting.fleet.predict import predict
@@ -61,6 +60,7 @@ def train_network(
     """
     from forecasting.fleet import fit as fleet_fit  # brings Lightning, which takes seconds that only training needs
 
+    _set_imports_aside()
     architecture = Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
     config = configure(spec)
     for member in range(len(config.members)):
@@ -73,12 +73,12 @@ def train_network(
             member=member,
             options=_checkpoint_at(options, f"{network}-{member}-candidate.ckpt"),
         )
-        _free_trainer(candidates)
+        _free_trainer()
         yield candidates
         serving = fleet_fit.fit_serving(
             panel, candidates, options=_checkpoint_at(options, f"{network}-{member}-serving.ckpt")
         )
-        _free_trainer(serving)
+        _free_trainer()
         yield serving
 
 
@@ -297,13 +297,16 @@ def _checkpoint_at(options: FitOptions, name: str) -> FitOptions:
     return replace(options, checkpoint=options.checkpoint / name) if options.checkpoint else options
 
 
-def _free_trainer(fleet: FittedFleet) -> None:
-    """Let go of the weights and moments that Lightning's trainer and the module keep alive by naming each other.
+@cache
+def _set_imports_aside() -> None:
+    """Leave what the process has loaded out of later searches for cycles, which then take milliseconds."""
+    gc.collect()
+    gc.freeze()
 
-    Looking for such cycles takes a fifth of a second: worth it for a large fleet alone.
-    """
-    if sum(weight.nbytes for weight in fleet.weights.values()) >= LARGE_FLEET:
-        gc.collect()
+
+def _free_trainer() -> None:
+    """Let go of the weights and moments that Lightning's trainer and the module keep alive by naming each other."""
+    gc.collect()
 
 
 def _baselines(spec: Spec) -> dict[str, Callable[[Panel], Quantiles]]:

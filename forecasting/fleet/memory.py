@@ -8,13 +8,11 @@
 from forecasting.fleet.sizes import FleetSizes
 
 MIB = 1 << 20
-TRAINER_MIB, FORECASTER_MIB = 615, 435
+TRAINER_MIB, FORECASTER_MIB = 670, 435
 """Peak of a Ray worker that trains, or forecasts, a single series: Python, torch, Polars, Lightning; measured with
 torch 2.13 for CPUs on x86 Linux."""
 CUDA_MIB = 3000
 """What CUDA adds to that in the machine's own memory: a usual value, not measured."""
-LARGE_FLEET = 32 * MIB
-"""Bytes of weights from which `pipeline` clears a trainer away as soon as its fit is over."""
 FRAME_FACTOR = 2.7
 """What frames of forecasts take over their own bytes: in arrays, sorted, joined, compressed. Fitted to ten jobs."""
 
@@ -43,10 +41,9 @@ def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
     # At the end what was kept is copied, and a parameter at a time is searched for what is not finite.
     ending = weights + 7 * num_series * max(sizes.parameters.values())
     stepping = num_series * activation_bytes(sizes) + sizes.num_threads * scratch_bytes(sizes)
-    earlier_trainer = trainer if weights < LARGE_FLEET else 0
     if sizes.kernel != "cpu":
         stepping += 3 * weights  # gradients, and what clipping and Adam write on their way
-    return candidates_y + windows + weights + max(preparing, earlier_trainer + trainer + max(ending, stepping))
+    return candidates_y + windows + weights + max(preparing, trainer + max(ending, stepping))
 
 
 def scratch_bytes(sizes: FleetSizes) -> int:

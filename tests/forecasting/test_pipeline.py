@@ -377,7 +377,7 @@ def test_versions_of_the_registry_spare_working_them_out(trained: Any, monkeypat
     assert looked_up["model_version"].null_count() == looked_up.height - of_networks.height
 
 
-def test_large_fleet_that_is_fitted_leaves_no_optimiser_in_memory(
+def test_fleet_that_is_fitted_leaves_no_optimiser_in_memory(
     spec_of: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = spec_of(odd_fleet(), models=["gru"])
@@ -393,7 +393,6 @@ def test_large_fleet_that_is_fitted_leaves_no_optimiser_in_memory(
         alive.add(module)
 
     monkeypatch.setattr(FleetModule, "__init__", watched)
-    monkeypatch.setattr(pipeline, "LARGE_FLEET", 1)
     gc.collect()
     gc.disable()
     try:
