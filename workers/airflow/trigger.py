@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from forecasting.errors import JobLost, UserError
@@ -12,8 +13,7 @@ from workers.airflow.client import RayJobsClient, await_end, stop_job
 from workers.arguments import PROGRESS_MARK
 
 SETTLE_SECONDS = 5.0
-"""No event comes sooner than this. Airflow 3.3 takes a task that is resumed before its scheduler has noticed that the
-task was deferred for one that somebody killed (apache/airflow#67287, #72716), which costs it a try."""
+"""What a slow scheduler may take to notice that a task's process has ended; see `_least_wait`."""
 
 
 class JobEndTrigger(BaseTrigger):
@@ -50,7 +50,7 @@ class JobEndTrigger(BaseTrigger):
         except (JobLost, UserError) as error:
             event |= {"error": type(error).__name__, "message": str(error)}
         if self.trigger_id is not None:  # in a triggerer, so that there is a scheduler; not in `airflow dags test`
-            await asyncio.sleep(max(0.0, SETTLE_SECONDS - (time.monotonic() - begin)))
+            await asyncio.sleep(max(0.0, _least_wait() - (time.monotonic() - begin)))
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
@@ -65,3 +65,14 @@ class JobEndTrigger(BaseTrigger):
 
     def _client(self) -> RayJobsClient:
         return RayJobsClient(self.url)
+
+
+def _least_wait() -> float:
+    """Return the seconds before which no event may come.
+
+    Airflow 3.3 takes a task that is resumed before its scheduler has noticed that the process which deferred it has
+    ended for one that somebody killed (apache/airflow#67287, #72716), which costs it a try. The supervisor of such a
+    process can miss its end: where the sockets close before the process is a zombie, as under load, the supervisor
+    looks again only when it would send the next heartbeat.
+    """
+    return SETTLE_SECONDS + conf.getfloat("workers", "min_heartbeat_interval")

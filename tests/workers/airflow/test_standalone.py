@@ -248,6 +248,14 @@ def test_clear_starts_a_new_job_and_kill_stops_it(airflow: Airflow, runs: dict[s
     assert len(airflow.submissions("sleep__train")) == 2
 
 
+def test_no_try_is_lost_but_that_of_the_killed_worker(airflow: Airflow, runs: dict[str, str]) -> None:
+    """Airflow takes a task that is resumed too soon for a killed one: under load, each deferral cost a try."""
+    for dag_id, run_id in runs.items():
+        airflow.run_state(dag_id, run_id)
+    lost = airflow.get("/eventLogs", event="state mismatch")["event_logs"]
+    assert [(entry["dag_id"], entry["try_number"]) for entry in lost] == [("dies_once", 1)]
+
+
 def test_form_value_that_no_job_could_use_is_refused_at_once(airflow: Airflow) -> None:
     for conf in ({"cutoff": "yesterday"}, {"models": ["transformer"]}):
         answer = airflow.http.post("/dags/echo__train/dagRuns", json={"logical_date": None, "conf": conf})
