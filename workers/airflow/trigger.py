@@ -12,7 +12,7 @@ from forecasting.errors import JobLost, UserError
 from workers.airflow.client import RayJobsClient, await_end, stop_job
 from workers.arguments import PROGRESS_MARK
 
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 4.0
 """What a slow scheduler may take to notice that a task's process has ended; see `_least_wait`."""
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from forecasting.errors import ClusterError, JobLost, UserError
 from workers.airflow.client import (
+    Pause,
     RayJobsClient,
     Submission,
     await_end,
@@ -152,6 +153,21 @@ def test_waiting_survives_a_short_loss_of_the_connection() -> None:
     )
     assert asyncio.run(client(answer).arun(await_end("nyc.1", interval=0.001))).status == "SUCCEEDED"
     assert len(requests) == 4
+
+
+def test_end_is_seen_late_by_a_second_and_a_fifth_of_the_jobs_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: (low + high) / 2)
+    talk, elapsed, pauses = await_end("nyc.1", interval=5.0), 0.0, []
+    next(talk)
+    for _ in range(30):
+        pause = talk.send(job("RUNNING"))
+        assert isinstance(pause, Pause)
+        assert pause.seconds <= 1 + elapsed / 5 + 1e-9
+        elapsed += pause.seconds
+        pauses.append(pause.seconds)
+        next(talk)
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (1.0, 5.0)
 
 
 def test_loss_is_counted_from_the_last_answer_and_not_in_all() -> None:
