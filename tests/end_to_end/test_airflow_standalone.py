@@ -1,11 +1,8 @@
 """The whole way once: a CSV file, a spec, Airflow's REST API, jobs on Ray, tables, SQL; then the same again."""
 
 import math
-import os
 import shutil
-import socket
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,6 @@ import pytest
 
 from forecasting.store.query import query
 from forecasting.store.tables import Store
-from workers.airflow import standalone
-from workers.ray_head import ray_head
 
 pytestmark = [pytest.mark.ray, pytest.mark.airflow, pytest.mark.timeout(900)]
 
@@ -59,11 +54,8 @@ origins = 2
 class Airflow:
     """A running Airflow, driven through its REST API as its UI does."""
 
-    def __init__(self, root: Path, port: int) -> None:
-        url = f"http://127.0.0.1:{port}"
-        login = {"username": "admin", "password": standalone.password(root)}
-        token = httpx.post(f"{url}/auth/token", json=login).raise_for_status().json()["access_token"]
-        self.http = httpx.Client(base_url=f"{url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    def __init__(self, http: httpx.Client) -> None:
+        self.http = http
 
     def run_to_the_end(self, dag_id: str, **conf: Any) -> dict[str, str]:
         """Trigger a DAG with what its form holds, wait for its success, and return each task's state."""
@@ -88,6 +80,12 @@ class Airflow:
             assert time.monotonic() < deadline, f"{dag_id} is still {state} after {PATIENCE:.0f} s"
             time.sleep(0.5)
 
+    def wait_for_dags(self, *dag_ids: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while any(self.http.get(f"/dags/{dag_id}").is_error for dag_id in dag_ids):
+            assert time.monotonic() < deadline, f"no {dag_ids} after {PATIENCE:.0f} s"
+            time.sleep(0.5)
+
     def log(self, path: str) -> str:
         content = self.http.get(path).raise_for_status().json()["content"]
         return "\n".join(line["event"] if isinstance(line, dict) else str(line) for line in content)
@@ -104,35 +102,24 @@ def write_parcels(path: Path) -> None:
     path.write_text("\n".join(rows) + "\n")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout's dags folder with the real DAG file and one spec, and the data beside it."""
-    root = tmp_path_factory.mktemp("checkout")
+def lay_dags(root: Path) -> None:
+    """Write the real DAG file, one spec and its data into a checkout, before Airflow starts there."""
     (root / "dags" / "specs").mkdir(parents=True)
     shutil.copy(ROOT / "dags" / "fleetcast_dags.py", root / "dags")
     (root / "dags" / "specs" / "depots.toml").write_text(SPEC)
     write_parcels(root / "parcels.csv")
-    return root
 
 
 @pytest.fixture(scope="module")
-def airflow(root: Path) -> Iterator[Airflow]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLEETCAST_STORE", str(root / "store"))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        with ray_head(num_cpus=2, dashboard=True) as head:
-            assert head.jobs_url is not None
-            patch.setenv("FLEETCAST_RAY_JOBS_URL", head.jobs_url)
-            standalone.up(root, port=port)
-            try:
-                airflow = Airflow(root, port)
-                with airflow.http:
-                    yield airflow
-            finally:
-                standalone.down(root)
+def airflow(running_airflow: Any) -> Airflow:
+    airflow = Airflow(running_airflow.http)
+    airflow.wait_for_dags("depots__train", "depots__forecast")
+    return airflow
+
+
+@pytest.fixture(scope="module")
+def root(running_airflow: Any) -> Path:
+    return Path(running_airflow.root)
 
 
 def ask(root: Path, sql: str) -> pl.DataFrame:

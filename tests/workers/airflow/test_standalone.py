@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from workers.airflow.client import Job, RayJobsClient, find_job
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE_JOB = Path(__file__).with_name("fake_job.py")
+Ended = subprocess.CompletedProcess[str]
 PATIENCE = 120.0
+DAG_FILE_NAME = "fake_dags.py"
 
 SPEC = """
 name = "{name}"
@@ -78,6 +81,11 @@ class Airflow:
         assert answer.is_success, f"GET {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
+    def dag_ids(self) -> set[str]:
+        """The DAGs of this module; others may be there as well."""
+        dags = self.get("/dags")["dags"]
+        return {dag["dag_id"] for dag in dags if dag["relative_fileloc"] == f"fakes/{DAG_FILE_NAME}"}
+
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         self.http.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
         answer = self.http.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
@@ -119,45 +127,55 @@ def wait_for(look: Callable[[], Any], patience: float = PATIENCE) -> Any:
     return seen
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def write_dags(root: Path, *names: str) -> None:
-    (root / "dags" / "specs").mkdir(parents=True)
+def write_dags(folder: Path, *names: str) -> None:
+    (folder / "specs").mkdir(parents=True)
     for name in names:
-        (root / "dags" / "specs" / f"{name}.toml").write_text(SPEC.format(name=name))
+        (folder / "specs" / f"{name}.toml").write_text(SPEC.format(name=name))
     command = f"{shlex.quote(sys.executable)} {shlex.quote(str(FAKE_JOB))} as_named"
-    (root / "dags" / "fleetcast_dags.py").write_text(DAG_FILE.format(command=command))
+    (folder / DAG_FILE_NAME).write_text(DAG_FILE.format(command=command))
+
+
+def lay_dags(root: Path) -> None:
+    """Write one spec for each way in which a job can go; the specs' names are the ways."""
+    write_dags(root / "dags" / "fakes", "echo", "fail", "user_error", "skip", "sleep")
 
 
 @pytest.fixture(scope="module")
-def airflow(ray_jobs_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    """Airflow with one spec for each way in which a job can go; the specs' names are the ways."""
-    root, port = tmp_path_factory.mktemp("checkout"), free_port()
-    write_dags(root, "echo", "fail", "user_error", "skip", "sleep")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLEETCAST_RAY_JOBS_URL", ray_jobs_url)
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        said = standalone.up(root, port=port)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            assert said == f"Airflow: {url}  user: admin  password: {standalone.password(root)}"
-            login = {"username": "admin", "password": standalone.password(root)}
-            token = httpx.post(f"{url}/auth/token", json=login).raise_for_status().json()["access_token"]
-            headers = {"Authorization": f"Bearer {token}"}
-            with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=30) as http:
-                here = Airflow(root, port, http, RayJobsClient(ray_jobs_url))
-                wait_for(lambda: len(here.get("/dags")["dags"]) == 11)
-                yield here
-        finally:
-            standalone.down(root)
+def airflow(running_airflow: Any, ray_jobs_url: str) -> Airflow:
+    here = Airflow(running_airflow.root, running_airflow.port, running_airflow.http, RayJobsClient(ray_jobs_url))
+    wait_for(lambda: len(here.dag_ids()) == 11)
+    return here
 
 
 @pytest.fixture(scope="module")
-def runs(airflow: Airflow) -> dict[str, str]:
+def dags_tested(ray_jobs_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[list[Ended]]]:
+    """What `airflow dags test` came to: twice the same DAG for the same time, then one that fails.
+
+    It needs no Airflow but its own, and runs beside the other tests of this module, which mostly wait.
+    """
+    root = tmp_path_factory.mktemp("tested")
+    write_dags(root / "dags", "echo", "user_error")
+    environment = {
+        **os.environ,
+        **standalone.airflow_environment(root),
+        "FLEETCAST_RAY_JOBS_URL": ray_jobs_url,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+
+    def airflow(*arguments: str) -> Ended:
+        return subprocess.run(["airflow", *arguments], env=environment, capture_output=True, text=True, timeout=200)
+
+    def test_dags() -> list[Ended]:
+        migrated = airflow("db", "migrate")
+        again = ("dags", "test", "echo__forecast", "2024-01-06", "--conf", '{"series": ["only this"]}')
+        return [migrated, airflow(*again), airflow(*again), airflow("dags", "test", "user_error__forecast")]
+
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        yield aside.submit(test_dags)
+
+
+@pytest.fixture(scope="module")
+def runs(airflow: Airflow, dags_tested: Future[list[Ended]]) -> dict[str, str]:
     """One run of each train DAG and of the DAG whose worker dies, all triggered at once; run ids by DAG id."""
     dag_ids = ["dies_once", *(f"{name}__train" for name in ("echo", "fail", "user_error", "skip", "sleep"))]
     return {
@@ -264,19 +282,21 @@ def test_form_value_that_no_job_could_use_is_refused_at_once(airflow: Airflow) -
 
 
 def test_dropped_spec_appears_and_a_broken_one_takes_no_dag_away(airflow: Airflow) -> None:
-    specs = airflow.root / "dags" / "specs"
+    specs = airflow.root / "dags" / "fakes" / "specs"
     (specs / "fresh.toml").write_text(SPEC.format(name="fresh"))
     (specs / "odd.toml").write_text(SPEC.format(name="odd").replace("1h", "0h"))
     new = {"fresh__train", "fresh__forecast", "odd__broken"}
-    wait_for(lambda: new <= {dag["dag_id"] for dag in airflow.get("/dags")["dags"]})
-    assert len(airflow.get("/dags")["dags"]) == 14
+    wait_for(lambda: new <= airflow.dag_ids())
+    assert len(airflow.dag_ids()) == 14
     assert airflow.get("/importErrors")["import_errors"] == []
     assert "freq = '0h'" in airflow.get("/dags/odd__broken/details")["doc_md"]
 
 
-def test_second_up_starts_nothing_and_says_the_same(airflow: Airflow) -> None:
+def test_second_up_starts_nothing_and_says_the_same(airflow: Airflow, running_airflow: Any) -> None:
+    password = standalone.password(airflow.root)
+    assert running_airflow.said == f"Airflow: http://127.0.0.1:{airflow.port}  user: admin  password: {password}"
     before = {process.pid for process in standalone._processes(standalone.airflow_home(airflow.root))}
-    assert str(airflow.port) in standalone.up(airflow.root, port=airflow.port + 1)
+    assert standalone.up(airflow.root, port=airflow.port + 1) == running_airflow.said
     main = standalone._main_process(standalone.airflow_home(airflow.root))
     assert main is not None
     assert main.pid in before
@@ -293,30 +313,19 @@ def test_down_ends_every_process_and_a_second_down_finds_none(airflow: Airflow) 
         standalone.login(airflow.root)
 
 
-def test_dag_is_run_without_a_scheduler_and_again_for_the_same_time(ray_jobs_url: str, tmp_path: Path) -> None:
-    write_dags(tmp_path, "echo", "user_error")
-    environment = {
-        **os.environ,
-        **standalone.airflow_environment(tmp_path),
-        "FLEETCAST_RAY_JOBS_URL": ray_jobs_url,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
-
-    def airflow(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["airflow", *arguments], env=environment, capture_output=True, text=True, timeout=200)
-
-    assert airflow("db", "migrate").returncode == 0
+def test_dag_is_run_without_a_scheduler_and_again_for_the_same_time(dags_tested: Future[list[Ended]]) -> None:
+    migrated, *succeeded, failed = dags_tested.result()
+    assert migrated.returncode == 0, migrated.stderr[-3000:]
     generations = []
-    for _ in range(2):
-        tried = airflow("dags", "test", "echo__forecast", "2024-01-06", "--conf", '{"series": ["only this"]}')
+    for tried in succeeded:
         assert tried.returncode == 0, tried.stdout[-3000:] + tried.stderr[-3000:]
         said = tried.stdout + tried.stderr
         assert '"series": ["only this"]' in said.replace("\\", "")
         assert '"as_of": "2024-01-06T00:00:00+00:00"' in said.replace("\\", "")
         generations.append(set(re.findall(r"of generation (\d+) begins", said)))
-    assert all(len(found) == 3 for found in generations)
+    assert [len(found) for found in generations] == [3, 3]
     assert not generations[0] & generations[1], "a repeated run starts runs of its own"
-    assert airflow("dags", "test", "user_error__forecast").returncode != 0
+    assert failed.returncode != 0
 
 
 def test_taken_port_is_named(tmp_path: Path) -> None:

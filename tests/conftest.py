@@ -1,0 +1,83 @@
+"""What modules of several folders share: one checkout, one Ray head with its Jobs API, and one Airflow.
+
+A module that needs DAGs has a function `lay_dags(root)`, which writes them, with its data, under a checkout's root
+before anything starts.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class RunningAirflow:
+    """An Airflow that `make up` would start: its checkout, its port, what `up` said, and its REST API."""
+
+    root: Path
+    port: int
+    said: str
+    http: httpx.Client
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that share Airflow last, one after the other, so that nothing else runs beside it."""
+    items.sort(key=lambda item: hasattr(getattr(item, "module", None), "lay_dags"))
+
+
+@pytest.fixture(scope="session")
+def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The root of a checkout with the DAGs of every module of this session that lays some."""
+    from workers.airflow import standalone
+
+    root = tmp_path_factory.mktemp("checkout")
+    for module in {getattr(item, "module", None) for item in request.session.items}:
+        if lay_dags := getattr(module, "lay_dags", None):
+            lay_dags(root)
+    yield root
+    standalone.down(root)
+
+
+@pytest.fixture(scope="session")
+def ray_jobs_url(checkout: Path) -> Iterator[str]:
+    """The Jobs API of a Ray head on loopback that lives as long as the tests; its jobs write to the checkout."""
+    from workers.ray_head import ray_head
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLEETCAST_STORE", str(checkout / "store"))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        with ray_head(num_cpus=2, dashboard=True) as head:
+            patch.undo()
+            assert head.jobs_url is not None
+            yield head.jobs_url
+
+
+@pytest.fixture(scope="session")
+def airflow_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def running_airflow(checkout: Path, ray_jobs_url: str, airflow_port: int) -> Iterator[RunningAirflow]:
+    """The checkout's Airflow; it lives as long as the tests, and is started again where a module has ended it."""
+    from workers.airflow import standalone
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLEETCAST_RAY_JOBS_URL", ray_jobs_url)
+        patch.setenv("FLEETCAST_STORE", str(checkout / "store"))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        said = standalone.up(checkout, port=airflow_port)
+        url = f"http://127.0.0.1:{airflow_port}"
+        login = {"username": "admin", "password": standalone.password(checkout)}
+        token = httpx.post(f"{url}/auth/token", json=login).raise_for_status().json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=30) as http:
+            yield RunningAirflow(checkout, airflow_port, said, http)
