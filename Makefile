@@ -28,13 +28,13 @@ check: $(READY) ## Lint, format, types, import contracts and the core tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q -m "not ray and not airflow"
 
-bench: $(READY) ## Run the benchmarks at a short setting; figures go to build/bench.jsonl
-	$(BIN)/python -m tests.benchmarks.run
+bench: $(READY) ## Run the benchmarks at a short setting; figures go to build/bench.jsonl (ONLY=fleet for one)
+	$(BIN)/python -m tests.benchmarks.run $(ONLY:%=--only %)
 
 bench-setup: $(PEERS)/ready ## Install what benchmarks compare with into an environment of its own, build/bench-venv
 
 bench-full: $(READY) ## Run the benchmarks for as long as it takes and write docs/benchmarks.md as well
-	$(BIN)/python -m tests.benchmarks.run --full
+	$(BIN)/python -m tests.benchmarks.run --full $(ONLY:%=--only %)
 
 up: $(READY) ## Start a local Ray and the Airflow UI on 127.0.0.1, and print the login (AIRFLOW_PORT=8080)
 	@$(BIN)/python -m workers.local_ray up > /dev/null

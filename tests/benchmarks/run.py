@@ -30,12 +30,17 @@ def main(arguments: Sequence[str], *, folder: Path = FOLDER, root: Path = ROOT) 
     """Measure, write and print; return 1 where a benchmark failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="longer runs; writes docs/benchmarks.md")
-    is_full = parser.parse_args(arguments).full
+    parser.add_argument("--only", metavar="NAME", help="one benchmark, such as fleet; figures of the others stay")
+    asked = parser.parse_args(arguments)
+    is_full, only = asked.full, asked.only
+    scripts = sorted(folder.glob(f"bench_{only or '*'}.py"))
+    if not scripts:
+        parser.error(f"there is no benchmark '{only}'")
     began, machine = time.monotonic(), describe_machine()
     print(machine, flush=True)
     figures: list[Figure] = []
     failed = []
-    for script in sorted(folder.glob("bench_*.py")):
+    for script in scripts:
         print(f"\n{script.stem} …", flush=True)
         measured, is_sound = _run(script, is_full=is_full, seconds=FULL_SECONDS if is_full else SHORT_SECONDS)
         figures += measured
@@ -43,10 +48,17 @@ def main(arguments: Sequence[str], *, folder: Path = FOLDER, root: Path = ROOT) 
             failed.append(script.stem)
     output = root / "build" / "bench.jsonl"
     output.parent.mkdir(exist_ok=True)
-    output.write_text("".join(figure.line() + "\n" for figure in figures), encoding="utf-8")
+    kept = [] if only is None or not output.exists() else read_figures(output.read_text(encoding="utf-8"))
+    lines = sorted([*figures, *(one for one in kept if one.benchmark != only)], key=lambda figure: figure.benchmark)
+    output.write_text("".join(figure.line() + "\n" for figure in lines), encoding="utf-8")
     if is_full:
-        text = _document(figures, failed, machine, day=date.today())
-        (root / "docs" / "benchmarks.md").write_text(text, encoding="utf-8")
+        document = root / "docs" / "benchmarks.md"
+        text = document.read_text(encoding="utf-8") if document.exists() else ""
+        if only is None:
+            text = _document(figures, failed, machine, day=date.today())
+        elif not failed:
+            text = renew(text, only, figures, machine, day=date.today())
+        document.write_text(text, encoding="utf-8")
     Console(width=200).print(_table(figures))
     print(f"{len(figures)} figures in {time.monotonic() - began:.0f} s; {output}")
     if failed:
@@ -117,16 +129,35 @@ def _document(figures: Sequence[Figure], failed: Sequence[str], machine: str, *,
         "",
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),
-        *("| " + " | ".join(_cells(figure)) + " |" for figure in figures),
+        *map(_row, figures),
         "",
         *([f"Failed, and so not complete: {', '.join(failed)}.", ""] if failed else []),
-        "`ratio` is the median over paired runs; what it divides, and what each side does, stands at the top of each",
+        "`ratio` is the median over paired runs, or for `quality`, where runs take minutes, that of one run or of a",
+        "median to another; what it divides, and what each side does, stands at the top of each",
         "`tests/benchmarks/bench_*.py`. A figure that was not measured is empty.",
         "",
         "To repeat: `make bench-setup` installs the peers into an environment of their own, `make bench` measures in",
-        "minutes and `make bench-full` more thoroughly; both write `build/bench.jsonl`. Nothing else should run then.",
+        "minutes and `make bench-full` more thoroughly; both write `build/bench.jsonl`. `ONLY=fleet` renews the rows",
+        "of one benchmark. `quality` reads M4 Hourly from the folder that `FLEETCAST_BENCHMARK_DATA` names. Nothing",
+        "else should run then.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def renew(text: str, name: str, figures: Sequence[Figure], machine: str, *, day: date) -> str:
+    """Return docs/benchmarks.md with other rows of one benchmark, and a line that says when they were measured."""
+    told = f"The rows of `{name}` were"
+    lines = [line for line in text.splitlines() if not line.startswith((f"| {name} |", told))]
+    first = next(number for number, line in enumerate(lines) if line.startswith("|---"))
+    last = next(number for number, line in enumerate(lines) if number > first and not line.startswith("|"))
+    rows = sorted([*lines[first + 1 : last], *map(_row, figures)], key=lambda row: row.split(" | ")[0])
+    head = lines[: first - 2]  # without the blank line and the names of the columns
+    head.append(f"{told} measured on {day.isoformat()}: {machine}.")
+    return "\n".join([*head, *lines[first - 2 : first + 1], *rows, *lines[last:]]) + "\n"
+
+
+def _row(figure: Figure) -> str:
+    return "| " + " | ".join(_cells(figure)) + " |"
 
 
 if __name__ == "__main__":
