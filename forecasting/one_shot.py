@@ -10,10 +10,11 @@ import polars as pl
 
 from forecasting.fleet.cost import TrainingCost, count_shards
 from forecasting.fleet.options import FitOptions
-from forecasting.fleet.plan import required_length
+from forecasting.fleet.plan import prior_series, required_length
 from forecasting.fleet.sizes import sizes_of
-from forecasting.ingest import ingest, panel_of
-from forecasting.pipeline import backtest_shard, predict_shard, train_shard
+from forecasting.ingest import Ingested, ingest, panel_of
+from forecasting.learn import Priors, PriorsByMember, members_with_prior, train_priors, train_shard
+from forecasting.pipeline import backtest_shard, predict_shard
 from forecasting.recipes import configure
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec
@@ -30,6 +31,9 @@ RunShards = Callable[
     [Callable[[Panel], ShardResult], Sequence[Panel], Callable[[int, int], None]], Sequence[ShardResult]
 ]
 """Runs a task over panels, tells the series done and in all, and returns the results in the panels' order."""
+
+RunCalls = Callable[[Sequence[Callable[[], Priors | None]]], Sequence[Priors | None]]
+"""Makes calls, and returns their results in the calls' order."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,12 @@ def forecast(
     options: FitOptions = FitOptions(),
     on_shard: Callable[[int, int], None] | None = None,
     run_shards: RunShards | None = None,
+    run_calls: RunCalls | None = None,
 ) -> OneShot:
     """Forecast every series of a source at once, without a store: the same steps as the jobs, shard after shard.
 
-    `on_shard` is told the series done and the series in all; `run_shards` runs shards elsewhere than in this process.
+    `on_shard` is told the series done and the series in all; `run_shards` runs shards, and `run_calls` the training of
+    priors, elsewhere than in this process.
     Where no size is given, shards are as large as suits their work and `num_workers`, within `MOST_BYTES` each.
     """
     ingested = ingest(spec, cutoff=cutoff)
@@ -70,8 +76,10 @@ def forecast(
         panel_of(ingested.features, spec, unique_ids[first : first + shard_size], run_cutoff=ingested.cutoff)
         for first in range(0, len(unique_ids), shard_size)
     ]
+    priors = _train_priors(spec, ingested, options, run_calls or _make_calls_here)
     run = run_shards or run_shards_here
-    results = run(partial(forecast_shard, spec=spec, options=options), panels, on_shard or _tell_nobody)
+    task = partial(forecast_shard, spec=spec, priors=priors, options=options)
+    results = run(task, panels, on_shard or _tell_nobody)
     forecasts, backtests, champions = (pl.concat(frames) for frames in zip(*results, strict=True))
     return OneShot(forecasts, backtests, champions, ingested.rejects, ingested.features, ingested.cutoff)
 
@@ -113,14 +121,32 @@ def spread(panels: Sequence[Panel], num_workers: int) -> list[Panel]:
     ]
 
 
-def forecast_shard(panel: Panel, *, spec: Spec, options: FitOptions = FitOptions()) -> ShardResult:
+def forecast_shard(
+    panel: Panel, *, spec: Spec, priors: PriorsByMember, options: FitOptions = FitOptions()
+) -> ShardResult:
     """Train, backtest, choose and forecast one shard; returns its forecasts, backtests and champions."""
-    fleets = train_shard(panel, spec, networks=spec.models, options=options)
+    fleets = train_shard(panel, spec, networks=spec.models, priors=priors, options=options)
     candidates = [fleet for fleet in fleets if fleet.role == "candidate"]
     serving = [fleet for fleet in fleets if fleet.role == "serving"]
     backtests, champions = backtest_shard(panel, spec, candidates, networks=spec.models, kernel=options.kernel)
     forecasts = predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=options.kernel)
     return forecasts, backtests, champions
+
+
+def _train_priors(spec: Spec, ingested: Ingested, options: FitOptions, run_calls: RunCalls) -> PriorsByMember:
+    members = members_with_prior(spec, spec.models)
+    if not members:
+        return {}
+    lengths = dict(ingested.features.group_by("unique_id").len().iter_rows())
+    names = prior_series({name: lengths.get(name, 0) for name in ingested.unique_ids})
+    panel = panel_of(ingested.features, spec, names, run_cutoff=ingested.cutoff)
+    calls = [partial(train_priors, panel, spec, network, member, options=options) for network, member in members]
+    trained = zip(members, run_calls(calls), strict=True)
+    return {member: priors for member, priors in trained if priors is not None}
+
+
+def _make_calls_here(calls: Sequence[Callable[[], Priors | None]]) -> list[Priors | None]:
+    return [call() for call in calls]
 
 
 def _tell_nobody(num_done: int, num_series: int) -> None:

@@ -1,4 +1,4 @@
-"""The whole flow as pure functions: a shard's panel in; fitted fleets, backtests, champions, forecasts, scores out.
+"""What follows learning, as pure functions: a panel and fleets in; backtests, champions, forecasts and scores out.
 
 The jobs on a cluster and the one-shot command both run these, shard by shard, so that they cannot differ. Frames carry
 the columns of the store's tables without the bookkeeping (spec, run cutoff, run), which the store stamps on.
@@ -6,11 +6,9 @@ the columns of the store's tables without the bookkeeping (spec, run cutoff, run
 
 # S series of a shard · F horizon steps · Q quantiles
 
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,108 +27,16 @@ from forecasting.evaluate.baselines import (
 from forecasting.evaluate.champion import choose_champions
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
-from forecasting.fleet.fitted import Architecture, FittedFleet
-from forecasting.fleet.options import FitOptions
-from forecasting.fleet.plan import required_length
+from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.predict import predict
-from forecasting.recipes import configure
+from forecasting.learn import count_origins
 from forecasting.series.panel import Panel
 from forecasting.spec import STATISTICS, Spec
 from forecasting.statistics_choice import statistics_forecasters
 from forecasting.training import KernelName
-from forecasting.version import code_version
 
 Quantiles = npt.NDArray[np.float64]
 """Shape (S, F, Q), in units of y, rising along Q; NaN where a model has nothing to say about a series."""
-
-
-def train_shard(
-    panel: Panel, spec: Spec, *, networks: Sequence[str], options: FitOptions = FitOptions()
-) -> list[FittedFleet]:
-    """Fit every requested network for every series of a shard, as `train_network` does."""
-    return [fleet for network in networks for fleet in train_network(panel, spec, network, options=options)]
-
-
-def train_network(
-    panel: Panel, spec: Spec, network: str, *, options: FitOptions = FitOptions()
-) -> Iterator[FittedFleet]:
-    """Fit one network for every series of a shard, member after member: the candidates of each, then what serves.
-
-    A candidate ends before its series' first backtest origin. `options.checkpoint` names a folder here.
-    """
-    from forecasting.fleet import fit as fleet_fit  # brings Lightning, which takes seconds that only training needs
-
-    _set_imports_aside()
-    architecture = Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
-    config = configure(spec)
-    for member in range(len(config.members)):
-        candidates = fleet_fit.fit_candidates(
-            panel,
-            architecture,
-            config,
-            seed=spec.seed,
-            dropped_S=rolling.held_back(count_origins(panel, spec), step=spec.origin_step, horizon=spec.horizon),
-            member=member,
-            options=_checkpoint_at(options, f"{network}-{member}-candidate.ckpt"),
-        )
-        _free_trainer()
-        yield candidates
-        serving = fleet_fit.fit_serving(
-            panel, candidates, options=_checkpoint_at(options, f"{network}-{member}-serving.ckpt")
-        )
-        _free_trainer()
-        yield serving
-
-
-def count_origins(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
-    """Return how many backtest origins each series has room for after what a network needs to learn, (S,)."""
-    return rolling.num_origins(
-        panel.length_S,
-        wanted=spec.backtest.origins,
-        step=spec.origin_step,
-        horizon=spec.horizon,
-        minimum_length=required_length(configure(spec), horizon=spec.horizon),
-    )
-
-
-def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
-    """Return the registry's rows of a fleet: one per series of its member, trained or refused."""
-    cutoff_of = dict(zip(panel.unique_ids, last_ds(panel).tolist(), strict=True))
-    versions = fleet.versions()
-    shared = {
-        "model": fleet.model,
-        "member": fleet.member,
-        "role": fleet.role,
-        "config": fleet.config.model_dump_json(),
-        "seed": fleet.seed,
-        "kernel": fleet.kernel,
-        "code_version": code_version(),
-    }
-    trained = [
-        shared
-        | {
-            "unique_id": unique_id,
-            "version": versions[slot],
-            "cutoff": cutoff_of[unique_id],
-            "status": "trained",
-            "num_steps": int(fleet.num_steps_S[slot]),
-            "num_windows": int(fleet.num_windows_S[slot]),
-            "validation_loss": float(fleet.validation_loss_S[slot]) if fleet.role == "candidate" else None,
-            "weights_slot": slot,
-        }
-        for slot, unique_id in enumerate(fleet.unique_ids)
-    ]
-    refused = [
-        shared
-        | {
-            "unique_id": refusal.unique_id,
-            "cutoff": cutoff_of[refusal.unique_id],
-            "status": refusal.status,
-            "reason": refusal.reason,
-        }
-        for refusal in fleet.refused
-    ]
-    return pl.DataFrame(trained + refused, schema=_REGISTRY | {"cutoff": panel.clock_dtype}).sort("unique_id")
 
 
 def backtest_shard(
@@ -254,11 +160,6 @@ def score(
     return scored.join(totals, on=["unique_id", "model"]).sort("unique_id", "model")
 
 
-def last_ds(panel: Panel) -> npt.NDArray[np.generic]:
-    """Return each series' own last grid point, its cutoff, (S,)."""
-    return panel.ds_SN[:, -panel.horizon - 1]
-
-
 def panel_frame(panel: Panel) -> pl.DataFrame:
     """Return the panel's observed points as a frame: unique_id, ds, y."""
     is_observed_SN = np.isfinite(panel.y_SN)
@@ -273,40 +174,6 @@ def panel_frame(panel: Panel) -> pl.DataFrame:
 
 
 _VERSIONS = {"unique_id": pl.String, "model": pl.String, "version": pl.String}
-_REGISTRY: dict[str, Any] = {
-    "unique_id": pl.String,
-    "model": pl.String,
-    "member": pl.Int32,
-    "role": pl.String,
-    "version": pl.String,
-    "cutoff": pl.Int64,
-    "status": pl.String,
-    "reason": pl.String,
-    "num_steps": pl.Int32,
-    "num_windows": pl.Int32,
-    "validation_loss": pl.Float64,
-    "weights_slot": pl.Int32,
-    "config": pl.String,
-    "seed": pl.Int64,
-    "kernel": pl.String,
-    "code_version": pl.String,
-}
-
-
-def _checkpoint_at(options: FitOptions, name: str) -> FitOptions:
-    return replace(options, checkpoint=options.checkpoint / name) if options.checkpoint else options
-
-
-@cache
-def _set_imports_aside() -> None:
-    """Leave what the process has loaded out of later searches for cycles, which then take milliseconds."""
-    gc.collect()
-    gc.freeze()
-
-
-def _free_trainer() -> None:
-    """Let go of the weights and moments that Lightning's trainer and the module keep alive by naming each other."""
-    gc.collect()
 
 
 def _baselines(spec: Spec) -> dict[str, Callable[[Panel], Quantiles]]:
@@ -493,7 +360,7 @@ def _forecast_frame(
     parts = (
         parts[order_P]
         .with_columns(
-            cutoff=pl.Series(last_ds(panel)[rows_P], dtype=panel.clock_dtype),
+            cutoff=pl.Series(panel.last_ds[rows_P], dtype=panel.clock_dtype),
             is_champion=champion,
             reason=pl.when(champion).then(served["reason"].gather(rows_P)),
         )

@@ -1,7 +1,8 @@
 """Recipes: named functions of a spec that return a complete training configuration.
 
-A recipe's members differ so that their errors do: one sees y, another its logarithm, and they look back differently
-far. Their median is the forecast.
+A recipe's members differ so that their errors do: one sees y, another its logarithm, they look back differently far,
+and begin at random or from a prior. Their median is the forecast. A series too short to be learned from alone has the
+members that begin from a prior.
 
 `configure(spec)` is what jobs call: the named recipe, with the spec's overrides laid over it.
 """
@@ -21,18 +22,23 @@ def fast(spec: Spec) -> TrainingConfig:
 
 
 def standard(spec: Spec) -> TrainingConfig:
-    """The default: steps enough for most series to stop by themselves, and two members."""
+    """The default: two members from random weights, two from a prior that all series have taught."""
     segment, context = _windows(spec)
     half = max(2, context // 2)
     return TrainingConfig(
         segment_length=segment,
         context_segments=context,
-        members=(Member(), Member(transform="log", context_segments=half)),
+        members=(
+            Member(),
+            Member(transform="log", context_segments=half),
+            Member(transform="log", start="prior"),
+            Member(context_segments=half, start="prior"),
+        ),
     )
 
 
 def accurate(spec: Spec) -> TrainingConfig:
-    """For forecasts that are worth four times the time: eight members, and weights averaged over steps."""
+    """For forecasts that are worth five times the time: twelve members, and weights averaged over steps."""
     segment, context = _windows(spec)
     half = max(2, context // 2)
     looks_back = (None, half, max(2, half // 2), None)
@@ -40,10 +46,20 @@ def accurate(spec: Spec) -> TrainingConfig:
         segment_length=segment,
         context_segments=context,
         weight_average=0.98,
-        members=tuple(
-            Member(transform=transform, context_segments=length)
-            for length in looks_back
-            for transform in ("none", "log")
+        prior_hidden_size=64,
+        prior_steps=4000,
+        tuning_steps=200,
+        members=(
+            *(
+                Member(transform=transform, context_segments=length)
+                for length in looks_back
+                for transform in ("none", "log")
+            ),
+            *(
+                Member(transform=transform, context_segments=length, start="prior")
+                for length in (None, half)
+                for transform in ("none", "log")
+            ),
         ),
     )
 
@@ -56,14 +72,22 @@ def configure(spec: Spec) -> TrainingConfig:
     return apply_overrides(RECIPES[spec.recipe](spec), spec.overrides)
 
 
+LONGEST_SEGMENT, USUAL_SEGMENT = 24, 12
+
+
 def _windows(spec: Spec) -> tuple[int, int]:
     """Choose the segment that a step reads and how many of them a window holds.
 
     A step reads one shortest season (SegRNN, Lin et al. 2023), so that a window of two longer seasons stays a
-    sequence of a few steps.
+    sequence of a few steps. Of a season too long for that (a year of weeks) it reads an even part, such as a month,
+    and a window holds one such season, because few series hold many.
     """
     seasons = [length for length in spec.season_lengths if length > 1]
     if not seasons:
         return 1, max(8, min(2 * spec.horizon, 48))
     segment, longest = min(seasons), max(seasons)
-    return segment, max(4, min(2 * longest // segment, 28))
+    if segment <= LONGEST_SEGMENT:
+        return segment, max(4, min(2 * longest // segment, 28))
+    parts = [part for part in range(4, USUAL_SEGMENT + 1) if segment % part == 0]
+    part = max(parts, default=USUAL_SEGMENT)
+    return part, max(4, min(-(-longest // part), 28))

@@ -12,6 +12,10 @@ Transform = Literal["none", "log"]
 """What a network sees of y: y itself, or its logarithm where a series allows it (`forecasting.fleet.scaling`)."""
 
 
+Start = Literal["random", "prior"]
+"""What a network begins from: weights drawn at random, or those of the prior (`forecasting.fleet.prior`)."""
+
+
 class Member(BaseModel):
     """How one network of a series differs from the others of its ensemble; each has a seed of its own besides."""
 
@@ -24,6 +28,7 @@ class Member(BaseModel):
     last_value: bool = Field(
         True, description="whether the mixture that a forecast is the difference from holds the last value too"
     )
+    start: Start = Field("random", description="what each series' network begins from")
 
 
 class TrainingConfig(BaseModel):
@@ -44,6 +49,13 @@ class TrainingConfig(BaseModel):
     weight_average: float = Field(
         0.0, ge=0, lt=1, description="decay per step of the average that is evaluated and served; 0 for none"
     )
+    prior_hidden_size: int = Field(48, ge=1, le=1024, description="units of a network that begins from a prior")
+    prior_steps: int = Field(2000, ge=1, le=1_000_000, description="optimiser steps of a prior")
+    prior_windows: int = Field(128, ge=1, le=65536, description="windows, over all series, in one of a prior's steps")
+    prior_rate: float = Field(3e-3, gt=0, le=1, description="a prior's step size, before its cosine decay")
+    prior_average: float = Field(0.995, ge=0, lt=1, description="decay per step of the average that a prior serves")
+    tuning_steps: int = Field(100, ge=0, le=1_000_000, description="optimiser steps of a network that has a prior")
+    tuning_rate: float = Field(1e-3, gt=0, le=1, description="step size of a network that has a prior")
     members: tuple[Member, ...] = Field(
         (Member(),),
         min_length=1,
@@ -51,6 +63,20 @@ class TrainingConfig(BaseModel):
         strict=False,  # TOML and JSON have lists alone
         description="networks of a series, whose median is the forecast",
     )
+
+    @property
+    def start(self) -> Start:
+        """What a single member's network begins from."""
+        (member,) = self.members
+        return member.start
+
+    @property
+    def as_run(self) -> "TrainingConfig":
+        """What a single member's fit goes by: one that has a prior takes few small steps."""
+        if self.start == "random":
+            return self
+        tuning = {"learning_rate": self.tuning_rate, "max_steps": self.tuning_steps, "weight_average": 0.0}
+        return self.model_copy(update=tuning)
 
     @property
     def transform(self) -> Transform:
@@ -70,9 +96,14 @@ class TrainingConfig(BaseModel):
     def of_member(self, number: int) -> "TrainingConfig":
         """Return the configuration of one member alone."""
         member = self.members[number]
-        context = member.context_segments or self.context_segments
         alone = member.model_copy(update={"context_segments": None})
-        return self.model_copy(update={"members": (alone,), "context_segments": context})
+        own: dict[str, Any] = {
+            "members": (alone,),
+            "context_segments": member.context_segments or self.context_segments,
+        }
+        if member.start == "prior":
+            own["hidden_size"] = self.prior_hidden_size
+        return self.model_copy(update=own)
 
 
 def member_seed(seed: int, number: int) -> int:

@@ -9,6 +9,7 @@ import ray
 
 from forecasting import one_shot
 from forecasting.fleet.options import FitOptions
+from forecasting.learn import Priors
 from forecasting.one_shot import OneShot, ShardResult
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec
@@ -40,6 +41,7 @@ def forecast_on_ray(
             options=options,
             on_shard=on_shard,
             run_shards=_run_on_actors,
+            run_calls=_call_on_actors,
         )
 
 
@@ -61,6 +63,30 @@ def _run_on_actors(
 
     statuses = run_shards(_PanelTask(task), shards, name="forecast", resources=resources, on_done=count)
     return [status["result"] for status in statuses]
+
+
+def _call_on_actors(calls: Sequence[Callable[[], Priors | None]]) -> list[Priors | None]:
+    shards = [_Call(number, ("",), 0, ray.put(call)) for number, call in enumerate(calls)]
+    resources = plan_resources(WorkerSettings.load())
+    return [
+        status["result"]
+        for status in run_shards(_make_call, shards, name="forecast", resources=resources, unit="priors")
+    ]
+
+
+@dataclass(frozen=True)
+class _Call(Shard):
+    """Names what is to be called in Ray's object store."""
+
+    call: Any
+
+    def __str__(self) -> str:
+        return f"prior {self.number}"
+
+
+def _make_call(shard: Shard) -> Mapping[str, Any]:
+    assert isinstance(shard, _Call)
+    return {"result": ray.get(shard.call)()}
 
 
 @dataclass(frozen=True)

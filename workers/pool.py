@@ -83,10 +83,12 @@ def run_shards(
     resources: Resources,
     done: Mapping[int, Status] | None = None,
     on_done: Callable[[Shard, Status], None] | None = None,
+    unit: str = "series",
 ) -> list[Status]:
     """Run a task for every shard on actors and return its statuses, in the order of the shards.
 
     `task` is pickled once per actor. `done` holds the statuses of shards that need not run again, by number.
+    Progress counts series, or where `unit` names something else, shards.
     Raises the task's own error where Fleetcast made it, else ClusterError, each with the shard's name.
     """
     done = done or {}
@@ -97,7 +99,9 @@ def run_shards(
         print(f"{name}: {num_already} series are already staged and are skipped", flush=True)
     if not waiting:
         return [statuses[shard.number] for shard in shards]
-    progress = Progress(name, sum(len(shard.unique_ids) for shard in shards), already=num_already)
+    is_series = unit == "series"
+    num_all = sum(len(shard.unique_ids) if is_series else 1 for shard in shards)
+    progress = Progress(name, num_all, already=num_already, unit=unit)
     actors = [_start_actor(task, resources) for _ in range(min(resources.num_workers, len(waiting)))]
     try:
         starting = {actor.is_ready.remote(): actor for actor in actors}
@@ -114,7 +118,7 @@ def run_shards(
                 else:
                     actor, shard = running.pop(reference)
                     statuses[shard.number] = status = _get(reference, str(shard))
-                    progress.add(len(shard.unique_ids))
+                    progress.add(len(shard.unique_ids) if is_series else 1)
                     if on_done:
                         on_done(shard, status)
                     num_in_flight[actor] -= 1

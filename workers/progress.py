@@ -20,12 +20,14 @@ class Progress:
         num_series: int,
         *,
         already: int = 0,
+        unit: str = "series",
         every: float = 5.0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         self._num_series = num_series
+        self._unit = unit
         self._already = self._num_done = already
         self._every = every
         self._stream = stream or sys.stdout
@@ -43,7 +45,9 @@ class Progress:
             self._say(is_last, now - self._began)
 
     def _say(self, is_last: bool, seconds: float) -> None:
-        line = describe(self._name, self._num_done, self._num_series, self._num_done - self._already, seconds)
+        line = describe(
+            self._name, self._num_done, self._num_series, self._num_done - self._already, seconds, self._unit
+        )
         if self._stream.isatty():
             self._stream.write(f"\r\x1b[K{line}" + ("\n" if is_last else ""))
         else:
@@ -51,16 +55,17 @@ class Progress:
         self._stream.flush()
 
 
-def describe(name: str, num_done: int, num_series: int, num_new: int, seconds: float) -> str:
+def describe(name: str, num_done: int, num_series: int, num_new: int, seconds: float, unit: str = "series") -> str:
     """Write one line of progress.
 
     >>> describe("train", 64, 250, 64, 20.6)
     'train: 64 of 250 series · 3.1 series/s · 1 min left'
     """
-    parts = [f"{name}: {num_done} of {num_series} series"]
+    parts = [f"{name}: {num_done} of {num_series} {unit}"]
     if num_new and seconds > 0:
         rate = num_new / seconds
-        parts.append(f"{rate:.1f} series/s" if rate >= 0.1 else f"{1 / rate:.0f} s a series")
+        single = unit if unit == "series" else unit.removesuffix("s")
+        parts.append(f"{rate:.1f} {unit}/s" if rate >= 0.1 else f"{1 / rate:.0f} s a {single}")
         left = (num_series - num_done) / rate
         parts.append(_duration(left) + " left" if num_done < num_series else f"took {_duration(seconds)}")
     return PROGRESS_MARK.join(parts)

@@ -41,13 +41,17 @@ def num_origins(
     """Return how many rolling origins each series has room for, from 0 to `wanted`; shape S.
 
     Before its first origin a series keeps at least `minimum_length` grid points, and never none; after it lie
-    `held_back` ones.
+    `held_back` ones. A second origin, and each further one, costs candidates no more than a quarter of their series:
+    what is compared would else be worse than what serves.
 
-    >>> num_origins(np.array([50, 100, 500]), wanted=3, step=24, horizon=24, minimum_length=48).tolist()
-    [0, 2, 3]
+    >>> num_origins(np.array([50, 100, 200, 500]), wanted=3, step=24, horizon=24, minimum_length=48).tolist()
+    [0, 1, 2, 3]
     """
-    room_S = np.asarray(length_S, dtype=np.int64) - max(minimum_length, 1) - horizon
-    return np.clip(np.where(room_S < 0, 0, room_S // step + 1), 0, wanted)
+    lengths_S = np.asarray(length_S, dtype=np.int64)
+    room_S = lengths_S - max(minimum_length, 1) - horizon
+    fitting_S = np.where(room_S < 0, 0, room_S // step + 1)
+    affordable_S = np.maximum(1, (lengths_S // 4 - horizon) // step + 1)
+    return np.clip(np.minimum(fitting_S, affordable_S), 0, wanted)
 
 
 def backtest(

@@ -6,29 +6,24 @@ network is fitted on everything, for as many steps as the candidate found best.
 
 # S series · N grid points
 
-import logging
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import pytorch_lightning as lightning
 import torch
+from torch import Tensor
 
 from forecasting.fleet import kernels
 from forecasting.fleet.cells import CELLS
-from forecasting.fleet.checkpoints import SaveSometimes
-from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
 from forecasting.fleet.module import FleetModule, Schedule
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import Refusal, TrainingPlan, plan_training
 from forecasting.fleet.random import series_keys
-from forecasting.fleet.scaling import Scaling, measure_scaling
+from forecasting.fleet.scaling import Scaling, scaling_for
+from forecasting.fleet.trainer import device_of, run_trainer
+from forecasting.fleet.tuning import STRENGTHS, choose_strengths, log_ratios
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
 from forecasting.training import TrainingConfig, member_seed
@@ -42,70 +37,128 @@ def fit_candidates(
     seed: int,
     dropped_S: npt.NDArray[np.int64],
     member: int = 0,
+    prior: Prior | None = None,
     options: FitOptions = FitOptions(),
 ) -> FittedFleet:
-    """Fit one member's network of every series with early stopping, blind to its last `dropped_S[s]` grid points.
+    """Fit one member's network of every series, blind to its last `dropped_S[s]` grid points.
 
-    `config` and `seed` are those of the whole ensemble.
+    `config` and `seed` are those of the whole ensemble. A network that begins at random stops early by its own
+    validation windows. One that begins from the `prior` is tuned for a few small steps, and then goes back as far
+    towards it as validation says (`forecasting.fleet.tuning`); a series too short to be tuned has the prior itself.
     """
-    known, config, seed = _hide_end(panel, dropped_S), config.of_member(member), member_seed(seed, member)
-    scaling = measure_scaling(known.y_SN, season_length=architecture.season_lengths[0], transform=config.transform)
-    plan = plan_training(
-        known, scaling, model=architecture.model, config=config, dropped_S=dropped_S, with_validation=True
+    known, config, seed = panel.hide_end(dropped_S), config.of_member(member), member_seed(seed, member)
+    plan = _Plan(
+        "candidate",
+        known,
+        architecture,
+        config,
+        seed,
+        scaling_for(config, known, architecture.season_lengths),
+        prior if config.start == "prior" else None,
     )
-    fitted = _fit(known, "candidate", architecture, config, seed, scaling, plan, Schedule(config.max_steps), options)
+    training = plan_training(
+        known, plan.scaling, model=architecture.model, config=config, dropped_S=dropped_S, with_validation=True
+    )
+    if plan.prior is None:
+        fitted = _fit(plan, training, Schedule(config.max_steps), options)
+    else:
+        fitted = _tune(plan, training, options)
     return replace(fitted, member=member)
 
 
-def fit_serving(panel: Panel, candidates: FittedFleet, *, options: FitOptions = FitOptions()) -> FittedFleet:
-    """Refit the candidates' series on the whole panel, each for the steps that its candidate found best."""
+def fit_serving(
+    panel: Panel, candidates: FittedFleet, *, prior: Prior | None = None, options: FitOptions = FitOptions()
+) -> FittedFleet:
+    """Refit the candidates' series on the whole panel, each for the steps that its candidate found best.
+
+    Those with a prior begin from one that has seen the whole panel, and go as far from it as their candidates.
+    """
     row_of = {name: row for row, name in enumerate(panel.unique_ids)}
     rows = np.array([row_of[name] for name in candidates.unique_ids], dtype=np.int64)
     known, config = panel.select(rows), candidates.config
-    scaling = measure_scaling(
-        known.y_SN, season_length=candidates.architecture.season_lengths[0], transform=config.transform
-    )
-    plan = plan_training(
+    plan = _Plan(
+        "serving",
         known,
-        scaling,
+        candidates.architecture,
+        config,
+        candidates.seed,
+        scaling_for(config, known, candidates.architecture.season_lengths),
+        prior if config.start == "prior" else None,
+    )
+    training = plan_training(
+        known,
+        plan.scaling,
         model=candidates.model,
         config=config,
         dropped_S=np.zeros(len(rows), dtype=np.int64),
         with_validation=False,
     )
-    num_steps_S = candidates.num_steps_S[plan.rows_S]
-    schedule = Schedule(int(num_steps_S.max(initial=0)), torch.from_numpy(num_steps_S))
-    fitted = _fit(known, "serving", candidates.architecture, config, candidates.seed, scaling, plan, schedule, options)
+    if plan.prior is None:
+        num_steps_S = candidates.num_steps_S[training.rows_S]
+        schedule = Schedule(int(num_steps_S.max(initial=0)), torch.from_numpy(num_steps_S))
+        fitted = _fit(plan, training, schedule, options)
+    else:
+        fitted = _tune(plan, training, options, strength_S=candidates.strength_S)
     return replace(fitted, refused=candidates.refused + fitted.refused, member=candidates.member)
 
 
-def _hide_end(panel: Panel, dropped_S: npt.NDArray[np.int64]) -> Panel:
-    columns_N = np.arange(panel.y_SN.shape[1])
-    is_hidden_SN = columns_N[None, :] >= (panel.y_SN.shape[1] - dropped_S)[:, None]
-    return replace(panel, y_SN=np.where(is_hidden_SN, np.nan, panel.y_SN))
-
-
-def _fit(
+def measure_gains(
     panel: Panel,
-    role: str,
-    architecture: Architecture,
-    config: TrainingConfig,
-    seed: int,
-    scaling: Scaling,
-    plan: TrainingPlan,
-    schedule: Schedule,
-    options: FitOptions,
-) -> FittedFleet:
-    panel = panel.select(plan.rows_S)
-    scaling = scaling.select(plan.rows_S)
+    prior: Prior,
+    *,
+    dropped_S: npt.NDArray[np.int64],
+    num_series: int = 256,
+    options: FitOptions = FitOptions(),
+) -> tuple[float, ...]:
+    """Return what going away from a prior gains over many series, for each of `STRENGTHS` (see `Prior.gains`).
+
+    Of more than `num_series` series, those count whose keys are the least.
+    """
+    keys_S = series_keys(panel.unique_ids, seed=prior.seed).numpy()
+    rows = np.sort(np.argsort(keys_S, kind="stable")[:num_series])
+    known, dropped_S = panel.hide_end(dropped_S).select(rows), dropped_S[rows]
+    scaling = scaling_for(prior.config, known, prior.architecture.season_lengths)
+    plan = _Plan("candidate", known, prior.architecture, prior.config, prior.seed, scaling, prior)
+    training = plan_training(
+        known,
+        scaling,
+        model=prior.architecture.model,
+        config=prior.config,
+        dropped_S=dropped_S,
+        with_validation=True,
+    )
+    if not len(training.rows_S):
+        return (0.0,) * len(STRENGTHS)
+    loss_SA = _losses(_run(plan, training, _tuning_schedule(prior.config, training), options), prior)
+    return tuple(float(gain) for gain in log_ratios(loss_SA).mean(0))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is fitted to what: `scaling` is that of the whole panel; with a `prior`, networks begin from it."""
+
+    role: str
+    panel: Panel
+    architecture: Architecture
+    config: TrainingConfig
+    seed: int
+    scaling: Scaling
+    prior: Prior | None
+
+
+def _fit(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOptions) -> FittedFleet:
+    return _read_fleet(plan, training, _run(plan, training, schedule, options))
+
+
+def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOptions) -> FleetModule:
+    panel, config, architecture = plan.panel.select(training.rows_S), plan.config.as_run, plan.architecture
     references = config.references(architecture.season_lengths)
-    windows = window_source(panel, scaling, config=config, season_lengths=references)
-    keys_S = series_keys(panel.unique_ids, seed=seed)
+    windows = window_source(panel, plan.scaling.select(training.rows_S), config=config, season_lengths=references)
+    keys_S = series_keys(panel.unique_ids, seed=plan.seed)
     cell = CELLS[architecture.model]
-    device = _device(options)
     network = FleetNetwork(
         cell,
-        kernel=kernels.choose(cell, device, torch.float32, config.hidden_size, wanted=options.kernel),
+        kernel=kernels.choose(cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel),
         num_series=len(panel.unique_ids),
         num_inputs=windows.num_inputs,
         hidden_size=config.hidden_size,
@@ -113,82 +166,124 @@ def _fit(
         num_quantiles=len(architecture.quantiles),
         num_seasons=len(references),
     )
-    network.initialise(keys_S)
+    if plan.prior is None:
+        network.initialise(keys_S)
+    else:
+        network.load_weights(plan.prior.weights)
     module = FleetModule(
         network,
         windows,
         config=config,
         quantiles=architecture.quantiles,
         keys_S=keys_S,
-        first_S=torch.from_numpy(plan.first_S),
-        num_windows_S=torch.from_numpy(plan.num_windows_S),
-        validation_SV=torch.from_numpy(plan.validation_SV),
+        first_S=torch.from_numpy(training.first_S),
+        num_windows_S=torch.from_numpy(training.num_windows_S),
+        validation_SV=torch.from_numpy(training.validation_SV),
         schedule=schedule,
     )
-    if panel.unique_ids:
+    if panel.unique_ids and schedule.max_steps:
         run_trainer(module, max_epochs=-(-schedule.max_steps // config.evaluate_every), options=options)
     module.cpu()
+    return module
+
+
+def _read_fleet(plan: _Plan, training: TrainingPlan, module: FleetModule) -> FittedFleet:
     return _drop_broken(
         FittedFleet(
-            role=role,
-            architecture=architecture,
-            config=config,
-            seed=seed,
-            kernel=network.kernel.NAME,
-            unique_ids=panel.unique_ids,
+            role=plan.role,
+            architecture=plan.architecture,
+            config=plan.config,
+            seed=plan.seed,
+            kernel=module.network.kernel.NAME,
+            unique_ids=tuple(plan.panel.unique_ids[row] for row in training.rows_S),
             weights={name: weight.detach().clone() for name, weight in module.kept.items()},
-            scaling=scaling,
+            scaling=plan.scaling.select(training.rows_S),
             num_steps_S=module.best_step_S.numpy().copy(),
-            num_windows_S=plan.num_windows_S,
+            num_windows_S=training.num_windows_S,
             validation_loss_S=module.best_loss_S.double().numpy().copy(),
-            refused=plan.refused,
+            refused=training.refused,
         ),
         broken_step_S=module.broken_step_S.numpy(),
     )
 
 
-def run_trainer(module: FleetModule, *, max_epochs: int, options: FitOptions) -> None:
-    """Let Lightning run the module's looks, from a checkpoint where there is one; Ctrl-C raises KeyboardInterrupt."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    callbacks: list[lightning.Callback] = [_Looks(options.on_look)] if options.on_look else []
-    if options.checkpoint:
-        callbacks.append(SaveSometimes(options.checkpoint, seconds=options.seconds_between_checkpoints))
-    with warnings.catch_warnings():
-        # One block an epoch is by design: advice about data loaders and log intervals does not apply.
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer = lightning.Trainer(
-            accelerator=options.accelerator,
-            devices=1,
-            max_epochs=max_epochs,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=_is_watched(options) if options.show_progress is None else options.show_progress,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
+def _tune(
+    plan: _Plan, training: TrainingPlan, options: FitOptions, strength_S: npt.NDArray[np.float64] | None = None
+) -> FittedFleet:
+    """Tune networks from their prior, and go back towards it; `strength_S` are a panel's shares, else they are chosen.
+
+    What cannot be tuned, and what broke, has the prior itself, as long as it has a scale.
+    """
+    assert plan.prior is not None
+    module = _run(plan, training, _tuning_schedule(plan.config, training), options)
+    if strength_S is None:
+        loss_SA = _losses(module, plan.prior)
+        chosen_S = choose_strengths(loss_SA, plan.prior.gains)
+        best_loss_S = loss_SA[np.arange(len(loss_SA)), np.searchsorted(STRENGTHS, chosen_S)]
+    else:
+        chosen_S = strength_S[training.rows_S]
+        best_loss_S = np.full(len(chosen_S), np.nan)
+    weights = _between(plan.prior, module, torch.from_numpy(chosen_S).float())
+    is_sound_S = (module.broken_step_S < 0).numpy()
+    for weight in weights.values():
+        is_sound_S &= torch.isfinite(weight).flatten(1).all(1).numpy()
+    scaling = plan.scaling
+    is_served_S = (scaling.spread_S > 0) & np.isfinite(scaling.location_S) & np.isfinite(scaling.error_S)
+    num_series = len(plan.panel.unique_ids)
+    all_weights = {name: w.repeat(num_series, *(1,) * (w.dim() - 1)) for name, w in plan.prior.weights.items()}
+    tuned = training.rows_S[is_sound_S]
+    for name, weight in weights.items():
+        all_weights[name][torch.from_numpy(tuned)] = weight[torch.from_numpy(is_sound_S)]
+    strengths_S, steps_S, windows_S, losses_S = (np.zeros(num_series) for _ in range(4))
+    losses_S[:] = np.nan
+    strengths_S[tuned], losses_S[tuned] = chosen_S[is_sound_S], best_loss_S[is_sound_S]
+    steps_S[tuned], windows_S[tuned] = plan.config.tuning_steps, training.num_windows_S[is_sound_S]
+    served = np.flatnonzero(is_served_S)
+    whole = FittedFleet(
+        role=plan.role,
+        architecture=plan.architecture,
+        config=plan.config,
+        seed=plan.seed,
+        kernel=module.network.kernel.NAME,
+        unique_ids=plan.panel.unique_ids,
+        weights=all_weights,
+        scaling=plan.scaling,
+        num_steps_S=steps_S.astype(np.int64),
+        num_windows_S=windows_S.astype(np.int64),
+        validation_loss_S=losses_S,
+        prior_version=plan.prior.version,
+        strength_S=strengths_S,
+        refused=(),
+    )
+    names = {plan.panel.unique_ids[row] for row in served}
+    refused = tuple(refusal for refusal in training.refused if refusal.unique_id not in names)
+    return replace(whole.select([plan.panel.unique_ids[row] for row in served]), refused=refused)
+
+
+def _tuning_schedule(config: TrainingConfig, training: TrainingPlan) -> Schedule:
+    """Every series takes all of its few steps."""
+    return Schedule(config.tuning_steps, torch.full((len(training.rows_S),), config.tuning_steps))
+
+
+def _between(prior: Prior, module: FleetModule, share_S: Tensor) -> dict[str, Tensor]:
+    return {
+        name: torch.lerp(
+            prior.weights[name].expand_as(weight), weight.detach(), share_S.view(-1, *(1,) * (weight.dim() - 1))
         )
-        resumed = options.checkpoint if options.checkpoint and options.checkpoint.exists() else None
-        try:
-            trainer.fit(module, ckpt_path=resumed, weights_only=True)
-        except SystemExit:
-            # Lightning turns Ctrl-C into an exit and ignores the signal from then on; callers decide about exits here.
-            if not trainer.interrupted:
-                raise
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from None
-    if options.checkpoint:
-        options.checkpoint.unlink(missing_ok=True)
+        for name, weight in module.kept.items()
+    }
 
 
-def _device(options: FitOptions) -> torch.device:
-    """Return the kind of device that Lightning will take."""
-    on_gpu = options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if on_gpu else "cpu")
-
-
-def _is_watched(options: FitOptions) -> bool:
-    return sys.stderr.isatty() and options.on_look is None
+@torch.no_grad()
+def _losses(module: FleetModule, prior: Prior) -> npt.NDArray[np.float64]:
+    """Return the loss on each series' validation windows at every strength, (S, A)."""
+    num_series = len(module.keys_S)
+    module.windows.to(torch.device("cpu"))
+    losses = [
+        module.steps.validation_loss(module, _between(prior, module, torch.full((num_series,), strength)))
+        for strength in STRENGTHS
+    ]
+    return torch.stack(losses, dim=1).double().numpy()
 
 
 def _drop_broken(fitted: FittedFleet, *, broken_step_S: npt.NDArray[np.int64]) -> FittedFleet:
@@ -213,12 +308,3 @@ def _say_how(broken_step: int) -> str:
     if broken_step < 0:
         return "no look at validation found finite weights that improved"
     return f"its loss or gradient was not finite at step {broken_step}"
-
-
-class _Looks(lightning.Callback):
-    def __init__(self, on_look: Callable[[int], None]) -> None:
-        self.on_look = on_look
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        assert isinstance(pl_module, FleetModule)
-        self.on_look(pl_module.num_steps)

@@ -8,7 +8,7 @@ Weights travel as safetensors, never as pickle; configuration, names and reasons
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,58 @@ class Architecture:
 
 
 @dataclass(frozen=True)
+class Prior:
+    """One member's network that all series share, each weight of shape (1, …); series' own begin from it.
+
+    `role` is candidate (it ends before each series' first backtest origin) or serving; `config` is that of the member
+    alone, `seed` too; `loss` is the mean pinball loss of its last steps, in units of each series' seasonal error.
+    """
+
+    role: str
+    architecture: Architecture
+    config: TrainingConfig
+    seed: int
+    member: int
+    kernel: str
+    weights: dict[str, Tensor]
+    num_series: int
+    num_steps: int
+    loss: float
+    gains: tuple[float, ...] = (0.0,)
+    """How the loss of validation windows changes, as the mean over series of the logarithm of its ratio, where series'
+    own networks go so far from the prior as `forecasting.fleet.tuning.STRENGTHS` says."""
+
+    @property
+    def version(self) -> str:
+        """A hash of the weights, the configuration, the architecture and the gains."""
+        described = json.dumps(
+            [self.config.model_dump(), asdict(self.architecture), self.gains], sort_keys=True
+        ).encode()
+        weights = (np.ascontiguousarray(weight.numpy()).tobytes() for _, weight in sorted(self.weights.items()))
+        return hashlib.sha256(described + b"".join(weights)).hexdigest()[:16]
+
+    def to_bytes(self) -> bytes:
+        """Write the prior as one safetensors file."""
+        described = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "weights"} | {
+            "architecture": asdict(self.architecture),
+            "config": self.config.model_dump(),
+        }
+        return save(
+            {name: weight.contiguous() for name, weight in self.weights.items()},
+            metadata={"fleetcast": json.dumps(described)},
+        )
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Prior":
+        """Read what `to_bytes` wrote."""
+        described = _read_description(content)
+        described["architecture"] = _read_architecture(described["architecture"])
+        described["config"] = TrainingConfig(**described["config"])
+        described["gains"] = tuple(described["gains"])
+        return cls(**described, weights=load(content))
+
+
+@dataclass(frozen=True)
 class FittedFleet:
     """One member of every series' ensemble; `role` is candidate (may be backtested) or serving.
 
@@ -55,6 +107,9 @@ class FittedFleet:
     validation_loss_S: npt.NDArray[np.float64]
     refused: tuple[Refusal, ...]
     member: int = 0
+    prior_version: str | None = None
+    strength_S: npt.NDArray[np.float64] | None = None
+    """How far each network went from its prior towards what it would be without one, 0 to 1; None without a prior."""
 
     @property
     def model(self) -> str:
@@ -92,6 +147,7 @@ class FittedFleet:
             num_steps_S=self.num_steps_S[slots],
             num_windows_S=self.num_windows_S[slots],
             validation_loss_S=self.validation_loss_S[slots],
+            strength_S=None if self.strength_S is None else self.strength_S[slots],
             refused=refused,
         )
 
@@ -104,21 +160,22 @@ class FittedFleet:
             "seed": self.seed,
             "member": self.member,
             "kernel": self.kernel,
+            "prior_version": self.prior_version,
             "unique_ids": self.unique_ids,
             "refused": [asdict(refusal) for refusal in self.refused],
         }
         tensors = {f"weights.{name}": weight.contiguous() for name, weight in self.weights.items()}
         tensors["scaling"] = torch.from_numpy(self.scaling.stack())
-        for name in ("num_steps_S", "num_windows_S", "validation_loss_S"):
+        for name in ("num_steps_S", "num_windows_S", "validation_loss_S", "strength_S"):
+            if getattr(self, name) is None:
+                continue
             tensors[name] = torch.from_numpy(np.ascontiguousarray(getattr(self, name)))
         return save(tensors, metadata={"fleetcast": json.dumps(described)})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "FittedFleet":
         """Read what `to_bytes` wrote."""
-        header_size = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + header_size])
-        return cls._from_parts(json.loads(header["__metadata__"]["fleetcast"]), load(content))
+        return cls._from_parts(_read_description(content), load(content))
 
     @classmethod
     def from_file(cls, path: Path) -> "FittedFleet":
@@ -129,16 +186,9 @@ class FittedFleet:
 
     @classmethod
     def _from_parts(cls, described: dict[str, Any], tensors: dict[str, Tensor]) -> "FittedFleet":
-        architecture = described["architecture"]
         return cls(
             role=described["role"],
-            architecture=Architecture(
-                architecture["model"],
-                architecture["freq"],
-                architecture["horizon"],
-                tuple(architecture["quantiles"]),
-                tuple(architecture["season_lengths"]),
-            ),
+            architecture=_read_architecture(described["architecture"]),
             config=TrainingConfig(**described["config"]),
             seed=described["seed"],
             kernel=described["kernel"],
@@ -150,4 +200,18 @@ class FittedFleet:
             validation_loss_S=tensors["validation_loss_S"].numpy(),
             refused=tuple(Refusal(**refusal) for refusal in described["refused"]),
             member=described["member"],
+            prior_version=described["prior_version"],
+            strength_S=tensors["strength_S"].numpy() if "strength_S" in tensors else None,
         )
+
+
+def _read_description(content: bytes) -> dict[str, Any]:
+    """Return what the header of a safetensors file says of it."""
+    header_size = int.from_bytes(content[:8], "little")
+    described: dict[str, Any] = json.loads(json.loads(content[8 : 8 + header_size])["__metadata__"]["fleetcast"])
+    return described
+
+
+def _read_architecture(described: dict[str, Any]) -> Architecture:
+    lists = {name: tuple(described[name]) for name in ("quantiles", "season_lengths")}
+    return Architecture(**described | lists)

@@ -7,7 +7,6 @@ Lightning drives epochs, device, checkpoints and progress. One `training_step` r
 # S series (one network each) · B windows · V validation windows
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.steps import Steps
 from forecasting.fleet.steps.engine import EngineSteps
 from forecasting.fleet.steps.operations import TorchSteps
+from forecasting.fleet.trainer import OneBlock
 from forecasting.fleet.windows import WindowSource
 from forecasting.training import TrainingConfig
 
@@ -82,10 +82,10 @@ class FleetModule(lightning.LightningModule):
         self.average = _copy_weights(network) if config.weight_average else None
 
     def train_dataloader(self) -> DataLoader[int]:
-        return DataLoader(_OneBlock(), batch_size=None)
+        return DataLoader(OneBlock(), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[int]:
-        return DataLoader(_OneBlock(), batch_size=None)
+        return DataLoader(OneBlock(), batch_size=None)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(
@@ -149,13 +149,3 @@ def _copy_weights(network: FleetNetwork) -> nn.ParameterDict:
     return nn.ParameterDict(
         {name: nn.Parameter(weight.detach().clone(), requires_grad=False) for name, weight in network.weights.items()}
     )
-
-
-class _OneBlock(torch.utils.data.IterableDataset[int]):
-    """One item an epoch: an epoch is one look's optimiser steps."""
-
-    def __iter__(self) -> Iterator[int]:
-        yield 0
-
-    def __len__(self) -> int:
-        return 1

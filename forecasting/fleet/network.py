@@ -9,6 +9,7 @@ references.
 # M season lengths · W the elements of one parameter
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,12 @@ class FleetNetwork(nn.Module):
             for some_S, some in zip(keys_S.split(num_at_once), weight.split(num_at_once), strict=True):
                 uniform_SW = draw_uniform(some_S, purpose=f"initial {name}", num_draws=num_draws)
                 some.copy_(((2 * uniform_SW - 1) * scale).view(some.shape))
+
+    @torch.no_grad()
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy weights, one set for each series or one for all of them."""
+        for name, weight in self.weights.items():
+            weight.copy_(weights[name].expand_as(weight))
 
     def forward(self, windows: WindowBatch) -> Tensor:
         """Return (S, B, F, Q) quantiles in the loss's units; they may cross until they are sorted."""

@@ -2,6 +2,8 @@
 
 # S series · N grid points · V validation windows
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,9 @@ from forecasting.training import TrainingConfig
 
 MIN_WINDOWS = 8
 """Training windows without which a network is not worth fitting."""
+
+MOST_POINTS, MOST_SERIES = 4_000_000, 20_000
+"""Of all series, what a prior is trained on at most: more would teach it little, and has to lie in one memory."""
 
 IntS = npt.NDArray[np.int64]
 
@@ -38,17 +43,43 @@ class TrainingPlan:
 
 
 def required_length(config: TrainingConfig, *, horizon: int) -> int:
-    """Return the grid points that a series needs: a segment, a few windows, and a horizon each to learn and judge."""
-    return config.segment_length + MIN_WINDOWS - 1 + 2 * horizon
+    """Return the grid points that a series needs: a segment, a few windows, and a horizon each to learn and judge.
+
+    Where a member begins from a prior, which serves a series that is too short to be tuned, a segment and a point.
+    """
+    members = [config.of_member(number) for number in range(len(config.members))]
+    return min(
+        member.segment_length + (1 if member.start == "prior" else MIN_WINDOWS - 1 + 2 * horizon) for member in members
+    )
+
+
+def prior_series(num_points: Mapping[str, int]) -> list[str]:
+    """Return the series that priors are trained on: all, or those of the least hashes that hold `MOST_POINTS`."""
+    chosen: list[str] = []
+    total = 0
+    for name in sorted(num_points, key=lambda name: (hashlib.sha256(name.encode()).digest(), name)):
+        total += num_points[name]
+        if chosen and (total > MOST_POINTS or len(chosen) >= MOST_SERIES):
+            break
+        chosen.append(name)
+    return sorted(chosen)
 
 
 def plan_training(
-    panel: Panel, scaling: Scaling, *, model: str, config: TrainingConfig, dropped_S: IntS, with_validation: bool
+    panel: Panel,
+    scaling: Scaling,
+    *,
+    model: str,
+    config: TrainingConfig,
+    dropped_S: IntS,
+    with_validation: bool,
+    least_windows: int = MIN_WINDOWS,
 ) -> TrainingPlan:
     """Plan for a panel whose series s may be read up to `dropped_S[s]` points before its end.
 
     The last part (two horizons, or a tenth of a long series) validates; no training target reaches into it. The
     context of a window may begin before its series where that leaves more windows, but holds one segment at least.
+    A series with fewer than `least_windows` is refused.
     """
     horizon, segment = panel.horizon, config.segment_length
     num_columns = panel.y_SN.shape[1]
@@ -71,10 +102,10 @@ def plan_training(
 
     rows, refused = [], []
     for row, unique_id in enumerate(panel.unique_ids):
-        needed = required_length(config, horizon=horizon)
+        needed = segment + least_windows - 1 + (2 if with_validation else 1) * horizon
         if num_observed_S[row] == 0:
             refused.append(Refusal(unique_id, "empty", f"series '{unique_id}' has no observed point"))
-        elif length_S[row] < needed or num_windows_S[row] < MIN_WINDOWS:
+        elif length_S[row] < needed or num_windows_S[row] < least_windows:
             refused.append(
                 Refusal(
                     unique_id, "too_short", f"series '{unique_id}' has {length_S[row]} points; {model} needs {needed}"

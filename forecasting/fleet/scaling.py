@@ -8,7 +8,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from forecasting.training import Transform
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig, Transform
 
 FloatS = npt.NDArray[np.float64]
 
@@ -69,13 +70,20 @@ class Scaling:
         return y_SFQ
 
 
-def measure_scaling(y_SN: npt.NDArray[np.float64], *, season_length: int, transform: Transform = "none") -> Scaling:
+ERRORS_OF_A_SPREAD = 4.0
+"""Seasonal errors that make up the spread, where that must stand in the same relation to the error for all series."""
+
+
+def measure_scaling(
+    y_SN: npt.NDArray[np.float64], *, season_length: int, transform: Transform = "none", is_shared: bool = False
+) -> Scaling:
     """Measure each series' own scales on observed values alone (NaN is a gap).
 
     Location is the mean, spread the standard deviation, error the mean absolute seasonal difference, bounded from below
     by a hundredth of the spread so that a near-perfect season does not blow up its residuals. With `transform` log, a
     series without negative values and with few zeros (`MOST_ZEROS`) is seen as the logarithm of y, or of y and a tenth
-    of its mean where there are zeros; any other as it is.
+    of its mean where there are zeros; any other as it is. For a network that series share (`is_shared`), the spread is
+    a fixed multiple of the error, so that what it reads and what it says are in one unit for all of them.
     """
     offset_S, floor_S = _logarithm(y_SN) if transform == "log" else (np.full(len(y_SN), np.nan),) * 2
     y_SN = Scaling(offset_S, offset_S, offset_S, offset_S, floor_S).to_z(y_SN)
@@ -93,7 +101,17 @@ def measure_scaling(y_SN: npt.NDArray[np.float64], *, season_length: int, transf
     is_constant_S = spread_S <= 1e-13 * np.abs(location_S)
     spread_S = np.where(is_constant_S, 0.0, spread_S)
     error_S = np.where(np.isfinite(error_S), error_S, spread_S)
-    return Scaling(location_S, spread_S, np.maximum(error_S, 0.01 * spread_S), offset_S, floor_S)
+    error_S = np.maximum(error_S, 0.01 * spread_S)
+    if is_shared:
+        spread_S = ERRORS_OF_A_SPREAD * error_S
+    return Scaling(location_S, spread_S, error_S, offset_S, floor_S)
+
+
+def scaling_for(config: TrainingConfig, panel: Panel, season_lengths: tuple[int, ...]) -> Scaling:
+    """Measure a panel's scales as a single member's network needs them."""
+    return measure_scaling(
+        panel.y_SN, season_length=season_lengths[0], transform=config.transform, is_shared=config.start == "prior"
+    )
 
 
 def _logarithm(y_SN: npt.NDArray[np.float64]) -> tuple[FloatS, FloatS]:

@@ -84,7 +84,7 @@ def sizes_of(
     return [
         FleetSizes(
             network,
-            config.of_member(member),
+            config.of_member(member).as_run,
             horizon=spec.horizon,
             num_quantiles=len(spec.quantiles),
             num_calendar=len(calendar_columns(spec.freq)),

@@ -57,35 +57,45 @@ class WindowSource:
             setattr(self, name, getattr(self, name).to(device))
         return self
 
-    def gather(self, origins_SB: Tensor) -> WindowBatch:
-        """Gather the windows that end at the given columns of the panel."""
+    def gather(self, origins_SB: Tensor, rows_S: Tensor | None = None) -> WindowBatch:
+        """Gather the windows that end at the given columns of the panel.
+
+        They are those of every series, or of the series in `rows_S` alone, which may name one more than once.
+        """
         ends_SB = origins_SB + self.padding
+        if rows_S is None:
+            rows_S = torch.arange(len(ends_SB), device=ends_SB.device)
+
+        def take(values_SN: Tensor, columns: Tensor) -> Tensor:
+            """Read each series' own values at (S, B, …) columns."""
+            places = columns.reshape(len(rows_S), -1) + rows_S[:, None] * values_SN.shape[1]
+            return values_SN.reshape(-1).take(places).view(columns.shape)
+
         context = self.segment_length * self.context_segments
         points_SBK = ends_SB.unsqueeze(-1) + torch.arange(1 - context, 1, device=ends_SB.device)
         shape = (*ends_SB.shape, self.context_segments, self.segment_length)
-        values_SBTL = _take(self.y_SN, points_SBK).view(shape)
+        values_SBTL = take(self.y_SN, points_SBK).view(shape)
         level_SB11 = values_SBTL[:, :, -1:].mean(-1, keepdim=True)
-        observed_SBT1 = _take(self.is_observed_SN, points_SBK).view(shape).mean(-1, keepdim=True)
+        observed_SBT1 = take(self.is_observed_SN, points_SBK).view(shape).mean(-1, keepdim=True)
         segment_ends_SBT = points_SBK[..., self.segment_length - 1 :: self.segment_length]
-        series_S11 = torch.arange(len(ends_SB), device=ends_SB.device)[:, None, None]
-        calendar_SBTC = self.calendar_SNC[series_S11, segment_ends_SBT]
+        calendar_SBTC = self.calendar_SNC[rows_S[:, None, None], segment_ends_SBT]
         season_ago_SBK = (points_SBK - self.season_lengths[0]).clamp(min=0)
-        change_SBTL = values_SBTL - _take(self.y_SN, season_ago_SBK).view(shape)
-        change_SBTL = change_SBTL * self.error_unit_S[:, None, None, None]
+        change_SBTL = values_SBTL - take(self.y_SN, season_ago_SBK).view(shape)
+        unit_S11 = self.error_unit_S[rows_S, None, None]
+        change_SBTL = change_SBTL * unit_S11.unsqueeze(-1)
         x_SBTI = torch.cat([values_SBTL - level_SB11, change_SBTL, observed_SBT1, calendar_SBTC], dim=-1)
 
         future_SBF = ends_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
         reference_SBFM = torch.stack(
-            [_take(self.y_SN, self._seasons_back(future_SBF, m)) for m in self.season_lengths], -1
+            [take(self.y_SN, self._seasons_back(future_SBF, m)) for m in self.season_lengths], -1
         )
         is_inside_SBF = future_SBF < self.y_SN.shape[1]
         future_SBF = future_SBF.clamp(max=self.y_SN.shape[1] - 1)
-        unit_S11 = self.error_unit_S[:, None, None]
         return WindowBatch(
             x_SBTI=x_SBTI,
             reference_SBFM=reference_SBFM * unit_S11.unsqueeze(-1),
-            target_SBF=_take(self.y_SN, future_SBF) * unit_S11,
-            is_observed_SBF=_take(self.is_observed_SN, future_SBF) * is_inside_SBF,
+            target_SBF=take(self.y_SN, future_SBF) * unit_S11,
+            is_observed_SBF=take(self.is_observed_SN, future_SBF) * is_inside_SBF,
         )
 
     def _seasons_back(self, future_SBF: Tensor, season_length: int) -> Tensor:
@@ -145,8 +155,3 @@ def fill_gaps(y_SN: npt.NDArray[np.float64], *, season_length: int) -> npt.NDArr
     first_S = np.argmax(np.isfinite(filled_SN), axis=1)
     first_value_S1 = np.take_along_axis(filled_SN, first_S[:, None], axis=1)
     return np.where(np.isfinite(filled_SN), filled_SN, np.nan_to_num(first_value_S1))
-
-
-def _take(values_SN: Tensor, columns: Tensor) -> Tensor:
-    """Read each series' own values at (S, B, …) columns."""
-    return values_SN.gather(1, columns.reshape(len(values_SN), -1)).view(columns.shape)

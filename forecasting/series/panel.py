@@ -44,6 +44,11 @@ class Panel:
         """The dtype that times of this panel have in frames."""
         return STEP if np.issubdtype(self.ds_SN.dtype, np.integer) else TIMESTAMP
 
+    @property
+    def last_ds(self) -> npt.NDArray[np.generic]:
+        """Each series' own last grid point, its cutoff, (S,)."""
+        return self.ds_SN[:, -self.horizon - 1]
+
     def until(self, num_dropped: int) -> "Panel":
         """Return what was known `num_dropped` grid points before each series' end; nothing later is left in it."""
         if num_dropped == 0:
@@ -55,6 +60,12 @@ class Panel:
             calendar_SNC=self.calendar_SNC[:, :-num_dropped],
             ds_SN=self.ds_SN[:, :-num_dropped],
         )
+
+    def hide_end(self, num_hidden_S: npt.NDArray[np.int64]) -> "Panel":
+        """Return the same grid with gaps in place of each series' last `num_hidden_S[s]` grid points."""
+        columns_N = np.arange(self.y_SN.shape[1])
+        is_hidden_SN = columns_N[None, :] >= (self.y_SN.shape[1] - num_hidden_S)[:, None]
+        return replace(self, y_SN=np.where(is_hidden_SN, np.nan, self.y_SN))
 
     def select(self, rows_S: npt.NDArray[np.int64]) -> "Panel":
         """Return some of the series, in the order of `rows_S`."""

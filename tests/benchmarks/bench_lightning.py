@@ -11,7 +11,7 @@ import time
 import numpy as np
 import torch
 
-from forecasting.fleet import fit, kernels
+from forecasting.fleet import kernels, trainer
 from forecasting.fleet.cells import CELLS
 from forecasting.fleet.module import FleetModule, Schedule
 from forecasting.fleet.network import FleetNetwork
@@ -101,7 +101,7 @@ def _time(module: FleetModule, *, by_lightning: bool) -> tuple[float, FleetModul
     num_looks = CONFIG.max_steps // CONFIG.evaluate_every
     began = time.perf_counter()
     if by_lightning:
-        fit.run_trainer(module, max_epochs=num_looks, options=FitOptions(show_progress=False, accelerator="cpu"))
+        trainer.run_trainer(module, max_epochs=num_looks, options=FitOptions(show_progress=False, accelerator="cpu"))
     else:
         optimizer = module.configure_optimizers()
         module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]

@@ -22,17 +22,9 @@ from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.module import FleetModule
 from forecasting.fleet.predict import predict
 from forecasting.ingest import ingest, panel_of
+from forecasting.learn import count_origins, registry_rows, train_network, train_shard
 from forecasting.one_shot import OneShot, forecast
-from forecasting.pipeline import (
-    backtest_shard,
-    count_origins,
-    join_versions,
-    predict_shard,
-    registry_rows,
-    score,
-    train_network,
-    train_shard,
-)
+from forecasting.pipeline import backtest_shard, join_versions, predict_shard, score
 from forecasting.recipes import configure
 from forecasting.spec import Spec, make_spec
 
@@ -40,7 +32,17 @@ START = datetime(2024, 1, 1)
 NUM_POINTS = 72
 HORIZON = 4
 SEASON = 6
-QUICK = {"max_steps": 20, "hidden_size": 4, "batch_windows": 4, "validation_windows": 4, "evaluate_every": 10}
+QUICK = {
+    "max_steps": 20,
+    "hidden_size": 4,
+    "batch_windows": 4,
+    "validation_windows": 4,
+    "evaluate_every": 10,
+    "prior_steps": 20,
+    "prior_hidden_size": 4,
+    "prior_windows": 8,
+    "tuning_steps": 10,
+}
 
 
 @pytest.fixture(autouse=True)

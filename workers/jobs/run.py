@@ -97,8 +97,10 @@ class Skip(Exception):
     """There is nothing to do; the message says why."""
 
 
-def count_points(run: Run, *, data_version: int | None) -> dict[str, int]:
+def count_points(run: Run, *, data_version: int | None, is_whole: bool = False) -> dict[str, int]:
     """Return every series that the run covers with its grid points up to the cutoff, 0 for one without any.
+
+    With `is_whole`, every series of the spec, whatever the run is filtered to.
 
     Series of which every row was refused are among them; a name that is missing or blank is none. Raises NothingStored
     where the spec has no features yet, and UserError where the run is filtered to series that there are not.
@@ -121,7 +123,7 @@ def count_points(run: Run, *, data_version: int | None) -> dict[str, int]:
             f"spec '{run.spec.name}' has no features at or before {format_clock(run.cutoff)};"
             " run the features job first"
         )
-    if run.arguments.series is not None:
+    if run.arguments.series is not None and not is_whole:
         require_series(known.lazy(), run.arguments.series)
         known = known.filter(pl.col("unique_id").is_in(list(run.arguments.series)))
     return dict(known.iter_rows())

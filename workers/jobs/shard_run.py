@@ -100,6 +100,11 @@ class StagedRun:
         return f"at most {self.peak_mib} MiB in a worker"
 
 
+def slot_of(run: Run, data_version: int | None) -> Slot:
+    """Return what the shards of a run know of it."""
+    return Slot(run.store, run.spec, run.networks, run.arguments.run_id, run.cutoff, data_version, run.fleet.kernel)
+
+
 def stage_shards(
     run: Run, compute: Compute, groups: Sequence[Mapping[str, int]], *, data_version: int | None
 ) -> StagedRun:
@@ -108,7 +113,7 @@ def stage_shards(
     `groups` are series with their points that may share a shard. `data_version` is the run's `pinned_version`. What
     an earlier try of the same run has staged of the same plan is kept; what it staged of another is discarded.
     """
-    slot = Slot(run.store, run.spec, run.networks, run.arguments.run_id, run.cutoff, data_version, run.fleet.kernel)
+    slot = slot_of(run, data_version)
     with local_ray(log_to_driver=True):
         resources = plan_resources(run.workers)
         plan = keep_plan(run, groups, data_version=data_version, make=lambda: _cut_shards(run, groups, resources))

@@ -89,7 +89,11 @@ class World:
         """Return a table's rows without what differs between two runs of the same."""
         frame = self.store.scan(table, "timestamp").collect()
         return frame.drop("run_id", "weights_uri", "data_version", "code_version", strict=False).sort(
-            [name for name in ("run_cutoff", "unique_id", "model", "member", "role", "origin", "ds") if name in frame.columns]
+            [
+                name
+                for name in ("run_cutoff", "unique_id", "model", "member", "role", "origin", "ds")
+                if name in frame.columns
+            ]
         )
 
 

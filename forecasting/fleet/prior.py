@@ -1,0 +1,209 @@
+"""The prior: a panel of all series in; one network that they share, from which each series' own may begin, out.
+
+It is trained by Lightning on windows drawn over all series, along a cosine of step sizes, and its weights are averaged
+over the last steps. It is a versioned input of every fleet that starts from it, as the data are.
+"""
+
+# S series · B windows, each of any series · F horizon steps · Q quantiles
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from forecasting.fleet import kernels
+from forecasting.fleet.cells import CELLS
+from forecasting.fleet.fitted import Architecture, Prior
+from forecasting.fleet.losses import pinball_loss
+from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.options import FitOptions
+from forecasting.fleet.plan import plan_training
+from forecasting.fleet.random import draw_bits, series_keys
+from forecasting.fleet.scaling import scaling_for
+from forecasting.fleet.trainer import OneBlock, device_of, run_trainer
+from forecasting.fleet.windows import WindowBatch, WindowSource, window_source
+from forecasting.series.panel import Panel
+from forecasting.training import TrainingConfig, member_seed
+
+STEPS_OF_A_BLOCK = 50
+"""Optimiser steps in one `training_step`, as Lightning's overhead per call counts for little then."""
+WARM_UP_STEPS = 50
+PASSES = 30
+"""How often a window is seen at most, so that few series are not learned by heart."""
+
+
+def fit_prior(
+    panel: Panel,
+    architecture: Architecture,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    dropped_S: npt.NDArray[np.int64],
+    role: str,
+    member: int = 0,
+    start: Prior | None = None,
+    options: FitOptions = FitOptions(),
+) -> Prior | None:
+    """Fit what one member's networks begin from, blind to the last `dropped_S[s]` grid points of each series.
+
+    `config` and `seed` are those of the whole ensemble. A series with anything that is not finite in scaled units, or
+    that is too short, constant or empty, takes no part. None where no series is left. `start`, an earlier prior of
+    the same shape, is trained further for a quarter of the steps.
+    """
+    config, seed = config.of_member(member), member_seed(seed, member)
+    known = panel.hide_end(dropped_S)
+    scaling = scaling_for(config, known, architecture.season_lengths)
+    plan = plan_training(
+        known,
+        scaling,
+        model=architecture.model,
+        config=config,
+        dropped_S=dropped_S,
+        with_validation=False,
+        least_windows=1,
+    )
+    known, scaling = known.select(plan.rows_S), scaling.select(plan.rows_S)
+    windows = window_source(
+        known, scaling, config=config, season_lengths=config.references(architecture.season_lengths)
+    )
+    is_sound_S = (torch.isfinite(windows.y_SN).all(1) & torch.isfinite(windows.error_unit_S)).numpy()
+    if not is_sound_S.any():
+        return None
+    cell = CELLS[architecture.model]
+    network = FleetNetwork(
+        cell,
+        kernel=kernels.choose(cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel),
+        num_series=1,
+        num_inputs=windows.num_inputs,
+        hidden_size=config.hidden_size,
+        horizon=architecture.horizon,
+        num_quantiles=len(architecture.quantiles),
+        num_seasons=len(windows.season_lengths),
+    )
+    key_1 = series_keys(("prior",), seed=seed)
+    network.initialise(key_1)
+    if start is not None:
+        network.load_weights(start.weights)
+    rows_S = torch.from_numpy(np.flatnonzero(is_sound_S))
+    most_steps = -(-PASSES * int(plan.num_windows_S[is_sound_S].sum()) // config.prior_windows)
+    num_steps = min(config.prior_steps, most_steps)
+    module = PriorModule(
+        network,
+        windows,
+        config=config,
+        quantiles=architecture.quantiles,
+        key_1=key_1,
+        rows_S=rows_S,
+        first_S=torch.from_numpy(plan.first_S),
+        num_windows_S=torch.from_numpy(plan.num_windows_S),
+        num_steps=num_steps if start is None else -(-num_steps // 4),
+    )
+    run_trainer(module, max_epochs=-(-module.num_steps // STEPS_OF_A_BLOCK), options=options)
+    module.cpu()
+    return Prior(
+        role=role,
+        architecture=architecture,
+        config=config,
+        seed=seed,
+        member=member,
+        kernel=network.kernel.NAME,
+        weights={name: weight.detach().clone() for name, weight in module.average.items()},
+        num_series=len(rows_S),
+        num_steps=module.num_steps,
+        loss=float(module.loss),
+    )
+
+
+class PriorModule(lightning.LightningModule):
+    """Trains one network on windows of all series; a window counts in units of its series' own seasonal error."""
+
+    rows_S: Tensor
+    first_S: Tensor
+    num_windows_S: Tensor
+    key_1: Tensor
+    quantiles_Q: Tensor
+    loss: Tensor
+
+    def __init__(
+        self,
+        network: FleetNetwork,
+        windows: WindowSource,
+        *,
+        config: TrainingConfig,
+        quantiles: tuple[float, ...],
+        key_1: Tensor,
+        rows_S: Tensor,
+        first_S: Tensor,
+        num_windows_S: Tensor,
+        num_steps: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network, self.windows, self.config, self.num_steps = network, windows, config, num_steps
+        for name, constant in {
+            "rows_S": rows_S,
+            "first_S": first_S,
+            "num_windows_S": num_windows_S,
+            "key_1": key_1,
+            "quantiles_Q": torch.tensor(quantiles, dtype=torch.float32),
+        }.items():
+            self.register_buffer(name, constant, persistent=False)
+        self.register_buffer("loss", torch.tensor(0.0))
+        self.average = nn.ParameterDict(
+            {n: nn.Parameter(w.detach().clone(), requires_grad=False) for n, w in network.weights.items()}
+        )
+
+    def train_dataloader(self) -> DataLoader[int]:
+        return DataLoader(OneBlock(), batch_size=None)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.network.parameters(), lr=self.config.prior_rate, weight_decay=1e-3)
+
+    def on_fit_start(self) -> None:
+        self.windows.to(self.device)
+
+    def training_step(self, block: int, block_index: int) -> None:
+        """Run the optimiser steps of one block."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        first = self.current_epoch * STEPS_OF_A_BLOCK
+        for step in range(first, min(first + STEPS_OF_A_BLOCK, self.num_steps)):
+            for group in optimizer.param_groups:
+                group["lr"] = self.step_size(step)
+            loss = self.loss_of(self.draw(step))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+            optimizer.step()
+            fresh = 1 - min(self.config.prior_average, (1 + step) / (10 + step))
+            with torch.no_grad():
+                for name, weight in self.network.weights.items():
+                    self.average[name].lerp_(weight, fresh)
+                self.loss.lerp_(loss.detach(), fresh)
+
+    def step_size(self, step: int) -> float:
+        """Rise for a few steps, then fall along a cosine to a fiftieth."""
+        decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.num_steps))
+        return self.config.prior_rate * min(1.0, (1 + step) / WARM_UP_STEPS) * decay
+
+    def draw(self, step: int) -> WindowBatch:
+        """Draw windows over all series, each series as often as the next; shapes are (1, B, …)."""
+        counters_B = step * self.config.prior_windows + torch.arange(self.config.prior_windows, device=self.device)
+        series_B = draw_bits(self.key_1, purpose="series", counters_D=counters_B)[0] % len(self.rows_S)
+        rows_B = self.rows_S[series_B]
+        bits_B = draw_bits(self.key_1, purpose="windows", counters_D=counters_B)[0]
+        origins_B = self.first_S[rows_B] + bits_B % self.num_windows_S[rows_B]
+        drawn = self.windows.gather(origins_B[:, None], rows_B)
+        return replace(
+            drawn,
+            **{name: getattr(drawn, name).transpose(0, 1).contiguous() for name in WindowBatch.__dataclass_fields__},
+        )
+
+    def loss_of(self, windows: WindowBatch) -> Tensor:
+        predicted_SBFQ = self.network(windows)
+        return pinball_loss(predicted_SBFQ, windows.target_SBF, windows.is_observed_SBF, self.quantiles_Q).sum()

@@ -1,0 +1,76 @@
+"""Lightning's Trainer as fleets and priors use it: epochs are blocks of optimiser steps; it can be interrupted."""
+
+import logging
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytorch_lightning as lightning
+import torch
+
+from forecasting.fleet.checkpoints import SaveSometimes
+from forecasting.fleet.options import FitOptions
+
+
+class OneBlock(torch.utils.data.IterableDataset[int]):
+    """One item an epoch: an epoch is one block of optimiser steps."""
+
+    def __iter__(self) -> Iterator[int]:
+        yield 0
+
+    def __len__(self) -> int:
+        return 1
+
+
+def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: FitOptions) -> None:
+    """Let Lightning run the module's looks, from a checkpoint where there is one; Ctrl-C raises KeyboardInterrupt."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    callbacks: list[lightning.Callback] = [_Looks(options.on_look)] if options.on_look else []
+    if options.checkpoint:
+        callbacks.append(SaveSometimes(options.checkpoint, seconds=options.seconds_between_checkpoints))
+    with warnings.catch_warnings():
+        # One block an epoch is by design: advice about data loaders and log intervals does not apply.
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        trainer = lightning.Trainer(
+            accelerator=options.accelerator,
+            devices=1,
+            max_epochs=max_epochs,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=_is_watched(options) if options.show_progress is None else options.show_progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        resumed = options.checkpoint if options.checkpoint and options.checkpoint.exists() else None
+        try:
+            trainer.fit(module, ckpt_path=resumed, weights_only=True)
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit and ignores the signal from then on; callers decide about exits here.
+            if not trainer.interrupted:
+                raise
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
+    if options.checkpoint:
+        options.checkpoint.unlink(missing_ok=True)
+
+
+def device_of(options: FitOptions) -> torch.device:
+    """Return the kind of device that Lightning will take."""
+    on_gpu = options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def _is_watched(options: FitOptions) -> bool:
+    return sys.stderr.isatty() and options.on_look is None
+
+
+class _Looks(lightning.Callback):
+    def __init__(self, on_look: Callable[[int], None]) -> None:
+        self.on_look = on_look
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.on_look(int(pl_module.num_steps))  # type: ignore[arg-type]

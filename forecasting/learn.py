@@ -1,0 +1,265 @@
+"""Learning as pure functions: a panel in; priors, every series' own networks, and the registry's rows of both, out.
+
+Frames carry the columns of the store's tables without the bookkeeping (spec, run cutoff, run), which the store stamps
+on.
+"""
+
+# S series of a shard
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from forecasting.evaluate import backtest as rolling
+from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
+from forecasting.fleet.options import FitOptions
+from forecasting.fleet.plan import required_length
+from forecasting.recipes import configure
+from forecasting.series.panel import Panel
+from forecasting.spec import Spec
+from forecasting.version import code_version
+
+
+class Priors(NamedTuple):
+    """What one member's networks begin from: candidates from one that ends before each series' first origin."""
+
+    candidate: Prior
+    serving: Prior
+
+
+PriorsByMember = Mapping[tuple[str, int], Priors]
+"""Priors by network and member."""
+
+
+def members_with_prior(spec: Spec, networks: Sequence[str]) -> list[tuple[str, int]]:
+    """Return each network and member that begins from a prior."""
+    members = enumerate(configure(spec).members)
+    numbers = [number for number, member in members if member.start == "prior"]
+    return [(network, number) for network in networks for number in numbers]
+
+
+def train_priors(
+    panel: Panel, spec: Spec, network: str, member: int, *, options: FitOptions = FitOptions()
+) -> Priors | None:
+    """Train what one member's networks begin from on all series of a panel; None where no series is fit for it.
+
+    The serving prior is the candidate one, trained further on everything. `options.checkpoint` names a folder here.
+    """
+    from forecasting.fleet.fit import measure_gains
+    from forecasting.fleet.prior import fit_prior
+
+    _set_imports_aside()
+    architecture, config = _architecture(spec, network), configure(spec)
+    dropped_S = _held_back(panel, spec)
+    candidate = fit_prior(
+        panel,
+        architecture,
+        config,
+        seed=spec.seed,
+        dropped_S=dropped_S,
+        role="candidate",
+        member=member,
+        options=_checkpoint_at(options, f"prior-{network}-{member}-candidate.ckpt"),
+    )
+    _free_trainer()
+    if candidate is None:
+        return None
+    gains = measure_gains(panel, candidate, dropped_S=dropped_S, options=replace(options, checkpoint=None))
+    candidate = replace(candidate, gains=gains)
+    _free_trainer()
+    serving = fit_prior(
+        panel,
+        architecture,
+        config,
+        seed=spec.seed,
+        dropped_S=np.zeros_like(dropped_S),
+        role="serving",
+        member=member,
+        start=candidate,
+        options=_checkpoint_at(options, f"prior-{network}-{member}-serving.ckpt"),
+    )
+    _free_trainer()
+    assert serving is not None, "what could be learned from a part can be from the whole"
+    return Priors(candidate, replace(serving, gains=gains))
+
+
+def train_shard(
+    panel: Panel,
+    spec: Spec,
+    *,
+    networks: Sequence[str],
+    priors: PriorsByMember = MappingProxyType({}),
+    options: FitOptions = FitOptions(),
+) -> list[FittedFleet]:
+    """Fit every requested network for every series of a shard, as `train_network` does."""
+    return [
+        fleet for network in networks for fleet in train_network(panel, spec, network, priors=priors, options=options)
+    ]
+
+
+def train_network(
+    panel: Panel,
+    spec: Spec,
+    network: str,
+    *,
+    priors: PriorsByMember = MappingProxyType({}),
+    options: FitOptions = FitOptions(),
+) -> Iterator[FittedFleet]:
+    """Fit one network for every series of a shard, member after member: the candidates of each, then what serves.
+
+    A candidate ends before its series' first backtest origin. A member that begins from a prior is left out where it
+    has none. `options.checkpoint` names a folder here.
+    """
+    from forecasting.fleet import fit as fleet_fit  # brings Lightning, which takes seconds that only training needs
+
+    _set_imports_aside()
+    architecture, config, dropped_S = _architecture(spec, network), configure(spec), _held_back(panel, spec)
+    for number, member in enumerate(config.members):
+        own = priors.get((network, number)) if member.start == "prior" else None
+        if own is None and member.start == "prior":
+            continue
+        candidates = fleet_fit.fit_candidates(
+            panel,
+            architecture,
+            config,
+            seed=spec.seed,
+            dropped_S=dropped_S,
+            member=number,
+            prior=own.candidate if own else None,
+            options=_checkpoint_at(options, f"{network}-{number}-candidate.ckpt"),
+        )
+        _free_trainer()
+        yield candidates
+        serving = fleet_fit.fit_serving(
+            panel,
+            candidates,
+            prior=own.serving if own else None,
+            options=_checkpoint_at(options, f"{network}-{number}-serving.ckpt"),
+        )
+        _free_trainer()
+        yield serving
+
+
+def count_origins(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
+    """Return how many backtest origins each series has room for after what a network needs to learn, (S,)."""
+    return rolling.num_origins(
+        panel.length_S,
+        wanted=spec.backtest.origins,
+        step=spec.origin_step,
+        horizon=spec.horizon,
+        minimum_length=required_length(configure(spec), horizon=spec.horizon),
+    )
+
+
+def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
+    """Return the registry's rows of a fleet: one per series of its member, trained or refused."""
+    cutoff_of = dict(zip(panel.unique_ids, panel.last_ds.tolist(), strict=True))
+    versions = fleet.versions()
+    shared = {
+        "model": fleet.model,
+        "member": fleet.member,
+        "role": fleet.role,
+        "config": fleet.config.model_dump_json(),
+        "seed": fleet.seed,
+        "kernel": fleet.kernel,
+        "code_version": code_version(),
+        "prior_version": fleet.prior_version,
+    }
+    trained = [
+        shared
+        | {
+            "unique_id": unique_id,
+            "version": versions[slot],
+            "cutoff": cutoff_of[unique_id],
+            "status": "trained",
+            "num_steps": int(fleet.num_steps_S[slot]),
+            "num_windows": int(fleet.num_windows_S[slot]),
+            "validation_loss": float(fleet.validation_loss_S[slot]) if fleet.role == "candidate" else None,
+            "weights_slot": slot,
+            "strength": None if fleet.strength_S is None else float(fleet.strength_S[slot]),
+        }
+        for slot, unique_id in enumerate(fleet.unique_ids)
+    ]
+    refused = [
+        shared
+        | {
+            "unique_id": refusal.unique_id,
+            "cutoff": cutoff_of[refusal.unique_id],
+            "status": refusal.status,
+            "reason": refusal.reason,
+        }
+        for refusal in fleet.refused
+    ]
+    return pl.DataFrame(trained + refused, schema=_REGISTRY | {"cutoff": panel.clock_dtype}).sort("unique_id")
+
+
+def prior_row(prior: Prior) -> dict[str, Any]:
+    """Return what the table of priors says of one, but for where it lies and what it was trained on."""
+    return {
+        "model": prior.architecture.model,
+        "member": prior.member,
+        "role": prior.role,
+        "version": prior.version,
+        "num_series": prior.num_series,
+        "num_steps": prior.num_steps,
+        "loss": prior.loss,
+        "gains": list(prior.gains),
+        "config": prior.config.model_dump_json(),
+        "seed": prior.seed,
+        "kernel": prior.kernel,
+        "code_version": code_version(),
+    }
+
+
+_REGISTRY: dict[str, Any] = {
+    "unique_id": pl.String,
+    "model": pl.String,
+    "member": pl.Int32,
+    "role": pl.String,
+    "version": pl.String,
+    "cutoff": pl.Int64,
+    "status": pl.String,
+    "reason": pl.String,
+    "num_steps": pl.Int32,
+    "num_windows": pl.Int32,
+    "validation_loss": pl.Float64,
+    "weights_slot": pl.Int32,
+    "config": pl.String,
+    "seed": pl.Int64,
+    "kernel": pl.String,
+    "code_version": pl.String,
+    "prior_version": pl.String,
+    "strength": pl.Float64,
+}
+
+
+def _checkpoint_at(options: FitOptions, name: str) -> FitOptions:
+    return replace(options, checkpoint=options.checkpoint / name) if options.checkpoint else options
+
+
+@cache
+def _set_imports_aside() -> None:
+    """Leave what the process has loaded out of later searches for cycles, which then take milliseconds."""
+    gc.collect()
+    gc.freeze()
+
+
+def _free_trainer() -> None:
+    """Let go of the weights and moments that Lightning's trainer and the module keep alive by naming each other."""
+    gc.collect()
+
+
+def _architecture(spec: Spec, network: str) -> Architecture:
+    return Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
+
+
+def _held_back(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
+    """Return how many grid points of each series its candidates may not see, (S,)."""
+    return rolling.held_back(count_origins(panel, spec), step=spec.origin_step, horizon=spec.horizon)
