@@ -25,6 +25,7 @@ from forecasting.evaluate.baselines import (
     serve_simplest,
 )
 from forecasting.evaluate.champion import choose_champions
+from forecasting.evaluate.combination import COMBINATION, combine
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import FittedFleet
@@ -34,6 +35,9 @@ from forecasting.series.panel import Panel
 from forecasting.spec import STATISTICS, Spec
 from forecasting.statistics_choice import statistics_forecasters
 from forecasting.training import KernelName
+
+MEMBER_MARK = "/"
+"""Between the name of a network and the number of its member."""
 
 Quantiles = npt.NDArray[np.float64]
 """Shape (S, F, Q), in units of y, rising along Q; NaN where a model has nothing to say about a series."""
@@ -52,17 +56,14 @@ def backtest_shard(
     Returns the frames (backtests, champions).
     """
     statistics = statistics_forecasters(spec, panel.length_S)
-    forecasters = {
-        model: partial(_admissible, forecaster, spec)
-        for model, forecaster in (_baselines(spec) | statistics | _ensembles(candidates, kernel)).items()
-    }
     backtests = rolling.backtest(
         panel,
-        forecasters=forecasters,
+        forecasters=_baselines(spec) | statistics | _members(candidates, kernel),
         origins_S=count_origins(panel, spec),
         step=spec.origin_step,
         quantiles=spec.quantiles,
         season_length=spec.season_lengths[0],
+        assemble=partial(_assemble, spec, networks),
     )
     champions = choose_champions(
         backtests,
@@ -98,12 +99,10 @@ def predict_shard(
         model: np.array([crowned.get(name) == model for name in panel.unique_ids], dtype=bool) for model in STATISTICS
     }
     statistics = statistics_forecasters(spec, panel.length_S, also=is_crowned)
-    forecasts: dict[str, Quantiles] = {
-        model: _admissible(forecaster, spec, panel) for model, forecaster in (_baselines(spec) | statistics).items()
-    }
-    forecasts |= {
-        model: _admissible(forecaster, spec, panel) for model, forecaster in _ensembles(serving, kernel).items()
-    }
+    forecasters = _baselines(spec) | statistics | _members(serving, kernel)
+    told = {name: forecaster(panel) for name, forecaster in forecasters.items()}
+    forecasts = _assemble(spec, networks, told)
+    del told
     able: dict[str, npt.NDArray[np.bool_]] = {
         model: np.asarray(np.isfinite(quantiles_SFQ).all((1, 2))) for model, quantiles_SFQ in forecasts.items()
     }
@@ -116,7 +115,7 @@ def predict_shard(
     served, stand_ins = _serve(panel, spec, champions, able, networks)
     if versions is None:
         versions = _versions(serving, panel)
-    return _forecast_frame(panel, spec, blocks + stand_ins, served, versions)
+    return _forecast_frame(panel, spec, blocks + stand_ins, served, _with_combination(versions))
 
 
 def score(
@@ -183,14 +182,30 @@ def _baselines(spec: Spec) -> dict[str, Callable[[Panel], Quantiles]]:
     }
 
 
-def _admissible(forecaster: Callable[[Panel], Quantiles], spec: Spec, panel: Panel) -> Quantiles:
+def _admissible(quantiles_SFQ: Quantiles, spec: Spec) -> Quantiles:
     """Return what the spec's y can be: quantiles of counts are whole numbers, and none is below the bound."""
-    quantiles_SFQ = forecaster(panel)
     if spec.integer_valued:
         quantiles_SFQ = np.rint(quantiles_SFQ)
     if spec.lower_bound is None:
         return quantiles_SFQ
     return np.maximum(quantiles_SFQ, np.ceil(spec.lower_bound) if spec.integer_valued else spec.lower_bound)
+
+
+def _assemble(spec: Spec, networks: Sequence[str], told: Mapping[str, Quantiles]) -> dict[str, Quantiles]:
+    """Make models of what members and others say: a network is the median of its members, each quantile by itself.
+
+    The combination is of all that is told; it needs every network of the spec, and of a series more than naives.
+    """
+    members: dict[str, list[Quantiles]] = {}
+    for name, quantiles_SFQ in told.items():
+        members.setdefault(name.partition(MEMBER_MARK)[0], []).append(quantiles_SFQ)
+    models = {model: _median(each) for model, each in members.items()}
+    if set(spec.models) <= set(networks):
+        baselines = _baselines(spec)
+        has_more_S = np.any([np.isfinite(told[name][:, 0, 0]) for name in told if name not in baselines], axis=0)
+        combined_SFQ = combine(told, networks={name for name in told if MEMBER_MARK in name})
+        models[COMBINATION] = np.where(has_more_S[:, None, None], combined_SFQ, np.nan)
+    return {model: _admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}
 
 
 def _unavailable(
@@ -262,7 +277,7 @@ def _serve(
     served = served.with_columns(
         model=served["model"].scatter(rows, models_R), reason=served["reason"].scatter(rows, reasons_R)
     )
-    simplest_RFQ = _admissible(lambda _: simplest_RFQ, spec, panel)
+    simplest_RFQ = _admissible(simplest_RFQ, spec)
     blocks = []
     for model in models_R.unique().sort():
         is_due_R = (models_R == model).to_numpy() & ~able.get(model, nobody_S)[rows]
@@ -308,24 +323,31 @@ def _versions(serving: Sequence[FittedFleet], panel: Panel) -> pl.DataFrame:
     return join_versions(pl.concat(frames)) if frames else pl.DataFrame(schema=_VERSIONS)
 
 
-def _ensembles(fleets: Sequence[FittedFleet], kernel: KernelName) -> dict[str, Callable[[Panel], Quantiles]]:
-    """Return a forecaster for each model among the fleets: the median of what its members say."""
-    models: dict[str, list[FittedFleet]] = {}
+def _with_combination(versions: pl.DataFrame) -> pl.DataFrame:
+    """Add the combination's version of each series: those of its networks, joined by +."""
+    joined = versions.sort("unique_id", "model").group_by("unique_id", maintain_order=True)
+    combined = joined.agg(pl.col("version").str.join("+")).with_columns(model=pl.lit(COMBINATION))
+    return pl.concat([versions, combined.select(versions.columns)])
+
+
+def _members(fleets: Sequence[FittedFleet], kernel: KernelName) -> dict[str, Callable[[Panel], Quantiles]]:
+    """Return a forecaster for each member of each network among the fleets; its series may lie in several of them."""
+    parts: dict[str, list[FittedFleet]] = {}
     for fleet in fleets:
-        models.setdefault(fleet.model, []).append(fleet)
-    return {model: partial(_forecast_ensemble, members, kernel=kernel) for model, members in models.items()}
+        parts.setdefault(f"{fleet.model}{MEMBER_MARK}{fleet.member}", []).append(fleet)
+    return {name: partial(_forecast_member, parts[name], kernel=kernel) for name in sorted(parts)}
 
 
-def _forecast_ensemble(fleets: Sequence[FittedFleet], panel: Panel, *, kernel: KernelName) -> Quantiles:
-    """Return the median over members of each quantile; a member without a forecast of a series has no say there."""
-    members: dict[int, Quantiles] = {}
-    for fleet in fleets:  # a member's series may lie in several fleets
+def _forecast_member(fleets: Sequence[FittedFleet], panel: Panel, *, kernel: KernelName) -> Quantiles:
+    result_SFQ = predict(fleets[0], panel, kernel=kernel)
+    for fleet in fleets[1:]:
         quantiles_SFQ = predict(fleet, panel, kernel=kernel)
-        earlier_SFQ = members.get(fleet.member)
-        members[fleet.member] = (
-            quantiles_SFQ if earlier_SFQ is None else np.where(np.isfinite(quantiles_SFQ), quantiles_SFQ, earlier_SFQ)
-        )
-    member_KSFQ = [members[number] for number in sorted(members)]
+        result_SFQ = np.where(np.isfinite(quantiles_SFQ), quantiles_SFQ, result_SFQ)
+    return result_SFQ
+
+
+def _median(member_KSFQ: Sequence[Quantiles]) -> Quantiles:
+    """Return the median over members of each quantile; a member without a forecast of a series has no say there."""
     if len(member_KSFQ) == 1:
         return member_KSFQ[0]
     is_able_SK = np.stack([np.isfinite(each_SFQ[:, 0, 0]) for each_SFQ in member_KSFQ], axis=1)

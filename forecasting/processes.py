@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from forecasting.errors import ServiceError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from forecasting.one_shot import ShardResult
     from forecasting.series.panel import Panel
+
+Result = TypeVar("Result")
 
 FEWEST_SERIES = 16
 """Fewer series are done in this process before others have started and loaded torch."""
@@ -56,25 +58,57 @@ def run_on_processes(
         return _run_here(task, panels, on_shard, on_look, on_end)
     on_shard(num_done, num_series)
     panels = spread(panels, num_processes)
+    looks = multiprocessing.get_context("spawn").SimpleQueue()
+    results: dict[int, ShardResult] = {}
+    with _listen(looks, on_look):
+        jobs = [partial(_run_one, task, panel, number) for number, panel in enumerate(panels)]
+        for number, result in _run_in_pool(jobs, num_processes, looks):
+            results[number] = result
+            num_done += len(panels[number].unique_ids)
+            if on_end is not None:
+                on_end(number)
+            on_shard(num_done, num_series)
+    return [results[number] for number in range(len(panels))]
+
+
+def call_on_processes(
+    calls: Sequence[Callable[[], Result]],
+    *,
+    num_processes: int,
+    on_done: Callable[[int, int], None],
+) -> list[Result]:
+    """Make calls, which must pickle, on so many processes; results come back in the calls' order.
+
+    `on_done` is told the calls done and in all. Raises ServiceError where a process dies, and leaves none behind.
+    """
+    on_done(0, len(calls))
+    results: dict[int, Result] = {}
+    if num_processes == 1 or len(calls) == 1:
+        import torch
+
+        torch.set_num_threads(1)
+        made: Iterator[tuple[int, Result]] = ((number, call()) for number, call in enumerate(calls))
+    else:
+        made = _run_in_pool(calls, num_processes, None)
+    for number, result in made:
+        results[number] = result
+        on_done(len(results), len(calls))
+    return [results[number] for number in range(len(calls))]
+
+
+def _run_in_pool(
+    jobs: Sequence[Callable[[], Result]], num_processes: int, looks: Any
+) -> "Iterator[tuple[int, Result]]":
+    """Yield jobs' numbers and results as they end."""
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    looks = context.SimpleQueue()
-    results: dict[int, ShardResult] = {}
-    with (
-        _listen(looks, on_look),
-        ProcessPoolExecutor(
-            min(num_processes, len(panels)), mp_context=context, initializer=_prepare, initargs=(looks,)
-        ) as pool,
-    ):
-        futures = {pool.submit(_run_one, task, panel, number): number for number, panel in enumerate(panels)}
+    with ProcessPoolExecutor(
+        min(num_processes, len(jobs)), mp_context=context, initializer=_prepare, initargs=(looks,)
+    ) as pool:
+        futures = {pool.submit(job): number for number, job in enumerate(jobs)}
         try:
             for future in as_completed(futures):
-                number = futures[future]
-                results[number] = future.result()
-                num_done += len(panels[number].unique_ids)
-                if on_end is not None:
-                    on_end(number)
-                on_shard(num_done, num_series)
+                yield futures[future], future.result()
         except BaseException as error:
             _end(set(multiprocessing.active_children()) - others)
             pool.shutdown(wait=False, cancel_futures=True)
@@ -82,7 +116,6 @@ def run_on_processes(
                 lost = "a process of this forecast died, perhaps for want of memory; nothing is written"
                 raise ServiceError(lost) from error
             raise
-    return [results[number] for number in range(len(panels))]
 
 
 def _end(processes: "set[BaseProcess]") -> None:

@@ -128,7 +128,10 @@ class Backtest(_Part):
         None, ge=1, description="grid points between two origins; the horizon where not given"
     )
     margin: StrictFloat = Field(
-        0.02, ge=0, lt=1, description="share of the best baseline's MASE by which another model must be better to serve"
+        -0.5,
+        ge=-1000,
+        lt=1,
+        description="share of the best baseline's MASE by which what serves must be better; below 0, may be worse",
     )
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -63,7 +64,7 @@ def forecast(
         bool, typer.Option("--integer-valued", help="Forecasts are whole numbers, because y counts things.")
     ] = False,
     margin: Annotated[
-        float | None, typer.Option(help="Share by which another model must beat the baseline. [0.02]")
+        float | None, typer.Option(help="Share by which what serves must beat the best naive; below 0, may be worse. [-0.5]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. [0]")] = None,
     overrides: Annotated[
@@ -188,7 +189,7 @@ def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", th
 
     with FitProgress() as progress:
         from forecasting import one_shot
-        from forecasting.processes import run_on_processes
+        from forecasting.processes import call_on_processes, run_on_processes
         from forecasting.recipes import configure
 
         num_processes, config = threads or os.cpu_count() or 1, configure(spec)
@@ -216,6 +217,7 @@ def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", th
             options=options,
             on_shard=progress.on_shard,
             run_shards=run,
+            run_calls=partial(call_on_processes, num_processes=num_processes, on_done=progress.on_prior),
         )
 
 

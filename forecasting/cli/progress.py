@@ -23,6 +23,7 @@ class FitProgress:
         self._shard_size = self._num_fits = self._max_steps = 1
         self._num_series: int | None = None
         self._num_done = 0
+        self._beginning = "reading"
         self._running: dict[int, tuple[int, int]] = {}
         """Of each shard that has not ended: the fits that have, and the steps of the current one."""
         self._bar: Progress | None = None
@@ -53,6 +54,13 @@ class FitProgress:
         """Learn how much a shard is: `num_fits` fits one after the other, each of `max_steps` at most."""
         self._shard_size, self._num_fits, self._max_steps = shard_size, num_fits, max_steps
 
+    def on_prior(self, num_done: int, num_priors: int) -> None:
+        """Count trained priors; series follow when all are."""
+        self._beginning = f"{num_done} of {num_priors} priors"
+        if self._bar:
+            self._bar.update(self._task, description=self._beginning)
+        self._show()
+
     def on_look(self, shard: int, num_steps: int) -> None:
         """Count a look at validation within a shard's current fit; steps that fall tell that its next fit has begun."""
         num_fits, last_step = self._running.get(shard, (0, 0))
@@ -81,7 +89,8 @@ class FitProgress:
     def _show(self, *, is_last: bool = False) -> None:
         if self._bar:
             of = "" if self._num_series is None else f" of {self._num_series}"
-            described = f"forecasting, {self._num_done}{of} series done"
+            forecasting = f"forecasting, {self._num_done}{of} series done"
+            described = self._beginning if self._num_series is None else forecasting
             self._bar.update(self._task, completed=self.series_done, total=self._num_series, description=described)
             return
         now = time.monotonic()
@@ -91,7 +100,7 @@ class FitProgress:
 
     def _line(self, seconds: float) -> str:
         if self._num_series is None:
-            return f"forecast: reading · {seconds:.0f} s"
+            return f"forecast: {self._beginning} · {seconds:.0f} s"
         share = self.series_done / self._num_series if self._num_series else 1.0
         line = f"forecast: {self._num_done} of {self._num_series} series · {share:.0%} · {seconds:.0f} s"
         return line if not 0 < share < 1 else f"{line} · about {seconds * (1 - share) / share:.0f} s left"

@@ -20,6 +20,8 @@ from forecasting.spec import quantile_column
 
 Forecaster = Callable[[Panel], npt.NDArray[np.float64]]
 """Returns quantiles, shape SFQ in units of y, for every series of the panel it is given; NaN where it has none."""
+Forecasts = Mapping[str, npt.NDArray[np.float64]]
+"""Quantiles of several models, by name."""
 
 
 def held_back(origins: npt.ArrayLike, *, step: int, horizon: int) -> npt.NDArray[np.int64]:
@@ -62,8 +64,9 @@ def backtest(
     step: int,
     quantiles: Sequence[float],
     season_length: int,
+    assemble: Callable[[Forecasts], Forecasts] = dict,
 ) -> pl.DataFrame:
-    """Score every forecaster at each series' rolling origins.
+    """Score every forecaster at each series' rolling origins, or what `assemble` makes of all their forecasts there.
 
     At origin j, which `held_back(j)` grid points follow, a forecaster is given all series as they were then, and those
     with at least j origins are scored over the horizon that followed. MASE and MSIS are scaled by `season_length` over
@@ -79,9 +82,10 @@ def backtest(
         dropped = int(held_back(origin, step=step, horizon=panel.horizon))
         rows = np.flatnonzero(origins_S >= origin)
         measures = yardsticks(panel.select(rows).until(dropped), season_length=season_length)
-        for model, forecaster in forecasters.items():
-            # Each has its own copy, so that none can look past the origin or change what the next one reads.
-            forecast_SFQ = np.asarray(forecaster(_copy_until(panel, dropped)), dtype=np.float64)
+        # Each has its own copy, so that none can look past the origin or change what the next one reads.
+        told = {name: forecaster(_copy_until(panel, dropped)) for name, forecaster in forecasters.items()}
+        for model, forecast in assemble(told).items():
+            forecast_SFQ = np.asarray(forecast, dtype=np.float64)
             is_broken_S = np.count_nonzero(~np.isfinite(forecast_SFQ), axis=(1, 2)) > 0
             scored = rows[~is_broken_S[rows]]
             points = _compare(panel.select(scored), dropped, forecast_SFQ[scored], quantiles)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from forecasting.evaluate.baselines import NAIVE, NONE, seasonal_naive_name
+from forecasting.evaluate.combination import COMBINATION
 
 _CHAMPION_SCHEMA = {
     "unique_id": pl.String(),
@@ -36,9 +37,13 @@ def choose_champions(
 
     A candidate's score is its mean MASE over the origins that all candidates of the series share, weighted by the
     points that were compared at each; where MASE is undefined at all of them (its scale is zero or unknown), its mean
-    absolute error. A network or a statistical model serves only where its score is below (1 - `margin`) times that of
-    the best seasonal naive (of `naive`, where that was scored and no seasonal naive was). Ties go to the earlier
-    candidate: baselines in the order of `season_lengths`, then `statistics`, then `networks` in theirs.
+    absolute error. The combination serves, wherever it was scored, if its score is below (1 - `margin`) times that of
+    the best baseline: of the seasonal naives (or of `naive`, where that was scored and no seasonal naive was). A
+    `margin` below 0 says by how much a series' own few origins may speak against it, and is not asked where there is a
+    single origin: choosing by a series' own scores was worse than the combination for all on six sets of six
+    (`docs/accuracy.md`). Without a combination, the best network or statistical model serves if it beats the best
+    baseline by `margin`, and never if it is worse. Ties go to the earlier candidate: baselines in the order of
+    `season_lengths`, then `statistics`, then `networks` in theirs.
 
     A statistical model takes part only where it was scored at every origin that the others share: one whose fit failed
     at an early origin must not leave them fewer to be compared at.
@@ -62,7 +67,9 @@ def choose_champions(
         }
         scored = {model: origins for model, origins in scores.get(unique_id, {}).items() if model not in missing}
         baselines = [model for model in seasonal if model in scored] or [NAIVE]
-        contest = _hold_contest(scored, order=(*baselines, *statistics, *networks), guests=statistics)
+        contest = _hold_contest(
+            scored, order=(*baselines, *statistics, *networks, COMBINATION), guests=(*statistics, COMBINATION)
+        )
         choice = _choose(contest, baselines, statistics, networks, margin=margin, missing=missing, alone=alone)
         if choice is None:
             stand_in = next((model for model in (*seasonal, NAIVE) if model not in missing), NONE)
@@ -131,6 +138,9 @@ def _choose(
         return _Choice(alone, False, f"{alone} was asked for alone")
     baseline, challenger = contest.best_of(baselines), contest.best_of((*statistics, *networks))
     is_fallback = contest.best_of(networks) is None
+    if COMBINATION in contest.scores:
+        return _choose_combination(contest, baseline, is_fallback, margin=margin)
+    margin = max(margin, 0.0)
     if challenger is None:
         return _Choice(baseline, True, f"{baseline} stands in: no network could be compared") if baseline else None
     if baseline is None:
@@ -148,6 +158,25 @@ def _choose(
     else:
         gain = f"worse by {_percent(score / rival - 1)}"
     return _Choice(baseline, is_fallback, f"{baseline} serves: {challenger} is {gain} {contest.over_origins()}")
+
+
+def _choose_combination(contest: _Contest, baseline: str | None, is_fallback: bool, *, margin: float) -> _Choice:
+    if baseline is None:
+        told = f"{COMBINATION} serves {contest.over_origins()}; no baseline was scored"
+        return _Choice(COMBINATION, is_fallback, told)
+    score, rival = contest.scores[COMBINATION], contest.scores[baseline]
+    compared = _compare(COMBINATION, score, baseline, rival)
+    if score < (1 - margin) * rival or (margin < 0 and (contest.num_origins == 1 or score == rival)):
+        doubt = "" if score <= rival else ", which is too little to go by"
+        return _Choice(COMBINATION, is_fallback, f"{COMBINATION} serves: {compared} {contest.over_origins()}{doubt}")
+    return _Choice(baseline, is_fallback, f"{baseline} serves: {compared} {contest.over_origins()}")
+
+
+def _compare(model: str, score: float, rival_model: str, rival: float) -> str:
+    if score == rival:
+        return f"{model} is as good as {rival_model}"
+    better, worse = (model, rival_model) if score < rival else (rival_model, model)
+    return f"{better} beats {worse} by {_percent(1 - min(score, rival) / max(score, rival))}"
 
 
 def _name_missing(contest: _Contest, networks: Sequence[str], missing: Mapping[str, str]) -> list[str]:

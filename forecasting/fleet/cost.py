@@ -96,8 +96,8 @@ class ForecastCost:
 
     @property
     def num_models(self) -> int:
-        """Networks, each with all of its members, and a seasonal naive for each season."""
-        return len({sizes.cell for sizes in self.networks}) + len(self.networks[0].season_lengths)
+        """Networks, each with all of its members, a seasonal naive for each season, and the combination."""
+        return len({sizes.cell for sizes in self.networks}) + len(self.networks[0].season_lengths) + 1
 
     def series_seconds(self, num_points: int) -> float:
         num_values = (len(self.networks) + len(self.networks[0].season_lengths)) * self.networks[0].num_outputs

@@ -22,7 +22,14 @@ from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.module import FleetModule
 from forecasting.fleet.predict import predict
 from forecasting.ingest import ingest, panel_of
-from forecasting.learn import count_origins, registry_rows, train_network, train_shard
+from forecasting.learn import (
+    count_origins,
+    members_with_prior,
+    registry_rows,
+    train_network,
+    train_priors,
+    train_shard,
+)
 from forecasting.one_shot import OneShot, forecast
 from forecasting.pipeline import backtest_shard, join_versions, predict_shard, score
 from forecasting.recipes import configure
@@ -136,7 +143,7 @@ def test_every_series_is_served_by_exactly_one_model_for_the_whole_horizon(odd_r
         ("constant", "seasonal_naive_6", "is constant"),
         ("one_point", "naive", "has 1 observed point"),
         ("rejected", "none", "has no observed point"),
-        ("too_short", "seasonal_naive_6", "has 8 points; lstm needs 21"),
+        ("too_short", "seasonal_naive_6", "no model could be compared at any origin"),
     ],
 )
 def test_odd_series_is_served_by_the_simplest_model_that_can_with_the_reason(
@@ -268,8 +275,9 @@ def test_network_asked_for_alone_serves_alone(spec_of: Callable[..., Spec], netw
     models = dict(served(outcome).select("unique_id", "model").unique().iter_rows())
     assert {models[name] for name in ("plain", "plain_too", "gappy", "ended")} == {network}
     assert served(outcome).filter(unique_id="plain")["reason"].null_count() == HORIZON
-    fallback = served(outcome).filter(unique_id="too_short")
-    assert f"{network} needs 21" in fallback["reason"][0]
+    assert models["too_short"] == network, "the prior serves what is too short to learn from"
+    fallback = served(outcome).filter(unique_id="constant")
+    assert "is constant" in fallback["reason"][0]
     assert fallback["model"][0] == "seasonal_naive_6"
 
 
@@ -374,7 +382,7 @@ def test_versions_of_the_registry_spare_working_them_out(trained: Any, monkeypat
     monkeypatch.setattr(FittedFleet, "versions", None)
     looked_up = predict_shard(panel, spec, serving, champions, networks=["gru"], versions=registry)
     assert looked_up.equals(worked_out)
-    of_networks = looked_up.filter(pl.col("model") == "gru")
+    of_networks = looked_up.filter(pl.col("model").is_in(["gru", "combination"]))
     assert of_networks["model_version"].null_count() == 0
     assert looked_up["model_version"].null_count() == looked_up.height - of_networks.height
 
@@ -385,6 +393,8 @@ def test_fleet_that_is_fitted_leaves_no_optimiser_in_memory(
     spec = spec_of(odd_fleet(), models=["gru"])
     ingested = ingest(spec)
     panel = panel_of(ingested.features, spec, ingested.unique_ids, run_cutoff=ingested.cutoff)
+    members = members_with_prior(spec, ["gru"])
+    priors = {member: own for member in members if (own := train_priors(panel, spec, *member))}
     alive: WeakSet[FleetModule] = WeakSet()
     seen: list[int] = []
     start = FleetModule.__init__
@@ -398,7 +408,7 @@ def test_fleet_that_is_fitted_leaves_no_optimiser_in_memory(
     gc.collect()
     gc.disable()
     try:
-        for _ in train_network(panel, spec, "gru"):
+        for _ in train_network(panel, spec, "gru", priors=priors):
             pass
     finally:
         gc.enable()
@@ -496,7 +506,8 @@ def test_a_member_without_a_forecast_of_a_series_has_no_say_there(ensembles: Any
     row = panel.unique_ids.index("plain")
     others = [name for name in serving[0].unique_ids if name != "plain"]
     parts = [serving[0].select(others), serving[1].select(["plain"]), serving[1].select(others), serving[2]]
-    told_SFQ = pipeline._forecast_ensemble(parts, panel, kernel="auto")
+    told = {name: forecaster(panel) for name, forecaster in pipeline._members(parts, "auto").items()}
+    told_SFQ = pipeline._median(list(told.values()))
     assert np.allclose(told_SFQ[row], np.median([predict(fleet, panel)[row] for fleet in serving[1:]], axis=0))
     empty = panel.unique_ids.index("all_null")
     assert np.isnan(told_SFQ[empty]).all()
@@ -516,7 +527,7 @@ def season_and_demand() -> pl.DataFrame:
     trend = (np.arange(NUM_POINTS) * 2.0 + rng.normal(0, 0.1, NUM_POINTS)).tolist()
     demand = ((rng.random(NUM_POINTS) < 0.3) * rng.integers(1, 5, NUM_POINTS)).astype(float).tolist()
     return frame_of(
-        {"demand": (hours(NUM_POINTS), demand), "short": (hours(12), wave(3, 12)), "trend": (hours(NUM_POINTS), trend)}
+        {"demand": (hours(NUM_POINTS), demand), "short": (hours(9), wave(3, 9)), "trend": (hours(NUM_POINTS), trend)}
     )
 
 
@@ -539,13 +550,34 @@ def test_statistics_are_backtested_and_forecast_where_they_can_serve(statistics_
     assert origins.filter(unique_id="trend")["origin"].unique().to_list() == [3]
 
 
-def test_statistic_that_wins_serves_with_its_reason(statistics_run: OneShot) -> None:
+def test_combination_of_networks_and_statistics_serves_with_its_reason(statistics_run: OneShot) -> None:
     champion = statistics_run.champions.row(by_predicate=pl.col("unique_id") == "trend", named=True)
-    assert champion["model"] == "theta"
-    assert champion["reason"].startswith("theta beats seasonal_naive_6 by 9")
+    assert champion["model"] == "combination"
+    assert champion["reason"].startswith("combination serves: combination beats seasonal_naive_6 by ")
     rows = served(statistics_run).filter(unique_id="trend")
-    assert rows["model"].unique().to_list() == ["theta"]
-    assert rows["model_version"].null_count() == rows["reason"].null_count() == HORIZON
+    assert rows["model"].unique().to_list() == ["combination"]
+    assert rows["reason"].null_count() == HORIZON
+    versions = dict(statistics_run.forecasts.filter(unique_id="trend").select("model", "model_version").unique().rows())
+    assert versions["combination"] == f"{versions['gru']}+{versions['lstm']}"
+    assert versions["theta"] is None
+
+
+def test_combination_is_the_weighted_median_of_members_statistics_and_naives(ensembles: Any) -> None:
+    spec, panel, _, serving = ensembles
+    told = {name: forecaster(panel) for name, forecaster in pipeline._members(serving, "auto").items()}
+    told |= {name: forecaster(panel) for name, forecaster in pipeline._baselines(spec).items()}
+    row = panel.unique_ids.index("plain")
+    combined = pipeline._assemble(spec, spec.models, told)["combination"][row, 0, 6]
+    values = [(each[row, 0, 6], 0.6 / 3 if "/" in name else 0.4) for name, each in told.items()]
+    below = sum(weight for value, weight in values if value < combined)
+    above = sum(weight for value, weight in values if value > combined)
+    assert max(below, above) <= 0.5 + 1e-9
+
+
+def test_series_of_naives_alone_has_no_combination(odd_run: OneShot) -> None:
+    combined = odd_run.forecasts.filter(model="combination")["unique_id"].unique().to_list()
+    assert {"plain", "gappy", "too_short"} <= set(combined)
+    assert not {"constant", "one_point", "all_null", "rejected"} & set(combined)
 
 
 def test_series_too_short_for_a_backtest_is_served_by_a_naive(statistics_run: OneShot) -> None:
@@ -554,10 +586,10 @@ def test_series_too_short_for_a_backtest_is_served_by_a_naive(statistics_run: On
 
 def test_statistics_change_nothing_of_other_models(statistics_run: OneShot, spec_of: Callable[..., Spec]) -> None:
     without = forecast(spec_of(season_and_demand(), statistics=[]))
-    others = ~pl.col("model").is_in(["theta", "tsb"])
+    others = ~pl.col("model").is_in(["theta", "tsb", "combination"])
     marks = ("is_champion", "reason")
-    assert without.forecasts.drop(marks).equals(statistics_run.forecasts.filter(others).drop(marks))
-    assert without.backtests.equals(statistics_run.backtests.filter(others))
+    assert without.forecasts.filter(others).drop(marks).equals(statistics_run.forecasts.filter(others).drop(marks))
+    assert without.backtests.filter(others).equals(statistics_run.backtests.filter(others))
 
 
 def test_champion_is_forecast_whatever_statistics_are_chosen_by_now(spec_of: Callable[..., Spec]) -> None:

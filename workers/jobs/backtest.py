@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from forecasting.evaluate.baselines import seasonal_naive_name
+from forecasting.evaluate.combination import COMBINATION
 from forecasting.series.clock import format_clock
 from forecasting.spec import STATISTICS, Spec
 from forecasting.store.staging import discard
@@ -27,7 +28,7 @@ def backtest(run: Run) -> Outcome:
     models = None
     if run.arguments.models is not None:
         naives = (seasonal_naive_name(length) for length in run.spec.season_lengths)
-        models = (*run.networks, *STATISTICS, *naives)
+        models = (*run.networks, *STATISTICS, *naives, COMBINATION)
     versions = run.publish("backtests", staged.files["backtests"], models=models)
     versions |= run.publish("champions", staged.files["champions"])
     discard(run.store, run.arguments.run_id)

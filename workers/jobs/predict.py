@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from forecasting.evaluate.combination import COMBINATION
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
 from forecasting.spec import NETWORKS
@@ -73,6 +74,8 @@ def _with_other_models(run: Run, files: Sequence[str]) -> pl.LazyFrame:
     """Add what is stored of networks that this run was not asked for; they stay as they are, but serve no longer."""
     new = pl.scan_parquet(list(files), storage_options=run.store.storage_options or None, glob=False)
     unasked = [network for network in NETWORKS if network not in run.networks]
+    if not set(run.spec.models) <= set(run.networks):
+        unasked.append(COMBINATION)
     stored = run.store.scan("forecasts", run.clock)
     columns = [name for name in new.collect_schema() if name in stored.collect_schema()]
     others = stored.filter(

@@ -134,6 +134,41 @@ def test_perfect_baseline_cannot_be_beaten() -> None:
         assert (champion["model"], champion["is_fallback"]) == (NAIVE_24, False)
 
 
+@pytest.mark.parametrize(
+    ("margin", "mases", "model", "reason"),
+    [
+        (-0.5, (0.8, 0.8), "combination", "combination beats seasonal_naive_24 by 20 % over 2 origins"),
+        (-0.5, (1.2, 1.4), "combination", "by 23.08 % over 2 origins, which is too little to go by"),
+        (-0.5, (1.6, 1.6), NAIVE_24, "seasonal_naive_24 beats combination by 37.5 % over 2 origins"),
+        (-0.5, (9.0,), "combination", "by 88.89 % over 1 origin, which is too little to go by"),
+        (-0.5, (1.0, 1.0), "combination", "combination is as good as seasonal_naive_24 over 2 origins"),
+        (0.0, (1.0, 1.0), NAIVE_24, "combination is as good as seasonal_naive_24 over 2 origins"),
+        (0.3, (0.8, 0.8), NAIVE_24, "combination beats seasonal_naive_24 by 20 % over 2 origins"),
+        (0.3, (9.0,), NAIVE_24, "seasonal_naive_24 beats combination by 88.89 % over 1 origin"),
+    ],
+)
+def test_combination_serves_unless_a_baseline_is_far_better(
+    margin: float, mases: tuple[float, ...], model: str, reason: str
+) -> None:
+    ones = [1.0] * len(mases)
+    best = rows("lstm", *[0.1] * len(mases))  # a series' own best model is no reason: choosing it loses
+    champion = choose([*rows(NAIVE_24, *ones), *rows("combination", *mases), *best], margin=margin)
+    assert champion["model"] == model
+    assert reason in champion["reason"]
+    assert champion["reason"].startswith(f"{model} serves: ")
+    assert champion["baseline"] == NAIVE_24
+
+
+def test_a_margin_below_zero_lets_no_worse_network_serve_without_a_combination() -> None:
+    scores = [*rows(NAIVE_24, 1.0, 1.0), *rows("lstm", 1.2, 1.2)]
+    assert choose(scores, margin=-0.5)["model"] == NAIVE_24
+
+
+def test_combination_that_lacks_an_origin_costs_the_others_none() -> None:
+    champion = choose([*rows(NAIVE_24, 1.0, 1.0), *rows("lstm", 0.5, 0.5), *rows("combination", 0.1)])
+    assert (champion["model"], champion["num_origins"]) == ("lstm", 2)
+
+
 def test_network_asked_for_alone_serves_even_where_it_is_worse_or_was_not_compared() -> None:
     worse = [*rows(NAIVE_24, 1.0), *rows("lstm", 5.0)]
     champion = choose(worse, networks=["lstm"], alone="lstm")
