@@ -39,8 +39,8 @@ def maintain(store: Store, *, keep: timedelta, dry_run: bool = False) -> Mainten
     """Compact tables, then remove what nobody can need any more and is older than `keep`.
 
     That is: table files of replaced versions and of failed writes; staging folders of runs that never published;
-    weights that no row of `models` names. Time travel to versions older than `keep` ends. Raises StoreError for a
-    negative `keep` and where the store fails.
+    weights that no row of `models` or `priors` names. Time travel to versions older than `keep` ends. Raises
+    StoreError for a negative `keep` and where the store fails.
     """
     if keep < timedelta(0):
         raise StoreError(f"keep = {keep} must not be negative")
@@ -110,7 +110,7 @@ def _stale_weights(store: Store, oldest: datetime) -> list[str]:
     stale = [file.path for file in store.files.find_all(WEIGHTS_FOLDER) if file.modified < oldest]
     named: set[str] = set()
     for declared, clock in each_table():
-        if stale and declared.name == "models":
-            uris = store.scan("models", clock).select(pl.col("weights_uri").unique()).collect(engine="streaming")
+        if stale and declared.name in ("models", "priors"):
+            uris = store.scan(declared.name, clock).select(pl.col("weights_uri").unique()).collect(engine="streaming")
             named.update(uris["weights_uri"].drop_nulls())
     return [path for path in stale if path not in named]

@@ -7,6 +7,7 @@ They are trained on all series of the spec, whatever the run is filtered to, one
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,14 +32,15 @@ if TYPE_CHECKING:
 
 
 def settle_priors(run: Run, slot: Slot) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Return the registry's rows of every prior that a run needs, and the version of their table where it changed.
+    """Return the registry's rows of every prior that a run has, and the version of their table where it changed.
 
     What is stored at this cutoff serves where it was trained alike: on the same version of the features, or for a run
     that is filtered to some series, on any.
     """
+    schema = declared_table("priors").schema(run.clock)
     wanted = _wanted(run.spec, run.networks)
     if wanted.is_empty():
-        return wanted, {}
+        return pl.DataFrame(schema=schema), {}
     stored = run.rows("priors").filter(pl.col("run_cutoff") == run.cutoff)
     if run.arguments.series is None:
         stored = stored.filter(pl.col("data_version").eq_missing(slot.data_version))
@@ -146,7 +148,7 @@ class _TrainPrior:
         assert isinstance(shard, _PriorShard)
         slot = self.slot
         panel = slot.read_panel(shard.unique_ids)
-        options = FitOptions(checkpoint=slot.checkpoint_folder(shard), kernel=slot.kernel)
+        options = FitOptions(checkpoint=slot.checkpoint_folder(shard) / _task_of(slot), kernel=slot.kernel)
         priors = train_priors(panel, slot.spec, shard.network, shard.member, options=options)
         rows = []
         for prior in priors or ():
@@ -155,3 +157,12 @@ class _TrainPrior:
             slot.store.write_bytes(uri, prior.to_bytes())
             rows.append(prior_row(prior) | {"weights_uri": uri, "data_version": slot.data_version})
         return {"rows": rows}
+
+
+def _task_of(slot: Slot) -> str:
+    """Name what is trained on what: an earlier try of the same run, which no plan holds yet, may have read other data.
+
+    What it left unfinished is then not taken up.
+    """
+    task = [slot.spec.model_dump_json(), str(slot.cutoff), str(slot.data_version), code_version()]
+    return "priors-" + hashlib.sha256("\n".join(task).encode()).hexdigest()[:16]

@@ -34,13 +34,14 @@ def replace_often(store, observations_of) -> None:
         )  # fmt: skip
 
 
-def register(store, weights_uri: str) -> None:
+def register(store, weights_uri: str, registry: str = "models") -> None:
     row = {"unique_id": "a", "model": "lstm", "member": 0, "role": "serving", "weights_uri": weights_uri}
-    schema = table("models").schema("step")
+    schema = table(registry).schema("step")
     stamped = {"spec", "run_cutoff", "run_id"}
-    frame = pl.DataFrame([row], schema={name: dtype for name, dtype in schema.items() if name not in stamped})
+    columns = {name: dtype for name, dtype in schema.items() if name not in stamped}
+    frame = pl.DataFrame([{name: row[name] for name in row if name in columns}], schema=columns)
     publish(
-        store, "models", "step", stamp(frame, "models", "step", spec="demo", run_cutoff=5, run_id="run"),
+        store, registry, "step", stamp(frame, registry, "step", spec="demo", run_cutoff=5, run_id="run"),
         slice=Slice("demo", run_cutoff=5), application="r", generation=0,
     )  # fmt: skip
 
@@ -115,13 +116,15 @@ def test_staging_of_runs_that_never_published_goes(store, observations_of):
 
 
 def test_weights_that_no_registry_row_names_go(store):
-    for name in ("named", "unnamed", "young"):
+    for name in ("named", "prior", "unnamed", "young"):
         store.write_bytes(f"weights/demo/{name}.safetensors", b"abc")
-    age(*(Path(store.root, "weights", "demo", f"{name}.safetensors") for name in ("named", "unnamed")))
+    age(*(Path(store.root, "weights", "demo", f"{name}.safetensors") for name in ("named", "prior", "unnamed")))
     register(store, "weights/demo/named.safetensors")
+    register(store, "weights/demo/prior.safetensors", "priors")
     assert maintain(store, keep=KEEP).removed_weights == ["weights/demo/unnamed.safetensors"]
     assert [file.path for file in store.files.find("weights")] == [
         "weights/demo/named.safetensors",
+        "weights/demo/prior.safetensors",
         "weights/demo/young.safetensors",
     ]
 

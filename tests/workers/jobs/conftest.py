@@ -1,5 +1,6 @@
 """A small source and store, and runs of jobs on them in this process: no Ray, no Airflow."""
 
+import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from forecasting.settings import FleetSettings
 from forecasting.spec import Spec
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
-from workers.jobs import shard_run
+from workers.jobs import priors, shard_run, train
 from workers.jobs.run import Run
 from workers.pool import LEAST_BYTES, Resources
 from workers.settings import WorkerSettings
@@ -73,8 +74,11 @@ def small(tmp_path: Any) -> Small:
 
 @pytest.fixture
 def serial(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Shards run here, one after the other; `computed` names them, and `fail_after` so many the run dies."""
-    state = SimpleNamespace(num_workers=1, num_bytes=LEAST_BYTES, computed=[], fail_after=None)
+    """Shards run here, one after the other; `computed` names them, and `fail_after` so many the run dies.
+
+    `priors` are the networks and members whose priors were trained.
+    """
+    state = SimpleNamespace(num_workers=1, num_bytes=LEAST_BYTES, computed=[], priors=[], fail_after=None)
 
     def run_here(task: Callable[..., Any], shards: Any, *, done: Any, **_: Any) -> list[Any]:
         statuses = []
@@ -86,7 +90,14 @@ def serial(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             statuses.append(done[shard.number] if shard.number in done else task(shard))
         return statuses
 
-    monkeypatch.setattr(shard_run, "local_ray", lambda **_: nullcontext())
-    monkeypatch.setattr(shard_run, "plan_resources", lambda _: Resources(state.num_workers, 1, 0, state.num_bytes))
+    def train_here(task: Callable[..., Any], shards: Any, **_: Any) -> list[Any]:
+        state.priors += [(shard.network, shard.member) for shard in shards]
+        return [task(pickle.loads(pickle.dumps(shard))) for shard in shards]
+
+    for module in (shard_run, priors, train):
+        monkeypatch.setattr(module, "local_ray", lambda **_: nullcontext())
+    for module in (shard_run, priors):
+        monkeypatch.setattr(module, "plan_resources", lambda _: Resources(state.num_workers, 1, 0, state.num_bytes))
     monkeypatch.setattr(shard_run, "run_shards", run_here)
+    monkeypatch.setattr(priors, "run_shards", train_here)
     return state

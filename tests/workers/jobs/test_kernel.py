@@ -12,15 +12,24 @@ from workers.jobs.features import write_features
 from workers.jobs.predict import predict
 from workers.jobs.train import train
 
-QUICK = {"max_steps": 2, "evaluate_every": 1, "hidden_size": 2, "context_segments": 2, "batch_windows": 2}
+QUICK = {
+    "max_steps": 2,
+    "evaluate_every": 1,
+    "hidden_size": 2,
+    "context_segments": 2,
+    "batch_windows": 2,
+    "validation_windows": 2,
+    "prior_steps": 2,
+    "prior_hidden_size": 2,
+    "prior_windows": 2,
+    "tuning_steps": 2,
+}
 
 
 @pytest.fixture
 def learnable(small: Any, serial: Any) -> Any:
     """One series that is long enough for a network, with its features."""
-    small.spec = small.spec.model_copy(
-        update={"models": ("gru",), "overrides": type(small.spec.overrides)(**QUICK, validation_windows=2)}
-    )
+    small.spec = small.spec.model_copy(update={"models": ("gru",), "overrides": type(small.spec.overrides)(**QUICK)})
     small.write(a=60)
     write_features(small.run("features", 59, cutoff="given"))
     return small
