@@ -86,7 +86,8 @@ def train_priors(
         options=_checkpoint_at(options, f"prior-{network}-{member}-serving.ckpt"),
     )
     _free_trainer()
-    assert serving is not None, "what could be learned from a part can be from the whole"
+    if serving is None:  # what came after every series' first origin has left none that can be learned from
+        serving = replace(candidate, role="serving")
     return Priors(candidate, replace(serving, gains=gains))
 
 
@@ -181,7 +182,7 @@ def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
             "status": "trained",
             "num_steps": int(fleet.num_steps_S[slot]),
             "num_windows": int(fleet.num_windows_S[slot]),
-            "validation_loss": float(fleet.validation_loss_S[slot]) if fleet.role == "candidate" else None,
+            "validation_loss": _finite(fleet.validation_loss_S[slot]),
             "weights_slot": slot,
             "strength": None if fleet.strength_S is None else float(fleet.strength_S[slot]),
         }
@@ -198,6 +199,10 @@ def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
         for refusal in fleet.refused
     ]
     return pl.DataFrame(trained + refused, schema=_REGISTRY | {"cutoff": panel.clock_dtype}).sort("unique_id")
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None
 
 
 def prior_row(prior: Prior) -> dict[str, Any]:

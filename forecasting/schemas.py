@@ -161,7 +161,11 @@ TABLES: dict[str, Table] = {
                 Column("reason", pl.String(), "why the network was not trained or was set aside"),
                 Column("num_steps", pl.Int32(), "optimiser steps that the weights have seen"),
                 Column("num_windows", pl.Int32(), "training windows of the series"),
-                Column("validation_loss", pl.Float64(), "pinball loss of the best weights, scaled; null in serving"),
+                Column(
+                    "validation_loss",
+                    pl.Float64(),
+                    "pinball loss on validation windows, scaled; null where there are none",
+                ),
                 Column("weights_uri", pl.String(), "safetensors file, relative to the store root"),
                 Column("weights_slot", pl.Int32(), "the series' place in that file"),
                 Column("config", pl.String(), "the whole training configuration, JSON"),

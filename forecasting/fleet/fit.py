@@ -255,9 +255,17 @@ def _tune(
         strength_S=strengths_S,
         refused=(),
     )
-    names = {plan.panel.unique_ids[row] for row in served}
-    refused = tuple(refusal for refusal in training.refused if refusal.unique_id not in names)
-    return replace(whole.select([plan.panel.unique_ids[row] for row in served]), refused=refused)
+    names = [plan.panel.unique_ids[row] for row in served]
+    return replace(whole.select(names), refused=_still_refused(plan, training, set(names)))
+
+
+def _still_refused(plan: _Plan, training: TrainingPlan, served: set[str]) -> tuple[Refusal, ...]:
+    """Return why series have not even the prior: what the plan says, or that there is no scale to read it by."""
+    unscaled = [name for row in training.rows_S if (name := plan.panel.unique_ids[row]) not in served]
+    return (
+        *(refusal for refusal in training.refused if refusal.unique_id not in served),
+        *(Refusal(name, "broken", f"series '{name}': its values lie too far apart to be scaled") for name in unscaled),
+    )
 
 
 def _tuning_schedule(config: TrainingConfig, training: TrainingPlan) -> Schedule:

@@ -200,7 +200,7 @@ class FittedFleet:
             validation_loss_S=tensors["validation_loss_S"].numpy(),
             refused=tuple(Refusal(**refusal) for refusal in described["refused"]),
             member=described["member"],
-            prior_version=described["prior_version"],
+            prior_version=described.get("prior_version"),  # files from before there were priors have none
             strength_S=tensors["strength_S"].numpy() if "strength_S" in tensors else None,
         )
 
