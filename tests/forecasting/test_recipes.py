@@ -18,13 +18,35 @@ def test_every_name_that_a_spec_may_have_is_a_recipe() -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("season_lengths", [[1], [7], [12], [24, 168], [168, 24], [52], [1, 7]])
+@pytest.mark.parametrize("season_lengths", [[1], [7], [12], [24, 168], [168, 24], [1, 7]])
 def test_window_reads_whole_short_seasons_and_reaches_over_the_longest(recipe: str, season_lengths: list[int]) -> None:
     config = configure(spec_of(recipe=recipe, season_lengths=season_lengths))
     longer = [length for length in season_lengths if length > 1]
     assert config.segment_length == min(longer, default=1)
     assert 4 <= config.context_segments <= 48
     assert config.segment_length * config.context_segments >= max(longer, default=1)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    ("season_lengths", "segment", "context"),
+    [
+        ([52], 4, 13),  # a year of weeks in months
+        ([168], 12, 14),
+        ([24], 24, 4),
+        ([24, 168], 24, 14),
+        ([26], 12, 4),  # neither 4 … 12 divides it
+        ([28], 7, 4),
+        ([29], 12, 4),
+        ([365], 5, 28),
+        ([1], 1, 48),
+    ],
+)
+def test_segments_are_a_short_season_or_an_even_part_of_a_long_one(
+    recipe: str, season_lengths: list[int], segment: int, context: int
+) -> None:
+    config = configure(spec_of(recipe=recipe, season_lengths=season_lengths))
+    assert (config.segment_length, config.context_segments) == (segment, context)
 
 
 def test_fast_takes_fewer_steps_than_standard() -> None:

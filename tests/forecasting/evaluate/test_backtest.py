@@ -34,8 +34,13 @@ def run(panel: Panel, forecasters: dict | None = None, *, origins: list[int], st
     )
 
 
-@pytest.mark.parametrize(("length", "expected"), [(0, 0), (13, 0), (14, 1), (16, 1), (17, 2), (20, 3), (500, 3)])
+@pytest.mark.parametrize(("length", "expected"), [(0, 0), (33, 0), (34, 1), (36, 1), (37, 2), (40, 3), (500, 3)])
 def test_origins_leave_the_minimum_before_and_a_horizon_after_them(length: int, expected: int) -> None:
+    assert num_origins(np.array([length]), wanted=3, step=3, horizon=4, minimum_length=30).tolist() == [expected]
+
+
+@pytest.mark.parametrize(("length", "expected"), [(14, 1), (27, 1), (28, 2), (39, 2), (40, 3), (500, 3)])
+def test_a_second_origin_costs_candidates_no_more_than_a_quarter_of_their_series(length: int, expected: int) -> None:
     assert num_origins(np.array([length]), wanted=3, step=3, horizon=4, minimum_length=10).tolist() == [expected]
 
 
@@ -51,7 +56,8 @@ def test_no_more_origins_fit_than_are_counted(length: int, wanted: int, step: in
     kept = length - held_back([counted, counted + 1], step=step, horizon=horizon)
     assert 0 <= counted <= wanted
     assert counted == 0 or kept[0] >= max(minimum, 1)
-    assert counted == wanted or kept[1] < max(minimum, 1)
+    assert counted <= 1 or kept[0] >= 0.75 * length
+    assert counted == wanted or kept[1] < max(minimum, 1) or (counted >= 1 and kept[1] < 0.75 * length)
 
 
 @pytest.mark.parametrize("step", [2, 4, 7])

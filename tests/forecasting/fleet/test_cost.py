@@ -152,9 +152,11 @@ def test_every_member_counts_but_only_the_network_has_rows() -> None:
     spec = Spec(name="x", source={"uri": "x.csv"}, freq="1h", season_lengths=(24,), horizon=5, quantiles=(0.5,))
     config = configure(spec)
     sizes = sizes_of(spec, ("lstm", "gru"), kernel="cpu")
-    assert [each.config for each in sizes] == 2 * [config.of_member(number) for number in range(len(config.members))]
+    members = [config.of_member(number).as_run for number in range(len(config.members))]
+    assert [each.config for each in sizes] == 2 * members
+    assert {each.config.max_steps for each in sizes if each.config.start == "prior"} == {config.tuning_steps}
     alone = [sizes[0], sizes[len(config.members)]]
-    assert ForecastCost(sizes).num_models == ForecastCost(alone).num_models == 3
+    assert ForecastCost(sizes).num_models == ForecastCost(alone).num_models == 4
     assert ForecastCost(sizes).series_seconds(100) > ForecastCost(alone).series_seconds(100)
 
 

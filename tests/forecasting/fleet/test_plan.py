@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from forecasting.fleet.plan import plan_training, required_length
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.training import Member, TrainingConfig
 
 CONFIG = TrainingConfig(segment_length=4, context_segments=3, validation_windows=9)
 
@@ -86,3 +86,9 @@ def test_required_length_is_enough_and_one_less_is_not() -> None:
     wave = np.sin(np.arange(needed))
     assert len(plan_of(panel_of(wave)).rows_S) == 1
     assert len(plan_of(panel_of(wave[1:])).rows_S) == 0
+
+
+def test_a_prior_serves_series_that_are_a_segment_and_a_point_long() -> None:
+    members = (Member(), Member(start="prior"))
+    assert required_length(CONFIG.model_copy(update={"members": members}), horizon=6) == CONFIG.segment_length + 1
+    assert required_length(CONFIG.model_copy(update={"members": members[:1]}), horizon=6) == 4 + 7 + 2 * 6

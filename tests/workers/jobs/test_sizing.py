@@ -55,7 +55,9 @@ def test_memory_that_holds_no_worker_is_refused_before_anything_runs(three: Any,
 def test_every_job_has_a_cost_of_its_own(three: Any) -> None:
     costs = {job: cost_of(three.run(job, 199), Resources(1, 2, 0)) for job in ("train", "backtest", "predict", "score")}
     assert isinstance(costs["train"], TrainingCost)
-    assert costs["train"].required_length == 4 + 7 + 2 * 4
+    assert costs["train"].required_length == 4 + 1, "a prior serves a series with a segment and a point"
+    three.spec = three.spec.model_copy(update={"recipe": "fast"})
+    assert cost_of(three.run("train", 199), Resources(1, 1, 0)).required_length == 4 + 7 + 2 * 4
     fits = {job: cost.num_fits for job, cost in costs.items() if isinstance(cost, CostWithStatistics)}
     assert fits == {"backtest": 1, "predict": 1}
     costs |= {job: costs[job].cost for job in fits}
