@@ -8,13 +8,14 @@ from functools import partial
 import numpy as np
 import polars as pl
 
+from forecasting.evaluate.conformal import find_factors
 from forecasting.fleet.cost import TrainingCost, count_shards
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
 from forecasting.fleet.sizes import sizes_of
 from forecasting.ingest import Ingested, ingest, panel_of
 from forecasting.learn import Priors, PriorsByMember, members_with_prior, train_priors, train_shard
-from forecasting.pipeline import backtest_shard, predict_shard
+from forecasting.pipeline import backtest_shard, calibrate, predict_shard
 from forecasting.recipes import configure
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec
@@ -24,8 +25,8 @@ from forecasting.training import KernelName
 MOST_BYTES = 2 << 30
 """Memory of a process that a shard may need, as far as it can be predicted."""
 
-ShardResult = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
-"""Forecasts, backtests and champions of one shard."""
+ShardResult = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
+"""Forecasts, backtests, champions and counts for the calibration, of one shard."""
 
 RunShards = Callable[
     [Callable[[Panel], ShardResult], Sequence[Panel], Callable[[int, int], None]], Sequence[ShardResult]
@@ -80,7 +81,8 @@ def forecast(
     run = run_shards or run_shards_here
     task = partial(forecast_shard, spec=spec, priors=priors, options=options)
     results = run(task, panels, on_shard or _tell_nobody)
-    forecasts, backtests, champions = (pl.concat(frames) for frames in zip(*results, strict=True))
+    forecasts, backtests, champions, ratios = (pl.concat(frames) for frames in zip(*results, strict=True))
+    forecasts = calibrate(forecasts, find_factors(ratios, horizon=spec.horizon), spec)
     return OneShot(forecasts, backtests, champions, ingested.rejects, ingested.features, ingested.cutoff)
 
 
@@ -124,13 +126,14 @@ def spread(panels: Sequence[Panel], num_workers: int) -> list[Panel]:
 def forecast_shard(
     panel: Panel, *, spec: Spec, priors: PriorsByMember, options: FitOptions = FitOptions()
 ) -> ShardResult:
-    """Train, backtest, choose and forecast one shard; returns its forecasts, backtests and champions."""
+    """Train, backtest, choose and forecast one shard; its forecasts are not calibrated yet."""
     fleets = train_shard(panel, spec, networks=spec.models, priors=priors, options=options)
     candidates = [fleet for fleet in fleets if fleet.role == "candidate"]
     serving = [fleet for fleet in fleets if fleet.role == "serving"]
-    backtests, champions = backtest_shard(panel, spec, candidates, networks=spec.models, kernel=options.kernel)
+    backtested = backtest_shard(panel, spec, candidates, networks=spec.models, kernel=options.kernel)
+    champions = backtested.champions
     forecasts = predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=options.kernel)
-    return forecasts, backtests, champions
+    return forecasts, backtested.backtests, champions, backtested.ratios
 
 
 def _train_priors(spec: Spec, ingested: Ingested, options: FitOptions, run_calls: RunCalls) -> PriorsByMember:

@@ -6,6 +6,7 @@ the columns of the store's tables without the bookkeeping (spec, run cutoff, run
 
 # S series of a shard · F horizon steps · Q quantiles
 
+import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 from functools import partial
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.evaluate import backtest as rolling
+from forecasting.evaluate import conformal
 from forecasting.evaluate.baselines import (
     NAIVE,
     NONE,
@@ -26,6 +28,7 @@ from forecasting.evaluate.baselines import (
 )
 from forecasting.evaluate.champion import choose_champions
 from forecasting.evaluate.combination import COMBINATION, combine
+from forecasting.evaluate.conformal import count_ratios
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import FittedFleet
@@ -43,6 +46,14 @@ Quantiles = npt.NDArray[np.float64]
 """Shape (S, F, Q), in units of y, rising along Q; NaN where a model has nothing to say about a series."""
 
 
+class Backtested(NamedTuple):
+    """What backtests of a shard leave: scores, champions, and counts for the calibration (`evaluate.conformal`)."""
+
+    backtests: pl.DataFrame
+    champions: pl.DataFrame
+    ratios: pl.DataFrame
+
+
 def backtest_shard(
     panel: Panel,
     spec: Spec,
@@ -50,12 +61,10 @@ def backtest_shard(
     *,
     networks: Sequence[str],
     kernel: KernelName = "auto",
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Score candidates, statistical models and seasonal naives at rolling origins and choose each series' champion.
-
-    Returns the frames (backtests, champions).
-    """
+) -> Backtested:
+    """Score candidates, statistical models and seasonal naives at rolling origins and choose each series' champion."""
     statistics = statistics_forecasters(spec, panel.length_S)
+    ratios: list[pl.DataFrame] = []
     backtests = rolling.backtest(
         panel,
         forecasters=_baselines(spec) | statistics | _members(candidates, kernel),
@@ -64,6 +73,7 @@ def backtest_shard(
         quantiles=spec.quantiles,
         season_length=spec.season_lengths[0],
         assemble=partial(_assemble, spec, networks),
+        inspect=lambda points: ratios.append(count_ratios(points, quantiles=spec.quantiles)),
     )
     champions = choose_champions(
         backtests,
@@ -75,7 +85,7 @@ def backtest_shard(
         alone=networks[0] if len(networks) == 1 else None,
         statistics=tuple(statistics),
     )
-    return backtests, champions
+    return Backtested(backtests, champions, pl.concat(ratios))
 
 
 def predict_shard(
@@ -116,6 +126,18 @@ def predict_shard(
     if versions is None:
         versions = _versions(serving, panel)
     return _forecast_frame(panel, spec, blocks + stand_ins, served, _with_combination(versions))
+
+
+def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, spec: Spec) -> pl.DataFrame:
+    """Stretch every model's intervals as the fleet's backtests say (`evaluate.conformal`), within what y can be."""
+    stretched = conformal.calibrate(forecasts, factors, quantiles=spec.quantiles)
+    admissible = [pl.col(name) for name in spec.quantile_columns]
+    if spec.integer_valued:
+        admissible = [column.round() for column in admissible]
+    if spec.lower_bound is not None:
+        least = math.ceil(spec.lower_bound) if spec.integer_valued else spec.lower_bound
+        admissible = [column.clip(lower_bound=least) for column in admissible]
+    return stretched.with_columns(admissible)
 
 
 def score(

@@ -254,6 +254,23 @@ TABLES: dict[str, Table] = {
             is_dated=True,
         ),
         Table(
+            "calibrations",
+            "by how much a model's intervals are stretched about the median, from the fleet's backtests",
+            ("spec", "run_cutoff", "model", "quantile"),
+            (
+                _SPEC,
+                _CUTOFF_DATE,
+                _RUN_CUTOFF,
+                _MODEL,
+                Column("quantile", pl.Float64(), "the lower end of the central interval"),
+                Column("factor", pl.Float64(), "what its width is multiplied by"),
+                Column("num_points", pl.Int64(), "backtested points that say so"),
+                Column("coverage", pl.Float64(), "share of their actuals that lay inside before"),
+                _RUN_ID,
+            ),
+            is_dated=True,
+        ),
+        Table(
             "forecasts",
             "forecasts of every requested model, with quantiles",
             ("spec", "run_cutoff", "unique_id", "model", "ds"),

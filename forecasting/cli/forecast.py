@@ -64,7 +64,8 @@ def forecast(
         bool, typer.Option("--integer-valued", help="Forecasts are whole numbers, because y counts things.")
     ] = False,
     margin: Annotated[
-        float | None, typer.Option(help="Share by which what serves must beat the best naive; below 0, may be worse. [-0.5]")
+        float | None,
+        typer.Option(help="Share by which what serves must beat the best naive; below 0, may be worse. [-0.5]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. [0]")] = None,
     overrides: Annotated[

@@ -65,6 +65,7 @@ def backtest(
     quantiles: Sequence[float],
     season_length: int,
     assemble: Callable[[Forecasts], Forecasts] = dict,
+    inspect: Callable[[pl.DataFrame], None] | None = None,
 ) -> pl.DataFrame:
     """Score every forecaster at each series' rolling origins, or what `assemble` makes of all their forecasts there.
 
@@ -74,7 +75,8 @@ def backtest(
 
     Returns one row per (`unique_id`, `model`, `origin`) with the scores and the coverage of each step, sorted; `origin`
     is the `ds` that the forecast was made at. A forecast that is not finite in every step and quantile has no row.
-    `quantiles` must hold 0.5. Raises ValueError where a series is given more origins than it has room for.
+    `quantiles` must hold 0.5. `inspect` is shown every point: `unique_id, model, origin, ds, y, forecast` and the
+    quantiles. Raises ValueError where a series is given more origins than it has room for.
     """
     _check_room(panel, origins_S, step)
     comparisons = []
@@ -92,6 +94,8 @@ def backtest(
             measured = points.join(measures, on=["unique_id", "ds"], how="left")
             comparisons.append(measured.with_columns(model=pl.lit(model)))
     comparison = pl.concat(comparisons) if comparisons else _no_comparison(panel, quantiles)
+    if inspect is not None:
+        inspect(comparison)
     scores = score_forecasts(comparison, quantiles=quantiles, by=["origin"])
     coverage = coverage_by_step(comparison, quantiles=quantiles, by=["origin"])
     return scores.join(coverage, on=["unique_id", "model", "origin"], how="left", maintain_order="left")

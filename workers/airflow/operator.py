@@ -25,7 +25,7 @@ ENTRYPOINTS: Mapping[JobName, str] = {job: f"python -m workers.jobs.{job}" for j
 TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
     "features": ("observations", "rejects", "features"),
     "train": ("models", "priors"),
-    "backtest": ("backtests", "champions"),
+    "backtest": ("backtests", "champions", "calibrations"),
     "predict": ("forecasts",),
     "score": ("scores",),
 }

@@ -7,9 +7,14 @@ import polars as pl
 
 from forecasting.evaluate.baselines import seasonal_naive_name
 from forecasting.evaluate.combination import COMBINATION
+from forecasting.evaluate.conformal import COUNTS, find_factors
+from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
 from forecasting.spec import STATISTICS, Spec
+from forecasting.store.publish import publish
+from forecasting.store.slices import Slice
 from forecasting.store.staging import discard
+from forecasting.store.stamp import stamp
 from workers.jobs.plan import pinned_version
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
@@ -31,6 +36,8 @@ def backtest(run: Run) -> Outcome:
         models = (*run.networks, *STATISTICS, *naives, COMBINATION)
     versions = run.publish("backtests", staged.files["backtests"], models=models)
     versions |= run.publish("champions", staged.files["champions"])
+    if run.arguments.series is None:  # some series say little of the fleet
+        versions |= _calibrate(run, staged.files["calibrations"], models)
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series backtested with {', '.join(run.networks)} at {format_clock(run.cutoff)};"
@@ -54,9 +61,37 @@ def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     )
     candidates = load_fleets(slot.store, slot.spec, rows)
     panel = slot.read_panel(shard.unique_ids)
-    backtests, champions = backtest_shard(panel, slot.spec, candidates, networks=networks, kernel=slot.kernel)
-    unasked = [network for network in networks if network not in slot.networks]
-    return {"backtests": backtests.filter(~pl.col("model").is_in(unasked)), "champions": champions}
+    backtested = backtest_shard(panel, slot.spec, candidates, networks=networks, kernel=slot.kernel)
+    asked = ~pl.col("model").is_in([network for network in networks if network not in slot.networks])
+    return {
+        "backtests": backtested.backtests.filter(asked),
+        "champions": backtested.champions,
+        "calibrations": backtested.ratios.filter(asked),  # counts, which the driver adds up
+    }
+
+
+def _calibrate(run: Run, files: Sequence[str], models: Sequence[str] | None) -> dict[str, int]:
+    """Add up what the shards have counted, and publish the factors of every model."""
+    counts = pl.concat([pl.read_parquet(file, storage_options=run.store.storage_options or None) for file in files])
+    factors = find_factors(counts.select(COUNTS), horizon=run.spec.horizon)
+    rows = stamp(
+        factors,
+        "calibrations",
+        run.clock,
+        spec=run.spec.name,
+        run_cutoff=run.cutoff,
+        run_id=run.arguments.run_id,
+    )
+    version = publish(
+        run.store,
+        "calibrations",
+        run.clock,
+        rows,
+        slice=Slice(run.spec.name, run_cutoff=run.cutoff, models=models),
+        application=run.arguments.run_id,
+        generation=run.arguments.generation,
+    )
+    return {declared_table("calibrations").stored_as(run.clock): version}
 
 
 def contestants(spec: Spec, networks: Sequence[str]) -> tuple[str, ...]:

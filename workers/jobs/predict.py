@@ -39,17 +39,17 @@ def predict(run: Run) -> Outcome:
 
 def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     """Forecast the series of a shard."""
-    from forecasting.pipeline import join_versions, predict_shard  # torch loads on actors only
+    from forecasting.pipeline import calibrate, join_versions, predict_shard  # torch loads on actors only
 
     def known(table: str) -> pl.LazyFrame:
         return slot.store.scan(table, slot.clock).filter(
-            pl.col("spec") == slot.spec.name,
-            pl.col("run_cutoff") <= slot.cutoff,
-            pl.col("unique_id").is_in(list(shard.unique_ids)),
+            pl.col("spec") == slot.spec.name, pl.col("run_cutoff") <= slot.cutoff
         )
 
-    rows = serving_models(known("models"), slot.networks).collect(engine="streaming")
-    champions = newest(known("champions"), ["unique_id"]).collect(engine="streaming")
+    is_ours = pl.col("unique_id").is_in(list(shard.unique_ids))
+    rows = serving_models(known("models").filter(is_ours), slot.networks).collect(engine="streaming")
+    champions = newest(known("champions").filter(is_ours), ["unique_id"]).collect(engine="streaming")
+    factors = newest(known("calibrations"), ["model"]).collect(engine="streaming")
     serving = load_fleets(slot.store, slot.spec, rows)
     panel = slot.read_panel(shard.unique_ids)
     forecasts = predict_shard(
@@ -61,7 +61,7 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         kernel=slot.kernel,
         versions=join_versions(rows.select("unique_id", "model", "member", "version")),
     )
-    return {"forecasts": forecasts}
+    return {"forecasts": calibrate(forecasts, factors, slot.spec)}
 
 
 def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFrame:

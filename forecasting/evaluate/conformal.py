@@ -1,0 +1,114 @@
+"""Calibration: backtested forecasts and what came of them in; by how much intervals must be wider or narrower, out.
+
+For each model and each central interval, the factor by which every interval of the fleet would have to be stretched
+about its median to have held as many actuals as it should (split conformal prediction with the interval's own width as
+the scale: Lei et al. 2018; Romano, Patterson & Candès 2019). Three quarters of its logarithm are taken, less where
+forecasts were few: candidates are older than what serves, and so more often wrong. Counts add up over shards.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from forecasting.spec import quantile_column
+
+BELIEF = 0.75
+"""Share of a factor's logarithm that is taken where backtested forecasts are many."""
+FEW_FORECASTS = 20
+"""So many backtested forecasts are believed half as much as any number of them."""
+BINS_PER_DOUBLING, MOST_DOUBLINGS = 32, 10
+
+COUNTS = {"model": pl.String(), "quantile": pl.Float64(), "bin": pl.Int32(), "num_points": pl.Int64()}
+FACTORS = {
+    "model": pl.String(),
+    "quantile": pl.Float64(),
+    "factor": pl.Float64(),
+    "num_points": pl.Int64(),
+    "coverage": pl.Float64(),
+}
+
+
+def lower_quantiles(quantiles: Sequence[float]) -> list[float]:
+    """Return the lower ends of the central intervals that these quantiles have both ends of.
+
+    >>> lower_quantiles((0.025, 0.1, 0.5, 0.9))
+    [0.1]
+    """
+    return [low for low in quantiles if low < 0.5 and any(abs(1 - low - high) < 1e-9 for high in quantiles)]
+
+
+def count_ratios(comparison: pl.DataFrame, *, quantiles: Sequence[float]) -> pl.DataFrame:
+    """Count, by model and interval, how far actuals lay from the median in units of that side's width.
+
+    `comparison` has `model, y, forecast` and the quantile columns, a row per point. Returns `model`, `quantile` (the
+    lower end), `bin` (of the ratio's logarithm to the base 2, `BINS_PER_DOUBLING` each) and `num_points`. Points
+    without an actual, and sides without any width, do not count.
+    """
+    error = pl.col("y") - pl.col("forecast")
+    most = BINS_PER_DOUBLING * MOST_DOUBLINGS
+    counts = [pl.DataFrame(schema=COUNTS)]
+    for low in lower_quantiles(quantiles):
+        ends = [pl.col(quantile_column(q)) for q in (low, 1 - low)]
+        width = pl.when(error >= 0).then(ends[1] - pl.col("forecast")).otherwise(pl.col("forecast") - ends[0])
+        place = ((error.abs() / width).log(2) * BINS_PER_DOUBLING).floor().clip(-most, most)
+        counts.append(
+            comparison.filter(error.is_finite() & (width > 1e-12 * pl.col("forecast").abs()))
+            .group_by("model", bin=place.cast(pl.Int32))
+            .agg(num_points=pl.len().cast(pl.Int64))
+            .select("model", pl.lit(low).alias("quantile"), "bin", "num_points")
+        )
+    return pl.concat(counts)
+
+
+def find_factors(counts: pl.DataFrame, *, horizon: int) -> pl.DataFrame:
+    """Return, by model and interval, the factor by which it is stretched about its median; sorted.
+
+    `counts` are those of all shards. `coverage` is the share of actuals that lay inside before, `num_points` their
+    number; a forecast counts once, whatever its horizon.
+    """
+    by_bin = counts.group_by("model", "quantile", "bin").agg(pl.col("num_points").sum()).sort("bin")
+    rows = []
+    for (model, low), bins in by_bin.group_by("model", "quantile", maintain_order=True):
+        num_points = int(bins["num_points"].sum())
+        rank = (1 - 2 * float(low)) * (num_points + 1)
+        reached = bins.with_columns(up_to=pl.col("num_points").cum_sum()).filter(pl.col("up_to") >= rank)
+        last = int(reached["bin"][0] if reached.height else bins["bin"][-1])
+        num_forecasts = num_points / horizon
+        share = BELIEF * num_forecasts / (num_forecasts + FEW_FORECASTS)
+        inside = bins.filter(pl.col("bin") < 0)["num_points"].sum()
+        rows.append((model, low, 2 ** (share * (last + 0.5) / BINS_PER_DOUBLING), num_points, inside / num_points))
+    return pl.DataFrame(rows, schema=FACTORS, orient="row").sort("model", "quantile")
+
+
+def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, *, quantiles: Sequence[float]) -> pl.DataFrame:
+    """Stretch the intervals of forecasts (`model, forecast` and quantile columns) about their medians.
+
+    A model without a factor stays as it is. Quantiles keep their order: none passes an outer one.
+    """
+    lows = lower_quantiles(quantiles)
+    if factors.is_empty() or not lows:
+        return forecasts
+    by_model = (
+        forecasts.select(pl.col("model").unique())
+        .join(factors.select("model", "quantile", "factor"), on="model", how="left")
+        .pivot("quantile", index="model", values="factor")
+    )
+    names = {low: f"factor of {low}" for low in lows}
+    by_model = by_model.select(
+        "model",
+        *(
+            (pl.col(str(low)) if str(low) in by_model.columns else pl.lit(1.0)).fill_null(1.0).alias(name)
+            for low, name in names.items()
+        ),
+    )
+    stretched = forecasts.join(by_model, on="model", how="left", maintain_order="left")
+    columns = {}
+    for side in (sorted((q for q in quantiles if q < 0.5), reverse=True), sorted(q for q in quantiles if q > 0.5)):
+        inner = median = pl.col("forecast")
+        for q in side:
+            column, low = pl.col(quantile_column(q)), min(q, 1 - q)
+            name = next((name for known, name in names.items() if abs(known - low) < 1e-9), None)
+            moved = column if name is None else median + (column - median) * pl.col(name)
+            inner = pl.min_horizontal(inner, moved) if q < 0.5 else pl.max_horizontal(inner, moved)
+            columns[quantile_column(q)] = pl.when(column.is_not_null()).then(inner)
+    return stretched.with_columns(**columns).drop(names.values())
