@@ -222,9 +222,9 @@ def _assemble(spec: Spec, networks: Sequence[str], told: Mapping[str, Quantiles]
     for name, quantiles_SFQ in told.items():
         members.setdefault(name.partition(MEMBER_MARK)[0], []).append(quantiles_SFQ)
     models = {model: _median(each) for model, each in members.items()}
-    if set(spec.models) <= set(networks):
-        baselines = _baselines(spec)
-        has_more_S = np.any([np.isfinite(told[name][:, 0, 0]) for name in told if name not in baselines], axis=0)
+    others = [name for name in told if name not in _baselines(spec)]
+    if others and set(spec.models) <= set(networks):
+        has_more_S = np.any([np.isfinite(told[name][:, 0, 0]) for name in others], axis=0)
         combined_SFQ = combine(told, networks={name for name in told if MEMBER_MARK in name})
         models[COMBINATION] = np.where(has_more_S[:, None, None], combined_SFQ, np.nan)
     return {model: _admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}

@@ -73,7 +73,7 @@ def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
 def _calibrate(run: Run, files: Sequence[str], models: Sequence[str] | None) -> dict[str, int]:
     """Add up what the shards have counted, and publish the factors of every model."""
     counts = pl.concat([pl.read_parquet(file, storage_options=run.store.storage_options or None) for file in files])
-    factors = find_factors(counts.select(COUNTS), horizon=run.spec.horizon)
+    factors = find_factors(counts.select(*COUNTS), horizon=run.spec.horizon)
     rows = stamp(
         factors,
         "calibrations",

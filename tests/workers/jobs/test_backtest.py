@@ -21,7 +21,7 @@ def test_filtered_run_replaces_statistics_as_it_does_naives(small: Any, serial: 
     name = job.__name__
     small.spec = small.spec.model_copy(update={"statistics": ("theta", "mstl")})
     job(small.run(name, 39))
-    both = [(series, model) for series in "ab" for model in ("mstl", "seasonal_naive_4", "theta")]
+    both = [(series, model) for series in "ab" for model in ("combination", "mstl", "seasonal_naive_4", "theta")]
     assert models_of(small, table) == both
     small.spec = small.spec.model_copy(update={"statistics": ("theta",)})
     job(small.run(name, 39, models=["lstm"], series=["a"]))

@@ -140,7 +140,7 @@ def test_every_series_has_registry_rows_a_champion_and_a_forecast(world):
 
 def test_every_requested_model_is_forecast_from_its_weights(world):
     first = world.rows("forecasts").filter(pl.col("step") == 1, pl.col("unique_id") == "a")
-    assert set(first["model"]) == {"lstm", "gru", "seasonal_naive_24"}
+    assert set(first["model"]) == {"combination", "lstm", "gru", "seasonal_naive_24"}
     versions = dict(first.select("model", "model_version").iter_rows())
     serving = world.rows("models").filter(pl.col("unique_id") == "a", pl.col("role") == "serving")
     ensembles = serving.sort("member").group_by("model").agg(pl.col("version").str.join("+"))
@@ -207,6 +207,33 @@ def test_a_model_asked_for_alone_serves_alone_and_others_keep_their_values(world
     assert world.rows("forecasts").equals(before)
 
 
+def test_intervals_are_stretched_by_the_newest_factors_and_a_few_series_change_none(world):
+    factors = world.store.scan("calibrations", "timestamp").collect()
+    assert {"combination", "lstm", "gru", "seasonal_naive_24"} <= set(factors["model"])
+    assert factors["factor"].is_between(0.01, 100).all()
+    assert set(factors["run_cutoff"]) == {datetime(2024, 1, 9, 23)}
+    before = world.rows("forecasts")
+    world.run("backtest", "train", cutoff=CUTOFF, series=("a",))
+    assert world.store.scan("calibrations", "timestamp").collect().equals(factors)
+    earlier = world.store.open("calibrations", "timestamp")
+    earlier.update(updates={"factor": "1.0"})
+    try:
+        world.run("predict", "forecast", cutoff=CUTOFF)
+        plain = world.rows("forecasts")
+    finally:
+        world.run("backtest", "train", cutoff=CUTOFF)
+        world.run("predict", "forecast", cutoff=CUTOFF)
+    assert world.rows("forecasts").equals(before)
+    key = ["unique_id", "model", "ds"]
+    both = before.join(plain, on=key, suffix="_plain").join(
+        factors.filter(pl.col("quantile").is_close(0.1)).select("model", "factor"), on="model"
+    )
+    told = both.filter(pl.col("model") == "gru", pl.col("q90").is_not_null())
+    stretched = told["forecast"] + (told["q90_plain"] - told["forecast"]) * told["factor"]
+    assert told.height
+    assert (stretched - told["q90"]).abs().max() < 1e-9 * told["q90"].abs().max()
+
+
 def test_scores_come_when_the_actuals_have_arrived(world):
     assert world.results["score"].message.startswith("nothing to score")
     assert world.results["score"].num_rows == 0
@@ -216,7 +243,7 @@ def test_scores_come_when_the_actuals_have_arrived(world):
     assert scores.height == result.num_rows
     assert set(scores["forecast_run_cutoff"]) == {datetime(2024, 1, 9, 23)}
     of_a = scores.filter(pl.col("unique_id") == "a")
-    assert set(of_a["model"]) == {"lstm", "gru", "seasonal_naive_24"}
+    assert set(of_a["model"]) == {"combination", "lstm", "gru", "seasonal_naive_24"}
     assert of_a["is_complete"].all()
     assert set(of_a["num_points"]) == {HORIZON}
 
