@@ -228,7 +228,7 @@ def _tune(
     for weight in weights.values():
         is_sound_S &= torch.isfinite(weight).flatten(1).all(1).numpy()
     scaling = plan.scaling
-    is_served_S = (scaling.spread_S > 0) & np.isfinite(scaling.location_S) & np.isfinite(scaling.error_S)
+    is_served_S = (scaling.spread_S > 0) & np.isfinite([scaling.location_S, scaling.spread_S, scaling.error_S]).all(0)
     num_series = len(plan.panel.unique_ids)
     all_weights = {name: w.repeat(num_series, *(1,) * (w.dim() - 1)) for name, w in plan.prior.weights.items()}
     tuned = training.rows_S[is_sound_S]

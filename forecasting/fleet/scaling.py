@@ -103,7 +103,8 @@ def measure_scaling(
     error_S = np.where(np.isfinite(error_S), error_S, spread_S)
     error_S = np.maximum(error_S, 0.01 * spread_S)
     if is_shared:
-        spread_S = ERRORS_OF_A_SPREAD * error_S
+        with np.errstate(over="ignore"):  # an infinite spread is no scale, and is told as such
+            spread_S = ERRORS_OF_A_SPREAD * error_S
     return Scaling(location_S, spread_S, error_S, offset_S, floor_S)
 
 

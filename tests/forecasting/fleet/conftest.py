@@ -10,7 +10,7 @@ from forecasting.fleet import kernels
 from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.native import library
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.training import Member, TrainingConfig
 
 QUANTILES = (0.1, 0.5, 0.9)
 HORIZON = 6
@@ -72,6 +72,14 @@ def config() -> TrainingConfig:
         validation_windows=9,
         learning_rate=1e-2,
     )
+
+
+@pytest.fixture
+def prior_config(config: TrainingConfig) -> TrainingConfig:
+    """Three members: one from random weights, one from a prior, one from a prior of logarithms."""
+    members = (Member(), Member(start="prior"), Member(start="prior", transform="log", context_segments=2))
+    small = {"prior_hidden_size": 5, "prior_steps": 120, "prior_windows": 16, "tuning_steps": 20}
+    return config.model_copy(update=small | {"members": members})
 
 
 @pytest.fixture(params=["lstm", "gru"])

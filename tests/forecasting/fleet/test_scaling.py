@@ -85,3 +85,14 @@ def test_selected_scales_are_those_of_the_series() -> None:
     scaling = measure_scaling(y, season_length=1, transform="log")
     chosen = scaling.select(np.array([2, 0]))
     assert np.array_equal(chosen.stack(), scaling.stack()[:, [2, 0]], equal_nan=True)
+
+
+def test_what_series_share_reads_all_of_them_in_units_of_the_seasonal_error() -> None:
+    noise = np.random.default_rng(0).normal(size=(3, 80))
+    y = noise * [[1.0], [1e-6], [1e6]] + [[0.0], [5.0], [-3.0]] + np.arange(80) * [[0.0], [1e-3], [0.0]]
+    own, shared = (measure_scaling(y, season_length=4, is_shared=is_shared) for is_shared in (False, True))
+    assert np.array_equal(shared.spread_S, 4 * own.error_S)
+    assert np.array_equal(shared.error_S, own.error_S)
+    assert np.array_equal(shared.location_S, own.location_S)
+    constant = measure_scaling(np.full((1, 9), 3.0), season_length=4, is_shared=True)
+    assert constant.spread_S.tolist() == [0.0]
