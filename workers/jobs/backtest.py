@@ -18,7 +18,7 @@ from forecasting.store.stamp import stamp
 from workers.jobs.plan import pinned_version
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
-from workers.jobs.weights import load_fleets
+from workers.jobs.weights import load_fleets, newest
 from workers.shards import Shard
 
 
@@ -35,17 +35,30 @@ def backtest(run: Run) -> Outcome:
         naives = (seasonal_naive_name(length) for length in run.spec.season_lengths)
         models = (*run.networks, *STATISTICS, *naives, COMBINATION)
     versions = run.publish("backtests", staged.files["backtests"], models=models)
+    changes = _describe_changes(run, staged.files["champions"])
     versions |= run.publish("champions", staged.files["champions"])
     if run.arguments.series is None:  # some series say little of the fleet
         versions |= _calibrate(run, staged.files["calibrations"], models)
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series backtested with {', '.join(run.networks)} at {format_clock(run.cutoff)};"
-        f" {staged.describe()}",
+        f"{changes} {staged.describe()}",
         versions,
         num_series=len(num_points),
         num_rows=staged.num_rows["backtests"],
     )
+
+
+def _describe_changes(run: Run, files: Sequence[str]) -> str:
+    """Say how many series are served by another model than at the newest earlier cutoff that chose one for them."""
+    key = ["unique_id"]
+    earlier = newest(run.rows("champions").filter(pl.col("run_cutoff") < run.cutoff), key).select(*key, "model")
+    now = pl.scan_parquet(list(files), storage_options=run.store.storage_options or None, glob=False)
+    both = now.join(earlier, on=key, suffix="_before").select(
+        pl.len(), changed=(pl.col("model") != pl.col("model_before")).sum()
+    )
+    num_both, num_changed = both.collect(engine="streaming").row(0)
+    return f" {num_changed} of {num_both} champions changed;" if num_both else ""
 
 
 def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:

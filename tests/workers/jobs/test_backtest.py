@@ -26,3 +26,17 @@ def test_filtered_run_replaces_statistics_as_it_does_naives(small: Any, serial: 
     small.spec = small.spec.model_copy(update={"statistics": ("theta",)})
     job(small.run(name, 39, models=["lstm"], series=["a"]))
     assert models_of(small, table) == [row for row in both if row != ("a", "mstl")]
+
+
+def test_message_tells_how_many_champions_changed(small: Any, serial: Any) -> None:
+    small.write(a=60, b=60)
+    small.spec = small.spec.model_copy(update={"statistics": ()})
+    write_features(small.run("features", 39, cutoff="given"))
+    assert "changed" not in backtest(small.run("backtest", 39)).message
+    write_features(small.run("features", 43, cutoff="given"))
+    assert "; 0 of 2 champions changed;" in backtest(small.run("backtest", 43)).message
+    small.store.open("champions", "timestamp").update(updates={"model": "'theta'"}, predicate="unique_id = 'a'")
+    write_features(small.run("features", 47, cutoff="given"))
+    assert "; 0 of 2 champions changed;" not in backtest(small.run("backtest", 47)).message
+    small.store.open("champions", "timestamp").update(updates={"model": "'theta'"}, predicate="unique_id = 'a'")
+    assert "; 1 of 2 champions changed;" in backtest(small.run("backtest", 47)).message

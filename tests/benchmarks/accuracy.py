@@ -1,0 +1,168 @@
+"""Accuracy on published data sets: a recipe's one-shot forecasts of all series, scored by the held-out actuals.
+
+    FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.accuracy m4_hourly tourism_monthly --seeds 0 1 2
+    FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.accuracy tourism_monthly --ablation
+
+Prints rows of `docs/accuracy.md`. Nothing here chooses anything: all series of a set with one recipe, told the
+frequency, the season lengths and the horizon alone.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+
+from forecasting import one_shot
+from forecasting.evaluate.leaderboard import leaderboard
+from forecasting.fleet.options import FitOptions
+from forecasting.holdout import Evaluation, evaluate, read_actuals
+from forecasting.processes import call_on_processes, run_on_processes
+from forecasting.spec import Source, Spec, make_spec
+from tests.benchmarks.m4 import DATA_VARIABLE
+
+COLUMNS = ("MASE", "sMAPE", "OWA", "WQL", "MSIS", "in 80 %", "in 95 %")
+SCORES = ("mase", "smape", "owa", "wql", "msis", "coverage_80", "coverage_95")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a set's forecaster is told; without a test file of its own, the last horizon is held out."""
+
+    freq: str | int
+    season_lengths: tuple[int, ...]
+    horizon: int
+
+
+DATA_SETS: Mapping[str, DataSet] = {
+    "m4_hourly": DataSet(1, (24, 168), 48),
+    "tourism_monthly": DataSet("1mo", (12,), 24),
+    "m3_quarterly": DataSet("3mo", (4,), 8),
+    "electricity_weekly": DataSet("1w", (52,), 8),
+    "carparts": DataSet("1mo", (12,), 12),
+    "covid_deaths_daily": DataSet("1d", (7,), 30),
+}
+_PRIOR, _RANDOM = {"start": "prior"}, {"start": "random"}
+ABLATION: Mapping[str, Mapping[str, Any]] = {
+    "from scratch, one member": {"members": [_RANDOM]},
+    "prior alone": {"members": [_PRIOR], "tuning_steps": 0},
+    "prior, then tuned": {"members": [_PRIOR]},
+    "all members": {},
+}
+"""Overrides of the recipe, each judged by its GRU; the last one's statistics, champions and combination follow."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print a row per data set and seed, or per step of the ablation."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="+", choices=DATA_SETS)
+    parser.add_argument("--recipe", default="standard")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--ablation", action="store_true", help="what each part of the recipe adds")
+    asked = parser.parse_args(arguments)
+    root = os.environ.get(DATA_VARIABLE)
+    if not root:
+        parser.error(f"{DATA_VARIABLE} must name the folder of the data sets")
+    print("| set | forecast | seed | " + " | ".join(COLUMNS) + " | seconds |", flush=True)
+    print("|---" * (len(COLUMNS) + 4) + "|", flush=True)
+    for name in asked.sets:
+        with TemporaryDirectory() as folder:
+            known, actuals = split(Path(root), name, Path(folder))
+            for seed in asked.seeds:
+                told = ablate if asked.ablation else judge
+                for row in told(name, known, actuals, recipe=asked.recipe, seed=seed):
+                    print(row, flush=True)
+    return 0
+
+
+def split(root: Path, name: str, folder: Path) -> tuple[Path, Path]:
+    """Return the files of what is known and of what followed."""
+    known, actuals = root / name / f"{name}.parquet", root / name / f"{name}_test.parquet"
+    if actuals.exists():
+        return known, actuals
+    left = pl.int_range(pl.len()).reverse().over("unique_id")
+    rows = pl.read_parquet(known).sort("unique_id", "ds").with_columns(left=left)
+    is_known = pl.col("left") >= DATA_SETS[name].horizon
+    files = folder / "known.parquet", folder / "actuals.parquet"
+    for part, file in zip((is_known, ~is_known), files, strict=True):
+        rows.filter(part).drop("left").write_parquet(file)
+    return files
+
+
+def judge(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
+    """Yield a row for what serves, and one for each model."""
+    outcome, evaluation, seconds = _forecast(name, known, actuals, recipe=recipe, seed=seed, overrides={})
+    board = leaderboard(evaluation.scores, outcome.champions)
+    for row in board.filter(pl.col("num_series") > 0).iter_rows(named=True):
+        yield _row(name, row["model"], seed, row, seconds if row["model"] == "champion" else None)
+
+
+def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
+    """Yield a row for each step of the ablation."""
+    for step, overrides in ABLATION.items():
+        outcome, evaluation, seconds = _forecast(name, known, actuals, recipe=recipe, seed=seed, overrides=overrides)
+        yield _row(name, step, seed, _score_of(evaluation.scores, "gru"), seconds)
+    # Each series' own best of its backtest: what a hard choice would have served.
+    rivals = outcome.backtests.filter(pl.col("model") != "combination")
+    best = (
+        rivals.group_by("unique_id", "model")
+        .agg(pl.col("mase").mean())
+        .sort("mase", "model", nulls_last=True)
+        .unique("unique_id", keep="first", maintain_order=True)
+    )
+    hard = evaluation.scores.join(best.select("unique_id", "model"), on=["unique_id", "model"], how="semi")
+    yield _row(name, "the best of each series' own backtest", seed, _score_of(hard, None), None)
+    yield _row(name, "the combination", seed, _score_of(evaluation.scores, "combination"), None)
+    yield _row(name, "what serves", seed, _score_of(evaluation.scores.filter("is_champion"), None), None)
+
+
+def _score_of(scores: pl.DataFrame, model: str | None) -> dict[str, Any]:
+    chosen = scores if model is None else scores.filter(model=model)
+    return leaderboard(chosen.with_columns(model=pl.lit("any")).drop("is_champion"), None).row(0, named=True)
+
+
+def _forecast(
+    name: str, known: Path, actuals: Path, *, recipe: str, seed: int, overrides: Mapping[str, Any]
+) -> tuple[one_shot.OneShot, Evaluation, float]:
+    described = DATA_SETS[name]
+    fields = {"name": "accuracy", "freq": described.freq, "season_lengths": described.season_lengths}
+    fields |= {"horizon": described.horizon, "recipe": recipe, "seed": seed, "overrides": dict(overrides)}
+    spec = make_spec(fields | {"source": {"uri": str(known)}}, subject=name)
+    began = time.monotonic()
+    outcome = _run(spec)
+    seconds = time.monotonic() - began
+    held_out = read_actuals(Source(uri=str(actuals)), spec)
+    return (
+        outcome,
+        evaluate(outcome.forecasts, held_out, spec, features=outcome.features, cutoff=outcome.cutoff),
+        seconds,
+    )
+
+
+def _run(spec: Spec) -> one_shot.OneShot:
+    """Forecast on every core, as `fleetcast forecast` does."""
+    num_processes = os.cpu_count() or 1
+    return one_shot.forecast(
+        spec,
+        num_workers=num_processes,
+        options=FitOptions(show_progress=False),
+        run_shards=partial(run_on_processes, num_processes=num_processes),
+        run_calls=partial(call_on_processes, num_processes=num_processes, on_done=lambda *_: None),
+    )
+
+
+def _row(name: str, what: str, seed: int, scores: Mapping[str, Any], seconds: float | None) -> str:
+    digits = (3, 2, 3, 4, 2, 3, 3)
+    cells = ["" if scores[key] is None else f"{scores[key]:.{num}f}" for key, num in zip(SCORES, digits, strict=True)]
+    return f"| {name} | {what} | {seed} | " + " | ".join(cells) + f" | {'' if seconds is None else f'{seconds:.0f}'} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
