@@ -1,11 +1,15 @@
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.fleet.plan import plan_training, required_length
+from forecasting.fleet import plan
+from forecasting.fleet.plan import plan_training, prior_series, required_length
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.series.panel import Panel
 from forecasting.training import Member, TrainingConfig
@@ -92,3 +96,41 @@ def test_a_prior_serves_series_that_are_a_segment_and_a_point_long() -> None:
     members = (Member(), Member(start="prior"))
     assert required_length(CONFIG.model_copy(update={"members": members}), horizon=6) == CONFIG.segment_length + 1
     assert required_length(CONFIG.model_copy(update={"members": members[:1]}), horizon=6) == 4 + 7 + 2 * 6
+
+
+@given(
+    num_points=st.dictionaries(st.text(max_size=3), st.integers(0, 40), max_size=12),
+    most_points=st.integers(1, 200),
+    most_series=st.integers(1, 12),
+    shuffled=st.randoms(use_true_random=False),
+)
+def test_a_prior_is_trained_on_the_same_series_whatever_their_order_and_on_no_more_than_it_may(
+    num_points: dict[str, int], most_points: int, most_series: int, shuffled: Any
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "MOST_POINTS", most_points)
+        patch.setattr(plan, "MOST_SERIES", most_series)
+        chosen = prior_series(num_points)
+        others = list(num_points)
+        shuffled.shuffle(others)
+        assert chosen == prior_series({name: num_points[name] for name in others})
+        assert chosen == sorted(set(chosen))
+        assert set(chosen) <= set(num_points)
+        total = sum(num_points[name] for name in chosen)
+        assert len(chosen) <= most_series
+        assert total <= most_points or len(chosen) == 1
+        assert bool(chosen) == bool(num_points)
+        if len(num_points) <= most_series and sum(num_points.values()) <= most_points:
+            assert chosen == sorted(num_points)
+        # A series more leaves out none but those that come after it.
+        patch.setattr(plan, "MOST_SERIES", most_series + 1)
+        assert set(chosen) <= set(prior_series(num_points))
+
+
+def test_the_series_of_a_prior_are_those_of_the_least_hashes() -> None:
+    names = {f"s{number}": 1 for number in range(30_000)}
+    chosen = prior_series(names)
+    assert len(chosen) == 20_000
+    hashes = {name: hashlib.sha256(name.encode()).digest() for name in names}
+    assert max(hashes[name] for name in chosen) < min(hashes[name] for name in names.keys() - set(chosen))
+    assert len(prior_series(dict.fromkeys(names, 4_000))) == 1_000

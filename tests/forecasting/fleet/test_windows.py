@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.fleet.scaling import measure_scaling
-from forecasting.fleet.windows import WindowSource, fill_gaps, window_source
+from forecasting.fleet.windows import WindowBatch, WindowSource, fill_gaps, window_source
 from forecasting.series.panel import Panel
 from forecasting.training import TrainingConfig
 
@@ -109,3 +109,22 @@ def test_values_beyond_float32_break_only_their_own_series_and_without_a_warning
 )
 def test_gaps_repeat_the_season_before_or_the_last_value(values: list[float], filled: list[float]) -> None:
     assert fill_gaps(np.array([values]), season_length=2)[0].tolist() == filled
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 199)), min_size=1, max_size=9))
+def test_windows_of_some_series_are_those_of_the_panel_with_these_series_alone(pairs: list[tuple[int, int]]) -> None:
+    random = np.random.default_rng(0)
+    y_SN = random.normal(size=(5, 200)) * [[1.0], [10.0], [100.0], [2.0], [3.0]]
+    y_SN[random.random(y_SN.shape) < 0.1] = np.nan
+    calendar_SNC = random.normal(size=(5, 206, 2)).astype(np.float32)
+    ds_SN = np.repeat(np.arange(206)[None], 5, axis=0)
+    panel = Panel(tuple("abcde"), y_SN, np.full(5, 200), calendar_SNC, ds_SN, 6)
+    rows = np.array([row for row, _ in pairs])
+    origins_SB = torch.tensor([[origin, 199 - origin] for _, origin in pairs])
+    some = source_of(panel).gather(origins_SB, torch.from_numpy(rows))
+    names = tuple(f"{number}" for number in range(len(rows)))
+    alone = replace(panel.select(rows), unique_ids=names)
+    alone = replace(alone, y_SN=panel.y_SN[rows], calendar_SNC=calendar_SNC[rows], length_S=np.full(len(rows), 200))
+    whole = source_of(alone).gather(origins_SB)
+    for name in WindowBatch.__dataclass_fields__:
+        assert torch.equal(getattr(some, name), getattr(whole, name)), name
