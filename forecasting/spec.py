@@ -128,7 +128,7 @@ class Backtest(_Part):
         None, ge=1, description="grid points between two origins; the horizon where not given"
     )
     margin: StrictFloat = Field(
-        -0.5,
+        -1.0,
         ge=-1000,
         lt=1,
         description="share of the best baseline's MASE by which what serves must be better; below 0, may be worse",

@@ -65,7 +65,7 @@ def forecast(
     ] = False,
     margin: Annotated[
         float | None,
-        typer.Option(help="Share by which what serves must beat the best naive; below 0, may be worse. [-0.5]"),
+        typer.Option(help="Share by which what serves must beat the best naive; below 0, may be worse. [-1]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. [0]")] = None,
     overrides: Annotated[

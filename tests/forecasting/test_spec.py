@@ -34,7 +34,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     spec = make_spec(FIELDS, subject="spec")
     assert spec.models == ("lstm", "gru")
     assert spec.quantiles == DEFAULT_QUANTILES
-    assert (spec.backtest.origins, spec.origin_step, spec.backtest.margin) == (3, 48, -0.5)
+    assert (spec.backtest.origins, spec.origin_step, spec.backtest.margin) == (3, 48, -1.0)
     assert (spec.clock, spec.recipe, spec.lower_bound) == ("timestamp", "standard", None)
 
 
