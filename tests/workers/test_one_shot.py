@@ -32,7 +32,17 @@ def spec(tmp_path):
         horizon=6,
         models=("gru",),
         recipe="fast",
-        overrides={"max_steps": 10, "evaluate_every": 5, "hidden_size": 4, "context_segments": 2},
+        overrides={
+            "max_steps": 10,
+            "evaluate_every": 5,
+            "hidden_size": 4,
+            "context_segments": 2,
+            "members": [{}, {"start": "prior"}, {"start": "prior", "transform": "log"}],
+            "prior_hidden_size": 4,
+            "prior_steps": 10,
+            "prior_windows": 8,
+            "tuning_steps": 5,
+        },
     )
 
 

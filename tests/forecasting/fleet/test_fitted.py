@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from forecasting.fleet.fit import fit_candidates
 from forecasting.fleet.fitted import Architecture, FittedFleet
@@ -39,6 +41,19 @@ def test_file_gives_back_what_bytes_do(fitted: FittedFleet, panel: Panel, tmp_pa
     assert read.versions() == fitted.versions()
     assert (read.config, read.architecture, read.refused) == (fitted.config, fitted.architecture, fitted.refused)
     assert np.array_equal(predict(read, panel), predict(fitted, panel))
+
+
+def test_a_file_from_before_there_were_priors_is_read_as_one_without(fitted: FittedFleet) -> None:
+    content = fitted.to_bytes()
+    size = int.from_bytes(content[:8], "little")
+    described = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["fleetcast"])
+    del described["prior_version"]
+    for name in TrainingConfig.model_fields:
+        if name.startswith(("prior_", "tuning_")):
+            del described["config"][name]
+    read = FittedFleet.from_bytes(save(load(content), metadata={"fleetcast": json.dumps(described)}))
+    assert (read.prior_version, read.strength_S) == (None, None)
+    assert read.versions() == fitted.versions()
 
 
 def test_weights_of_all_series_are_not_copied(fitted: FittedFleet) -> None:
