@@ -165,18 +165,19 @@ def _choose_combination(contest: _Contest, baseline: str | None, is_fallback: bo
         told = f"{COMBINATION} serves {contest.over_origins()}; no baseline was scored"
         return _Choice(COMBINATION, is_fallback, told)
     score, rival = contest.scores[COMBINATION], contest.scores[baseline]
-    compared = _compare(COMBINATION, score, baseline, rival)
     if score < (1 - margin) * rival or (margin < 0 and (contest.num_origins == 1 or score == rival)):
+        told = _compare(COMBINATION, score, baseline, rival)
         doubt = "" if score <= rival else ", which is too little to go by"
-        return _Choice(COMBINATION, is_fallback, f"{COMBINATION} serves: {compared} {contest.over_origins()}{doubt}")
-    return _Choice(baseline, is_fallback, f"{baseline} serves: {compared} {contest.over_origins()}")
+        return _Choice(COMBINATION, is_fallback, f"{told} {contest.over_origins()}{doubt}")
+    return _Choice(baseline, is_fallback, f"{_compare(baseline, rival, COMBINATION, score)} {contest.over_origins()}")
 
 
-def _compare(model: str, score: float, rival_model: str, rival: float) -> str:
+def _compare(served: str, score: float, other: str, rival: float) -> str:
+    """Say what serves, and how it did beside another."""
     if score == rival:
-        return f"{model} is as good as {rival_model}"
-    better, worse = (model, rival_model) if score < rival else (rival_model, model)
-    return f"{better} beats {worse} by {_percent(1 - min(score, rival) / max(score, rival))}"
+        return f"{served} serves: it is as good as {other}"
+    share = _percent(1 - min(score, rival) / max(score, rival))
+    return f"{served} serves: " + (f"it beats {other} by {share}" if score < rival else f"{other} beats it by {share}")
 
 
 def _name_missing(contest: _Contest, networks: Sequence[str], missing: Mapping[str, str]) -> list[str]:

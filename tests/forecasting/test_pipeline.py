@@ -556,7 +556,7 @@ def test_statistics_are_backtested_and_forecast_where_they_can_serve(statistics_
 def test_combination_of_networks_and_statistics_serves_with_its_reason(statistics_run: OneShot) -> None:
     champion = statistics_run.champions.row(by_predicate=pl.col("unique_id") == "trend", named=True)
     assert champion["model"] == "combination"
-    assert champion["reason"].startswith("combination serves: combination beats seasonal_naive_6 by ")
+    assert champion["reason"].startswith("combination serves: it beats seasonal_naive_6 by ")
     rows = served(statistics_run).filter(unique_id="trend")
     assert rows["model"].unique().to_list() == ["combination"]
     assert rows["reason"].null_count() == HORIZON
