@@ -46,7 +46,11 @@ class World:
                 "evaluate_every": 5,
                 "hidden_size": 4,
                 "context_segments": 2,
-                "members": [{}, {"transform": "log"}],
+                "members": [{}, {"transform": "log", "start": "prior"}],
+                "prior_hidden_size": 4,
+                "prior_steps": 10,
+                "prior_windows": 8,
+                "tuning_steps": 5,
             },
             backtest={"origins": 2},
         )
@@ -131,7 +135,10 @@ def test_features_stop_at_the_cutoff_and_rejects_say_why(world):
 def test_every_series_has_registry_rows_a_champion_and_a_forecast(world):
     models = world.rows("models").filter(pl.col("run_cutoff") == datetime(2024, 1, 9, 23))
     assert models.height == len(ALL) * 2 * 2 * 2  # networks, members, roles
-    assert set(models.filter(pl.col("status") == "trained")["unique_id"]) == {"a", "b", "c"}
+    trained = models.filter(pl.col("status") == "trained")
+    assert set(trained.filter(pl.col("member") == 0)["unique_id"]) == {"a", "b", "c"}
+    # A series too short for a network of its own has the prior of the second member.
+    assert set(trained.filter(pl.col("member") == 1)["unique_id"]) == {"a", "b", "c", "late"}
     assert models.filter(pl.col("status") != "trained")["reason"].null_count() == 0
     assert world.rows("champions")["unique_id"].unique().sort().to_list() == ALL
     served = world.rows("forecasts").filter("is_champion", pl.col("run_cutoff") == datetime(2024, 1, 9, 23))
@@ -149,10 +156,12 @@ def test_every_requested_model_is_forecast_from_its_weights(world):
 
 
 def test_registry_rows_name_weights_that_exist_and_the_data_that_was_read(world):
-    rows = world.store.scan("models", "timestamp").collect()
-    for uri in rows["weights_uri"].unique():
-        assert world.store.read_bytes(uri)
-    assert rows["data_version"].null_count() == 0
+    for registry in ("models", "priors"):
+        rows = world.store.scan(registry, "timestamp").collect()
+        for uri in rows["weights_uri"].unique():
+            assert world.store.read_bytes(uri)
+        assert rows["data_version"].null_count() == 0
+    assert rows.height == 2 * 2  # networks, roles
 
 
 def test_nothing_is_left_staged(world):
@@ -168,7 +177,7 @@ def test_each_job_records_its_run(world):
 
 
 def test_a_second_run_writes_the_same_values(world):
-    tables = ("models", "backtests", "champions", "forecasts")
+    tables = ("models", "priors", "backtests", "champions", "forecasts")
     before = {table: world.rows(table) for table in tables}
     for job in ("train", "backtest"):
         world.run(job, "train", cutoff=CUTOFF)
@@ -192,7 +201,7 @@ def test_a_run_for_two_series_leaves_the_other_rows_alone(world):
 
 def test_a_model_asked_for_alone_serves_alone_and_others_keep_their_values(world):
     before = world.rows("forecasts")
-    world.run("predict", "forecast", cutoff=CUTOFF, models=("gru",), series=("b", "late"))
+    world.run("predict", "forecast", cutoff=CUTOFF, models=("gru",), series=("b", "one"))
     try:
         after = world.rows("forecasts")
         served = after.filter("is_champion").select("unique_id", "model").unique().sort("unique_id")
@@ -200,7 +209,7 @@ def test_a_model_asked_for_alone_serves_alone_and_others_keep_their_values(world
         assert served["unique_id"].to_list() == ALL
         flags = ("is_champion", "reason")
         assert after.drop(flags).equals(before.drop(flags))
-        untouched = ~pl.col("unique_id").is_in(["b", "late"])
+        untouched = ~pl.col("unique_id").is_in(["b", "one"])
         assert after.filter(untouched).equals(before.filter(untouched))
     finally:
         world.run("predict", "forecast", cutoff=CUTOFF)
