@@ -64,7 +64,7 @@ def test_tasks_announce_the_tables_that_they_write(tmp_path: Path) -> None:
     assert outlets == {
         "features": ["fleetcast/small/observations", "fleetcast/small/rejects", "fleetcast/small/features"],
         "train": ["fleetcast/small/models", "fleetcast/small/priors"],
-        "backtest": ["fleetcast/small/backtests", "fleetcast/small/champions"],
+        "backtest": [f"fleetcast/small/{table}" for table in ("backtests", "champions", "calibrations")],
         "predict": ["fleetcast/small/forecasts"],
         "score": ["fleetcast/small/scores"],
     }
