@@ -5,6 +5,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,11 @@ MIN_WINDOWS = 8
 """Training windows without which a network is not worth fitting."""
 
 MOST_POINTS, MOST_SERIES = 4_000_000, 20_000
-"""Of all series, what a prior is trained on at most: more would teach it little, and has to lie in one memory."""
+"""Of all series, what a prior is trained on at most, each counted as long as the longest of them: more would teach it
+little, and has to lie in one memory."""
+
+LONGEST_OF_MEDIAN = 20
+"""A series so many times as long as the median would make a panel of many almost empty."""
 
 IntS = npt.NDArray[np.int64]
 
@@ -54,15 +59,21 @@ def required_length(config: TrainingConfig, *, horizon: int) -> int:
 
 
 def prior_series(num_points: Mapping[str, int]) -> list[str]:
-    """Return the series that priors are trained on: all, or those of the least hashes that hold `MOST_POINTS`."""
+    """Return the series that priors are trained on: all, or those of the least hashes that fit, `MOST_SERIES` at most.
+
+    A panel is as wide as its longest series, so that what fits is `MOST_POINTS` of such rows; a series far longer than
+    most (`LONGEST_OF_MEDIAN`) is passed over, as are those that would leave too little room for what is chosen.
+    """
+    order = sorted(num_points, key=lambda name: (hashlib.sha256(name.encode()).digest(), name))
+    longest_taken = LONGEST_OF_MEDIAN * median([num for num in num_points.values() if num] or [0])
     chosen: list[str] = []
-    total = 0
-    for name in sorted(num_points, key=lambda name: (hashlib.sha256(name.encode()).digest(), name)):
-        total += num_points[name]
-        if chosen and (total > MOST_POINTS or len(chosen) >= MOST_SERIES):
-            break
-        chosen.append(name)
-    return sorted(chosen)
+    longest = 0
+    for name in order:
+        width = max(longest, num_points[name])
+        if len(chosen) < MOST_SERIES and width <= longest_taken and width * (len(chosen) + 1) <= MOST_POINTS:
+            chosen.append(name)
+            longest = width
+    return sorted(chosen or order[:1])
 
 
 def plan_training(

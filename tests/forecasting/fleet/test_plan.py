@@ -116,11 +116,13 @@ def test_a_prior_is_trained_on_the_same_series_whatever_their_order_and_on_no_mo
         assert chosen == prior_series({name: num_points[name] for name in others})
         assert chosen == sorted(set(chosen))
         assert set(chosen) <= set(num_points)
-        total = sum(num_points[name] for name in chosen)
+        cells = len(chosen) * max((num_points[name] for name in chosen), default=0)
         assert len(chosen) <= most_series
-        assert total <= most_points or len(chosen) == 1
+        assert cells <= most_points or len(chosen) == 1
         assert bool(chosen) == bool(num_points)
-        if len(num_points) <= most_series and sum(num_points.values()) <= most_points:
+        longest, known = max(num_points.values(), default=0), [num for num in num_points.values() if num]
+        are_alike = bool(known) and longest <= 20 * sorted(known)[len(known) // 2 - (len(known) % 2 == 0)]
+        if are_alike and len(num_points) <= most_series and len(num_points) * longest <= most_points:
             assert chosen == sorted(num_points)
         # A series more leaves out none but those that come after it.
         patch.setattr(plan, "MOST_SERIES", most_series + 1)
@@ -134,3 +136,11 @@ def test_the_series_of_a_prior_are_those_of_the_least_hashes() -> None:
     hashes = {name: hashlib.sha256(name.encode()).digest() for name in names}
     assert max(hashes[name] for name in chosen) < min(hashes[name] for name in names.keys() - set(chosen))
     assert len(prior_series(dict.fromkeys(names, 4_000))) == 1_000
+
+
+def test_one_series_that_is_far_longer_does_not_make_a_priors_panel_as_wide() -> None:
+    lengths = {f"s{number}": 200 for number in range(5_000)} | {"giant": 1_000_000}
+    chosen = prior_series(lengths)
+    assert "giant" not in chosen
+    assert len(chosen) == 5_000
+    assert prior_series({"giant": 1_000_000_000}) == ["giant"]
