@@ -201,6 +201,7 @@ TABLES: dict[str, Table] = {
                 ),
                 Column("weights_uri", pl.String(), "safetensors file, relative to the store root"),
                 Column("config", pl.String(), "the member's training configuration, JSON"),
+                Column("architecture", pl.String(), "frequency, horizon, quantiles and season lengths, JSON"),
                 Column("seed", pl.Int64(), "seed of the random numbers"),
                 Column("kernel", pl.String(), "recurrence implementation that trained it"),
                 Column("data_version", pl.Int64(), "version of the features table that was read"),

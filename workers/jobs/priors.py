@@ -90,6 +90,7 @@ def _wanted(spec: Spec, networks: Sequence[str]) -> pl.DataFrame:
                 "member": number,
                 "role": role,
                 "config": config.of_member(number).model_dump_json(),
+                "architecture": _architecture(spec),
                 "seed": member_seed(spec.seed, number),
                 "code_version": code_version(),
             }
@@ -101,9 +102,14 @@ def _wanted(spec: Spec, networks: Sequence[str]) -> pl.DataFrame:
         schema={
             name: dtype
             for name, dtype in declared_table("priors").schema("timestamp").items()
-            if name in ("model", "member", "role", "config", "seed", "code_version")
+            if name in ("model", "member", "role", "config", "architecture", "seed", "code_version")
         },
     )
+
+
+def _architecture(spec: Spec) -> str:
+    """Describe what the shape of a prior and what it says depend on besides its configuration."""
+    return spec.model_dump_json(include={"freq", "horizon", "quantiles", "season_lengths"})
 
 
 def _train(run: Run, slot: Slot, wanted: pl.DataFrame) -> pl.DataFrame:
@@ -155,7 +161,8 @@ class _TrainPrior:
             name = f"prior-{shard.network}-{shard.member}-{prior.role}.safetensors"
             uri = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}/{name}"
             slot.store.write_bytes(uri, prior.to_bytes())
-            rows.append(prior_row(prior) | {"weights_uri": uri, "data_version": slot.data_version})
+            stored = {"weights_uri": uri, "data_version": slot.data_version, "architecture": _architecture(slot.spec)}
+            rows.append(prior_row(prior) | stored)
         return {"rows": rows}
 
 

@@ -151,6 +151,16 @@ def test_priors_of_another_training_are_not_taken(
     assert set(mine["prior_version"].drop_nulls()) == set(stored["version"])
 
 
+@pytest.mark.parametrize("changed", [{"horizon": 3}, {"quantiles": (0.1, 0.5, 0.9)}, {"season_lengths": (4, 8)}])
+def test_a_run_of_two_series_takes_no_prior_of_another_shape(fed: Any, serial: Any, changed: dict[str, Any]) -> None:
+    run_train(fed, run_id="first")
+    fed.spec = fed.spec.model_copy(update=changed)
+    run_train(fed, run_id="second", series=["a", "b"])
+    assert set(rows(fed, "priors")["run_id"]) == {"second"}
+    trained = rows(fed, "models").filter(pl.col("run_id") == "second", pl.col("prior_version").is_not_null())
+    assert set(trained["prior_version"]) <= set(rows(fed, "priors")["version"])
+
+
 def test_a_run_of_one_network_trains_and_replaces_its_own_priors_alone(fed: Any, serial: Any) -> None:
     fed.spec = fed.spec.model_copy(update={"models": ("lstm", "gru")})
     run_train(fed, run_id="both")
