@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from forecasting.evaluate.conformal import find_factors
-from forecasting.fleet.cost import TrainingCost, count_shards
+from forecasting.fleet.cost import TrainingCost, count_shards, prior_worker_bytes
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
 from forecasting.fleet.sizes import sizes_of
@@ -141,7 +141,11 @@ def _train_priors(spec: Spec, ingested: Ingested, options: FitOptions, run_calls
     if not members:
         return {}
     lengths = dict(ingested.features.group_by("unique_id").len().iter_rows())
-    names = prior_series({name: lengths.get(name, 0) for name in ingested.unique_ids})
+    sizes = sizes_of(spec, spec.models, kernel=options.kernel)
+    names = prior_series(
+        {name: lengths.get(name, 0) for name in ingested.unique_ids},
+        fits=lambda *wanted: prior_worker_bytes(sizes, *wanted) <= MOST_BYTES,
+    )
     panel = panel_of(ingested.features, spec, names, run_cutoff=ingested.cutoff)
     calls = [partial(train_priors, panel, spec, network, member, options=options) for network, member in members]
     trained = zip(members, run_calls(calls), strict=True)

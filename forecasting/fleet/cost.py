@@ -16,6 +16,7 @@ from forecasting.fleet.memory import (
     fitting_bytes,
     forecast_bytes,
     panel_bytes,
+    prior_bytes,
     reading_bytes,
 )
 from forecasting.fleet.pace import (
@@ -79,8 +80,20 @@ class TrainingCost:
         fitting = panel + max(fitting_bytes(sizes, num_series=num_series, longest=longest) for sizes in self.networks)
         if num_series * self.series_seconds(longest) < LINGERING_SECONDS:
             fitting += reading - panel
-        base = TRAINER_MIB + (CUDA_MIB if self.networks[0].kernel == "gpu" else 0)
-        return base * MIB + max(reading, fitting)
+        return trainer_bytes(self.networks[0]) + max(reading, fitting)
+
+
+def prior_worker_bytes(networks: Sequence[FleetSizes], num_series: int, longest: int, num_points: int) -> int:
+    """Predict the most that a worker holds that trains the priors of a run, one after the other, on so many series."""
+    panel, reading = _reading(networks[0], num_series, longest, num_points)
+    begun = [sizes for sizes in networks if sizes.config.start == "prior"]
+    training = max((prior_bytes(sizes, num_series=num_series, longest=longest) for sizes in begun), default=0)
+    return trainer_bytes(networks[0]) + max(reading, panel + training)
+
+
+def trainer_bytes(sizes: FleetSizes) -> int:
+    """Return what a worker that trains holds before its first series."""
+    return (TRAINER_MIB + (CUDA_MIB if sizes.kernel == "gpu" else 0)) * MIB
 
 
 @dataclass(frozen=True)

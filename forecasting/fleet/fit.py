@@ -19,7 +19,7 @@ from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
 from forecasting.fleet.module import FleetModule, Schedule
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
-from forecasting.fleet.plan import Refusal, TrainingPlan, plan_training
+from forecasting.fleet.plan import GAINS_SERIES, Refusal, TrainingPlan, plan_training
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import Scaling, scaling_for
 from forecasting.fleet.trainer import device_of, run_trainer
@@ -107,7 +107,7 @@ def measure_gains(
     prior: Prior,
     *,
     dropped_S: npt.NDArray[np.int64],
-    num_series: int = 256,
+    num_series: int = GAINS_SERIES,
     options: FitOptions = FitOptions(),
 ) -> tuple[float, ...]:
     """Return what going away from a prior gains over many series, for each of `STRENGTHS` (see `Prior.gains`).

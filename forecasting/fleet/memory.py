@@ -5,6 +5,7 @@
 
 # S series · R rows, the points of all series · N grid points of the longest · C calendar features · W weights
 
+from forecasting.fleet.plan import GAINS_SERIES
 from forecasting.fleet.sizes import FleetSizes
 
 MIB = 1 << 20
@@ -40,10 +41,28 @@ def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
     trainer = weights * (4 + bool(sizes.config.weight_average))
     # At the end what was kept is copied, and a parameter at a time is searched for what is not finite.
     ending = weights + 7 * num_series * max(sizes.parameters.values())
+    if sizes.config.start == "prior":  # what lies between the prior and the network, and then what series have of both
+        ending += 2 * weights
     stepping = num_series * activation_bytes(sizes) + sizes.num_threads * scratch_bytes(sizes)
     if sizes.kernel != "cpu":
         stepping += 3 * weights  # gradients, and what clipping and Adam write on their way
     return candidates_y + windows + weights + max(preparing, trainer + max(ending, stepping))
+
+
+def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
+    """Predict the peak while a prior is trained on a whole panel and its gains are measured, beside that panel."""
+    cells, columns = num_series * longest, num_series * (longest + sizes.padding)
+    sound = panel_bytes(num_series, longest + sizes.horizon, num_calendar=sizes.num_calendar)
+    windows = columns * (8 + 4 * sizes.num_calendar)
+    preparing = max(40 * cells, columns * (20 + 8 * sizes.num_calendar))
+    gains = 8 * cells + fitting_bytes(sizes, num_series=min(num_series, GAINS_SERIES), longest=longest)
+    return max(sound + windows + max(preparing, prior_step_bytes(sizes)), gains)
+
+
+def prior_step_bytes(sizes: FleetSizes) -> int:
+    """Count what one step of a prior keeps for its gradient: inputs, gates and states of all its windows."""
+    rows = sizes.num_rows(sizes.config.prior_windows)
+    return 4 * rows * (3 * sizes.num_inputs + 4 * sizes.num_gates * sizes.config.hidden_size)
 
 
 def scratch_bytes(sizes: FleetSizes) -> int:

@@ -88,8 +88,9 @@ class FleetModule(lightning.LightningModule):
         return DataLoader(OneBlock(), batch_size=None)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        on_gpu = self.device.type == "cuda"
         return torch.optim.Adam(
-            self.network.parameters(), lr=self.config.learning_rate, capturable=self.device.type == "cuda"
+            self.network.parameters(), lr=self.config.learning_rate, capturable=on_gpu, fused=on_gpu or None
         )
 
     def on_fit_start(self) -> None:

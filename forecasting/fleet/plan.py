@@ -3,7 +3,7 @@
 # S series · N grid points · V validation windows
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -20,6 +20,9 @@ MIN_WINDOWS = 8
 MOST_POINTS, MOST_SERIES = 4_000_000, 20_000
 """Of all series, what a prior is trained on at most, each counted as long as the longest of them: more would teach it
 little, and has to lie in one memory."""
+
+GAINS_SERIES = 256
+"""The series at most by which is measured how far all go from a prior."""
 
 LONGEST_OF_MEDIAN = 20
 """A series so many times as long as the median would make a panel of many almost empty."""
@@ -58,11 +61,15 @@ def required_length(config: TrainingConfig, *, horizon: int) -> int:
     )
 
 
-def prior_series(num_points: Mapping[str, int]) -> list[str]:
+def prior_series(
+    num_points: Mapping[str, int], *, fits: Callable[[int, int, int], bool] = lambda *_: True
+) -> list[str]:
     """Return the series that priors are trained on: all, or those of the least hashes that fit, `MOST_SERIES` at most.
 
     A panel is as wide as its longest series, so that what fits is `MOST_POINTS` of such rows; a series far longer than
     most (`LONGEST_OF_MEDIAN`) is passed over, as are those that would leave too little room for what is chosen.
+    `fits` tells whether a worker's memory holds so many series, the longest of so many points, with so many in all;
+    where it holds not even one, that one is returned.
     """
     order = sorted(num_points, key=lambda name: (hashlib.sha256(name.encode()).digest(), name))
     longest_taken = LONGEST_OF_MEDIAN * median([num for num in num_points.values() if num] or [0])
@@ -73,7 +80,14 @@ def prior_series(num_points: Mapping[str, int]) -> list[str]:
         if len(chosen) < MOST_SERIES and width <= longest_taken and width * (len(chosen) + 1) <= MOST_POINTS:
             chosen.append(name)
             longest = width
-    return sorted(chosen or order[:1])
+    chosen = chosen or order[:1]
+    lengths = [num_points[name] for name in chosen]
+    least, most = 1, len(chosen)
+    while least < most:
+        middle = (least + most + 1) // 2
+        is_enough = fits(middle, max(lengths[:middle]), sum(lengths[:middle]))
+        least, most = (middle, most) if is_enough else (least, middle - 1)
+    return sorted(chosen[:least])
 
 
 def plan_training(

@@ -8,6 +8,7 @@ over the last steps. It is a versioned input of every fleet that starts from it,
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import plan_training
 from forecasting.fleet.random import draw_bits, series_keys
 from forecasting.fleet.scaling import scaling_for
+from forecasting.fleet.steps.graphs import GraphedSteps
 from forecasting.fleet.trainer import OneBlock, device_of, run_trainer
 from forecasting.fleet.windows import WindowBatch, WindowSource, window_source
 from forecasting.series.panel import Panel
@@ -154,6 +156,7 @@ class PriorModule(lightning.LightningModule):
         }.items():
             self.register_buffer(name, constant, persistent=False)
         self.register_buffer("loss", torch.tensor(0.0))
+        self._graphed: GraphedSteps | None = None
         self.average = nn.ParameterDict(
             {n: nn.Parameter(w.detach().clone(), requires_grad=False) for n, w in network.weights.items()}
         )
@@ -162,36 +165,71 @@ class PriorModule(lightning.LightningModule):
         return DataLoader(OneBlock(), batch_size=None)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.network.parameters(), lr=self.config.prior_rate, weight_decay=1e-3)
+        on_gpu = self.device.type == "cuda"
+        return torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.config.prior_rate,
+            weight_decay=1e-3,
+            capturable=on_gpu,
+            fused=on_gpu or None,
+        )
 
     def on_fit_start(self) -> None:
         self.windows.to(self.device)
 
     def training_step(self, block: int, block_index: int) -> None:
         """Run the optimiser steps of one block."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
         first = self.current_epoch * STEPS_OF_A_BLOCK
-        for step in range(first, min(first + STEPS_OF_A_BLOCK, self.num_steps)):
+        steps = range(first, min(first + STEPS_OF_A_BLOCK, self.num_steps))
+        if self.device.type == "cuda":
+            self._steps_on_gpu(optimizer, steps)
+            return
+        for step in steps:
             for group in optimizer.param_groups:
                 group["lr"] = self.step_size(step)
-            loss = self.loss_of(self.draw(step))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
-            optimizer.step()
-            fresh = 1 - min(self.config.prior_average, (1 + step) / (10 + step))
-            with torch.no_grad():
-                for name, weight in self.network.weights.items():
-                    self.average[name].lerp_(weight, fresh)
-                self.loss.lerp_(loss.detach(), fresh)
+            self._one_step(optimizer, step, self.averaging(step))
+
+    def _steps_on_gpu(self, optimizer: Any, steps: range) -> None:
+        """Take steps that read their number, step size and averaging from tensors, as a captured step must."""
+        if self._graphed is None:
+            self._graphed, every = GraphedSteps(self.device), range(self.num_steps)
+            self._step = torch.tensor(steps.start, device=self.device)
+            self._rates = torch.tensor([self.step_size(step) for step in every], device=self.device)
+            self._fresh = torch.tensor([self.averaging(step) for step in every], device=self.device)
+            for group in optimizer.param_groups:
+                group["lr"] = self._rates[0].clone()
+
+        def one_step() -> None:
+            place_1 = self._step.view(1)
+            for group in optimizer.param_groups:
+                group["lr"].copy_(self._rates.index_select(0, place_1)[0])
+            self._one_step(optimizer, self._step, self._fresh.index_select(0, place_1)[0])
+            self._step.add_(1)
+
+        self._graphed.run(one_step, len(steps))
+
+    def _one_step(self, optimizer: torch.optim.Optimizer, step: int | Tensor, fresh: float | Tensor) -> None:
+        loss = self.loss_of(self.draw(step))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        optimizer.step()
+        with torch.no_grad():
+            for name, weight in self.network.weights.items():
+                self.average[name].lerp_(weight, fresh)
+            self.loss.lerp_(loss.detach(), fresh)
+
+    def averaging(self, step: int) -> float:
+        """Return the share of the new weights in their average; the first steps weigh more, so that it forgets them."""
+        return 1 - min(self.config.prior_average, (1 + step) / (10 + step))
 
     def step_size(self, step: int) -> float:
         """Rise for a few steps, then fall along a cosine to a fiftieth."""
         decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.num_steps))
         return self.config.prior_rate * min(1.0, (1 + step) / WARM_UP_STEPS) * decay
 
-    def draw(self, step: int) -> WindowBatch:
+    def draw(self, step: int | Tensor) -> WindowBatch:
         """Draw windows over all series, each series as often as the next; shapes are (1, B, …)."""
         counters_B = step * self.config.prior_windows + torch.arange(self.config.prior_windows, device=self.device)
         series_B = draw_bits(self.key_1, purpose="series", counters_D=counters_B)[0] % len(self.rows_S)

@@ -34,7 +34,7 @@ def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: 
         # One block an epoch is by design: advice about data loaders and log intervals does not apply.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer = lightning.Trainer(
-            accelerator=options.accelerator,
+            accelerator=device_of(options).type if options.accelerator == "auto" else options.accelerator,
             devices=1,
             max_epochs=max_epochs,
             callbacks=callbacks,
@@ -59,8 +59,9 @@ def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: 
 
 
 def device_of(options: FitOptions) -> torch.device:
-    """Return the kind of device that Lightning will take."""
-    on_gpu = options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    """Return the kind of device that a fit takes: a GPU where there is one, unless the CPU's kernel is asked for."""
+    may_use_gpu = options.accelerator in ("gpu", "cuda") or (options.accelerator == "auto" and options.kernel != "cpu")
+    on_gpu = may_use_gpu and torch.cuda.is_available()
     return torch.device("cuda" if on_gpu else "cpu")
 
 

@@ -11,17 +11,21 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from forecasting.fleet.cost import prior_worker_bytes
 from forecasting.fleet.memory import MIB
+from forecasting.fleet.sizes import sizes_of
 from tests.benchmarks.figures import Figure, describe_machine, rounded
 from tests.benchmarks.stores import Bench, make_bench
 from workers.jobs.backtest import backtest
 from workers.jobs.predict import predict
 from workers.jobs.run import Outcome, Run
-from workers.jobs.sizing import cost_of
+from workers.jobs.sizing import choose_prior_series, cost_of
 from workers.jobs.train import train
 from workers.local_ray import local_ray
 from workers.pool import plan_resources
@@ -49,6 +53,12 @@ class Setting:
 
 DAILY = {"statistics": (), "freq": "1d", "season_lengths": (7,), "horizon": 28, "models": ("gru",)}
 HOURLY = {"statistics": (), "freq": "1h", "season_lengths": (24, 168), "horizon": 36, "models": ("lstm", "gru")}
+PRIOR = {"recipe": "standard"}
+FEW_PRIOR_STEPS = {
+    "members": [{"start": "prior"}, {"start": "prior", "transform": "log"}],
+    "prior_steps": 20,
+    "tuning_steps": 10,
+}
 SETTINGS = (
     Setting("daily", 1500, 200, DAILY | {"backtest": {"origins": 4}}, ("train", "backtest", "predict")),
     Setting("hourly, two networks", 300, 1500, HOURLY),
@@ -58,6 +68,9 @@ SETTINGS = (
     Setting("wide, averaged", 300, 700, HOURLY | {"recipe": "standard"}, is_short=False,
             steps={"max_steps": 20, "evaluate_every": 10, "hidden_size": 64, "weight_average": 0.99}),
     Setting("reference kernel", 150, 400, DAILY, kernel="reference", is_short=False),
+    Setting("priors", 2000, 500, DAILY | PRIOR, memory_mb=16_000, steps=FEW_PRIOR_STEPS),
+    Setting("priors, hourly", 900, 4000, HOURLY | PRIOR | {"models": ("gru",)}, is_short=False, steps=FEW_PRIOR_STEPS),
+    Setting("priors under 1000 MiB", 5000, 700, DAILY | PRIOR, memory_mb=1000, is_short=False, steps=FEW_PRIOR_STEPS),
     Setting("many origins", 500, 600, DAILY | {"backtest": {"origins": 12}}, ("train", "backtest"), is_short=False),
 )  # fmt: skip
 
@@ -77,23 +90,38 @@ def main(arguments: list[str]) -> int:
                 )
             for job in setting.jobs:
                 is_measured = setting.is_short or is_full
-                _figure(setting, job, *(_measure(bench, setting, job) if is_measured else (None, None))).print()
+                measured = _measure(bench, setting, job) if is_measured else {"": (None, None)}
+                for what, (predicted, held) in measured.items():
+                    _figure(setting, job + what, predicted, held).print()
     return 0
 
 
-def _measure(bench: Bench, setting: Setting, job: str) -> tuple[float, float]:
-    """Return what was predicted and what was held, in MiB."""
+def _measure(bench: Bench, setting: Setting, job: str) -> dict[str, tuple[float | None, float | None]]:
+    """Return what was predicted and what was held, in MiB: of the job's shards, and of its priors where it has any."""
     settings = WorkerSettings(num_workers=1, gpus_per_worker=0, memory_per_worker_mb=setting.memory_mb)
     run = bench.run(job, settings, kernel=setting.kernel)
     resources = plan_resources(settings)
     cost, lengths = cost_of(run, resources), dict.fromkeys(bench.names, setting.num_points)
     shards = make_shards(lengths, cost=cost, most_bytes=resources.num_bytes)
     predicted = max(cost.worker_bytes(len(shard.unique_ids), setting.num_points, shard.num_points) for shard in shards)
-    message = JOBS[job](run).message
-    found = re.search(r"at most (\d+) MiB in a worker", message)
-    assert found is not None, message
+    with redirect_stdout(StringIO()) as printed:
+        message = JOBS[job](run).message
     print(f"{setting.name}, {job}: {len(shards)} shards; {message}")
-    return predicted / MIB, float(found[1])
+    found = {"": (predicted / MIB, _read_peak(message))}
+    if "priors took" in printed.getvalue():
+        names = choose_prior_series(run, resources, lengths)
+        sizes = sizes_of(run.spec, run.networks, kernel=run.fleet.kernel, num_threads=resources.num_threads)
+        total = len(names) * setting.num_points
+        of_priors = prior_worker_bytes(sizes, len(names), setting.num_points, total)
+        print(f"{setting.name}, {job}: priors of {len(names)} series")
+        found[", priors"] = (of_priors / MIB, _read_peak(printed.getvalue()))
+    return found
+
+
+def _read_peak(text: str) -> float:
+    found = re.search(r"at most (\d+) MiB in a worker", text)
+    assert found is not None, text
+    return float(found[1])
 
 
 def _figure(setting: Setting, job: str, predicted: float | None, held: float | None) -> Figure:

@@ -7,7 +7,8 @@ as the fleet gathers them for itself inside of its own.
 # S series · N grid points · K windows of all optimiser steps, B a step · V validation windows · T steps · I inputs
 # F horizon steps · M season lengths
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +96,8 @@ def architecture(cell: str) -> Architecture:
 def make_panel(case: Case, rows: list[int]) -> Panel:
     """Return series that are the same wherever they are made: a season, and noise that remembers its past."""
     points_N = np.arange(NUM_POINTS)
-    y_SN = np.stack([10 + 3 * np.sin(2 * np.pi * (points_N + row) / SEASON_LENGTH) + _noise(row) for row in rows])
+    wave_SN = 10 + 3 * np.sin(2 * np.pi * (points_N + np.array(rows)[:, None]) / SEASON_LENGTH)
+    y_SN = wave_SN + _noise(rows)
     ds_SN = np.repeat(np.arange(NUM_POINTS + HORIZON)[None], len(rows), axis=0)
     hour_SN1 = np.sin(2 * np.pi * ds_SN[..., None] / SEASON_LENGTH).astype(np.float32)
     names = tuple(f"s{row}" for row in rows)
@@ -103,12 +105,12 @@ def make_panel(case: Case, rows: list[int]) -> Panel:
     return Panel(names, y_SN, lengths_S, hour_SN1[..., : case.num_calendar], ds_SN, HORIZON)
 
 
-def _noise(row: int) -> npt.NDArray[np.float64]:
-    shocks_N = np.random.default_rng(row).normal(0, 0.3, NUM_POINTS)
-    noise_N = np.zeros(NUM_POINTS)
+def _noise(rows: list[int]) -> npt.NDArray[np.float64]:
+    shocks_SN = np.stack([np.random.default_rng(row).normal(0, 0.3, NUM_POINTS) for row in rows])
+    noise_SN = np.zeros_like(shocks_SN)
     for point in range(1, NUM_POINTS):
-        noise_N[point] = 0.9 * noise_N[point - 1] + shocks_N[point]
-    return noise_N
+        noise_SN[:, point] = 0.9 * noise_SN[:, point - 1] + shocks_SN[:, point]
+    return noise_SN
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,14 @@ class Gathered:
     num_windows_S: npt.NDArray[np.int64]
     validation_SV: npt.NDArray[np.int64]
     weights: dict[str, Tensor]
+
+    def to(self, device: str) -> Self:
+        """Return the same with its windows on a device."""
+        moved = [
+            WindowBatch(**{name: tensor.to(device) for name, tensor in vars(windows).items()})
+            for windows in (self.training, self.validation)
+        ]
+        return replace(self, training=moved[0], validation=moved[1])
 
 
 def gather_windows(case: Case, cell: str, rows: list[int], *, num_steps: int) -> Gathered:

@@ -72,12 +72,20 @@ def rounded(value: float | None) -> float | None:
 
 
 def describe_machine() -> str:
-    """Name the processor, the cores this process may use, and the versions that figures depend on."""
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "numpy", "pytorch-lightning")]
+    """Name the processors, the cores this process may use, and the versions that figures depend on."""
+    gpus = _gpus()
+    names = ("torch", *["triton"] * bool(gpus), "numpy", "pytorch-lightning")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
     cores = len(os.sched_getaffinity(0))
-    return " · ".join([f"{_processor()}, {cores} cores", f"Python {platform.python_version()}", *versions])
+    return " · ".join([*gpus, f"{_processor()}, {cores} cores", f"Python {platform.python_version()}", *versions])
 
 
 def _processor() -> str:
     names = re.findall(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     return names[0] if names else platform.machine()
+
+
+def _gpus() -> list[str]:
+    """Name NVIDIA's, as their driver does: loading torch to ask takes seconds."""
+    told = [path.read_text(encoding="utf-8") for path in Path("/proc/driver/nvidia/gpus").glob("*/information")]
+    return [name.strip() for text in told for name in re.findall(r"^Model:(.*)$", text, re.MULTILINE)]

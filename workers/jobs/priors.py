@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from forecasting.fleet.plan import prior_series
 from forecasting.schemas import table as declared_table
 from forecasting.spec import Spec
 from forecasting.store.publish import publish
@@ -22,7 +21,8 @@ from forecasting.store.slices import Slice
 from forecasting.store.tables import WEIGHTS_FOLDER, Store
 from forecasting.version import code_version
 from workers.jobs.run import Run, count_points
-from workers.jobs.shard_run import Slot
+from workers.jobs.shard_run import Slot, peak_mib
+from workers.jobs.sizing import choose_prior_series, cost_of, refuse_too_little
 from workers.local_ray import local_ray
 from workers.pool import plan_resources, run_shards
 from workers.shards import Shard
@@ -115,17 +115,21 @@ def _architecture(spec: Spec) -> str:
 def _train(run: Run, slot: Slot, wanted: pl.DataFrame) -> pl.DataFrame:
     """Train priors on the cluster, one for each network and member at a time; return their rows."""
     num_points = count_points(run, data_version=slot.data_version, is_whole=True)
-    names = tuple(prior_series(num_points))
-    total = sum(num_points[name] for name in names)
     members = wanted.select("model", "member").unique(maintain_order=True).iter_rows()
     with local_ray(log_to_driver=True):
+        resources = plan_resources(run.workers)
+        refuse_too_little(cost_of(run, resources), resources)
+        names = tuple(choose_prior_series(run, resources, num_points))
+        total = sum(num_points[name] for name in names)
         statuses = run_shards(
             _TrainPrior(slot),
             [_PriorShard(number, names, total, *member) for number, member in enumerate(members)],
             name=run.arguments.job,
-            resources=plan_resources(run.workers),
+            resources=resources,
             unit="priors",
         )
+    most = max(status["peak_mib"] for status in statuses)
+    print(f"{run.arguments.job}: priors took at most {most} MiB in a worker", flush=True)
     schema = declared_table("priors").schema(run.clock)
     rows = [row for status in statuses for row in status["rows"]]
     columns = {name: dtype for name, dtype in schema.items() if not rows or name in rows[0]}
@@ -163,7 +167,7 @@ class _TrainPrior:
             slot.store.write_bytes(uri, prior.to_bytes())
             stored = {"weights_uri": uri, "data_version": slot.data_version, "architecture": _architecture(slot.spec)}
             rows.append(prior_row(prior) | stored)
-        return {"rows": rows}
+        return {"rows": rows, "peak_mib": peak_mib()}
 
 
 def _task_of(slot: Slot) -> str:

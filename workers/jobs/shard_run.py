@@ -183,13 +183,13 @@ class _StageShard:
                 for table, frame in frames.items()
             },
             "num_rows": {table: frame.height for table, frame in frames.items()},
-            "peak_mib": _peak_mib(),
+            "peak_mib": peak_mib(),
         }
         mark_complete(self.slot.store, self.slot.run_id, shard.number, status)
         return status
 
 
-def _peak_mib() -> int:
+def peak_mib() -> int:
     """Return the most memory that this process has held; where Linux does not tell, that may be its parent's."""
     status = Path("/proc/self/status")
     found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text() if status.exists() else "", re.MULTILINE)

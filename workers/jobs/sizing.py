@@ -1,10 +1,12 @@
 """A run and the workers' resources go in; what its shards will cost comes out."""
 
+from collections.abc import Mapping
+
 from forecasting.errors import SpecError
-from forecasting.fleet.cost import Cost, ForecastCost, TrainingCost
+from forecasting.fleet.cost import Cost, ForecastCost, TrainingCost, prior_worker_bytes
 from forecasting.fleet.memory import MIB
-from forecasting.fleet.plan import required_length
-from forecasting.fleet.sizes import sizes_of
+from forecasting.fleet.plan import prior_series, required_length
+from forecasting.fleet.sizes import FleetSizes, sizes_of
 from forecasting.recipes import configure
 from forecasting.statistics_choice import CostWithStatistics
 from workers.jobs.run import Run
@@ -13,18 +15,37 @@ from workers.pool import Resources
 
 def cost_of(run: Run, resources: Resources) -> Cost:
     """Return the cost model of a run's job; a score job is taken for a backtest of one origin."""
-    sizes = sizes_of(
+    sizes = _sizes_of(run, resources)
+    if run.arguments.job == "train":
+        return TrainingCost(sizes, required_length(configure(run.spec), horizon=run.spec.horizon))
+    num_origins = {"backtest": run.spec.backtest.origins, "score": 1}.get(run.arguments.job, 0)
+    cost = ForecastCost(sizes, num_origins)
+    return cost if run.arguments.job == "score" else CostWithStatistics(cost, run.spec, max(1, num_origins))
+
+
+def choose_prior_series(run: Run, resources: Resources, num_points: Mapping[str, int]) -> list[str]:
+    """Return the series that a run's priors are trained on, and say where a worker's memory leaves some out."""
+    sizes = _sizes_of(run, resources)
+    wanted = prior_series(num_points)
+    names = prior_series(num_points, fits=lambda *some: prior_worker_bytes(sizes, *some) <= resources.num_bytes)
+    if len(names) < len(wanted):
+        print(
+            f"{run.arguments.job}: warning: priors are trained on {len(names)} of {len(wanted)} series, which is what"
+            f" the {resources.num_bytes // MIB} MiB of a worker hold; more memory_per_worker_mb lets them learn from"
+            " more",
+            flush=True,
+        )
+    return names
+
+
+def _sizes_of(run: Run, resources: Resources) -> list[FleetSizes]:
+    return sizes_of(
         run.spec,
         run.networks,
         kernel=run.fleet.kernel,
         has_gpu=resources.num_gpus > 0,
         num_threads=resources.num_threads,
     )
-    if run.arguments.job == "train":
-        return TrainingCost(sizes, required_length(configure(run.spec), horizon=run.spec.horizon))
-    num_origins = {"backtest": run.spec.backtest.origins, "score": 1}.get(run.arguments.job, 0)
-    cost = ForecastCost(sizes, num_origins)
-    return cost if run.arguments.job == "score" else CostWithStatistics(cost, run.spec, max(1, num_origins))
 
 
 def refuse_too_little(cost: Cost, resources: Resources) -> None:

@@ -1,12 +1,10 @@
 """Optimiser steps in torch operations, on any device and with any kernel: the arbiter of the engine's whole steps.
 
-On a GPU one step is captured as a CUDA graph and replayed, so that hundreds of small launches do not set the pace.
+On a GPU one step is captured as a CUDA graph and replayed (`forecasting.fleet.steps.graphs`).
 """
 
 # S series · B windows
 
-import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,12 +13,10 @@ from torch import Tensor
 from forecasting.fleet.losses import pinball_loss
 from forecasting.fleet.network import forecast_windows
 from forecasting.fleet.random import draw_bits
+from forecasting.fleet.steps.graphs import GraphedSteps
 
 if TYPE_CHECKING:
     from forecasting.fleet.module import FleetModule
-
-WARM_UP_STEPS = 3
-"""Steps taken before a CUDA graph is captured, as torch.cuda.graph asks for."""
 
 
 class TorchSteps:
@@ -28,9 +24,7 @@ class TorchSteps:
 
     def __init__(self) -> None:
         self._step: Tensor | None = None
-        self._replay: Callable[[], None] | None = None
-        self._may_capture = True
-        self._stream: torch.cuda.Stream | None = None
+        self.graphed: GraphedSteps | None = None
 
     def advance(self, module: "FleetModule", num_steps: int) -> None:
         optimizer: Any = module.optimizers(use_pl_optimizer=False)
@@ -42,25 +36,13 @@ class TorchSteps:
             self._fresh = torch.tensor([module.averaging(step) for step in steps], device=device)
             for group in optimizer.param_groups:
                 group["lr"] = self._rates[0].clone() if group["capturable"] else float(self._rates[0])
-        if device.type == "cuda":
-            self._advance_on_gpu(module, optimizer, num_steps)
+            if device.type == "cuda":
+                self.graphed = GraphedSteps(device)
+        if self.graphed is not None:
+            self.graphed.run(lambda: self._one_step(module, optimizer), num_steps)
         else:
             for _ in range(num_steps):
                 self._one_step(module, optimizer)
-
-    def _advance_on_gpu(self, module: "FleetModule", optimizer: torch.optim.Optimizer, num_steps: int) -> None:
-        """Take steps on a stream of their own, as a capture asks for; nothing waits for the device until a look."""
-        self._stream = self._stream or torch.cuda.Stream(module.device)
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            for number in range(num_steps):
-                if self._may_capture and self._replay is None and number >= WARM_UP_STEPS:
-                    self._replay = self._capture(module, optimizer)
-                if self._replay is not None:
-                    self._replay()
-                else:
-                    self._one_step(module, optimizer)
-        torch.cuda.current_stream().wait_stream(self._stream)
 
     def _one_step(self, module: "FleetModule", optimizer: torch.optim.Optimizer) -> None:
         assert self._step is not None, "advance sets it"
@@ -83,17 +65,6 @@ class TorchSteps:
             for name, weight in module.network.weights.items():
                 module.average[name].lerp_(weight.detach(), self._fresh.index_select(0, step.view(1)))
         step.add_(1)
-
-    def _capture(self, module: "FleetModule", optimizer: torch.optim.Optimizer) -> Callable[[], None] | None:
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=self._stream):
-                self._one_step(module, optimizer)
-        except RuntimeError as error:
-            self._may_capture = False
-            logging.getLogger(__name__).warning("steps run one by one: they cannot be captured as a graph: %s", error)
-            return None
-        return graph.replay
 
     def validation_loss(self, module: "FleetModule", weights: dict[str, Tensor]) -> Tensor:
         network, windows = module.network, module.windows.gather(module.validation_SV)

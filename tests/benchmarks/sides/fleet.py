@@ -11,11 +11,13 @@ from forecasting.fleet.options import FitOptions
 from tests.benchmarks.cases import CASES, SEED, architecture, make_panel
 
 
-def prepare(*, case: str, cell: str, rows: list[int], num_steps: int, threads: int) -> Callable[[], dict[str, Any]]:
+def prepare(
+    *, case: str, cell: str, rows: list[int], num_steps: int, threads: int, accelerator: str = "cpu"
+) -> Callable[[], dict[str, Any]]:
     """Make the panel; what comes back fits it and answers with the loss of every series."""
     torch.set_num_threads(threads)
     panel, config = make_panel(CASES[case], rows), CASES[case].config(num_steps)
-    options = FitOptions(show_progress=False, accelerator="cpu")
+    options = FitOptions(show_progress=False, accelerator=accelerator)
     dropped_S = np.zeros(len(rows), dtype=np.int64)
 
     def run() -> dict[str, Any]:

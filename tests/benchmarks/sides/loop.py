@@ -19,12 +19,15 @@ from tests.benchmarks.sides.network import (
 )
 
 
-def prepare(*, case: str, cell: str, rows: list[int], num_steps: int, threads: int) -> Callable[[], dict[str, Any]]:
+def prepare(
+    *, case: str, cell: str, rows: list[int], num_steps: int, threads: int, device: str = "cpu"
+) -> Callable[[], dict[str, Any]]:
     """Gather every step's windows; what comes back trains each series and answers with its loss, as the fleet does."""
     torch.set_num_threads(threads)
     config = CASES[case].config(num_steps)
     gathered = gather_windows(CASES[case], cell, rows, num_steps=num_steps)
-    networks = [SeriesNetwork(cell, gathered, row) for row in range(len(rows))]
+    gathered = gathered.to(device)
+    networks = [SeriesNetwork(cell, gathered, row).to(device) for row in range(len(rows))]
     batches = [split_batches(gathered.training, row, batch_windows=config.batch_windows) for row in range(len(rows))]
 
     def run() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from forecasting.fleet import kernels
 from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.native import library
+from forecasting.fleet.options import FitOptions
 from forecasting.series.panel import Panel
 from forecasting.training import Member, TrainingConfig
 
@@ -19,6 +20,21 @@ HORIZON = 6
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _only_tests_of_gpus_see_one(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all others run as they do where there is none."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def on_gpu() -> FitOptions:
+    """A fit on a GPU, for tests with that marker."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return FitOptions(accelerator="cuda", show_progress=False)
 
 
 @pytest.fixture(params=["reference", "cpu"])

@@ -11,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.fleet.cells import CELLS
-from forecasting.fleet.cost import FIXED_SHARE, MOST_SECONDS, ForecastCost, TrainingCost, count_shards
+from forecasting.fleet.cost import (
+    FIXED_SHARE,
+    MOST_SECONDS,
+    ForecastCost,
+    TrainingCost,
+    count_shards,
+    prior_worker_bytes,
+)
 from forecasting.fleet.kernels import reference
-from forecasting.fleet.memory import activation_bytes, fitting_bytes, panel_bytes, scratch_bytes
+from forecasting.fleet.memory import activation_bytes, fitting_bytes, panel_bytes, prior_bytes, scratch_bytes
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.pace import fit_seconds, step_seconds
 from forecasting.fleet.scaling import measure_scaling
@@ -22,7 +29,7 @@ from forecasting.fleet.windows import window_source
 from forecasting.recipes import configure
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec
-from forecasting.training import TrainingConfig
+from forecasting.training import Member, TrainingConfig
 
 CONFIG = TrainingConfig(segment_length=24, context_segments=14)
 DAY = FleetSizes("lstm", CONFIG, horizon=48, num_quantiles=13, num_calendar=6, season_lengths=(24, 168))
@@ -163,3 +170,23 @@ def test_every_member_counts_but_only_the_network_has_rows() -> None:
 def test_a_driver_that_asks_for_costs_loads_no_torch() -> None:
     code = "import forecasting.fleet.cost, workers.shards, workers.jobs.sizing, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_a_prior_holds_grows_with_its_series_and_their_length_and_is_nothing_where_none_is_wanted() -> None:
+    spec = Spec(name="x", source={"uri": "x.csv"}, freq="1h", season_lengths=(24,), horizon=5, quantiles=(0.5,))
+    networks = sizes_of(spec, ["gru"], kernel="cpu")
+    sizes = [prior_worker_bytes(networks, num, length, num * length) for num in (1, 900) for length in (50, 4000)]
+    assert sizes == sorted(set(sizes))
+    # The panel, its copy without what is unsound, and windows in scaled units, are more than three copies of it.
+    cells = 900 * 4000
+    assert prior_bytes(networks[-1], num_series=900, longest=4000) > 3 * 8 * cells
+    from_scratch = [each for each in networks if each.config.start == "random"]
+    assert prior_worker_bytes(from_scratch, 900, 4000, cells) < sizes[-1]
+
+
+def test_a_network_that_is_tuned_from_a_prior_holds_its_weights_twice_more_at_the_end() -> None:
+    config = TrainingConfig(hidden_size=64, members=(Member(start="prior"),))
+    tuned = FleetSizes("gru", config, horizon=28, num_quantiles=13, num_calendar=6, season_lengths=(7,))
+    scratch = replace(tuned, config=config.model_copy(update={"members": (Member(),)}))
+    more = fitting_bytes(tuned, num_series=500, longest=30) - fitting_bytes(scratch, num_series=500, longest=30)
+    assert more == 2 * 4 * tuned.num_weights * 500

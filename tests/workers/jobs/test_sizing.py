@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from forecasting.errors import SpecError
-from forecasting.fleet.cost import ForecastCost, TrainingCost
+from forecasting.fleet.cost import ForecastCost, TrainingCost, prior_worker_bytes
 from forecasting.fleet.memory import MIB
+from forecasting.fleet.sizes import sizes_of
 from forecasting.statistics_choice import CostWithStatistics
 from workers.jobs.features import write_features
 from workers.jobs.predict import predict
-from workers.jobs.sizing import cost_of
+from workers.jobs.sizing import choose_prior_series, cost_of
+from workers.jobs.train import train
 from workers.pool import Resources
 
 
@@ -50,6 +52,28 @@ def test_memory_that_holds_no_worker_is_refused_before_anything_runs(three: Any,
     with pytest.raises(SpecError, match=r"memory_per_worker_mb = 400: a worker needs 435 before its first series"):
         predict(three.run("predict", 199))
     assert serial.computed == []
+
+
+def test_memory_that_holds_no_worker_is_refused_before_priors_are_trained(three: Any, serial: Any) -> None:
+    serial.num_bytes = 600 * MIB
+    with pytest.raises(SpecError, match=r"memory_per_worker_mb = 600: a worker needs 670 before its first series"):
+        train(three.run("train", 199))
+    assert serial.computed == []
+
+
+def test_priors_learn_from_as_many_series_as_a_worker_holds_and_say_so(
+    three: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, num_points = three.run("train", 199), {f"s{number}": 500 for number in range(3000)}
+    roomy, tight = Resources(1, 1, 0, 4000 * MIB), Resources(1, 1, 0, 720 * MIB)
+    everyone = choose_prior_series(run, roomy, num_points)
+    assert (len(everyone), capsys.readouterr().out) == (3000, "")
+    some = choose_prior_series(run, tight, num_points)
+    sizes = sizes_of(run.spec, run.networks, kernel="cpu")
+    assert prior_worker_bytes(sizes, len(some), 500, 500 * len(some)) <= 720 * MIB
+    assert prior_worker_bytes(sizes, len(some) + 1, 500, 500 * (len(some) + 1)) > 720 * MIB
+    told = f"train: warning: priors are trained on {len(some)} of 3000 series, which is what the 720 MiB of a worker"
+    assert capsys.readouterr().out.startswith(told)
 
 
 def test_every_job_has_a_cost_of_its_own(three: Any) -> None:

@@ -1,0 +1,163 @@
+"""Training on a GPU: a fleet against one network after the other there, against plain torch kernels, against the CPU.
+
+The loop over series trains `torch.nn`'s recurrences (cuDNN's) with fused Adam on the same GPU, its windows gathered and
+moved beforehand. It trains a few series; what a series takes there does not depend on how many follow. The CPU's side
+is the same fit with the engine on all cores. Both take the fleet's optimiser steps over the same windows, so losses
+must agree. A whole fit includes scaling, planning, Lightning and a look at validation; the programs are compiled
+beforehand, once for each size, which takes seconds and is kept on disk by Triton.
+
+Steps alone are the same with the kernel exchanged for the reference, and with its launches not captured as a graph.
+Without a GPU nothing is measured.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from forecasting.fleet.memory import MIB
+from tests.benchmarks.cases import CASES, Case
+from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
+from tests.benchmarks.sides import fleet, loop, steps
+
+NUM_SERIES, NUM_STEPS = 1024, 200
+NUM_LOOP, NUM_ON_CPU = 4, 64
+STEPS_ALONE = 50
+CELLS = ("lstm", "gru")
+MOST_LOSSES_DIFFER = 0.01
+"""Share by which mean losses of the same work may differ: rounding, amplified step by step."""
+LOOP, ENGINE = "plain torch loop on the GPU", f"CPU engine, {len(os.sched_getaffinity(0))} cores"
+REFERENCE, ONE_BY_ONE = "reference kernel on the GPU", "launches one by one"
+
+Run = Callable[[], dict[str, Any]]
+
+
+@dataclass
+class Contender:
+    """One side, how many series it trains for how many steps, and what was measured of it."""
+
+    begin: Callable[[], Run]
+    num_series: int
+    num_steps: int
+    milliseconds: list[float] = field(default_factory=list)
+    answer: dict[str, Any] = field(default_factory=dict)
+
+    def measure(self) -> None:
+        run = self.begin()
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        self.answer = run()
+        torch.cuda.synchronize()
+        self.milliseconds.append(1000 * (time.perf_counter() - began) / (self.num_series * self.num_steps))
+
+
+def _fit(side: Callable[..., Run], num_series: int, **asked: Any) -> Contender:
+    """Let a side fit from the beginning each time; the first one, which compiles and loads, does not count."""
+
+    def begin() -> Run:
+        return side(rows=list(range(num_series)), num_steps=NUM_STEPS, **asked)
+
+    begin()()
+    return Contender(begin, num_series, NUM_STEPS)
+
+
+def _steps(**asked: Any) -> Contender:
+    """Let a fleet take further steps each time; its answer is that of the first ones."""
+    run = steps.prepare(rows=list(range(NUM_SERIES)), num_steps=STEPS_ALONE, **asked)
+    return Contender(lambda: run, NUM_SERIES, STEPS_ALONE, answer=run())
+
+
+def main(arguments: list[str]) -> int:
+    """Print four figures per cell and case; return 1 where losses do not agree."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="more rounds")
+    parser.add_argument("--only", help="one run, such as lstm-day")
+    asked = parser.parse_args(arguments)
+    print(describe_machine())
+    has_gpu, num_rounds, disagreements = torch.cuda.is_available(), 3 if asked.full else 1, []
+    if not has_gpu:
+        print("there is no GPU, so nothing is measured")
+    for cell in CELLS:
+        for case in CASES.values():
+            if asked.only not in (None, f"{cell}-{case.name}"):
+                continue
+            if not has_gpu:
+                for peer in (LOOP, ENGINE, REFERENCE, ONE_BY_ONE):
+                    _figure(cell, case, None, peer, None).print()
+                continue
+            disagreements += _compare_fits(cell, case, num_rounds)
+            _compare_steps(cell, case, num_rounds)
+    for disagreement in disagreements:
+        print(f"error: {disagreement}", file=sys.stderr)
+    return 1 if disagreements else 0
+
+
+def _compare_fits(cell: str, case: Case, num_rounds: int) -> list[str]:
+    """Measure whole fits in turn, print their figures, and return which losses disagree."""
+    common: dict[str, Any] = {"case": case.name, "cell": cell}
+    cores = len(os.sched_getaffinity(0))
+    ours = _fit(fleet.prepare, NUM_SERIES, threads=cores, accelerator="cuda", **common)
+    peers = {
+        LOOP: _fit(loop.prepare, NUM_LOOP, threads=cores, device="cuda", **common),
+        ENGINE: _fit(fleet.prepare, NUM_ON_CPU, threads=cores, **common),
+    }
+    _measure([ours, *peers.values()], num_rounds)
+    disagreements = []
+    for name, peer in peers.items():
+        theirs = statistics.mean(peer.answer["losses"].values())
+        mine = statistics.mean(ours.answer["losses"][series] for series in peer.answer["losses"])
+        kernels = f"kernel '{ours.answer['kernel']}', {name} '{peer.answer.get('kernel', 'cuDNN')}'"
+        print(f"{cell} {case}: loss {mine:.5f}, {theirs:.5f} over {peer.num_series} series; {kernels}")
+        if not abs(mine / theirs - 1) <= MOST_LOSSES_DIFFER:
+            disagreements.append(f"{cell} {case}: the fleet's mean loss is {mine:.5f}, that of {name} {theirs:.5f}")
+        _figure(cell, case, ours, name, peer).print()
+    return disagreements
+
+
+def _compare_steps(cell: str, case: Case, num_rounds: int) -> None:
+    common: dict[str, Any] = {"case": case.name, "cell": cell}
+    ours = _steps(kernel="gpu", **common)
+    megabytes = ours.answer["bytes"] / MIB
+    peers = {
+        REFERENCE: _steps(kernel="reference", **common),
+        ONE_BY_ONE: _steps(kernel="gpu", is_graphed=False, **common),
+    }
+    _measure([ours, *peers.values()], num_rounds)
+    milliseconds = statistics.median(ours.milliseconds)
+    rate = 1e-9 * case.count_flops(cell) / milliseconds
+    print(
+        f"{cell} {case}: a step of {NUM_SERIES} series takes {NUM_SERIES * milliseconds:.3f} ms and at most"
+        f" {megabytes:.0f} MiB of the GPU; {rate:.2f} TFLOP/s of recurrent products"
+    )
+    for name, peer in peers.items():
+        _figure(cell, case, ours, name, peer).print()
+
+
+def _measure(contenders: list[Contender], num_rounds: int) -> None:
+    for number in range(num_rounds):
+        for contender in contenders if number % 2 == 0 else reversed(contenders):
+            contender.measure()
+
+
+def _figure(cell: str, case: Case, ours: Contender | None, name: str, peer: Contender | None) -> Figure:
+    what = "whole fit" if name in (LOOP, ENGINE) else "steps alone"
+    return Figure(
+        benchmark="gpu",
+        setting=f"{cell} {case}, {NUM_SERIES} series, {what}",
+        figure=rounded(statistics.median(ours.milliseconds)) if ours else None,
+        unit="ms per series and step",
+        peer=name,
+        peer_figure=rounded(statistics.median(peer.milliseconds)) if peer else None,
+        ratio=rounded(median_ratio(peer.milliseconds, ours.milliseconds)) if ours and peer else None,
+        target=None,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""Steps alone, on a GPU: a fleet's module as a fit makes it, and so many optimiser steps without looks or Lightning."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from forecasting.fleet import kernels
+from forecasting.fleet.cells import CELLS
+from forecasting.fleet.module import FleetModule, Schedule
+from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.random import series_keys
+from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.steps.graphs import GraphedSteps
+from forecasting.fleet.steps.operations import TorchSteps
+from forecasting.fleet.windows import window_source
+from forecasting.training import KernelName
+from tests.benchmarks.cases import CASES, HORIZON, MEDIAN, SEASON_LENGTH, SEED, gather_windows
+
+WARM_STEPS = 5
+"""Until programs are compiled and the graph is captured."""
+
+
+def prepare(
+    *, case: str, cell: str, rows: list[int], num_steps: int, kernel: KernelName, is_graphed: bool = True
+) -> Callable[[], dict[str, Any]]:
+    """Take the first steps; what comes back takes as many as asked and answers with the GPU's peak memory in bytes."""
+    device = torch.device("cuda")
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    num_runs = 100  # the schedule's end is never reached
+    gathered, config = gather_windows(CASES[case], cell, rows, num_steps=1), CASES[case].config(num_runs * num_steps)
+    scaling = measure_scaling(gathered.panel.y_SN, season_length=SEASON_LENGTH)
+    source = window_source(gathered.panel, scaling, config=config, season_lengths=(SEASON_LENGTH,))
+    network = FleetNetwork(
+        CELLS[cell],
+        kernel=kernels.choose(CELLS[cell], device, torch.float32, config.hidden_size, wanted=kernel),
+        num_series=len(rows),
+        num_inputs=source.num_inputs,
+        hidden_size=config.hidden_size,
+        horizon=HORIZON,
+        num_quantiles=len(MEDIAN),
+        num_seasons=1,
+    )
+    network.load_weights(gathered.weights)
+    module = FleetModule(
+        network,
+        source,
+        config=config,
+        quantiles=MEDIAN,
+        keys_S=series_keys(gathered.panel.unique_ids, seed=SEED),
+        first_S=torch.from_numpy(gathered.first_S),
+        num_windows_S=torch.from_numpy(gathered.num_windows_S),
+        validation_SV=torch.from_numpy(gathered.validation_SV),
+        schedule=Schedule(config.max_steps),
+    ).to(device)
+    module.on_fit_start()
+    optimizer = module.configure_optimizers()
+    module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]
+    assert isinstance(module.steps, TorchSteps)
+
+    def run(num_steps: int = num_steps) -> dict[str, Any]:
+        module.steps.advance(module, num_steps)
+        module.num_steps += num_steps
+        torch.cuda.synchronize()
+        return {"bytes": torch.cuda.max_memory_allocated(), "kernel": network.kernel.NAME}
+
+    run(1)
+    module.steps.graphed = GraphedSteps(device, may_capture=is_graphed)
+    run(WARM_STEPS)
+    assert module.steps.graphed.is_captured == is_graphed
+    return run
