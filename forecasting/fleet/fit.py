@@ -129,7 +129,7 @@ def measure_gains(
     )
     if not len(training.rows_S):
         return (0.0,) * len(STRENGTHS)
-    loss_SA = _losses(_run(plan, training, _tuning_schedule(prior.config, training), options), prior)
+    loss_SA = _losses(_run(plan, training, _tuning_schedule(prior.config, training), options), prior, options)
     return tuple(float(gain) for gain in log_ratios(loss_SA).mean(0))
 
 
@@ -217,7 +217,7 @@ def _tune(
     assert plan.prior is not None
     module = _run(plan, training, _tuning_schedule(plan.config, training), options)
     if strength_S is None:
-        loss_SA = _losses(module, plan.prior)
+        loss_SA = _losses(module, plan.prior, options)
         chosen_S = choose_strengths(loss_SA, plan.prior.gains)
         best_loss_S = loss_SA[np.arange(len(loss_SA)), np.searchsorted(STRENGTHS, chosen_S)]
     else:
@@ -276,22 +276,27 @@ def _tuning_schedule(config: TrainingConfig, training: TrainingPlan) -> Schedule
 def _between(prior: Prior, module: FleetModule, share_S: Tensor) -> dict[str, Tensor]:
     return {
         name: torch.lerp(
-            prior.weights[name].expand_as(weight), weight.detach(), share_S.view(-1, *(1,) * (weight.dim() - 1))
+            prior.weights[name].to(weight.device).expand_as(weight),
+            weight.detach(),
+            share_S.to(weight.device).view(-1, *(1,) * (weight.dim() - 1)),
         )
         for name, weight in module.kept.items()
     }
 
 
 @torch.no_grad()
-def _losses(module: FleetModule, prior: Prior) -> npt.NDArray[np.float64]:
+def _losses(module: FleetModule, prior: Prior, options: FitOptions) -> npt.NDArray[np.float64]:
     """Return the loss on each series' validation windows at every strength, (S, A)."""
     num_series = len(module.keys_S)
-    module.windows.to(torch.device("cpu"))
+    device = device_of(options)  # where the kernel that was chosen runs
+    module.to(device)
+    module.windows.to(device)
     losses = [
         module.steps.validation_loss(module, _between(prior, module, torch.full((num_series,), strength)))
         for strength in STRENGTHS
     ]
-    return torch.stack(losses, dim=1).double().numpy()
+    module.cpu()
+    return torch.stack(losses, dim=1).cpu().double().numpy()
 
 
 def _drop_broken(fitted: FittedFleet, *, broken_step_S: npt.NDArray[np.int64]) -> FittedFleet:
