@@ -48,17 +48,13 @@ class Setting:
     memory_mb: int = 16_000
     kernel: str = "cpu"
     is_short: bool = True
-    steps: dict[str, Any] = field(default_factory=lambda: {"max_steps": 20, "evaluate_every": 10})
+    steps: dict[str, Any] = field(default_factory=lambda: FEW_STEPS)
 
 
+FEW_STEPS = {"max_steps": 20, "evaluate_every": 10, "prior_steps": 20, "tuning_steps": 10}
 DAILY = {"statistics": (), "freq": "1d", "season_lengths": (7,), "horizon": 28, "models": ("gru",)}
 HOURLY = {"statistics": (), "freq": "1h", "season_lengths": (24, 168), "horizon": 36, "models": ("lstm", "gru")}
-PRIOR = {"recipe": "standard"}
-FEW_PRIOR_STEPS = {
-    "members": [{"start": "prior"}, {"start": "prior", "transform": "log"}],
-    "prior_steps": 20,
-    "tuning_steps": 10,
-}
+FROM_PRIOR = FEW_STEPS | {"members": [{"start": "prior"}, {"start": "prior", "transform": "log"}]}
 SETTINGS = (
     Setting("daily", 1500, 200, DAILY | {"backtest": {"origins": 4}}, ("train", "backtest", "predict")),
     Setting("hourly, two networks", 300, 1500, HOURLY),
@@ -66,11 +62,11 @@ SETTINGS = (
     Setting("one series", 1, 300, DAILY, is_short=False),
     Setting("long", 60, 20_000, HOURLY, is_short=False),
     Setting("wide, averaged", 300, 700, HOURLY | {"recipe": "standard"}, is_short=False,
-            steps={"max_steps": 20, "evaluate_every": 10, "hidden_size": 64, "weight_average": 0.99}),
+            steps=FEW_STEPS | {"hidden_size": 64, "weight_average": 0.99}),
     Setting("reference kernel", 150, 400, DAILY, kernel="reference", is_short=False),
-    Setting("priors", 2000, 500, DAILY | PRIOR, memory_mb=16_000, steps=FEW_PRIOR_STEPS),
-    Setting("priors, hourly", 900, 4000, HOURLY | PRIOR | {"models": ("gru",)}, is_short=False, steps=FEW_PRIOR_STEPS),
-    Setting("priors under 1000 MiB", 5000, 700, DAILY | PRIOR, memory_mb=1000, is_short=False, steps=FEW_PRIOR_STEPS),
+    Setting("priors", 2000, 500, DAILY, steps=FROM_PRIOR),
+    Setting("priors, hourly", 900, 4000, HOURLY | {"models": ("gru",)}, is_short=False, steps=FROM_PRIOR),
+    Setting("priors under 1000 MiB", 5000, 700, DAILY, memory_mb=1000, is_short=False, steps=FROM_PRIOR),
     Setting("many origins", 500, 600, DAILY | {"backtest": {"origins": 12}}, ("train", "backtest"), is_short=False),
 )  # fmt: skip
 
@@ -107,7 +103,7 @@ def _measure(bench: Bench, setting: Setting, job: str) -> dict[str, tuple[float 
     with redirect_stdout(StringIO()) as printed:
         message = JOBS[job](run).message
     print(f"{setting.name}, {job}: {len(shards)} shards; {message}")
-    found = {"": (predicted / MIB, _read_peak(message))}
+    found: dict[str, tuple[float | None, float | None]] = {"": (predicted / MIB, _read_peak(message))}
     if "priors took" in printed.getvalue():
         names = choose_prior_series(run, resources, lengths)
         sizes = sizes_of(run.spec, run.networks, kernel=run.fleet.kernel, num_threads=resources.num_threads)
