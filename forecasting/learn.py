@@ -7,8 +7,10 @@ on.
 # S series of a shard
 
 import gc
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -34,6 +36,13 @@ class Priors(NamedTuple):
     serving: Prior
 
 
+class Starts(NamedTuple):
+    """Fleets that one member's networks go on from: of some series candidates' weights, and of the same what serves."""
+
+    candidate: Sequence[FittedFleet] = ()
+    serving: Sequence[FittedFleet] = ()
+
+
 PriorsByMember = Mapping[tuple[str, int], Priors]
 """Priors by network and member."""
 
@@ -46,11 +55,19 @@ def members_with_prior(spec: Spec, networks: Sequence[str]) -> list[tuple[str, i
 
 
 def train_priors(
-    panel: Panel, spec: Spec, network: str, member: int, *, options: FitOptions = FitOptions()
+    panel: Panel,
+    spec: Spec,
+    network: str,
+    member: int,
+    *,
+    start: Prior | None = None,
+    options: FitOptions = FitOptions(),
 ) -> Priors | None:
     """Train what one member's networks begin from on all series of a panel; None where no series is fit for it.
 
-    The serving prior is the candidate one, trained further on everything. `options.checkpoint` names a folder here.
+    The serving prior is the candidate one, trained further on everything. The candidate goes on from `start`, an
+    earlier prior that has read nothing later than it may itself, where there is one; then both take a share of the
+    steps. `options.checkpoint` names a folder here.
     """
     from forecasting.fleet.fit import measure_gains
     from forecasting.fleet.prior import fit_prior
@@ -58,6 +75,8 @@ def train_priors(
     _set_imports_aside()
     architecture, config = _architecture(spec, network), configure(spec)
     dropped_S = _held_back(panel, spec)
+    share = config.warm_share if start else 1.0
+    begun = f"prior-{network}-{member}" + (f"-{start.version}" if start else "")
     candidate = fit_prior(
         panel,
         architecture,
@@ -66,7 +85,9 @@ def train_priors(
         dropped_S=dropped_S,
         role="candidate",
         member=member,
-        options=_checkpoint_at(options, f"prior-{network}-{member}-candidate.ckpt"),
+        start=start,
+        share=share,
+        options=_checkpoint_at(options, f"{begun}-candidate.ckpt"),
     )
     _free_trainer()
     if candidate is None:
@@ -83,7 +104,8 @@ def train_priors(
         role="serving",
         member=member,
         start=candidate,
-        options=_checkpoint_at(options, f"prior-{network}-{member}-serving.ckpt"),
+        share=share * config.warm_share,
+        options=_checkpoint_at(options, f"{begun}-serving.ckpt"),
     )
     _free_trainer()
     if serving is None:  # what came after every series' first origin has left none that can be learned from
@@ -113,39 +135,72 @@ def train_network(
     priors: PriorsByMember = MappingProxyType({}),
     options: FitOptions = FitOptions(),
 ) -> Iterator[FittedFleet]:
-    """Fit one network for every series of a shard, member after member: the candidates of each, then what serves.
+    """Fit one network for every series of a shard, member after member, as `train_member` does."""
+    for number in range(len(configure(spec).members)):
+        yield from train_member(panel, spec, network, number, priors=priors.get((network, number)), options=options)
+
+
+def train_member(
+    panel: Panel,
+    spec: Spec,
+    network: str,
+    number: int,
+    *,
+    priors: Priors | None = None,
+    starts: Starts = Starts(),
+    options: FitOptions = FitOptions(),
+) -> Iterator[FittedFleet]:
+    """Fit one member of a network for every series of a shard: the candidates, then what serves.
 
     A candidate ends before its series' first backtest origin. A member that begins from a prior is left out where it
-    has none. `options.checkpoint` names a folder here.
+    has none. Series that `starts` has weights of go on from these, as fleets of their own. `options.checkpoint` names
+    a folder here.
     """
     from forecasting.fleet import fit as fleet_fit  # brings Lightning, which takes seconds that only training needs
 
     _set_imports_aside()
     architecture, config, dropped_S = _architecture(spec, network), configure(spec), _held_back(panel, spec)
-    for number, member in enumerate(config.members):
-        own = priors.get((network, number)) if member.start == "prior" else None
-        if own is None and member.start == "prior":
-            continue
+    has_prior = config.members[number].start == "prior"
+    if has_prior and priors is None:
+        return
+    for rows, begun in _split(panel, starts):
+        part, name = panel.select(rows), _name_checkpoint(f"{network}-{number}", panel, rows, begun)
         candidates = fleet_fit.fit_candidates(
-            panel,
+            part,
             architecture,
             config,
             seed=spec.seed,
-            dropped_S=dropped_S,
+            dropped_S=dropped_S[rows],
             member=number,
-            prior=own.candidate if own else None,
-            options=_checkpoint_at(options, f"{network}-{number}-candidate.ckpt"),
+            prior=priors.candidate if priors and has_prior else None,
+            start=begun.candidate,
+            options=_checkpoint_at(options, f"{name}-candidate.ckpt"),
         )
         _free_trainer()
         yield candidates
         serving = fleet_fit.fit_serving(
-            panel,
+            part,
             candidates,
-            prior=own.serving if own else None,
-            options=_checkpoint_at(options, f"{network}-{number}-serving.ckpt"),
+            prior=priors.serving if priors and has_prior else None,
+            start=begun.serving,
+            options=_checkpoint_at(options, f"{name}-serving.ckpt"),
         )
         _free_trainer()
         yield serving
+
+
+def candidates_until(panel: Panel, spec: Spec) -> dict[str, int]:
+    """Return the last grid point that each series' candidate may read: a step, or microseconds since 1970.
+
+    Series without any point are left out.
+    """
+    columns = panel.y_SN.shape[1] - 1 - _held_back(panel, spec)
+    last_S = panel.ds_SN[np.arange(len(columns)), columns].astype(np.int64)
+    return {
+        name: int(last)
+        for name, last, length in zip(panel.unique_ids, last_S, panel.length_S, strict=True)
+        if length > 0
+    }
 
 
 def count_origins(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
@@ -159,8 +214,13 @@ def count_origins(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
     )
 
 
-def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
-    """Return the registry's rows of a fleet: one per series of its member, trained or refused."""
+def registry_rows(
+    fleet: FittedFleet, panel: Panel, *, reasons: Mapping[str, str] = MappingProxyType({})
+) -> pl.DataFrame:
+    """Return the registry's rows of a fleet: one per series of its member, trained or refused.
+
+    `reasons` say why series that were trained began anew.
+    """
     cutoff_of = dict(zip(panel.unique_ids, panel.last_ds.tolist(), strict=True))
     versions = fleet.versions()
     shared = {
@@ -173,6 +233,7 @@ def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
         "code_version": code_version(),
         "prior_version": fleet.prior_version,
     }
+    until_S = None if fleet.trained_until_S is None else fleet.trained_until_S.astype(panel.ds_SN.dtype).tolist()
     trained = [
         shared
         | {
@@ -185,6 +246,9 @@ def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
             "validation_loss": _finite(fleet.validation_loss_S[slot]),
             "weights_slot": slot,
             "strength": None if fleet.strength_S is None else float(fleet.strength_S[slot]),
+            "trained_until": None if until_S is None else until_S[slot],
+            "started_from": None if fleet.started_from is None else fleet.started_from[slot],
+            "reason": reasons.get(unique_id),
         }
         for slot, unique_id in enumerate(fleet.unique_ids)
     ]
@@ -198,7 +262,8 @@ def registry_rows(fleet: FittedFleet, panel: Panel) -> pl.DataFrame:
         }
         for refusal in fleet.refused
     ]
-    return pl.DataFrame(trained + refused, schema=_REGISTRY | {"cutoff": panel.clock_dtype}).sort("unique_id")
+    on_clock = {"cutoff": panel.clock_dtype, "trained_until": panel.clock_dtype}
+    return pl.DataFrame(trained + refused, schema=_REGISTRY | on_clock).sort("unique_id")
 
 
 def _finite(number: float) -> float | None:
@@ -220,7 +285,17 @@ def prior_row(prior: Prior) -> dict[str, Any]:
         "seed": prior.seed,
         "kernel": prior.kernel,
         "code_version": code_version(),
+        "trained_until": _newest_read(prior),
+        "started_from": prior.started_from,
     }
+
+
+def _newest_read(prior: Prior) -> datetime | int | None:
+    """Return the last point of any series that a prior may have read, on the clock of ds."""
+    newest = max((prior.trained_until or {}).values(), default=None)
+    if newest is None or isinstance(prior.architecture.freq, int):
+        return newest
+    return datetime(1970, 1, 1) + timedelta(microseconds=newest)
 
 
 _REGISTRY: dict[str, Any] = {
@@ -242,7 +317,26 @@ _REGISTRY: dict[str, Any] = {
     "code_version": pl.String,
     "prior_version": pl.String,
     "strength": pl.Float64,
+    "trained_until": pl.Int64,
+    "started_from": pl.String,
 }
+
+
+def _split(panel: Panel, starts: Starts) -> list[tuple[npt.NDArray[np.int64], Starts]]:
+    """Return the rows of the series that go on from earlier weights, with these, and those of the others."""
+    warm = {name for fleet in starts.candidate for name in fleet.unique_ids}
+    is_warm_S = np.array([name in warm for name in panel.unique_ids], dtype=bool)
+    parts = [(np.flatnonzero(is_warm_S), starts), (np.flatnonzero(~is_warm_S), Starts())]
+    return [(rows, begun) for rows, begun in parts if len(rows)] or parts[-1:]
+
+
+def _name_checkpoint(name: str, panel: Panel, rows: npt.NDArray[np.int64], starts: Starts) -> str:
+    """Name the fit of a part so that a retry which splits series otherwise takes up no other part's checkpoint."""
+    if len(rows) == len(panel.unique_ids) and not starts.candidate:
+        return name
+    begun = [version for fleets in starts for fleet in fleets for version in fleet.versions()]
+    described = "\n".join([*(panel.unique_ids[row] for row in rows), *begun])
+    return f"{name}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
 
 
 def _checkpoint_at(options: FitOptions, name: str) -> FitOptions:

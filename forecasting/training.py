@@ -1,5 +1,6 @@
 """What a recipe decides: one frozen configuration of network and training, and the overrides that a spec may set."""
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -56,6 +57,9 @@ class TrainingConfig(BaseModel):
     prior_average: float = Field(0.995, ge=0, lt=1, description="decay per step of the average that a prior serves")
     tuning_steps: int = Field(100, ge=0, le=1_000_000, description="optimiser steps of a network that has a prior")
     tuning_rate: float = Field(1e-3, gt=0, le=1, description="step size of a network that has a prior")
+    warm_share: float = Field(
+        0.25, gt=0, le=1, description="share of the steps of what goes on from weights that were trained before"
+    )
     members: tuple[Member, ...] = Field(
         (Member(),),
         min_length=1,
@@ -77,6 +81,15 @@ class TrainingConfig(BaseModel):
             return self
         tuning = {"learning_rate": self.tuning_rate, "max_steps": self.tuning_steps, "weight_average": 0.0}
         return self.model_copy(update=tuning)
+
+    @property
+    def as_warm(self) -> "TrainingConfig":
+        """What the fit of a network goes by that goes on from earlier weights: its steps, and their sizes, end sooner.
+
+        >>> TrainingConfig(max_steps=150).as_warm.max_steps
+        38
+        """
+        return self.model_copy(update={"max_steps": math.ceil(self.max_steps * self.warm_share)})
 
     @property
     def transform(self) -> Transform:

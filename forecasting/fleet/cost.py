@@ -65,6 +65,8 @@ class TrainingCost:
     networks: Sequence[FleetSizes]
     required_length: int
     """Grid points without which a series gets no network."""
+    is_warm: bool = False
+    """Whether networks may go on from earlier weights."""
 
     @property
     def fixed_seconds(self) -> float:
@@ -77,7 +79,10 @@ class TrainingCost:
 
     def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
         panel, reading = _reading(self.networks[0], num_series, longest, num_points)
-        fitting = panel + max(fitting_bytes(sizes, num_series=num_series, longest=longest) for sizes in self.networks)
+        fitting = panel + max(
+            fitting_bytes(sizes, num_series=num_series, longest=longest, is_warm=self.is_warm)
+            for sizes in self.networks
+        )
         if num_series * self.series_seconds(longest) < LINGERING_SECONDS:
             fitting += reading - panel
         return trainer_bytes(self.networks[0]) + max(reading, fitting)

@@ -6,6 +6,7 @@ network is fitted on everything, for as many steps as the candidate found best.
 
 # S series · N grid points
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +39,7 @@ def fit_candidates(
     dropped_S: npt.NDArray[np.int64],
     member: int = 0,
     prior: Prior | None = None,
+    start: Sequence[FittedFleet] = (),
     options: FitOptions = FitOptions(),
 ) -> FittedFleet:
     """Fit one member's network of every series, blind to its last `dropped_S[s]` grid points.
@@ -45,6 +47,9 @@ def fit_candidates(
     `config` and `seed` are those of the whole ensemble. A network that begins at random stops early by its own
     validation windows. One that begins from the `prior` is tuned for a few small steps, and then goes back as far
     towards it as validation says (`forecasting.fleet.tuning`); a series too short to be tuned has the prior itself.
+
+    Where there is a `start`, networks go on from its weights instead, for a share of the steps: fleets of the same
+    shape that hold each of the series and have not read what is hidden here.
     """
     known, config, seed = panel.hide_end(dropped_S), config.of_member(member), member_seed(seed, member)
     plan = _Plan(
@@ -55,26 +60,32 @@ def fit_candidates(
         seed,
         scaling_for(config, known, architecture.season_lengths),
         prior if config.start == "prior" else None,
+        start,
     )
     training = plan_training(
         known, plan.scaling, model=architecture.model, config=config, dropped_S=dropped_S, with_validation=True
     )
     if plan.prior is None:
-        fitted = _fit(plan, training, Schedule(config.max_steps), options)
+        fitted = _fit(plan, training, Schedule(plan.run_config.max_steps), options)
     else:
         fitted = _tune(plan, training, options)
-    return replace(fitted, member=member)
+    return replace(fitted, member=member, trained_until_S=_last_read(panel, dropped_S, fitted))
 
 
 def fit_serving(
-    panel: Panel, candidates: FittedFleet, *, prior: Prior | None = None, options: FitOptions = FitOptions()
+    panel: Panel,
+    candidates: FittedFleet,
+    *,
+    prior: Prior | None = None,
+    start: Sequence[FittedFleet] = (),
+    options: FitOptions = FitOptions(),
 ) -> FittedFleet:
     """Refit the candidates' series on the whole panel, each for the steps that its candidate found best.
 
-    Those with a prior begin from one that has seen the whole panel, and go as far from it as their candidates.
+    Those with a prior begin from one that has seen the whole panel, and go as far from it as their candidates. Where
+    candidates went on from earlier weights, `start` has those that what serves goes on from.
     """
-    row_of = {name: row for row, name in enumerate(panel.unique_ids)}
-    rows = np.array([row_of[name] for name in candidates.unique_ids], dtype=np.int64)
+    rows = _rows_of(candidates.unique_ids, panel.unique_ids)
     known, config = panel.select(rows), candidates.config
     plan = _Plan(
         "serving",
@@ -84,6 +95,7 @@ def fit_serving(
         candidates.seed,
         scaling_for(config, known, candidates.architecture.season_lengths),
         prior if config.start == "prior" else None,
+        start,
     )
     training = plan_training(
         known,
@@ -99,7 +111,12 @@ def fit_serving(
         fitted = _fit(plan, training, schedule, options)
     else:
         fitted = _tune(plan, training, options, strength_S=candidates.strength_S)
-    return replace(fitted, refused=candidates.refused + fitted.refused, member=candidates.member)
+    return replace(
+        fitted,
+        refused=candidates.refused + fitted.refused,
+        member=candidates.member,
+        trained_until_S=_last_read(known, np.zeros(len(rows), dtype=np.int64), fitted),
+    )
 
 
 def measure_gains(
@@ -135,7 +152,10 @@ def measure_gains(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is fitted to what: `scaling` is that of the whole panel; with a `prior`, networks begin from it."""
+    """What is fitted to what: `scaling` is that of the whole panel; with a `prior`, networks begin from it.
+
+    With a `start`, each goes on from its own weights there.
+    """
 
     role: str
     panel: Panel
@@ -144,6 +164,11 @@ class _Plan:
     seed: int
     scaling: Scaling
     prior: Prior | None
+    start: Sequence[FittedFleet] = ()
+
+    @property
+    def run_config(self) -> TrainingConfig:
+        return self.config.as_warm if self.start else self.config.as_run
 
 
 def _fit(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOptions) -> FittedFleet:
@@ -151,7 +176,7 @@ def _fit(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
 
 
 def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOptions) -> FleetModule:
-    panel, config, architecture = plan.panel.select(training.rows_S), plan.config.as_run, plan.architecture
+    panel, config, architecture = plan.panel.select(training.rows_S), plan.run_config, plan.architecture
     references = config.references(architecture.season_lengths)
     windows = window_source(panel, plan.scaling.select(training.rows_S), config=config, season_lengths=references)
     keys_S = series_keys(panel.unique_ids, seed=plan.seed)
@@ -166,10 +191,13 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
         num_quantiles=len(architecture.quantiles),
         num_seasons=len(references),
     )
-    if plan.prior is None:
-        network.initialise(keys_S)
-    else:
+    if plan.prior is not None:
         network.load_weights(plan.prior.weights)
+    elif plan.start:
+        for part in _parts_of(plan.start, panel.unique_ids):
+            network.load_weights(part.weights, rows_S=_rows_of(part.unique_ids, panel.unique_ids))
+    else:
+        network.initialise(keys_S)
     module = FleetModule(
         network,
         windows,
@@ -188,6 +216,7 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
 
 
 def _read_fleet(plan: _Plan, training: TrainingPlan, module: FleetModule) -> FittedFleet:
+    unique_ids = tuple(plan.panel.unique_ids[row] for row in training.rows_S)
     return _drop_broken(
         FittedFleet(
             role=plan.role,
@@ -195,16 +224,45 @@ def _read_fleet(plan: _Plan, training: TrainingPlan, module: FleetModule) -> Fit
             config=plan.config,
             seed=plan.seed,
             kernel=module.network.kernel.NAME,
-            unique_ids=tuple(plan.panel.unique_ids[row] for row in training.rows_S),
+            unique_ids=unique_ids,
             weights={name: weight.detach().clone() for name, weight in module.kept.items()},
             scaling=plan.scaling.select(training.rows_S),
             num_steps_S=module.best_step_S.numpy().copy(),
             num_windows_S=training.num_windows_S,
             validation_loss_S=module.best_loss_S.double().numpy().copy(),
             refused=training.refused,
+            started_from=_versions_of(plan.start, unique_ids),
         ),
         broken_step_S=module.broken_step_S.numpy(),
     )
+
+
+def _parts_of(start: Sequence[FittedFleet], unique_ids: Sequence[str]) -> Iterator[FittedFleet]:
+    """Yield of each fleet the part that belongs to the series."""
+    return (fleet.select(unique_ids) for fleet in start)
+
+
+def _versions_of(start: Sequence[FittedFleet], unique_ids: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the version of each series' weights in a start; None where there is none."""
+    if not start:
+        return None
+    version_of: dict[str, str] = {}
+    for part in _parts_of(start, unique_ids):
+        version_of |= zip(part.unique_ids, part.versions(), strict=True)
+    return tuple(version_of[name] for name in unique_ids)
+
+
+def _rows_of(some: Sequence[str], unique_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return where some of the series stand."""
+    row_of = {name: row for row, name in enumerate(unique_ids)}
+    return np.array([row_of[name] for name in some], dtype=np.int64)
+
+
+def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], fitted: FittedFleet) -> npt.NDArray[np.int64]:
+    """Return the last grid point before what is dropped of each series that has a network, as an integer."""
+    rows = _rows_of(fitted.unique_ids, panel.unique_ids)
+    columns = panel.y_SN.shape[1] - 1 - dropped_S[rows]
+    return panel.ds_SN[rows, columns].astype(np.int64)
 
 
 def _tune(

@@ -7,7 +7,7 @@ Weights travel as safetensors, never as pickle; configuration, names and reasons
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,10 @@ class Prior:
     gains: tuple[float, ...] = (0.0,)
     """How the loss of validation windows changes, as the mean over series of the logarithm of its ratio, where series'
     own networks go so far from the prior as `forecasting.fleet.tuning.STRENGTHS` says."""
+    trained_until: Mapping[str, int] | None = None
+    """The last grid point of each of its series that it may have read: a step, or microseconds since 1970."""
+    started_from: str | None = None
+    """Version of the prior that it went on from."""
 
     @property
     def version(self) -> str:
@@ -108,6 +112,10 @@ class FittedFleet:
     refused: tuple[Refusal, ...]
     member: int = 0
     prior_version: str | None = None
+    trained_until_S: npt.NDArray[np.int64] | None = None
+    """The last grid point of each series that its network may have read: a step, or microseconds since 1970."""
+    started_from: tuple[str, ...] | None = None
+    """Versions of the weights that the networks went on from; None where they began anew or from a prior."""
     strength_S: npt.NDArray[np.float64] | None = None
     """How far each network went from its prior towards what it would be without one, 0 to 1; None without a prior."""
 
@@ -148,6 +156,8 @@ class FittedFleet:
             num_windows_S=self.num_windows_S[slots],
             validation_loss_S=self.validation_loss_S[slots],
             strength_S=None if self.strength_S is None else self.strength_S[slots],
+            trained_until_S=None if self.trained_until_S is None else self.trained_until_S[slots],
+            started_from=None if self.started_from is None else tuple(self.started_from[slot] for slot in slots),
             refused=refused,
         )
 
@@ -161,12 +171,13 @@ class FittedFleet:
             "member": self.member,
             "kernel": self.kernel,
             "prior_version": self.prior_version,
+            "started_from": self.started_from,
             "unique_ids": self.unique_ids,
             "refused": [asdict(refusal) for refusal in self.refused],
         }
         tensors = {f"weights.{name}": weight.contiguous() for name, weight in self.weights.items()}
         tensors["scaling"] = torch.from_numpy(self.scaling.stack())
-        for name in ("num_steps_S", "num_windows_S", "validation_loss_S", "strength_S"):
+        for name in ("num_steps_S", "num_windows_S", "validation_loss_S", "strength_S", "trained_until_S"):
             if getattr(self, name) is None:
                 continue
             tensors[name] = torch.from_numpy(np.ascontiguousarray(getattr(self, name)))
@@ -186,6 +197,7 @@ class FittedFleet:
 
     @classmethod
     def _from_parts(cls, described: dict[str, Any], tensors: dict[str, Tensor]) -> "FittedFleet":
+        started_from = described.get("started_from")  # of this and all below, files of earlier versions have none
         return cls(
             role=described["role"],
             architecture=_read_architecture(described["architecture"]),
@@ -200,8 +212,10 @@ class FittedFleet:
             validation_loss_S=tensors["validation_loss_S"].numpy(),
             refused=tuple(Refusal(**refusal) for refusal in described["refused"]),
             member=described["member"],
-            prior_version=described.get("prior_version"),  # files from before there were priors have none
+            prior_version=described.get("prior_version"),
+            started_from=None if started_from is None else tuple(started_from),
             strength_S=tensors["strength_S"].numpy() if "strength_S" in tensors else None,
+            trained_until_S=tensors["trained_until_S"].numpy() if "trained_until_S" in tensors else None,
         )
 
 

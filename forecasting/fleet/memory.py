@@ -30,8 +30,11 @@ def panel_bytes(num_series: int, num_columns: int, *, num_calendar: int) -> int:
     return num_series * num_columns * (16 + 4 * num_calendar)
 
 
-def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
-    """Predict the peak while candidates and then serving networks are fitted, beside the panel."""
+def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int, is_warm: bool = False) -> int:
+    """Predict the peak while candidates and then serving networks are fitted, beside the panel.
+
+    Where they may go on from earlier weights (`is_warm`), those of both lie there until the end.
+    """
     cells, columns = num_series * longest, num_series * (longest + sizes.padding)
     weights = 4 * sizes.num_weights * num_series
     candidates_y = 8 * cells
@@ -46,7 +49,8 @@ def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
     stepping = num_series * activation_bytes(sizes) + sizes.num_threads * scratch_bytes(sizes)
     if sizes.kernel != "cpu":
         stepping += 3 * weights  # gradients, and what clipping and Adam write on their way
-    return candidates_y + windows + weights + max(preparing, trainer + max(ending, stepping))
+    starts = 2 * weights if is_warm and sizes.config.start == "random" else 0
+    return starts + candidates_y + windows + weights + max(preparing, trainer + max(ending, stepping))
 
 
 def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:

@@ -11,6 +11,8 @@ references.
 import math
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -71,10 +73,13 @@ class FleetNetwork(nn.Module):
                 some.copy_(((2 * uniform_SW - 1) * scale).view(some.shape))
 
     @torch.no_grad()
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Copy weights, one set for each series or one for all of them."""
+    def load_weights(self, weights: Mapping[str, Tensor], *, rows_S: npt.NDArray[np.int64] | None = None) -> None:
+        """Copy weights, one set for each series, or for each of those in `rows_S`, or one for all of them."""
         for name, weight in self.weights.items():
-            weight.copy_(weights[name].expand_as(weight))
+            if rows_S is None:
+                weight.copy_(weights[name].expand_as(weight))
+            else:
+                weight[torch.from_numpy(rows_S)] = weights[name]
 
     def forward(self, windows: WindowBatch) -> Tensor:
         """Return (S, B, F, Q) quantiles in the loss's units; they may cross until they are sorted."""

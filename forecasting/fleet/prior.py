@@ -49,13 +49,14 @@ def fit_prior(
     role: str,
     member: int = 0,
     start: Prior | None = None,
+    share: float = 1.0,
     options: FitOptions = FitOptions(),
 ) -> Prior | None:
     """Fit what one member's networks begin from, blind to the last `dropped_S[s]` grid points of each series.
 
     `config` and `seed` are those of the whole ensemble. A series with anything that is not finite in scaled units, or
     that is too short, constant or empty, takes no part. None where no series is left. `start`, an earlier prior of
-    the same shape, is trained further for a quarter of the steps.
+    the same shape, is trained further. `share` is that of the steps that are taken.
     """
     config, seed = config.of_member(member), member_seed(seed, member)
     known = panel.hide_end(dropped_S)
@@ -103,7 +104,7 @@ def fit_prior(
         rows_S=rows_S,
         first_S=torch.from_numpy(plan.first_S),
         num_windows_S=torch.from_numpy(plan.num_windows_S),
-        num_steps=num_steps if start is None else -(-num_steps // 4),
+        num_steps=math.ceil(num_steps * share),
     )
     run_trainer(module, max_epochs=-(-module.num_steps // STEPS_OF_A_BLOCK), options=options)
     module.cpu()
@@ -118,7 +119,15 @@ def fit_prior(
         num_series=len(rows_S),
         num_steps=module.num_steps,
         loss=float(module.loss),
+        trained_until=_last_read(known, dropped_S[plan.rows_S], is_sound_S),
+        started_from=start.version if start else None,
     )
+
+
+def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], is_sound_S: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """Return each sound series' last grid point before what is dropped of it, as an integer."""
+    last_S = panel.ds_SN[np.arange(len(dropped_S)), panel.y_SN.shape[1] - 1 - dropped_S].astype(np.int64)
+    return {panel.unique_ids[row]: int(last_S[row]) for row in np.flatnonzero(is_sound_S)}
 
 
 class PriorModule(lightning.LightningModule):

@@ -56,6 +56,7 @@ class Bench:
             spec=self.spec,
             cutoff=self.cutoff.isoformat(),
             series=None if num_series is None else self.names[:num_series],
+            from_scratch=True,  # what is measured must not depend on what was measured before
             run_id=f"{job}.{time.monotonic_ns()}",
         )
 

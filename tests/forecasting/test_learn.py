@@ -203,7 +203,7 @@ def test_row_of_a_prior_says_what_it_is_a_function_of(trained: dict[tuple[str, i
     prior = trained["lstm", 2].serving
     row = prior_row(prior)
     columns = table("priors").schema("step")
-    stamped = {"spec", "cutoff_date", "run_cutoff", "run_id", "weights_uri", "data_version", "architecture"}
+    stamped = {"spec", "cutoff_date", "run_cutoff", "run_id", "weights_uri", "data_version", "architecture", "from_scratch"}
     assert set(row) == set(columns) - stamped
     assert (row["model"], row["member"], row["role"], row["version"]) == ("lstm", 2, "serving", prior.version)
     assert row["config"] == prior.config.model_dump_json()

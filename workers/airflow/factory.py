@@ -64,10 +64,10 @@ def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
-        params=_form(spec),
+        params=_form(spec, flow),
         tags=["fleetcast", flow],
     ) as dag:
-        filters = {"models": dag.param("models"), "series": dag.param("series")} | operator_options
+        filters = {name: dag.param(name) for name in dag.params if name != "cutoff"} | operator_options
         first, *rest = FLOWS[flow]
         head = FleetcastJobOperator(job=first, flow=flow, spec=spec, cutoff=dag.param("cutoff"), **filters)
         cutoff = head.output["cutoff"]
@@ -88,9 +88,9 @@ def _timetable(spec: Spec, flow: Flow) -> CronTriggerTimetable | None:
     return timetable
 
 
-def _form(spec: Spec) -> dict[str, Param]:
+def _form(spec: Spec, flow: Flow) -> dict[str, Param]:
     example = "2024-12-29T23:00:00" if spec.clock == "timestamp" else "700"
-    return {
+    fields = {
         "cutoff": Param(
             None,
             type=["null", "string"],
@@ -116,6 +116,14 @@ def _form(spec: Spec) -> dict[str, Param]:
             description="The `unique_id` of each series to run for, one per line. Empty: all of them.",
         ),
     }
+    if flow == "train":
+        fields["from_scratch"] = Param(
+            False,
+            type="boolean",
+            title="From scratch",
+            description="Train every network anew, instead of going on from the newest weights of an earlier cutoff.",
+        )
+    return fields
 
 
 def _describe(spec: Spec, flow: Flow) -> str:

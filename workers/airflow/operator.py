@@ -50,7 +50,7 @@ class FleetcastJobOperator(BaseOperator):
     to do.
     """
 
-    template_fields = ("cutoff", "models", "series")
+    template_fields = ("cutoff", "models", "series", "from_scratch")
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class FleetcastJobOperator(BaseOperator):
         cutoff: Any = None,
         models: Any = None,
         series: Any = None,
+        from_scratch: Any = False,
         ray_jobs_url: str | None = None,
         entrypoints: Mapping[JobName, str] = ENTRYPOINTS,
         interval: float = 5.0,
@@ -76,6 +77,7 @@ class FleetcastJobOperator(BaseOperator):
         self.cutoff = cutoff
         self.models = models
         self.series = series
+        self.from_scratch = from_scratch
         self.ray_jobs_url = ray_jobs_url
         self.entrypoints = entrypoints
         self.interval = interval
@@ -144,6 +146,7 @@ class FleetcastJobOperator(BaseOperator):
                 # The form comes with the spec's own models; leaving it so is not a wish for these in particular.
                 models=None if not models or set(models) == set(self.spec.models) else models,
                 series=tuple(self.series) if self.series else None,
+                from_scratch=self.from_scratch or False,
                 run_id=run.run_id,
                 generation=run.generation,
             )

@@ -8,12 +8,13 @@ They are trained on all series of the spec, whatever the run is filtered to, one
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from forecasting.errors import NothingStored
 from forecasting.schemas import table as declared_table
 from forecasting.spec import Spec
 from forecasting.store.publish import publish
@@ -23,22 +24,26 @@ from forecasting.version import code_version
 from workers.jobs.run import Run, count_points
 from workers.jobs.shard_run import Slot, peak_mib
 from workers.jobs.sizing import choose_prior_series, cost_of, refuse_too_little
+from workers.jobs.weights import describe_architecture
 from workers.local_ray import local_ray
 from workers.pool import plan_resources, run_shards
 from workers.shards import Shard
 
 if TYPE_CHECKING:
+    from forecasting.fleet.fitted import Prior
     from forecasting.learn import PriorsByMember
+    from forecasting.series.panel import Panel
 
 
 def settle_priors(run: Run, slot: Slot) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the registry's rows of every prior that a run has, and the version of their table where it changed.
 
     What is stored at this cutoff serves where it was trained alike: on the same version of the features, or for a run
-    that is filtered to some series, on any.
+    that is filtered to some series, on any. Others go on from those of the newest cutoff strictly earlier that have
+    read no more than they may, unless the run begins from scratch.
     """
     schema = declared_table("priors").schema(run.clock)
-    wanted = _wanted(run.spec, run.networks)
+    wanted = _wanted(run.spec, run.networks, from_scratch=run.arguments.from_scratch)
     if wanted.is_empty():
         return pl.DataFrame(schema=schema), {}
     stored = run.rows("priors").filter(pl.col("run_cutoff") == run.cutoff)
@@ -47,7 +52,8 @@ def settle_priors(run: Run, slot: Slot) -> tuple[pl.DataFrame, dict[str, int]]:
     found = wanted.join(stored.collect(engine="streaming"), on=wanted.columns, how="inner")
     if found.height == wanted.height:
         return found, {}
-    rows = _train(run, slot, wanted)
+    earlier = run.rows("priors").filter(pl.col("run_cutoff") < run.cutoff)
+    rows = _train(run, slot, wanted, earlier.collect(engine="streaming"))
     version = publish(
         run.store,
         "priors",
@@ -77,7 +83,7 @@ def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
     }
 
 
-def _wanted(spec: Spec, networks: Sequence[str]) -> pl.DataFrame:
+def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.DataFrame:
     """Return what tells the rows of priors that would be trained now: their key, and what they are a function of."""
     from forecasting.recipes import configure
     from forecasting.training import member_seed
@@ -90,9 +96,10 @@ def _wanted(spec: Spec, networks: Sequence[str]) -> pl.DataFrame:
                 "member": number,
                 "role": role,
                 "config": config.of_member(number).model_dump_json(),
-                "architecture": _architecture(spec),
+                "architecture": describe_architecture(spec),
                 "seed": member_seed(spec.seed, number),
                 "code_version": code_version(),
+                "from_scratch": from_scratch,
             }
             for network in networks
             for number, member in enumerate(config.members)
@@ -102,27 +109,30 @@ def _wanted(spec: Spec, networks: Sequence[str]) -> pl.DataFrame:
         schema={
             name: dtype
             for name, dtype in declared_table("priors").schema("timestamp").items()
-            if name in ("model", "member", "role", "config", "architecture", "seed", "code_version")
+            if name in ("model", "member", "role", *_ALIKE, "code_version", "from_scratch")
         },
     )
 
 
-def _architecture(spec: Spec) -> str:
-    """Describe what the shape of a prior and what it says depend on besides its configuration."""
-    return spec.model_dump_json(include={"freq", "horizon", "quantiles", "season_lengths"})
+_ALIKE = ("config", "architecture", "seed")
+"""What two priors must have in common for one to go on from the other."""
 
 
-def _train(run: Run, slot: Slot, wanted: pl.DataFrame) -> pl.DataFrame:
-    """Train priors on the cluster, one for each network and member at a time; return their rows."""
+def _train(run: Run, slot: Slot, wanted: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+    """Train priors on the cluster, one for each network and member at a time; return their rows.
+
+    `earlier` are rows of earlier cutoffs.
+    """
     num_points = count_points(run, data_version=slot.data_version, is_whole=True)
     members = wanted.select("model", "member").unique(maintain_order=True).iter_rows()
+    alike = earlier.join(wanted.filter(role="candidate"), on=["model", "member", *_ALIKE], how="semi")
     with local_ray(log_to_driver=True):
         resources = plan_resources(run.workers)
         refuse_too_little(cost_of(run, resources), resources)
         names = tuple(choose_prior_series(run, resources, num_points))
         total = sum(num_points[name] for name in names)
         statuses = run_shards(
-            _TrainPrior(slot),
+            _TrainPrior(slot, alike.select("model", "member", "role", "run_cutoff", "trained_until", "weights_uri")),
             [_PriorShard(number, names, total, *member) for number, member in enumerate(members)],
             name=run.arguments.job,
             resources=resources,
@@ -149,7 +159,10 @@ class _PriorShard(Shard):
 
 @dataclass(frozen=True)
 class _TrainPrior:
+    """Trains a prior; `earlier` has the registry's rows of those that it may go on from."""
+
     slot: Slot
+    earlier: pl.DataFrame
 
     def __call__(self, shard: Shard) -> Mapping[str, Any]:
         from forecasting.fleet.options import FitOptions
@@ -159,15 +172,54 @@ class _TrainPrior:
         slot = self.slot
         panel = slot.read_panel(shard.unique_ids)
         options = FitOptions(checkpoint=slot.checkpoint_folder(shard) / _task_of(slot), kernel=slot.kernel)
-        priors = train_priors(panel, slot.spec, shard.network, shard.member, options=options)
+        start = self._find_start(panel, shard)
+        priors = train_priors(panel, slot.spec, shard.network, shard.member, start=start, options=options)
         rows = []
         for prior in priors or ():
             name = f"prior-{shard.network}-{shard.member}-{prior.role}.safetensors"
             uri = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}/{name}"
             slot.store.write_bytes(uri, prior.to_bytes())
-            stored = {"weights_uri": uri, "data_version": slot.data_version, "architecture": _architecture(slot.spec)}
+            stored = {
+                "weights_uri": uri,
+                "data_version": slot.data_version,
+                "architecture": describe_architecture(slot.spec),
+                "from_scratch": slot.from_scratch,
+            }
             rows.append(prior_row(prior) | stored)
         return {"rows": rows, "peak_mib": peak_mib()}
+
+    def _find_start(self, panel: Panel, shard: _PriorShard) -> Prior | None:
+        """Return what to go on from: a prior of the newest cutoff that has one which has read no more than it may."""
+        from forecasting.learn import candidates_until
+        from forecasting.warm import choose_prior
+
+        rows = self.earlier.filter(model=shard.network, member=shard.member)
+        if self.slot.from_scratch or rows.is_empty():
+            return None
+        until = candidates_until(panel, self.slot.spec)
+        usable = rows.filter(pl.col("trained_until").to_physical() <= max(until.values(), default=0))
+        # Of a cutoff, what serves goes before the candidate.
+        uris = usable.sort("run_cutoff", "role", descending=True)["weights_uri"]
+        found = choose_prior(self._read(uris, until), until, self.slot.spec, shard.network, shard.member)
+        if found is None:
+            print(f"{shard} begins anew: earlier ones are gone, or have read more than it may", flush=True)
+        return found
+
+    def _read(self, uris: Iterable[str], until: dict[str, int]) -> Iterator[Prior]:
+        """Read priors one by one; `until` gains what candidates may read of those of their series that it lacks."""
+        from forecasting.fleet.fitted import Prior
+        from forecasting.learn import candidates_until
+
+        for uri in uris:
+            try:
+                prior = Prior.from_bytes(self.slot.store.read_bytes(uri))
+            except NothingStored:
+                print(f"{uri} is gone, so that no prior goes on from it", flush=True)
+                continue
+            others = sorted(set(prior.trained_until or ()) - set(until))
+            if others:
+                until.update(candidates_until(self.slot.read_panel(others), self.slot.spec))
+            yield prior
 
 
 def _task_of(slot: Slot) -> str:

@@ -39,6 +39,7 @@ class Slot:
     cutoff: datetime | int
     data_version: int | None
     kernel: KernelName
+    from_scratch: bool = False
 
     @property
     def clock(self) -> Clock:
@@ -102,7 +103,16 @@ class StagedRun:
 
 def slot_of(run: Run, data_version: int | None) -> Slot:
     """Return what the shards of a run know of it."""
-    return Slot(run.store, run.spec, run.networks, run.arguments.run_id, run.cutoff, data_version, run.fleet.kernel)
+    return Slot(
+        run.store,
+        run.spec,
+        run.networks,
+        run.arguments.run_id,
+        run.cutoff,
+        data_version,
+        run.fleet.kernel,
+        run.arguments.from_scratch,
+    )
 
 
 def stage_shards(

@@ -17,7 +17,8 @@ def cost_of(run: Run, resources: Resources) -> Cost:
     """Return the cost model of a run's job; a score job is taken for a backtest of one origin."""
     sizes = _sizes_of(run, resources)
     if run.arguments.job == "train":
-        return TrainingCost(sizes, required_length(configure(run.spec), horizon=run.spec.horizon))
+        needed = required_length(configure(run.spec), horizon=run.spec.horizon)
+        return TrainingCost(sizes, needed, is_warm=not run.arguments.from_scratch)
     num_origins = {"backtest": run.spec.backtest.origins, "score": 1}.get(run.arguments.job, 0)
     cost = ForecastCost(sizes, num_origins)
     return cost if run.arguments.job == "score" else CostWithStatistics(cost, run.spec, max(1, num_origins))

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from functools import partial
+from itertools import product
 
 import polars as pl
 
@@ -12,7 +13,8 @@ from forecasting.store.tables import WEIGHTS_FOLDER
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import load_priors, settle_priors
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
-from workers.jobs.shard_run import Slot, slot_of, stage_shards
+from workers.jobs.shard_run import Slot, StagedRun, slot_of, stage_shards
+from workers.jobs.weights import describe_architecture, read_fleet
 from workers.local_ray import local_ray
 from workers.shards import Shard
 
@@ -25,36 +27,87 @@ def train(run: Run) -> Outcome:
         priors, versions = settle_priors(run, slot_of(run, data_version))
         staged = stage_shards(run, partial(fit_shard, priors=priors), [num_points], data_version=data_version)
     versions |= run.publish("models", staged.files["models"], models=run.arguments.models)
+    starts = _describe_starts(run, staged)
     discard(run.store, run.arguments.run_id)
     num_rows = staged.num_rows["models"]
     return Outcome(
         f"{len(num_points)} series trained with {', '.join(run.networks)} up to {format_clock(run.cutoff)};"
-        f" {staged.describe()}",
+        f"{starts} {staged.describe()}",
         versions,
         num_series=len(num_points),
         num_rows=num_rows,
     )
 
 
+def _describe_starts(run: Run, staged: StagedRun) -> str:
+    """Say how many of the networks that begin without a prior went on from earlier weights, and why others did not."""
+    rows = pl.scan_parquet(
+        list(staged.files["models"]), storage_options=run.store.storage_options or None, glob=False
+    ).filter(pl.col("role") == "candidate", pl.col("status") == "trained", pl.col("prior_version").is_null())
+    told = rows.select(warm=pl.col("started_from").count(), all=pl.len(), anew=pl.col("reason").count())
+    num_warm, num_all, num_anew = told.collect(engine="streaming").row(0)
+    if not num_warm + num_anew:
+        return ""
+    reasons = rows.drop_nulls("reason").select(pl.col("reason").str.replace(", .*", "").value_counts(sort=True))
+    counts = [f"{each['count']} {each['reason']}" for (each,) in reasons.collect(engine="streaming").iter_rows()]
+    return "; ".join([f" {num_warm} of {num_all} networks go on from earlier weights", *counts]) + ";"
+
+
 def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
     """Fit the networks of a shard, write their weights and return their registry rows; `priors` are rows too."""
     from forecasting.fleet.options import FitOptions
-    from forecasting.learn import registry_rows, train_network  # torch loads on actors only
+    from forecasting.learn import registry_rows, train_member  # torch loads on actors only
+    from forecasting.recipes import configure
+    from forecasting.warm import Earlier, find_starts
 
     panel, begun = slot.read_panel(shard.unique_ids), load_priors(slot.store, priors)
     options = FitOptions(checkpoint=slot.checkpoint_folder(shard), kernel=slot.kernel)
+    architecture = describe_architecture(slot.spec)
+    earlier = Earlier(earlier_networks(slot, shard), architecture, partial(read_fleet, slot.store))
     rows = []
     folder = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}"
-    for network in slot.networks:  # written one by one, so that memory holds the weights of one
-        for fleet in train_network(panel, slot.spec, network, priors=begun, options=options):
-            uri = f"{folder}/{shard.number}-{network}-{fleet.member}-{fleet.role}.safetensors"
+    for network, number in product(slot.networks, range(len(configure(slot.spec).members))):
+        found = find_starts(panel, slot.spec, network, number, earlier)
+        fleets = train_member(
+            panel,
+            slot.spec,
+            network,
+            number,
+            priors=begun.get((network, number)),
+            starts=found.starts,
+            options=options,
+        )
+        for fleet in fleets:  # written one by one, so that memory holds the weights of one
+            part = f"{fleet.role}-warm" if fleet.started_from else fleet.role
+            uri = f"{folder}/{shard.number}-{network}-{number}-{part}.safetensors"
             slot.store.write_bytes(uri, fleet.to_bytes())
             rows.append(
-                registry_rows(fleet, panel).with_columns(
-                    weights_uri=pl.lit(uri), data_version=pl.lit(slot.data_version, pl.Int64)
+                registry_rows(fleet, panel, reasons=found.reasons).with_columns(
+                    weights_uri=pl.lit(uri),
+                    data_version=pl.lit(slot.data_version, pl.Int64),
+                    architecture=pl.lit(architecture),
                 )
             )
     return {"models": pl.concat(rows)}
+
+
+def earlier_networks(slot: Slot, shard: Shard) -> pl.DataFrame:
+    """Return the registry's rows of networks that a shard's series have from cutoffs strictly before the run's.
+
+    None where the run begins from scratch. What a cutoff has of its own is never among them, so that it repeats its
+    values.
+    """
+    models = slot.store.scan("models", slot.clock).filter(
+        pl.col("spec") == slot.spec.name,
+        pl.col("run_cutoff") < slot.cutoff,
+        pl.col("unique_id").is_in(list(shard.unique_ids)),
+        pl.col("model").is_in(list(slot.networks)),
+        pl.col("status") == "trained",
+        pl.col("weights_uri").is_not_null(),
+    )
+    columns = ("unique_id", "model", "member", "role", "run_cutoff", "trained_until", "weights_uri")
+    wanted = models.select(*columns, "config", "architecture", "seed")
+    return (wanted.head(0) if slot.from_scratch else wanted).collect(engine="streaming")
 
 
 if __name__ == "__main__":

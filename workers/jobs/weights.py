@@ -20,16 +20,26 @@ def load_fleets(store: Store, spec: Spec, rows: pl.DataFrame) -> list[FittedFlee
     `rows`: unique_id, model, role, weights_uri. A fleet of another frequency or horizon, other quantiles or
     other season lengths than the spec now has cannot forecast for it: its series count as not trained.
     """
-    from forecasting.fleet.fitted import FittedFleet  # torch loads on actors only
-
     fleets = []
     named = rows.drop_nulls("weights_uri").sort("weights_uri", "unique_id")
     for (uri,), members in named.group_by("weights_uri", maintain_order=True):
-        path = store.local_path(str(uri))
-        fleet = FittedFleet.from_file(path) if path else FittedFleet.from_bytes(store.read_bytes(str(uri)))
+        fleet = read_fleet(store, str(uri))
         if _is_for(fleet, spec):
             fleets.append(fleet.select(members["unique_id"].to_list()))
     return fleets
+
+
+def read_fleet(store: Store, uri: str) -> FittedFleet:
+    """Read a file of weights; raises NothingStored where there is none."""
+    from forecasting.fleet.fitted import FittedFleet  # torch loads on actors only
+
+    path = store.local_path(uri)
+    return FittedFleet.from_file(path) if path else FittedFleet.from_bytes(store.read_bytes(uri))
+
+
+def describe_architecture(spec: Spec) -> str:
+    """Describe what the shape of a network and what it says depend on besides its configuration."""
+    return spec.model_dump_json(include={"freq", "horizon", "quantiles", "season_lengths"})
 
 
 def newest(rows: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:

@@ -190,3 +190,12 @@ def test_a_network_that_is_tuned_from_a_prior_holds_its_weights_twice_more_at_th
     scratch = replace(tuned, config=config.model_copy(update={"members": (Member(),)}))
     more = fitting_bytes(tuned, num_series=500, longest=30) - fitting_bytes(scratch, num_series=500, longest=30)
     assert more == 2 * 4 * tuned.num_weights * 500
+
+
+def test_weights_that_networks_may_go_on_from_are_counted_for_both_roles_but_where_there_is_a_prior() -> None:
+    config = TrainingConfig(hidden_size=64)
+    sizes = FleetSizes("gru", config, horizon=28, num_quantiles=13, num_calendar=6, season_lengths=(7,))
+    tuned = replace(sizes, config=config.model_copy(update={"members": (Member(start="prior"),)}))
+    cold, warm = (TrainingCost([sizes], 50, is_warm=is_warm).worker_bytes(500, 30, 15_000) for is_warm in (False, True))
+    assert warm - cold == 2 * 4 * sizes.num_weights * 500
+    assert len({fitting_bytes(tuned, num_series=500, longest=30, is_warm=is_warm) for is_warm in (False, True)}) == 1

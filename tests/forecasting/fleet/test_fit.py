@@ -299,3 +299,67 @@ def test_a_level_that_moves_is_followed_by_the_last_value_among_the_references(
         assert fitted.weights["mixture_FM"].shape[-1] == 1 + last_value
         assert np.isfinite(predict(fitted, panel)).all()
     assert losses[0] < 0.8 * losses[1]
+
+
+def go_on(
+    panel: Panel, start: list[FittedFleet], config: TrainingConfig, *, dropped: int = 12, **options: object
+) -> FittedFleet:
+    return fit_candidates(
+        panel,
+        start[0].architecture,
+        config,
+        seed=7,
+        dropped_S=np.full(len(panel.unique_ids), dropped),
+        start=start,
+        options=FitOptions(accelerator="cpu", **options),
+    )
+
+
+@pytest.mark.usefixtures("every_kernel")
+def test_networks_go_on_from_their_own_earlier_weights_for_a_share_of_the_steps(
+    make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
+) -> None:
+    panel = make_panel(5)
+    earlier = fit(panel, architecture, config)
+    backwards = ["s4", "s2", "s0"]
+    start = [earlier.select(backwards), earlier.select(["s1", "s3", "s2"]).select(["s3", "s1"])]
+    still = go_on(panel, start, config.model_copy(update={"learning_rate": 1e-12}))
+    for name, weight in still.weights.items():
+        torch.testing.assert_close(weight, earlier.weights[name], rtol=0, atol=1e-6)
+    assert still.started_from == earlier.versions()
+    assert earlier.started_from is None
+    warm = go_on(panel, start, config)
+    assert warm.config == config, "what it is compared by later is the whole training"
+    assert 0 < warm.num_steps_S.max() <= 10 < earlier.num_steps_S.max() <= 40
+    serving = fit_serving(panel, warm, start=start, options=FitOptions(accelerator="cpu"))
+    assert serving.num_steps_S.tolist() == warm.num_steps_S.tolist()
+    assert serving.started_from == earlier.versions()
+
+
+def test_a_warm_start_gives_the_same_bits_alone_as_among_many(
+    make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
+) -> None:
+    if not library.find():
+        pytest.skip("the CPU engine is not built here")
+    panel = make_panel(4)
+    earlier = fit(panel, architecture, config, kernel="cpu")
+    whole = go_on(panel, [earlier], config, kernel="cpu")
+    alone = go_on(panel.select(np.array([2])), [earlier], config, kernel="cpu")
+    assert alone.versions() == whole.versions()[2:3]
+    assert alone.started_from == earlier.versions()[2:3]
+    assert whole.versions() != fit(panel, architecture, config, kernel="cpu").versions()
+
+
+def test_a_fit_says_until_when_it_has_read_each_series(
+    make_panel: MakePanel, architecture: Architecture, config: TrainingConfig
+) -> None:
+    panel = make_panel(3)
+    dropped_S = np.array([0, 12, 40])
+    candidates = fit_candidates(
+        panel, architecture, config, seed=7, dropped_S=dropped_S, options=FitOptions(accelerator="cpu")
+    )
+    assert candidates.trained_until_S is not None
+    assert candidates.trained_until_S.tolist() == [199, 187, 159]
+    serving = fit_serving(panel, candidates, options=FitOptions(accelerator="cpu"))
+    assert serving.trained_until_S is not None
+    assert serving.trained_until_S.tolist() == [199, 199, 199]

@@ -43,16 +43,30 @@ def test_file_gives_back_what_bytes_do(fitted: FittedFleet, panel: Panel, tmp_pa
     assert np.array_equal(predict(read, panel), predict(fitted, panel))
 
 
+def test_what_a_fleet_has_read_and_went_on_from_travels_with_it(fitted: FittedFleet) -> None:
+    warm = replace(fitted, started_from=("p", "q", "r", "s"), trained_until_S=np.array([9, 8, -7, 2**60]))
+    for each in (warm, warm.select(["s3", "s1"])):
+        read = FittedFleet.from_bytes(each.to_bytes())
+        assert read.started_from == each.started_from
+        assert read.trained_until_S is not None
+        assert read.trained_until_S.tolist() == each.trained_until_S.tolist()  # type: ignore[union-attr]
+    assert each.started_from == ("s", "q")
+    assert read.trained_until_S.tolist() == [2**60, 8]
+
+
 def test_a_file_from_before_there_were_priors_is_read_as_one_without(fitted: FittedFleet) -> None:
     content = fitted.to_bytes()
     size = int.from_bytes(content[:8], "little")
     described = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["fleetcast"])
-    del described["prior_version"]
+    del described["prior_version"], described["started_from"]
     for name in TrainingConfig.model_fields:
-        if name.startswith(("prior_", "tuning_")):
+        if name.startswith(("prior_", "tuning_", "warm_")):
             del described["config"][name]
-    read = FittedFleet.from_bytes(save(load(content), metadata={"fleetcast": json.dumps(described)}))
+    tensors = load(content)
+    del tensors["trained_until_S"]
+    read = FittedFleet.from_bytes(save(tensors, metadata={"fleetcast": json.dumps(described)}))
     assert (read.prior_version, read.strength_S) == (None, None)
+    assert (read.started_from, read.trained_until_S) == (None, None)
     assert read.versions() == fitted.versions()
 
 

@@ -31,6 +31,7 @@ def train(
     member: int = 1,
     dropped: tuple[int, ...] | None = None,
     start: Prior | None = None,
+    share: float = 1.0,
     options: FitOptions = CPU,
 ) -> Prior | None:
     dropped = dropped or (*DROPPED, *(len(panel.unique_ids) - 3) * (0,))
@@ -43,6 +44,7 @@ def train(
         role="candidate",
         member=member,
         start=start,
+        share=share,
         options=options,
     )
 
@@ -197,16 +199,17 @@ def test_an_interrupted_prior_resumes_to_the_same_weights(
     assert not checkpoint.exists()
 
 
-def test_an_earlier_prior_is_trained_further_for_a_quarter_of_the_steps(
+def test_an_earlier_prior_is_trained_further_for_a_share_of_the_steps(
     make_panel: MakePanel, architecture: Architecture, prior_config: TrainingConfig
 ) -> None:
     panel = make_panel(3)
     start = train(panel, architecture, prior_config)
     assert start is not None
     still = prior_config.model_copy(update={"prior_rate": 1e-12, "prior_steps": 10})
-    further = train(panel, architecture, still, start=start)
+    further = train(panel, architecture, still, start=start, share=0.25)
     assert further is not None
     assert further.num_steps == 3
+    assert (start.started_from, further.started_from) == (None, start.version)
     for name, weight in further.weights.items():
         torch.testing.assert_close(weight, start.weights[name], rtol=0, atol=1e-6)
     assert further.loss < 0.9 * train(panel, architecture, still).loss, "it must not begin anew"

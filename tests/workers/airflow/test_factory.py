@@ -54,6 +54,14 @@ def test_every_later_job_takes_the_cutoff_that_the_first_one_found(tmp_path: Pat
         assert (cutoff.operator.task_id, cutoff.key) == ("features", "cutoff")
 
 
+def test_every_job_is_told_what_the_form_says(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    for dag in make_dags(tmp_path).values():
+        fields = {"models", "series", "from_scratch"} & set(dag.params)
+        for task in dag.tasks:
+            assert {field: getattr(task, field)._name for field in fields} == {field: field for field in fields}
+
+
 def test_tasks_announce_the_tables_that_they_write(tmp_path: Path) -> None:
     write_spec(tmp_path)
     outlets = {
@@ -109,7 +117,8 @@ def test_form_needs_no_input(tmp_path: Path) -> None:
     write_spec(tmp_path)
     for dag in make_dags(tmp_path).values():
         dag.params.validate()
-        assert dag.params.dump() == {"cutoff": None, "models": ["lstm", "gru"], "series": []}
+        training = {"from_scratch": False} if dag.dag_id.endswith("__train") else {}
+        assert dag.params.dump() == {"cutoff": None, "models": ["lstm", "gru"], "series": []} | training
 
 
 @pytest.mark.parametrize(
@@ -129,6 +138,8 @@ def test_form_needs_no_input(tmp_path: Path) -> None:
         ('"1h"', "models", ["gru", "gru"], False),
         ('"1h"', "series", ["a", "b"], True),
         ('"1h"', "series", [1], False),
+        ('"1h"', "from_scratch", True, True),
+        ('"1h"', "from_scratch", "yes", False),
     ],
 )
 def test_form_refuses_what_no_job_could_use(freq: str, field: str, value: Any, is_valid: bool, tmp_path: Path) -> None:

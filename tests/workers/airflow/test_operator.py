@@ -230,6 +230,7 @@ def test_what_the_form_holds_reaches_the_job(fake_ray: dict[str, Any]) -> None:
     assert arguments.as_of is None
     assert arguments.models == ("gru",)
     assert arguments.series == ("a; rm -rf /", "$(b)")
+    assert not arguments.from_scratch
     assert "rm" not in fake_ray["submissions"][0]["entrypoint"]
 
 

@@ -200,7 +200,7 @@ def test_where_no_series_is_fit_for_a_prior_the_members_that_need_one_are_left_o
 def test_a_retry_takes_up_only_what_was_begun_on_the_same_features(fed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Any] = []
 
-    def killed(*_: Any, options: Any) -> None:
+    def killed(*_: Any, options: Any, **__: Any) -> None:
         begun.append(options.checkpoint)
         raise KeyboardInterrupt
 

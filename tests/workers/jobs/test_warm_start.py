@@ -1,0 +1,246 @@
+"""Warm starts of train jobs: from which earlier weights they go on, from which never, and when they begin anew."""
+
+from datetime import timedelta
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from tests.workers.jobs.conftest import FIRST
+from workers.jobs.features import write_features
+from workers.jobs.train import train
+
+QUICK = {
+    "max_steps": 12,
+    "evaluate_every": 1,
+    "hidden_size": 2,
+    "context_segments": 2,
+    "batch_windows": 2,
+    "validation_windows": 2,
+    "prior_steps": 12,
+    "prior_hidden_size": 2,
+    "prior_windows": 4,
+    "tuning_steps": 2,
+    "members": [{}, {"start": "prior"}],
+}
+LENGTHS = {"a": 120, "b": 120, "c": 120}
+HELD_BACK = 4
+"""What candidates may not see of a series' end: one origin of a horizon of four."""
+KEY = ["run_cutoff", "unique_id", "member", "role"]
+
+
+@pytest.fixture
+def fed(small: Any, serial: Any) -> Any:
+    """Three series of a spec with one network, of whose two members one begins from a prior."""
+    change(small)
+    small.write(**LENGTHS)
+    return small
+
+
+def change(small: Any, overrides: dict[str, Any] = QUICK, **fields: Any) -> None:
+    changed = type(small.spec.overrides)(**overrides)
+    small.spec = small.spec.model_copy(update={"models": ("gru",), "overrides": changed} | fields)
+
+
+def train_at(small: Any, hours: int, **options: Any) -> Any:
+    """Write the features up to a cutoff, so many hours after the first point, and train."""
+    write_features(small.run("features", hours, cutoff="given"))
+    return train(small.run("train", hours, flow="train", **options))
+
+
+def registry(small: Any, table: str = "models", **wanted: Any) -> pl.DataFrame:
+    rows = small.store.scan(table, "timestamp").collect().filter(**wanted)
+    return rows.sort([name for name in KEY if name in rows.columns])
+
+
+def at(hours: int) -> Any:
+    return FIRST + timedelta(hours=hours)
+
+
+def versions(small: Any, hours: int, **wanted: Any) -> dict[str, str]:
+    rows = registry(small, run_cutoff=at(hours), **wanted)
+    return dict(rows.select("unique_id", "version").iter_rows())
+
+
+def starts(small: Any, hours: int, **wanted: Any) -> dict[str, str | None]:
+    rows = registry(small, run_cutoff=at(hours), **wanted)
+    return dict(rows.select("unique_id", "started_from").iter_rows())
+
+
+@pytest.mark.parametrize("role", ["candidate", "serving"])
+def test_a_training_goes_on_from_the_newest_earlier_cutoff_for_a_share_of_the_steps(fed: Any, role: str) -> None:
+    for hours in (79, 89, 99):
+        outcome = train_at(fed, hours, shard_size=3 if hours == 89 else 1)  # shards are cut otherwise each time
+    assert set(starts(fed, 79, member=0, role=role).values()) == {None}
+    # Ten hours later, what served has been told no more than the new candidate may read.
+    assert starts(fed, 99, member=0, role=role) == versions(fed, 89, member=0, role="serving")
+    steps = registry(fed, member=0, role=role).group_by("run_cutoff").agg(pl.col("num_steps").max())
+    most = dict(steps.iter_rows())
+    assert most[at(99)] <= ceil(QUICK["max_steps"] / 4) < most[at(79)]
+    assert "3 of 3 networks go on from earlier weights" in outcome.message
+
+
+def test_candidates_go_on_from_nothing_that_has_read_what_they_are_backtested_on(fed: Any) -> None:
+    train_at(fed, 89)
+    train_at(fed, 91)  # what served has read two of the four hours that the new candidates are held back from
+    candidates = registry(fed, run_cutoff=at(91), member=0, role="candidate")
+    assert dict(candidates.select("unique_id", "started_from").iter_rows()) == versions(
+        fed, 89, member=0, role="candidate"
+    )
+    assert set(candidates["trained_until"]) == {at(91 - HELD_BACK)}
+    assert starts(fed, 91, member=0, role="serving") == versions(fed, 89, member=0, role="serving")
+    assert set(registry(fed, run_cutoff=at(91), role="serving")["trained_until"]) == {at(91)}
+    # The same of the priors.
+    first, second = (registry(fed, "priors", run_cutoff=at(hours), role="candidate") for hours in (89, 91))
+    assert second["started_from"].to_list() == first["version"].to_list()
+    assert second["trained_until"].to_list() == [at(91 - HELD_BACK)]
+
+
+def test_what_comes_after_the_first_origin_reaches_no_candidate_through_earlier_weights(fed: Any) -> None:
+    train_at(fed, 89)
+    train_at(fed, 91)
+    whole = registry(fed, run_cutoff=at(91), role="candidate")["version"].to_list()
+    for table in ("models", "priors"):
+        fed.store.open(table, "timestamp").delete()
+    lines = fed.source.read_text().splitlines()
+    hidden = [f",{at(hours)}," for hours in range(91 - HELD_BACK + 1, 120)]
+    altered = [f"{line.rpartition(',')[0]},9" if any(ds in line for ds in hidden) else line for line in lines]
+    fed.source.write_text("\n".join(altered) + "\n")
+    train_at(fed, 89)
+    train_at(fed, 91)
+    assert registry(fed, run_cutoff=at(91), role="candidate")["version"].to_list() == whole
+
+
+def test_a_longer_holdback_than_any_earlier_training_knew_begins_anew_and_says_why(fed: Any) -> None:
+    train_at(fed, 89)
+    change(fed, backtest=fed.spec.backtest.model_copy(update={"origins": 3}))
+    outcome = train_at(fed, 91)
+    assert set(starts(fed, 91, member=0).values()) == {None}
+    reasons = registry(fed, run_cutoff=at(91), member=0)["reason"].unique().to_list()
+    assert reasons == ["begins anew: earlier weights have read what follows its first backtest origin"]
+    assert registry(fed, "priors", run_cutoff=at(91), role="candidate")["started_from"].to_list() == [None]
+    assert "0 of 3 networks go on from earlier weights; 3 begins anew: earlier weights have read" in outcome.message
+
+
+def test_a_cutoff_that_is_trained_again_repeats_its_values_though_later_ones_are_there(fed: Any) -> None:
+    for hours in (79, 89, 99):
+        train_at(fed, hours)
+    before = {table: registry(fed, table, run_cutoff=at(89)) for table in ("models", "priors")}
+    assert before["models"].filter(member=0)["started_from"].null_count() == 0
+    train_at(fed, 89, run_id="again", shard_size=3)  # other features: the table was written anew, so priors are too
+    after = {table: registry(fed, table, run_cutoff=at(89)) for table in before}
+    differing = ("run_id", "weights_uri", "weights_slot", "data_version")
+    for table in before:
+        assert set(after[table]["run_id"]) == {"again"}
+        assert_frame_equal(after[table].drop(differing, strict=False), before[table].drop(differing, strict=False))
+
+
+def test_an_earlier_cutoff_is_never_told_by_a_later_one(fed: Any) -> None:
+    train_at(fed, 99)
+    outcome = train_at(fed, 79)
+    assert set(registry(fed, run_cutoff=at(79))["started_from"]) == {None}
+    assert registry(fed, "priors", run_cutoff=at(79), role="candidate")["started_from"].to_list() == [None]
+    assert "earlier weights" not in outcome.message
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"overrides": QUICK | {"batch_windows": 3, "prior_rate": 0.01}},
+        {"horizon": 3},
+        {"quantiles": (0.1, 0.5, 0.9)},
+        {"season_lengths": (4, 8)},
+        {"seed": 5},
+    ],
+    ids=["config", "horizon", "quantiles", "seasons", "seed"],
+)
+def test_another_training_begins_anew_and_says_why(fed: Any, changed: dict[str, Any]) -> None:
+    train_at(fed, 79)
+    change(fed, **changed)
+    train_at(fed, 99)
+    rows = registry(fed, run_cutoff=at(99), member=0)
+    assert set(rows["started_from"]) == {None}
+    assert set(rows["reason"]) == {
+        "begins anew: earlier weights were trained with another configuration, horizon or seed"
+    }
+    assert registry(fed, "priors", run_cutoff=at(99), role="candidate")["started_from"].to_list() == [None]
+
+
+def test_a_run_from_scratch_is_what_a_first_run_would_be(fed: Any, serial: Any) -> None:
+    train_at(fed, 99, run_id="first")
+    only = {table: registry(fed, table) for table in ("models", "priors")}
+    for table in only:
+        fed.store.open(table, "timestamp").delete()
+    train_at(fed, 79)
+    train_at(fed, 99)
+    assert set(starts(fed, 99, member=0).values()) != {None}
+    serial.priors.clear()
+    outcome = train(fed.run("train", 99, flow="train", from_scratch=True))  # the features are those of the warm run
+    assert serial.priors == [("gru", 1)], "stored priors that went on from others do not begin from scratch"
+    assert "earlier weights" not in outcome.message
+    differing = ("run_id", "weights_uri", "weights_slot", "data_version", "from_scratch")
+    for table, first in only.items():
+        mine = registry(fed, table, run_cutoff=at(99)).drop(differing, strict=False)
+        assert_frame_equal(mine, first.drop(differing, strict=False))
+
+
+def test_weights_that_are_gone_are_begun_anew_and_told(fed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    train_at(fed, 79)
+    lost = registry(fed, run_cutoff=at(79), unique_id="b", member=0, role="serving")["weights_uri"].item()
+    gone = registry(fed, "priors", run_cutoff=at(79))["weights_uri"].to_list()
+    for uri in (lost, *gone):
+        Path(fed.store.root, uri).unlink()
+    outcome = train_at(fed, 99)
+    rows = registry(fed, run_cutoff=at(99), member=0, role="candidate")
+    told = {row["unique_id"]: (row["started_from"] is None, row["reason"]) for row in rows.iter_rows(named=True)}
+    assert told == {
+        "a": (False, None),
+        "b": (True, f"begins anew: its earlier weights are gone, {lost}"),
+        "c": (False, None),
+    }
+    assert "2 of 3 networks go on from earlier weights; 1 begins anew: its earlier weights are gone;" in outcome.message
+    assert registry(fed, "priors", run_cutoff=at(99), role="candidate")["started_from"].to_list() == [None]
+    said = capsys.readouterr().out
+    assert all(f"{uri} is gone" in said for uri in gone)
+    assert "the prior of gru, member 1 begins anew" in said
+
+
+def test_a_new_series_begins_anew_beside_those_that_go_on_and_changes_nothing_for_them(fed: Any) -> None:
+    train_at(fed, 79)
+    train_at(fed, 99, shard_size=3)
+    before = registry(fed, run_cutoff=at(99), member=0)
+    fed.write(**LENGTHS, d=120)
+    lines = [line for line in fed.source.read_text().splitlines() if not line.startswith("d,") or line > f"d,{at(50)}"]
+    fed.source.write_text("\n".join(lines) + "\n")
+    train_at(fed, 99, shard_size=4)
+    after = registry(fed, run_cutoff=at(99), member=0)
+    assert starts(fed, 99, member=0, role="candidate")["d"] is None
+    known = after.filter(pl.col("unique_id") != "d")
+    assert known["version"].to_list() == before["version"].to_list()
+    assert known["started_from"].null_count() == 0
+    for uri in after["weights_uri"].unique():
+        assert fed.store.read_bytes(uri)
+
+
+def test_a_run_of_one_series_goes_on_from_its_own_and_leaves_a_newer_start_to_it_alone(fed: Any) -> None:
+    train_at(fed, 79)
+    train_at(fed, 89, series=("b",))
+    train_at(fed, 99)
+    came_from = starts(fed, 99, member=0, role="serving")
+    older, newer = (versions(fed, hours, member=0, role="serving") for hours in (79, 89))
+    assert came_from == {"a": older["a"], "b": newer["b"], "c": older["c"]}
+
+
+def test_a_prior_goes_on_only_from_one_that_has_read_no_more_of_any_series(fed: Any) -> None:
+    train_at(fed, 89)
+    # One series of three ends earlier from now on, as if its last hours had been withdrawn.
+    lines = [line for line in fed.source.read_text().splitlines() if not line.startswith("a,") or line < f"a,{at(86)}"]
+    fed.source.write_text("\n".join(lines) + "\n")
+    train_at(fed, 99)
+    assert registry(fed, "priors", run_cutoff=at(99), role="candidate")["started_from"].to_list() == [None]
+    came_from = starts(fed, 99, member=0, role="candidate")
+    assert came_from["a"] is None
+    assert came_from["b"] is not None
