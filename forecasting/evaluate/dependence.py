@@ -1,0 +1,214 @@
+"""Dependence over the horizon: backtested forecasts and what came of them in; correlations between its steps out.
+
+A forecast's quantiles tell of each step alone. How its errors go together is read from backtests: an actual becomes the
+normal score of its place among its forecast's quantiles, and the scores of all the fleet's forecasts by one model are
+correlated, step by step (a Gaussian copula). Sample correlations are shrunk towards a level and an exponential decay,
+by as much as their number is too small to be believed (Schäfer & Strimmer 2005). Sums add up over shards, exactly,
+because scores are whole numbers.
+"""
+
+# R forecasts, of one model · F horizon steps · Q quantiles · L lags, from 1 · P pairs of steps
+
+from collections.abc import Iterable, Sequence
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from forecasting.spec import quantile_column
+
+PARTS_PER_SCORE = 64
+"""A score is counted in whole parts of a standard deviation."""
+MOST_SCORE = 3.0
+"""A single miss says no more than this, however far it was off."""
+DECAYS = np.concatenate([np.arange(0, 0.9, 0.02), 1 - np.geomspace(0.1, 1e-4, 60)])
+"""What a step may keep of the correlation that the step before has; the best of them is taken."""
+MOST_LEVEL = 0.999
+LEAST_VARIANCE = 1e-6
+"""Of any combination of steps, in correlations of near-singular matrices."""
+
+SUMS = {
+    "model": pl.String(),
+    "step": pl.Int32(),
+    "products": pl.List(pl.Int64()),
+    "num_pairs": pl.List(pl.Int64()),
+}
+CORRELATIONS = {
+    "model": pl.String(),
+    "step": pl.Int32(),
+    "correlations": pl.List(pl.Float64()),
+    "num_forecasts": pl.Int64(),
+    "shrinkage": pl.Float64(),
+}
+
+Floats = npt.NDArray[np.float64]
+
+
+def normal_scores(y_RF: Floats, quantiles_RFQ: Floats, *, quantiles: Sequence[float]) -> Floats:
+    """Return where actuals lie among their forecast's quantiles, as normal scores (R, F); NaN where that is unknown.
+
+    Between two quantiles scores are linear in y, and beyond the outermost one they go on as of a normal distribution
+    that has the median and that quantile. Where several quantiles are equal (counts), y is in the middle of them. A
+    side without any width, and a point without an actual, tell nothing.
+    """
+    levels_Q, middle = np.asarray(quantiles), list(quantiles).index(0.5)
+    scores_Q, last = np.array([_score(level) for level in levels_Q]), len(levels_Q) - 1
+    lowest_RF, median_RF, highest_RF = (quantiles_RFQ[..., place] for place in (0, middle, last))
+    below_RF, up_to_RF = ((compare(quantiles_RFQ, y_RF[..., None])).sum(-1) for compare in (np.less, np.less_equal))
+    left_RF, right_RF = np.clip(below_RF - 1, 0, last), np.clip(below_RF, 0, last)
+    start_RF, end_RF = (
+        np.take_along_axis(quantiles_RFQ, place_RF[..., None], axis=-1)[..., 0] for place_RF in (left_RF, right_RF)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part_RF = (y_RF - start_RF) / (end_RF - start_RF)
+        score_RF = scores_Q[left_RF] + part_RF * (scores_Q[right_RF] - scores_Q[left_RF])
+        low_RF = (y_RF - median_RF) * scores_Q[0] / (lowest_RF - median_RF)
+        high_RF = (y_RF - median_RF) * scores_Q[last] / (highest_RF - median_RF)
+    score_RF = np.where(up_to_RF == 0, low_RF, np.where(below_RF > last, high_RF, score_RF))
+    score_RF = np.where(up_to_RF > below_RF, _middles(levels_Q)[below_RF, up_to_RF], score_RF)
+    has_width_RF = ((y_RF <= median_RF) & (lowest_RF < median_RF)) | ((y_RF >= median_RF) & (highest_RF > median_RF))
+    return np.where(has_width_RF & np.isfinite(score_RF), score_RF, np.nan)
+
+
+def count_products(comparison: pl.DataFrame, *, quantiles: Sequence[float], horizon: int) -> pl.DataFrame:
+    """Add up, by model, products of the normal scores of any two steps of the same forecast.
+
+    `comparison` has `unique_id, model, origin, ds, y` and the quantile columns: the whole horizon of each forecast, a
+    row per point. Returns `model` and `step` with lists over the other step: the sum of `products`, and the `num_pairs`
+    that are in it. Scores are about the median, not about their own mean: what a whole fleet was wrong by is an error
+    that steps share.
+    """
+    parts = [pl.DataFrame(schema=SUMS)]
+    for model in comparison["model"].unique().sort():  # one at a time, for a sorted copy of all would be large
+        points = comparison.filter(pl.col("model") == model).sort("unique_id", "origin", "ds")
+        y_RF = points["y"].fill_null(np.nan).to_numpy().reshape(-1, horizon)
+        columns = [points[quantile_column(q)].to_numpy().reshape(-1, horizon) for q in quantiles]
+        score_RF = normal_scores(y_RF, np.stack(columns, axis=-1), quantiles=quantiles)
+        is_known_RF = np.isfinite(score_RF)
+        whole_RF = np.rint(np.where(is_known_RF, score_RF, 0.0).clip(-MOST_SCORE, MOST_SCORE) * PARTS_PER_SCORE)
+        known_RF = is_known_RF.astype(np.float64)  # exact, as sums of whole numbers are up to 2^53
+        parts.append(_lay_out(model, products=whole_RF.T @ whole_RF, num_pairs=known_RF.T @ known_RF))
+    return pl.concat(parts)
+
+
+def find_correlations(sums: Iterable[pl.DataFrame], *, horizon: int) -> pl.DataFrame:
+    """Return, by model and step, the correlations of its error with those of all steps; sorted.
+
+    `sums` are those of each shard. The matrix of a model is positive definite. `num_forecasts` are those that it was
+    seen from, `shrinkage` the share of the level and decay in it. A model of which no two steps were seen has no rows.
+    """
+    parts = [pl.DataFrame(schema=CORRELATIONS)]
+    for model, (products_FF, num_pairs_FF) in sorted(_add_up(sums, horizon).items()):
+        is_pair_FF = (num_pairs_FF > 0) & ~np.eye(horizon, dtype=bool)
+        if not is_pair_FF.any():
+            continue
+        num_forecasts = int(num_pairs_FF.max())
+        sample_FF = _correlate(products_FF, num_pairs_FF)
+        smooth_FF = _smooth(sample_FF, np.where(is_pair_FF, num_pairs_FF, 0))
+        shrinkage = _shrinkage(sample_FF[is_pair_FF], smooth_FF[is_pair_FF], num_pairs_FF[is_pair_FF])
+        share_FF = np.where(is_pair_FF, shrinkage, 1.0)
+        matrix_FF = _positive(share_FF * smooth_FF + (1 - share_FF) * sample_FF)
+        parts.append(
+            pl.DataFrame(
+                {
+                    "model": [model] * horizon,
+                    "step": range(1, horizon + 1),
+                    "correlations": list(matrix_FF),
+                    "num_forecasts": [num_forecasts] * horizon,
+                    "shrinkage": [shrinkage] * horizon,
+                },
+                schema=CORRELATIONS,
+            )
+        )
+    return pl.concat(parts)
+
+
+def _lay_out(model: str, *, products: Floats, num_pairs: Floats) -> pl.DataFrame:
+    horizon = len(products)
+    return pl.DataFrame(
+        {
+            "model": [model] * horizon,
+            "step": range(1, horizon + 1),
+            "products": list(products.astype(np.int64)),
+            "num_pairs": list(num_pairs.astype(np.int64)),
+        },
+        schema=SUMS,
+    )
+
+
+def _add_up(sums: Iterable[pl.DataFrame], horizon: int) -> dict[str, tuple[Floats, Floats]]:
+    """Return products and numbers of pairs of each model; one shard's are in memory at a time."""
+    totals: dict[str, tuple[Floats, Floats]] = {}
+    for shard in sums:
+        for (model,), rows in shard.sort("model", "step").group_by("model", maintain_order=True):
+            nothing = np.zeros((horizon, horizon)), np.zeros((horizon, horizon))
+            for name, total_FF in zip(("products", "num_pairs"), totals.setdefault(str(model), nothing), strict=True):
+                total_FF += rows[name].explode().to_numpy().reshape(horizon, horizon)
+    return totals
+
+
+def _correlate(products_FF: Floats, num_pairs_FF: Floats) -> Floats:
+    """Return sample correlations about zero; 0 where a step's scores all are."""
+    mean_FF = products_FF / np.maximum(num_pairs_FF, 1)
+    scale_F = np.sqrt(np.diag(mean_FF))
+    scale_FF = scale_F[:, None] * scale_F[None, :]
+    sample_FF = np.divide(mean_FF, scale_FF, out=np.zeros_like(mean_FF), where=scale_FF > 0).clip(-1, 1)
+    np.fill_diagonal(sample_FF, 1.0)
+    return sample_FF
+
+
+def _smooth(sample_FF: Floats, num_pairs_FF: Floats) -> Floats:
+    """Return the level and exponential decay that lie nearest to sample correlations, each of so many pairs."""
+    horizon = len(sample_FF)
+    lag_FF = np.abs(np.subtract.outer(np.arange(horizon), np.arange(horizon)))
+    num_L = np.bincount(lag_FF.ravel(), num_pairs_FF.ravel())[1:]
+    told_L = np.bincount(lag_FF.ravel(), (num_pairs_FF * sample_FF).ravel())[1:]
+    mean_L = told_L / np.maximum(num_L, 1)
+    best = (np.inf, 0.0, 0.0)
+    for decay in DECAYS:
+        shape_L = decay ** np.arange(1, horizon)
+        away_L = 1 - shape_L  # level + (1 - level) * shape is shape + level * away
+        weight = (num_L * away_L**2).sum()
+        level = float(np.clip((num_L * away_L * (mean_L - shape_L)).sum() / weight, 0.0, MOST_LEVEL))
+        loss = float((num_L * (shape_L + level * away_L - mean_L) ** 2).sum())
+        best = min(best, (loss, float(decay), level))
+    _, decay, level = best
+    return level + (1 - level) * np.asarray(decay, dtype=np.float64) ** lag_FF
+
+
+def _shrinkage(sample_P: Floats, smooth_P: Floats, num_pairs_P: Floats) -> float:
+    """Return the share of the smooth correlations: the samples' variance over their squared distance from these.
+
+    The variance is that about the smooth ones: about a single forecast's own correlations, 1 or -1, it would be 0.
+    """
+    variance = ((1 - smooth_P**2) ** 2 / num_pairs_P).sum()
+    distance = ((sample_P - smooth_P) ** 2).sum()
+    return float(min(1.0, variance / distance)) if distance > 0 else 1.0
+
+
+def _positive(matrix_FF: Floats) -> Floats:
+    """Return the correlations with no direction of less than the least variance: gaps may have made it negative."""
+    values_F, vectors_FF = np.linalg.eigh((matrix_FF + matrix_FF.T) / 2)
+    if values_F[0] < LEAST_VARIANCE:
+        matrix_FF = (vectors_FF * np.maximum(values_F, LEAST_VARIANCE)) @ vectors_FF.T
+        scale_F = np.sqrt(np.diag(matrix_FF))
+        matrix_FF = matrix_FF / (scale_F[:, None] * scale_F[None, :])
+    return (matrix_FF + matrix_FF.T) / 2
+
+
+def _middles(levels: Floats) -> Floats:
+    """Return the score of y between any two counts of quantiles: so many below it, so many up to it."""
+    num = len(levels)
+    result = np.full((num + 1, num + 1), np.nan)
+    for below in range(num):
+        for up_to in range(below + 1, num + 1):
+            is_alone = up_to == below + 1
+            low = 0.0 if below == 0 and not is_alone else levels[below]
+            high = 1.0 if up_to == num and not is_alone else levels[up_to - 1]
+            result[below, up_to] = _score((low + high) / 2)
+    return result
+
+
+def _score(level: float) -> float:
+    return NormalDist().inv_cdf(float(level))
