@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from forecasting.evaluate.conformal import find_factors
+from forecasting.evaluate.dependence import find_correlations
 from forecasting.fleet.cost import TrainingCost, count_shards, prior_worker_bytes
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
@@ -25,8 +26,8 @@ from forecasting.training import KernelName
 MOST_BYTES = 2 << 30
 """Memory of a process that a shard may need, as far as it can be predicted."""
 
-ShardResult = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
-"""Forecasts, backtests, champions and counts for the calibration, of one shard."""
+ShardResult = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
+"""Forecasts, backtests, champions, counts for the calibration and sums for the correlations, of one shard."""
 
 RunShards = Callable[
     [Callable[[Panel], ShardResult], Sequence[Panel], Callable[[int, int], None]], Sequence[ShardResult]
@@ -41,7 +42,8 @@ RunCalls = Callable[[Sequence[Callable[[], Priors | None]]], Sequence[Priors | N
 class OneShot:
     """What a forecast without a store leaves: forecasts of every candidate, backtests, champions and rejects.
 
-    `features` are what it knew, up to `cutoff`.
+    `features` are what it knew, up to `cutoff`. `correlations` are what `sample_paths` draws by, without rows where
+    the spec asks for no paths.
     """
 
     forecasts: pl.DataFrame
@@ -50,6 +52,7 @@ class OneShot:
     rejects: pl.DataFrame
     features: pl.DataFrame
     cutoff: datetime | int
+    correlations: pl.DataFrame
 
 
 def forecast(
@@ -81,9 +84,11 @@ def forecast(
     run = run_shards or run_shards_here
     task = partial(forecast_shard, spec=spec, priors=priors, options=options)
     results = run(task, panels, on_shard or _tell_nobody)
-    forecasts, backtests, champions, ratios = (pl.concat(frames) for frames in zip(*results, strict=True))
+    *frames, products = zip(*results, strict=True)
+    forecasts, backtests, champions, ratios = map(pl.concat, frames)
     forecasts = calibrate(forecasts, find_factors(ratios, horizon=spec.horizon), spec)
-    return OneShot(forecasts, backtests, champions, ingested.rejects, ingested.features, ingested.cutoff)
+    correlations = find_correlations(products, horizon=spec.horizon)
+    return OneShot(forecasts, backtests, champions, ingested.rejects, ingested.features, ingested.cutoff, correlations)
 
 
 def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "auto", num_workers: int = 1) -> int:
@@ -133,7 +138,7 @@ def forecast_shard(
     backtested = backtest_shard(panel, spec, candidates, networks=spec.models, kernel=options.kernel)
     champions = backtested.champions
     forecasts = predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=options.kernel)
-    return forecasts, backtested.backtests, champions, backtested.ratios
+    return forecasts, backtested.backtests, champions, backtested.ratios, backtested.products
 
 
 def _train_priors(spec: Spec, ingested: Ingested, options: FitOptions, run_calls: RunCalls) -> PriorsByMember:

@@ -29,6 +29,7 @@ from forecasting.evaluate.baselines import (
 from forecasting.evaluate.champion import choose_champions
 from forecasting.evaluate.combination import COMBINATION, combine
 from forecasting.evaluate.conformal import count_ratios
+from forecasting.evaluate.dependence import SUMS, count_products
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import FittedFleet
@@ -47,11 +48,16 @@ Quantiles = npt.NDArray[np.float64]
 
 
 class Backtested(NamedTuple):
-    """What backtests of a shard leave: scores, champions, and counts for the calibration (`evaluate.conformal`)."""
+    """What backtests of a shard leave: scores, champions, and what the driver adds up over shards.
+
+    `ratios` are counts for the calibration (`evaluate.conformal`), `products` sums for the correlations of sample paths
+    (`evaluate.dependence`), without rows where the spec asks for no paths.
+    """
 
     backtests: pl.DataFrame
     champions: pl.DataFrame
     ratios: pl.DataFrame
+    products: pl.DataFrame
 
 
 def backtest_shard(
@@ -65,6 +71,13 @@ def backtest_shard(
     """Score candidates, statistical models and seasonal naives at rolling origins and choose each series' champion."""
     statistics = statistics_forecasters(spec, panel.length_S)
     ratios: list[pl.DataFrame] = []
+    products = [pl.DataFrame(schema=SUMS)]
+
+    def inspect(points: pl.DataFrame) -> None:
+        ratios.append(count_ratios(points, quantiles=spec.quantiles))
+        if spec.paths:
+            products.append(count_products(points, quantiles=spec.quantiles, horizon=spec.horizon))
+
     backtests = rolling.backtest(
         panel,
         forecasters=_baselines(spec) | statistics | _members(candidates, kernel),
@@ -73,7 +86,7 @@ def backtest_shard(
         quantiles=spec.quantiles,
         season_length=spec.season_lengths[0],
         assemble=partial(_assemble, spec, networks),
-        inspect=lambda points: ratios.append(count_ratios(points, quantiles=spec.quantiles)),
+        inspect=inspect,
     )
     champions = choose_champions(
         backtests,
@@ -85,7 +98,7 @@ def backtest_shard(
         alone=networks[0] if len(networks) == 1 else None,
         statistics=tuple(statistics),
     )
-    return Backtested(backtests, champions, pl.concat(ratios))
+    return Backtested(backtests, champions, pl.concat(ratios), pl.concat(products))
 
 
 def predict_shard(
@@ -181,6 +194,15 @@ def score(
     return scored.join(totals, on=["unique_id", "model"]).sort("unique_id", "model")
 
 
+def admissible(values: Quantiles, spec: Spec) -> Quantiles:
+    """Return what the spec's y can be, of any shape: counts are whole numbers, and nothing is below the bound."""
+    if spec.integer_valued:
+        values = np.rint(values)
+    if spec.lower_bound is None:
+        return values
+    return np.maximum(values, np.ceil(spec.lower_bound) if spec.integer_valued else spec.lower_bound)
+
+
 def panel_frame(panel: Panel) -> pl.DataFrame:
     """Return the panel's observed points as a frame: unique_id, ds, y."""
     is_observed_SN = np.isfinite(panel.y_SN)
@@ -204,15 +226,6 @@ def _baselines(spec: Spec) -> dict[str, Callable[[Panel], Quantiles]]:
     }
 
 
-def _admissible(quantiles_SFQ: Quantiles, spec: Spec) -> Quantiles:
-    """Return what the spec's y can be: quantiles of counts are whole numbers, and none is below the bound."""
-    if spec.integer_valued:
-        quantiles_SFQ = np.rint(quantiles_SFQ)
-    if spec.lower_bound is None:
-        return quantiles_SFQ
-    return np.maximum(quantiles_SFQ, np.ceil(spec.lower_bound) if spec.integer_valued else spec.lower_bound)
-
-
 def _assemble(spec: Spec, networks: Sequence[str], told: Mapping[str, Quantiles]) -> dict[str, Quantiles]:
     """Make models of what members and others say: a network is the median of its members, each quantile by itself.
 
@@ -227,7 +240,7 @@ def _assemble(spec: Spec, networks: Sequence[str], told: Mapping[str, Quantiles]
         has_more_S = np.any([np.isfinite(told[name][:, 0, 0]) for name in others], axis=0)
         combined_SFQ = combine(told, networks={name for name in told if MEMBER_MARK in name})
         models[COMBINATION] = np.where(has_more_S[:, None, None], combined_SFQ, np.nan)
-    return {model: _admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}
+    return {model: admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}
 
 
 def _unavailable(
@@ -299,7 +312,7 @@ def _serve(
     served = served.with_columns(
         model=served["model"].scatter(rows, models_R), reason=served["reason"].scatter(rows, reasons_R)
     )
-    simplest_RFQ = _admissible(simplest_RFQ, spec)
+    simplest_RFQ = admissible(simplest_RFQ, spec)
     blocks = []
     for model in models_R.unique().sort():
         is_due_R = (models_R == model).to_numpy() & ~able.get(model, nobody_S)[rows]

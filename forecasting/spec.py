@@ -45,6 +45,9 @@ NETWORKS: tuple[str, ...] = get_args(NetworkName)
 StatisticName = Literal["theta", "ets", "ces", "mstl", "croston_sba", "tsb", "adida"]
 STATISTICS: tuple[str, ...] = get_args(StatisticName)
 
+MOST_PATH_STEPS, MOST_PATH_POINTS = 1000, 1_000_000
+"""Of sample paths: steps, whose correlations are a matrix; and points of all paths of a series."""
+
 DEFAULT_QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
 
 
@@ -145,6 +148,9 @@ class Spec(_Part):
     season_lengths: tuple[Annotated[StrictInt, Field(ge=1, le=100_000)], ...] = Field(min_length=1)
     horizon: StrictInt = Field(ge=1, le=10_000)
     quantiles: tuple[StrictFloat, ...] = DEFAULT_QUANTILES
+    paths: StrictInt = Field(
+        0, description="sample paths of each series that come with a forecast; 0 for none, else 10 to 10,000"
+    )
     models: tuple[NetworkName, ...] = Field(("lstm", "gru"), min_length=1)
     statistics: tuple[StatisticName, ...] | None = Field(
         None, description="statistical models to compare with the networks; the recipe's choice where not given"
@@ -175,6 +181,23 @@ class Spec(_Part):
     @classmethod
     def _is_quantile_grid(cls, quantiles: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return check_whole_and_parts(quantiles, handler, _find_quantile_problem)
+
+    @field_validator("paths")
+    @classmethod
+    def _can_be_drawn(cls, paths: int, others: ValidationInfo) -> int:
+        if paths and not 10 <= paths <= 10_000:
+            raise ValueError("must be 0 for none, or 10 to 10,000")
+        horizon, quantiles = others.data.get("horizon", 0), others.data.get("quantiles", DEFAULT_QUANTILES)
+        if paths and horizon > MOST_PATH_STEPS:
+            raise ValueError(f"need a horizon of {MOST_PATH_STEPS:,} steps at most, not {horizon:,}")
+        if paths * horizon > MOST_PATH_POINTS:
+            most = MOST_PATH_POINTS // horizon
+            raise ValueError(
+                f"must be {most:,} at most for a horizon of {horizon:,}: {MOST_PATH_POINTS:,} points a series"
+            )
+        if paths and len(quantiles) == 1:
+            raise ValueError("need quantiles besides the median to spread by")
+        return paths
 
     @property
     def clock(self) -> Clock:

@@ -1,13 +1,18 @@
 """A path and a frame go in; the whole file, parquet or CSV by its suffix, appears under its name or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from forecasting.errors import SpecError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -31,9 +36,29 @@ def write_frame(rows: pl.DataFrame, path: Path) -> None:
     """Write a frame under a temporary name beside its own, then rename it."""
     with whole_file(path) as temporary:
         if path.suffix.lower() == ".csv":
-            rows.with_columns(_as_text(column) for column in rows if column.dtype == pl.Datetime).write_csv(temporary)
+            _with_times_as_text(rows).write_csv(temporary)
         else:
             rows.write_parquet(temporary)
+
+
+def write_frames(frames: Iterable[pl.DataFrame], path: Path) -> None:
+    """Write frames of one schema, one after the other, as a single file; no more than one is in memory at a time.
+
+    There must be one at least, which may have no rows.
+    """
+    frames = iter(frames)
+    first = next(frames)
+    with whole_file(path) as temporary:
+        if path.suffix.lower() == ".csv":
+            with temporary.open("wb") as file:
+                for place, rows in enumerate(chain([first], frames)):
+                    _with_times_as_text(rows).write_csv(file, include_header=place == 0)
+        else:
+            import pyarrow.parquet as pq
+
+            with pq.ParquetWriter(temporary, _to_arrow(first).schema, compression="zstd") as writer:
+                for rows in chain([first], frames):
+                    writer.write_table(_to_arrow(rows))
 
 
 @contextmanager
@@ -45,6 +70,14 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_arrow(rows: pl.DataFrame) -> "pa.Table":
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _with_times_as_text(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(_as_text(column) for column in rows if column.dtype == pl.Datetime)
 
 
 def _as_text(times: pl.Series) -> pl.Series:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -71,6 +72,12 @@ def forecast(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Part of the recipe, such as max_steps=200.")
     ] = None,
+    paths: Annotated[
+        int | None, typer.Option(help="Sample paths of each series, 10 to 10,000, for quantiles of sums. [none]")
+    ] = None,
+    paths_out: Annotated[
+        Path | None, typer.Option(help="File for them, .parquet or .csv. [--out, with .paths before its suffix]")
+    ] = None,
     rejects: Annotated[Path | None, typer.Option(help="File for refused rows, .parquet or .csv.")] = None,
     reasons: Annotated[
         Path | None, typer.Option(help="File that says why a series has a simpler model, .parquet or .csv.")
@@ -98,6 +105,7 @@ def forecast(
             "source.time": time_column,
             "source.target": target_column,
             "quantiles": split_commas(quantiles),
+            "paths": paths,
             "lower_bound": lower_bound,
             "integer_valued": integer_valued or None,
             "backtest.margin": margin,
@@ -108,13 +116,17 @@ def forecast(
     )
     if scores is not None and evaluate is None:
         raise SpecError("--scores", [f"'{scores}' needs --evaluate and the actuals to score the forecast by"])
+    if paths_out is not None and not wanted.paths:
+        raise SpecError("--paths-out", [f"'{paths_out}' needs --paths and the number of paths"])
+    if wanted.paths and paths_out is None:
+        paths_out = out.with_suffix(f".paths{out.suffix}")
     columns = wanted.source
     actuals = (
         source_from_options(evaluate, columns.id, columns.time, columns.target, option="--evaluate")
         if evaluate is not None
         else None
     )
-    files = _Files(out, rejects, reasons, scores)
+    files = _Files(out, paths_out, rejects, reasons, scores)
     _forecast(wanted, cutoff_text=cutoff, files=files, actuals=actuals, all_models=all_models, use_ray=use_ray)
 
 
@@ -122,6 +134,7 @@ class _Files(NamedTuple):
     """What is written; what is None was not asked for."""
 
     out: Path
+    paths_out: Path | None
     rejects: Path | None
     reasons: Path | None
     scores: Path | None
@@ -134,7 +147,7 @@ class _Files(NamedTuple):
         for name, path in self._asdict().items():
             if path is None:
                 continue
-            option = f"--{name}"
+            option = f"--{name.replace('_', '-')}"
             refuse_path(path, option=option)
             if str(path.resolve()) in inputs:
                 raise SpecError(option, [f"'{path}' is one of the inputs"])
@@ -158,10 +171,11 @@ def _forecast(
         os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read once, when Polars loads
 
     from forecasting.cli.evaluation import evaluate_outcome, print_evaluation
-    from forecasting.cli.files import write_frame
+    from forecasting.cli.files import write_frame, write_frames
     from forecasting.cli.native import input_files, native_types
     from forecasting.fleet.options import FitOptions
     from forecasting.holdout import read_actuals
+    from forecasting.sample_paths import no_paths, sample_paths
 
     files.refuse([*input_files(spec.source), *(input_files(actuals) if actuals else ())])
     types = native_types(spec)
@@ -171,12 +185,16 @@ def _forecast(
     run = _on_ray if use_ray else _here
     outcome = run(spec, cutoff, FitOptions(kernel=kernel), threads)
     write_frame(_output(outcome.forecasts, spec, types, all_models=all_models), files.out)
+    if files.paths_out is not None:
+        native = types.restore(outcome.forecasts)
+        drawn = chain([no_paths(native)], sample_paths(native, outcome.correlations, spec))
+        write_frames((rows.select("unique_id", "ds", "path", "y") for rows in drawn), files.paths_out)
     stand_ins = _stand_ins(outcome.forecasts)
     if files.rejects is not None:
         write_frame(outcome.rejects, files.rejects)
     if files.reasons is not None:
         write_frame(types.restore(stand_ins).sort("unique_id"), files.reasons)
-    for line in _summary(outcome, stand_ins, seconds=time.monotonic() - began, files=files):
+    for line in _summary(outcome, stand_ins, spec, seconds=time.monotonic() - began, files=files):
         print(line, file=sys.stderr)
     if held_out is not None:
         evaluation = evaluate_outcome(outcome, held_out, spec, all_models=all_models)
@@ -256,10 +274,16 @@ def _stand_ins(forecasts: "pl.DataFrame") -> "pl.DataFrame":
     return served.select("unique_id", "model", "reason").unique("unique_id", keep="first", maintain_order=True)
 
 
-def _summary(outcome: "OneShot", stand_ins: "pl.DataFrame", *, seconds: float, files: _Files) -> Iterator[str]:
+def _summary(
+    outcome: "OneShot", stand_ins: "pl.DataFrame", spec: Spec, *, seconds: float, files: _Files
+) -> Iterator[str]:
     served = outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
     yield f"{served.height} series forecast in {seconds:.1f} s; {files.out}"
     yield "champions: " + _counted(served["model"])
+    if files.paths_out is not None:
+        yield f"paths: {spec.paths} of each series; {files.paths_out}"
+        if outcome.correlations.is_empty():
+            yield "  no backtest tells how their steps go together: they are taken to do so entirely"
     if outcome.rejects.height:
         yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
         yield from _listed(outcome.rejects["reason"])

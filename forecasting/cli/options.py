@@ -26,6 +26,7 @@ _LABELS = {
     "season_lengths": "--season-length",
     "horizon": "--horizon",
     "quantiles": "--quantiles",
+    "paths": "--paths",
     "models": "--models",
     "statistics": "--statistics",
     "lower_bound": "--lower-bound",

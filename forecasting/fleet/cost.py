@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from forecasting.fleet.memory import (
+    BYTES_PER_PATH_POINT,
+    BYTES_PER_PRODUCT,
     CUDA_MIB,
     FORECASTER_MIB,
     MIB,
@@ -25,6 +27,7 @@ from forecasting.fleet.pace import (
     SECONDS_PER_FORECAST_POINT,
     SECONDS_PER_FORECAST_VALUE,
     SECONDS_PER_LOADED_WEIGHT,
+    SECONDS_PER_PATH_POINT,
     SECONDS_PER_SHARD,
     fit_seconds,
     fixed_fit_seconds,
@@ -107,6 +110,8 @@ class ForecastCost:
 
     networks: Sequence[FleetSizes]
     num_origins: int = 0
+    num_paths: int = 0
+    """Sample paths: a predict job draws them, a backtest job finds their correlations."""
 
     @property
     def fixed_seconds(self) -> float:
@@ -121,7 +126,8 @@ class ForecastCost:
         num_values = (len(self.networks) + len(self.networks[0].season_lengths)) * self.networks[0].num_outputs
         once = SECONDS_PER_FORECAST_POINT * num_points + SECONDS_PER_FORECAST_VALUE * num_values
         loading = SECONDS_PER_LOADED_WEIGHT * sum(sizes.num_weights for sizes in self.networks)
-        return loading + max(1, self.num_origins) * once
+        paths = 0 if self.num_origins else SECONDS_PER_PATH_POINT * self.num_paths * self.networks[0].horizon
+        return loading + paths + max(1, self.num_origins) * once
 
     def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
         sizes = self.networks[0]
@@ -130,7 +136,10 @@ class ForecastCost:
         num_rows = max(1, self.num_origins) * self.num_models * num_series * sizes.horizon
         frames = forecast_bytes(num_rows=num_rows, num_quantiles=sizes.num_quantiles)
         known_at_origin = panel if self.num_origins else 0
-        return FORECASTER_MIB * MIB + reading + weights + frames + known_at_origin
+        paths = BYTES_PER_PATH_POINT * num_series * sizes.horizon * self.num_paths
+        if self.num_paths and self.num_origins:
+            paths = BYTES_PER_PRODUCT * self.num_models * sizes.horizon**2
+        return FORECASTER_MIB * MIB + reading + weights + frames + known_at_origin + paths
 
 
 def count_shards(seconds: float, cost: Cost, *, num_series: int, num_workers: int) -> int:

@@ -35,6 +35,8 @@ SECONDS_PER_LOADED_WEIGHT = 8e-9
 SECONDS_PER_FORECAST_POINT = 0.1e-6
 SECONDS_PER_FORECAST_VALUE = 60e-9
 """Per quantile of a model and step: forecasting, comparing and staging it."""
+SECONDS_PER_PATH_POINT = 0.6e-6
+"""Per point of a sample path: drawing and staging it."""
 
 
 def step_seconds(sizes: FleetSizes) -> float:

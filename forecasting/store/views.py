@@ -27,6 +27,14 @@ QUALIFY row_number() OVER (
 ) = 1
 """
 
+# Paths are chosen whole: those of two runs are not drawn together.
+_LATEST_PATHS = """
+SELECT {paths}.*
+FROM {paths}
+SEMI JOIN (SELECT spec, unique_id, max(run_cutoff) AS run_cutoff FROM {paths} GROUP BY ALL) AS newest
+USING (spec, unique_id, run_cutoff)
+"""
+
 VIEWS: tuple[View, ...] = tuple(
     View(
         f"latest_{forecasts}",
@@ -35,4 +43,9 @@ VIEWS: tuple[View, ...] = tuple(
         _LATEST.format(forecasts=forecasts),
     )
     for forecasts in ("forecasts", "forecasts_by_step")
+) + tuple(
+    View(
+        f"latest_{paths}", "the sample paths of each series' newest forecast", paths, _LATEST_PATHS.format(paths=paths)
+    )
+    for paths in ("sample_paths", "sample_paths_by_step")
 )

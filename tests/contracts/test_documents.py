@@ -194,7 +194,7 @@ def test_shown_sql_can_be_answered(tmp_path):
 
 
 def test_every_table_is_named():
-    assert set(TABLES) | {"latest_forecasts"} <= {
+    assert set(TABLES) | {"latest_forecasts", "latest_sample_paths"} <= {
         *spans("README.md"),
         *re.findall(r"\w+", " ".join(blocks("README.md", ""))),
     }

@@ -229,3 +229,27 @@ def test_statistics_are_named_or_left_to_the_recipe() -> None:
     (problem,) = refuse(statistics=["arima"])
     assert "statistics" in problem
     assert "theta" in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"paths": 9}, "paths = 9: must be 0 for none, or 10 to 10,000"),
+        ({"paths": -1}, "paths = -1: must be 0 for none, or 10 to 10,000"),
+        ({"paths": 10_001, "horizon": 1}, "paths = 10001: must be 0 for none, or 10 to 10,000"),
+        ({"paths": 200.0}, "paths = 200.0: "),
+        ({"paths": 200, "horizon": 1001}, "paths = 200: need a horizon of 1,000 steps at most, not 1,001"),
+        ({"paths": 2001, "horizon": 500}, "paths = 2001: must be 2,000 at most for a horizon of 500"),
+        ({"paths": 200, "quantiles": [0.5]}, "paths = 200: need quantiles besides the median"),
+    ],
+)
+def test_paths_that_cannot_be_drawn_are_refused(fields: dict[str, Any], told: str) -> None:
+    (problem,) = refuse(**fields)
+    assert problem.startswith(told)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"paths": 0, "horizon": 10_000, "quantiles": [0.5]}, {"paths": 2000, "horizon": 500}]
+)
+def test_paths_that_can_be_drawn_and_none_are_accepted(fields: dict[str, Any]) -> None:
+    assert make_spec(FIELDS | fields, subject="spec").paths == fields["paths"]

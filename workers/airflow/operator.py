@@ -25,13 +25,20 @@ ENTRYPOINTS: Mapping[JobName, str] = {job: f"python -m workers.jobs.{job}" for j
 TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
     "features": ("observations", "rejects", "features"),
     "train": ("models", "priors"),
-    "backtest": ("backtests", "champions", "calibrations"),
-    "predict": ("forecasts",),
+    "backtest": ("backtests", "champions", "calibrations", "correlations"),
+    "predict": ("forecasts", "sample_paths"),
     "score": ("scores",),
 }
+TABLES_OF_PATHS = ("correlations", "sample_paths")
+"""Written only where a spec asks for sample paths."""
 
 NUM_LOG_LINES = 50
 MAX_VARIABLE_BYTES = 120_000
+
+
+def tables_of(job: JobName, spec: Spec) -> list[str]:
+    """Return the tables that a job writes for a spec."""
+    return [table for table in TABLES_OF_JOB[job] if spec.paths or table not in TABLES_OF_PATHS]
 
 
 def table_asset(spec_name: str, table: str) -> Asset:
@@ -69,7 +76,7 @@ class FleetcastJobOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("task_id", job)
-        kwargs.setdefault("outlets", [table_asset(spec.name, table) for table in TABLES_OF_JOB[job]])
+        kwargs.setdefault("outlets", [table_asset(spec.name, table) for table in tables_of(job, spec)])
         super().__init__(multiple_outputs=True, **kwargs)
         self.job: JobName = job
         self.flow: Flow = flow

@@ -1,13 +1,14 @@
 """The backtest job: features and candidates of one cutoff go in; backtests and champions are published."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
 from forecasting.evaluate.baselines import seasonal_naive_name
 from forecasting.evaluate.combination import COMBINATION
 from forecasting.evaluate.conformal import COUNTS, find_factors
+from forecasting.evaluate.dependence import SUMS, find_correlations
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
 from forecasting.spec import STATISTICS, Spec
@@ -38,7 +39,13 @@ def backtest(run: Run) -> Outcome:
     changes = _describe_changes(run, staged.files["champions"])
     versions |= run.publish("champions", staged.files["champions"])
     if run.arguments.series is None:  # some series say little of the fleet
-        versions |= _calibrate(run, staged.files["calibrations"], models)
+        counts = pl.concat(_read_each(run, staged.files["calibrations"]))
+        factors = find_factors(counts.select(*COUNTS), horizon=run.spec.horizon)
+        versions |= _publish_of_fleet(run, "calibrations", factors, models)
+        if run.spec.paths:
+            sums = (rows.select(*SUMS) for rows in _read_each(run, staged.files["correlations"]))
+            correlations = find_correlations(sums, horizon=run.spec.horizon)
+            versions |= _publish_of_fleet(run, "correlations", correlations, models)
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series backtested with {', '.join(run.networks)} at {format_clock(run.cutoff)};"
@@ -76,20 +83,25 @@ def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     panel = slot.read_panel(shard.unique_ids)
     backtested = backtest_shard(panel, slot.spec, candidates, networks=networks, kernel=slot.kernel)
     asked = ~pl.col("model").is_in([network for network in networks if network not in slot.networks])
-    return {
+    staged = {
         "backtests": backtested.backtests.filter(asked),
         "champions": backtested.champions,
         "calibrations": backtested.ratios.filter(asked),  # counts, which the driver adds up
     }
+    return staged | {"correlations": backtested.products.filter(asked)} if slot.spec.paths else staged
 
 
-def _calibrate(run: Run, files: Sequence[str], models: Sequence[str] | None) -> dict[str, int]:
-    """Add up what the shards have counted, and publish the factors of every model."""
-    counts = pl.concat([pl.read_parquet(file, storage_options=run.store.storage_options or None) for file in files])
-    factors = find_factors(counts.select(*COUNTS), horizon=run.spec.horizon)
+def _read_each(run: Run, files: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Read what each shard has staged."""
+    for file in files:
+        yield pl.read_parquet(file, storage_options=run.store.storage_options or None)
+
+
+def _publish_of_fleet(run: Run, table: str, frame: pl.DataFrame, models: Sequence[str] | None) -> dict[str, int]:
+    """Publish rows that tell of models over the whole fleet."""
     rows = stamp(
-        factors,
-        "calibrations",
+        frame,
+        table,
         run.clock,
         spec=run.spec.name,
         run_cutoff=run.cutoff,
@@ -97,14 +109,14 @@ def _calibrate(run: Run, files: Sequence[str], models: Sequence[str] | None) -> 
     )
     version = publish(
         run.store,
-        "calibrations",
+        table,
         run.clock,
         rows,
         slice=Slice(run.spec.name, run_cutoff=run.cutoff, models=models),
         application=run.arguments.run_id,
         generation=run.arguments.generation,
     )
-    return {declared_table("calibrations").stored_as(run.clock): version}
+    return {declared_table(table).stored_as(run.clock): version}
 
 
 def contestants(spec: Spec, networks: Sequence[str]) -> tuple[str, ...]:

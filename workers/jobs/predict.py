@@ -27,10 +27,14 @@ def predict(run: Run) -> Outcome:
     is_filtered = run.arguments.models is not None
     new = staged.files["forecasts"]
     versions = run.publish("forecasts", _with_other_models(run, new) if is_filtered else new)
+    if run.spec.paths:
+        versions |= run.publish("sample_paths", staged.files["sample_paths"])
+    elif _has_stored_paths(run):
+        versions |= run.publish("sample_paths", [])  # of forecasts that are replaced
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series forecast {run.spec.horizon} steps ahead of {format_clock(run.cutoff)};"
-        f" {staged.describe()}",
+        f"{_describe_paths(run)} {staged.describe()}",
         versions,
         num_series=len(num_points),
         num_rows=staged.num_rows["forecasts"],
@@ -40,6 +44,7 @@ def predict(run: Run) -> Outcome:
 def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     """Forecast the series of a shard."""
     from forecasting.pipeline import calibrate, join_versions, predict_shard  # torch loads on actors only
+    from forecasting.sample_paths import no_paths, sample_paths
 
     def known(table: str) -> pl.LazyFrame:
         return slot.store.scan(table, slot.clock).filter(
@@ -61,13 +66,34 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         kernel=slot.kernel,
         versions=join_versions(rows.select("unique_id", "model", "member", "version")),
     )
-    return {"forecasts": calibrate(forecasts, factors, slot.spec)}
+    forecasts = calibrate(forecasts, factors, slot.spec)
+    if not slot.spec.paths:
+        return {"forecasts": forecasts}
+    correlations = newest(known("correlations"), ["model"]).collect(engine="streaming")
+    paths = sample_paths(forecasts, correlations, slot.spec)
+    return {"forecasts": forecasts, "sample_paths": pl.concat([no_paths(forecasts), *paths])}
 
 
 def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFrame:
     """Keep the serving rows of each series and requested network, one a member, from the newest run that has any."""
     wanted = (pl.col("role") == "serving") & pl.col("model").is_in(list(networks))
     return newest(models.filter(wanted), ["unique_id", "model"])
+
+
+def _has_stored_paths(run: Run) -> bool:
+    stored = run.store.scan("sample_paths", run.clock)
+    of_run = stored.filter(run.slice("sample_paths").contains(declared_table("sample_paths"), run.clock))
+    return not of_run.select("unique_id").head(1).collect(engine="streaming").is_empty()
+
+
+def _describe_paths(run: Run) -> str:
+    """Say how many paths there are, and where nothing is known of how steps go together."""
+    if not run.spec.paths:
+        return ""
+    told = run.rows("correlations").filter(pl.col("correlations").list.len() == run.spec.horizon)
+    if told.select("model").head(1).collect(engine="streaming").is_empty():
+        return f" {run.spec.paths} paths each, whose steps go together entirely until a training has compared them;"
+    return f" {run.spec.paths} paths each;"
 
 
 def _with_other_models(run: Run, files: Sequence[str]) -> pl.LazyFrame:

@@ -20,7 +20,8 @@ def cost_of(run: Run, resources: Resources) -> Cost:
         needed = required_length(configure(run.spec), horizon=run.spec.horizon)
         return TrainingCost(sizes, needed, is_warm=not run.arguments.from_scratch)
     num_origins = {"backtest": run.spec.backtest.origins, "score": 1}.get(run.arguments.job, 0)
-    cost = ForecastCost(sizes, num_origins)
+    num_paths = 0 if run.arguments.job == "score" else run.spec.paths
+    cost = ForecastCost(sizes, num_origins, num_paths)
     return cost if run.arguments.job == "score" else CostWithStatistics(cost, run.spec, max(1, num_origins))
 
 

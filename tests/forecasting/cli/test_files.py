@@ -1,12 +1,13 @@
 """Whole files or none."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from forecasting.cli.files import refuse_path, whole_file, write_frame
+from forecasting.cli.files import refuse_path, whole_file, write_frame, write_frames
 from forecasting.errors import SpecError
 
 
@@ -40,6 +41,33 @@ def test_parquet_comes_back_as_it_was(tmp_path: Path) -> None:
     rows = pl.DataFrame({"a": [1, None], "b": ["x", "y"]})
     write_frame(rows, tmp_path / "a.parquet")
     assert pl.read_parquet(tmp_path / "a.parquet").equals(rows)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_frames_become_one_file_as_if_they_had_been_one_frame(tmp_path: Path, suffix: str) -> None:
+    times = [datetime(2024, 1, day) for day in (1, 2, 3)]
+    rows = pl.DataFrame({"a": pl.Series([1, 2, 3], dtype=pl.Int16), "b": ["x", "y", "ü"], "ds": times}).with_columns(
+        pl.col("ds").dt.cast_time_unit("ms"), zoned=pl.col("ds").dt.replace_time_zone("America/New_York")
+    )
+    whole, parts = tmp_path / f"whole.{suffix}", tmp_path / f"parts.{suffix}"
+    write_frame(rows, whole)
+    write_frames((rows[first:last] for first, last in ((0, 0), (0, 2), (2, 3))), parts)
+    if suffix == "csv":
+        assert parts.read_bytes() == whole.read_bytes()
+    else:
+        assert pl.read_parquet(parts).equals(rows)
+        assert pl.read_parquet(parts).schema == rows.schema
+
+
+def test_frames_that_fail_on_their_way_leave_no_file(tmp_path: Path) -> None:
+    def fail_halfway() -> Iterator[pl.DataFrame]:
+        yield pl.DataFrame({"a": [1]})
+        raise KeyboardInterrupt
+
+    for name in ("a.csv", "a.parquet"):
+        with pytest.raises(KeyboardInterrupt):
+            write_frames(fail_halfway(), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

@@ -198,6 +198,11 @@ def test_evaluation_prints_totals_and_writes_the_scores_of_every_series(
         (["--out", "out.csv", "--evaluate", "x.txt"], "--evaluate: uri = "),
         (["--out", "out.csv", "--evaluate", "in.parquet", "--scores", "out.csv"], "--scores: 'out.csv' is also --out"),
         (["--out", "out.csv", "--evaluate", "in.parquet", "--scores", "in.parquet"], "is one of the inputs"),
+        (["--out", "out.csv", "--paths", "5"], "--paths = 5: must be 0 for none, or 10 to 10,000"),
+        (["--out", "out.csv", "--paths", "10001"], "--paths = 10001: must be 0 for none, or 10 to 10,000"),
+        (["--out", "out.csv", "--paths-out", "p.csv"], "--paths-out: 'p.csv' needs --paths"),
+        (["--out", "out.csv", "--paths", "50", "--paths-out", "out.csv"], "--paths-out: 'out.csv' is also --out"),
+        (["--out", "out.csv", "--paths", "50", "--paths-out", "p.json"], "--paths-out: 'p.json' must end in"),
         (["--out", "out.json"], "must end in .parquet or .csv"),
         (["--out", "nowhere/out.csv"], "there is no folder nowhere"),
         (["--out", "in.parquet"], "'in.parquet' is one of the inputs"),
@@ -286,3 +291,45 @@ def test_statistics_are_candidates_beside_the_networks(
     assert refused.exit_code == 2
     assert "--statistics" in refused.err
     assert "'theta'" in refused.err
+
+
+@pytest.mark.parametrize("named", [[], ["--paths-out", "drawn.csv"]])
+def test_paths_are_written_beside_the_forecast_in_the_types_of_the_input(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str], named: list[str]
+) -> None:
+    rows = hourly("10", "9").with_columns(pl.col("unique_id").cast(pl.Int32), pl.col("ds").cast(pl.Datetime("ms")))
+    rows.write_parquet("in.parquet")
+    words = ["in.parquet", "--freq", "1h", *quick, "--lower-bound", "15", "--out", "out.parquet"]
+    ended = fleetcast("forecast", *words, "--paths", "100", *named)
+    assert ended.exit_code == 0, ended.err
+    path = named[1] if named else "out.paths.parquet"
+    assert f"paths: 100 of each series; {path}\n" in ended.err
+    drawn = pl.read_csv(path, try_parse_dates=True) if named else pl.read_parquet(path)
+    assert drawn.columns == ["unique_id", "ds", "path", "y"]
+    assert drawn.height == 2 * 100 * HORIZON
+    assert drawn["unique_id"].unique(maintain_order=True).to_list() == [9, 10]
+    assert drawn["y"].min() >= 15  # type: ignore[operator]
+    forecasts = pl.read_parquet("out.parquet")
+    if not named:
+        assert (
+            drawn.select("unique_id", "ds").unique().sort("unique_id", "ds").equals(forecasts.select("unique_id", "ds"))
+        )
+    medians = drawn.group_by("unique_id", "ds").agg(pl.col("y").quantile(0.5, "linear")).sort("unique_id", "ds")
+    width = (forecasts["q90"] - forecasts["q10"]).to_numpy()
+    assert (abs(medians["y"].to_numpy() - forecasts["forecast"].to_numpy()) <= 0.02 * width).all()
+    assert fleetcast("forecast", *words, "--paths", "100", "--paths-out", "again.parquet").exit_code == 0
+    if not named:
+        assert pl.read_parquet("again.parquet").equals(drawn)
+    assert fleetcast("forecast", *words[:-1], "plain.parquet").exit_code == 0
+    assert pl.read_parquet("plain.parquet").equals(forecasts)
+
+
+def test_paths_without_any_backtest_say_that_their_steps_go_together(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    hourly("short").write_parquet("in.parquet")
+    words = ["in.parquet", "--freq", "1h", *quick, "--out", "out.csv", "--paths", "10"]
+    ended = fleetcast("forecast", *words)
+    assert ended.exit_code == 0, ended.err
+    assert "no backtest tells how their steps go together" in ended.err
+    assert pl.read_csv("out.paths.csv").height == 10 * HORIZON

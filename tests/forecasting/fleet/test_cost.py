@@ -33,7 +33,7 @@ from forecasting.training import Member, TrainingConfig
 
 CONFIG = TrainingConfig(segment_length=24, context_segments=14)
 DAY = FleetSizes("lstm", CONFIG, horizon=48, num_quantiles=13, num_calendar=6, season_lengths=(24, 168))
-COSTS = (TrainingCost([DAY], 100), ForecastCost([DAY]), ForecastCost([DAY], 10))
+COSTS = (TrainingCost([DAY], 100), ForecastCost([DAY]), ForecastCost([DAY], 10), ForecastCost([DAY], 0, 200))
 
 
 @given(
@@ -199,3 +199,12 @@ def test_weights_that_networks_may_go_on_from_are_counted_for_both_roles_but_whe
     cold, warm = (TrainingCost([sizes], 50, is_warm=is_warm).worker_bytes(500, 30, 15_000) for is_warm in (False, True))
     assert warm - cold == 2 * 4 * sizes.num_weights * 500
     assert len({fitting_bytes(tuned, num_series=500, longest=30, is_warm=is_warm) for is_warm in (False, True)}) == 1
+
+
+def test_paths_cost_a_forecast_their_rows_and_a_backtest_the_sums_of_their_correlations() -> None:
+    rows = 100 * DAY.horizon * 200
+    for num_origins, least, most in ((0, 150 * rows, 250 * rows), (3, 16 * DAY.horizon**2, rows)):
+        without, with_paths = (ForecastCost([DAY], num_origins, num_paths) for num_paths in (0, 200))
+        added = with_paths.worker_bytes(100, 1000, 100_000) - without.worker_bytes(100, 1000, 100_000)
+        assert least < added < most
+    assert ForecastCost([DAY], 0, 200).series_seconds(1000) > ForecastCost([DAY]).series_seconds(1000)

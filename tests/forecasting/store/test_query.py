@@ -6,10 +6,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from forecasting.errors import QueryError
-from forecasting.schemas import TABLES
+from forecasting.schemas import TABLES, table
 from forecasting.store.publish import append_run, publish
 from forecasting.store.query import describe_tables, query
 from forecasting.store.slices import Slice
+from forecasting.store.stamp import stamp
 from forecasting.store.tables import each_table
 
 START = datetime(2024, 1, 1)
@@ -244,3 +245,34 @@ def test_describe_tables_names_every_column_with_its_meaning(store, forecasts_of
     assert "observations_by_step" not in tables
     ds = described.filter(pl.col("table") == "forecasts_by_step", pl.col("column") == "ds").row(0, named=True)
     assert (ds["dtype"], ds["column_meaning"]) == ("Int64", "the point that is forecast")
+
+
+def test_latest_sample_paths_are_those_of_each_series_newest_run_whole(store):
+    columns = ("unique_id", "model", "cutoff", "ds", "path", "y")
+    schema = {column: table("sample_paths").schema("timestamp")[column] for column in columns}
+
+    def publish_paths(*names: str, hour: int, y: float, horizon: int) -> None:
+        cutoff = START + timedelta(hours=hour)
+        rows = pl.DataFrame(
+            [
+                (name, "lstm", cutoff, cutoff + timedelta(hours=step), path, y * path)
+                for name in names
+                for step in range(1, horizon + 1)
+                for path in (1, 2)
+            ],
+            schema,
+            orient="row",
+        )
+        stamped = stamp(rows, "sample_paths", "timestamp", spec="demo", run_cutoff=cutoff, run_id=f"run-{hour}")
+        slice = Slice("demo", run_cutoff=cutoff, unique_ids=names)
+        publish(store, "sample_paths", "timestamp", stamped, slice=slice, application=f"run-{hour}", generation=0)
+
+    publish_paths("a", "b", hour=0, y=1.0, horizon=3)
+    publish_paths("a", hour=1, y=10.0, horizon=1)
+    totals = query(
+        store,
+        "SELECT unique_id, quantile_cont(total, 0.5) AS half FROM (SELECT unique_id, path, sum(y) AS total"
+        " FROM latest_sample_paths GROUP BY ALL) GROUP BY ALL ORDER BY 1",
+    )
+    assert totals.rows() == [("a", 15.0), ("b", 4.5)]
+    assert query(store, "SELECT count(*) AS n FROM latest_sample_paths_by_step")["n"].to_list() == [0]

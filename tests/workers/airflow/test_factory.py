@@ -78,6 +78,19 @@ def test_tasks_announce_the_tables_that_they_write(tmp_path: Path) -> None:
     }
 
 
+def test_tables_of_sample_paths_are_announced_where_a_spec_asks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(
+        SPEC.format(name="small", freq='"1h"').replace("[source]", "paths = 50\n[source]")
+    )
+    outlets = {
+        task.task_id: [asset.name.rpartition("/")[2] for asset in task.outlets]
+        for dag in make_dags(tmp_path).values()
+        for task in dag.tasks
+    }
+    assert outlets["backtest"] == ["backtests", "champions", "calibrations", "correlations"]
+    assert outlets["predict"] == ["forecasts", "sample_paths"]
+
+
 def test_schedule_keeps_the_wall_clock_of_its_zone_over_a_change_of_the_clocks(tmp_path: Path) -> None:
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction
