@@ -30,8 +30,9 @@ NUM_SERIES, NUM_STEPS = 1024, 200
 NUM_LOOP, NUM_ON_CPU = 4, 64
 STEPS_ALONE = 50
 CELLS = ("lstm", "gru")
-MOST_LOSSES_DIFFER = 0.01
-"""Share by which mean losses of the same work may differ: rounding, amplified step by step."""
+MOST_LOSSES_DIFFER = 0.02
+"""Share by which mean losses of the same work may differ: rounding (cuDNN's products keep ten bits by default),
+amplified over two hundred steps."""
 LOOP, ENGINE = "plain torch loop on the GPU", f"CPU engine, {len(os.sched_getaffinity(0))} cores"
 REFERENCE, ONE_BY_ONE = "reference kernel on the GPU", "launches one by one"
 

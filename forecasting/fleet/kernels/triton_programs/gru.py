@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from forecasting.fleet.kernels.triton_programs.activations import sigmoid, tanh
-from forecasting.fleet.kernels.triton_programs.blocks import cut
+from forecasting.fleet.kernels.triton_programs.blocks import cut, room_on
 
 
 def forward(
@@ -29,7 +29,7 @@ def forward(
     `gates_STBG` holds the input's projection; with `keeps_gates` the activated gates take its place, for `backward`.
     """
     num_series, num_steps, num_windows, num_gates = gates_STBG.shape
-    constants = cut(num_windows, num_gates // 3)
+    constants = cut(num_windows, num_gates // 3, 3, room=room_on(gates_STBG.device))
     num_kept = num_steps if keeps_steps or not constants["RESIDENT"] else 1
     states_STBH = gates_STBG.new_empty(num_series, num_kept, num_windows, num_gates // 3)
     memories_STBH = gates_STBG.new_empty(states_STBH.shape if keeps_gates else 0)
@@ -56,7 +56,7 @@ def backward(
     `d_states` is the gradient by the states of all steps, (S, T, B, H), or of the last alone, (S, B, H).
     """
     num_series, num_steps, num_windows, hidden_size = states_STBH.shape
-    constants = cut(num_windows, hidden_size)
+    constants = cut(num_windows, hidden_size, 3, room=room_on(gates_STBG.device))
     d_gates_STBD = states_STBH.new_empty(num_series, num_steps, num_windows, 4 * hidden_size)
     _backward[num_series, triton.cdiv(num_windows, constants["BLOCK_B"])](
         gates_STBG,

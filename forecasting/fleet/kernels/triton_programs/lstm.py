@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from forecasting.fleet.kernels.triton_programs.activations import sigmoid, tanh
-from forecasting.fleet.kernels.triton_programs.blocks import cut
+from forecasting.fleet.kernels.triton_programs.blocks import cut, room_on
 
 
 def forward(
@@ -29,7 +29,7 @@ def forward(
     `gates_STBG` holds the input's projection; with `keeps_gates` the activated gates take its place, for `backward`.
     """
     num_series, num_steps, num_windows, num_gates = gates_STBG.shape
-    constants = cut(num_windows, num_gates // 4)
+    constants = cut(num_windows, num_gates // 4, 4, room=room_on(gates_STBG.device))
     # Where weights stream, so does the state: a step reads it back from memory that the step must not write.
     num_kept = num_steps if keeps_steps or not constants["RESIDENT"] else 1
     states_STBH = gates_STBG.new_empty(num_series, num_kept, num_windows, num_gates // 4)
@@ -56,7 +56,7 @@ def backward(
     `d_states` is the gradient by the states of all steps, (S, T, B, H), or of the last alone, (S, B, H).
     """
     num_series, num_steps, num_windows, num_gates = gates_STBG.shape
-    constants = cut(num_windows, num_gates // 4)
+    constants = cut(num_windows, num_gates // 4, 4, room=room_on(gates_STBG.device))
     d_gates_STBG = torch.empty_like(gates_STBG)
     _backward[num_series, triton.cdiv(num_windows, constants["BLOCK_B"])](
         gates_STBG,

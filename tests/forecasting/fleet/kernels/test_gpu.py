@@ -190,17 +190,20 @@ def test_a_captured_graph_repeats_the_pass_on_new_inputs(device: str, model: str
     assert_near(captured, gradients(gpu, model, weights, x_SBTI))
 
 
-@pytest.mark.parametrize("hidden_size", [5, 16, 32, 64, 128])
+@pytest.mark.parametrize(("hidden_size", "room"), [(5, 99), (32, 99), (64, 99), (64, 163), (64, 227), (128, 99)])
 @models
-def test_programs_compile_for_an_h100_and_fit_any_gpu_from_ampere_on(
-    model: str, hidden_size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_programs_compile_for_an_h100_and_fit_the_shared_memory_that_they_are_cut_for(
+    model: str, hidden_size: int, room: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """The room is that of any GPU from Ampere on, of an A100, or of an H100, in KiB."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     programs = importlib.import_module(f"{PROGRAMS}.{model}")
+    constants = programs.cut(32, hidden_size, {"lstm": 4, "gru": 3}[model], room=room << 10)
+    assert constants["PRECISION"] == ("ieee" if (hidden_size, room) == (64, 99) else "tf32x3")
     for program, options in ((programs._forward, {"KEEPS_GATES": True}), (programs._backward, {"ONLY_LAST": False})):
-        compiled = compile_for_h100(program, programs.cut(32, hidden_size) | options)
+        compiled = compile_for_h100(program, constants | options)
         assert compiled.asm["cubin"]
-        assert compiled.metadata.shared <= 99 * 1024
+        assert compiled.metadata.shared <= room << 10
 
 
 @pytest.fixture
