@@ -41,11 +41,6 @@ def no_paths(forecasts: pl.DataFrame) -> pl.DataFrame:
     return _lay_out(forecasts.clear(), np.empty((0, 0, 1)))
 
 
-def is_told(correlations: pl.DataFrame, horizon: int) -> bool:
-    """Whether any correlations are of a horizon, or all that there are of another one."""
-    return bool(_matrices(correlations, horizon))
-
-
 def _draw(served: pl.DataFrame, matrices: Mapping[str, Floats], spec: Spec) -> pl.DataFrame:
     quantiles_SFQ = np.stack(
         [served[name].to_numpy().reshape(-1, spec.horizon) for name in spec.quantile_columns], axis=-1

@@ -2,6 +2,7 @@
 
     FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.accuracy m4_hourly tourism_monthly --seeds 0 1 2
     FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.accuracy tourism_monthly --ablation
+    FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.accuracy m4_hourly --recipe fast --sums
 
 Prints rows of `docs/accuracy.md`. Nothing here chooses anything: all series of a set with one recipe, told the
 frequency, the season lengths and the horizon alone.
@@ -18,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from forecasting import one_shot
@@ -25,6 +27,7 @@ from forecasting.evaluate.leaderboard import leaderboard
 from forecasting.fleet.options import FitOptions
 from forecasting.holdout import Evaluation, evaluate, read_actuals
 from forecasting.processes import call_on_processes, run_on_processes
+from forecasting.sample_paths import sample_paths
 from forecasting.spec import Source, Spec, make_spec
 from tests.benchmarks.m4 import DATA_VARIABLE
 
@@ -49,6 +52,9 @@ DATA_SETS: Mapping[str, DataSet] = {
     "carparts": DataSet("1mo", (12,), 12),
     "covid_deaths_daily": DataSet("1d", (7,), 30),
 }
+SUM_COLUMNS = ("set", "seed", "steps", "paths", "paths of independent steps", "summed quantiles", "each step")
+NUM_PATHS = 500
+_ENDS = {"q10": 0.1, "q90": 0.9, "q02_5": 0.025, "q97_5": 0.975}
 _PRIOR, _RANDOM = {"start": "prior"}, {"start": "random"}
 ABLATION: Mapping[str, Mapping[str, Any]] = {
     "from scratch, one member": {"members": [_RANDOM]},
@@ -65,18 +71,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("sets", nargs="+", choices=DATA_SETS)
     parser.add_argument("--recipe", default="standard")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--ablation", action="store_true", help="what each part of the recipe adds")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--ablation", action="store_true", help="what each part of the recipe adds")
+    what.add_argument("--sums", action="store_true", help="how often intervals of sums over steps hold the actual sum")
     asked = parser.parse_args(arguments)
     root = os.environ.get(DATA_VARIABLE)
     if not root:
         parser.error(f"{DATA_VARIABLE} must name the folder of the data sets")
-    print("| set | forecast | seed | " + " | ".join(COLUMNS) + " | seconds |", flush=True)
-    print("|---" * (len(COLUMNS) + 4) + "|", flush=True)
+    columns = SUM_COLUMNS if asked.sums else ("set", "forecast", "seed", *COLUMNS, "seconds")
+    print("| " + " | ".join(columns) + " |", flush=True)
+    print("|---" * len(columns) + "|", flush=True)
     for name in asked.sets:
         with TemporaryDirectory() as folder:
             known, actuals = split(Path(root), name, Path(folder))
             for seed in asked.seeds:
-                told = ablate if asked.ablation else judge
+                told = add_up if asked.sums else ablate if asked.ablation else judge
                 for row in told(name, known, actuals, recipe=asked.recipe, seed=seed):
                     print(row, flush=True)
     return 0
@@ -123,6 +132,38 @@ def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
     yield _row(name, "what serves", seed, _score_of(evaluation.scores.filter("is_champion"), None), None)
 
 
+def add_up(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
+    """Yield a row for sums over the first steps of the horizon, and over more and more of them."""
+    spec = _spec(name, known, recipe=recipe, seed=seed, overrides={}, paths=NUM_PATHS)
+    outcome = _run(spec)
+    served = outcome.forecasts.filter("is_champion", pl.col("forecast").is_not_null())
+    met = served.join(read_actuals(Source(uri=str(actuals)), spec).observed, on=["unique_id", "ds"], how="left")
+    is_whole = pl.col("y").is_not_null().all().over("unique_id")
+    points = met.filter(is_whole).select("unique_id", "step", "ds", "y", *_ENDS)
+    alone = outcome.correlations.with_columns(
+        correlations=pl.Series(np.eye(spec.horizon)[outcome.correlations["step"] - 1].tolist())
+    )
+    drawn = [pl.concat(sample_paths(served, each, spec)).drop("cutoff") for each in (outcome.correlations, alone)]
+    for num_steps in sorted({1, spec.horizon // 4, spec.horizon // 2, spec.horizon}):
+        some = points.filter(pl.col("step") <= num_steps)
+        summed = some.group_by("unique_id").agg(pl.col("y", *_ENDS).sum())
+        of_paths = [
+            rows.join(some.select("unique_id", "ds"), on=["unique_id", "ds"])
+            .group_by("unique_id", "path")
+            .agg(pl.col("y").sum())
+            .group_by("unique_id")
+            .agg(pl.col("y").quantile(level, "linear").alias(name) for name, level in _ENDS.items())
+            .join(summed.select("unique_id", "y"), on="unique_id")
+            for rows in drawn
+        ]
+        held = [f"{_held(rows, 'q10', 'q90')} / {_held(rows, 'q02_5', 'q97_5')}" for rows in (*of_paths, summed, some)]
+        yield f"| {name} | {seed} | {num_steps} | " + " | ".join(held) + " |"
+
+
+def _held(rows: pl.DataFrame, low: str, high: str) -> str:
+    return f"{100 * rows.select(pl.col('y').is_between(low, high).mean()).item():.0f} %"
+
+
 def _score_of(scores: pl.DataFrame, model: str | None) -> dict[str, Any]:
     chosen = scores if model is None else scores.filter(model=model)
     return leaderboard(chosen.with_columns(model=pl.lit("any")).drop("is_champion"), None).row(0, named=True)
@@ -131,10 +172,7 @@ def _score_of(scores: pl.DataFrame, model: str | None) -> dict[str, Any]:
 def _forecast(
     name: str, known: Path, actuals: Path, *, recipe: str, seed: int, overrides: Mapping[str, Any]
 ) -> tuple[one_shot.OneShot, Evaluation, float]:
-    described = DATA_SETS[name]
-    fields = {"name": "accuracy", "freq": described.freq, "season_lengths": described.season_lengths}
-    fields |= {"horizon": described.horizon, "recipe": recipe, "seed": seed, "overrides": dict(overrides)}
-    spec = make_spec(fields | {"source": {"uri": str(known)}}, subject=name)
+    spec = _spec(name, known, recipe=recipe, seed=seed, overrides=overrides)
     began = time.monotonic()
     outcome = _run(spec)
     seconds = time.monotonic() - began
@@ -144,6 +182,13 @@ def _forecast(
         evaluate(outcome.forecasts, held_out, spec, features=outcome.features, cutoff=outcome.cutoff),
         seconds,
     )
+
+
+def _spec(name: str, known: Path, *, recipe: str, seed: int, overrides: Mapping[str, Any], paths: int = 0) -> Spec:
+    described = DATA_SETS[name]
+    fields = {"name": "accuracy", "freq": described.freq, "season_lengths": described.season_lengths, "paths": paths}
+    fields |= {"horizon": described.horizon, "recipe": recipe, "seed": seed, "overrides": dict(overrides)}
+    return make_spec(fields | {"source": {"uri": str(known)}}, subject=name)
 
 
 def _run(spec: Spec) -> one_shot.OneShot:

@@ -92,3 +92,12 @@ def test_every_job_has_a_cost_of_its_own(three: Any) -> None:
     on_gpu = cost_of(three.run("train", 199), Resources(1, 1, 0.25))
     assert isinstance(on_gpu, TrainingCost)
     assert on_gpu.networks[0].kernel == "gpu"
+
+
+def test_sample_paths_take_memory_where_they_are_drawn_or_correlated(three: Any) -> None:
+    def needed(job: str, paths: int) -> int:
+        spec = three.spec.model_copy(update={"paths": paths})
+        return cost_of(three.run(job, 199, spec=spec), Resources(1, 1, 0)).worker_bytes(10, 200, 2000)
+
+    for job, is_more in {"predict": True, "backtest": True, "score": False, "train": False}.items():
+        assert (needed(job, 1000) > needed(job, 0)) == is_more
