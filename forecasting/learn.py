@@ -203,13 +203,18 @@ def candidates_until(panel: Panel, spec: Spec) -> dict[str, int]:
     }
 
 
-def count_origins(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
-    """Return how many backtest origins each series has room for after what a network needs to learn, (S,)."""
-    return rolling.num_origins(
+def origins_of(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
+    """Return the backtest origins that each series has room for after what a network needs to learn, (S, J).
+
+    They are told by the grid points that follow them, as `forecasting.evaluate.backtest.place_origins` does.
+    """
+    return rolling.place_origins(
         panel.length_S,
         wanted=spec.backtest.origins,
         step=spec.origin_step,
         horizon=spec.horizon,
+        # Whoever says how far apart origins are to lie has them there.
+        season_length=1 if spec.backtest.step else max(spec.season_lengths),
         minimum_length=required_length(configure(spec), horizon=spec.horizon),
     )
 
@@ -361,4 +366,4 @@ def _architecture(spec: Spec, network: str) -> Architecture:
 
 def _held_back(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
     """Return how many grid points of each series its candidates may not see, (S,)."""
-    return rolling.held_back(count_origins(panel, spec), step=spec.origin_step, horizon=spec.horizon)
+    return origins_of(panel, spec).max(1)

@@ -34,7 +34,7 @@ from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.predict import predict
-from forecasting.learn import count_origins
+from forecasting.learn import origins_of
 from forecasting.series.panel import Panel
 from forecasting.spec import STATISTICS, Spec
 from forecasting.statistics_choice import statistics_forecasters
@@ -81,8 +81,7 @@ def backtest_shard(
     backtests = rolling.backtest(
         panel,
         forecasters=_baselines(spec) | statistics | _members(candidates, kernel),
-        origins_S=count_origins(panel, spec),
-        step=spec.origin_step,
+        origins_SJ=origins_of(panel, spec),
         quantiles=spec.quantiles,
         season_length=spec.season_lengths[0],
         assemble=partial(_assemble, spec, networks),

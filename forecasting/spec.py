@@ -126,9 +126,14 @@ class Schedule(_Part):
 class Backtest(_Part):
     """How candidates are compared before one of them serves."""
 
-    origins: StrictInt = Field(3, ge=1, le=100, description="rolling origins, where the history allows")
+    origins: StrictInt = Field(
+        3,
+        ge=1,
+        le=100,
+        description="rolling origins, where the history allows; the oldest lies whole seasons before the end",
+    )
     step: StrictInt | None = Field(
-        None, ge=1, description="grid points between two origins; the horizon where not given"
+        None, ge=1, description="grid points between any two origins; the horizon, but for the oldest, where not given"
     )
     margin: StrictFloat = Field(
         -1.0,

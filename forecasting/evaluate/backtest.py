@@ -24,44 +24,39 @@ Forecasts = Mapping[str, npt.NDArray[np.float64]]
 """Quantiles of several models, by name."""
 
 
-def held_back(origins: npt.ArrayLike, *, step: int, horizon: int) -> npt.NDArray[np.int64]:
-    """Return how many grid points lie after the first of so many rolling origins; 0 where there are none.
-
-    The newest origin lies a horizon before the end, so that each has a whole horizon to be compared with; the others
-    lie `step` grid points apart before it. A candidate is fitted to data that ends as many points before the end.
-
-    >>> held_back([0, 1, 3], step=24, horizon=48).tolist()
-    [0, 48, 96]
-    """
-    num_origins = np.asarray(origins, dtype=np.int64)
-    return np.where(num_origins > 0, horizon + (num_origins - 1) * step, 0)
-
-
-def num_origins(
-    length_S: npt.NDArray[np.int64], *, wanted: int, step: int, horizon: int, minimum_length: int
+def place_origins(
+    length_S: npt.NDArray[np.int64], *, wanted: int, step: int, horizon: int, season_length: int, minimum_length: int
 ) -> npt.NDArray[np.int64]:
-    """Return how many rolling origins each series has room for, from 0 to `wanted`; shape S.
+    """Return how many grid points lie after each rolling origin, newest first and 0 where there is none; (S, J).
 
-    Before its first origin a series keeps at least `minimum_length` grid points, and never none; after it lie
-    `held_back` ones. A second origin, and each further one, costs candidates no more than a quarter of their series:
-    what is compared would else be worse than what serves.
+    The newest of the J = `wanted` origins lies a horizon before a series' end, so that each has a whole horizon to be
+    compared with; the others lie `step` grid points apart before it. The oldest of several goes further back, to whole
+    seasons of `season_length` before the end, where the series is long enough: what follows it is the time of the
+    season that is about to be forecast.
 
-    >>> num_origins(np.array([50, 100, 200, 500]), wanted=3, step=24, horizon=24, minimum_length=48).tolist()
-    [0, 1, 2, 3]
+    Before its first origin a series keeps at least `minimum_length` grid points, and never none. A second origin, and
+    each further one, costs candidates no more than a quarter of their series: what is compared would else be worse
+    than what serves.
+
+    >>> lengths = np.array([50, 100, 200, 900])
+    >>> place_origins(lengths, wanted=3, step=24, horizon=24, season_length=168, minimum_length=48).tolist()
+    [[0, 0, 0], [24, 0, 0], [24, 48, 0], [24, 48, 168]]
     """
-    lengths_S = np.asarray(length_S, dtype=np.int64)
-    room_S = lengths_S - max(minimum_length, 1) - horizon
-    fitting_S = np.where(room_S < 0, 0, room_S // step + 1)
-    affordable_S = np.maximum(1, (lengths_S // 4 - horizon) // step + 1)
-    return np.clip(np.minimum(fitting_S, affordable_S), 0, wanted)
+    lengths_S1 = np.asarray(length_S, dtype=np.int64)[:, None]
+    after_J = horizon + step * np.arange(wanted)
+    most_S1 = np.minimum(lengths_S1 - max(minimum_length, 1), np.maximum(lengths_S1 // 4, horizon))
+    origins_SJ = np.where(after_J <= most_S1, after_J, 0)
+    seasons = season_length * -(-int(after_J[-1]) // season_length)
+    if wanted > 1:
+        origins_SJ[:, -1] = np.where(seasons <= most_S1[:, 0], seasons, origins_SJ[:, -1])
+    return origins_SJ
 
 
 def backtest(
     panel: Panel,
     *,
     forecasters: Mapping[str, Forecaster],
-    origins_S: npt.NDArray[np.int64],
-    step: int,
+    origins_SJ: npt.NDArray[np.int64],
     quantiles: Sequence[float],
     season_length: int,
     assemble: Callable[[Forecasts], Forecasts] = dict,
@@ -69,20 +64,19 @@ def backtest(
 ) -> pl.DataFrame:
     """Score every forecaster at each series' rolling origins, or what `assemble` makes of all their forecasts there.
 
-    At origin j, which `held_back(j)` grid points follow, a forecaster is given all series as they were then, and those
-    with at least j origins are scored over the horizon that followed. MASE and MSIS are scaled by `season_length` over
-    the data up to that origin, and Naive2 knows no more.
+    `origins_SJ` are as `place_origins` places them. At each origin a forecaster is given all series as they were then,
+    and those that have this origin are scored over the horizon that followed. MASE and MSIS are scaled by
+    `season_length` over the data up to that origin, and Naive2 knows no more.
 
     Returns one row per (`unique_id`, `model`, `origin`) with the scores and the coverage of each step, sorted; `origin`
     is the `ds` that the forecast was made at. A forecast that is not finite in every step and quantile has no row.
     `quantiles` must hold 0.5. `inspect` is shown every point: `unique_id, model, origin, ds, y, forecast` and the
-    quantiles. Raises ValueError where a series is given more origins than it has room for.
+    quantiles. Raises ValueError where a series is given an origin that it has no room for.
     """
-    _check_room(panel, origins_S, step)
+    _check_room(panel, origins_SJ)
     comparisons = []
-    for origin in range(int(np.max(origins_S, initial=0)), 0, -1):
-        dropped = int(held_back(origin, step=step, horizon=panel.horizon))
-        rows = np.flatnonzero(origins_S >= origin)
+    for dropped in np.unique(origins_SJ[origins_SJ > 0])[::-1].tolist():
+        rows = np.flatnonzero((origins_SJ == dropped).any(1))
         measures = yardsticks(panel.select(rows).until(dropped), season_length=season_length)
         # Each has its own copy, so that none can look past the origin or change what the next one reads.
         told = {name: forecaster(_copy_until(panel, dropped)) for name, forecaster in forecasters.items()}
@@ -101,12 +95,12 @@ def backtest(
     return scores.join(coverage, on=["unique_id", "model", "origin"], how="left", maintain_order="left")
 
 
-def _check_room(panel: Panel, origins_S: npt.NDArray[np.int64], step: int) -> None:
-    needed_S = held_back(origins_S, step=step, horizon=panel.horizon) + 1
-    for row in np.flatnonzero((origins_S > 0) & (panel.length_S < needed_S))[:1]:
+def _check_room(panel: Panel, origins_SJ: npt.NDArray[np.int64]) -> None:
+    most_S = origins_SJ.max(1, initial=0)
+    for row in np.flatnonzero((most_S > 0) & (panel.length_S <= most_S))[:1]:
         raise ValueError(
-            f"series '{panel.unique_ids[row]}' has {panel.length_S[row]} grid points, but {origins_S[row]} rolling "
-            f"origins need {needed_S[row]}"
+            f"series '{panel.unique_ids[row]}' has {panel.length_S[row]} grid points, but its first rolling origin"
+            f" needs {most_S[row] + 1}"
         )
 
 

@@ -23,8 +23,8 @@ from forecasting.fleet.module import FleetModule
 from forecasting.fleet.predict import predict
 from forecasting.ingest import ingest, panel_of
 from forecasting.learn import (
-    count_origins,
     members_with_prior,
+    origins_of,
     registry_rows,
     train_network,
     train_priors,
@@ -421,7 +421,7 @@ def test_fleet_that_is_fitted_leaves_no_optimiser_in_memory(
 
 def test_candidate_never_sees_what_lies_after_its_first_origin(trained: Any) -> None:
     spec, panel, fleets = trained
-    num_held = count_origins(panel, spec) * spec.origin_step
+    num_held = origins_of(panel, spec).max(1)
     altered = panel.y_SN.copy()
     for row, held in enumerate(num_held):
         if held:

@@ -16,7 +16,7 @@ from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import predict
 from forecasting.ingest import ingest, panel_of
-from forecasting.learn import candidates_until, count_origins, registry_rows, train_member, train_priors
+from forecasting.learn import candidates_until, origins_of, registry_rows, train_member, train_priors
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec, read_spec
 from forecasting.warm import OTHER_TRAINING, SEEN_TOO_MUCH, Earlier, Found, choose_prior, find_starts, lost
@@ -92,8 +92,7 @@ def backtest_error(panel: Panel, spec: Spec, members: list[FittedFleet]) -> floa
     scores = rolling.backtest(
         panel,
         forecasters={"gru": lambda known: np.median([predict(member, known) for member in members], axis=0)},
-        origins_S=count_origins(panel, spec),
-        step=spec.origin_step,
+        origins_SJ=origins_of(panel, spec),
         quantiles=spec.quantiles,
         season_length=24,
     )
@@ -183,10 +182,10 @@ def test_what_was_trained_alike_is_gone_on_from_and_a_series_without_an_earlier_
 def test_a_candidate_may_go_on_from_what_served_once_that_has_read_no_more_than_it(
     flights: Panel, quick: Spec, week_ago: Trained
 ) -> None:
-    held_back = 4 * quick.horizon
+    held_back = int(origins_of(flights, quick).max())
     for num_more, role in ((held_back - WEEK, "serving"), (held_back - WEEK - 1, "candidate")):
         at_once = week_ago.earlier(1)
-        later = at_once.rows.with_columns(pl.col("trained_until").dt.offset_by(f"-{num_more}h"))
+        later = at_once.rows.with_columns(pl.col("trained_until").dt.offset_by(f"{-num_more}h"))
         found = find_starts(flights, quick, "gru", 0, replace(at_once, rows=later))
         assert {fleet.role for fleet in found.starts.candidate} == {role}
         assert {fleet.role for fleet in found.starts.serving} == {"serving"}

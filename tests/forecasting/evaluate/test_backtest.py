@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecasting.evaluate.backtest import backtest, held_back, num_origins
+from forecasting.evaluate.backtest import backtest, place_origins
 from forecasting.evaluate.baselines import seasonal_naive
 from forecasting.evaluate.metrics import METRICS
 from forecasting.evaluate.naive2 import naive2
@@ -23,25 +23,57 @@ def repeat_last(panel: Panel) -> np.ndarray:
     return np.repeat(panel.y_SN[:, -1], panel.horizon * len(QUANTILES)).reshape(-1, panel.horizon, len(QUANTILES))
 
 
+def every(num_origins: list[int], *, step: int, horizon: int = 4) -> np.ndarray:
+    """Place so many origins of each series, `step` grid points apart."""
+    number_J = np.arange(max(num_origins))
+    return np.where(number_J < np.array(num_origins)[:, None], horizon + step * number_J, 0)
+
+
 def run(panel: Panel, forecasters: dict | None = None, *, origins: list[int], step: int = 4) -> pl.DataFrame:
     return backtest(
         panel,
         forecasters=forecasters or {"last": repeat_last},
-        origins_S=np.array(origins, dtype=np.int64),
-        step=step,
+        origins_SJ=every(origins, step=step),
         quantiles=QUANTILES,
         season_length=2,
     )
 
 
+def place(length: int, *, step: int = 3, horizon: int = 4, season: int = 1, minimum: int = 10) -> list[int]:
+    (origins,) = place_origins(
+        np.array([length]), wanted=3, step=step, horizon=horizon, season_length=season, minimum_length=minimum
+    ).tolist()
+    return [after for after in origins if after]
+
+
 @pytest.mark.parametrize(("length", "expected"), [(0, 0), (33, 0), (34, 1), (36, 1), (37, 2), (40, 3), (500, 3)])
 def test_origins_leave_the_minimum_before_and_a_horizon_after_them(length: int, expected: int) -> None:
-    assert num_origins(np.array([length]), wanted=3, step=3, horizon=4, minimum_length=30).tolist() == [expected]
+    assert place(length, minimum=30) == [4, 7, 10][:expected]
 
 
 @pytest.mark.parametrize(("length", "expected"), [(14, 1), (27, 1), (28, 2), (39, 2), (40, 3), (500, 3)])
 def test_a_second_origin_costs_candidates_no_more_than_a_quarter_of_their_series(length: int, expected: int) -> None:
-    assert num_origins(np.array([length]), wanted=3, step=3, horizon=4, minimum_length=10).tolist() == [expected]
+    assert place(length) == [4, 7, 10][:expected]
+
+
+@pytest.mark.parametrize(("length", "season", "expected"), [
+    (207, 52, [4, 7, 10]),
+    (208, 52, [4, 7, 52]),
+    (47, 4, [4, 7, 10]),
+    (48, 4, [4, 7, 12]),
+    (500, 5, [4, 7, 10]),
+    (39, 7, [4, 7]),
+])  # fmt: skip
+def test_the_oldest_origin_lies_whole_seasons_back_where_the_history_allows(
+    length: int, season: int, expected: list[int]
+) -> None:
+    assert place(length, season=season) == expected
+
+
+def test_a_single_origin_is_the_newest() -> None:
+    lengths = np.array([999])
+    origins_SJ = place_origins(lengths, wanted=1, step=3, horizon=4, season_length=52, minimum_length=10)
+    assert origins_SJ.tolist() == [[4]]
 
 
 @given(
@@ -49,15 +81,27 @@ def test_a_second_origin_costs_candidates_no_more_than_a_quarter_of_their_series
     wanted=st.integers(1, 9),
     step=st.integers(1, 40),
     horizon=st.integers(1, 40),
+    season=st.integers(1, 60),
     minimum=st.integers(0, 60),
 )
-def test_no_more_origins_fit_than_are_counted(length: int, wanted: int, step: int, horizon: int, minimum: int) -> None:
-    counted = int(num_origins(np.array([length]), wanted=wanted, step=step, horizon=horizon, minimum_length=minimum)[0])
-    kept = length - held_back([counted, counted + 1], step=step, horizon=horizon)
-    assert 0 <= counted <= wanted
-    assert counted == 0 or kept[0] >= max(minimum, 1)
-    assert counted <= 1 or kept[0] >= 0.75 * length
-    assert counted == wanted or kept[1] < max(minimum, 1) or (counted >= 1 and kept[1] < 0.75 * length)
+def test_origins_are_as_many_as_there_is_room_for(
+    length: int, wanted: int, step: int, horizon: int, season: int, minimum: int
+) -> None:
+    (origins,) = place_origins(
+        np.array([length]), wanted=wanted, step=step, horizon=horizon, season_length=season, minimum_length=minimum
+    ).tolist()
+    placed = [after for after in origins if after]
+    assert origins == placed + [0] * (wanted - len(placed)), "newest first"
+    assert placed == sorted(set(placed))
+    assert not placed or placed[0] == horizon
+    assert not placed or length - placed[-1] >= max(minimum, 1)
+    assert len(placed) <= 1 or length - placed[-1] >= 0.75 * length
+    if len(placed) < wanted:
+        kept = length - horizon - step * len(placed)
+        assert kept < max(minimum, 1) or (placed and kept < 0.75 * length)
+    elif wanted > 1 and (placed[-1] % season or placed[-1] < horizon + step * (wanted - 1)):
+        kept = length - season * -(-(horizon + step * (wanted - 1)) // season)
+        assert kept < max(minimum, 1) or kept < 0.75 * length
 
 
 @pytest.mark.parametrize("step", [2, 4, 7])
@@ -119,6 +163,14 @@ def test_timestamps_stay_timestamps(make_panel) -> None:
     assert run(replace(panel, ds_SN=hours), origins=[1])["origin"].item().hour == 16
 
 
+def test_series_may_have_origins_of_their_own(make_panel) -> None:
+    panel, origins_SJ = make_panel([np.arange(30.0), np.arange(30.0)]), np.array([[4, 10], [4, 20]])
+    scores = backtest(
+        panel, forecasters={"last": repeat_last}, origins_SJ=origins_SJ, quantiles=QUANTILES, season_length=2
+    )
+    assert scores.select("unique_id", "origin").rows() == [("s0", 20), ("s0", 26), ("s1", 10), ("s1", 26)]
+
+
 def test_series_without_room_for_an_origin_is_left_out_of_it(make_panel) -> None:
     panel = make_panel([np.arange(30.0), np.arange(12.0), np.arange(5.0)], unique_ids=["long", "short", "tiny"])
     scores = run(panel, origins=[2, 1, 0])
@@ -126,7 +178,7 @@ def test_series_without_room_for_an_origin_is_left_out_of_it(make_panel) -> None
 
 
 def test_more_origins_than_a_series_has_room_for_are_refused(make_panel) -> None:
-    with pytest.raises(ValueError, match="series 's1' has 8 grid points, but 2 rolling origins need 9"):
+    with pytest.raises(ValueError, match="series 's1' has 8 grid points, but its first rolling origin needs 9"):
         run(make_panel([np.arange(30.0), np.arange(8.0)]), origins=[2, 2])
 
 
@@ -175,7 +227,7 @@ def test_values_after_the_first_origin_do_not_change_what_is_forecast_there(
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(2, 40))
     altered = values.copy()
-    future = int(held_back(origins, step=step, horizon=4))
+    future = int(every([origins], step=step).max())
     altered[:, -future:] = rng.normal(size=(2, future)) * 1e3
 
     def forecasts(series: np.ndarray) -> np.ndarray:
