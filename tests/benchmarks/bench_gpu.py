@@ -7,7 +7,8 @@ must agree. A whole fit includes scaling, planning, Lightning and a look at vali
 beforehand, once for each size, which takes seconds and is kept on disk by Triton.
 
 Steps alone are the same with the kernel exchanged for the reference, and with its launches not captured as a graph.
-Without a GPU nothing is measured.
+The recipe is `standard` with all its members, candidates and serving networks, priors included. Without a GPU nothing
+is measured.
 """
 
 import argparse
@@ -22,13 +23,16 @@ from typing import Any
 import torch
 
 from forecasting.fleet.memory import MIB
+from forecasting.spec import make_spec
 from tests.benchmarks.cases import CASES, Case
 from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
-from tests.benchmarks.sides import fleet, loop, steps
+from tests.benchmarks.sides import fleet, loop, recipe, steps
 
 NUM_SERIES, NUM_STEPS = 1024, 200
 NUM_LOOP, NUM_ON_CPU = 4, 64
 STEPS_ALONE = 50
+NUM_HOURLY = 414
+HOURLY = {"name": "hours", "source": {"uri": "/none"}, "freq": "1h", "horizon": 48, "season_lengths": (24, 168)}
 CELLS = ("lstm", "gru")
 MOST_LOSSES_DIFFER = 0.02
 """Share by which mean losses of the same work may differ: rounding (cuDNN's products keep ten bits by default),
@@ -94,6 +98,8 @@ def main(arguments: list[str]) -> int:
                 continue
             disagreements += _compare_fits(cell, case, num_rounds)
             _compare_steps(cell, case, num_rounds)
+    if asked.only in (None, "recipe"):
+        _compare_recipe(is_measured=has_gpu and (asked.full or asked.only is not None))
     for disagreement in disagreements:
         print(f"error: {disagreement}", file=sys.stderr)
     return 1 if disagreements else 0
@@ -138,6 +144,29 @@ def _compare_steps(cell: str, case: Case, num_rounds: int) -> None:
     )
     for name, peer in peers.items():
         _figure(cell, case, ours, name, peer).print()
+
+
+def _compare_recipe(*, is_measured: bool) -> None:
+    """Fit a recipe's members once on either side, on the GPU twice: programs are compiled at the first time."""
+    seconds: dict[str, float] = {}
+    for accelerator in ("cuda", "cuda", "cpu") if is_measured else ():
+        spec, cores = make_spec(HOURLY, subject="hours"), len(os.sched_getaffinity(0))
+        run = recipe.prepare(spec=spec, cell="lstm", num_series=NUM_HOURLY, threads=cores, accelerator=accelerator)
+        began = time.perf_counter()
+        answer = run()
+        seconds[accelerator] = time.perf_counter() - began
+        print(f"recipe standard on {accelerator}: {seconds[accelerator]:.2f} s, losses {answer['losses']}")
+    ours, theirs = seconds.get("cuda"), seconds.get("cpu")
+    Figure(
+        benchmark="gpu",
+        setting=f"lstm, recipe standard, {NUM_HOURLY} hourly series of {recipe.NUM_POINTS} points",
+        figure=rounded(ours),
+        unit="seconds",
+        peer=ENGINE,
+        peer_figure=rounded(theirs),
+        ratio=rounded(theirs / ours) if ours and theirs else None,
+        target=None,
+    ).print()
 
 
 def _measure(contenders: list[Contender], num_rounds: int) -> None:

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str], *, folder: Path = FOLDER, root: Path = ROOT) 
         document = root / "docs" / "benchmarks.md"
         text = document.read_text(encoding="utf-8") if document.exists() else ""
         if only is None:
-            text = _document(figures, failed, machine, day=date.today())
+            text = keep_unmeasured(text, _document(figures, failed, machine, day=date.today()), figures)
         elif not failed:
             text = renew(text, only, figures, machine, day=date.today())
         document.write_text(text, encoding="utf-8")
@@ -146,13 +146,30 @@ def _document(figures: Sequence[Figure], failed: Sequence[str], machine: str, *,
 
 def renew(text: str, name: str, figures: Sequence[Figure], machine: str, *, day: date) -> str:
     """Return docs/benchmarks.md with other rows of one benchmark, and a line that says when they were measured."""
-    told = f"The rows of `{name}` were"
-    lines = [line for line in text.splitlines() if not line.startswith((f"| {name} |", told))]
+    return _with_rows(text, name, [*map(_row, figures)], f"{_told(name)} measured on {day.isoformat()}: {machine}.")
+
+
+def keep_unmeasured(old: str, new: str, figures: Sequence[Figure]) -> str:
+    """Return the new document with the old rows of what this machine cannot measure at all, for want of a GPU."""
+    measured = {one.benchmark for one in figures if one.figure is not None}
+    for name in sorted({one.benchmark for one in figures} - measured):
+        lines = old.splitlines()
+        told = next((line for line in lines if line.startswith(_told(name))), None)
+        if told is not None:
+            new = _with_rows(new, name, [line for line in lines if line.startswith(f"| {name} |")], told)
+    return new
+
+
+def _told(name: str) -> str:
+    return f"The rows of `{name}` were"
+
+
+def _with_rows(text: str, name: str, new_rows: Sequence[str], told: str) -> str:
+    lines = [line for line in text.splitlines() if not line.startswith((f"| {name} |", _told(name)))]
     first = next(number for number, line in enumerate(lines) if line.startswith("|---"))
     last = next(number for number, line in enumerate(lines) if number > first and not line.startswith("|"))
-    rows = sorted([*lines[first + 1 : last], *map(_row, figures)], key=lambda row: row.split(" | ")[0])
-    head = lines[: first - 2]  # without the blank line and the names of the columns
-    head.append(f"{told} measured on {day.isoformat()}: {machine}.")
+    rows = sorted([*lines[first + 1 : last], *new_rows], key=lambda row: row.split(" | ")[0])
+    head = [*lines[: first - 2], told]  # without the blank line and the names of the columns
     return "\n".join([*head, *lines[first - 2 : first + 1], *rows, *lines[last:]]) + "\n"
 
 

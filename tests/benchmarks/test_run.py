@@ -3,7 +3,7 @@
 from datetime import date
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.run import renew
+from tests.benchmarks.run import keep_unmeasured, renew
 
 DOCUMENT = """# Benchmarks
 
@@ -49,3 +49,16 @@ def test_document_says_once_when_the_rows_were_measured() -> None:
     told = [line for line in renewed(first, "memory", day=3) if line.startswith("The rows of")]
     assert told == ["The rows of `memory` were measured on 2026-01-03: another."]
     assert renewed(first, "memory")[2:5] == [*first.splitlines()[2:4], ""]
+
+
+def test_what_a_machine_cannot_measure_keeps_the_rows_of_the_one_that_could() -> None:
+    old = "\n".join(renewed(DOCUMENT, "gpu")) + "\n"
+    empty = Figure("gpu", "none here", None, "s", None, None, None, None)
+    new = DOCUMENT.replace("| memory | old |", "| gpu | none here |\n| memory | newer |")
+    lines = keep_unmeasured(old, new, [empty, figure("memory")]).splitlines()
+    assert [line for line in lines if line.startswith("| gpu")] == [
+        line for line in old.splitlines() if line.startswith("| gpu")
+    ]
+    assert "| memory | newer |" in lines
+    assert "The rows of `gpu` were measured on 2026-01-02: another." in lines
+    assert keep_unmeasured(DOCUMENT, new, [empty]) == new

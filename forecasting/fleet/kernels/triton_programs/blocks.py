@@ -18,7 +18,7 @@ def cut(num_windows: int, hidden_size: int, num_gates: int, *, room: int) -> dic
 
     PRECISION: "tf32x3" multiplies on tensor cores, in three products of ten bits each that together round as float32
     does (errors of 2e-7, as with "ieee", which takes the ordinary units; one product alone, "tf32", errs by 2e-4).
-    Forward it takes about as long, backward a fifth to a third.
+    Forward it takes about as long, backward a third to a half.
 
     RESIDENT: the compiler keeps the recurrent weights in shared memory, for tensor cores as two parts of each, and
     reads them from there as products need them; registers could not hold them. Where a GPU has not the room at H 64,
@@ -31,8 +31,8 @@ def cut(num_windows: int, hidden_size: int, num_gates: int, *, room: int) -> dic
 
     STAGES: while a step computes, the gates of the next two are on their way.
 
-    Measured on an H200 with Triton 3.6, LSTM and GRU at H 16 to 128: of four to twelve cuts each, these were the
-    fastest or within 3 % of it.
+    Measured on an H200 with Triton 3.6 over fleets of LSTMs and GRUs, H 16 to 128: of three to eighteen cuts each,
+    these were the fastest or within 3 % of it.
     """
     block_h = max(16, 1 << (hidden_size - 1).bit_length())
     is_resident = block_h <= MOST_RESIDENT
