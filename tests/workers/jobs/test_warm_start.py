@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from forecasting.fleet.fitted import FittedFleet
 from tests.workers.jobs.conftest import FIRST
 from workers.jobs.features import write_features
 from workers.jobs.train import train
@@ -221,8 +222,8 @@ def test_a_new_series_begins_anew_beside_those_that_go_on_and_changes_nothing_fo
     known = after.filter(pl.col("unique_id") != "d")
     assert known["version"].to_list() == before["version"].to_list()
     assert known["started_from"].null_count() == 0
-    for uri in after["weights_uri"].unique():
-        assert fed.store.read_bytes(uri)
+    for uri, slot, name in after.select("weights_uri", "weights_slot", "unique_id").iter_rows():
+        assert FittedFleet.from_bytes(fed.store.read_bytes(uri)).unique_ids[slot] == name
 
 
 def test_a_run_of_one_series_goes_on_from_its_own_and_leaves_a_newer_start_to_it_alone(fed: Any) -> None:
