@@ -170,8 +170,7 @@ def test_backtest_of_a_statistic_sees_nothing_past_an_origin(make_panel) -> None
         frame = backtest(
             make_panel([values]),
             forecasters={"theta": lambda panel: forecast(panel, "theta")},
-            origins_S=np.array([3]),
-            step=4,
+            origins_SJ=np.array([[4, 8, 12]]),
             quantiles=FEW,
             season_length=4,
         )
