@@ -149,17 +149,20 @@ class _Worker:
         return status
 
 
-def _start_actor(task: Task, resources: Resources) -> Any:
-    threads = str(resources.num_threads)
-    # An actor that was given no GPU must not see one: Lightning takes what it sees.
+def environment_of(resources: Resources) -> dict[str, str]:
+    """Return the environment of a worker, which libraries read when they load, before any line of it runs."""
+    # A worker that was given no GPU must not see one: Lightning takes what it sees.
     hidden_gpus = {} if resources.num_gpus else {"CUDA_VISIBLE_DEVICES": ""}
+    return dict.fromkeys(_THREAD_VARIABLES, str(resources.num_threads)) | hidden_gpus
+
+
+def _start_actor(task: Task, resources: Resources) -> Any:
     actor_class = ray.remote(
         num_cpus=resources.num_cpus,
         num_gpus=resources.num_gpus,
         max_restarts=MAX_RESTARTS,
         max_task_retries=MAX_RETRIES,
-        # The libraries read these when they load, which is before any line of the actor runs.
-        runtime_env={"env_vars": dict.fromkeys(_THREAD_VARIABLES, threads) | hidden_gpus},
+        runtime_env={"env_vars": environment_of(resources)},
     )(_Worker)
     return actor_class.remote(task)
 

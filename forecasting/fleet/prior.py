@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as lightning
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
 from forecasting.fleet import kernels
@@ -130,8 +130,16 @@ def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], is_sound_S: npt.N
     return {panel.unique_ids[row]: int(last_S[row]) for row in np.flatnonzero(is_sound_S)}
 
 
+def is_together() -> bool:
+    """Return whether this process trains a prior with others, as a group of torch.distributed."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 class PriorModule(lightning.LightningModule):
-    """Trains one network on windows of all series; a window counts in units of its series' own seasonal error."""
+    """Trains one network on windows of all series; a window counts in units of its series' own seasonal error.
+
+    Processes that form a group of torch.distributed divide the windows of every step and average their gradients.
+    """
 
     rows_S: Tensor
     first_S: Tensor
@@ -165,6 +173,7 @@ class PriorModule(lightning.LightningModule):
         }.items():
             self.register_buffer(name, constant, persistent=False)
         self.register_buffer("loss", torch.tensor(0.0))
+        self.num_together = distributed.get_world_size() if is_together() else 1
         self._graphed: GraphedSteps | None = None
         self.average = nn.ParameterDict(
             {n: nn.Parameter(w.detach().clone(), requires_grad=False) for n, w in network.weights.items()}
@@ -202,7 +211,9 @@ class PriorModule(lightning.LightningModule):
     def _steps_on_gpu(self, optimizer: Any, steps: range) -> None:
         """Take steps that read their number, step size and averaging from tensors, as a captured step must."""
         if self._graphed is None:
-            self._graphed, every = GraphedSteps(self.device), range(self.num_steps)
+            # Processes that train together exchange gradients within a step, which a graph would not record.
+            self._graphed = GraphedSteps(self.device, may_capture=self.num_together == 1)
+            every = range(self.num_steps)
             self._step = torch.tensor(steps.start, device=self.device)
             self._rates = torch.tensor([self.step_size(step) for step in every], device=self.device)
             self._fresh = torch.tensor([self.averaging(step) for step in every], device=self.device)
@@ -222,12 +233,23 @@ class PriorModule(lightning.LightningModule):
         loss = self.loss_of(self.draw(step))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.num_together > 1:
+            self._share_gradients()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         optimizer.step()
         with torch.no_grad():
             for name, weight in self.network.weights.items():
                 self.average[name].lerp_(weight, fresh)
             self.loss.lerp_(loss.detach(), fresh)
+
+    def _share_gradients(self) -> None:
+        """Give every process the mean of all gradients, in one exchange."""
+        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        parts = (flat / self.num_together).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def averaging(self, step: int) -> float:
         """Return the share of the new weights in their average; the first steps weigh more, so that it forgets them."""
@@ -239,8 +261,13 @@ class PriorModule(lightning.LightningModule):
         return self.config.prior_rate * min(1.0, (1 + step) / WARM_UP_STEPS) * decay
 
     def draw(self, step: int | Tensor) -> WindowBatch:
-        """Draw windows over all series, each series as often as the next; shapes are (1, B, …)."""
-        counters_B = step * self.config.prior_windows + torch.arange(self.config.prior_windows, device=self.device)
+        """Draw windows over all series, each series as often as the next; shapes are (1, B, …).
+
+        Of the windows of a step, each process of several has its share, so that together they have what one would.
+        """
+        rank, num_windows = distributed.get_rank() if self.num_together > 1 else 0, self.config.prior_windows
+        first, last = (num_windows * place // self.num_together for place in (rank, rank + 1))
+        counters_B = step * num_windows + torch.arange(first, last, device=self.device)
         series_B = draw_bits(self.key_1, purpose="series", counters_D=counters_B)[0] % len(self.rows_S)
         rows_B = self.rows_S[series_B]
         bits_B = draw_bits(self.key_1, purpose="windows", counters_D=counters_B)[0]

@@ -30,12 +30,14 @@ def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: 
     callbacks: list[lightning.Callback] = [_Looks(options.on_look)] if options.on_look else []
     if options.checkpoint:
         callbacks.append(SaveSometimes(options.checkpoint, seconds=options.seconds_between_checkpoints))
+    device = device_of(options)
     with warnings.catch_warnings():
         # One block an epoch is by design: advice about data loaders and log intervals does not apply.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer = lightning.Trainer(
-            accelerator=device_of(options).type if options.accelerator == "auto" else options.accelerator,
-            devices=1,
+            accelerator=device.type if options.accelerator == "auto" else options.accelerator,
+            # Of several GPUs that a process sees, the one that it was told to take.
+            devices=[torch.cuda.current_device()] if device.type == "cuda" else 1,
             max_epochs=max_epochs,
             callbacks=callbacks,
             logger=False,

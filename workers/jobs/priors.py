@@ -2,23 +2,26 @@
 
     weights/<spec>/<run>/prior-<network>-<member>-<role>.safetensors
 
-They are trained on all series of the spec, whatever the run is filtered to, one after the other on each worker.
+They are trained on all series of the spec, whatever the run is filtered to: side by side, one on each worker, or where
+there are many GPUs one after the other on all of them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from forecasting.errors import NothingStored
+from forecasting.recipes import configure
 from forecasting.schemas import table as declared_table
 from forecasting.spec import Spec
 from forecasting.store.publish import publish
 from forecasting.store.slices import Slice
+from forecasting.store.staging import run_folder
 from forecasting.store.tables import WEIGHTS_FOLDER, Store
 from forecasting.version import code_version
 from workers.jobs.run import Run, count_points
@@ -26,12 +29,12 @@ from workers.jobs.shard_run import Slot, peak_mib
 from workers.jobs.sizing import choose_prior_series, cost_of, refuse_too_little
 from workers.jobs.weights import describe_architecture
 from workers.local_ray import local_ray
-from workers.pool import plan_resources, run_shards
+from workers.pool import Resources, Status, plan_resources, run_shards
 from workers.shards import Shard
 
 if TYPE_CHECKING:
     from forecasting.fleet.fitted import Prior
-    from forecasting.learn import PriorsByMember
+    from forecasting.learn import Priors, PriorsByMember
     from forecasting.series.panel import Panel
 
 
@@ -85,7 +88,6 @@ def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
 
 def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.DataFrame:
     """Return what tells the rows of priors that would be trained now: their key, and what they are a function of."""
-    from forecasting.recipes import configure
     from forecasting.training import member_seed
 
     config = configure(spec)
@@ -131,19 +133,48 @@ def _train(run: Run, slot: Slot, wanted: pl.DataFrame, earlier: pl.DataFrame) ->
         refuse_too_little(cost_of(run, resources), resources)
         names = tuple(choose_prior_series(run, resources, num_points))
         total = sum(num_points[name] for name in names)
-        statuses = run_shards(
-            _TrainPrior(slot, alike.select("model", "member", "role", "run_cutoff", "trained_until", "weights_uri")),
-            [_PriorShard(number, names, total, *member) for number, member in enumerate(members)],
-            name=run.arguments.job,
-            resources=resources,
-            unit="priors",
-        )
+        task = _TrainPrior(slot, alike.select("model", "member", "role", "run_cutoff", "trained_until", "weights_uri"))
+        shards = [_PriorShard(number, names, total, *member) for number, member in enumerate(members)]
+        num_together = count_together(resources, num_priors=len(shards), num_windows=configure(run.spec).prior_windows)
+        if num_together > 1:
+            statuses = _train_together(run, task, shards, resources, num_together)
+        else:
+            statuses = run_shards(task, shards, name=run.arguments.job, resources=resources, unit="priors")
     most = max(status["peak_mib"] for status in statuses)
     print(f"{run.arguments.job}: priors took at most {most} MiB in a worker", flush=True)
     schema = declared_table("priors").schema(run.clock)
     rows = [row for status in statuses for row in status["rows"]]
     columns = {name: dtype for name, dtype in schema.items() if not rows or name in rows[0]}
     return pl.DataFrame(rows, schema=columns)
+
+
+def count_together(resources: Resources, *, num_priors: int, num_windows: int) -> int:
+    """Return on how many GPUs each prior is trained, one prior after the other; 1 where all are trained side by side.
+
+    Together pays where there are twice as many GPUs as priors. A step's windows are divided evenly among them.
+    """
+    if not resources.num_gpus or resources.num_workers < 2 * num_priors:
+        return 1
+    return max(number for number in range(1, resources.num_workers + 1) if num_windows % number == 0)
+
+
+def _train_together(
+    run: Run, task: _TrainPrior, shards: Sequence[_PriorShard], resources: Resources, num_together: int
+) -> list[Status]:
+    """Train priors one after the other, each on several workers."""
+    from workers.together import Together, run_together
+
+    print(f"{run.arguments.job}: {len(shards)} priors are trained on {num_together} GPUs together", flush=True)
+    return [
+        run_together(
+            Together(task.train, task.keep),
+            shard,
+            num_processes=num_together,
+            resources=resources,
+            folder=f"{run.store.root}/{run_folder(run.arguments.run_id)}/together",
+        )
+        for shard in shards
+    ]
 
 
 @dataclass(frozen=True)
@@ -164,16 +195,29 @@ class _TrainPrior:
     slot: Slot
     earlier: pl.DataFrame
 
-    def __call__(self, shard: Shard) -> Mapping[str, Any]:
+    def __call__(self, shard: Shard) -> Status:
+        return self.keep(shard, self.train(shard))
+
+    def train(self, shard: Shard) -> Priors | None:
+        """Train a prior; it goes on where an earlier try was interrupted, unless it is trained with others."""
         from forecasting.fleet.options import FitOptions
-        from forecasting.learn import prior_row, train_priors  # torch loads on actors only
+        from forecasting.fleet.prior import is_together
+        from forecasting.learn import train_priors  # torch loads on actors only
 
         assert isinstance(shard, _PriorShard)
         slot = self.slot
         panel = slot.read_panel(shard.unique_ids)
-        options = FitOptions(checkpoint=slot.checkpoint_folder(shard) / _task_of(slot), kernel=slot.kernel)
+        checkpoint = None if is_together() else slot.checkpoint_folder(shard) / _task_of(slot)
+        options = FitOptions(checkpoint=checkpoint, kernel=slot.kernel)
         start = self._find_start(panel, shard)
-        priors = train_priors(panel, slot.spec, shard.network, shard.member, start=start, options=options)
+        return train_priors(panel, slot.spec, shard.network, shard.member, start=start, options=options)
+
+    def keep(self, shard: Shard, priors: Priors | None) -> Status:
+        """Write a prior's weights and return its registry rows."""
+        from forecasting.learn import prior_row
+
+        assert isinstance(shard, _PriorShard)
+        slot = self.slot
         rows = []
         for prior in priors or ():
             name = f"prior-{shard.network}-{shard.member}-{prior.role}.safetensors"

@@ -9,6 +9,8 @@ from polars.testing import assert_frame_equal
 from forecasting import learn
 from forecasting.fleet.fitted import Prior
 from forecasting.recipes import configure
+from workers import together
+from workers.jobs import priors
 from workers.jobs.features import write_features
 from workers.jobs.predict import predict
 from workers.jobs.train import train
@@ -72,6 +74,29 @@ def test_a_train_job_stores_each_members_priors_with_weights_that_can_be_read(fe
         assert row["config"] == prior.config.model_dump_json() == config.of_member(row["member"]).model_dump_json()
         assert tuple(row["gains"]) == prior.gains
         assert row["data_version"] == fed.store.version("features", "timestamp")
+
+
+def test_priors_that_several_gpus_train_together_are_stored_like_any_other(
+    fed: Any, serial: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def run_here(work: Any, shard: Any, *, num_processes: int, resources: Any, folder: str) -> Any:
+        asked.append((str(shard), num_processes, folder))
+        return work.keep(shard, work.compute(shard))
+
+    run_train(fed, run_id="alone")
+    alone = rows(fed, "priors", is_whole=False)
+    monkeypatch.setattr(priors, "count_together", lambda resources, *, num_priors, num_windows: num_windows // 2)
+    monkeypatch.setattr(together, "run_together", run_here)
+    fed.write(**LENGTHS)
+    write_features(fed.run("features", LAST, cutoff="given", run_id="again"))
+    run_train(fed, run_id="together")
+    assert set(rows(fed, "priors")["run_id"]) == {"together"}
+    assert_frame_equal(rows(fed, "priors", is_whole=False), alone)
+    folder = f"{fed.store.root}/staging/run_id=together/together"
+    assert asked == [(f"the prior of gru, member {member}", 2, folder) for _, member in BOTH]
+    assert "train: 2 priors are trained on 2 GPUs together" in capsys.readouterr().out
 
 
 def test_networks_name_the_prior_of_their_role(fed: Any) -> None:
