@@ -1,9 +1,9 @@
 """What a recipe decides: one frozen configuration of network and training, and the overrides that a spec may set."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 KernelName = Literal["auto", "reference", "cpu", "gpu"]
 """Implementations of the recurrence; it is how a fleet runs, not what it learns, so no recipe names one."""
@@ -15,6 +15,11 @@ Transform = Literal["none", "log"]
 
 Start = Literal["random", "prior"]
 """What a network begins from: weights drawn at random, or those of the prior (`forecasting.fleet.prior`)."""
+
+
+Smoothing = Literal["none", "level_season"]
+"""Whether level and season of each series are smoothed exponentially, by coefficients and first seasonal indices that
+are trained with its network (ES-RNN, Smyl 2020; `forecasting.fleet.smoothing`)."""
 
 
 class Member(BaseModel):
@@ -30,6 +35,19 @@ class Member(BaseModel):
         True, description="whether the mixture that a forecast is the difference from holds the last value too"
     )
     start: Start = Field("random", description="what each series' network begins from")
+    smoothing: Smoothing = Field(
+        "none",
+        description="whether level and season are smoothed by weights of the series, and taken from what it sees",
+    )
+
+    @model_validator(mode="after")
+    def _has_weights_of_its_own(self) -> Self:
+        if self.smoothing != "none" and self.start == "prior":
+            raise ValueError(
+                f"smoothing {self.smoothing!r} has weights of each series alone, which no prior has;"
+                " start must be 'random'"
+            )
+        return self
 
 
 class TrainingConfig(BaseModel):
@@ -105,6 +123,28 @@ class TrainingConfig(BaseModel):
         """
         (member,) = self.members
         return (*season_lengths, 1) if member.last_value and 1 not in season_lengths else season_lengths
+
+    @property
+    def is_smoothed(self) -> bool:
+        """Whether a single member's series are smoothed."""
+        (member,) = self.members
+        return member.smoothing != "none"
+
+    def smoothed(self, season_lengths: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the seasons that a single member's series are smoothed by; None where they are not smoothed.
+
+        >>> TrainingConfig(members=(Member(smoothing="level_season"),)).smoothed((1, 12))
+        (12,)
+        """
+        return tuple(length for length in season_lengths if length > 1) if self.is_smoothed else None
+
+    def num_references(self, season_lengths: tuple[int, ...]) -> int:
+        """Count what a single member's forecast is the difference from: a smoothed series has its level besides.
+
+        >>> TrainingConfig(members=(Member(smoothing="level_season"),)).num_references((12,))
+        3
+        """
+        return len(self.references(season_lengths)) + self.is_smoothed
 
     def of_member(self, number: int) -> "TrainingConfig":
         """Return the configuration of one member alone."""

@@ -179,6 +179,9 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
     panel, config, architecture = plan.panel.select(training.rows_S), plan.run_config, plan.architecture
     references = config.references(architecture.season_lengths)
     windows = window_source(panel, plan.scaling.select(training.rows_S), config=config, season_lengths=references)
+    smoothed = config.smoothed(architecture.season_lengths)
+    if smoothed is not None:
+        windows.smooth(panel, season_lengths=smoothed, freq=architecture.freq)
     keys_S = series_keys(panel.unique_ids, seed=plan.seed)
     cell = CELLS[architecture.model]
     network = FleetNetwork(
@@ -189,7 +192,8 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
         hidden_size=config.hidden_size,
         horizon=architecture.horizon,
         num_quantiles=len(architecture.quantiles),
-        num_seasons=len(references),
+        num_seasons=config.num_references(architecture.season_lengths),
+        smoothed=smoothed,
     )
     if plan.prior is not None:
         network.load_weights(plan.prior.weights)
@@ -198,6 +202,8 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
             network.load_weights(part.weights, rows_S=_rows_of(part.unique_ids, panel.unique_ids))
     else:
         network.initialise(keys_S)
+        if windows.smoothing is not None:
+            windows.smoothing.initialise(dict(network.weights.items()), windows.y_SN)
     module = FleetModule(
         network,
         windows,

@@ -53,7 +53,8 @@ def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int, is_warm: 
     if sizes.config.start == "prior":  # what lies between the prior and the network, and then what series have of both
         ending += 2 * weights
     stepping = num_series * activation_bytes(sizes) + sizes.num_threads * scratch_bytes(sizes)
-    if sizes.kernel != "cpu":
+    if not sizes.in_engine:
+        stepping += columns * smoothing_bytes(sizes)
         stepping += 3 * weights  # gradients, and what clipping and Adam write on their way
     starts = 2 * weights if is_warm and sizes.config.start == "random" else 0
     return starts + candidates_y + windows + weights + max(preparing, trainer + max(ending, stepping))
@@ -77,7 +78,7 @@ def prior_step_bytes(sizes: FleetSizes) -> int:
 
 def scratch_bytes(sizes: FleetSizes) -> int:
     """Count what a thread of the CPU engine works in: one series' weights, windows, states, gates and gradients."""
-    if sizes.kernel != "cpu":
+    if not sizes.in_engine:
         return 0
     config, gates, inputs = sizes.config, sizes.num_gates, sizes.num_inputs
     units, outputs, seasons = _pad(config.hidden_size), _pad(sizes.num_outputs), len(sizes.references)
@@ -97,7 +98,7 @@ def activation_bytes(sizes: FleetSizes) -> int:
     enough for either. Of six sizes on an H200, of one to four GiB, the peak of what was allocated lay 7 % below to
     6 % above; of two of 190 MiB it was 200 MiB above.
     """
-    if sizes.kernel == "cpu":
+    if sizes.in_engine:
         return 0
     config, hidden, inputs = sizes.config, sizes.config.hidden_size, sizes.num_inputs
     rows = sizes.num_rows(config.batch_windows)
@@ -106,6 +107,11 @@ def activation_bytes(sizes: FleetSizes) -> int:
     if sizes.kernel == "gpu":  # as forecasting.fleet.kernels.gpu counts, and the inputs as they are gathered
         return columns + judging + 4 * rows * (10 * hidden + 3 * inputs)
     return columns + judging + 4 * rows * (2 * inputs + 4 * sizes.num_gates * hidden)
+
+
+def smoothing_bytes(sizes: FleetSizes) -> int:
+    """Count what a step keeps of a point whose series is smoothed: level, season, error, indices, and gradients."""
+    return 0 if sizes.smoothed is None else 4 * 2 * (5 + 2 * len(sizes.smoothed))
 
 
 def forecast_bytes(*, num_rows: int, num_quantiles: int) -> int:

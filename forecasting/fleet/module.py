@@ -63,7 +63,8 @@ class FleetModule(lightning.LightningModule):
         self.automatic_optimization = False
         self.network, self.windows, self.config, self.schedule = network, windows, config, schedule
         num_series = len(keys_S)
-        self.steps: Steps = EngineSteps() if network.kernel.NAME == "cpu" else TorchSteps()
+        in_engine = network.kernel.NAME == "cpu" and windows.smoothing is None  # which the engine does not know
+        self.steps: Steps = EngineSteps() if in_engine else TorchSteps()
         for name, constant in {
             "keys_S": keys_S,
             "first_S": first_S,

@@ -9,7 +9,7 @@ references.
 # M season lengths · W the elements of one parameter
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from forecasting.fleet.cells import Cell, Weights
 from forecasting.fleet.kernels import Kernel
 from forecasting.fleet.random import draw_uniform
+from forecasting.fleet.smoothing import COEFFICIENTS, SEASONS, parameter_shapes
 from forecasting.fleet.windows import WindowBatch
 
 MIXTURE_GAIN = 10.0
@@ -42,7 +43,9 @@ class FleetNetwork(nn.Module):
         horizon: int,
         num_quantiles: int,
         num_seasons: int,
+        smoothed: Sequence[int] | None = None,
     ) -> None:
+        """Stack the networks of so many series; those that are smoothed have weights for it (`smoothed`: seasons)."""
         super().__init__()
         self.cell, self.kernel = cell, kernel
         self.horizon, self.num_quantiles, self.hidden_size = horizon, num_quantiles, hidden_size
@@ -51,6 +54,7 @@ class FleetNetwork(nn.Module):
             "bias_head_1O": (1, horizon * num_quantiles),
             "mixture_FM": (horizon, num_seasons),
         }
+        shapes |= {} if smoothed is None else parameter_shapes(smoothed)
         self.weights = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(num_series, *shape)) for name, shape in shapes.items()}
         )
@@ -59,11 +63,12 @@ class FleetNetwork(nn.Module):
     def initialise(self, keys_S: Tensor) -> None:
         """Draw each series' own weights: uniform within 1/√H as torch does, the head a tenth of that, mixtures even.
 
-        A small head makes the first forecast the seasonal reference.
+        A small head makes the first forecast the seasonal reference. What smooths a series is not drawn, but estimated
+        (`forecasting.fleet.smoothing`).
         """
         bound = 1 / math.sqrt(self.hidden_size)
         for name, weight in self.weights.items():
-            if name in ("mixture_FM", "bias_head_1O"):
+            if name in ("mixture_FM", "bias_head_1O", COEFFICIENTS, SEASONS):
                 weight.zero_()
                 continue
             num_draws, scale = math.prod(weight.shape[1:]), bound * (0.1 if name == "head_HO" else 1.0)

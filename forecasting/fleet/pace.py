@@ -5,6 +5,8 @@ Constants were measured on one core of an AMD EPYC with AVX-512, torch 2.13; ano
 
 from forecasting.fleet.sizes import FleetSizes
 
+BLOCK = 64
+"""Points that are smoothed together, at most (`forecasting.fleet.smoothing`)."""
 LANES = 16
 """Numbers that the engine works on at once; sizes are padded to it."""
 
@@ -21,6 +23,14 @@ TORCH_SECONDS_PER_WEIGHT = 11e-9
 TORCH_SECONDS_PER_RECURRENT_STEP = 90e-6
 GPU_SPEEDUP = 400
 """A GPU over torch operations on one core: 220 to 660 over eight sizes on an H200, in fleets of a thousand series."""
+
+# What smoothing adds to a step: to a block of points, however few the series, to each point of a series, and to each
+# that a window reads, for its gradient. Five sizes, within 40 %.
+SMOOTHING_SECONDS_PER_BLOCK = 0.7e-3
+SMOOTHING_SECONDS_PER_POINT = 0.25e-6
+SMOOTHING_SECONDS_PER_READ = 0.08e-6
+USUAL_POINTS = 1000
+"""Of the longest series, whose blocks are counted."""
 
 # A fit beside its steps: Lightning's trainer and a look; what is copied per series, weight and point.
 SECONDS_PER_FIT = 0.04
@@ -42,7 +52,7 @@ SECONDS_PER_PATH_POINT = 0.6e-6
 def step_seconds(sizes: FleetSizes) -> float:
     """Predict what one series adds to an optimiser step, on one thread."""
     config = sizes.config
-    if sizes.kernel == "cpu":
+    if sizes.in_engine:
         return _engine_seconds(sizes, config.batch_windows, passes=3) + SECONDS_PER_WEIGHT * sizes.num_weights
     num_gates = sizes.num_rows(config.batch_windows) * sizes.num_gates * config.hidden_size
     seconds = TORCH_SECONDS_PER_GATE * num_gates + TORCH_SECONDS_PER_WEIGHT * sizes.num_weights
@@ -54,7 +64,8 @@ def fit_seconds(sizes: FleetSizes, *, num_points: int) -> float:
     config = sizes.config
     # A look runs the validation windows forward, which is a third of a step.
     looks = sizes.num_looks * config.validation_windows / (3 * config.batch_windows)
-    steps = (config.max_steps + looks) * step_seconds(sizes) / sizes.num_threads
+    step = step_seconds(sizes) + _smoothing_seconds(sizes, num_points)
+    steps = (config.max_steps + looks) * step / sizes.num_threads
     copies = SECONDS_PER_FITTED_WEIGHT * sizes.num_weights + SECONDS_PER_FITTED_POINT * num_points
     return SECONDS_PER_FITTED_SERIES + copies + steps
 
@@ -63,7 +74,18 @@ def fixed_fit_seconds(sizes: FleetSizes) -> float:
     """Predict what a fit takes however few its series are."""
     num_launched = 0 if sizes.kernel == "cpu" else sizes.config.max_steps * sizes.config.context_segments
     launches = TORCH_SECONDS_PER_RECURRENT_STEP * num_launched
+    if sizes.smoothed is not None:
+        num_blocks = (USUAL_POINTS + sizes.padding) / min((BLOCK, *sizes.smoothed))
+        launches += SMOOTHING_SECONDS_PER_BLOCK * num_blocks * sizes.config.max_steps
     return SECONDS_PER_FIT + SECONDS_PER_LOOK * sizes.num_looks + launches
+
+
+def _smoothing_seconds(sizes: FleetSizes, num_points: int) -> float:
+    if sizes.smoothed is None:
+        return 0.0
+    num_read = sizes.num_rows(sizes.config.batch_windows) * sizes.config.segment_length
+    seconds = SMOOTHING_SECONDS_PER_POINT * (num_points + sizes.padding) + SMOOTHING_SECONDS_PER_READ * num_read
+    return seconds / (GPU_SPEEDUP if sizes.kernel == "gpu" else 1)
 
 
 def _engine_seconds(sizes: FleetSizes, num_windows: int, *, passes: int) -> float:

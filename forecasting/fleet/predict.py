@@ -38,7 +38,8 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
             continue
         part = fitted.select([fitted.unique_ids[slot] for slot in slots])
         known = panel.select(rows[slots])
-        values_SFQ = _forecast(part, known if is_gappy else _newest(known, part), kernel)
+        needs_all = is_gappy or fitted.config.is_smoothed
+        values_SFQ = _forecast(part, known if needs_all else _newest(known, part), kernel)
         is_usable_S = np.isfinite(values_SFQ).all((1, 2))
         quantiles_SFQ[rows[slots[is_usable_S]]] = values_SFQ if is_usable_S.all() else values_SFQ[is_usable_S]
     return quantiles_SFQ
@@ -65,12 +66,15 @@ def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDAr
     device = torch.device("cuda" if wanted == "gpu" and torch.cuda.is_available() else "cpu")
     kernel = kernels.choose(cell, device, torch.float32, fitted.config.hidden_size, wanted=wanted)
     windows = window_source(panel, scaling, config=fitted.config, season_lengths=seasons)
+    smoothed = fitted.config.smoothed(fitted.architecture.season_lengths)
+    if smoothed is not None:
+        windows.smooth(panel, season_lengths=smoothed, freq=fitted.architecture.freq)
     origins_S1 = torch.full((len(panel.unique_ids), 1), panel.y_SN.shape[1] - 1)
-    if kernel.NAME == "cpu":
+    if kernel.NAME == "cpu" and smoothed is None:
         predicted_SBFQ = engine.forecast(cell.name, windows, fitted.weights, origins_S1, quantiles_Q=quantiles_Q)
     else:
-        batch = windows.to(device).gather(origins_S1.to(device))
         weights = {name: weight.to(device) for name, weight in fitted.weights.items()}
+        batch = windows.to(device).gather(origins_S1.to(device), weights=weights)
         predicted_SBFQ = forecast_windows(cell, batch, weights, kernel=kernel, num_quantiles=len(quantiles_Q))
     values_SFQ: npt.NDArray[np.float64] = predicted_SBFQ[:, 0].cpu().double().numpy()
     crosses_SF = (values_SFQ[..., 1:] < values_SFQ[..., :-1]).any(-1)

@@ -42,6 +42,16 @@ class FleetSizes:
         return self.config.references(self.season_lengths)
 
     @property
+    def smoothed(self) -> tuple[int, ...] | None:
+        """Seasons that series are smoothed by; None where they are not smoothed."""
+        return self.config.smoothed(self.season_lengths)
+
+    @property
+    def in_engine(self) -> bool:
+        """Whether the CPU engine runs whole steps; it does not know how series are smoothed."""
+        return self.kernel == "cpu" and self.smoothed is None
+
+    @property
     def num_looks(self) -> int:
         return -(-self.config.max_steps // self.config.evaluate_every)
 
@@ -55,6 +65,8 @@ class FleetSizes:
         """Numbers in each parameter of one network."""
         hidden, gates = self.config.hidden_size, self.num_gates * self.config.hidden_size
         biases = {"bias_hidden_1G": gates} if self.cell == "gru" else {}
+        seasons = self.smoothed
+        smoothing = {} if seasons is None else {"coefficients_C": 1 + len(seasons), "seasons_P": sum(seasons)}
         return {
             "input_IG": self.num_inputs * gates,
             "bias_input_1G": gates,
@@ -62,7 +74,8 @@ class FleetSizes:
             **biases,
             "head_HO": hidden * self.num_outputs,
             "bias_head_1O": self.num_outputs,
-            "mixture_FM": self.horizon * len(self.references),
+            "mixture_FM": self.horizon * self.config.num_references(self.season_lengths),
+            **smoothing,
         }
 
     @property

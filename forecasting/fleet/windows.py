@@ -4,11 +4,15 @@ A window ends at a column of the panel, its *origin*: the last point that the ne
 `context_segments` segments of `segment_length` points each: the points themselves, relative to the last segment, and
 their change since a season ago, in the unit of the loss. The network learns the difference from references that repeat
 the last seasons, and perhaps the last value, which is a season of one point. The first season length is the season.
+
+Where a series is smoothed (`forecasting.fleet.smoothing`), points and references are taken without their season,
+relative to the level at the origin, which is a reference too; references get the season back as the origin knows it.
 """
 
 # S series · N grid points (context padding included) · B windows · T steps · L points of a segment · I inputs
 # C calendar features · F horizon steps · M season lengths
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,8 +22,11 @@ import torch
 from torch import Tensor
 
 from forecasting.fleet.scaling import Scaling
+from forecasting.fleet.smoothing import Smoothed, Smoothing, smoothing_for
 from forecasting.series.panel import Panel
 from forecasting.training import TrainingConfig
+
+_Take = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -47,6 +54,7 @@ class WindowSource:
     season_lengths: tuple[int, ...]
     padding: int
     """Columns before the panel's first one, so that a context may begin before its series does."""
+    smoothing: Smoothing | None = None
 
     @property
     def num_inputs(self) -> int:
@@ -55,13 +63,27 @@ class WindowSource:
     def to(self, device: torch.device) -> Self:
         for name in ("y_SN", "is_observed_SN", "calendar_SNC", "error_unit_S"):
             setattr(self, name, getattr(self, name).to(device))
+        if self.smoothing is not None:
+            self.smoothing.to(device)
         return self
 
-    def gather(self, origins_SB: Tensor, rows_S: Tensor | None = None) -> WindowBatch:
+    def smooth(self, panel: Panel, *, season_lengths: tuple[int, ...], freq: str | int) -> None:
+        """Have the panel's series smoothed by their weights."""
+        self.smoothing = smoothing_for(panel, self.is_observed_SN, season_lengths=season_lengths, freq=freq)
+
+    def gather(
+        self, origins_SB: Tensor, rows_S: Tensor | None = None, *, weights: Mapping[str, Tensor] | None = None
+    ) -> WindowBatch:
         """Gather the windows that end at the given columns of the panel.
 
-        They are those of every series, or of the series in `rows_S` alone, which may name one more than once.
+        They are those of every series, or of the series in `rows_S` alone, which may name one more than once. Where
+        series are smoothed, `weights` say how.
         """
+        smoothed, history_SN = None, self.y_SN
+        if self.smoothing is not None:
+            assert weights is not None, "level and seasons follow from weights"
+            smoothed = self.smoothing.run(self.y_SN, weights)
+            history_SN = smoothed.without_season_SN
         ends_SB = origins_SB + self.padding
         if rows_S is None:
             rows_S = torch.arange(len(ends_SB), device=ends_SB.device)
@@ -74,21 +96,27 @@ class WindowSource:
         context = self.segment_length * self.context_segments
         points_SBK = ends_SB.unsqueeze(-1) + torch.arange(1 - context, 1, device=ends_SB.device)
         shape = (*ends_SB.shape, self.context_segments, self.segment_length)
-        values_SBTL = take(self.y_SN, points_SBK).view(shape)
-        level_SB11 = values_SBTL[:, :, -1:].mean(-1, keepdim=True)
+        values_SBTL = take(history_SN, points_SBK).view(shape)
+        if smoothed is None:
+            level_SB11 = values_SBTL[:, :, -1:].mean(-1, keepdim=True)
+        else:
+            level_SB11 = take(smoothed.level_SN, ends_SB)[..., None, None]
         observed_SBT1 = take(self.is_observed_SN, points_SBK).view(shape).mean(-1, keepdim=True)
         segment_ends_SBT = points_SBK[..., self.segment_length - 1 :: self.segment_length]
         calendar_SBTC = self.calendar_SNC[rows_S[:, None, None], segment_ends_SBT]
         season_ago_SBK = (points_SBK - self.season_lengths[0]).clamp(min=0)
-        change_SBTL = values_SBTL - take(self.y_SN, season_ago_SBK).view(shape)
+        seen_SBTL = values_SBTL if smoothed is None else take(self.y_SN, points_SBK).view(shape)
+        change_SBTL = seen_SBTL - take(self.y_SN, season_ago_SBK).view(shape)
         unit_S11 = self.error_unit_S[rows_S, None, None]
         change_SBTL = change_SBTL * unit_S11.unsqueeze(-1)
         x_SBTI = torch.cat([values_SBTL - level_SB11, change_SBTL, observed_SBT1, calendar_SBTC], dim=-1)
 
         future_SBF = ends_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
-        reference_SBFM = torch.stack(
-            [take(self.y_SN, self._seasons_back(future_SBF, m)) for m in self.season_lengths], -1
-        )
+        references = [take(history_SN, self._seasons_back(future_SBF, m)) for m in self.season_lengths]
+        if smoothed is not None:
+            season_SBF = self._known_season(smoothed, future_SBF, take)
+            references = [each_SBF + season_SBF for each_SBF in (*references, level_SB11[..., 0].expand_as(future_SBF))]
+        reference_SBFM = torch.stack(references, -1)
         is_inside_SBF = future_SBF < self.y_SN.shape[1]
         future_SBF = future_SBF.clamp(max=self.y_SN.shape[1] - 1)
         return WindowBatch(
@@ -97,6 +125,13 @@ class WindowSource:
             target_SBF=take(self.y_SN, future_SBF) * unit_S11,
             is_observed_SBF=take(self.is_observed_SN, future_SBF) * is_inside_SBF,
         )
+
+    def _known_season(self, smoothed: Smoothed, future_SBF: Tensor, take: _Take) -> Tensor:
+        """Return what the origin knows of the season at future columns: the newest indices of their phases."""
+        assert self.smoothing is not None
+        seasons = zip(smoothed.next_seasons, self.smoothing.season_lengths, strict=True)
+        known = (take(index_SN, self._seasons_back(future_SBF, length)) for index_SN, length in seasons)
+        return sum(known, torch.zeros(future_SBF.shape, device=future_SBF.device))
 
     def _seasons_back(self, future_SBF: Tensor, season_length: int) -> Tensor:
         """Return the newest column at or before the origin that lies whole seasons before each future one."""

@@ -71,3 +71,15 @@ def test_members_have_seeds_of_their_own_and_the_first_that_of_the_whole() -> No
 def test_overridden_members_stay_members() -> None:
     overrides = RecipeOverrides(members=[{"transform": "log"}])  # type: ignore[call-arg]
     assert apply_overrides(TrainingConfig(), overrides).members == (Member(transform="log"),)
+
+
+def test_a_smoothed_member_has_its_seasons_its_level_as_a_reference_and_no_prior() -> None:
+    smoothed = TrainingConfig(members=(Member(smoothing="level_season"),))
+    assert smoothed.smoothed((1, 24, 168)) == (24, 168)
+    assert smoothed.smoothed((1,)) == ()
+    assert TrainingConfig().smoothed((24,)) is None
+    assert smoothed.num_references((24,)) == TrainingConfig().num_references((24,)) + 1
+    overrides = RecipeOverrides.model_validate({"members": [{"smoothing": "level_season"}]})
+    assert apply_overrides(TrainingConfig(), overrides).members == smoothed.members
+    with pytest.raises(ValidationError, match=r"smoothing 'level_season' .* start must be 'random'"):
+        RecipeOverrides.model_validate({"members": [{"smoothing": "level_season", "start": "prior"}]})

@@ -49,7 +49,8 @@ class TorchSteps:
         batch_windows, step = module.config.batch_windows, self._step
         counters_B = step * batch_windows + torch.arange(batch_windows, device=step.device)
         bits_SB = draw_bits(module.keys_S, purpose="windows", counters_D=counters_B)
-        windows = module.windows.gather(module.first_S[:, None] + bits_SB % module.num_windows_S[:, None])
+        origins_SB = module.first_S[:, None] + bits_SB % module.num_windows_S[:, None]
+        windows = module.windows.gather(origins_SB, weights=dict(module.network.weights.items()))
         predicted_SBFQ = module.network(windows)
         loss_S = pinball_loss(predicted_SBFQ, windows.target_SBF, windows.is_observed_SBF, module.quantiles_Q)
         optimizer.zero_grad(set_to_none=True)
@@ -67,7 +68,7 @@ class TorchSteps:
         step.add_(1)
 
     def validation_loss(self, module: "FleetModule", weights: dict[str, Tensor]) -> Tensor:
-        network, windows = module.network, module.windows.gather(module.validation_SV)
+        network, windows = module.network, module.windows.gather(module.validation_SV, weights=weights)
         predicted_SVFQ = forecast_windows(
             network.cell, windows, weights, kernel=network.kernel, num_quantiles=network.num_quantiles
         )

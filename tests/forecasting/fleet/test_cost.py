@@ -22,14 +22,14 @@ from forecasting.fleet.cost import (
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.memory import activation_bytes, fitting_bytes, panel_bytes, prior_bytes, scratch_bytes
 from forecasting.fleet.network import FleetNetwork
-from forecasting.fleet.pace import fit_seconds, step_seconds
+from forecasting.fleet.pace import fit_seconds, fixed_fit_seconds, step_seconds
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.sizes import FleetSizes, sizes_of
 from forecasting.fleet.windows import window_source
 from forecasting.recipes import configure
 from forecasting.series.panel import Panel
 from forecasting.spec import Spec
-from forecasting.training import Member, TrainingConfig
+from forecasting.training import Member, Smoothing, TrainingConfig
 
 CONFIG = TrainingConfig(segment_length=24, context_segments=14)
 DAY = FleetSizes("lstm", CONFIG, horizon=48, num_quantiles=13, num_calendar=6, season_lengths=(24, 168))
@@ -43,11 +43,19 @@ COSTS = (TrainingCost([DAY], 100), ForecastCost([DAY]), ForecastCost([DAY], 10),
     st.integers(1, 20),
     st.integers(1, 13),
     st.integers(0, 8),
+    st.sampled_from(["none", "level_season"]),
 )
 def test_parameters_are_those_of_a_network(
-    cell: str, hidden_size: int, segment_length: int, horizon: int, num_quantiles: int, num_calendar: int
+    cell: str,
+    hidden_size: int,
+    segment_length: int,
+    horizon: int,
+    num_quantiles: int,
+    num_calendar: int,
+    smoothing: Smoothing,
 ) -> None:
-    config = TrainingConfig(hidden_size=hidden_size, segment_length=segment_length)
+    members = (Member(smoothing=smoothing),)
+    config = TrainingConfig(hidden_size=hidden_size, segment_length=segment_length, members=members)
     sizes = FleetSizes(cell, config, horizon, num_quantiles, num_calendar, (7, 30))
     network = FleetNetwork(
         CELLS[cell],
@@ -57,7 +65,8 @@ def test_parameters_are_those_of_a_network(
         hidden_size=hidden_size,
         horizon=horizon,
         num_quantiles=num_quantiles,
-        num_seasons=len(sizes.references),
+        num_seasons=config.num_references((7, 30)),
+        smoothed=sizes.smoothed,
     )
     assert sizes.parameters == {name: weight.numel() for name, weight in network.weights.items()}
 
@@ -208,3 +217,16 @@ def test_paths_cost_a_forecast_their_rows_and_a_backtest_the_sums_of_their_corre
         added = with_paths.worker_bytes(100, 1000, 100_000) - without.worker_bytes(100, 1000, 100_000)
         assert least < added < most
     assert ForecastCost([DAY], 0, 200).series_seconds(1000) > ForecastCost([DAY]).series_seconds(1000)
+
+
+def test_smoothing_costs_time_and_memory_that_grow_with_the_series_and_leaves_the_engine() -> None:
+    smoothed = replace(DAY, config=CONFIG.model_copy(update={"members": (Member(smoothing="level_season"),)}))
+    assert (DAY.in_engine, smoothed.in_engine) == (True, False)
+    assert scratch_bytes(smoothed) == 0
+    for kernel in ("cpu", "reference", "gpu"):
+        plain, other = (replace(sizes, kernel=kernel) for sizes in (DAY, smoothed))
+        more = [fit_seconds(other, num_points=num) - fit_seconds(plain, num_points=num) for num in (100, 1000)]
+        assert 0 < more[0] < more[1]
+        assert fixed_fit_seconds(other) > fixed_fit_seconds(plain)
+        held = [fitting_bytes(sizes, num_series=50, longest=20_000) for sizes in (plain, other)]
+        assert held[0] < held[1]
