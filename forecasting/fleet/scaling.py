@@ -14,6 +14,7 @@ from forecasting.training import TrainingConfig, Transform
 FloatS = npt.NDArray[np.float64]
 
 
+_BLOCK = 64
 MOST_ZEROS = 0.2
 """Share of zeros up to which a series may be seen as its logarithm: an intermittent one has no use for it."""
 SHIFT = 0.1
@@ -91,12 +92,12 @@ def measure_scaling(
     count_S = observed_SN.sum(1)
     filled_SN = np.where(observed_SN, y_SN, 0.0)
     with np.errstate(all="ignore"):
-        location_S = filled_SN.sum(1) / count_S
+        location_S = sum_rows(filled_SN) / count_S
         centred_SN = np.where(observed_SN, y_SN - location_S[:, None], 0.0)
         # Dividing by the largest value first keeps the squares of huge values finite.
         largest_S = np.abs(centred_SN).max(1, initial=0.0)
         unit_SN = centred_SN / np.where(largest_S > 0, largest_S, 1.0)[:, None]
-        spread_S = np.sqrt((unit_SN**2).sum(1) / count_S) * largest_S
+        spread_S = np.sqrt(sum_rows(unit_SN**2) / count_S) * largest_S
         error_S = _mean_seasonal_difference(y_SN, season_length=season_length)
     is_constant_S = spread_S <= 1e-13 * np.abs(location_S)
     spread_S = np.where(is_constant_S, 0.0, spread_S)
@@ -122,7 +123,7 @@ def _logarithm(y_SN: npt.NDArray[np.float64]) -> tuple[FloatS, FloatS]:
     num_zeros_S = (y_SN == 0).sum(1)
     least_S = np.where(observed_SN, y_SN, np.inf).min(1, initial=np.inf)
     with np.errstate(all="ignore"):
-        mean_S = np.where(observed_SN, y_SN / count_S[:, None], 0.0).sum(1)
+        mean_S = sum_rows(np.where(observed_SN, y_SN / count_S[:, None], 0.0))
         suits_S = (least_S >= 0) & (mean_S > 0) & np.isfinite(mean_S) & (num_zeros_S <= MOST_ZEROS * count_S)
         offset_S = np.where(suits_S, np.where(num_zeros_S > 0, SHIFT * mean_S, 0.0), np.nan)
         floor_S = 0.5 * (least_S + offset_S)
@@ -136,5 +137,18 @@ def _mean_seasonal_difference(y_SN: npt.NDArray[np.float64], *, season_length: i
         return np.full(len(y_SN), np.nan)
     difference_SN = np.abs(y_SN[:, season_length:] - y_SN[:, :-season_length])
     is_pair_SN = np.isfinite(difference_SN)
-    total_S: FloatS = np.where(is_pair_SN, difference_SN, 0.0).sum(1)
-    return total_S / is_pair_SN.sum(1)
+    return sum_rows(np.where(is_pair_SN, difference_SN, 0.0)) / is_pair_SN.sum(1)
+
+
+def sum_rows(values_SN: npt.NDArray[np.float64]) -> FloatS:
+    """Sum each row, whose last columns hold its series and whose others are 0, to the same bits however many those are.
+
+    numpy adds pairwise, in an order that depends on a row's length: a longer series in the panel would change the last
+    bit of a shorter one's scales. Blocks from the end and their sums, one after the other, do not.
+    """
+    num_rows, num_columns = values_SN.shape
+    num_blocks = 1 + num_columns // _BLOCK
+    padded_SN = np.pad(values_SN, ((0, 0), (num_blocks * _BLOCK - num_columns, 0)))
+    blocks_SK = padded_SN.reshape(num_rows, num_blocks, _BLOCK).sum(2)
+    total_S: FloatS = np.add.accumulate(blocks_SK, axis=1)[:, -1]
+    return total_S

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecasting.fleet.scaling import SHIFT, measure_scaling
+from forecasting.training import Transform
 
 
 def test_scales_come_from_observed_values_alone() -> None:
@@ -96,3 +97,18 @@ def test_what_series_share_reads_all_of_them_in_units_of_the_seasonal_error() ->
     assert np.array_equal(shared.location_S, own.location_S)
     constant = measure_scaling(np.full((1, 9), 3.0), season_length=4, is_shared=True)
     assert constant.spread_S.tolist() == [0.0]
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_points=st.integers(2, 300),
+    num_before=st.integers(1, 700),
+    transform=st.sampled_from(["none", "log"]),
+)
+def test_scales_have_the_same_bits_however_long_the_longest_series_of_the_panel_is(
+    seed: int, num_points: int, num_before: int, transform: Transform
+) -> None:
+    own_1N = np.random.default_rng(seed).lognormal(2.0, 1.0, (1, num_points))
+    among_1N = np.pad(own_1N, ((0, 0), (num_before, 0)), constant_values=np.nan)
+    alone, among = (measure_scaling(y_1N, season_length=7, transform=transform) for y_1N in (own_1N, among_1N))
+    np.testing.assert_array_equal(among.stack(), alone.stack())
