@@ -10,7 +10,7 @@ PEERS := build/bench-venv
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test check bench bench-setup bench-full up down login clean constraints
+.PHONY: help demo test lint check bench bench-setup bench-full up down login clean constraints
 
 help: ## Show the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,11 +21,13 @@ demo: $(READY) ## Train and forecast 125 series of real data with Airflow and Ra
 test: $(READY) ## Pass every test that needs no service outside this repository, Ray and Airflow included
 	$(BIN)/python -m pytest
 
-check: $(READY) ## Lint, format, types, import contracts and the core tests
+lint: $(READY) ## Lint, format, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+check: lint ## The same, and the core tests
 	$(BIN)/python -m pytest -q -m "not ray and not airflow"
 
 bench: $(READY) ## Run the benchmarks at a short setting; figures go to build/bench.jsonl (ONLY=fleet for one)

@@ -68,7 +68,10 @@ def hourly() -> Callable[..., pl.DataFrame]:
 @pytest.fixture
 def quick() -> list[str]:
     """Options of a forecast that takes a second."""
-    sets = ("max_steps=4", "evaluate_every=2", "hidden_size=4", "batch_windows=4", "validation_windows=4")
+    sets = (
+        *("max_steps=4", "evaluate_every=2", "hidden_size=4", "batch_windows=4", "validation_windows=4"),
+        *("prior_steps=8", "prior_hidden_size=4", "tuning_steps=2"),
+    )
     return ["--season-length", "6", "--horizon", "4", *(word for pair in sets for word in ("--set", pair))]
 
 
