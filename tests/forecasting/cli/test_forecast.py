@@ -125,7 +125,7 @@ def test_spec_file_gives_what_its_options_would(
     Path("demo.toml").write_text(
         'name = "demo"\nfreq = "1h"\nseason_lengths = [6]\nhorizon = 4\nmodels = ["gru"]\nlower_bound = 0\n'
         '[source]\nuri = "in.parquet"\n[overrides]\nmax_steps = 4\nevaluate_every = 2\nhidden_size = 4\n'
-        "batch_windows = 4\nvalidation_windows = 4\n",
+        "batch_windows = 4\nvalidation_windows = 4\nprior_steps = 8\nprior_hidden_size = 4\ntuning_steps = 2\n",
         encoding="utf-8",
     )
     assert fleetcast("forecast", "--spec", "demo.toml", "--out", "spec.parquet").exit_code == 0
