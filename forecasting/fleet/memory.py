@@ -44,8 +44,7 @@ def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int, is_warm: 
     cells, columns = num_series * longest, num_series * (longest + sizes.padding)
     weights = 4 * sizes.num_weights * num_series
     candidates_y = 8 * cells
-    windows = columns * (8 + 4 * sizes.num_calendar)
-    preparing = max(40 * cells, columns * (20 + 8 * sizes.num_calendar))  # scales, then gaps filled and edges padded
+    windows, preparing = _windows_bytes(sizes, cells=cells, columns=columns)
     # The network, the weights kept, Adam's two moments and perhaps the average.
     trainer = weights * (4 + bool(sizes.config.weight_average))
     # At the end what was kept is copied, and a parameter at a time is searched for what is not finite.
@@ -64,8 +63,7 @@ def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
     """Predict the peak while a prior is trained on a whole panel and its gains are measured, beside that panel."""
     cells, columns = num_series * longest, num_series * (longest + sizes.padding)
     sound = panel_bytes(num_series, longest + sizes.horizon, num_calendar=sizes.num_calendar)
-    windows = columns * (8 + 4 * sizes.num_calendar)
-    preparing = max(40 * cells, columns * (20 + 8 * sizes.num_calendar))
+    windows, preparing = _windows_bytes(sizes, cells=cells, columns=columns)
     gains = 8 * cells + fitting_bytes(sizes, num_series=min(num_series, GAINS_SERIES), longest=longest)
     return max(sound + windows + max(preparing, prior_step_bytes(sizes)), gains)
 
@@ -117,6 +115,12 @@ def smoothing_bytes(sizes: FleetSizes) -> int:
 def forecast_bytes(*, num_rows: int, num_quantiles: int) -> int:
     """Predict what so many rows of forecasts, or of their comparison with actuals, take until they are staged."""
     return int(FRAME_FACTOR * num_rows * (72 + 8 * num_quantiles))
+
+
+def _windows_bytes(sizes: FleetSizes, *, cells: int, columns: int) -> tuple[int, int]:
+    """Return what a panel in scaled units takes, and the peak on the way to it: scales, then gaps filled and padded."""
+    windows = columns * (8 + 4 * sizes.num_calendar)
+    return windows, max(40 * cells, columns * (20 + 8 * sizes.num_calendar))
 
 
 def _pad(size: int) -> int:
