@@ -79,7 +79,8 @@ def _timetable(spec: Spec, flow: Flow) -> CronTriggerTimetable | None:
     cron = getattr(spec.schedule, flow)
     if cron is None:
         return None
-    timetable = CronTriggerTimetable(cron, timezone=spec.schedule.timezone)
+    # False would, against Airflow's own description, run at once what was due within a tenth of the interval before.
+    timetable = CronTriggerTimetable(cron, timezone=spec.schedule.timezone, run_immediately=timedelta())
     try:
         timetable.validate()
         croniter(timetable.expression).get_next()  # a date that never comes, such as 30 February, is seen only here

@@ -107,17 +107,29 @@ def test_schedule_keeps_the_wall_clock_of_its_zone_over_a_change_of_the_clocks(t
     assert hours == {"08:30", "09:30"}, "04:30 in New York, in summer and in winter"
 
 
-def test_first_scheduled_run_lies_in_the_future(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flow", "now", "first"),
+    [
+        ("forecast", "2026-11-30 09:31", "2026-12-01 09:30"),
+        ("forecast", "2026-11-30 09:29", "2026-11-30 09:30"),
+        ("train", "2026-11-30 08:01", "2026-12-07 08:00"),
+    ],
+)
+def test_first_scheduled_run_lies_in_the_future_even_a_minute_after_one_was_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flow: str, now: str, first: str
+) -> None:
     from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables import trigger
     from airflow.timetables.base import TimeRestriction
 
     write_spec(tmp_path)
-    for dag in make_dags(tmp_path).values():
-        assert dag.start_date is None
-        info = coerce_to_core_timetable(dag.timetable).next_dagrun_info(
-            last_automated_data_interval=None, restriction=TimeRestriction(dag.start_date, None, dag.catchup)
-        )
-        assert info.run_after > datetime.now(UTC)
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(make_dags(tmp_path)[f"small__{flow}"]))
+    assert dag.start_date is None
+    monkeypatch.setattr(trigger, "utcnow", lambda: datetime.fromisoformat(f"{now}+00:00"))
+    info = coerce_to_core_timetable(dag.timetable).next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(dag.start_date, None, dag.catchup)
+    )
+    assert info.run_after == datetime.fromisoformat(f"{first}+00:00")
 
 
 def test_spec_without_a_schedule_runs_only_when_triggered(tmp_path: Path) -> None:
