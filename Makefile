@@ -8,6 +8,9 @@ AIRFLOW_PORT ?= 8080
 READY := .venv/ready
 PEERS := build/bench-venv
 
+# A test has one thread and a process of each core's own; Ray and Airflow share one of each, and the cores, in turn.
+CORE_TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not ray and not airflow"
+
 export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: help demo test lint check bench bench-setup bench-full up down login clean constraints
@@ -19,7 +22,7 @@ demo: $(READY) ## Train and forecast 125 series of real data with Airflow and Ra
 	@$(BIN)/python -m workers.demo
 
 test: $(READY) ## Pass every test that needs no service outside this repository, Ray and Airflow included
-	$(BIN)/python -m pytest
+	@failed=; $(CORE_TESTS) || failed=1; $(BIN)/python -m pytest -m "ray or airflow" || failed=1; test -z "$$failed"
 
 lint: $(READY) ## Lint, format, types and import contracts
 	$(BIN)/ruff check .
@@ -28,7 +31,7 @@ lint: $(READY) ## Lint, format, types and import contracts
 	$(BIN)/lint-imports --no-logo
 
 check: lint ## The same, and the core tests
-	$(BIN)/python -m pytest -q -m "not ray and not airflow"
+	$(CORE_TESTS)
 
 bench: $(READY) ## Run the benchmarks at a short setting; figures go to build/bench.jsonl (ONLY=fleet for one)
 	$(BIN)/python -m tests.benchmarks.run $(ONLY:%=--only %)

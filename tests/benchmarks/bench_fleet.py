@@ -61,7 +61,7 @@ class Effort:
     num_others: int
 
 
-SHORT = Effort(num_rounds=3, num_steps=100, num_fleet=64, num_loop=6, num_others=4)
+SHORT = Effort(num_rounds=3, num_steps=100, num_fleet=64, num_loop=4, num_others=4)
 FULL = Effort(num_rounds=3, num_steps=100, num_fleet=128, num_loop=16, num_others=4)
 WARM = Effort(num_rounds=1, num_steps=2, num_fleet=2, num_loop=2, num_others=2)
 SCOUT = Effort(num_rounds=1, num_steps=20, num_fleet=64, num_loop=4, num_others=4)

@@ -42,7 +42,9 @@ def main(arguments: Sequence[str], *, folder: Path = FOLDER, root: Path = ROOT) 
     failed = []
     for script in scripts:
         print(f"\n{script.stem} …", flush=True)
+        started = time.monotonic()
         measured, is_sound = _run(script, is_full=is_full, seconds=FULL_SECONDS if is_full else SHORT_SECONDS)
+        print(f"{script.stem} took {time.monotonic() - started:.0f} s", flush=True)
         figures += measured
         if not is_sound:
             failed.append(script.stem)
