@@ -80,7 +80,7 @@ SHORT = Effort({"fast": SHARES[2:3]}, every=50, ladders={}, statistics=())
 FULL = Effort(
     {"fast": SHARES, "standard": SHARES},
     every=20,
-    ladders={"LSTM": (50, 100, 200, 500, 1000), "NHITS": (50, 100, 200, 500, 1000, 1500)},
+    ladders={"LSTM": (50, 200, 500), "NHITS": (50, 100, 200, 500, 1000, 1500)},
     statistics=tuple(SEASON_OF),
 )
 
