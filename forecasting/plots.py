@@ -6,6 +6,8 @@ Nothing touches pyplot, so figures can be made anywhere, and in any thread.
 import math
 import re
 from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +59,54 @@ def fan_chart(history: pl.DataFrame, forecasts: pl.DataFrame, *, title: str | No
         )
     figure.tight_layout(rect=(0, 0, 1, 1 - (0.62 if title else 0.4) / height), h_pad=1.6, w_pad=1.8)
     return figure
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How each segment of a series' horizon weighs the steps of its context: `share_KT` sums to one along T, but for
+    what lies before the series. `ends_T` and `begins_K` are times: where steps end, and where segments begin."""
+
+    unique_id: str
+    ends_T: npt.NDArray[np.generic]
+    begins_K: npt.NDArray[np.generic]
+    share_KT: npt.NDArray[np.float64]
+
+
+def attention_chart(weighed: Sequence[Attention]) -> Figure:
+    """Draw for each series how much each step of the past, from left to right, weighs for each segment ahead."""
+    fonts = find_fonts("".join(each.unique_id for each in weighed))
+    figure = Figure(figsize=(10, 1.0 + 2.9 * len(weighed)), dpi=120)
+    panels: list[Axes] = list(figure.subplots(len(weighed), 1, squeeze=False).flatten())
+    for axes, each in zip(panels, weighed, strict=True):
+        image = axes.imshow(each.share_KT, aspect="auto", cmap="Blues", vmin=0, interpolation="nearest")
+        style: dict[str, Any] = {
+            "fontsize": 11,
+            "weight": "bold",
+            "color": _ACTUAL,
+            "family": fonts,
+            "parse_math": False,
+        }
+        axes.set_title(each.unique_id, loc="left", **style)
+        axes.set_title("share of the attention, by segment ahead", loc="right", fontsize=9, color=_QUIET)
+        axes.set_xlabel("step of the context that ends at", fontsize=8.5, color=_QUIET)
+        axes.set_ylabel("segment from", fontsize=8.5, color=_QUIET)
+        for set_ticks, places in ((axes.set_xticks, each.ends_T), (axes.set_yticks, each.begins_K)):
+            shown = np.unique(np.linspace(0, len(places) - 1, min(len(places), 6)).round().astype(int))
+            set_ticks(shown, [_short(places[place]) for place in shown])
+        axes.tick_params(colors=_QUIET, labelsize=8.5, length=3)
+        axes.spines[:].set_color("#d1d5db")
+        figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02).ax.tick_params(colors=_QUIET, labelsize=8.5)
+    figure.tight_layout(h_pad=1.6)
+    return figure
+
+
+def _short(moment: np.generic) -> str:
+    """Write a time without what is zero of it.
+
+    >>> _short(np.datetime64("2013-12-29T00:00:00", "us")), _short(np.datetime64("2013-12-29T23:00:00", "us"))
+    ('2013-12-29', '2013-12-29 23:00')
+    """
+    return str(moment.item()).removesuffix(":00").removesuffix(" 00:00")
 
 
 def quantile_at(forecasts: pl.DataFrame, level: float) -> npt.NDArray[np.float64] | None:

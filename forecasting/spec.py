@@ -40,7 +40,7 @@ Clock = Literal["timestamp", "step"]
 """How `ds` counts: timestamps, or integer steps for series without dates."""
 
 RecipeName = Literal["fast", "standard", "accurate"]
-NetworkName = Literal["lstm", "gru"]
+NetworkName = Literal["elman", "jordan", "lstm", "gru", "indrnn", "bidirectional", "seq2seq", "attention", "window_mlp"]
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
 StatisticName = Literal["theta", "ets", "ces", "mstl", "croston_sba", "tsb", "adida"]
 STATISTICS: tuple[str, ...] = get_args(StatisticName)
@@ -203,6 +203,14 @@ class Spec(_Part):
         if paths and len(quantiles) == 1:
             raise ValueError("need quantiles besides the median to spread by")
         return paths
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        design = getattr(self.overrides, "design", None)
+        problems = [problem for model in self.models if design and (problem := design.problem_with(model))]
+        if problems:
+            raise ValueError("overrides.design: " + "; ".join(problems))
+        return self
 
     @property
     def clock(self) -> Clock:

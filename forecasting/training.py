@@ -1,7 +1,7 @@
 """What a recipe decides: one frozen configuration of network and training, and the overrides that a spec may set."""
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -20,6 +20,64 @@ Start = Literal["random", "prior"]
 Smoothing = Literal["none", "level_season"]
 """Whether level and season of each series are smoothed exponentially, by coefficients and first seasonal indices that
 are trained with its network (ES-RNN, Smyl 2020; `forecasting.fleet.smoothing`)."""
+
+
+CellName = Literal["elman", "lstm", "gru", "indrnn"]
+"""Recurrent cells that a whole network is made of (`forecasting.fleet.cells`)."""
+
+
+class Design(BaseModel):
+    """How a model's network is built, as far as its name leaves that open."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    layers: int = Field(1, ge=1, le=32, description="layers, each reading the outputs of the one below")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of a layer's units that a training window hides from the layer above"
+    )
+    residual: bool = Field(False, description="whether a layer above the first adds its outputs to what it reads")
+    layer_norm: bool = Field(False, description="whether a layer's outputs are normalised over its units")
+    activation: Literal["tanh", "relu"] = Field("tanh", description="what an Elman network's units apply")
+    peepholes: bool = Field(False, description="whether an LSTM's gates see its cell state")
+    forget_bias: float | None = Field(
+        None, ge=-100, le=100, description="where an LSTM's forget gates begin; drawn like any other bias if unset"
+    )
+    candidate: Literal["after", "before"] = Field(
+        "after", description="whether a GRU resets its state after the product with its weights, as torch, or before"
+    )
+    head: Literal["horizon", "next", "every_step"] = Field(
+        "horizon",
+        description="what a state is asked for: the whole horizon, the next segment and so on, or the whole horizon at"
+        " every step of a training window",
+    )
+    stream: bool = Field(
+        False,
+        description="whether each series is read as one long stream, its state handed on; gradients are cut every"
+        " `context_segments` steps (truncated backpropagation through time)",
+    )
+    cell: CellName = Field("lstm", description="cell of a model whose name does not say it, such as bidirectional")
+    decoder: Literal["free", "scheduled", "forced"] = Field(
+        "free",
+        description="what a training decoder is fed: what it said, what was, or first the one and ever more the other",
+    )
+    attention: Literal["additive", "dot"] = Field(
+        "additive", description="how a decoder weighs the encoder's states: by a layer of its own, or by their products"
+    )
+
+    def problem_with(self, model: str) -> str | None:
+        """Say why a model cannot be built so; None where it can.
+
+        >>> Design(head="next").problem_with("bidirectional")
+        "head 'next' is for elman, lstm, gru and indrnn, not for 'bidirectional'"
+        """
+        *most, last = get_args(CellName)
+        if self.head != "horizon" and model not in get_args(CellName):
+            return f"head {self.head!r} is for {', '.join(most)} and {last}, not for {model!r}"
+        if self.stream and model not in get_args(CellName):
+            return f"stream is for {', '.join(most)} and {last}, not for {model!r}"
+        if self.stream and self.head == "next":
+            return "a stream tells the whole horizon at every step: head must be 'horizon' or 'every_step', not 'next'"
+        return None
 
 
 class Member(BaseModel):
@@ -75,6 +133,7 @@ class TrainingConfig(BaseModel):
     prior_average: float = Field(0.995, ge=0, lt=1, description="decay per step of the average that a prior serves")
     tuning_steps: int = Field(100, ge=0, le=1_000_000, description="optimiser steps of a network that has a prior")
     tuning_rate: float = Field(1e-3, gt=0, le=1, description="step size of a network that has a prior")
+    design: Design = Field(Design(), description="layers and variants of a model's network")
     warm_share: float = Field(
         0.25, gt=0, le=1, description="share of the steps of what goes on from weights that were trained before"
     )

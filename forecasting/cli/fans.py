@@ -39,7 +39,7 @@ def fans_of_store(store: Store, series: Sequence[str], *, spec: str | None = Non
 
     Raises NothingStored where there are no forecasts, UserError for a series that has none, or that several specs have.
     """
-    clock, spec = _find_spec(store, series, spec)
+    clock, spec = find_spec(store, series, spec)
     table = declared_table("forecasts").stored_as(clock)
     wanted = f"spec = {_quote(spec)} AND unique_id IN ({', '.join(_quote(name) for name in series)})"
     if cutoff is None:
@@ -83,7 +83,8 @@ def fans_of_files(forecasts_file: Path, actuals: Source | None, series: Sequence
     return Fans(_on_wall_clock(history, zone), _in_order(_on_wall_clock(times, zone), series))
 
 
-def _find_spec(store: Store, series: Sequence[str], spec: str | None) -> tuple[Clock, str]:
+def find_spec(store: Store, series: Sequence[str], spec: str | None) -> tuple[Clock, str]:
+    """Return the clock and the name of the spec that has forecasts of the series; of several, the one that is named."""
     found: dict[str, tuple[Clock, pl.DataFrame]] = {}
     for clock in get_args(Clock):
         rows = store.scan("forecasts", clock).filter("is_champion").select("spec", "unique_id").unique().collect()

@@ -50,7 +50,9 @@ def forecast(
     season_length: Annotated[list[int] | None, typer.Option(help="Grid points in a season; may be repeated.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps ahead.")] = None,
     recipe: Annotated[str | None, typer.Option(help="How to train: fast, standard or accurate.")] = None,
-    models: Annotated[list[str] | None, typer.Option(help="lstm, gru or both; one alone serves alone.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Option(help="Networks, such as lstm,gru,elman; one alone serves alone.")
+    ] = None,
     statistics: Annotated[
         list[str] | None, typer.Option(help="Statistical models beside them: theta, ets, … or none. [the recipe's]")
     ] = None,

@@ -113,11 +113,13 @@ def _put(fields: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def _read_numbers(value: Any) -> Any:
-    """Read texts as numbers where they are such; what is none is left for the spec to refuse."""
+    """Read texts as numbers and as true or false where they are such; the spec refuses what it has no use for."""
     if isinstance(value, list):
         return [_read_numbers(one) for one in value]
     if not isinstance(value, str):
         return value
+    if value in ("true", "false"):
+        return value == "true"
     for kind in (int, float):
         try:
             return kind(value)

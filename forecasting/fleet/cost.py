@@ -101,7 +101,7 @@ def prior_worker_bytes(networks: Sequence[FleetSizes], num_series: int, longest:
 
 def trainer_bytes(sizes: FleetSizes) -> int:
     """Return what a worker that trains holds before its first series."""
-    return (TRAINER_MIB + (CUDA_MIB if sizes.kernel == "gpu" else 0)) * MIB
+    return (TRAINER_MIB + (CUDA_MIB if sizes.on_gpu else 0)) * MIB
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class ForecastCost:
     @property
     def num_models(self) -> int:
         """Networks, each with all of its members, a seasonal naive for each season, and the combination."""
-        return len({sizes.cell for sizes in self.networks}) + len(self.networks[0].season_lengths) + 1
+        return len({sizes.model for sizes in self.networks}) + len(self.networks[0].season_lengths) + 1
 
     def series_seconds(self, num_points: int) -> float:
         num_values = (len(self.networks) + len(self.networks[0].season_lengths)) * self.networks[0].num_outputs

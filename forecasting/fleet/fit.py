@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from forecasting.fleet import kernels
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.architectures import make_wiring
 from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
 from forecasting.fleet.module import FleetModule, Schedule
 from forecasting.fleet.network import FleetNetwork
@@ -183,16 +183,16 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
     if smoothed is not None:
         windows.smooth(panel, season_lengths=smoothed, freq=architecture.freq)
     keys_S = series_keys(panel.unique_ids, seed=plan.seed)
-    cell = CELLS[architecture.model]
+    wiring = make_wiring(architecture.model, config.design)
+    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
     network = FleetNetwork(
-        cell,
-        kernel=kernels.choose(cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel),
+        wiring,
+        architecture.dimensions(config, num_inputs=windows.num_inputs),
+        kernel=kernels.choose(
+            wiring.cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel
+        ),
         num_series=len(panel.unique_ids),
-        num_inputs=windows.num_inputs,
-        hidden_size=config.hidden_size,
-        horizon=architecture.horizon,
-        num_quantiles=len(architecture.quantiles),
-        num_seasons=config.num_references(architecture.season_lengths),
+        num_references=config.num_references(architecture.season_lengths),
         smoothed=smoothed,
     )
     if plan.prior is not None:

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from forecasting.fleet.architectures import Dimensions
 from forecasting.fleet.plan import Refusal
 from forecasting.fleet.scaling import Scaling
 from forecasting.training import TrainingConfig
@@ -33,6 +34,18 @@ class Architecture:
     horizon: int
     quantiles: tuple[float, ...]
     season_lengths: tuple[int, ...]
+
+    def dimensions(self, config: TrainingConfig, *, num_inputs: int) -> Dimensions:
+        """Return what the shapes of a member's parameters follow from."""
+        return Dimensions(
+            num_inputs,
+            config.context_segments,
+            config.hidden_size,
+            self.horizon,
+            len(self.quantiles),
+            config.segment_length,
+            self.quantiles.index(0.5) if 0.5 in self.quantiles else len(self.quantiles) // 2,
+        )
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
 
 def prior_step_bytes(sizes: FleetSizes) -> int:
     """Count what one step of a prior keeps for its gradient: inputs, gates and states of all its windows."""
-    rows = sizes.num_rows(sizes.config.prior_windows)
-    return 4 * rows * (3 * sizes.num_inputs + 4 * sizes.num_gates * sizes.config.hidden_size)
+    num_inputs = sizes.config.context_segments * sizes.num_inputs
+    return 4 * sizes.config.prior_windows * (3 * num_inputs + sizes.wiring.count_kept(sizes.dimensions))
 
 
 def scratch_bytes(sizes: FleetSizes) -> int:
@@ -83,7 +83,7 @@ def scratch_bytes(sizes: FleetSizes) -> int:
     windows, steps = config.batch_windows, config.context_segments
     vector = (inputs + config.hidden_size + 2) * gates * units + (config.hidden_size + 1) * outputs
     window = steps * inputs + outputs + sizes.horizon * (4 + seasons) + 4 * units
-    kept = steps * units * (1 + {3: 4, 4: 6}[gates])
+    kept = steps * units * (1 + {1: 1, 3: 4, 4: 6}[gates])
     gate_gradients = max(windows, 64) * 4 * units
     training = 5 * vector + gates * units * units + windows * (window + kept) + gate_gradients
     return 4 * max(training, vector + config.validation_windows * window)
@@ -99,12 +99,14 @@ def activation_bytes(sizes: FleetSizes) -> int:
     if sizes.in_engine:
         return 0
     config, hidden, inputs = sizes.config, sizes.config.hidden_size, sizes.num_inputs
-    rows = sizes.num_rows(config.batch_windows)
-    columns = 24 * config.batch_windows * config.context_segments * config.segment_length
-    judging = 24 * config.batch_windows * sizes.num_outputs
+    rows = sizes.num_rows(sizes.batch_windows)
+    columns = 24 * sizes.batch_windows * config.context_segments * config.segment_length
+    num_asked = sizes.batch_windows * (config.context_segments if sizes.wiring.is_dense else 1)
+    judging = 24 * num_asked * sizes.num_outputs
     if sizes.kernel == "gpu":  # as forecasting.fleet.kernels.gpu counts, and the inputs as they are gathered
         return columns + judging + 4 * rows * (10 * hidden + 3 * inputs)
-    return columns + judging + 4 * rows * (2 * inputs + 4 * sizes.num_gates * hidden)
+    kept = sizes.wiring.count_kept(sizes.dimensions)
+    return columns + judging + 4 * (2 * rows * inputs + sizes.batch_windows * kept)
 
 
 def smoothing_bytes(sizes: FleetSizes) -> int:

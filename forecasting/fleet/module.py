@@ -19,6 +19,7 @@ from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.steps import Steps
 from forecasting.fleet.steps.engine import EngineSteps
 from forecasting.fleet.steps.operations import TorchSteps
+from forecasting.fleet.steps.streams import StreamSteps
 from forecasting.fleet.trainer import OneBlock
 from forecasting.fleet.windows import WindowSource
 from forecasting.training import TrainingConfig
@@ -63,8 +64,11 @@ class FleetModule(lightning.LightningModule):
         self.automatic_optimization = False
         self.network, self.windows, self.config, self.schedule = network, windows, config, schedule
         num_series = len(keys_S)
-        in_engine = network.kernel.NAME == "cpu" and windows.smoothing is None  # which the engine does not know
+        # The engine knows neither smoothing nor any other architecture.
+        in_engine = network.kernel.NAME == "cpu" and network.wiring.is_plain and windows.smoothing is None
         self.steps: Steps = EngineSteps() if in_engine else TorchSteps()
+        if network.wiring.is_stream:
+            self.steps = StreamSteps()
         for name, constant in {
             "keys_S": keys_S,
             "first_S": first_S,
@@ -142,9 +146,13 @@ class FleetModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["num_steps"] = self.num_steps
+        if isinstance(self.steps, StreamSteps):
+            checkpoint["states"] = self.steps.states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.num_steps = checkpoint["num_steps"]
+        if isinstance(self.steps, StreamSteps):
+            self.steps.states = checkpoint["states"]
 
 
 def _copy_weights(network: FleetNetwork) -> nn.ParameterDict:

@@ -1,12 +1,11 @@
 """A fleet's networks as one module: windows of every series in, every horizon step's quantiles out.
 
-Each series has a network of its own: a recurrent cell reads the window segment by segment, and a linear head turns the
-last state into the whole horizon at once (direct multi-horizon), as a difference from a learned mixture of seasonal
-references.
+Each series has a network of its own. How it gets from a window to the horizon is its architecture's
+(`forecasting.fleet.architectures`); what it says is the difference from a learned mixture of seasonal references.
 """
 
-# S series (one network each) · B windows · T steps · I inputs · H hidden · F horizon steps · Q quantiles
-# M season lengths · W the elements of one parameter
+# S series (one network each) · B windows · F horizon steps · Q quantiles · O = F Q · M references
+# W the elements of one parameter
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from forecasting.fleet.cells import Cell, Weights
+from forecasting.fleet.architectures import Dimensions, Wiring
+from forecasting.fleet.architectures.noise import Noise
+from forecasting.fleet.cells import Weights
 from forecasting.fleet.kernels import Kernel
 from forecasting.fleet.random import draw_uniform
 from forecasting.fleet.smoothing import COEFFICIENTS, SEASONS, parameter_shapes
@@ -34,25 +35,19 @@ class FleetNetwork(nn.Module):
 
     def __init__(
         self,
-        cell: Cell,
+        wiring: Wiring,
+        dimensions: Dimensions,
         *,
         kernel: Kernel,
         num_series: int,
-        num_inputs: int,
-        hidden_size: int,
-        horizon: int,
-        num_quantiles: int,
-        num_seasons: int,
+        num_references: int,
         smoothed: Sequence[int] | None = None,
     ) -> None:
         """Stack the networks of so many series; those that are smoothed have weights for it (`smoothed`: seasons)."""
         super().__init__()
-        self.cell, self.kernel = cell, kernel
-        self.horizon, self.num_quantiles, self.hidden_size = horizon, num_quantiles, hidden_size
-        shapes = cell.parameter_shapes(num_inputs=num_inputs, hidden_size=hidden_size) | {
-            "head_HO": (hidden_size, horizon * num_quantiles),
-            "bias_head_1O": (1, horizon * num_quantiles),
-            "mixture_FM": (horizon, num_seasons),
+        self.wiring, self.dimensions, self.kernel = wiring, dimensions, kernel
+        shapes = wiring.parameter_shapes(dimensions) | {
+            "mixture_FM": (wiring.count_mixtures(dimensions), num_references)
         }
         shapes |= {} if smoothed is None else parameter_shapes(smoothed)
         self.weights = nn.ParameterDict(
@@ -61,21 +56,29 @@ class FleetNetwork(nn.Module):
 
     @torch.no_grad()
     def initialise(self, keys_S: Tensor) -> None:
-        """Draw each series' own weights: uniform within 1/√H as torch does, the head a tenth of that, mixtures even.
+        """Draw each series' own weights: uniform within what torch's own layers have, the head a tenth of that.
 
-        A small head makes the first forecast the seasonal reference. What smooths a series is not drawn, but estimated
-        (`forecasting.fleet.smoothing`).
+        A small head and an even mixture make the first forecast the mean of the references. What smooths a series is
+        not drawn, but estimated (`forecasting.fleet.smoothing`).
         """
-        bound = 1 / math.sqrt(self.hidden_size)
         for name, weight in self.weights.items():
             if name in ("mixture_FM", "bias_head_1O", COEFFICIENTS, SEASONS):
                 weight.zero_()
                 continue
-            num_draws, scale = math.prod(weight.shape[1:]), bound * (0.1 if name == "head_HO" else 1.0)
+            shape = tuple(weight.shape[1:])
+            bound = self.wiring.draw_bound(name, shape, hidden_size=self.dimensions.hidden_size)
+            num_draws, scale = math.prod(shape), bound * (0.1 if name == "head_HO" else 1.0)
             num_at_once = max(1, DRAWS_AT_ONCE // num_draws)
             for some_S, some in zip(keys_S.split(num_at_once), weight.split(num_at_once), strict=True):
                 uniform_SW = draw_uniform(some_S, purpose=f"initial {name}", num_draws=num_draws)
                 some.copy_(((2 * uniform_SW - 1) * scale).view(some.shape))
+        self.wiring.settle(dict(self.weights.items()), num_steps=self.dimensions.num_steps)
+        self.bound()
+
+    @torch.no_grad()
+    def bound(self) -> None:
+        """Put weights that left their bounds back to them, as each optimiser step does."""
+        self.wiring.bound(dict(self.weights.items()), num_steps=self.dimensions.num_steps)
 
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, Tensor], *, rows_S: npt.NDArray[np.int64] | None = None) -> None:
@@ -86,19 +89,40 @@ class FleetNetwork(nn.Module):
             else:
                 weight[torch.from_numpy(rows_S)] = weights[name]
 
-    def forward(self, windows: WindowBatch) -> Tensor:
+    def forward(self, windows: WindowBatch, noise: Noise | None = None) -> Tensor:
         """Return (S, B, F, Q) quantiles in the loss's units; they may cross until they are sorted."""
         return forecast_windows(
-            self.cell, windows, dict(self.weights.items()), kernel=self.kernel, num_quantiles=self.num_quantiles
+            self.wiring,
+            self.dimensions,
+            windows,
+            dict(self.weights.items()),
+            kernel=self.kernel,
+            noise=noise,
         )
 
 
 def forecast_windows(
-    cell: Cell, windows: WindowBatch, weights: Weights, *, kernel: Kernel, num_quantiles: int
+    wiring: Wiring,
+    dimensions: Dimensions,
+    windows: WindowBatch,
+    weights: Weights,
+    *,
+    kernel: Kernel,
+    noise: Noise | None = None,
 ) -> Tensor:
-    """Run the networks with the given weights: (S, B, F, Q)."""
-    last_SBH = kernel.run(cell, windows.x_SBTI, weights, only_last=True)
-    head_SBO = torch.baddbmm(weights["bias_head_1O"], last_SBH, weights["head_HO"])
+    """Run the networks with the given weights: (S, B, F, Q); what training draws is drawn from `noise`, if any."""
+    reference_SBF = reference_of(windows, weights)
+    difference_SBO = wiring.run(windows, reference_SBF, weights, dimensions, kernel=kernel, noise=noise)
+    return reference_SBF.unsqueeze(-1) + difference_SBO.view(*reference_SBF.shape, dimensions.num_quantiles)
+
+
+def reference_of(windows: WindowBatch, weights: Weights) -> Tensor:
+    """Return each series' mixture of its references, (S, B, F), in the loss's units.
+
+    Steps beyond those that have a mixture begin again with the first one's.
+    """
     share_S1FM = torch.softmax(MIXTURE_GAIN * weights["mixture_FM"], dim=-1).unsqueeze(1)
-    reference_SBF1 = (windows.reference_SBFM * share_S1FM).sum(-1, keepdim=True)
-    return reference_SBF1 + head_SBO.view(*reference_SBF1.shape[:3], num_quantiles)
+    num_steps, num_mixtures = windows.reference_SBFM.shape[2], share_S1FM.shape[2]
+    if num_mixtures != num_steps:
+        share_S1FM = share_S1FM.repeat(1, 1, -(-num_steps // num_mixtures), 1)[:, :, :num_steps]
+    return (windows.reference_SBFM * share_S1FM).sum(-1)

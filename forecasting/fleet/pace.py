@@ -19,6 +19,8 @@ SECONDS_PER_STEP = 1.2e-6
 
 # One step in torch operations, which memory bounds, or in small fleets the operations' number: 14 sizes, within 15 %.
 TORCH_SECONDS_PER_GATE = 9.4e-9
+KEPT_PER_GATE = 4
+"""Numbers that a gate's way keeps for its gradient, by which networks of other kinds are counted as gates."""
 TORCH_SECONDS_PER_WEIGHT = 11e-9
 TORCH_SECONDS_PER_RECURRENT_STEP = 90e-6
 GPU_SPEEDUP = 400
@@ -54,16 +56,19 @@ def step_seconds(sizes: FleetSizes) -> float:
     config = sizes.config
     if sizes.in_engine:
         return _engine_seconds(sizes, config.batch_windows, passes=3) + SECONDS_PER_WEIGHT * sizes.num_weights
-    num_gates = sizes.num_rows(config.batch_windows) * sizes.num_gates * config.hidden_size
+    num_gates = sizes.batch_windows * sizes.wiring.count_kept(sizes.dimensions) / KEPT_PER_GATE
     seconds = TORCH_SECONDS_PER_GATE * num_gates + TORCH_SECONDS_PER_WEIGHT * sizes.num_weights
-    return seconds / (GPU_SPEEDUP if sizes.kernel == "gpu" else 1)
+    return seconds / (GPU_SPEEDUP if sizes.on_gpu else 1)
 
 
 def fit_seconds(sizes: FleetSizes, *, num_points: int) -> float:
     """Predict what one series of so many grid points adds to a fit that takes all its steps."""
     config = sizes.config
     # A look runs the validation windows forward, which is a third of a step.
-    looks = sizes.num_looks * config.validation_windows / (3 * config.batch_windows)
+    judged = config.validation_windows
+    if sizes.wiring.is_stream:  # all of it is read
+        judged = num_points // (config.segment_length * config.context_segments) + 1
+    looks = sizes.num_looks * judged / (3 * sizes.batch_windows)
     step = step_seconds(sizes) + _smoothing_seconds(sizes, num_points)
     steps = (config.max_steps + looks) * step / sizes.num_threads
     copies = SECONDS_PER_FITTED_WEIGHT * sizes.num_weights + SECONDS_PER_FITTED_POINT * num_points
@@ -72,8 +77,8 @@ def fit_seconds(sizes: FleetSizes, *, num_points: int) -> float:
 
 def fixed_fit_seconds(sizes: FleetSizes) -> float:
     """Predict what a fit takes however few its series are."""
-    num_launched = 0 if sizes.kernel == "cpu" else sizes.config.max_steps * sizes.config.context_segments
-    launches = TORCH_SECONDS_PER_RECURRENT_STEP * num_launched
+    num_launched = 0 if sizes.kernel == "cpu" else sizes.wiring.count_launched(sizes.dimensions)
+    launches = TORCH_SECONDS_PER_RECURRENT_STEP * num_launched * sizes.config.max_steps
     if sizes.smoothed is not None:
         num_blocks = (USUAL_POINTS + sizes.padding) / min((BLOCK, *sizes.smoothed))
         launches += SMOOTHING_SECONDS_PER_BLOCK * num_blocks * sizes.config.max_steps
@@ -83,9 +88,9 @@ def fixed_fit_seconds(sizes: FleetSizes) -> float:
 def _smoothing_seconds(sizes: FleetSizes, num_points: int) -> float:
     if sizes.smoothed is None:
         return 0.0
-    num_read = sizes.num_rows(sizes.config.batch_windows) * sizes.config.segment_length
+    num_read = sizes.num_rows(sizes.batch_windows) * sizes.config.segment_length
     seconds = SMOOTHING_SECONDS_PER_POINT * (num_points + sizes.padding) + SMOOTHING_SECONDS_PER_READ * num_read
-    return seconds / (GPU_SPEEDUP if sizes.kernel == "gpu" else 1)
+    return seconds / (GPU_SPEEDUP if sizes.on_gpu else 1)
 
 
 def _engine_seconds(sizes: FleetSizes, num_windows: int, *, passes: int) -> float:

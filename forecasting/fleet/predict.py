@@ -2,18 +2,20 @@
 
 # S series · F horizon steps · Q quantiles
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from forecasting.fleet import kernels
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.architectures import Recurrent, Seq2Seq, Wiring, make_wiring
 from forecasting.fleet.fitted import FittedFleet
-from forecasting.fleet.network import forecast_windows
+from forecasting.fleet.network import forecast_windows, reference_of
 from forecasting.fleet.steps import engine
-from forecasting.fleet.windows import window_source
+from forecasting.fleet.stream import forecast_streams
+from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
 from forecasting.training import KernelName
 
@@ -38,7 +40,7 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
             continue
         part = fitted.select([fitted.unique_ids[slot] for slot in slots])
         known = panel.select(rows[slots])
-        needs_all = is_gappy or fitted.config.is_smoothed
+        needs_all = is_gappy or fitted.config.is_smoothed or fitted.config.design.stream
         values_SFQ = _forecast(part, known if needs_all else _newest(known, part), kernel)
         is_usable_S = np.isfinite(values_SFQ).all((1, 2))
         quantiles_SFQ[rows[slots[is_usable_S]]] = values_SFQ if is_usable_S.all() else values_SFQ[is_usable_S]
@@ -58,24 +60,68 @@ def _newest(panel: Panel, fitted: FittedFleet) -> Panel:
     )
 
 
-def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDArray[np.float64]:
-    """Return (S, F, Q) in the unit of y for a panel of the fleet's series, in its order."""
-    cell, quantiles_Q = CELLS[fitted.model], torch.tensor(fitted.architecture.quantiles, dtype=torch.float32)
-    scaling, seasons = fitted.scaling, fitted.config.references(fitted.architecture.season_lengths)
-    # A forecast is over in milliseconds: it moves to a GPU only where the kernel that is wanted runs nowhere else.
-    device = torch.device("cuda" if wanted == "gpu" and torch.cuda.is_available() else "cpu")
-    kernel = kernels.choose(cell, device, torch.float32, fitted.config.hidden_size, wanted=wanted)
-    windows = window_source(panel, scaling, config=fitted.config, season_lengths=seasons)
+@torch.no_grad()
+def attend(fitted: FittedFleet, panel: Panel) -> npt.NDArray[np.float64]:
+    """Return how each segment of the horizon weighs the steps of the context before it, (S, K, T); rows sum to one.
+
+    `fitted` is a fleet with attention that has weights of all of the panel's series.
+    """
+    fitted = fitted.select(panel.unique_ids)
+    ready = _prepare(fitted, panel)
+    wiring, dimensions = (
+        ready.wiring,
+        fitted.architecture.dimensions(fitted.config, num_inputs=ready.windows.num_inputs),
+    )
+    assert isinstance(wiring, Seq2Seq), "only a decoder attends"
+    batch = ready.windows.gather(ready.origins_S1, weights=fitted.weights)
+    reference_SBF = reference_of(batch, fitted.weights)
+    _, share_SBKT = wiring.run_with_attention(batch, reference_SBF, fitted.weights, dimensions)
+    assert share_SBKT is not None, "a decoder without attention weighs nothing"
+    shares: npt.NDArray[np.float64] = share_SBKT[:, 0].double().numpy()
+    return shares
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What forecasts of a fleet are made from: windows end at the panel's last column."""
+
+    wiring: Wiring
+    windows: WindowSource
+    origins_S1: Tensor
+
+
+def _prepare(fitted: FittedFleet, panel: Panel) -> _Ready:
+    """Make a panel of the fleet's series, in its order, ready to be forecast."""
+    wiring = make_wiring(fitted.model, fitted.config.design)
+    seasons = fitted.config.references(fitted.architecture.season_lengths)
+    windows = window_source(panel, fitted.scaling, config=fitted.config, season_lengths=seasons)
+    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
     smoothed = fitted.config.smoothed(fitted.architecture.season_lengths)
     if smoothed is not None:
         windows.smooth(panel, season_lengths=smoothed, freq=fitted.architecture.freq)
-    origins_S1 = torch.full((len(panel.unique_ids), 1), panel.y_SN.shape[1] - 1)
-    if kernel.NAME == "cpu" and smoothed is None:
+    return _Ready(wiring, windows, torch.full((len(panel.unique_ids), 1), panel.y_SN.shape[1] - 1))
+
+
+def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDArray[np.float64]:
+    """Return (S, F, Q) in the unit of y for a panel of the fleet's series, in its order."""
+    ready = _prepare(fitted, panel)
+    wiring, windows, origins_S1, scaling = ready.wiring, ready.windows, ready.origins_S1, fitted.scaling
+    quantiles_Q = torch.tensor(fitted.architecture.quantiles, dtype=torch.float32)
+    # A forecast is over in milliseconds: it moves to a GPU only where the kernel that is wanted runs nowhere else.
+    device = torch.device("cuda" if wanted == "gpu" and torch.cuda.is_available() else "cpu")
+    cell = wiring.cell
+    kernel = kernels.choose(cell, device, torch.float32, fitted.config.hidden_size, wanted=wanted)
+    if kernel.NAME == "cpu" and cell is not None and wiring.is_plain and windows.smoothing is None:
         predicted_SBFQ = engine.forecast(cell.name, windows, fitted.weights, origins_S1, quantiles_Q=quantiles_Q)
     else:
+        dimensions = fitted.architecture.dimensions(fitted.config, num_inputs=windows.num_inputs)
         weights = {name: weight.to(device) for name, weight in fitted.weights.items()}
-        batch = windows.to(device).gather(origins_S1.to(device), weights=weights)
-        predicted_SBFQ = forecast_windows(cell, batch, weights, kernel=kernel, num_quantiles=len(quantiles_Q))
+        windows, origins_S1 = windows.to(device), origins_S1.to(device)
+        if isinstance(wiring, Recurrent) and wiring.is_stream:
+            predicted_SBFQ = forecast_streams(wiring, windows, weights, origins_S1[:, 0], dimensions)
+        else:
+            batch = windows.gather(origins_S1, weights=weights)
+            predicted_SBFQ = forecast_windows(wiring, dimensions, batch, weights, kernel=kernel)
     values_SFQ: npt.NDArray[np.float64] = predicted_SBFQ[:, 0].cpu().double().numpy()
     crosses_SF = (values_SFQ[..., 1:] < values_SFQ[..., :-1]).any(-1)
     values_SFQ[crosses_SF] = np.sort(values_SFQ[crosses_SF], axis=-1)

@@ -18,7 +18,8 @@ from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
 from forecasting.fleet import kernels
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.architectures import make_wiring
+from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.fitted import Architecture, Prior
 from forecasting.fleet.losses import pinball_loss
 from forecasting.fleet.network import FleetNetwork
@@ -74,19 +75,19 @@ def fit_prior(
     windows = window_source(
         known, scaling, config=config, season_lengths=config.references(architecture.season_lengths)
     )
+    wiring = make_wiring(architecture.model, config.design)
+    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
     is_sound_S = (torch.isfinite(windows.y_SN).all(1) & torch.isfinite(windows.error_unit_S)).numpy()
     if not is_sound_S.any():
         return None
-    cell = CELLS[architecture.model]
     network = FleetNetwork(
-        cell,
-        kernel=kernels.choose(cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel),
+        wiring,
+        architecture.dimensions(config, num_inputs=windows.num_inputs),
+        kernel=kernels.choose(
+            wiring.cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel
+        ),
         num_series=1,
-        num_inputs=windows.num_inputs,
-        hidden_size=config.hidden_size,
-        horizon=architecture.horizon,
-        num_quantiles=len(architecture.quantiles),
-        num_seasons=len(windows.season_lengths),
+        num_references=len(windows.season_lengths),
     )
     key_1 = series_keys(("prior",), seed=seed)
     network.initialise(key_1)
@@ -230,13 +231,16 @@ class PriorModule(lightning.LightningModule):
         self._graphed.run(one_step, len(steps))
 
     def _one_step(self, optimizer: torch.optim.Optimizer, step: int | Tensor, fresh: float | Tensor) -> None:
-        loss = self.loss_of(self.draw(step))
+        first, _ = self._share_of_windows()
+        noise = Noise(self.key_1, step, self.config.prior_windows, first, self.num_steps)
+        loss = self.loss_of(self.draw(step), noise)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.num_together > 1:
             self._share_gradients()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         optimizer.step()
+        self.network.bound()
         with torch.no_grad():
             for name, weight in self.network.weights.items():
                 self.average[name].lerp_(weight, fresh)
@@ -265,19 +269,23 @@ class PriorModule(lightning.LightningModule):
 
         Of the windows of a step, each process of several has its share, so that together they have what one would.
         """
-        rank, num_windows = distributed.get_rank() if self.num_together > 1 else 0, self.config.prior_windows
-        first, last = (num_windows * place // self.num_together for place in (rank, rank + 1))
-        counters_B = step * num_windows + torch.arange(first, last, device=self.device)
+        first, last = self._share_of_windows()
+        counters_B = step * self.config.prior_windows + torch.arange(first, last, device=self.device)
         series_B = draw_bits(self.key_1, purpose="series", counters_D=counters_B)[0] % len(self.rows_S)
         rows_B = self.rows_S[series_B]
         bits_B = draw_bits(self.key_1, purpose="windows", counters_D=counters_B)[0]
         origins_B = self.first_S[rows_B] + bits_B % self.num_windows_S[rows_B]
-        drawn = self.windows.gather(origins_B[:, None], rows_B)
-        return replace(
-            drawn,
-            **{name: getattr(drawn, name).transpose(0, 1).contiguous() for name in WindowBatch.__dataclass_fields__},
-        )
+        drawn = self.windows.gather(origins_B[:, None], rows_B, every_step=self.network.wiring.is_dense)
+        whole = {name: getattr(drawn, name) for name in WindowBatch.__dataclass_fields__}
+        by_network = {name: part.flatten(0, 1).unsqueeze(0) for name, part in whole.items() if part is not None}
+        return replace(drawn, **by_network)
 
-    def loss_of(self, windows: WindowBatch) -> Tensor:
-        predicted_SBFQ = self.network(windows)
+    def _share_of_windows(self) -> tuple[int, int]:
+        """Return where this process's windows of a step begin and end."""
+        rank, num_windows = distributed.get_rank() if self.num_together > 1 else 0, self.config.prior_windows
+        first, last = (num_windows * place // self.num_together for place in (rank, rank + 1))
+        return first, last
+
+    def loss_of(self, windows: WindowBatch, noise: Noise | None = None) -> Tensor:
+        predicted_SBFQ = self.network(windows, noise)
         return pinball_loss(predicted_SBFQ, windows.target_SBF, windows.is_observed_SBF, self.quantiles_Q).sum()

@@ -1,10 +1,11 @@
 """A spec or the sizes of one network go in; the numbers that the cost of its fleets depends on come out."""
 
-# H hidden · G gates · I inputs · O = F Q outputs
-
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from forecasting.fleet.architectures import Dimensions, Wiring, make_wiring
+from forecasting.fleet.native import CELLS
 from forecasting.recipes import configure
 from forecasting.series.calendar import calendar_columns
 from forecasting.spec import Spec
@@ -15,7 +16,7 @@ from forecasting.training import KernelName, TrainingConfig
 class FleetSizes:
     """What a fleet of one network is like, whatever series it holds; `kernel` is the one that runs, not `auto`."""
 
-    cell: str
+    model: str
     config: TrainingConfig
     horizon: int
     num_quantiles: int
@@ -23,10 +24,29 @@ class FleetSizes:
     season_lengths: tuple[int, ...]
     kernel: str = "cpu"
     num_threads: int = 1
+    on_gpu: bool = False
+
+    @property
+    def wiring(self) -> Wiring:
+        return make_wiring(self.model, self.config.design)
+
+    @property
+    def dimensions(self) -> Dimensions:
+        config = self.config
+        return Dimensions(
+            self.num_inputs,
+            config.context_segments,
+            config.hidden_size,
+            self.horizon,
+            self.num_quantiles,
+            config.segment_length,
+        )
 
     @property
     def num_gates(self) -> int:
-        return {"gru": 3}.get(self.cell, 4)
+        """Numbers that a unit of the recurrence takes from the projection of an input."""
+        cell = self.wiring.cell
+        return cell.num_gates if cell is not None else 1
 
     @property
     def num_inputs(self) -> int:
@@ -48,8 +68,8 @@ class FleetSizes:
 
     @property
     def in_engine(self) -> bool:
-        """Whether the CPU engine runs whole steps; it does not know how series are smoothed."""
-        return self.kernel == "cpu" and self.smoothed is None
+        """Whether the CPU engine runs whole steps; it knows one cell under a head, and no smoothing."""
+        return self.kernel == "cpu" and self.wiring.is_plain and self.smoothed is None
 
     @property
     def num_looks(self) -> int:
@@ -63,18 +83,12 @@ class FleetSizes:
     @property
     def parameters(self) -> dict[str, int]:
         """Numbers in each parameter of one network."""
-        hidden, gates = self.config.hidden_size, self.num_gates * self.config.hidden_size
-        biases = {"bias_hidden_1G": gates} if self.cell == "gru" else {}
+        shapes = self.wiring.parameter_shapes(self.dimensions)
         seasons = self.smoothed
         smoothing = {} if seasons is None else {"coefficients_C": 1 + len(seasons), "seasons_P": sum(seasons)}
         return {
-            "input_IG": self.num_inputs * gates,
-            "bias_input_1G": gates,
-            "hidden_HG": hidden * gates,
-            **biases,
-            "head_HO": hidden * self.num_outputs,
-            "bias_head_1O": self.num_outputs,
-            "mixture_FM": self.horizon * self.config.num_references(self.season_lengths),
+            **{name: math.prod(shape) for name, shape in shapes.items()},
+            "mixture_FM": self.wiring.count_mixtures(self.dimensions) * self.config.num_references(self.season_lengths),
             **smoothing,
         }
 
@@ -82,6 +96,11 @@ class FleetSizes:
     def num_weights(self) -> int:
         """Numbers in a series' network."""
         return sum(self.parameters.values())
+
+    @property
+    def batch_windows(self) -> int:
+        """Windows of a series in one optimiser step; of a stream, the stretch that it is at."""
+        return 1 if self.wiring.is_stream else self.config.batch_windows
 
     def num_rows(self, num_windows: int) -> int:
         """Count the recurrent steps of so many windows."""
@@ -92,19 +111,27 @@ def sizes_of(
     spec: Spec, networks: Sequence[str], *, kernel: KernelName, has_gpu: bool = False, num_threads: int = 1
 ) -> list[FleetSizes]:
     """Return the sizes of a spec's networks, member by member, on a worker with so many threads, and perhaps a GPU."""
-    chosen = kernel if kernel != "auto" else "gpu" if has_gpu else "cpu"
     config = configure(spec)
     return [
         FleetSizes(
             network,
-            config.of_member(member).as_run,
+            alone,
             horizon=spec.horizon,
             num_quantiles=len(spec.quantiles),
             num_calendar=len(calendar_columns(spec.freq)),
             season_lengths=spec.season_lengths,
-            kernel=chosen,
+            kernel=_kernel_of(make_wiring(network, alone.design), kernel, has_gpu=has_gpu),
             num_threads=num_threads,
+            on_gpu=has_gpu or kernel == "gpu",
         )
         for network in networks
         for member in range(len(config.members))
+        for alone in (config.of_member(member).as_run,)
     ]
+
+
+def _kernel_of(wiring: Wiring, wanted: KernelName, *, has_gpu: bool) -> str:
+    """Tell which kernel will run, as `forecasting.fleet.kernels.choose` does where torch is there."""
+    if wiring.cell is None or wiring.cell.name not in CELLS:
+        return "reference"
+    return wanted if wanted != "auto" else "gpu" if has_gpu else "cpu"

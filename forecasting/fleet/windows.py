@@ -37,6 +37,12 @@ class WindowBatch:
     reference_SBFM: Tensor
     target_SBF: Tensor
     is_observed_SBF: Tensor
+    future_SBFC: Tensor | None = None
+    """The calendar of the horizon, where the source is asked for it."""
+    level_SB1: Tensor | None = None
+    """What the points of an input are relative to, where that is the same for all of them."""
+    unit_S11: Tensor | None = None
+    """What turns the units of points into the loss's, (S, 1, 1)."""
 
 
 @dataclass
@@ -52,16 +58,24 @@ class WindowSource:
     segment_length: int
     context_segments: int
     season_lengths: tuple[int, ...]
+    start_S: Tensor
+    """Each series' first column in the panel."""
+    calendar_after_SFC: Tensor
+    """The calendar of the horizon after the panel's last column."""
     padding: int
     """Columns before the panel's first one, so that a context may begin before its series does."""
     smoothing: Smoothing | None = None
+    reads_future: bool = False
+    """Whether windows have the calendar of their horizon."""
+    is_causal: bool = False
+    """Whether each step's points are relative to the segment before, so that no step tells of a later one."""
 
     @property
     def num_inputs(self) -> int:
         return 2 * self.segment_length + 1 + self.calendar_SNC.shape[-1]
 
     def to(self, device: torch.device) -> Self:
-        for name in ("y_SN", "is_observed_SN", "calendar_SNC", "error_unit_S"):
+        for name in ("y_SN", "is_observed_SN", "calendar_SNC", "calendar_after_SFC", "error_unit_S", "start_S"):
             setattr(self, name, getattr(self, name).to(device))
         if self.smoothing is not None:
             self.smoothing.to(device)
@@ -72,12 +86,18 @@ class WindowSource:
         self.smoothing = smoothing_for(panel, self.is_observed_SN, season_lengths=season_lengths, freq=freq)
 
     def gather(
-        self, origins_SB: Tensor, rows_S: Tensor | None = None, *, weights: Mapping[str, Tensor] | None = None
+        self,
+        origins_SB: Tensor,
+        rows_S: Tensor | None = None,
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        every_step: bool = False,
     ) -> WindowBatch:
         """Gather the windows that end at the given columns of the panel.
 
         They are those of every series, or of the series in `rows_S` alone, which may name one more than once. Where
-        series are smoothed, `weights` say how.
+        series are smoothed, `weights` say how. With `every_step`, references and targets are those of every step of
+        every window, B·T of them.
         """
         smoothed, history_SN = None, self.y_SN
         if self.smoothing is not None:
@@ -97,10 +117,13 @@ class WindowSource:
         points_SBK = ends_SB.unsqueeze(-1) + torch.arange(1 - context, 1, device=ends_SB.device)
         shape = (*ends_SB.shape, self.context_segments, self.segment_length)
         values_SBTL = take(history_SN, points_SBK).view(shape)
-        if smoothed is None:
-            level_SB11 = values_SBTL[:, :, -1:].mean(-1, keepdim=True)
+        if self.is_causal:
+            before_SBK = (points_SBK - self.segment_length).clamp(min=0)
+            level_SBT1 = take(history_SN, before_SBK).view(shape).mean(-1, keepdim=True)
+        elif smoothed is None:
+            level_SBT1 = values_SBTL[:, :, -1:].mean(-1, keepdim=True)
         else:
-            level_SB11 = take(smoothed.level_SN, ends_SB)[..., None, None]
+            level_SBT1 = take(smoothed.level_SN, ends_SB)[..., None, None]
         observed_SBT1 = take(self.is_observed_SN, points_SBK).view(shape).mean(-1, keepdim=True)
         segment_ends_SBT = points_SBK[..., self.segment_length - 1 :: self.segment_length]
         calendar_SBTC = self.calendar_SNC[rows_S[:, None, None], segment_ends_SBT]
@@ -109,13 +132,15 @@ class WindowSource:
         change_SBTL = seen_SBTL - take(self.y_SN, season_ago_SBK).view(shape)
         unit_S11 = self.error_unit_S[rows_S, None, None]
         change_SBTL = change_SBTL * unit_S11.unsqueeze(-1)
-        x_SBTI = torch.cat([values_SBTL - level_SB11, change_SBTL, observed_SBT1, calendar_SBTC], dim=-1)
+        x_SBTI = torch.cat([values_SBTL - level_SBT1, change_SBTL, observed_SBT1, calendar_SBTC], dim=-1)
 
-        future_SBF = ends_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
+        asked_SB = segment_ends_SBT.flatten(1) if every_step else ends_SB
+        future_SBF = asked_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
         references = [take(history_SN, self._seasons_back(future_SBF, m)) for m in self.season_lengths]
         if smoothed is not None:
             season_SBF = self._known_season(smoothed, future_SBF, take)
-            references = [each_SBF + season_SBF for each_SBF in (*references, level_SB11[..., 0].expand_as(future_SBF))]
+            level_SBF = take(smoothed.level_SN, asked_SB).unsqueeze(-1).expand_as(future_SBF)
+            references = [each_SBF + season_SBF for each_SBF in (*references, level_SBF)]
         reference_SBFM = torch.stack(references, -1)
         is_inside_SBF = future_SBF < self.y_SN.shape[1]
         future_SBF = future_SBF.clamp(max=self.y_SN.shape[1] - 1)
@@ -124,7 +149,18 @@ class WindowSource:
             reference_SBFM=reference_SBFM * unit_S11.unsqueeze(-1),
             target_SBF=take(self.y_SN, future_SBF) * unit_S11,
             is_observed_SBF=take(self.is_observed_SN, future_SBF) * is_inside_SBF,
+            future_SBFC=self._future(rows_S, asked_SB) if self.reads_future else None,
+            level_SB1=level_SBT1[:, :, -1] if self.reads_future else None,
+            unit_S11=unit_S11 if self.reads_future else None,
         )
+
+    def _future(self, rows_S: Tensor, ends_SB: Tensor) -> Tensor:
+        """Return the calendar of the horizon after each window, (S, B, F, C)."""
+        columns_SBF = ends_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
+        num_columns, rows_S11 = self.calendar_SNC.shape[1], rows_S[:, None, None]
+        inside_SBFC = self.calendar_SNC[rows_S11, columns_SBF.clamp(max=num_columns - 1)]
+        after_SBFC = self.calendar_after_SFC[rows_S11, (columns_SBF - num_columns).clamp(min=0)]
+        return torch.where((columns_SBF < num_columns).unsqueeze(-1), inside_SBFC, after_SBFC)
 
     def _known_season(self, smoothed: Smoothed, future_SBF: Tensor, take: _Take) -> Tensor:
         """Return what the origin knows of the season at future columns: the newest indices of their phases."""
@@ -164,6 +200,8 @@ def window_source(
         y_SN=torch.from_numpy(y_SN),
         is_observed_SN=torch.from_numpy(np.pad(observed_SN, before).astype(np.float32)),
         calendar_SNC=torch.from_numpy(np.nan_to_num(calendar_SNC)),
+        start_S=torch.from_numpy(num_known - panel.length_S.astype(np.int64)),
+        calendar_after_SFC=torch.from_numpy(np.nan_to_num(panel.calendar_SNC[:, num_known:])),
         error_unit_S=torch.from_numpy(error_unit_S),
         horizon=panel.horizon,
         segment_length=config.segment_length,

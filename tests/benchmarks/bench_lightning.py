@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from forecasting.fleet import kernels, trainer
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.architectures import Dimensions, make_wiring
 from forecasting.fleet.module import FleetModule, Schedule
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
@@ -71,16 +71,13 @@ def _module(num_series: int) -> FleetModule:
     windows = window_source(
         panel, measure_scaling(y_SN, season_length=SEASONS[0]), config=CONFIG, season_lengths=SEASONS
     )
-    cell, keys_S = CELLS["lstm"], series_keys(names, seed=0)
+    wiring, keys_S = make_wiring("lstm"), series_keys(names, seed=0)
     network = FleetNetwork(
-        cell,
-        kernel=kernels.choose(cell, torch.device("cpu"), torch.float32, CONFIG.hidden_size),
+        wiring,
+        Dimensions(windows.num_inputs, CONFIG.context_segments, CONFIG.hidden_size, HORIZON, len(QUANTILES)),
+        kernel=kernels.choose(wiring.cell, torch.device("cpu"), torch.float32, CONFIG.hidden_size),
         num_series=num_series,
-        num_inputs=windows.num_inputs,
-        hidden_size=CONFIG.hidden_size,
-        horizon=HORIZON,
-        num_quantiles=len(QUANTILES),
-        num_seasons=len(SEASONS),
+        num_references=len(SEASONS),
     )
     network.initialise(keys_S)
     last = NUM_POINTS - HORIZON - 1

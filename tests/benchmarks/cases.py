@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.architectures import Dimensions, make_wiring
 from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.network import FleetNetwork
@@ -131,7 +131,7 @@ class Gathered:
     def to(self, device: str) -> Self:
         """Return the same with its windows on a device."""
         moved = [
-            WindowBatch(**{name: tensor.to(device) for name, tensor in vars(windows).items()})
+            WindowBatch(**{name: tensor.to(device) for name, tensor in vars(windows).items() if tensor is not None})
             for windows in (self.training, self.validation)
         ]
         return replace(self, training=moved[0], validation=moved[1])
@@ -148,14 +148,11 @@ def gather_windows(case: Case, cell: str, rows: list[int], *, num_steps: int) ->
     bits_SK = draw_bits(keys_S, purpose="windows", counters_D=torch.arange(num_steps * case.batch_windows))
     origins_SK = torch.from_numpy(plan.first_S)[:, None] + bits_SK % torch.from_numpy(plan.num_windows_S)[:, None]
     network = FleetNetwork(
-        CELLS[cell],
+        make_wiring(cell),
+        Dimensions(source.num_inputs, config.context_segments, case.hidden_size, HORIZON, len(MEDIAN)),
         kernel=reference,
         num_series=len(rows),
-        num_inputs=source.num_inputs,
-        hidden_size=case.hidden_size,
-        horizon=HORIZON,
-        num_quantiles=len(MEDIAN),
-        num_seasons=1,
+        num_references=1,
     )
     network.initialise(keys_S)
     assert source.num_inputs == case.num_inputs

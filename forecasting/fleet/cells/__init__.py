@@ -1,9 +1,26 @@
-"""Recurrent cells: each file declares its parameters' shapes and one step; `CELLS` names them."""
+"""Recurrent cells: each file declares its parameters' shapes and one step; `make_cell` names them."""
 
-from forecasting.fleet.cells.cell import Cell, Weights
+from forecasting.fleet.cells.cell import Cell, Shapes, Weights
+from forecasting.fleet.cells.elman import Elman
 from forecasting.fleet.cells.gru import Gru
+from forecasting.fleet.cells.indrnn import IndRnn
 from forecasting.fleet.cells.lstm import Lstm
+from forecasting.training import CellName, Design
 
-CELLS: dict[str, Cell] = {"lstm": Lstm(), "gru": Gru()}
 
-__all__ = ["CELLS", "Cell", "Gru", "Lstm", "Weights"]
+def make_cell(name: CellName, design: Design = Design()) -> Cell:
+    """Return a cell in the variant that a design asks for.
+
+    >>> make_cell("lstm", Design(peepholes=True)).name
+    'lstm with peepholes'
+    """
+    cells: dict[CellName, Cell] = {
+        "elman": Elman(rectifies=design.activation == "relu"),
+        "lstm": Lstm(design.peepholes, design.forget_bias),
+        "gru": Gru(resets_before=design.candidate == "before"),
+        "indrnn": IndRnn(),
+    }
+    return cells[name]
+
+
+__all__ = ["Cell", "Elman", "Gru", "IndRnn", "Lstm", "Shapes", "Weights", "make_cell"]

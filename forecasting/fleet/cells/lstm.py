@@ -1,32 +1,61 @@
-"""Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate of Gers et al. 2000), as in torch.nn.LSTM."""
+"""Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate of Gers et al. 2000), as in torch.nn.LSTM.
+
+With peepholes (Gers, Schraudolph & Schmidhuber 2002) the gates see the cell state, each unit its own: i and f the one
+before the step, o the one after.
+"""
 
 # S series (one network each) · B windows · I inputs · H hidden · G = 4H gates, in torch's order i, f, g, o
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from forecasting.fleet.cells.cell import Weights
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from forecasting.fleet.cells.cell import Cell, Shapes, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class Lstm:
+@dataclass(frozen=True)
+class Lstm(Cell):
     """`bias_input_1G` is the sum of torch's two biases, which only ever occur added."""
 
-    name = "lstm"
+    has_peepholes: bool = False
+    forget_bias: float | None = None
+    """Where forget gates' biases begin (Jozefowicz, Zaremba & Sutskever 2015 advise 1); as drawn if None."""
 
-    def parameter_shapes(self, *, num_inputs: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+    num_gates = 4
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "lstm with peepholes" if self.has_peepholes else "lstm"
+
+    def parameter_shapes(self, *, num_inputs: int, hidden_size: int) -> Shapes:
         num_gates = 4 * hidden_size
+        peepholes = {"peepholes_3H": (3, hidden_size)} if self.has_peepholes else {}
         return {
             "input_IG": (num_inputs, num_gates),
             "bias_input_1G": (1, num_gates),
             "hidden_HG": (hidden_size, num_gates),
+            **peepholes,
         }
 
     def initial_state(self, like_SBH: Tensor) -> tuple[Tensor, ...]:
-        return torch.zeros_like(like_SBH), torch.zeros_like(like_SBH)
+        return like_SBH.new_zeros(like_SBH.shape), like_SBH.new_zeros(like_SBH.shape)
 
     def step(self, input_SBG: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
         """Advance every series' own LSTM by one step: (h_SBH, c_SBH) to the next."""
         h_SBH, c_SBH = state
-        i, f, g, o = torch.baddbmm(input_SBG, h_SBH, weights["hidden_HG"]).chunk(4, dim=-1)
-        c_SBH = torch.sigmoid(f) * c_SBH + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c_SBH), c_SBH
+        i, f, g, o = input_SBG.baddbmm(h_SBH, weights["hidden_HG"]).chunk(4, dim=-1)
+        if self.has_peepholes:
+            of_i, of_f, of_o = weights["peepholes_3H"].unsqueeze(2).unbind(1)
+            i, f = i + of_i * c_SBH, f + of_f * c_SBH
+        c_SBH = f.sigmoid() * c_SBH + i.sigmoid() * g.tanh()
+        if self.has_peepholes:
+            o = o + of_o * c_SBH
+        return o.sigmoid() * c_SBH.tanh(), c_SBH
+
+    def settle(self, weights: Weights, *, num_steps: int) -> None:
+        if self.forget_bias is not None:
+            weights["bias_input_1G"].chunk(4, dim=-1)[1].fill_(self.forget_bias)

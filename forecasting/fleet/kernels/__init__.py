@@ -30,12 +30,14 @@ class Kernel(Protocol):
 
 
 def choose(
-    cell: Cell, device: torch.device, dtype: torch.dtype, hidden_size: int, *, wanted: KernelName = "auto"
+    cell: Cell | None, device: torch.device, dtype: torch.dtype, hidden_size: int, *, wanted: KernelName = "auto"
 ) -> Kernel:
     """Return the fastest kernel that serves a cell on a device, or the one that is wanted.
 
-    Raises SpecError where that one cannot serve.
+    Networks without a cell are torch operations whatever is wanted. Raises SpecError where what is wanted cannot serve.
     """
+    if cell is None:
+        return reference
     for name in (wanted,) if wanted != "auto" else ("gpu", "cpu", "reference"):
         if name == "gpu" and (wanted == "gpu" or device.type == "cuda"):
             from forecasting.fleet.kernels import gpu  # brings Triton, which only a GPU needs

@@ -5,7 +5,8 @@ launch, forward and backward, and a program holds its series' recurrent weights 
 has no recurrence stays with cuBLAS: the input's projection before it, all weight gradients after it.
 
 Memory, in floats for each of S·B·T: training LSTM 10H + I + 1, GRU 9H + I + 1, of which 4H live during the backward
-pass only; prediction LSTM 4H + I + 1, GRU 3H + I + 1, and H more for the states of all steps.
+pass only, Elman and IndRNN 3H + I + 1, of which H; prediction LSTM 4H + I + 1, GRU 3H + I + 1, Elman and IndRNN
+H + I + 1, and H more for the states of all steps.
 """
 
 # S series (one network each) · B windows · T steps · I inputs · J = I + 1 · R = T·B rows · H hidden · G gates
@@ -25,11 +26,11 @@ NAME = "gpu"
 MAX_HIDDEN = 128
 """The most hidden units that the programs are laid out for."""
 
-_PROGRAMS = {name: f"forecasting.fleet.kernels.triton_programs.{name}" for name in ("lstm", "gru")}
+_PROGRAMS = {name: f"forecasting.fleet.kernels.triton_programs.{name}" for name in ("lstm", "gru", "elman", "indrnn")}
 
 
 def serves(cell: Cell, device: torch.device, dtype: torch.dtype, hidden_size: int) -> bool:
-    """Return whether `run` can: LSTM or GRU of up to 128 units, float32, Triton, an NVIDIA GPU from Ampere on."""
+    """Return whether `run` can: one of `_PROGRAMS`, up to 128 units, float32, Triton, an NVIDIA GPU from Ampere on."""
     if dtype != torch.float32 or device.type != "cuda" or not 1 <= hidden_size <= MAX_HIDDEN:
         return False
     if torch.version.cuda is None or (device.index or 0) >= torch.cuda.device_count():
@@ -44,7 +45,8 @@ def run(cell: Cell, x_SBTI: Tensor, weights: Weights, *, only_last: bool = False
     """
     programs = _programs(cell)
     assert programs is not None, f"no Triton, or no programs for {cell.name!r}: ask serves() first"
-    parameters = [weights.get(name) for name in ("input_IG", "bias_input_1G", "hidden_HG", "bias_hidden_1G")]
+    hidden = weights["hidden_HG"] if "hidden_HG" in weights else weights["recurrent_1H"]
+    parameters = [weights["input_IG"], weights["bias_input_1G"], hidden, weights.get("bias_hidden_1G")]
     needs_gradient = any(tensor is not None and tensor.requires_grad for tensor in (x_SBTI, *parameters))
     is_training = torch.is_grad_enabled() and needs_gradient
     states: Tensor = _Recurrence.apply(programs, is_training, only_last, x_SBTI, *parameters)
@@ -111,7 +113,7 @@ class _Recurrence(torch.autograd.Function):
             d_input, d_bias, d_bias_hidden = d_SJG[:, :-1], d_SJG[:, -1:], d_SJD[:, -1:, :num_gates]
         if needs_hidden:
             before_SRH = states_STBH.view(num_series, num_rows, hidden_size)[:, : num_rows - num_windows]
-            d_hidden = torch.bmm(before_SRH.mT, d_gates_SRD[:, num_windows:, :num_gates])
+            d_hidden = ctx.programs.hidden_gradient(before_SRH, d_gates_SRD[:, num_windows:, :num_gates])
         return (
             *(None, None, None),
             d_x,

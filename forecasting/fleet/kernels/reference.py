@@ -17,15 +17,24 @@ def serves(cell: Cell, device: torch.device, dtype: torch.dtype, hidden_size: in
 
 def run(cell: Cell, x_SBTI: Tensor, weights: Weights, *, only_last: bool = False) -> Tensor:
     """Run each series' own network over its windows; return (S, B, T, H), or the last step's (S, B, H)."""
+    outputs, _ = unroll(cell, x_SBTI, weights)
+    return outputs[-1] if only_last else torch.stack(outputs, dim=2)
+
+
+def unroll(
+    cell: Cell, x_SBTI: Tensor, weights: Weights, state: tuple[Tensor, ...] | None = None
+) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    """Run each series' own network on from a state, or from none; return every step's (S, B, H), and the last state."""
     num_series, num_windows, num_steps, num_inputs = x_SBTI.shape
-    hidden_size = weights["hidden_HG"].shape[-2]
+    hidden_size = weights["bias_input_1G"].shape[-1] // cell.num_gates
     # One product projects the inputs of all steps; time goes first so that each step reads contiguous memory.
     x_SRI = x_SBTI.transpose(1, 2).reshape(num_series, num_steps * num_windows, num_inputs)
     projected_SRG = torch.baddbmm(weights["bias_input_1G"], x_SRI, weights["input_IG"])
     projected_STBG = projected_SRG.view(num_series, num_steps, num_windows, -1)
-    state = cell.initial_state(x_SBTI.new_empty(num_series, num_windows, hidden_size))
+    if state is None:
+        state = cell.initial_state(x_SBTI.new_empty(num_series, num_windows, hidden_size))
     outputs: list[Tensor] = []
     for input_SBG in projected_STBG.unbind(dim=1):
         state = cell.step(input_SBG, state, weights)
         outputs.append(state[0])
-    return outputs[-1] if only_last else torch.stack(outputs, dim=2)
+    return outputs, state

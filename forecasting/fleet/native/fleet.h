@@ -12,14 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LSTM = 0, GRU = 1 };
+enum { LSTM = 0, GRU = 1, ELMAN = 2, INDRNN = 3 };
 enum { INPUT, BIAS_INPUT, HIDDEN, BIAS_HIDDEN, HEAD, BIAS_HEAD, MIXTURE, NUM_PARAMETERS };
 
 typedef struct {
   int64_t cell, B, T, I, H;
 } Shape;
 
-/* One series' recurrent weights in torch's order of gates; bias_hidden is null for an LSTM. */
+/* One series' recurrent weights in torch's order of gates; bias_hidden is null but for a GRU. An INDRNN's hidden
+   weights are a single row, one for each unit. */
 typedef struct {
   const float *input, *bias_input, *hidden, *bias_hidden;
 } Parameters;

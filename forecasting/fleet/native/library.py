@@ -9,24 +9,35 @@ long as a call takes. Where it could not be built, `find` returns None and the r
 import ctypes
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-CELLS = ("lstm", "gru")
-"""Cells that the engine knows; a cell's place is its number in fleet.h."""
-PARAMETERS = ("input_IG", "bias_input_1G", "hidden_HG", "bias_hidden_1G", "head_HO", "bias_head_1O", "mixture_FM")
-"""Parameters of a network in the order of fleet.h."""
+from forecasting.fleet.native import CELLS
+
+PARAMETERS = (
+    ("input_IG",),
+    ("bias_input_1G",),
+    ("hidden_HG", "recurrent_1H"),
+    ("bias_hidden_1G",),
+    ("head_HO",),
+    ("bias_head_1O",),
+    ("mixture_FM",),
+)
+"""Parameters of a network in the order of fleet.h, by the names that one cell or another has for them."""
 
 LANES_VARIABLE = "FLEETCAST_ENGINE_LANES"
 """Environment variable that bounds the vector width (16, 8 or 4 floats) below what the processor has."""
 SERIES_PER_CALL = 4
 """Series that a thread takes at a time: few, so that threads end together; a call costs microseconds."""
+
+Value = TypeVar("Value")
 
 Pointer = ctypes.c_void_p
 Int = ctypes.c_int64
@@ -96,6 +107,11 @@ def require() -> ctypes.CDLL:
 
 def shape_of(cell: str, *, num_windows: int, num_steps: int, num_inputs: int, hidden_size: int) -> Shape:
     return Shape(CELLS.index(cell), num_windows, num_steps, num_inputs, hidden_size)
+
+
+def in_order(named: Mapping[str, Value], count: int = len(PARAMETERS)) -> list[Value | None]:
+    """Return what is named after parameters in the order of fleet.h, the first so many; None for what a cell lacks."""
+    return [next((named[name] for name in names if name in named), None) for names in PARAMETERS[:count]]
 
 
 def pointer(tensor: Tensor | None) -> Pointer:

@@ -14,7 +14,7 @@ static N(Layout) N(layout)(const Network *network) {
   at.P = at.U * W, at.O = at.F * network->Q, at.padded_O = (at.O + W - 1) / W * W;
   at.bias_input = shape->I * at.gates * at.P;
   at.hidden = at.bias_input + at.gates * at.P;
-  at.bias_hidden = at.hidden + shape->H * at.gates * at.P;
+  at.bias_hidden = at.hidden + HIDDEN_ROWS(shape->cell, shape->H) * at.gates * at.P;
   at.head = at.bias_hidden + (shape->cell == GRU ? at.gates * at.P : 0);
   at.bias_head = at.head + shape->H * at.padded_O;
   at.mixture = at.bias_head + at.padded_O;
@@ -39,7 +39,8 @@ static void N(copy_series)(float *vector, float *const torch[NUM_PARAMETERS], co
   if (!to_torch) memset(vector, 0, sizeof(float) * at->size);
   N(copy_gates)(vector, torch[INPUT] + series * I * G, I, at, H, to_torch);
   N(copy_gates)(vector + at->bias_input, torch[BIAS_INPUT] + series * G, 1, at, H, to_torch);
-  N(copy_gates)(vector + at->hidden, torch[HIDDEN] + series * H * G, H, at, H, to_torch);
+  const long rows = HIDDEN_ROWS(network->shape.cell, H);
+  N(copy_gates)(vector + at->hidden, torch[HIDDEN] + series * rows * G, rows, at, H, to_torch);
   if (network->shape.cell == GRU)
     N(copy_gates)(vector + at->bias_hidden, torch[BIAS_HIDDEN] + series * G, 1, at, H, to_torch);
   for (long k = 0; k <= H; k++) { /* the bias is the row after the last */
@@ -63,7 +64,7 @@ static N(Packed) N(recurrent_weights)(const float *vector, const N(Layout) *at, 
       store(of_input, load(of_input) + load(vector + at->bias_input + (u * gates + gate) * W));
       if (shape->cell == GRU) store(of_state, load(of_state) + load(vector + at->bias_hidden + (u * gates + gate) * W));
     }
-  if (backward)
+  if (backward && shape->cell != INDRNN)
     for (long k = 0; k < at->P; k++)
       for (long u = 0; u < at->U; u++)
         for (long gate = 0; gate < gates; gate++)

@@ -1,21 +1,23 @@
-/* LSTM and GRU over one series' windows, forward and backward through time.
+/* Recurrences over one series' windows, forward and backward through time: LSTM, GRU, Elman, IndRNN.
 
    Lanes run over hidden units: a tile of rows (windows) times the gates of W units stays in registers from the first
    input to the activation, so a gate is written to memory once, as an activation, and only where a gradient is wanted.
    The input's projection is part of the same tile; the weight gradients gather over a stretch of steps.
 
    B windows · T steps · I inputs · H hidden · U = ceil(H / W) blocks of units · P = U W padded units
-   A tile has four accumulators a unit. LSTM: i, f, g, o. GRU: r, z, the input's part of n, the state's part of n.
+   A tile has four accumulators a unit. LSTM: i, f, g, o. GRU: r, z, the input's part of n, the state's part of n. Elman
+   and IndRNN use the first alone; what an IndRNN's unit remembers is its own, so that no product is in the way.
    Units beyond H have zero weights: their state stays 0 and their gradients are never read. */
 
 /* Which gates of torch's order an input (or a state) feeds, and to which accumulators they go. */
-#define NUM_GATES(cell) ((cell) == LSTM ? 4 : 3)
+#define NUM_GATES(cell) ((cell) == LSTM ? 4 : (cell) == GRU ? 3 : 1)
 #define STATE_SLOT(cell, gate) ((cell) == GRU && (gate) == 2 ? 3 : (gate))
-#define NUM_STASHED(cell) ((cell) == LSTM ? 6 : 4)
+#define NUM_STASHED(cell) ((cell) == LSTM ? 6 : (cell) == GRU ? 4 : 1)
+#define HIDDEN_ROWS(cell, H) ((cell) == INDRNN ? 1 : (H))
 
 typedef struct {
   const float *input;    /* [U][I][gates][W] */
-  const float *hidden;   /* [U][H][gates][W] */
+  const float *hidden;   /* [U][HIDDEN_ROWS][gates][W] */
   const float *bias;     /* [U][4][W] */
   const float *hidden_t; /* [U][gates][W][P]: for the gradient of the state */
   const float *input_t;  /* [U][gates][W][padded I]: for the gradient of the inputs */
@@ -55,7 +57,7 @@ static N(Packed) N(pack)(const Shape *shape, const Parameters *from, float *room
   float *input = room, *hidden = input + units * I * gates * W, *bias = hidden + units * H * gates * W;
   float *hidden_t = bias + units * 4 * W, *input_t = hidden_t + units * gates * W * padded;
   N(pack_rows)(input, from->input, I, shape);
-  N(pack_rows)(hidden, from->hidden, H, shape);
+  N(pack_rows)(hidden, from->hidden, HIDDEN_ROWS(shape->cell, H), shape);
   memset(bias, 0, sizeof(float) * units * 4 * W);
   for (long unit = 0; unit < H; unit++) {
     float *slots = bias + unit / W * 4 * W + unit % W;
@@ -64,7 +66,7 @@ static N(Packed) N(pack)(const Shape *shape, const Parameters *from, float *room
       if (from->bias_hidden) slots[STATE_SLOT(shape->cell, gate) * W] += from->bias_hidden[gate * H + unit];
     }
   }
-  if (backward) N(pack_transposed)(hidden_t, from->hidden, H, padded, shape);
+  if (backward && shape->cell != INDRNN) N(pack_transposed)(hidden_t, from->hidden, H, padded, shape);
   if (backward && inputs_too) N(pack_transposed)(input_t, from->input, I, N(padded_inputs)(shape), shape);
   return (N(Packed)){input, hidden, bias, hidden_t, input_t};
 }
@@ -80,8 +82,12 @@ INLINE void N(forward_tile)(const int cell, const int nr, const N(Packed) *packe
 #pragma GCC unroll 4
     for (int v = 0; v < 4; v++) acc[r][v] = load(packed->bias + (u * 4 + v) * W);
   product(nr, gates, 0, acc, x, x_stride, 1, packed->input + u * I * gates * W, gates * W, I);
-  if (cell == LSTM) {
-    product(nr, 4, 0, acc, h, P, 1, packed->hidden + u * H * 4 * W, 4 * W, H);
+  if (cell == INDRNN) {
+    const V own = load(packed->hidden + u * W);
+#pragma GCC unroll 8
+    for (int r = 0; r < nr; r++) acc[r][0] += own * load(h + r * P + u * W);
+  } else if (cell != GRU) {
+    product(nr, gates, 0, acc, h, P, 1, packed->hidden + u * H * gates * W, gates * W, H);
   } else { /* the state's part of n stays apart: the reset gate multiplies it */
     V state[8][4];
 #pragma GCC unroll 8
@@ -93,6 +99,12 @@ INLINE void N(forward_tile)(const int cell, const int nr, const N(Packed) *packe
 #pragma GCC unroll 8
   for (int r = 0; r < nr; r++) {
     float *kept = stash + r * stash_stride + u * NUM_STASHED(cell) * W;
+    if (cell == ELMAN || cell == INDRNN) {
+      const V sum = acc[r][0], next = cell == ELMAN ? tanh_V(sum) : choose(sum < spread(0.0f), spread(0.0f), sum);
+      store(h_next + r * P + u * W, next);
+      if (stash) store(kept, next);
+      continue;
+    }
     V first = acc[r][0] * 0.5f, second = acc[r][1] * 0.5f;
     tanh_two(&first, &second);
     first = sigmoid_of_tanh(first), second = sigmoid_of_tanh(second);
@@ -142,17 +154,28 @@ INLINE void N(forward_cell)(const int cell, const Shape *shape, const N(Packed) 
 static void N(forward)(const Shape *shape, const N(Packed) *packed, const float *x, float *h, float *c, float *stash,
                        float *outputs, float *last) {
   if (shape->cell == LSTM) N(forward_cell)(LSTM, shape, packed, x, h, c, stash, outputs, last);
-  else N(forward_cell)(GRU, shape, packed, x, h, c, stash, outputs, last);
+  else if (shape->cell == GRU) N(forward_cell)(GRU, shape, packed, x, h, c, stash, outputs, last);
+  else if (shape->cell == ELMAN) N(forward_cell)(ELMAN, shape, packed, x, h, c, stash, outputs, last);
+  else N(forward_cell)(INDRNN, shape, packed, x, h, c, stash, outputs, last);
 }
 
 /* Gate gradients of one window and step: from dh and dc to dG [U][4][W]; dc and dh become those of the step before,
-   as far as they do not pass through the recurrent weights. Sums of dG go to the bias gradient. */
+   as far as they do not pass through the recurrent weights; an IndRNN's pass here, by its `own` of [U][W], and sums of
+   their gradient go to `d_own`. Sums of dG go to the bias gradient. */
 INLINE void N(gate_gradients)(const int cell, long U, const float *stash, const float *c_before, const float *h_before,
-                              float *dh, float *dc, float *dg, float *bias) {
+                              const float *own, float *dh, float *dc, float *dg, float *bias, float *d_own) {
   for (long u = 0; u < U; u++, stash += NUM_STASHED(cell) * W, dg += 4 * W, bias += 4 * W) {
     const V grad = load(dh + u * W);
-    V d[4];
-    if (cell == LSTM) {
+    V d[4] = {{0}, {0}, {0}, {0}};
+    if (cell == ELMAN) {
+      const V h = load(stash), none = {0};
+      d[0] = grad * (1.0f - h * h);
+      store(dh + u * W, none);
+    } else if (cell == INDRNN) {
+      d[0] = choose(load(stash) <= spread(0.0f), spread(0.0f), grad);
+      store(dh + u * W, d[0] * load(own + u * W));
+      store(d_own + u * W, load(d_own + u * W) + d[0] * load(h_before + u * W));
+    } else if (cell == LSTM) {
       const V i = load(stash), f = load(stash + W), g = load(stash + 2 * W), o = load(stash + 3 * W);
       const V seen = load(stash + 5 * W), none = {0};
       const V state = load(dc + u * W) + grad * o * (1.0f - seen * seen);
@@ -258,7 +281,7 @@ static long N(backward_floats)(const Shape *shape) {
   return shape->B * (2 * P + N(padded_inputs)(shape)) + N(steps_at_once)(shape) * shape->B * 4 * P;
 }
 
-/* Gradients of one series, added to `to`: input [U][I][gates][W], hidden [U][H][gates][W], bias [U][4][W]. */
+/* Gradients of one series, added to `to`: input [U][I][gates][W], hidden [U][HIDDEN_ROWS][gates][W], bias [U][4][W]. */
 typedef struct {
   float *input, *hidden, *bias;
 } N(Gradients);
@@ -280,10 +303,10 @@ INLINE void N(backward_cell)(const int cell, const Shape *shape, const N(Packed)
       if (arriving)
         for (long unit = 0; unit < H; unit++) dh[b * P + unit] += arriving[unit];
       const float *now = stash + (t * B + b) * kept;
-      N(gate_gradients)(cell, U, now, t ? now - B * kept + 4 * W : NULL, h + (t * B + b) * P, dh + b * P, dc + b * P,
-                        dg + b * 4 * P, to.bias);
+      N(gate_gradients)(cell, U, now, t ? now - B * kept + 4 * W : NULL, h + (t * B + b) * P,
+                        packed->hidden, dh + b * P, dc + b * P, dg + b * 4 * P, to.bias, to.hidden);
     }
-    if (t) N(back)(cell, 1, B, dh, P, dg, packed->hidden_t, P, U);
+    if (t && cell != INDRNN) N(back)(cell, 1, B, dh, P, dg, packed->hidden_t, P, U);
     if (dx) {
       memset(dx_row, 0, sizeof(float) * B * padded);
       N(back)(cell, 0, B, dx_row, padded, dg, packed->input_t, padded, U);
@@ -292,7 +315,8 @@ INLINE void N(backward_cell)(const int cell, const Shape *shape, const N(Packed)
     if (left == 0 || t == 0) {
       const long num_steps = t == 0 && left ? at_once - left : at_once;
       N(weight_gradients)(cell, 0, I, to.input, x + t * I, I, T * I, dg, U, B, num_steps);
-      N(weight_gradients)(cell, 1, H, to.hidden, h + t * B * P, B * P, P, dg, U, B, num_steps);
+      if (cell != INDRNN)
+        N(weight_gradients)(cell, 1, H, to.hidden, h + t * B * P, B * P, P, dg, U, B, num_steps);
     }
   }
 }
@@ -301,6 +325,10 @@ static void N(backward)(const Shape *shape, const N(Packed) *packed, const float
                         const float *d_outputs, const float *d_last, float *dx, N(Gradients) to, float *room) {
   if (shape->cell == LSTM)
     N(backward_cell)(LSTM, shape, packed, x, h, stash, d_outputs, d_last, dx, to, room);
-  else
+  else if (shape->cell == GRU)
     N(backward_cell)(GRU, shape, packed, x, h, stash, d_outputs, d_last, dx, to, room);
+  else if (shape->cell == ELMAN)
+    N(backward_cell)(ELMAN, shape, packed, x, h, stash, d_outputs, d_last, dx, to, room);
+  else
+    N(backward_cell)(INDRNN, shape, packed, x, h, stash, d_outputs, d_last, dx, to, room);
 }

@@ -125,6 +125,16 @@ static void N(update)(const Schedule *schedule, long n, float factor, long size,
   }
 }
 
+/* Put an IndRNN's recurrent weights back to where a gradient at most doubles over all steps, in the average too. */
+static void N(bound)(const Schedule *schedule, long n, const N(Layout) *at, long T, float *value, float *average) {
+  const float most = powf(2.0f, 1.0f / T), fresh = schedule->averaging[n];
+  for (long entry = at->hidden; entry < at->hidden + at->P; entry++) {
+    const float bounded = value[entry] > most ? most : value[entry] < -most ? -most : value[entry];
+    average[entry] += (bounded - value[entry]) * fresh;
+    value[entry] = bounded;
+  }
+}
+
 static void N(train_series)(const Network *network, const Schedule *schedule, const N(Layout) *at, long series,
                             const N(Scratch) *s) {
   float *values[NUM_PARAMETERS], *moments[NUM_PARAMETERS], *squares[NUM_PARAMETERS], *averages[NUM_PARAMETERS];
@@ -149,6 +159,7 @@ static void N(train_series)(const Network *network, const Schedule *schedule, co
     const float factor = schedule->clip / (norm + 1e-12f);
     N(update)(schedule, n, factor < 1 ? factor : 1, at->size, s->vector, s->moment, s->square,
               s->average, s->gradient);
+    if (network->shape.cell == INDRNN) N(bound)(schedule, n, at, network->shape.T, s->vector, s->average);
   }
   N(copy_series)(s->vector, values, network, at, series, 1);
   N(copy_series)(s->moment, moments, network, at, series, 1);
@@ -214,7 +225,7 @@ static long N(stash_floats)(const Shape *shape) {
 static Parameters N(of_series)(const Shape *shape, const Parameters *all, long series) {
   const long G = NUM_GATES(shape->cell) * shape->H;
   return (Parameters){all->input + series * shape->I * G, all->bias_input + series * G,
-                      all->hidden + series * shape->H * G, all->bias_hidden ? all->bias_hidden + series * G : NULL};
+                      all->hidden + series * HIDDEN_ROWS(shape->cell, shape->H) * G, all->bias_hidden ? all->bias_hidden + series * G : NULL};
 }
 
 static int N(run_forward)(const Shape *shape, const Parameters *weights, const float *x, float *outputs, float *last,
@@ -247,7 +258,7 @@ static int N(run_backward)(const Shape *shape, const Parameters *weights, const 
                            float *d_hidden, float *d_bias_hidden, int64_t begin, int64_t end) {
   const long B = shape->B, T = shape->T, I = shape->I, H = shape->H, gates = NUM_GATES(shape->cell), G = gates * H;
   const N(Layout) at = {.U = N(units)(shape), .gates = gates, .P = N(units)(shape) * W};
-  const long sizes[3] = {I * gates * at.P, H * gates * at.P, 4 * at.P};
+  const long rows = HIDDEN_ROWS(shape->cell, H), sizes[3] = {I * gates * at.P, rows * gates * at.P, 4 * at.P};
   N(Arena) arena = {NULL, 0};
   for (int pass = 0; pass < 2; pass++) {
     float *room = N(take)(&arena, N(packed_floats)(shape)), *back = N(take)(&arena, N(backward_floats)(shape));
@@ -267,7 +278,7 @@ static int N(run_backward)(const Shape *shape, const Parameters *weights, const 
                   d_outputs ? d_outputs + series * B * T * H : NULL, d_last ? d_last + series * B * H : NULL,
                   dx ? dx + series * B * T * I : NULL, to, back);
       N(copy_gates)(to.input, d_input + series * I * G, I, &at, H, 1);
-      N(copy_gates)(to.hidden, d_hidden + series * H * G, H, &at, H, 1);
+      N(copy_gates)(to.hidden, d_hidden + series * rows * G, rows, &at, H, 1);
       for (long gate = 0; gate < gates; gate++)
         for (long unit = 0; unit < H; unit++) {
           const float *slots = to.bias + unit / W * 4 * W + unit % W;

@@ -62,12 +62,12 @@ class EngineSteps:
             group["eps"],
         )
         network, _kept = _network(
-            module.network.cell.name,
+            _cell_of(module),
             module.windows,
             trained,
             module.quantiles_Q,
             num_windows=module.config.batch_windows,
-            hidden_size=module.network.hidden_size,
+            hidden_size=module.network.dimensions.hidden_size,
         )
         call = library.require().fleetcast_train
         library.run(
@@ -79,10 +79,14 @@ class EngineSteps:
 
     def validation_loss(self, module: "FleetModule", weights: dict[str, Tensor]) -> Tensor:
         loss_S = torch.zeros(len(module.keys_S))
-        _forecast(
-            module.network.cell.name, module.windows, weights, module.quantiles_Q, module.validation_SV, None, loss_S
-        )
+        _forecast(_cell_of(module), module.windows, weights, module.quantiles_Q, module.validation_SV, None, loss_S)
         return loss_S
+
+
+def _cell_of(module: "FleetModule") -> str:
+    cell = module.network.wiring.cell
+    assert cell is not None, "the engine was chosen for its recurrence"
+    return cell.name
 
 
 def forecast(
@@ -112,7 +116,7 @@ def _forecast(
         trained,
         quantiles_Q,
         num_windows=origins_SB.shape[1],
-        hidden_size=given["hidden_HG"].shape[1],
+        hidden_size=given["head_HO"].shape[1],
     )
     written, lost = library.pointer(quantiles_SBFQ), library.pointer(loss_S)
     call = library.require().fleetcast_forecast
@@ -157,7 +161,7 @@ def _network(
         hidden_size=hidden_size,
     )
     parameters = (library.Trained * len(library.PARAMETERS))(
-        *(trained.get(name, library.Trained()) for name in library.PARAMETERS)
+        *(each if each is not None else library.Trained() for each in library.in_order(trained))
     )
     return library.Network(shape, panel, parameters, library.pointer(quantiles_Q), len(quantiles_Q)), kept
 

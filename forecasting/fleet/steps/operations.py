@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.losses import pinball_loss
 from forecasting.fleet.network import forecast_windows
 from forecasting.fleet.random import draw_bits
@@ -50,18 +51,23 @@ class TorchSteps:
         counters_B = step * batch_windows + torch.arange(batch_windows, device=step.device)
         bits_SB = draw_bits(module.keys_S, purpose="windows", counters_D=counters_B)
         origins_SB = module.first_S[:, None] + bits_SB % module.num_windows_S[:, None]
-        windows = module.windows.gather(origins_SB, weights=dict(module.network.weights.items()))
-        predicted_SBFQ = module.network(windows)
+        windows = module.windows.gather(
+            origins_SB, weights=dict(module.network.weights.items()), every_step=module.network.wiring.is_dense
+        )
+        predicted_SBFQ = module.network(
+            windows, Noise(module.keys_S, step, batch_windows, max_steps=module.config.max_steps)
+        )
         loss_S = pinball_loss(predicted_SBFQ, windows.target_SBF, windows.is_observed_SBF, module.quantiles_Q)
         optimizer.zero_grad(set_to_none=True)
         loss_S.sum().backward()
-        _clip_gradients(module, loss_S.detach(), step)
+        clip_gradients(module, loss_S.detach(), step)
         for group in optimizer.param_groups:
             if group["capturable"]:
                 group["lr"].copy_(self._rates.index_select(0, step.view(1))[0])
             else:
                 group["lr"] = float(self._rates[step])
         optimizer.step()
+        module.network.bound()
         if module.average is not None:
             for name, weight in module.network.weights.items():
                 module.average[name].lerp_(weight.detach(), self._fresh.index_select(0, step.view(1)))
@@ -69,13 +75,11 @@ class TorchSteps:
 
     def validation_loss(self, module: "FleetModule", weights: dict[str, Tensor]) -> Tensor:
         network, windows = module.network, module.windows.gather(module.validation_SV, weights=weights)
-        predicted_SVFQ = forecast_windows(
-            network.cell, windows, weights, kernel=network.kernel, num_quantiles=network.num_quantiles
-        )
+        predicted_SVFQ = forecast_windows(network.wiring, network.dimensions, windows, weights, kernel=network.kernel)
         return pinball_loss(predicted_SVFQ, windows.target_SBF, windows.is_observed_SBF, module.quantiles_Q)
 
 
-def _clip_gradients(module: "FleetModule", loss_S: Tensor, step: Tensor) -> None:
+def clip_gradients(module: "FleetModule", loss_S: Tensor, step: Tensor) -> None:
     """Clip each series' gradient by its own norm; a series whose loss or gradient is not finite gets none."""
     gradients = [parameter.grad for parameter in module.network.parameters() if parameter.grad is not None]
     squares_S = torch.stack([gradient.square().flatten(1).sum(1) for gradient in gradients]).sum(0)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from forecasting.fleet import kernels
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.cells import make_cell
 from tests.benchmarks.cases import CASES
 
 
@@ -17,7 +17,7 @@ def prepare(*, case: str, cell: str, num_series: int, seconds: float) -> Callabl
     """Run once; what comes back runs for so many seconds and answers with the rate in GFLOP/s and the kernel's name."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    sizes, recurrence = CASES[case], CELLS[cell]
+    sizes, recurrence = CASES[case], make_cell(cell)
     shapes = recurrence.parameter_shapes(num_inputs=sizes.num_inputs, hidden_size=sizes.hidden_size)
     weights = {name: (0.2 * torch.randn(num_series, *shape)).requires_grad_() for name, shape in shapes.items()}
     x_SBTI = torch.randn(num_series, sizes.batch_windows, sizes.num_recurrent_steps, sizes.num_inputs)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from forecasting.fleet import kernels
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.architectures import Dimensions, make_wiring
 from forecasting.fleet.module import FleetModule, Schedule
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.random import series_keys
@@ -32,15 +32,13 @@ def prepare(
     gathered, config = gather_windows(CASES[case], cell, rows, num_steps=1), CASES[case].config(num_runs * num_steps)
     scaling = measure_scaling(gathered.panel.y_SN, season_length=SEASON_LENGTH)
     source = window_source(gathered.panel, scaling, config=config, season_lengths=(SEASON_LENGTH,))
+    wiring = make_wiring(cell)
     network = FleetNetwork(
-        CELLS[cell],
-        kernel=kernels.choose(CELLS[cell], device, torch.float32, config.hidden_size, wanted=kernel),
+        wiring,
+        Dimensions(source.num_inputs, config.context_segments, config.hidden_size, HORIZON, len(MEDIAN)),
+        kernel=kernels.choose(wiring.cell, device, torch.float32, config.hidden_size, wanted=kernel),
         num_series=len(rows),
-        num_inputs=source.num_inputs,
-        hidden_size=config.hidden_size,
-        horizon=HORIZON,
-        num_quantiles=len(MEDIAN),
-        num_seasons=1,
+        num_references=1,
     )
     network.load_weights(gathered.weights)
     module = FleetModule(

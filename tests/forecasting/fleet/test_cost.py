@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.fleet.cells import CELLS
 from forecasting.fleet.cost import (
     FIXED_SHARE,
     MOST_SECONDS,
@@ -58,14 +57,11 @@ def test_parameters_are_those_of_a_network(
     config = TrainingConfig(hidden_size=hidden_size, segment_length=segment_length, members=members)
     sizes = FleetSizes(cell, config, horizon, num_quantiles, num_calendar, (7, 30))
     network = FleetNetwork(
-        CELLS[cell],
+        sizes.wiring,
+        sizes.dimensions,
         kernel=reference,
         num_series=1,
-        num_inputs=sizes.num_inputs,
-        hidden_size=hidden_size,
-        horizon=horizon,
-        num_quantiles=num_quantiles,
-        num_seasons=config.num_references((7, 30)),
+        num_references=config.num_references((7, 30)),
         smoothed=sizes.smoothed,
     )
     assert sizes.parameters == {name: weight.numel() for name, weight in network.weights.items()}
@@ -129,7 +125,7 @@ def test_seconds_follow_steps_kernel_and_threads() -> None:
     longer = replace(DAY, config=CONFIG.model_copy(update={"max_steps": 4 * CONFIG.max_steps}))
     assert 3 < fit_seconds(longer, num_points=500) / fit_seconds(DAY, num_points=500) < 4
     assert step_seconds(replace(DAY, kernel="reference")) > 3 * step_seconds(DAY)
-    assert step_seconds(DAY) > step_seconds(replace(DAY, cell="gru"))
+    assert step_seconds(DAY) > step_seconds(replace(DAY, model="gru"))
     assert fit_seconds(replace(DAY, num_threads=2), num_points=500) < 0.6 * fit_seconds(DAY, num_points=500)
 
 
@@ -161,7 +157,7 @@ def test_a_spec_has_a_network_of_each_kind_and_a_kernel_that_runs() -> None:
     assert (cpu.kernel, gpu.kernel) == ("cpu", "gpu")
     assert (cpu.num_calendar, cpu.num_inputs, cpu.num_outputs) == (6, 2 * 24 + 1 + 6, 5)
     gru = sizes_of(spec, ("gru",), kernel="reference", has_gpu=True, num_threads=3)[0]
-    assert (gru.cell, gru.kernel, gru.num_threads) == ("gru", "reference", 3)
+    assert (gru.model, gru.kernel, gru.num_threads) == ("gru", "reference", 3)
 
 
 def test_every_member_counts_but_only_the_network_has_rows() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from forecasting.fleet import network as module
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.architectures import Dimensions, make_wiring
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.random import series_keys
@@ -12,14 +12,11 @@ from forecasting.fleet.random import series_keys
 
 def weights_of(*names: str) -> dict[str, torch.Tensor]:
     network = FleetNetwork(
-        CELLS["gru"],
+        make_wiring("gru"),
+        Dimensions(num_inputs=3, num_steps=6, hidden_size=5, horizon=4, num_quantiles=2),
         kernel=reference,
         num_series=len(names),
-        num_inputs=3,
-        hidden_size=5,
-        horizon=4,
-        num_quantiles=2,
-        num_seasons=2,
+        num_references=2,
     )
     network.initialise(series_keys(names, seed=0))
     return {name: weight.detach() for name, weight in network.weights.items()}

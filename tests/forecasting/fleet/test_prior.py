@@ -149,10 +149,12 @@ def test_windows_are_drawn_over_all_series_alike_and_none_reaches_into_what_is_h
     drawn: list[tuple[Tensor, Tensor]] = []
     gather = WindowSource.gather
 
-    def watched(source: WindowSource, origins_SB: Tensor, rows_S: Tensor | None = None) -> WindowBatch:
+    def watched(
+        source: WindowSource, origins_SB: Tensor, rows_S: Tensor | None = None, *, every_step: bool = False
+    ) -> WindowBatch:
         assert rows_S is not None
         drawn.append((rows_S, origins_SB[:, 0]))
-        return gather(source, origins_SB, rows_S)
+        return gather(source, origins_SB, rows_S, every_step=every_step)
 
     monkeypatch.setattr(WindowSource, "gather", watched)
     panel = with_rows(make_panel(3), np.resize([1.7e308, -1.7e308], 200), make_panel(1).y_SN[0])

@@ -121,10 +121,14 @@ def test_windows_of_some_series_are_those_of_the_panel_with_these_series_alone(p
     panel = Panel(tuple("abcde"), y_SN, np.full(5, 200), calendar_SNC, ds_SN, 6)
     rows = np.array([row for row, _ in pairs])
     origins_SB = torch.tensor([[origin, 199 - origin] for _, origin in pairs])
-    some = source_of(panel).gather(origins_SB, torch.from_numpy(rows))
+    source = source_of(panel)
+    source.reads_future = True
+    some = source.gather(origins_SB, torch.from_numpy(rows))
     names = tuple(f"{number}" for number in range(len(rows)))
     alone = replace(panel.select(rows), unique_ids=names)
     alone = replace(alone, y_SN=panel.y_SN[rows], calendar_SNC=calendar_SNC[rows], length_S=np.full(len(rows), 200))
-    whole = source_of(alone).gather(origins_SB)
+    source = source_of(alone)
+    source.reads_future = True
+    whole = source.gather(origins_SB)
     for name in WindowBatch.__dataclass_fields__:
         assert torch.equal(getattr(some, name), getattr(whole, name)), name

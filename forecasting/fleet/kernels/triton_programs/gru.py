@@ -79,6 +79,11 @@ def input_columns(d_gates: Tensor) -> Tensor:
     return torch.cat([d_gates[..., : 2 * hidden_size], d_gates[..., 3 * hidden_size :]], dim=-1)
 
 
+def hidden_gradient(before_SRH: Tensor, d_gates_SRG: Tensor) -> Tensor:
+    """Return the gradient by the recurrent weights, of the states before steps and the gradients at them."""
+    return torch.bmm(before_SRH.mT, d_gates_SRG)
+
+
 @triton.jit(do_not_specialize=["num_windows", "num_steps", "num_kept"])
 def _forward(
     gates_ptr: tl.tensor,

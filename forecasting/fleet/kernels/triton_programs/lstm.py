@@ -77,6 +77,11 @@ def input_columns(d_gates: Tensor) -> Tensor:
     return d_gates
 
 
+def hidden_gradient(before_SRH: Tensor, d_gates_SRG: Tensor) -> Tensor:
+    """Return the gradient by the recurrent weights, of the states before steps and the gradients at them."""
+    return torch.bmm(before_SRH.mT, d_gates_SRG)
+
+
 @triton.jit(do_not_specialize=["num_windows", "num_steps", "num_kept"])
 def _forward(
     gates_ptr: tl.tensor,

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from forecasting.errors import SpecError
 from forecasting.fleet import kernels
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.cells import make_cell
 from forecasting.fleet.kernels import cpu, reference
-from forecasting.fleet.native import library
+from forecasting.fleet.native import CELLS, library
 
 pytestmark = pytest.mark.skipif(library.find() is None, reason="the CPU engine is not built here")
 
 CPU = torch.device("cpu")
+models = pytest.mark.parametrize("model", CELLS)
 AWKWARD = [(1, 1, 1, 1, 1), (2, 3, 5, 4, 7), (3, 8, 6, 3, 16), (1, 33, 70, 5, 17), (2, 13, 4, 1, 65), (1, 70, 3, 40, 9)]
 
 
@@ -34,7 +35,7 @@ def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
 def random_fleet(model: str, sizes: tuple[int, int, int, int, int]) -> tuple[Tensor, dict[str, Tensor]]:
     num_series, num_windows, num_steps, num_inputs, hidden_size = sizes
     generator = torch.Generator().manual_seed(sum(sizes))
-    shapes = CELLS[model].parameter_shapes(num_inputs=num_inputs, hidden_size=hidden_size)
+    shapes = make_cell(model).parameter_shapes(num_inputs=num_inputs, hidden_size=hidden_size)
     weights = {
         name: (torch.randn(num_series, *shape, generator=generator) / hidden_size**0.5).requires_grad_()
         for name, shape in shapes.items()
@@ -45,10 +46,10 @@ def random_fleet(model: str, sizes: tuple[int, int, int, int, int]) -> tuple[Ten
 
 def check_against_reference(model: str, sizes: tuple[int, int, int, int, int], *, only_last: bool) -> None:
     x_SBTI, weights = random_fleet(model, sizes)
-    outputs = cpu.run(CELLS[model], x_SBTI, weights, only_last=only_last)
+    outputs = cpu.run(make_cell(model), x_SBTI, weights, only_last=only_last)
     double = {name: weight.detach().double().requires_grad_() for name, weight in weights.items()}
     x_double = x_SBTI.detach().double().requires_grad_()
-    expected = reference.run(CELLS[model], x_double, double, only_last=only_last)
+    expected = reference.run(make_cell(model), x_double, double, only_last=only_last)
     pull = torch.linspace(-1, 1, outputs.numel()).view(outputs.shape)
     outputs.backward(pull)
     expected.backward(pull.double())
@@ -59,7 +60,7 @@ def check_against_reference(model: str, sizes: tuple[int, int, int, int, int], *
         assert error < 3e-6 * size + 3e-6, f"gradient of {name}"
 
 
-@pytest.mark.parametrize("model", ["lstm", "gru"])
+@models
 @pytest.mark.parametrize("sizes", AWKWARD, ids=str)
 @pytest.mark.parametrize("only_last", [False, True])
 def test_outputs_and_gradients_agree_on_every_processor(
@@ -68,7 +69,7 @@ def test_outputs_and_gradients_agree_on_every_processor(
     check_against_reference(model, sizes, only_last=only_last)
 
 
-@pytest.mark.parametrize("model", ["lstm", "gru"])
+@pytest.mark.parametrize("model", ["lstm", "gru", "elman"])  # rounding may decide where an IndRNN's ReLU bends
 @settings(max_examples=40, deadline=None)
 @given(
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 20), st.integers(1, 12), st.integers(1, 20), st.integers(1, 40)),
@@ -80,21 +81,21 @@ def test_outputs_and_gradients_agree_for_all_shapes(
     check_against_reference(model, sizes, only_last=only_last)
 
 
-@pytest.mark.parametrize("model", ["lstm", "gru"])
+@models
 def test_prediction_without_gradients_has_the_same_bits(model: str) -> None:
     x_SBTI, weights = random_fleet(model, (3, 5, 6, 4, 20))
     with torch.no_grad():
-        alone = cpu.run(CELLS[model], x_SBTI, weights)
-    assert torch.equal(alone, cpu.run(CELLS[model], x_SBTI, weights).detach())
+        alone = cpu.run(make_cell(model), x_SBTI, weights)
+    assert torch.equal(alone, cpu.run(make_cell(model), x_SBTI, weights).detach())
 
 
-@pytest.mark.parametrize("model", ["lstm", "gru"])
+@models
 def test_neighbours_and_threads_do_not_change_a_bit(model: str) -> None:
     def run(rows: slice, num_threads: int) -> list[Tensor]:
         x_SBTI, weights = random_fleet(model, (11, 7, 9, 3, 19))
         mine = {name: weight.detach()[rows].clone().requires_grad_() for name, weight in weights.items()}
         torch.set_num_threads(num_threads)
-        outputs = cpu.run(CELLS[model], x_SBTI.detach()[rows], mine, only_last=True)
+        outputs = cpu.run(make_cell(model), x_SBTI.detach()[rows], mine, only_last=True)
         outputs.sum().backward()
         return [outputs.detach(), *(weight.grad for weight in mine.values())]
 
@@ -104,18 +105,19 @@ def test_neighbours_and_threads_do_not_change_a_bit(model: str) -> None:
         assert torch.equal(one[9:10], alone)
 
 
-@pytest.mark.parametrize("model", ["lstm", "gru"])
+@models
 def test_a_nan_stays_in_its_series(model: str) -> None:
     x_SBTI, weights = random_fleet(model, (3, 4, 5, 2, 8))
-    sound = cpu.run(CELLS[model], x_SBTI, weights).detach()
+    sound = cpu.run(make_cell(model), x_SBTI, weights).detach()
     with torch.no_grad():
         x_SBTI[1, 0, 0, 0] = torch.nan
-    outputs = cpu.run(CELLS[model], x_SBTI, weights)
+    outputs = cpu.run(make_cell(model), x_SBTI, weights)
     outputs.sum().backward()
     assert outputs[1, 0].isnan().all()
     assert torch.equal(outputs[[0, 2]], sound[[0, 2]])
-    for weight in weights.values():
-        assert weight.grad[1].isnan().any()
+    for name, weight in weights.items():
+        # What comes through a ReLU does not depend on the size of its sum.
+        assert weight.grad[1].isnan().any() or (model, name) == ("indrnn", "bias_input_1G")
         assert weight.grad[[0, 2]].isfinite().all()
 
 
@@ -127,8 +129,8 @@ def test_activations_stay_within_their_error_bound(lanes: int) -> None:
     shows_sigmoid = {"input_IG": torch.tensor([[[0.0, -1, 0]]]), "bias_input_1G": torch.tensor([[[0.0, 0, 100]]])}
     exact = x_SBTI.double().view(-1)
     with torch.no_grad():
-        tanh = cpu.run(CELLS["gru"], x_SBTI, closed | shows_tanh, only_last=True).view(-1)
-        sigmoid = cpu.run(CELLS["gru"], x_SBTI, closed | shows_sigmoid, only_last=True).view(-1)
+        tanh = cpu.run(make_cell("gru"), x_SBTI, closed | shows_tanh, only_last=True).view(-1)
+        sigmoid = cpu.run(make_cell("gru"), x_SBTI, closed | shows_sigmoid, only_last=True).view(-1)
     assert (tanh - torch.tanh(exact)).abs().max() < 5e-7
     assert (sigmoid - torch.sigmoid(exact)).abs().max() < 5e-7
 
@@ -138,7 +140,7 @@ def test_long_contexts_and_large_states_agree() -> None:
 
 
 def test_the_fastest_kernel_is_chosen_and_another_can_be_named() -> None:
-    cell = CELLS["lstm"]
+    cell = make_cell("lstm")
     assert kernels.choose(cell, CPU, torch.float32, 16).NAME == "cpu"
     assert kernels.choose(cell, CPU, torch.float64, 16).NAME == "reference"
     assert kernels.choose(cell, CPU, torch.float32, 16, wanted="reference").NAME == "reference"

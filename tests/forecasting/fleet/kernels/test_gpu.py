@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.cells import make_cell
 from forecasting.fleet.kernels import gpu, reference
+from forecasting.fleet.native import CELLS
 
 triton = pytest.importorskip("triton", reason="no Triton on this platform")
 
@@ -34,7 +35,7 @@ SIZES = {  # series, windows, steps, inputs, hidden
 FULL_SIZES = {"small": (300, 8, 24, 1, 16), "day": (150, 32, 48, 4, 32), "wide": (40, 40, 48, 60, 64)}
 MARKS = (pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
 
-models = pytest.mark.parametrize("model", ["lstm", "gru"])
+models = pytest.mark.parametrize("model", CELLS)
 steps = pytest.mark.parametrize("only_last", [False, True], ids=["all steps", "last step"])
 needs_gpu = pytest.mark.parametrize("device", [pytest.param("cuda", marks=MARKS)], indirect=True, ids=["compiled"])
 
@@ -102,7 +103,7 @@ def test_only_what_is_asked_for_gets_a_gradient(device: str, model: str) -> None
     for asked in tensors:
         for name, tensor in tensors.items():
             tensor.requires_grad_(name == asked)
-        outputs, given = gpu.run(CELLS[model], x_SBTI, weights), []
+        outputs, given = gpu.run(make_cell(model), x_SBTI, weights), []
         outputs.grad_fn.register_hook(lambda found, _, given=given: given.extend(found))
         outputs.sum().backward()
         assert [name for name, gradient in zip(tensors, given, strict=True) if gradient is not None] == [asked]
@@ -114,10 +115,10 @@ def test_prediction_keeps_neither_gates_nor_steps(device: str, model: str, monke
     programs, kept = importlib.import_module(f"{PROGRAMS}.{model}"), []
     forward = programs.forward
     monkeypatch.setattr(programs, "forward", lambda *args, **kwargs: kept.append(forward(*args, **kwargs)) or kept[-1])
-    expected_SBTH = reference.run(CELLS[model], x_SBTI, weights)
+    expected_SBTH = reference.run(make_cell(model), x_SBTI, weights)
     with torch.no_grad():
-        last_SBH = gpu.run(CELLS[model], x_SBTI, weights, only_last=True)
-        outputs_SBTH = gpu.run(CELLS[model], x_SBTI, weights)
+        last_SBH = gpu.run(make_cell(model), x_SBTI, weights, only_last=True)
+        outputs_SBTH = gpu.run(make_cell(model), x_SBTI, weights)
     assert_near({"last": last_SBH, "all": outputs_SBTH}, {"last": expected_SBTH[:, :, -1], "all": expected_SBTH})
     assert [(tuple(states.shape), aside.numel()) for states, aside in kept] == [((2, 1, 3, 5), 0), ((2, 4, 3, 5), 0)]
 
@@ -129,7 +130,7 @@ def test_a_nan_stays_in_its_series(device: str, model: str) -> None:
     sound = gradients(gpu, model, weights, x_SBTI)
     with torch.no_grad():
         x_SBTI[0, 0, -1] = torch.nan
-        weights["hidden_HG"][0, -1, -1] = torch.nan
+        recurrent_of(weights)[0, -1, -1] = torch.nan
     broken = gradients(gpu, model, weights, x_SBTI)
     for name in sound:
         assert torch.equal(broken[name][1:], sound[name][1:]), name
@@ -139,7 +140,7 @@ def test_a_nan_stays_in_its_series(device: str, model: str) -> None:
 @models
 def test_programs_give_a_series_the_same_bits_alone_and_among_others(device: str, model: str) -> None:
     weights, _ = draw(model, (3, 9, 4, 2, 16), device=device)
-    hidden_SHG, bias_S1G = weights["hidden_HG"].detach(), weights.get("bias_hidden_1G")
+    hidden_SHG, bias_S1G = recurrent_of(weights).detach(), weights.get("bias_hidden_1G")
     gates_STBG = linear(hidden_SHG.new_empty(3, 4, 9, hidden_SHG.shape[-1]))
     programs = importlib.import_module(f"{PROGRAMS}.{model}")
 
@@ -158,7 +159,7 @@ def test_programs_give_a_series_the_same_bits_alone_and_among_others(device: str
 @models
 def test_one_series_gradient_never_reaches_another(device: str, model: str) -> None:
     weights, x_SBTI = draw(model, (3, 2, 5, 2, 4), device=device)
-    gpu.run(CELLS[model], x_SBTI, weights)[0].sum().backward()
+    gpu.run(make_cell(model), x_SBTI, weights)[0].sum().backward()
     for tensor in (x_SBTI, *weights.values()):
         assert tensor.grad[0].abs().sum() > 0
         assert tensor.grad[1:].abs().sum() == 0
@@ -198,9 +199,14 @@ def test_programs_compile_for_an_h100_and_fit_the_shared_memory_that_they_are_cu
     """The room is that of any GPU from Ampere on, of an A100, or of an H100, in KiB."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     programs = importlib.import_module(f"{PROGRAMS}.{model}")
-    constants = programs.cut(32, hidden_size, {"lstm": 4, "gru": 3}[model], room=room << 10)
-    assert constants["PRECISION"] == ("ieee" if (hidden_size, room) == (64, 99) else "tf32x3")
-    for program, options in ((programs._forward, {"KEEPS_GATES": True}), (programs._backward, {"ONLY_LAST": False})):
+    if model == "indrnn":  # which has no product
+        constants = programs._cut(hidden_size) | {"num_stages": 3}
+    else:
+        constants = programs.cut(32, hidden_size, make_cell(model).num_gates, room=room << 10)
+        is_large = model != "elman" and (hidden_size, room) == (64, 99)
+        assert constants["PRECISION"] == ("ieee" if is_large else "tf32x3")
+    keeps_gates = {"KEEPS_GATES": True} if model in ("lstm", "gru") else {}
+    for program, options in ((programs._forward, keeps_gates), (programs._backward, {"ONLY_LAST": False})):
         compiled = compile_for_h100(program, constants | options)
         assert compiled.asm["cubin"]
         assert compiled.metadata.shared <= room << 10
@@ -216,14 +222,14 @@ def h100(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 
 
 def test_it_serves_what_it_can(h100: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    lstm = CELLS["lstm"]
+    lstm = make_cell("lstm")
     assert gpu.serves(lstm, h100, torch.float32, 128)
-    assert gpu.serves(CELLS["gru"], h100, torch.float32, 1)
+    assert gpu.serves(make_cell("gru"), h100, torch.float32, 1)
     assert not gpu.serves(lstm, torch.device("cpu"), torch.float32, 16)
     assert not gpu.serves(lstm, torch.device("cuda", 1), torch.float32, 16)
     assert not gpu.serves(lstm, h100, torch.float64, 16)
     assert not gpu.serves(lstm, h100, torch.float32, 129)
-    assert not gpu.serves(SimpleNamespace(name="elman"), h100, torch.float32, 16)
+    assert not gpu.serves(SimpleNamespace(name="elman with ReLU"), h100, torch.float32, 16)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert not gpu.serves(lstm, h100, torch.float32, 16)
 
@@ -237,7 +243,7 @@ def test_without_triton_the_module_imports_and_serves_nothing(
     spec = importlib.util.spec_from_file_location("gpu_without_triton", gpu.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert not module.serves(CELLS["lstm"], h100, torch.float32, 16)
+    assert not module.serves(make_cell("lstm"), h100, torch.float32, 16)
 
 
 def draw(model: str, sizes: tuple[int, ...], *, device: str) -> tuple[dict[str, Tensor], Tensor]:
@@ -248,7 +254,7 @@ def draw(model: str, sizes: tuple[int, ...], *, device: str) -> tuple[dict[str, 
     def normal(*shape: int, scale: float = 1.0) -> Tensor:
         return (torch.randn(shape, generator=generator) * scale).to(device).requires_grad_()
 
-    shapes = CELLS[model].parameter_shapes(num_inputs=num_inputs, hidden_size=hidden_size)
+    shapes = make_cell(model).parameter_shapes(num_inputs=num_inputs, hidden_size=hidden_size)
     # Shallow enough that gradients of early steps do not vanish among the errors of late ones.
     weights = {name: normal(num_series, *shape, scale=1 / math.sqrt(shape[0])) for name, shape in shapes.items()}
     return weights, normal(num_series, num_windows, num_steps, num_inputs)
@@ -258,7 +264,7 @@ def gradients(
     kernel: ModuleType, model: str, weights: dict[str, Tensor], x_SBTI: Tensor, *, only_last: bool = False
 ) -> dict[str, Tensor]:
     """Return the outputs and the gradients of a fixed weighted sum of them, by name; none where none is asked for."""
-    outputs = kernel.run(CELLS[model], x_SBTI, weights, only_last=only_last)
+    outputs = kernel.run(make_cell(model), x_SBTI, weights, only_last=only_last)
     asked = {name: tensor for name, tensor in {"x": x_SBTI, **weights}.items() if tensor.requires_grad}
     return dict(zip(asked, torch.autograd.grad((outputs * linear(outputs)).sum(), list(asked.values())), strict=True))
 
@@ -268,12 +274,16 @@ def linear(like: Tensor) -> Tensor:
     return torch.linspace(-1, 1, like.numel(), dtype=like.dtype, device=like.device).view(like.shape)
 
 
+def recurrent_of(weights: dict[str, Tensor]) -> Tensor:
+    return weights["hidden_HG"] if "hidden_HG" in weights else weights["recurrent_1H"]
+
+
 def check_parity(model: str, sizes: tuple[int, ...], *, only_last: bool, device: str) -> None:
     weights, x_SBTI = draw(model, sizes, device=device)
     precise = {name: weight.detach().double().requires_grad_() for name, weight in weights.items()}
     x_precise = x_SBTI.detach().double().requires_grad_()
-    found = {"outputs": gpu.run(CELLS[model], x_SBTI, weights, only_last=only_last)}
-    expected = {"outputs": reference.run(CELLS[model], x_precise, precise, only_last=only_last)}
+    found = {"outputs": gpu.run(make_cell(model), x_SBTI, weights, only_last=only_last)}
+    expected = {"outputs": reference.run(make_cell(model), x_precise, precise, only_last=only_last)}
     assert found["outputs"].shape == expected["outputs"].shape
     found |= gradients(gpu, model, weights, x_SBTI, only_last=only_last)
     expected |= gradients(reference, model, precise, x_precise, only_last=only_last)

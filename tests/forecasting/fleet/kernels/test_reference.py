@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.cells import make_cell
 from forecasting.fleet.kernels import reference
 
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 def random_weights(model: str, num_series: int, num_inputs: int, hidden_size: int) -> dict[str, Tensor]:
-    shapes = CELLS[model].parameter_shapes(num_inputs=num_inputs, hidden_size=hidden_size)
+    shapes = make_cell(model).parameter_shapes(num_inputs=num_inputs, hidden_size=hidden_size)
     return {
         name: torch.randn(num_series, *shape, dtype=torch.float64, requires_grad=True) for name, shape in shapes.items()
     }
@@ -43,7 +43,7 @@ def test_outputs_and_gradients_equal_torch_series_by_series(
     torch.manual_seed(0)
     weights = random_weights(model, num_series, num_inputs, hidden_size)
     x_SBTI = torch.randn(num_series, num_windows, num_steps, num_inputs, dtype=torch.float64, requires_grad=True)
-    outputs_SBTH = reference.run(CELLS[model], x_SBTI, weights)
+    outputs_SBTH = reference.run(make_cell(model), x_SBTI, weights)
     pull_SBTH = torch.randn_like(outputs_SBTH)
     outputs_SBTH.backward(pull_SBTH)
     for series in range(num_series):
@@ -69,7 +69,7 @@ def test_gradients_agree_with_finite_differences(model: str) -> None:
     names = list(weights)
 
     def run(x: Tensor, *values: Tensor) -> Tensor:
-        return reference.run(CELLS[model], x, dict(zip(names, values, strict=True)))
+        return reference.run(make_cell(model), x, dict(zip(names, values, strict=True)))
 
     assert torch.autograd.gradcheck(run, (x_SBTI, *weights.values()))
 
@@ -78,7 +78,7 @@ def test_gradients_agree_with_finite_differences(model: str) -> None:
 def test_one_series_gradient_never_reaches_another(model: str) -> None:
     weights = random_weights(model, 3, 2, 4)
     x_SBTI = torch.randn(3, 2, 5, 2, dtype=torch.float64, requires_grad=True)
-    reference.run(CELLS[model], x_SBTI, weights)[1].sum().backward()
+    reference.run(make_cell(model), x_SBTI, weights)[1].sum().backward()
     for tensor in (x_SBTI, *weights.values()):
         assert tensor.grad[1].abs().sum() > 0
         assert tensor.grad[[0, 2]].abs().sum() == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from forecasting.fleet import kernels
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.cells import make_cell
 from forecasting.fleet.native import library
 
 
@@ -25,7 +25,7 @@ def not_built(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_without_an_engine_the_reference_serves_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     for _ in range(2):
-        kernel = kernels.choose(CELLS["gru"], torch.device("cpu"), torch.float32, 8)
+        kernel = kernels.choose(make_cell("gru"), torch.device("cpu"), torch.float32, 8)
         assert kernel.NAME == "reference"
     assert [record.message.split(":")[0] for record in caplog.records] == [
         "the CPU engine is not built (it needs a C compiler when Fleetcast is installed)"

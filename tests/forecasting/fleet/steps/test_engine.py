@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from forecasting.fleet import kernels
-from forecasting.fleet.cells import CELLS
+from forecasting.fleet.architectures import Dimensions, make_wiring
 from forecasting.fleet.module import FleetModule, Schedule
-from forecasting.fleet.native import library
+from forecasting.fleet.native import CELLS, library
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.predict import predict
 from forecasting.fleet.random import series_keys
@@ -60,16 +60,13 @@ def module_of(
     )
     scaling = measure_scaling(panel.y_SN, season_length=season_lengths[0])
     windows = window_source(panel, scaling, config=training, season_lengths=season_lengths)
-    cell, keys_S = CELLS[model], series_keys(panel.unique_ids, seed=3)
+    wiring, keys_S = make_wiring(model), series_keys(panel.unique_ids, seed=3)
     network = FleetNetwork(
-        cell,
-        kernel=kernels.choose(cell, torch.device("cpu"), torch.float32, training.hidden_size, wanted=kernel),
+        wiring,
+        Dimensions(windows.num_inputs, training.context_segments, training.hidden_size, horizon, num_quantiles),
+        kernel=kernels.choose(wiring.cell, torch.device("cpu"), torch.float32, training.hidden_size, wanted=kernel),
         num_series=NUM_SERIES,
-        num_inputs=windows.num_inputs,
-        hidden_size=training.hidden_size,
-        horizon=horizon,
-        num_quantiles=num_quantiles,
-        num_seasons=len(season_lengths),
+        num_references=len(season_lengths),
     )
     network.initialise(keys_S)
     with torch.no_grad():
@@ -97,7 +94,7 @@ def advance(module: FleetModule, num_steps: int) -> FleetModule:
     return module
 
 
-@pytest.mark.parametrize("model", ["lstm", "gru"])
+@pytest.mark.parametrize("model", CELLS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_first_gradient_and_the_next_steps_agree(
     make_panel: Callable[..., Panel], model: str, case: dict[str, object]
@@ -124,7 +121,7 @@ def test_the_first_gradient_and_the_next_steps_agree(
             assert (found[name].data - expected[name].data).abs().median() < 1e-5
 
 
-@pytest.mark.parametrize("model", ["lstm", "gru"])
+@pytest.mark.parametrize("model", CELLS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_validation_losses_agree(make_panel: Callable[..., Panel], model: str, case: dict[str, object]) -> None:
     """The last validation window ends at the panel's end, where no target is known."""

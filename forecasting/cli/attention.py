@@ -1,0 +1,68 @@
+"""Names of series go in; how their networks with attention weighed the past comes out, read from the store."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from forecasting.cli.fans import find_spec
+from forecasting.errors import NothingStored
+from forecasting.fleet.fitted import FittedFleet
+from forecasting.fleet.predict import attend
+from forecasting.plots import Attention
+from forecasting.series.calendar import calendar_columns
+from forecasting.series.clock import format_clock, parse_clock
+from forecasting.series.panel import to_panel
+from forecasting.spec import Clock
+from forecasting.store.tables import Store
+
+MODEL = "attention"
+
+
+def attention_of_store(
+    store: Store, series: Sequence[str], *, spec: str | None = None, cutoff: str | None = None
+) -> list[Attention]:
+    """Read each series' newest serving network with attention, its first member, and what it looks at.
+
+    The forecast is the one after a run's cutoff, or after the last point that is stored. Raises NothingStored for a
+    series that has no such network.
+    """
+    clock, spec = find_spec(store, series, spec)
+    until = None if cutoff is None else parse_clock(cutoff, clock, subject="--cutoff")
+    found = store.scan("models", clock).filter(
+        pl.col("spec") == spec,
+        pl.col("unique_id").is_in(list(series)),
+        pl.col("model") == MODEL,
+        pl.col("role") == "serving",
+        pl.col("weights_uri").is_not_null(),
+    )
+    if until is not None:
+        found = found.filter(pl.col("run_cutoff") <= until)
+    rows = found.sort("run_cutoff", pl.col("member"), descending=[True, False]).collect()
+    rows = rows.unique("unique_id", keep="first", maintain_order=True)
+    if missing := sorted(set(series) - set(rows["unique_id"])):
+        told = "" if until is None else f" at or before {format_clock(until)}"
+        raise NothingStored(
+            f"spec '{spec}' has no network '{MODEL}' of {', '.join(map(repr, missing))}{told}:"
+            f" train with '{MODEL}' among its models"
+        )
+    uri_of = dict(rows.select("unique_id", "weights_uri").iter_rows())
+    fleets = {uri: FittedFleet.from_bytes(store.read_bytes(uri)) for uri in sorted(set(uri_of.values()))}
+    return [_attention(store, spec, name, fleets[uri_of[name]], until) for name in series]
+
+
+def _attention(store: Store, spec: str, name: str, fleet: FittedFleet, until: Any) -> Attention:
+    architecture, config = fleet.architecture, fleet.config
+    clock: Clock = "step" if isinstance(architecture.freq, int) else "timestamp"
+    rows = store.scan("features", clock).filter(pl.col("spec") == spec, pl.col("unique_id") == name)
+    if until is not None:
+        rows = rows.filter(pl.col("ds") <= until)
+    features = rows.select("unique_id", "ds", "y", *calendar_columns(architecture.freq)).collect()
+    panel = to_panel(features, freq=architecture.freq, horizon=architecture.horizon, unique_ids=[name])
+    (share_KT,) = attend(fleet, panel)
+    last, length = panel.y_SN.shape[1] - 1, config.segment_length
+    ends_T = last - length * np.arange(config.context_segments - 1, -1, -1)
+    begins_K = last + 1 + length * np.arange(len(share_KT))
+    known_T = ends_T >= 0  # a context may begin before its series does
+    return Attention(name, panel.ds_SN[0, ends_T[known_T]], panel.ds_SN[0, begins_K], share_KT[:, known_T])

@@ -1,0 +1,42 @@
+"""Simple recurrent network (Elman 1990): the hidden state is fed back, as in torch.nn.RNN; tanh or ReLU."""
+
+# S series (one network each) · B windows · I inputs · H hidden · G = H
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from forecasting.fleet.cells.cell import Cell, Shapes, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Elman(Cell):
+    """`bias_input_1G` is the sum of torch's two biases, which only ever occur added."""
+
+    rectifies: bool = False
+
+    num_gates = 1
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "elman with ReLU" if self.rectifies else "elman"
+
+    def parameter_shapes(self, *, num_inputs: int, hidden_size: int) -> Shapes:
+        return {
+            "input_IG": (num_inputs, hidden_size),
+            "bias_input_1G": (1, hidden_size),
+            "hidden_HG": (hidden_size, hidden_size),
+        }
+
+    def initial_state(self, like_SBH: Tensor) -> tuple[Tensor, ...]:
+        return (like_SBH.new_zeros(like_SBH.shape),)
+
+    def step(self, input_SBG: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
+        """Advance every series' own network by one step: (h_SBH,) to the next."""
+        (h_SBH,) = state
+        sum_SBH = input_SBG.baddbmm(h_SBH, weights["hidden_HG"])
+        return (sum_SBH.relu() if self.rectifies else sum_SBH.tanh(),)

@@ -1,0 +1,89 @@
+"""Series as streams: a network reads each from its first point to an origin, segment by segment, its state handed on.
+
+A stream is read in stretches of `context_segments` steps that end at the origin; the first of a series begins before
+it, as windows may. What a network knows at the origin is exactly what it would know had it read all at once.
+"""
+
+# S series (one network each) · B = 1 window, the stretch · T steps of a stretch · F horizon steps · Q quantiles
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from forecasting.fleet.architectures import Dimensions, Recurrent
+from forecasting.fleet.architectures.layers import States
+from forecasting.fleet.architectures.noise import Noise
+from forecasting.fleet.cells import Weights
+from forecasting.fleet.network import reference_of
+from forecasting.fleet.windows import WindowBatch, WindowSource
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of every series' stream: the columns where it ends, (S, 1), and whose stream begins with it, (S,)."""
+
+    ends_S1: Tensor
+    begins_S: Tensor
+
+
+def width_of(windows: WindowSource) -> int:
+    """Return the grid points of a stretch."""
+    return windows.segment_length * windows.context_segments
+
+
+def count_stretches(windows: WindowSource, origins_S: Tensor) -> Tensor:
+    """Count the stretches from each series' first point to its origin, (S,)."""
+    num_points_S = origins_S - windows.start_S + 1
+    return (-(-num_points_S // width_of(windows))).clamp(min=1)
+
+
+def stretch(windows: WindowSource, origins_S: Tensor, numbers_S: Tensor) -> Stretch:
+    """Return the stretch that each series is at, counted from its own first one."""
+    num_left_S = count_stretches(windows, origins_S) - 1 - numbers_S
+    ends_S = (origins_S - num_left_S * width_of(windows)).clamp(min=0)
+    return Stretch(ends_S.unsqueeze(-1), numbers_S <= 0)
+
+
+def stretches(windows: WindowSource, origins_S: Tensor) -> Iterator[Stretch]:
+    """Yield all stretches up to the origins; shorter series wait for the longer ones and begin anew in their time."""
+    num_stretches_S = count_stretches(windows, origins_S)
+    most = int(num_stretches_S.max())
+    for number in range(most):
+        yield stretch(windows, origins_S, number - (most - num_stretches_S))
+
+
+def read(
+    wiring: Recurrent,
+    batch: WindowBatch,
+    weights: Weights,
+    states: States | None,
+    begins_S: Tensor,
+    *,
+    noise: Noise | None = None,
+) -> tuple[Tensor, States]:
+    """Read a stretch on from the states before it, but for streams that begin; return (S, B, T, H) and the states."""
+    if states is not None:
+        is_old_S11 = (~begins_S)[:, None, None]
+        states = [tuple(part.where(is_old_S11, part.new_zeros(())) for part in layer) for layer in states]
+    return wiring.layers.advance(batch.x_SBTI, weights, states, noise=noise)
+
+
+def tell(wiring: Recurrent, outputs: Tensor, batch: WindowBatch, weights: Weights, dimensions: Dimensions) -> Tensor:
+    """Return the quantiles that states of steps tell, (S, B, F, Q), where B counts the steps that are asked."""
+    reference_SBF = reference_of(batch, weights)
+    difference_SBO = wiring.tell(outputs, weights)
+    return reference_SBF.unsqueeze(-1) + difference_SBO.view(*reference_SBF.shape, dimensions.num_quantiles)
+
+
+@torch.no_grad()
+def forecast_streams(
+    wiring: Recurrent, windows: WindowSource, weights: Weights, origins_S: Tensor, dimensions: Dimensions
+) -> Tensor:
+    """Read every series from its first point to its origin, and tell the horizon after it: (S, 1, F, Q)."""
+    states: States | None = None
+    for part in stretches(windows, origins_S):
+        batch = windows.gather(part.ends_S1, weights=weights)
+        outputs_SBTH, states = read(wiring, batch, weights, states, part.begins_S)
+    return tell(wiring, outputs_SBTH[:, :, -1], batch, weights, dimensions)

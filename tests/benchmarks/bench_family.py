@@ -1,0 +1,126 @@
+"""Every design as a fleet against a loop that trains one network after the other in torch operations.
+
+Both sides take the same optimiser steps over the same windows from the same weights, on one thread; the loop runs the
+reference recurrence of a single series, with nothing of Lightning. Median losses must agree. The fleet runs whichever
+kernel serves the design. Where torch has a module of the recurrence, `bench_fleet` has the loop of that one.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+
+import numpy as np
+import torch
+
+from forecasting.fleet import kernels
+from forecasting.fleet.architectures import make_wiring
+from forecasting.fleet.fitted import Architecture
+from forecasting.fleet.module import FleetModule, Schedule
+from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.plan import plan_training
+from forecasting.fleet.random import series_keys
+from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.windows import window_source
+from forecasting.spec import NETWORKS
+from forecasting.training import Design, KernelName
+from tests.benchmarks.cases import CASES, HORIZON, SEASON_LENGTH, SEED, make_panel
+from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
+
+CASE = CASES["segments"]
+QUANTILES = (0.1, 0.5, 0.9)
+DESIGNS = {model: (model, Design()) for model in NETWORKS} | {
+    "lstm, two layers": ("lstm", Design(layers=2)),
+    "indrnn, two layers": ("indrnn", Design(layers=2)),
+    "lstm, rolled on": ("lstm", Design(head="next")),
+    "lstm, asked at every step": ("lstm", Design(head="every_step")),
+    "lstm, streams": ("lstm", Design(stream=True)),
+}
+NUM_SERIES, NUM_LOOPED = 64, 3
+SHORT_STEPS, FULL_STEPS, NUM_ROUNDS = 5, 20, 3
+MOST_LOSSES_DIFFER = 0.01
+
+
+def main(arguments: list[str]) -> int:
+    """Print a figure per design; 1 where losses do not agree."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="more steps")
+    num_steps = FULL_STEPS if parser.parse_args(arguments).full else SHORT_STEPS
+    torch.set_num_threads(1)
+    print(f"{describe_machine()}, 1 thread, {CASE}, {NUM_ROUNDS} rounds of {num_steps} steps")
+    has_failed = False
+    for name, (model, design) in DESIGNS.items():
+        fleet = _module(model, design, list(range(NUM_SERIES)), num_steps, kernel="auto")
+        loop = [_module(model, design, [row], num_steps, kernel="reference") for row in range(NUM_LOOPED)]
+        ours, theirs = [], []
+        for _ in range(NUM_ROUNDS):
+            ours.append(_advance([fleet], num_steps) / NUM_SERIES)
+            theirs.append(_advance(loop, num_steps) / NUM_LOOPED)
+        losses = [_loss(fleet)[:NUM_LOOPED], torch.cat([_loss(module) for module in loop])]
+        if ((losses[0] / losses[1] - 1).abs() > MOST_LOSSES_DIFFER).any():
+            print(f"error: {name}: the fleet's losses are {losses[0]}, the loop's {losses[1]}", file=sys.stderr)
+            has_failed = True
+        Figure(
+            benchmark="family",
+            setting=f"{name}, kernel '{fleet.network.kernel.NAME}'",
+            figure=rounded(statistics.median(ours)),
+            unit="ms per series and step",
+            peer="a network at a time, torch operations",
+            peer_figure=rounded(statistics.median(theirs)),
+            ratio=rounded(median_ratio(theirs, ours)),
+            target=None,
+        ).print()
+    return int(has_failed)
+
+
+def _module(model: str, design: Design, rows: list[int], num_steps: int, *, kernel: KernelName) -> FleetModule:
+    panel = make_panel(CASE, rows)
+    config = CASE.config(num_steps * (NUM_ROUNDS + 1)).model_copy(update={"design": design})
+    scaling, nothing_S = measure_scaling(panel.y_SN, season_length=SEASON_LENGTH), np.zeros(len(rows), dtype=np.int64)
+    plan = plan_training(panel, scaling, model=model, config=config, dropped_S=nothing_S, with_validation=True)
+    windows = window_source(panel, scaling, config=config, season_lengths=(SEASON_LENGTH,))
+    architecture, wiring = Architecture(model, 1, HORIZON, QUANTILES, (SEASON_LENGTH,)), make_wiring(model, design)
+    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
+    network = FleetNetwork(
+        wiring,
+        architecture.dimensions(config, num_inputs=windows.num_inputs),
+        kernel=kernels.choose(wiring.cell, torch.device("cpu"), torch.float32, config.hidden_size, wanted=kernel),
+        num_series=len(rows),
+        num_references=1,
+    )
+    keys_S = series_keys(panel.unique_ids, seed=SEED)
+    network.initialise(keys_S)
+    module = FleetModule(
+        network,
+        windows,
+        config=config,
+        quantiles=QUANTILES,
+        keys_S=keys_S,
+        first_S=torch.from_numpy(plan.first_S),
+        num_windows_S=torch.from_numpy(plan.num_windows_S),
+        validation_SV=torch.from_numpy(plan.validation_SV),
+        schedule=Schedule(config.max_steps),
+    )
+    optimizer = module.configure_optimizers()
+    module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]
+    _advance([module], num_steps)  # what is there only once is not counted
+    return module
+
+
+def _advance(modules: list[FleetModule], num_steps: int) -> float:
+    """Return the milliseconds that a step of all takes."""
+    began = time.perf_counter()
+    for module in modules:
+        module.steps.advance(module, num_steps)
+        module.num_steps += num_steps
+    return 1000 * (time.perf_counter() - began) / num_steps
+
+
+@torch.no_grad()
+def _loss(module: FleetModule) -> torch.Tensor:
+    weights = {name: weight.detach() for name, weight in module.network.weights.items()}
+    return module.steps.validation_loss(module, weights)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
