@@ -21,7 +21,7 @@ NUM_SERIES = 8
 """Few: training keeps the stored steps of one series at a time in the cache, the kernel alone those of all."""
 TARGET = ">=0.40"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-SHORT_ROUNDS, FULL_ROUNDS = 5, 15
+SHORT_ROUNDS, FULL_ROUNDS = 3, 15
 SECONDS = 0.4
 
 
