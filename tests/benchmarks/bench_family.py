@@ -1,8 +1,9 @@
 """Every design as a fleet against a loop that trains one network after the other in torch operations.
 
 Both sides take the same optimiser steps over the same windows from the same weights, on one thread; the loop runs the
-reference recurrence of a single series, with nothing of Lightning. Losses on validation windows must agree, series by series. The fleet runs whichever
-kernel serves the design. Where torch has a module of the recurrence, `bench_fleet` has the loop of that one.
+reference recurrence of a single series, with nothing of Lightning. Losses on validation windows must agree, series by
+series. The fleet runs whichever kernel serves the design. Where torch has a module of the recurrence, `bench_fleet`
+has the loop of that one.
 """
 
 import argparse

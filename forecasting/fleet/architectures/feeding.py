@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from forecasting.fleet.cells import Weights
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -61,6 +63,12 @@ def feed(
         None if decoder == "forced" else noise.coins(reference_SBF.shape[1], num_segments, share=1 - noise.progress)
     )
     return Feeding(truth_SBKL, is_known_SBKL, uses_truth_SBK, dimensions.median)
+
+
+def tell_segment(state_SBD: Tensor, weights: Weights, dimensions: Dimensions) -> Tensor:
+    """Return what a state says of a segment, (S, B, L, Q)."""
+    said_SBP = weights["bias_head_1O"].baddbmm(state_SBD, weights["head_HO"])
+    return said_SBP.view(*said_SBP.shape[:2], dimensions.segment_length, dimensions.num_quantiles)
 
 
 def segment_starts(windows: WindowBatch, dimensions: Dimensions) -> Tensor:

@@ -12,13 +12,12 @@ from the reference; what is fed back of it is its median. Beyond the context an 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from forecasting.fleet.architectures.feeding import feed, segment_starts
-from forecasting.fleet.architectures.wiring import Dimensions
-from forecasting.fleet.cells import Cell, Shapes, Weights
+from forecasting.fleet.architectures.feeding import feed, segment_starts, tell_segment
+from forecasting.fleet.architectures.wiring import Dimensions, Wiring
+from forecasting.fleet.cells import Shapes, Weights
 from forecasting.training import Design
 
 if TYPE_CHECKING:
@@ -30,29 +29,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Jordan:
+class Jordan(Wiring):
     design: Design
-
-    @property
-    def cell(self) -> Cell | None:
-        """Return none: its state is what its head says."""
-        return None
-
-    @property
-    def is_plain(self) -> bool:
-        return False
 
     @property
     def reads_future(self) -> bool:
         return True
-
-    @property
-    def is_dense(self) -> bool:
-        return False
-
-    @property
-    def is_stream(self) -> bool:
-        return False
 
     def count_mixtures(self, dimensions: Dimensions) -> int:
         return min(dimensions.segment_length, dimensions.horizon)
@@ -105,21 +87,10 @@ class Jordan:
                 fed_SBL = windows.x_SBTI[:, :, step, length : 2 * length]
             h_SBH = sum_SBH.baddbmm(fed_SBL, weights["feedback_LH"])
             h_SBH = h_SBH.relu() if self.design.activation == "relu" else h_SBH.tanh()
-            said_SBP = weights["bias_head_1O"].baddbmm(h_SBH, weights["head_HO"])
-            said_SBLQ = said_SBP.view(*said_SBP.shape[:2], length, dimensions.num_quantiles)
+            said_SBLQ = tell_segment(h_SBH, weights, dimensions)
             if step >= num_steps - 1:
                 said.append(said_SBLQ)
                 fed_SBL = feeding.after(step - num_steps + 1, said_SBLQ)
             else:
                 fed_SBL = said_SBLQ[..., dimensions.median]
         return torch.cat(said, dim=2)[:, :, : dimensions.horizon].flatten(2)
-
-    def draw_bound(self, name: str, shape: tuple[int, ...], *, hidden_size: int) -> float:
-        """Return 1/√H, as torch's recurrent layers have it."""
-        return 1 / math.sqrt(hidden_size)
-
-    def settle(self, weights: Weights, *, num_steps: int) -> None:
-        return
-
-    def bound(self, weights: Weights, *, num_steps: int) -> None:
-        return

@@ -12,12 +12,11 @@ supervision), and the last one alone is asked where networks are judged or serve
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forecasting.fleet.architectures.layers import Layers
-from forecasting.fleet.architectures.wiring import Dimensions
+from forecasting.fleet.architectures.wiring import Dimensions, Wiring
 from forecasting.fleet.cells import Cell, Shapes, Weights
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Recurrent:
+class Recurrent(Wiring):
     layers: Layers
 
     @property
@@ -42,19 +41,12 @@ class Recurrent:
         return self.layers.is_plain and not self.is_dense
 
     @property
-    def reads_future(self) -> bool:
-        return False
-
-    @property
     def is_dense(self) -> bool:
         return self.is_stream or self.layers.design.head == "every_step"
 
     @property
     def is_stream(self) -> bool:
         return self.layers.design.stream
-
-    def count_mixtures(self, dimensions: Dimensions) -> int:
-        return dimensions.horizon
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
         layers = self.layers.parameter_shapes(num_inputs=dimensions.num_inputs, hidden_size=dimensions.hidden_size)
@@ -92,10 +84,6 @@ class Recurrent:
     def tell(self, states_SBD: Tensor, weights: Weights) -> Tensor:
         """Return what states say of the horizon, (S, B, O)."""
         return weights["bias_head_1O"].baddbmm(states_SBD, weights["head_HO"])
-
-    def draw_bound(self, name: str, shape: tuple[int, ...], *, hidden_size: int) -> float:
-        """Return 1/√H, as torch's recurrent layers have it."""
-        return 1 / math.sqrt(hidden_size)
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
         self.layers.settle(weights, num_steps=num_steps)

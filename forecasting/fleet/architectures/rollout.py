@@ -9,14 +9,13 @@ segments travel on, and a network needs few outputs. While it trains it may be f
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from forecasting.fleet.architectures.feeding import feed
+from forecasting.fleet.architectures.feeding import feed, tell_segment
 from forecasting.fleet.architectures.layers import Layers
-from forecasting.fleet.architectures.wiring import Dimensions
-from forecasting.fleet.cells import Cell, Shapes, Weights
+from forecasting.fleet.architectures.wiring import Dimensions, Wiring
+from forecasting.fleet.cells import Shapes, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,29 +26,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rollout:
+class Rollout(Wiring):
     layers: Layers
-
-    @property
-    def cell(self) -> Cell | None:
-        """Return none: it goes on from states that kernels do not give away."""
-        return None
-
-    @property
-    def is_plain(self) -> bool:
-        return False
 
     @property
     def reads_future(self) -> bool:
         return True
-
-    @property
-    def is_dense(self) -> bool:
-        return False
-
-    @property
-    def is_stream(self) -> bool:
-        return False
 
     def count_mixtures(self, dimensions: Dimensions) -> int:
         return min(dimensions.segment_length, dimensions.horizon)
@@ -85,18 +67,13 @@ class Rollout:
         said = []
         for segment in range(dimensions.num_segments):
             last_SBH = states_SBTH[:, :, -1]
-            said_SBP = weights["bias_head_1O"].baddbmm(last_SBH, weights["head_HO"])
-            said_SBLQ = said_SBP.view(*said_SBP.shape[:2], dimensions.segment_length, dimensions.num_quantiles)
+            said_SBLQ = tell_segment(last_SBH, weights, dimensions)
             said.append(said_SBLQ)
             if segment + 1 < dimensions.num_segments:
                 fed_SBL = feeding.after(segment, said_SBLQ)
                 input_SB1I = self._as_seen(segment, fed_SBL, windows, reference_SBF, dimensions)
                 states_SBTH, states = self.layers.advance(input_SB1I, weights, states, noise=noise)
         return torch.cat(said, dim=2)[:, :, : dimensions.horizon].flatten(2)
-
-    def draw_bound(self, name: str, shape: tuple[int, ...], *, hidden_size: int) -> float:
-        """Return 1/√H, as torch's recurrent layers have it."""
-        return 1 / math.sqrt(hidden_size)
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
         self.layers.settle(weights, num_steps=num_steps)

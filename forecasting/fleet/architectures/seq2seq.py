@@ -23,9 +23,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from forecasting.fleet.architectures.feeding import feed, newest_change, segment_starts
+from forecasting.fleet.architectures.feeding import feed, newest_change, segment_starts, tell_segment
 from forecasting.fleet.architectures.layers import Layers
-from forecasting.fleet.architectures.wiring import Dimensions
+from forecasting.fleet.architectures.wiring import Dimensions, Wiring
 from forecasting.fleet.cells import Cell, Shapes, Weights
 from forecasting.training import Design
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Seq2Seq:
+class Seq2Seq(Wiring):
     """An encoder and a decoder of the same cell and as many layers, whose states the encoder hands over."""
 
     of_cell: Cell
@@ -46,21 +46,8 @@ class Seq2Seq:
     attention: Literal["additive", "dot"] | None = None
 
     @property
-    def cell(self) -> Cell | None:
-        """Return none: a decoder begins from states that kernels do not give away."""
-        return None
-
-    @property
-    def is_plain(self) -> bool:
-        return False
-
-    @property
     def reads_future(self) -> bool:
         return True
-
-    @property
-    def is_dense(self) -> bool:
-        return False
 
     @property
     def encoder(self) -> Layers:
@@ -69,10 +56,6 @@ class Seq2Seq:
     @property
     def decoder(self) -> Layers:
         return Layers(self.of_cell, self.design, prefix="decoder_")
-
-    @property
-    def is_stream(self) -> bool:
-        return False
 
     def count_mixtures(self, dimensions: Dimensions) -> int:
         return min(dimensions.segment_length, dimensions.horizon)
@@ -141,16 +124,11 @@ class Seq2Seq:
             top_SB1H, states = self.decoder.advance(input_SBI.unsqueeze(2), weights, states, noise=noise)
             query_SBH = top_SB1H.squeeze(2)
             seen_SBH = torch.cat([query_SBH, *context], dim=-1)
-            said_SBP = weights["bias_head_1O"].baddbmm(seen_SBH, weights["head_HO"])
-            said_SBLQ = said_SBP.view(*said_SBP.shape[:2], dimensions.segment_length, dimensions.num_quantiles)
+            said_SBLQ = tell_segment(seen_SBH, weights, dimensions)
             said.append(said_SBLQ)
             fed_SBL = feeding.after(segment, said_SBLQ)
         said_SBFQ = torch.cat(said, dim=2)[:, :, : dimensions.horizon]
         return said_SBFQ.flatten(2), torch.stack(weighed, dim=2) if weighed else None
-
-    def draw_bound(self, name: str, shape: tuple[int, ...], *, hidden_size: int) -> float:
-        """Return 1/√H, as torch's recurrent layers have it."""
-        return 1 / math.sqrt(hidden_size)
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
         self.encoder.settle(weights, num_steps=num_steps)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forecasting.fleet.architectures.norm import norm_shapes, normalise, settle_norm
-from forecasting.fleet.architectures.wiring import Dimensions
-from forecasting.fleet.cells import Cell, Shapes, Weights
+from forecasting.fleet.architectures.wiring import Dimensions, Wiring
+from forecasting.fleet.cells import Shapes, Weights
 from forecasting.training import Design
 
 if TYPE_CHECKING:
@@ -27,31 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class WindowMlp:
+class WindowMlp(Wiring):
     design: Design
-
-    @property
-    def cell(self) -> Cell | None:
-        return None
-
-    @property
-    def is_plain(self) -> bool:
-        return False
-
-    @property
-    def reads_future(self) -> bool:
-        return False
-
-    @property
-    def is_dense(self) -> bool:
-        return False
-
-    @property
-    def is_stream(self) -> bool:
-        return False
-
-    def count_mixtures(self, dimensions: Dimensions) -> int:
-        return dimensions.horizon
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
         hidden, num_inputs = dimensions.hidden_size, dimensions.num_steps * dimensions.num_inputs
@@ -105,6 +82,3 @@ class WindowMlp:
         if self.design.layer_norm:
             for layer in range(self.design.layers):
                 settle_norm(weights, f"layer{layer}_")
-
-    def bound(self, weights: Weights, *, num_steps: int) -> None:
-        pass

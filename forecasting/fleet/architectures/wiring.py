@@ -7,6 +7,7 @@ Like cells, it declares shapes without torch; what runs it imports that.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -49,36 +50,40 @@ class Dimensions:
 
 
 class Wiring(Protocol):
-    """A network's wiring; all of its work keeps series apart."""
+    """A network's wiring; all of its work keeps series apart.
+
+    What is not said otherwise is that of a network which has no recurrence that kernels run, and mixes references anew
+    for each step of the horizon.
+    """
 
     @property
     def cell(self) -> Cell | None:
         """Return the recurrent cell that a kernel runs; None where there is no recurrence."""
-        ...
+        return None
 
     @property
     def is_plain(self) -> bool:
         """Whether it is one cell under one linear head, which the CPU engine trains in whole steps."""
-        ...
+        return False
 
     @property
     def reads_future(self) -> bool:
         """Whether it reads what is known of the horizon: windows then have `future_SBFC`."""
-        ...
+        return False
 
     @property
     def is_dense(self) -> bool:
         """Whether it is trained at every step of a window; no step's input may then tell of a later one."""
-        ...
+        return False
 
     @property
     def is_stream(self) -> bool:
         """Whether it reads a series from its first point, its state handed on (`forecasting.fleet.stream`)."""
-        ...
+        return False
 
     def count_mixtures(self, dimensions: Dimensions) -> int:
         """Count the steps that have a mixture of references each; those beyond them begin again with the first."""
-        ...
+        return dimensions.horizon
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
         """Return each parameter's shape; `head_HO` and `bias_head_1O` make of what is hidden what is said."""
@@ -109,13 +114,16 @@ class Wiring(Protocol):
         ...
 
     def draw_bound(self, name: str, shape: tuple[int, ...], *, hidden_size: int) -> float:
-        """Return the largest magnitude that a parameter's numbers begin with; a head's are a tenth of it."""
-        ...
+        """Return the largest magnitude that a parameter's numbers begin with; a head's are a tenth of it.
+
+        1/√H, as torch's recurrent layers have it.
+        """
+        return 1 / math.sqrt(hidden_size)
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
         """Set in place what does not begin as drawn."""
-        ...
+        return
 
     def bound(self, weights: Weights, *, num_steps: int) -> None:
         """Put weights that left their bounds back to them, in place; windows have so many steps."""
-        ...
+        return
