@@ -53,6 +53,17 @@ def check_reach(freq: str | int, num_steps: int) -> None:
         raise ValueError(f"steps of {freq} must reach at most {_MOST_REACHED_YEARS} years ahead")
 
 
+def varies_within(freq: str | int, category: str) -> bool:
+    """Return whether a category of times may be another at the next grid point, but is the same for whole stretches.
+
+    >>> varies_within("1h", "weekday"), varies_within("1w", "weekday"), varies_within("1q", "month")
+    (True, False, True)
+    """
+    if isinstance(freq, int):
+        return False
+    return _width(freq) <= {"hour": UNITS["h"], "month": _YEAR // 2}.get(category, DAY)
+
+
 def _width(duration: str) -> int:
     """Return the microseconds of a duration, of a month those of an average one."""
     sizes = UNITS | {unit: num * _YEAR // 12 for unit, num in MONTHS.items()}

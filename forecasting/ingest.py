@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 
@@ -54,18 +55,21 @@ def ingest(
     cutoff is the newest observation: found here, or by `find_newest` before (`is_newest`). `series` keeps those alone.
     Raises UserError for a series that the source does not name, SourceError where nothing can be forecast.
     """
-    rows = scan_source(spec.source, spec.clock, storage_options=storage_options)
+    scan = partial(scan_source, spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
+    rows = scan()
     tells_later = cutoff is None or as_of is not None or is_newest
     if cutoff is None:
         cutoff = find_newest(rows, spec, not_after=as_of)
     if series is not None:
         require_series(rows, series)
-        rows = scan_source(spec.source, spec.clock, series=series, storage_options=storage_options)
+        rows = scan(series=series)
     validated = validate(rows, freq=spec.freq, cutoff=cutoff)
     plans = [validated.accepted, validated.rejects]
     if tells_later:
         plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of))
     observations, *refused = pl.collect_all(plans, engine="streaming")
+    if not spec.categories.static:
+        observations = observations.with_columns(categories=pl.lit(None, pl.List(pl.String)))
     rejects = pl.concat(refused).sort("source_file", "source_row")
     features = add_calendar(regularise(observations.lazy(), freq=spec.freq), freq=spec.freq).collect(engine="streaming")
     ingested = Ingested(observations, rejects, features, cutoff)
@@ -92,7 +96,14 @@ def find_newest(rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | N
 
 def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, run_cutoff: datetime | int) -> Panel:
     """Return the panel of some series of a spec's features; one without any has the run's cutoff for its own."""
-    panel = to_panel(features, freq=spec.freq, horizon=spec.horizon, unique_ids=unique_ids, run_cutoff=run_cutoff)
+    panel = to_panel(
+        features,
+        freq=spec.freq,
+        horizon=spec.horizon,
+        unique_ids=unique_ids,
+        run_cutoff=run_cutoff,
+        categories=spec.categories,
+    )
     own_cutoff = pl.Series([run_cutoff], dtype=panel.clock_dtype).to_numpy()[0]
     panel.ds_SN[panel.length_S == 0, -spec.horizon - 1] = own_cutoff
     return panel

@@ -361,7 +361,7 @@ def _free_trainer() -> None:
 
 
 def _architecture(spec: Spec, network: str) -> Architecture:
-    return Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
+    return Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths, spec.categories)
 
 
 def _held_back(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:

@@ -33,7 +33,7 @@ from forecasting.evaluate.dependence import SUMS, count_products
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import FittedFleet
-from forecasting.fleet.predict import predict
+from forecasting.fleet.predict import find_unseen, predict
 from forecasting.learn import origins_of
 from forecasting.series.panel import Panel
 from forecasting.spec import STATISTICS, Spec
@@ -137,7 +137,10 @@ def predict_shard(
     served, stand_ins = _serve(panel, spec, champions, able, networks)
     if versions is None:
         versions = _versions(serving, panel)
-    return _forecast_frame(panel, spec, blocks + stand_ins, served, _with_combination(versions))
+    described = _with_combination(versions).join(
+        _describe_unseen(panel, serving), on=["unique_id", "model"], how="full", coalesce=True
+    )
+    return _forecast_frame(panel, spec, blocks + stand_ins, served, described)
 
 
 def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, spec: Spec) -> pl.DataFrame:
@@ -364,6 +367,18 @@ def _with_combination(versions: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([versions, combined.select(versions.columns)])
 
 
+def _describe_unseen(panel: Panel, serving: Sequence[FittedFleet]) -> pl.DataFrame:
+    """Say for each series which categories its networks had not seen in training: unique_id, model, unseen."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for fleet in serving:
+        for name, values in find_unseen(fleet, panel).items():
+            for model in (fleet.model, COMBINATION):
+                found.setdefault((name, model), set()).update(f"{category} '{value}'" for category, value in values)
+    rows = [(name, model, ", ".join(sorted(told))) for (name, model), told in found.items()]
+    schema = {"unique_id": pl.String, "model": pl.String, "unseen": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def _members(fleets: Sequence[FittedFleet], kernel: KernelName) -> dict[str, Callable[[Panel], Quantiles]]:
     """Return a forecaster for each member of each network among the fleets; its series may lie in several of them."""
     parts: dict[str, list[FittedFleet]] = {}
@@ -395,9 +410,12 @@ def _median(member_KSFQ: Sequence[Quantiles]) -> Quantiles:
 
 
 def _forecast_frame(
-    panel: Panel, spec: Spec, blocks: Sequence[_Block], served: pl.DataFrame, versions: pl.DataFrame
+    panel: Panel, spec: Spec, blocks: Sequence[_Block], served: pl.DataFrame, described: pl.DataFrame
 ) -> pl.DataFrame:
-    """Lay blocks of forecasts out as rows, sorted by series, model and time."""
+    """Lay blocks of forecasts out as rows, sorted by series, model and time.
+
+    `described` says of series and models their version, and what their networks had not seen.
+    """
     horizon = spec.horizon
     rows_P = np.concatenate([block.rows_R for block in blocks])
     ids = pl.Series(panel.unique_ids, dtype=pl.String)
@@ -420,10 +438,12 @@ def _forecast_frame(
             is_champion=champion,
             reason=pl.when(champion).then(served["reason"].gather(rows_P)),
         )
-        .join(versions, on=["unique_id", "model"], how="left", maintain_order="left")
+        .join(described, on=["unique_id", "model"], how="left", maintain_order="left")
     )
     points = np.repeat(np.arange(parts.height), horizon)
-    repeated = parts.select("unique_id", "model", "cutoff", "is_champion", "reason", model_version="version")[points]
+    repeated = parts.select("unique_id", "model", "cutoff", "is_champion", "reason", "unseen", model_version="version")[
+        points
+    ]
     columns = {
         name: pl.Series(values_PF.reshape(-1)).fill_nan(None)
         for name, values_PF in zip(spec.quantile_columns, quantiles_QPF, strict=True)

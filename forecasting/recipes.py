@@ -12,7 +12,6 @@ from collections.abc import Callable
 from forecasting.spec import Spec
 from forecasting.training import Member, Start, TrainingConfig, Transform, apply_overrides
 
-
 TRANSFORMS: tuple[Transform, ...] = ("none", "log")
 
 

@@ -63,6 +63,11 @@ _CUTOFF_DATE = Column("cutoff_date", pl.Date(), "date of run_cutoff; the partiti
 _RUN_CUTOFF = Column("run_cutoff", _ON_CLOCK, "the last ds that the run may know")
 _CUTOFF = Column("cutoff", _ON_CLOCK, "the series' own last ds that the row knows")
 _MODEL = Column("model", pl.String(), "lstm, gru, seasonal_naive_24, naive, none, …")
+_CATEGORIES = Column(
+    "categories",
+    pl.List(pl.String()),
+    "the series' values of the spec's static categories, in their order; null without them",
+)
 _SCORES = (
     Column("num_points", pl.Int32(), "observed points that were compared"),
     Column("mae", pl.Float64(), "mean absolute error, in units of y"),
@@ -102,6 +107,7 @@ TABLES: dict[str, Table] = {
                 _ID,
                 Column("ds", _ON_CLOCK, "timestamp on the source's clock, or integer step"),
                 Column("y", pl.Float64(), "measurement; null where the source says nothing"),
+                _CATEGORIES,
                 _RUN_ID,
             ),
         ),
@@ -140,6 +146,7 @@ TABLES: dict[str, Table] = {
                     for phase in ("hour", "day", "week", "year")
                     for wave in ("sin", "cos")
                 ),
+                _CATEGORIES,
                 _RUN_ID,
             ),
         ),
@@ -179,7 +186,7 @@ TABLES: dict[str, Table] = {
                 Column("code_version", pl.String(), "version of Fleetcast"),
                 Column("prior_version", pl.String(), "version of the prior that it began from; null without one"),
                 Column("strength", pl.Float64(), "how far it went from its prior, 0 to 1; null without one"),
-                Column("architecture", pl.String(), "frequency, horizon, quantiles and season lengths, JSON"),
+                Column("architecture", pl.String(), "frequency, horizon, quantiles, seasons and categories, JSON"),
                 Column("trained_until", _ON_CLOCK, "the last ds of the series that its own training may have read"),
                 Column(
                     "started_from",
@@ -212,7 +219,7 @@ TABLES: dict[str, Table] = {
                 ),
                 Column("weights_uri", pl.String(), "safetensors file, relative to the store root"),
                 Column("config", pl.String(), "the member's training configuration, JSON"),
-                Column("architecture", pl.String(), "frequency, horizon, quantiles and season lengths, JSON"),
+                Column("architecture", pl.String(), "frequency, horizon, quantiles, seasons and categories, JSON"),
                 Column("seed", pl.Int64(), "seed of the random numbers"),
                 Column("kernel", pl.String(), "recurrence implementation that trained it"),
                 Column("data_version", pl.Int64(), "version of the features table that was read"),
@@ -321,6 +328,11 @@ TABLES: dict[str, Table] = {
                 _CUTOFF,
                 Column("is_champion", pl.Boolean(), "whether this model serves the series"),
                 Column("reason", pl.String(), "why a simpler model stands in, where one does"),
+                Column(
+                    "unseen",
+                    pl.String(),
+                    "categories that its networks read but had not seen in training; null where there are none",
+                ),
                 Column(
                     "model_version",
                     pl.String(),

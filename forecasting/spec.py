@@ -32,12 +32,15 @@ from pydantic import (
 
 from forecasting.cron import check_cron
 from forecasting.errors import SpecError
-from forecasting.frequency import check_reach, parse_frequency
+from forecasting.frequency import check_reach, parse_frequency, varies_within
 from forecasting.problems import check_whole_and_parts, describe_problems
 from forecasting.training import RecipeOverrides
 
 Clock = Literal["timestamp", "step"]
 """How `ds` counts: timestamps, or integer steps for series without dates."""
+
+CalendarCategory = Literal["hour", "weekday", "month", "holiday"]
+"""Categories that a time has: hour of the day, day of the week, month of the year, and the holiday of its day."""
 
 RecipeName = Literal["fast", "standard", "accurate"]
 NetworkName = Literal["elman", "jordan", "lstm", "gru", "indrnn", "bidirectional", "seq2seq", "attention", "window_mlp"]
@@ -143,6 +146,41 @@ class Backtest(_Part):
     )
 
 
+class Categories(_Part):
+    """Categories that networks read as vectors which they learn (embeddings); none where both lists are empty."""
+
+    static: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+        (), max_length=16, description="columns of the source that class whole series, such as a store or a product"
+    )
+    calendar: tuple[CalendarCategory, ...] = Field((), description="categories of times, by the clock of ds")
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(
+        None, description="whose holidays, by its ISO 3166-1 code such as US"
+    )
+    subdivision: Annotated[str, StringConstraints(min_length=1, max_length=20)] | None = Field(
+        None, description="a part of the country with holidays of its own, by its ISO 3166-2 code such as CA"
+    )
+    size: StrictInt = Field(4, ge=1, le=64, description="numbers in the vector of a category")
+    most: StrictInt = Field(
+        64, ge=1, le=4096, description="values of a category with vectors of their own; rarer ones share one"
+    )
+
+    @field_validator("static", "calendar", mode="wrap")
+    @classmethod
+    def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return check_whole_and_parts(values, handler, _find_repeat)
+
+    @model_validator(mode="after")
+    def _are_told(self) -> Self:
+        if ("holiday" in self.calendar) != (self.country is not None):
+            raise ValueError("country and the calendar's holiday go together: whose holidays, and that they are read")
+        if self.subdivision is not None and self.country is None:
+            raise ValueError("subdivision needs the country that it is a part of")
+        shared = [name for name in self.static if name in get_args(CalendarCategory)]
+        if shared:
+            raise ValueError(f"static columns must not have the names of calendar categories: {', '.join(shared)}")
+        return self
+
+
 class Spec(_Part):
     """One forecast's description."""
 
@@ -165,6 +203,7 @@ class Spec(_Part):
     )
     integer_valued: StrictBool = Field(False, description="y counts things: forecasts and quantiles are whole numbers")
     seed: StrictInt = Field(0, ge=0, lt=2**31)
+    categories: Categories = Categories()
     recipe: RecipeName = "standard"
     overrides: RecipeOverrides = Field(default_factory=RecipeOverrides)  # type: ignore[valid-type]
     schedule: Schedule = Schedule()
@@ -203,6 +242,26 @@ class Spec(_Part):
         if paths and len(quantiles) == 1:
             raise ValueError("need quantiles besides the median to spread by")
         return paths
+
+    @field_validator("categories")
+    @classmethod
+    def _vary_along_the_grid(cls, categories: Categories, others: ValidationInfo) -> Categories:
+        freq = others.data.get("freq")
+        unsuited = [] if freq is None else [name for name in categories.calendar if not varies_within(freq, name)]
+        if unsuited:
+            raise ValueError(
+                f"calendar {', '.join(map(repr, unsuited))} needs a finer grid than {freq}"
+                if isinstance(freq, str)
+                else f"calendar {', '.join(map(repr, unsuited))} needs timestamps, but the frequency is an integer step"
+            )
+        return categories
+
+    @model_validator(mode="after")
+    def _are_other_columns(self) -> Self:
+        columns = (self.source.id, self.source.time, self.source.target)
+        if both := [name for name in self.categories.static if name in columns]:
+            raise ValueError(f"categories.static must be other columns than id, time and target: {', '.join(both)}")
+        return self
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:

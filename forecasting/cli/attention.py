@@ -11,9 +11,8 @@ from forecasting.errors import NothingStored
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.predict import attend
 from forecasting.plots import Attention
-from forecasting.series.calendar import calendar_columns
 from forecasting.series.clock import format_clock, parse_clock
-from forecasting.series.panel import to_panel
+from forecasting.series.panel import feature_columns, to_panel
 from forecasting.spec import Clock
 from forecasting.store.tables import Store
 
@@ -58,8 +57,14 @@ def _attention(store: Store, spec: str, name: str, fleet: FittedFleet, until: An
     rows = store.scan("features", clock).filter(pl.col("spec") == spec, pl.col("unique_id") == name)
     if until is not None:
         rows = rows.filter(pl.col("ds") <= until)
-    features = rows.select("unique_id", "ds", "y", *calendar_columns(architecture.freq)).collect()
-    panel = to_panel(features, freq=architecture.freq, horizon=architecture.horizon, unique_ids=[name])
+    features = rows.select(*feature_columns(architecture.freq, architecture.categories)).collect()
+    panel = to_panel(
+        features,
+        freq=architecture.freq,
+        horizon=architecture.horizon,
+        unique_ids=[name],
+        categories=architecture.categories,
+    )
     (share_KT,) = attend(fleet, panel)
     last, length = panel.y_SN.shape[1] - 1, config.segment_length
     ends_T = last - length * np.arange(config.context_segments - 1, -1, -1)

@@ -71,6 +71,13 @@ def forecast(
         typer.Option(help="Share by which what serves must beat the best naive; below 0, may be worse. [-1]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. [0]")] = None,
+    static: Annotated[
+        list[str] | None, typer.Option(help="Columns that class series, such as store,product; networks learn them.")
+    ] = None,
+    calendar: Annotated[
+        list[str] | None, typer.Option(help="Categories of times to learn: hour, weekday, month, holiday.")
+    ] = None,
+    country: Annotated[str | None, typer.Option(help="Whose holidays, such as US.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Part of the recipe, such as max_steps=200.")
     ] = None,
@@ -112,6 +119,9 @@ def forecast(
             "integer_valued": integer_valued or None,
             "backtest.margin": margin,
             "seed": seed,
+            "categories.static": split_commas(static),
+            "categories.calendar": split_commas(calendar),
+            "categories.country": country,
             **parse_overrides(overrides),
         },
         spec_path=spec,
@@ -286,6 +296,12 @@ def _summary(
         yield f"paths: {spec.paths} of each series; {files.paths_out}"
         if outcome.correlations.is_empty():
             yield "  no backtest tells how their steps go together: they are taken to do so entirely"
+    unseen = served["unseen"].drop_nulls()
+    if len(unseen):
+        values = unseen.str.split(", ").explode().value_counts().sort(["count", "unseen"], descending=[True, False])
+        told = " · ".join(f"{value} {count}" for value, count in values.head(NUM_SHOWN).iter_rows())
+        more = f" · and {values.height - NUM_SHOWN} more" if values.height > NUM_SHOWN else ""
+        yield f"categories that training had not seen: in {len(unseen)} series, {told}{more}"
     if outcome.rejects.height:
         yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
         yield from _listed(outcome.rejects["reason"])

@@ -34,6 +34,10 @@ _LABELS = {
     "seed": "--seed",
     "recipe": "--recipe",
     "backtest.margin": "--margin",
+    "categories.static": "--static",
+    "categories.calendar": "--calendar",
+    "categories.country": "--country",
+    "categories": "--static, --calendar, --country",
 }
 
 

@@ -113,6 +113,7 @@ def _copy_until(panel: Panel, dropped: int) -> Panel:
         length_S=known.length_S.copy(),
         calendar_SNC=known.calendar_SNC.copy(),
         ds_SN=known.ds_SN.copy(),
+        coded=known.coded and replace(known.coded, code_SNK=known.coded.code_SNK.copy()),
     )
 
 

@@ -158,12 +158,12 @@ def count_shards(seconds: float, cost: Cost, *, num_series: int, num_workers: in
 
 def _reading(sizes: FleetSizes, num_series: int, longest: int, num_points: int) -> tuple[int, int]:
     """Return the bytes of a shard's panel, and the peak while it is filled."""
-    panel = panel_bytes(num_series, longest + sizes.horizon, num_calendar=sizes.num_calendar)
+    panel = panel_bytes(num_series, longest + sizes.horizon, num_known=sizes.num_known)
     reading = reading_bytes(
         num_series=num_series,
         longest=longest,
         num_points=num_points,
         horizon=sizes.horizon,
-        num_calendar=sizes.num_calendar,
+        num_known=sizes.num_known,
     )
     return panel, reading

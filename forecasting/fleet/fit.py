@@ -16,6 +16,15 @@ from torch import Tensor
 
 from forecasting.fleet import kernels
 from forecasting.fleet.architectures import make_wiring
+from forecasting.fleet.categories import (
+    Vocabulary,
+    hide_unseen,
+    learn_vocabulary,
+    rows_of,
+    seen_by,
+    seen_rows,
+    tie_unseen,
+)
 from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
 from forecasting.fleet.module import FleetModule, Schedule
 from forecasting.fleet.network import FleetNetwork
@@ -25,7 +34,7 @@ from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import Scaling, scaling_for
 from forecasting.fleet.trainer import device_of, run_trainer
 from forecasting.fleet.tuning import STRENGTHS, choose_strengths, log_ratios
-from forecasting.fleet.windows import window_source
+from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
 from forecasting.training import TrainingConfig, member_seed
 
@@ -167,6 +176,13 @@ class _Plan:
     start: Sequence[FittedFleet] = ()
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """Return the values that have vectors: those of the prior, or the calendar's."""
+        if self.prior is not None:
+            return self.prior.vocabulary
+        return learn_vocabulary(self.panel.coded, self.architecture.categories, reads_static=False)
+
+    @property
     def run_config(self) -> TrainingConfig:
         return self.config.as_warm if self.start else self.config.as_run
 
@@ -178,7 +194,17 @@ def _fit(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
 def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOptions) -> FleetModule:
     panel, config, architecture = plan.panel.select(training.rows_S), plan.run_config, plan.architecture
     references = config.references(architecture.season_lengths)
-    windows = window_source(panel, plan.scaling.select(training.rows_S), config=config, season_lengths=references)
+    windows = window_source(
+        panel,
+        plan.scaling.select(training.rows_S),
+        config=config,
+        season_lengths=references,
+        row_SNK=rows_of(panel.coded, plan.vocabulary),
+        vector_size=architecture.categories.size,
+    )
+    seen = _seen(plan, training, windows)
+    if windows.row_SNK is not None:
+        hide_unseen(windows.row_SNK, seen)
     smoothed = config.smoothed(architecture.season_lengths)
     if smoothed is not None:
         windows.smooth(panel, season_lengths=smoothed, freq=architecture.freq)
@@ -194,6 +220,7 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
         num_series=len(panel.unique_ids),
         num_references=config.num_references(architecture.season_lengths),
         smoothed=smoothed,
+        embeddings=architecture.embeddings(config),
     )
     if plan.prior is not None:
         network.load_weights(plan.prior.weights)
@@ -218,7 +245,23 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
     if panel.unique_ids and schedule.max_steps:
         run_trainer(module, max_epochs=-(-schedule.max_steps // config.evaluate_every), options=options)
     module.cpu()
+    tie_unseen(dict(module.kept.items()), seen)
     return module
+
+
+def _seen(plan: _Plan, training: TrainingPlan, windows: WindowSource) -> list[Tensor]:
+    """Return which categories each network has seen by the end of its training: its prior's, or its own series'."""
+    embeddings = plan.architecture.embeddings(plan.config)
+    if plan.prior is not None:
+        return seen_by(plan.prior.weights, len(embeddings))
+    last_S = torch.from_numpy(training.first_S + training.num_windows_S - 1 + plan.architecture.horizon)
+    seen = seen_rows(windows, last_S, embeddings)
+    unique_ids = [plan.panel.unique_ids[row] for row in training.rows_S]
+    for part in _parts_of(plan.start, unique_ids):
+        rows_S = torch.from_numpy(_rows_of(part.unique_ids, unique_ids))
+        for now, then in zip(seen, seen_by(part.weights, len(seen)), strict=True):
+            now[rows_S] |= then
+    return seen
 
 
 def _read_fleet(plan: _Plan, training: TrainingPlan, module: FleetModule) -> FittedFleet:
@@ -238,6 +281,7 @@ def _read_fleet(plan: _Plan, training: TrainingPlan, module: FleetModule) -> Fit
             validation_loss_S=module.best_loss_S.double().numpy().copy(),
             refused=training.refused,
             started_from=_versions_of(plan.start, unique_ids),
+            vocabulary=plan.vocabulary,
         ),
         broken_step_S=module.broken_step_S.numpy(),
     )
@@ -318,6 +362,7 @@ def _tune(
         prior_version=plan.prior.version,
         strength_S=strengths_S,
         refused=(),
+        vocabulary=plan.vocabulary,
     )
     names = [plan.panel.unique_ids[row] for row in served]
     return replace(whole.select(names), refused=_still_refused(plan, training, set(names)))

@@ -8,7 +8,7 @@ Weights travel as safetensors, never as pickle; configuration, names and reasons
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from torch import Tensor
 from forecasting.fleet.architectures import Dimensions
 from forecasting.fleet.plan import Refusal
 from forecasting.fleet.scaling import Scaling
+from forecasting.fleet.sizes import embedding_shapes
+from forecasting.spec import Categories
 from forecasting.training import TrainingConfig
 
 
@@ -34,6 +36,15 @@ class Architecture:
     horizon: int
     quantiles: tuple[float, ...]
     season_lengths: tuple[int, ...]
+    categories: Categories = field(default_factory=Categories)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it is as plain values, from which `read_architecture` makes it again."""
+        return {**vars(self), "categories": self.categories.model_dump()}
+
+    def embeddings(self, config: TrainingConfig) -> dict[str, tuple[int, int]]:
+        """Return the shapes of the tables of the categories that a member's networks read."""
+        return embedding_shapes(self.categories, reads_static=config.start == "prior")
 
     def dimensions(self, config: TrainingConfig, *, num_inputs: int) -> Dimensions:
         """Return what the shapes of a member's parameters follow from."""
@@ -73,20 +84,22 @@ class Prior:
     """The last grid point of each of its series that it may have read: a step, or microseconds since 1970."""
     started_from: str | None = None
     """Version of the prior that it went on from."""
+    vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of each category that it reads, the values that have a row of its table (`forecasting.fleet.categories`)."""
 
     @property
     def version(self) -> str:
-        """A hash of the weights, the configuration, the architecture and the gains."""
+        """A hash of the weights, the configuration, the architecture, the gains and the vocabulary."""
         described = json.dumps(
-            [self.config.model_dump(), asdict(self.architecture), self.gains], sort_keys=True
+            [self.config.model_dump(), self.architecture.describe(), self.gains, self.vocabulary], sort_keys=True
         ).encode()
         weights = (np.ascontiguousarray(weight.numpy()).tobytes() for _, weight in sorted(self.weights.items()))
         return hashlib.sha256(described + b"".join(weights)).hexdigest()[:16]
 
     def to_bytes(self) -> bytes:
         """Write the prior as one safetensors file."""
-        described = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "weights"} | {
-            "architecture": asdict(self.architecture),
+        described = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "weights"} | {
+            "architecture": self.architecture.describe(),
             "config": self.config.model_dump(),
         }
         return save(
@@ -101,6 +114,7 @@ class Prior:
         described["architecture"] = _read_architecture(described["architecture"])
         described["config"] = TrainingConfig(**described["config"])
         described["gains"] = tuple(described["gains"])
+        described["vocabulary"] = _read_vocabulary(described)
         return cls(**described, weights=load(content))
 
 
@@ -131,14 +145,18 @@ class FittedFleet:
     """Versions of the weights that the networks went on from; None where they began anew or from a prior."""
     strength_S: npt.NDArray[np.float64] | None = None
     """How far each network went from its prior towards what it would be without one, 0 to 1; None without a prior."""
+    vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of each category that networks read, the values that have a row of its table (`forecasting.fleet.categories`)."""
 
     @property
     def model(self) -> str:
         return self.architecture.model
 
     def versions(self) -> tuple[str, ...]:
-        """Return each series' version: a hash of its weights, its scaling, the configuration and the architecture."""
-        described = json.dumps([self.config.model_dump(), asdict(self.architecture)], sort_keys=True).encode()
+        """Return each series' version: a hash of weights, scaling, configuration, architecture and vocabulary."""
+        described = json.dumps(
+            [self.config.model_dump(), self.architecture.describe(), self.vocabulary], sort_keys=True
+        ).encode()
         weights = {name: np.ascontiguousarray(weight.numpy()) for name, weight in sorted(self.weights.items())}
         scales = self.scaling.stack()
         return tuple(
@@ -178,7 +196,8 @@ class FittedFleet:
         """Write the fleet as one safetensors file."""
         described = {
             "role": self.role,
-            "architecture": asdict(self.architecture),
+            "architecture": self.architecture.describe(),
+            "vocabulary": self.vocabulary,
             "config": self.config.model_dump(),
             "seed": self.seed,
             "member": self.member,
@@ -229,6 +248,7 @@ class FittedFleet:
             started_from=None if started_from is None else tuple(started_from),
             strength_S=tensors["strength_S"].numpy() if "strength_S" in tensors else None,
             trained_until_S=tensors["trained_until_S"].numpy() if "trained_until_S" in tensors else None,
+            vocabulary=_read_vocabulary(described),
         )
 
 
@@ -241,4 +261,9 @@ def _read_description(content: bytes) -> dict[str, Any]:
 
 def _read_architecture(described: dict[str, Any]) -> Architecture:
     lists = {name: tuple(described[name]) for name in ("quantiles", "season_lengths")}
-    return Architecture(**described | lists)
+    categories = Categories.model_validate(described.get("categories", {}))
+    return Architecture(**described | lists | {"categories": categories})
+
+
+def _read_vocabulary(described: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(values) for name, values in described.get("vocabulary", {}).items()}

@@ -18,22 +18,25 @@ for CUDA 13 on an H200."""
 FRAME_FACTOR = 2.7
 """What frames of forecasts take over their own bytes: in arrays, sorted, joined, compressed. Fitted to ten jobs."""
 
+LOOKUP_BYTES = 16
+"""A number of a vector that is looked up: its place, itself, side by side with others, and its gradient."""
+
 BYTES_PER_PATH_POINT = 200
 """A row of sample paths with its book-keeping, until it is sorted and staged: 181 to 204 in four measured shards."""
 BYTES_PER_PRODUCT = 48
 """A pair of steps in the sums that correlations come of, until they are staged: two whole numbers, three times."""
 
 
-def reading_bytes(*, num_series: int, longest: int, num_points: int, horizon: int, num_calendar: int) -> int:
+def reading_bytes(*, num_series: int, longest: int, num_points: int, horizon: int, num_known: int) -> int:
     """Predict the peak while a panel is filled: the frame of all rows, where each of them goes, and the panel."""
-    row = 32 + 4 * num_calendar  # unique_id's view, ds, y
+    row = 32 + 4 * num_known  # unique_id's view, ds, y
     places = 32  # two arrays of int64, and as much on the way
-    return num_points * (row + places) + panel_bytes(num_series, longest + horizon, num_calendar=num_calendar)
+    return num_points * (row + places) + panel_bytes(num_series, longest + horizon, num_known=num_known)
 
 
-def panel_bytes(num_series: int, num_columns: int, *, num_calendar: int) -> int:
-    """Return the size of y, ds and calendar."""
-    return num_series * num_columns * (16 + 4 * num_calendar)
+def panel_bytes(num_series: int, num_columns: int, *, num_known: int) -> int:
+    """Return the size of y, ds and what is known besides: calendar and codes of categories."""
+    return num_series * num_columns * (16 + 4 * num_known)
 
 
 def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int, is_warm: bool = False) -> int:
@@ -62,7 +65,7 @@ def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int, is_warm: 
 def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
     """Predict the peak while a prior is trained on a whole panel and its gains are measured, beside that panel."""
     cells, columns = num_series * longest, num_series * (longest + sizes.padding)
-    sound = panel_bytes(num_series, longest + sizes.horizon, num_calendar=sizes.num_calendar)
+    sound = panel_bytes(num_series, longest + sizes.horizon, num_known=sizes.num_known)
     windows, preparing = _windows_bytes(sizes, cells=cells, columns=columns)
     gains = 8 * cells + fitting_bytes(sizes, num_series=min(num_series, GAINS_SERIES), longest=longest)
     return max(sound + windows + max(preparing, prior_step_bytes(sizes)), gains)
@@ -71,7 +74,8 @@ def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
 def prior_step_bytes(sizes: FleetSizes) -> int:
     """Count what one step of a prior keeps for its gradient: inputs, gates and states of all its windows."""
     num_inputs = sizes.config.context_segments * sizes.num_inputs
-    return 4 * sizes.config.prior_windows * (3 * num_inputs + sizes.wiring.count_kept(sizes.dimensions))
+    kept = 3 * num_inputs + sizes.wiring.count_kept(sizes.dimensions)
+    return sizes.config.prior_windows * (4 * kept + LOOKUP_BYTES * sizes.num_looked_up)
 
 
 def scratch_bytes(sizes: FleetSizes) -> int:
@@ -101,6 +105,7 @@ def activation_bytes(sizes: FleetSizes) -> int:
     config, hidden, inputs = sizes.config, sizes.config.hidden_size, sizes.num_inputs
     rows = sizes.num_rows(sizes.batch_windows)
     columns = 24 * sizes.batch_windows * config.context_segments * config.segment_length
+    columns += LOOKUP_BYTES * sizes.batch_windows * sizes.num_looked_up
     num_asked = sizes.batch_windows * (config.context_segments if sizes.wiring.is_dense else 1)
     judging = 24 * num_asked * sizes.num_outputs
     if sizes.kernel == "gpu":  # as forecasting.fleet.kernels.gpu counts, and the inputs as they are gathered
@@ -121,8 +126,8 @@ def forecast_bytes(*, num_rows: int, num_quantiles: int) -> int:
 
 def _windows_bytes(sizes: FleetSizes, *, cells: int, columns: int) -> tuple[int, int]:
     """Return what a panel in scaled units takes, and the peak on the way to it: scales, then gaps filled and padded."""
-    windows = columns * (8 + 4 * sizes.num_calendar)
-    return windows, max(40 * cells, columns * (20 + 8 * sizes.num_calendar))
+    windows = columns * (8 + 4 * sizes.num_known)
+    return windows, max(40 * cells, columns * (20 + 8 * sizes.num_known))
 
 
 def _pad(size: int) -> int:

@@ -64,8 +64,8 @@ class FleetModule(lightning.LightningModule):
         self.automatic_optimization = False
         self.network, self.windows, self.config, self.schedule = network, windows, config, schedule
         num_series = len(keys_S)
-        # The engine knows neither smoothing nor any other architecture.
-        in_engine = network.kernel.NAME == "cpu" and network.wiring.is_plain and windows.smoothing is None
+        # The engine knows neither smoothing nor categories, nor any other architecture.
+        in_engine = network.kernel.NAME == "cpu" and network.wiring.is_plain and windows.is_plain
         self.steps: Steps = EngineSteps() if in_engine else TorchSteps()
         if network.wiring.is_stream:
             self.steps = StreamSteps()

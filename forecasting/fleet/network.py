@@ -9,6 +9,7 @@ Each series has a network of its own. How it gets from a window to the horizon i
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,19 @@ from torch import Tensor, nn
 
 from forecasting.fleet.architectures import Dimensions, Wiring
 from forecasting.fleet.architectures.noise import Noise
+from forecasting.fleet.categories import embed
 from forecasting.fleet.cells import Weights
 from forecasting.fleet.kernels import Kernel
 from forecasting.fleet.random import draw_uniform
+from forecasting.fleet.sizes import EMBEDDING
 from forecasting.fleet.smoothing import COEFFICIENTS, SEASONS, parameter_shapes
 from forecasting.fleet.windows import WindowBatch
 
 MIXTURE_GAIN = 10.0
 """Lets Adam's small steps move a mixture of references from even to one-sided within a hundred steps."""
+
+EMBEDDING_BOUND = 0.5
+"""Largest magnitude that a number of a category's vector begins with: half of what scaled inputs vary by."""
 
 DRAWS_AT_ONCE = 1 << 16
 """Random numbers that are drawn together: their 64-bit steps on the way stay in the cache, and weigh nothing."""
@@ -42,14 +48,19 @@ class FleetNetwork(nn.Module):
         num_series: int,
         num_references: int,
         smoothed: Sequence[int] | None = None,
+        embeddings: Mapping[str, tuple[int, int]] = MappingProxyType({}),
     ) -> None:
-        """Stack the networks of so many series; those that are smoothed have weights for it (`smoothed`: seasons)."""
+        """Stack the networks of so many series; those that are smoothed have weights for it (`smoothed`: seasons).
+
+        `embeddings` are the shapes of the tables of categories (`forecasting.fleet.sizes.embedding_shapes`).
+        """
         super().__init__()
         self.wiring, self.dimensions, self.kernel = wiring, dimensions, kernel
         shapes = wiring.parameter_shapes(dimensions) | {
             "mixture_FM": (wiring.count_mixtures(dimensions), num_references)
         }
         shapes |= {} if smoothed is None else parameter_shapes(smoothed)
+        shapes |= embeddings
         self.weights = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(num_series, *shape)) for name, shape in shapes.items()}
         )
@@ -66,7 +77,9 @@ class FleetNetwork(nn.Module):
                 weight.zero_()
                 continue
             shape = tuple(weight.shape[1:])
-            bound = self.wiring.draw_bound(name, shape, hidden_size=self.dimensions.hidden_size)
+            bound = EMBEDDING_BOUND
+            if not name.startswith(EMBEDDING):
+                bound = self.wiring.draw_bound(name, shape, hidden_size=self.dimensions.hidden_size)
             num_draws, scale = math.prod(shape), bound * (0.1 if name == "head_HO" else 1.0)
             num_at_once = max(1, DRAWS_AT_ONCE // num_draws)
             for some_S, some in zip(keys_S.split(num_at_once), weight.split(num_at_once), strict=True):
@@ -111,6 +124,7 @@ def forecast_windows(
     noise: Noise | None = None,
 ) -> Tensor:
     """Run the networks with the given weights: (S, B, F, Q); what training draws is drawn from `noise`, if any."""
+    windows = embed(windows, weights, noise)
     reference_SBF = reference_of(windows, weights)
     difference_SBO = wiring.run(windows, reference_SBF, weights, dimensions, kernel=kernel, noise=noise)
     return reference_SBF.unsqueeze(-1) + difference_SBO.view(*reference_SBF.shape, dimensions.num_quantiles)

@@ -22,6 +22,8 @@ TORCH_SECONDS_PER_GATE = 9.4e-9
 KEPT_PER_GATE = 4
 """Numbers that a gate's way keeps for its gradient, by which networks of other kinds are counted as gates."""
 TORCH_SECONDS_PER_WEIGHT = 11e-9
+SECONDS_PER_LOOKUP = 12e-9
+"""A number of a category's vector: looked up, averaged over its segment, and its gradient added up."""
 TORCH_SECONDS_PER_RECURRENT_STEP = 90e-6
 GPU_SPEEDUP = 400
 """A GPU over torch operations on one core: 220 to 660 over eight sizes on an H200, in fleets of a thousand series."""
@@ -57,7 +59,9 @@ def step_seconds(sizes: FleetSizes) -> float:
     if sizes.in_engine:
         return _engine_seconds(sizes, config.batch_windows, passes=3) + SECONDS_PER_WEIGHT * sizes.num_weights
     num_gates = sizes.batch_windows * sizes.wiring.count_kept(sizes.dimensions) / KEPT_PER_GATE
+    num_looked_up = sizes.batch_windows * sizes.num_looked_up
     seconds = TORCH_SECONDS_PER_GATE * num_gates + TORCH_SECONDS_PER_WEIGHT * sizes.num_weights
+    seconds += SECONDS_PER_LOOKUP * num_looked_up
     return seconds / (GPU_SPEEDUP if sizes.on_gpu else 1)
 
 

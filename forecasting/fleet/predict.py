@@ -11,6 +11,7 @@ from torch import Tensor
 
 from forecasting.fleet import kernels
 from forecasting.fleet.architectures import Recurrent, Seq2Seq, Wiring, make_wiring
+from forecasting.fleet.categories import embed, rows_of, unseen
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.network import forecast_windows, reference_of
 from forecasting.fleet.steps import engine
@@ -57,7 +58,25 @@ def _newest(panel: Panel, fitted: FittedFleet) -> Panel:
         length_S=np.minimum(panel.length_S, width),
         calendar_SNC=panel.calendar_SNC[:, -width - panel.horizon :],
         ds_SN=panel.ds_SN[:, -width - panel.horizon :],
+        coded=panel.coded and panel.coded.columns(slice(-width - panel.horizon, None)),
     )
+
+
+def find_unseen(fitted: FittedFleet, panel: Panel) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return the categories, with values, that a forecast reads though its network has not seen them, by series.
+
+    Each is read as the vector of the unseen. Series of the panel that the fleet has no weights of are left out.
+    """
+    fitted = fitted.select(panel.unique_ids)
+    if not fitted.vocabulary or not fitted.unique_ids or panel.coded is None:
+        return {}
+    row_of = {name: row for row, name in enumerate(panel.unique_ids)}
+    coded = panel.coded.rows(np.array([row_of[name] for name in fitted.unique_ids], dtype=np.int64))
+    first = max(0, panel.y_SN.shape[1] - fitted.config.segment_length * fitted.config.context_segments)
+    reads_future = make_wiring(fitted.model, fitted.config.design).reads_future
+    columns = slice(first, None if reads_future else panel.y_SN.shape[1])
+    told = unseen(coded, fitted.vocabulary, fitted.weights, columns)
+    return {name: values for name, values in zip(fitted.unique_ids, told, strict=True) if values}
 
 
 @torch.no_grad()
@@ -73,7 +92,7 @@ def attend(fitted: FittedFleet, panel: Panel) -> npt.NDArray[np.float64]:
         fitted.architecture.dimensions(fitted.config, num_inputs=ready.windows.num_inputs),
     )
     assert isinstance(wiring, Seq2Seq), "only a decoder attends"
-    batch = ready.windows.gather(ready.origins_S1, weights=fitted.weights)
+    batch = embed(ready.windows.gather(ready.origins_S1, weights=fitted.weights), fitted.weights)
     reference_SBF = reference_of(batch, fitted.weights)
     _, share_SBKT = wiring.run_with_attention(batch, reference_SBF, fitted.weights, dimensions)
     assert share_SBKT is not None, "a decoder without attention weighs nothing"
@@ -94,7 +113,14 @@ def _prepare(fitted: FittedFleet, panel: Panel) -> _Ready:
     """Make a panel of the fleet's series, in its order, ready to be forecast."""
     wiring = make_wiring(fitted.model, fitted.config.design)
     seasons = fitted.config.references(fitted.architecture.season_lengths)
-    windows = window_source(panel, fitted.scaling, config=fitted.config, season_lengths=seasons)
+    windows = window_source(
+        panel,
+        fitted.scaling,
+        config=fitted.config,
+        season_lengths=seasons,
+        row_SNK=rows_of(panel.coded, fitted.vocabulary),
+        vector_size=fitted.architecture.categories.size,
+    )
     windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
     smoothed = fitted.config.smoothed(fitted.architecture.season_lengths)
     if smoothed is not None:
@@ -111,7 +137,7 @@ def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDAr
     device = torch.device("cuda" if wanted == "gpu" and torch.cuda.is_available() else "cpu")
     cell = wiring.cell
     kernel = kernels.choose(cell, device, torch.float32, fitted.config.hidden_size, wanted=wanted)
-    if kernel.NAME == "cpu" and cell is not None and wiring.is_plain and windows.smoothing is None:
+    if kernel.NAME == "cpu" and cell is not None and wiring.is_plain and windows.is_plain:
         predicted_SBFQ = engine.forecast(cell.name, windows, fitted.weights, origins_S1, quantiles_Q=quantiles_Q)
     else:
         dimensions = fitted.architecture.dimensions(fitted.config, num_inputs=windows.num_inputs)

@@ -20,6 +20,15 @@ from torch.utils.data import DataLoader
 from forecasting.fleet import kernels
 from forecasting.fleet.architectures import make_wiring
 from forecasting.fleet.architectures.noise import Noise
+from forecasting.fleet.categories import (
+    extend_vocabulary,
+    hide_unseen,
+    learn_vocabulary,
+    rows_of,
+    seen_by,
+    seen_rows,
+    tie_unseen,
+)
 from forecasting.fleet.fitted import Architecture, Prior
 from forecasting.fleet.losses import pinball_loss
 from forecasting.fleet.network import FleetNetwork
@@ -72,8 +81,16 @@ def fit_prior(
         least_windows=1,
     )
     known, scaling = known.select(plan.rows_S), scaling.select(plan.rows_S)
+    vocabulary = learn_vocabulary(known.coded, architecture.categories, reads_static=True)
+    if start is not None:
+        vocabulary = extend_vocabulary(start.vocabulary, vocabulary, architecture.categories)
     windows = window_source(
-        known, scaling, config=config, season_lengths=config.references(architecture.season_lengths)
+        known,
+        scaling,
+        config=config,
+        season_lengths=config.references(architecture.season_lengths),
+        row_SNK=rows_of(known.coded, vocabulary),
+        vector_size=architecture.categories.size,
     )
     wiring = make_wiring(architecture.model, config.design)
     windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
@@ -88,12 +105,20 @@ def fit_prior(
         ),
         num_series=1,
         num_references=len(windows.season_lengths),
+        embeddings=architecture.embeddings(config),
     )
     key_1 = series_keys(("prior",), seed=seed)
     network.initialise(key_1)
     if start is not None:
         network.load_weights(start.weights)
     rows_S = torch.from_numpy(np.flatnonzero(is_sound_S))
+    last_S = torch.from_numpy(plan.first_S + plan.num_windows_S - 1 + architecture.horizon)
+    of_series = seen_rows(windows, last_S, architecture.embeddings(config))
+    seen = [is_seen_SV[rows_S].any(0, keepdim=True) for is_seen_SV in of_series]
+    if start is not None:
+        seen = [now | then for now, then in zip(seen, seen_by(start.weights, len(seen)), strict=True)]
+    if windows.row_SNK is not None:
+        hide_unseen(windows.row_SNK, seen)
     most_steps = -(-PASSES * int(plan.num_windows_S[is_sound_S].sum()) // config.prior_windows)
     num_steps = min(config.prior_steps, most_steps)
     module = PriorModule(
@@ -109,6 +134,7 @@ def fit_prior(
     )
     run_trainer(module, max_epochs=-(-module.num_steps // STEPS_OF_A_BLOCK), options=options)
     module.cpu()
+    tie_unseen(dict(module.average.items()), seen)
     return Prior(
         role=role,
         architecture=architecture,
@@ -122,6 +148,7 @@ def fit_prior(
         loss=float(module.loss),
         trained_until=_last_read(known, dropped_S[plan.rows_S], is_sound_S),
         started_from=start.version if start else None,
+        vocabulary=vocabulary,
     )
 
 

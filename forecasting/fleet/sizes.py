@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forecasting.fleet.architectures import Dimensions, Wiring, make_wiring
 from forecasting.fleet.native import CELLS
 from forecasting.recipes import configure
 from forecasting.series.calendar import calendar_columns
-from forecasting.spec import Spec
+from forecasting.spec import Categories, Spec
 from forecasting.training import KernelName, TrainingConfig
 
 
@@ -25,6 +25,7 @@ class FleetSizes:
     kernel: str = "cpu"
     num_threads: int = 1
     on_gpu: bool = False
+    categories: Categories = field(default_factory=Categories)
 
     @property
     def wiring(self) -> Wiring:
@@ -50,7 +51,25 @@ class FleetSizes:
 
     @property
     def num_inputs(self) -> int:
-        return 2 * self.config.segment_length + 1 + self.num_calendar
+        vectors = sum(size for _, size in self.embeddings.values())
+        return 2 * self.config.segment_length + 1 + self.num_calendar + vectors
+
+    @property
+    def num_known(self) -> int:
+        """Columns of a panel that are known of the future, four bytes a grid point each: calendar and categories."""
+        return self.num_calendar + len(self.categories.calendar) + len(self.categories.static)
+
+    @property
+    def num_looked_up(self) -> int:
+        """Numbers of the vectors that a window's points look up."""
+        points = self.config.context_segments * self.config.segment_length
+        points += self.horizon if self.wiring.reads_future else 0
+        return points * sum(size for _, size in self.embeddings.values())
+
+    @property
+    def embeddings(self) -> dict[str, tuple[int, int]]:
+        """Shapes of the tables of the categories that this network reads."""
+        return embedding_shapes(self.categories, reads_static=self.config.start == "prior")
 
     @property
     def num_outputs(self) -> int:
@@ -68,8 +87,8 @@ class FleetSizes:
 
     @property
     def in_engine(self) -> bool:
-        """Whether the CPU engine runs whole steps; it knows one cell under a head, and no smoothing."""
-        return self.kernel == "cpu" and self.wiring.is_plain and self.smoothed is None
+        """Whether the CPU engine runs whole steps; it knows one cell under a head, no smoothing and no categories."""
+        return self.kernel == "cpu" and self.wiring.is_plain and self.smoothed is None and not self.embeddings
 
     @property
     def num_looks(self) -> int:
@@ -90,6 +109,7 @@ class FleetSizes:
             **{name: math.prod(shape) for name, shape in shapes.items()},
             "mixture_FM": self.wiring.count_mixtures(self.dimensions) * self.config.num_references(self.season_lengths),
             **smoothing,
+            **{name: math.prod(shape) for name, shape in self.embeddings.items()},
         }
 
     @property
@@ -105,6 +125,36 @@ class FleetSizes:
     def num_rows(self, num_windows: int) -> int:
         """Count the recurrent steps of so many windows."""
         return num_windows * self.config.context_segments
+
+
+EMBEDDING = "embedding_"
+_CALENDAR_VALUES = {"hour": 24, "weekday": 7, "month": 12}
+
+
+def most_values(name: str, categories: Categories) -> int:
+    """Return how many values of a category have vectors of their own."""
+    return _CALENDAR_VALUES.get(name, categories.most)
+
+
+def embedding_name(category: int) -> str:
+    """Name the table of vectors of a category, by its number among those that a network reads.
+
+    >>> embedding_name(0)
+    'embedding_0_VE'
+    """
+    return f"{EMBEDDING}{category}_VE"
+
+
+def embedding_shapes(categories: Categories, *, reads_static: bool) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the tables of the categories that a network reads, calendar ones first.
+
+    A table has a row for what training has not seen, and as many more as there may be values: those of static
+    categories and holidays may grow in number, but not a table that was trained.
+    """
+    names = (*categories.calendar, *(categories.static if reads_static else ()))
+    return {
+        embedding_name(place): (1 + most_values(name, categories), categories.size) for place, name in enumerate(names)
+    }
 
 
 def sizes_of(
@@ -123,6 +173,7 @@ def sizes_of(
             kernel=_kernel_of(make_wiring(network, alone.design), kernel, has_gpu=has_gpu),
             num_threads=num_threads,
             on_gpu=has_gpu or kernel == "gpu",
+            categories=spec.categories,
         )
         for network in networks
         for member in range(len(config.members))

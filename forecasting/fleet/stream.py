@@ -15,6 +15,7 @@ from torch import Tensor
 from forecasting.fleet.architectures import Dimensions, Recurrent
 from forecasting.fleet.architectures.layers import States
 from forecasting.fleet.architectures.noise import Noise
+from forecasting.fleet.categories import embed
 from forecasting.fleet.cells import Weights
 from forecasting.fleet.network import reference_of
 from forecasting.fleet.windows import WindowBatch, WindowSource
@@ -67,7 +68,7 @@ def read(
     if states is not None:
         is_old_S11 = (~begins_S)[:, None, None]
         states = [tuple(part.where(is_old_S11, part.new_zeros(())) for part in layer) for layer in states]
-    return wiring.layers.advance(batch.x_SBTI, weights, states, noise=noise)
+    return wiring.layers.advance(embed(batch, weights, noise).x_SBTI, weights, states, noise=noise)
 
 
 def tell(wiring: Recurrent, outputs: Tensor, batch: WindowBatch, weights: Weights, dimensions: Dimensions) -> Tensor:

@@ -10,7 +10,7 @@ relative to the level at the origin, which is a reference too; references get th
 """
 
 # S series · N grid points (context padding included) · B windows · T steps · L points of a segment · I inputs
-# C calendar features · F horizon steps · M season lengths
+# C calendar features · F horizon steps · M season lengths · K categories
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,6 +43,10 @@ class WindowBatch:
     """What the points of an input are relative to, where that is the same for all of them."""
     unit_S11: Tensor | None = None
     """What turns the units of points into the loss's, (S, 1, 1)."""
+    row_SBTLK: Tensor | None = None
+    """Rows of the tables of the points' categories, whose vectors `forecasting.fleet.categories.embed` adds."""
+    future_row_SBFK: Tensor | None = None
+    """Those of the horizon, where the source is asked for what is known of it."""
 
 
 @dataclass
@@ -69,14 +73,26 @@ class WindowSource:
     """Whether windows have the calendar of their horizon."""
     is_causal: bool = False
     """Whether each step's points are relative to the segment before, so that no step tells of a later one."""
+    row_SNK: Tensor | None = None
+    """Rows of the tables of categories, int32, at the columns of `calendar_SNC` and the horizon after them."""
+    vector_size: int = 0
+    """Numbers in the vector of a category."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether inputs are the panel's alone: no weights of the series have a part in them."""
+        return self.smoothing is None and self.row_SNK is None
 
     @property
     def num_inputs(self) -> int:
-        return 2 * self.segment_length + 1 + self.calendar_SNC.shape[-1]
+        num_vectors = 0 if self.row_SNK is None else self.row_SNK.shape[-1]
+        return 2 * self.segment_length + 1 + self.calendar_SNC.shape[-1] + num_vectors * self.vector_size
 
     def to(self, device: torch.device) -> Self:
         for name in ("y_SN", "is_observed_SN", "calendar_SNC", "calendar_after_SFC", "error_unit_S", "start_S"):
             setattr(self, name, getattr(self, name).to(device))
+        if self.row_SNK is not None:
+            self.row_SNK = self.row_SNK.to(device)
         if self.smoothing is not None:
             self.smoothing.to(device)
         return self
@@ -135,7 +151,7 @@ class WindowSource:
         x_SBTI = torch.cat([values_SBTL - level_SBT1, change_SBTL, observed_SBT1, calendar_SBTC], dim=-1)
 
         asked_SB = segment_ends_SBT.flatten(1) if every_step else ends_SB
-        future_SBF = asked_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
+        future_SBF = ahead_SBF = asked_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
         references = [take(history_SN, self._seasons_back(future_SBF, m)) for m in self.season_lengths]
         if smoothed is not None:
             season_SBF = self._known_season(smoothed, future_SBF, take)
@@ -152,7 +168,15 @@ class WindowSource:
             future_SBFC=self._future(rows_S, asked_SB) if self.reads_future else None,
             level_SB1=level_SBT1[:, :, -1] if self.reads_future else None,
             unit_S11=unit_S11 if self.reads_future else None,
+            row_SBTLK=self._rows(rows_S, points_SBK.view(shape)),
+            future_row_SBFK=self._rows(rows_S, ahead_SBF) if self.reads_future else None,
         )
+
+    def _rows(self, rows_S: Tensor, columns: Tensor) -> Tensor | None:
+        """Return the rows of each series' categories at (S, B, …) columns."""
+        if self.row_SNK is None:
+            return None
+        return self.row_SNK[rows_S.view(-1, *(1,) * (columns.dim() - 1)), columns].long()
 
     def _future(self, rows_S: Tensor, ends_SB: Tensor) -> Tensor:
         """Return the calendar of the horizon after each window, (S, B, F, C)."""
@@ -177,11 +201,18 @@ class WindowSource:
 
 
 def window_source(
-    panel: Panel, scaling: Scaling, *, config: TrainingConfig, season_lengths: tuple[int, ...]
+    panel: Panel,
+    scaling: Scaling,
+    *,
+    config: TrainingConfig,
+    season_lengths: tuple[int, ...],
+    row_SNK: npt.NDArray[np.int32] | None = None,
+    vector_size: int = 0,
 ) -> WindowSource:
     """Transform and scale a panel, fill its gaps from the past alone and pad it, ready for gathering on a CPU.
 
     A gap takes the value one season earlier, or else the last value; what precedes a series takes its first value.
+    `row_SNK` are rows of tables of categories, over the panel and its horizon, whose vectors have `vector_size`.
     """
     padding = max(config.segment_length * config.context_segments, *season_lengths)
     spread_S1 = np.where(scaling.spread_S > 0, scaling.spread_S, 1.0)[:, None]
@@ -208,6 +239,8 @@ def window_source(
         context_segments=config.context_segments,
         season_lengths=season_lengths,
         padding=padding,
+        row_SNK=None if row_SNK is None else torch.from_numpy(np.pad(row_SNK, (*before, (0, 0)))),
+        vector_size=vector_size,
     )
 
 

@@ -76,6 +76,11 @@ def read_number(column: str, dtype: pl.DataType, *, subject: str) -> pl.Expr:
     raise SourceError(f"{subject} has {dtype} but needs numbers")
 
 
+def categories_of(rows: pl.LazyFrame) -> list[str]:
+    """Name the column of categories, where rows have one."""
+    return [name for name in ("categories",) if name in rows.collect_schema()]
+
+
 def is_blank(column: str, dtype: pl.DataType) -> pl.Expr:
     value = pl.col(column)
     return value.is_null() | (value.str.strip_chars() == "") if dtype == pl.String else value.is_null()

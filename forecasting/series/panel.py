@@ -16,8 +16,10 @@ import polars as pl
 
 from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.calendar import add_calendar, calendar_columns
+from forecasting.series.categories import Coded, code_panel
 from forecasting.series.clock import fixed_width, num_months, refuse_other_clock
 from forecasting.series.grid import future_grid
+from forecasting.spec import Categories
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -29,7 +31,8 @@ class Panel:
     `y_SN` is float64 and NaN in gaps and before a series begins; `length_S` counts grid points, gaps included.
     `calendar_SNC` is float32 and reaches F steps past the last column (`calendar_S(N+F)C`), because the calendar of
     the horizon is known; it has no columns for integer steps. `ds_SN` holds the grid (datetime64[us], or int64),
-    also with F further columns; NaT or the smallest integer before a series begins.
+    also with F further columns; NaT or the smallest integer before a series begins. `coded` has the categories that
+    were asked for, over the same columns.
     """
 
     unique_ids: tuple[str, ...]
@@ -38,6 +41,7 @@ class Panel:
     calendar_SNC: npt.NDArray[np.float32]
     ds_SN: npt.NDArray[np.generic]
     horizon: int
+    coded: Coded | None = None
 
     @property
     def clock_dtype(self) -> pl.DataType:
@@ -59,6 +63,7 @@ class Panel:
             length_S=np.maximum(self.length_S - num_dropped, 0),
             calendar_SNC=self.calendar_SNC[:, :-num_dropped],
             ds_SN=self.ds_SN[:, :-num_dropped],
+            coded=self.coded and self.coded.columns(slice(None, -num_dropped)),
         )
 
     def hide_end(self, num_hidden_S: npt.NDArray[np.int64]) -> "Panel":
@@ -78,7 +83,18 @@ class Panel:
             length_S=self.length_S[rows_S],
             calendar_SNC=self.calendar_SNC[rows_S],
             ds_SN=self.ds_SN[rows_S],
+            coded=self.coded and self.coded.rows(rows_S),
         )
+
+
+def feature_columns(freq: str | int, categories: Categories) -> list[str]:
+    """Name the columns of the features that `to_panel` reads.
+
+    >>> feature_columns("1mo", Categories(static=("store",)))
+    ['unique_id', 'ds', 'y', 'year_sin', 'year_cos', 'categories']
+    """
+    static = ["categories"] if categories.static else []
+    return ["unique_id", "ds", "y", *calendar_columns(freq), *static]
 
 
 def to_panel(
@@ -88,13 +104,14 @@ def to_panel(
     horizon: int,
     unique_ids: Sequence[str] | None = None,
     run_cutoff: datetime | int | None = None,
+    categories: Categories = Categories(),
 ) -> Panel:
     """Align the features of some series at their ends and continue each one's grid and calendar over the horizon.
 
-    `features` has unique_id, ds, y and the calendar columns that suit the frequency, on even grids as `regularise`
-    makes them, in any order. The panel has the series of `unique_ids` in that order, or all, sorted. One without
-    features has length 0, NaN throughout, and its horizon follows `run_cutoff` where that is given. The panel has at
-    least one column before the horizon. The calendar is 0 before a series begins.
+    `features` has the columns that `feature_columns` names, on even grids as `regularise` makes them, in any order. The
+    panel has the series of `unique_ids` in that order, or all, sorted. One without features has length 0, NaN
+    throughout, and its horizon follows `run_cutoff` where that is given. The panel has at least one column before the
+    horizon. The calendar is 0 before a series begins.
     """
     names = calendar_columns(freq)
     wanted = sorted(features["unique_id"].unique()) if unique_ids is None else list(unique_ids)
@@ -123,7 +140,20 @@ def to_panel(
             calendar_SNC.reshape(-1, len(names))[at, feature] = part[name].to_numpy()
     y_SN = np.full((len(wanted), width), np.nan)
     y_SN.reshape(-1)[runs.places(column_R + runs.rows_R * width)] = known["y"].fill_null(np.nan).to_numpy()
-    return Panel(tuple(wanted), y_SN, length_S, calendar_SNC, ds_SN, horizon)
+    coded = code_panel(ds_SN, _static_values(features, wanted, categories), categories)
+    return Panel(tuple(wanted), y_SN, length_S, calendar_SNC, ds_SN, horizon, coded)
+
+
+def _static_values(
+    features: pl.DataFrame, unique_ids: Sequence[str], categories: Categories
+) -> list[Sequence[str | None]]:
+    """Return each series' values of the static categories; None for those that it lacks."""
+    nothing: tuple[str | None, ...] = (None,) * len(categories.static)
+    if not categories.static:
+        return [nothing] * len(unique_ids)
+    newest = features.sort("ds").group_by("unique_id").agg(pl.col("categories").last())
+    values_of = {name: values for name, values in newest.iter_rows() if values is not None}
+    return [values_of.get(name, nothing) for name in unique_ids]
 
 
 @dataclass(frozen=True)

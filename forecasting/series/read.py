@@ -24,10 +24,13 @@ def scan_source(
     source: Source,
     clock: Clock,
     *,
+    static: Sequence[str] = (),
     series: Sequence[str] | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> pl.LazyFrame:
     """Scan a source: source_file, source_row (from 1 in each file, a CSV's header not counted), unique_id, ds, y.
+
+    With `static`, columns that class whole series, their values come as a list of texts besides: categories.
 
     A source is a parquet or CSV file (`.csv.gz` too), a glob, or a folder with all such files below it; or several of
     these, a file that more than one of them means read once. `unique_id` is text; `ds` and `y` are as the source has
@@ -37,7 +40,7 @@ def scan_source(
     Raises SourceError where there is no file or no row, where a file cannot be read, lacks a column, or has a column
     that does not suit the clock; ServiceError where a remote file cannot be reached. Reads schemas and first rows.
     """
-    rows = _concat(_scan_files(source, clock, storage_options), clock)
+    rows = _concat(_scan_files(source, clock, storage_options, static), clock)
     if _read(str(source), rows.head(1).collect).is_empty():
         raise SourceError(f"source {source} has no rows; it needs at least one")
     return rows if series is None else rows.filter(pl.col("unique_id").is_in(list(series)))
@@ -88,10 +91,12 @@ def _with_close_matches(name: str, known: Sequence[str]) -> str:
     return f"'{name}'" + (f" (is it {' or '.join(repr(other) for other in close)}?)" if close else "")
 
 
-def _scan_files(source: Source, clock: Clock, storage_options: Mapping[str, str] | None) -> list[pl.LazyFrame]:
+def _scan_files(
+    source: Source, clock: Clock, storage_options: Mapping[str, str] | None, static: Sequence[str] = ()
+) -> list[pl.LazyFrame]:
     options = dict(storage_options or {})
     uris = sorted({file for uri in source.uris for file in list_files(uri, storage_options=options)})
-    return [_scan_file(uri, source, clock, options) for uri in uris]
+    return [_scan_file(uri, source, clock, options, static) for uri in uris]
 
 
 def _offset_minutes() -> pl.Expr:
@@ -102,15 +107,19 @@ def _offset_minutes() -> pl.Expr:
     return pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes).alias("offset")
 
 
-def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str]) -> pl.LazyFrame:
+def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> pl.LazyFrame:
     schema = _read(uri, lambda: _scan(uri, options).collect_schema())
-    columns = {"id": source.id, "time": source.time, "target": source.target}
+    needed = [("id", source.id), ("time", source.time), ("target", source.target)]
+    needed += [("category", name) for name in static]
     if is_csv(uri) and any("_duplicated_" in name for name in schema):  # as Polars renames what comes twice
-        _refuse_repeated_header(uri, options, columns)
-    missing = [f"{role} column '{name}'" for role, name in columns.items() if name not in schema]
+        _refuse_repeated_header(uri, options, needed)
+    missing = [f"{role} column '{name}'" for role, name in needed if name not in schema]
     if missing:
         raise SourceError(f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(schema)}")
-    subjects = {role: f"{uri}: {role} column '{name}'" for role, name in columns.items()}
+    subjects = {role: f"{uri}: {role} column '{name}'" for role, name in needed}
+    classes = [
+        _blank_as_null(read_id(name, schema[name], subject=f"{uri}: category column '{name}'")) for name in static
+    ]
     unique_id = read_id(source.id, schema[source.id], subject=subjects["id"])
     # These two are read in `validate`; here their dtypes are refused while the file's name is known.
     refuse_time(schema[source.time], clock=clock, subject=subjects["time"])
@@ -124,6 +133,7 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str]) 
         unique_id.alias("unique_id"),
         pl.col(source.time).alias("ds"),
         pl.col(source.target).alias("y"),
+        *([pl.concat_list(classes).alias("categories")] if classes else []),
     )
     if schema[source.time] == pl.String:
         _refuse_text_of_other_clock(rows, uri, clock, subject=subjects["time"])
@@ -159,11 +169,16 @@ def _read(uri: str, action: Callable[[], Result]) -> Result:
         raise kind(f"{uri} cannot be read: {first_line(error)}") from error
 
 
-def _refuse_repeated_header(uri: str, options: dict[str, str], columns: Mapping[str, str]) -> None:
+def _blank_as_null(text: pl.Expr) -> pl.Expr:
+    stripped = text.str.strip_chars()
+    return pl.when(stripped != "").then(stripped)
+
+
+def _refuse_repeated_header(uri: str, options: dict[str, str], columns: Sequence[tuple[str, str]]) -> None:
     """Refuse a header that names one of these columns twice: nobody can tell which one is meant."""
     header = _read(uri, _scan(uri, options, has_header=False).head(1).collect).row(0)
     repeated = [
-        f"{role} column '{name}' {header.count(name)} times" for role, name in columns.items() if header.count(name) > 1
+        f"{role} column '{name}' {header.count(name)} times" for role, name in columns if header.count(name) > 1
     ]
     if repeated:
         raise SourceError(

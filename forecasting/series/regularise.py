@@ -2,17 +2,24 @@
 
 import polars as pl
 
+from forecasting.series.columns import categories_of
 from forecasting.series.grid import anchor_series, make_grid
 
 
 def regularise(observations: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
-    """Put each series on an even grid from its first to its last timestamp: unique_id, ds, y, is_observed; sorted.
+    """Put each series on an even grid from its first to its last timestamp.
+
+    Returns unique_id, ds, y, is_observed, and categories where there are any; sorted. A series has those of its newest
+    row.
 
     Grid points without a measurement keep a null `y`; `is_observed` marks them false. Expects what `validate` accepts:
     one row per (unique_id, ds), on the grid, no row absurdly far from the others.
     """
     grid = make_grid(freq)
-    spans = observations.group_by("unique_id").agg(first=pl.col("ds").min(), last=pl.col("ds").max())
+    categories = categories_of(observations)
+    spans = observations.group_by("unique_id").agg(
+        pl.col(categories).get(pl.col("ds").arg_max()), first=pl.col("ds").min(), last=pl.col("ds").max()
+    )
     points = (
         spans.join(anchor_series(observations, freq=freq), on="unique_id", how="left")
         .sort("unique_id")
@@ -20,8 +27,8 @@ def regularise(observations: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
             number=pl.int_ranges(grid.number(pl.col("first")), grid.number(pl.col("last")) + 1, dtype=pl.Int64)
         )
         .explode("number")
-        .select("unique_id", ds=grid.ds(pl.col("number")))
+        .select("unique_id", *categories, ds=grid.ds(pl.col("number")))
     )
     return points.join(
         observations.select("unique_id", "ds", "y"), on=["unique_id", "ds"], how="left", maintain_order="left"
-    ).with_columns(is_observed=pl.col("y").is_not_null())
+    ).select("unique_id", "ds", "y", pl.col("y").is_not_null().alias("is_observed"), *categories)

@@ -13,7 +13,15 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.series.clock import clock_of, is_day_or_coarser, refuse_other_clock
-from forecasting.series.columns import as_text, is_blank, is_in_range, read_number, read_times, refuse_time
+from forecasting.series.columns import (
+    as_text,
+    categories_of,
+    is_blank,
+    is_in_range,
+    read_number,
+    read_times,
+    refuse_time,
+)
 from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, make_grid
 
@@ -50,7 +58,8 @@ millions of empty points; a real outage of half of a series' life stays well wit
 class Validated:
     """Two plans over the same rows; `pl.collect_all` computes what they share once.
 
-    `accepted`: unique_id, ds, y; sorted, one row per (unique_id, ds). A null `y` is an observed gap.
+    `accepted`: unique_id, ds, y, and categories where they were scanned; sorted, one row per (unique_id, ds). A null
+    `y` is an observed gap.
     `rejects`: source_file, source_row, unique_id, ds and y as text, reason; in the order of the source.
     """
 
@@ -73,7 +82,7 @@ def validate(rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | No
     if cutoff is not None:
         judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
     judged = _judge_place(_judge_repeats(judged), freq=freq)
-    accepted = judged.filter(_IS_GOOD).select("unique_id", "ds", "y")
+    accepted = judged.filter(_IS_GOOD).select("unique_id", "ds", "y", *categories_of(rows))
     return Validated(accepted, _rejects(judged, rows.collect_schema()))
 
 

@@ -10,7 +10,7 @@ from forecasting.errors import SourceError
 from forecasting.ingest import ingest
 from forecasting.series.read import clock_zone
 from forecasting.series.validate import Reason
-from forecasting.spec import Spec, make_spec
+from forecasting.spec import Categories, Spec, make_spec
 
 BEGIN = datetime(2024, 1, 1)
 
@@ -139,3 +139,41 @@ def test_refused_rows_are_told_once_and_only_up_to_as_of(tmp_path: Path) -> None
     assert ingested.rejects["source_row"].to_list() == [6, 7, 8, 9, 10]
     earlier = ingest(spec_of(path), as_of=BEGIN + timedelta(minutes=280))
     assert earlier.rejects["source_row"].to_list() == [6, 7, 8]
+
+
+CLASSED = """name,store,product,ds,y
+a,north,7,2024-01-01 00:00,1
+a,north,7,2024-01-01 01:00,2
+b,,8,2024-01-01 01:00,4
+b, south ,8,2024-01-01 00:00,3
+a,east,7,2024-01-01 02:00,3
+c,west,9,yesterday,3
+"""
+
+
+def test_a_series_is_classed_as_its_newest_row_by_the_cutoff_says(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(CLASSED)
+    spec = spec_of(tmp_path / "x.csv", categories={"static": ["store", "product"]})
+    spec = spec.model_copy(update={"source": spec.source.model_copy(update={"id": "name"})})
+
+    def classes(**options: Any) -> dict[str, list[str | None]]:
+        features = ingest(spec, **options).features.select("unique_id", "categories").unique(maintain_order=True)
+        return dict(features.iter_rows())
+
+    assert classes() == {"a": ["east", "7"], "b": [None, "8"]}
+    assert classes(cutoff=BEGIN + timedelta(hours=1)) == {"a": ["north", "7"], "b": [None, "8"]}
+    assert classes(cutoff=BEGIN) == {"a": ["north", "7"], "b": ["south", "8"]}
+    observed = ingest(spec).observations.filter(unique_id="a")["categories"].to_list()
+    assert observed == [["north", "7"], ["north", "7"], ["east", "7"]]
+    plain = ingest(spec.model_copy(update={"categories": Categories()}))
+    assert plain.features.schema["categories"] == plain.observations.schema["categories"] == pl.List(pl.String)
+    assert plain.features["categories"].null_count() == plain.features.height
+
+
+def test_a_column_of_categories_that_a_file_lacks_or_that_names_nothing_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", [BEGIN])
+    with pytest.raises(SourceError, match=r"lacks its category column 'store'; it has the columns unique_id, ds, y"):
+        ingest(spec_of(path, categories={"static": ["store"]}))
+    pl.read_parquet(path).with_columns(store=1.5).write_parquet(path)
+    with pytest.raises(SourceError, match=r"category column 'store' has Float64 but needs text or whole numbers"):
+        ingest(spec_of(path, categories={"static": ["store"]}))

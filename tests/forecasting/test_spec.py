@@ -114,6 +114,23 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
         ),
         ("schedule", {"train": "daily"}, "must be a cron expression of five fields"),
         ("schedule", {"timezone": "Mars"}, "schedule.timezone = 'Mars': must be an IANA time zone"),
+        (
+            "categories",
+            {"calendar": ["season"]},
+            "categories.calendar.0 = 'season': must be 'hour', 'weekday'",
+        ),
+        ("categories", {"calendar": ["hour", "hour"]}, "must not name anything twice"),
+        ("categories", {"calendar": ["holiday"]}, "categories: country and the calendar's holiday go together"),
+        ("categories", {"country": "US"}, "categories: country and the calendar's holiday go together"),
+        ("categories", {"subdivision": "CA"}, "categories: subdivision needs the country that it is a part of"),
+        (
+            "categories",
+            {"calendar": ["holiday"], "country": "usa"},
+            "categories.country = 'usa': must match ^[A-Z]",
+        ),
+        ("categories", {"static": ["month"]}, "static columns must not have the names of calendar categories: month"),
+        ("categories", {"static": ["ds"]}, "categories.static must be other columns than id, time and target: ds"),
+        ("categories", {"size": 0}, "categories.size = 0: must be 1 or more"),
         ("overrides", {"max_steps": 0}, "overrides.max_steps = 0: must be 1 or more"),
         ("overrides", {"depth": 2}, "overrides.depth = 2 is not a field that is known here"),
     ],
@@ -122,6 +139,20 @@ def test_refused_field_is_named_with_its_value_and_what_would_be_right(field: st
     problems = refuse(**{field: value})
     assert len(problems) == 1
     assert told in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("freq", "calendar", "told"),
+    [
+        ("1w", ["weekday", "month"], "calendar 'weekday' needs a finer grid than 1w"),
+        ("1d", ["hour"], "calendar 'hour' needs a finer grid than 1d"),
+        ("1y", ["month"], "calendar 'month' needs a finer grid than 1y"),
+        (1, ["weekday"], "calendar 'weekday' needs timestamps, but the frequency is an integer step"),
+    ],
+)
+def test_category_that_does_not_vary_along_the_grid_is_refused(freq: str | int, calendar: list[str], told: str) -> None:
+    (problem,) = refuse(freq=freq, categories={"calendar": calendar})
+    assert told in problem
 
 
 def test_horizon_that_leaves_the_calendar_is_refused() -> None:

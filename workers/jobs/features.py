@@ -11,6 +11,7 @@ from forecasting.errors import NothingStored, StoreError
 from forecasting.ingest import find_newest, ingest
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
+from forecasting.series.columns import categories_of
 from forecasting.series.read import scan_source
 from forecasting.series.validate import validate
 from forecasting.store.stamp import stamp
@@ -77,7 +78,12 @@ def is_done(run: Run) -> bool:
     stored = _read_at(run, began)
     if stored is None:
         return False
-    rows = scan_source(run.spec.source, run.clock, storage_options=run.store.storage_options)
+    rows = scan_source(
+        run.spec.source,
+        run.clock,
+        static=run.spec.categories.static,
+        storage_options=run.store.storage_options,
+    )
     return fingerprint(validate(rows, freq=run.spec.freq, cutoff=run.cutoff).accepted) == stored
 
 
@@ -102,7 +108,8 @@ def fingerprint(observations: pl.LazyFrame) -> tuple[int, int]:
     Equal only for equal rows, but for a chance of 2^-64. It is for comparing now, not for keeping: another version of
     Polars hashes otherwise.
     """
-    of_row = pl.struct("unique_id", "ds", "y").hash()
+    classed = [pl.col(name).list.join("\0", ignore_nulls=False) for name in categories_of(observations)]
+    of_row = pl.struct("unique_id", "ds", "y", *classed).hash()
     num_rows, total = observations.select(num_rows=pl.len(), total=of_row.sum()).collect(engine="streaming").row(0)
     return num_rows, total
 
@@ -128,7 +135,8 @@ def _read_at(run: Run, began: datetime) -> tuple[int, int] | None:
         if version is None:
             return None
     try:
-        return fingerprint(run.rows("observations", version=version))
+        rows = run.rows("observations", version=version)
+        return fingerprint(rows if run.spec.categories.static else rows.drop("categories"))
     except (NothingStored, StoreError, PolarsError, OSError):
         if version is None:
             raise

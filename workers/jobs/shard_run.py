@@ -13,8 +13,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.ingest import panel_of
-from forecasting.series.calendar import calendar_columns
-from forecasting.series.panel import Panel
+from forecasting.series.panel import Panel, feature_columns
 from forecasting.spec import Clock, Spec
 from forecasting.store.staging import completed, mark_complete, run_folder, stage
 from forecasting.store.stamp import stamp
@@ -57,7 +56,7 @@ class Slot:
                 pl.col("unique_id").is_between(pl.lit(min(unique_ids)), pl.lit(max(unique_ids))),
                 pl.col("ds") <= self.cutoff,
             )
-            .select("unique_id", "ds", "y", *calendar_columns(self.spec.freq))
+            .select(*feature_columns(self.spec.freq, self.spec.categories))
             .collect(engine="streaming")
         )
         return panel_of(features, self.spec, unique_ids, run_cutoff=self.cutoff)

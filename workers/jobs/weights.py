@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def load_fleets(store: Store, spec: Spec, rows: pl.DataFrame) -> list[FittedFleet]:
     """Read each weights file once and keep the series that the rows name it for.
 
-    `rows`: unique_id, model, role, weights_uri. A fleet of another frequency or horizon, other quantiles or
-    other season lengths than the spec now has cannot forecast for it: its series count as not trained.
+    `rows`: unique_id, model, role, weights_uri. A fleet of another frequency or horizon, other quantiles,
+    season lengths or categories than the spec now has cannot forecast for it: its series count as not trained.
     """
     fleets = []
     named = rows.drop_nulls("weights_uri").sort("weights_uri", "unique_id")
@@ -39,7 +39,7 @@ def read_fleet(store: Store, uri: str) -> FittedFleet:
 
 def describe_architecture(spec: Spec) -> str:
     """Describe what the shape of a network and what it says depend on besides its configuration."""
-    return spec.model_dump_json(include={"freq", "horizon", "quantiles", "season_lengths"})
+    return spec.model_dump_json(include={"freq", "horizon", "quantiles", "season_lengths", "categories"})
 
 
 def newest(rows: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:
@@ -48,10 +48,5 @@ def newest(rows: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:
 
 
 def _is_for(fleet: FittedFleet, spec: Spec) -> bool:
-    architecture = fleet.architecture
-    return (architecture.freq, architecture.horizon, architecture.quantiles, architecture.season_lengths) == (
-        spec.freq,
-        spec.horizon,
-        spec.quantiles,
-        spec.season_lengths,
-    )
+    names = ("freq", "horizon", "quantiles", "season_lengths", "categories")
+    return all(getattr(fleet.architecture, name) == getattr(spec, name) for name in names)

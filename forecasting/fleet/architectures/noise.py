@@ -35,6 +35,10 @@ class Noise:
         is_kept_SBH = self._uniform(num_windows, num_units, purpose=f"dropout {purpose}") >= share
         return x_SBTH * (is_kept_SBH.to(x_SBTH.dtype) / (1 - share)).unsqueeze(2)
 
+    def hide(self, num_windows: int, num_things: int, *, share: float, purpose: str) -> Tensor:
+        """Return which of some things are hidden from each window, (S, B, D)."""
+        return self._uniform(num_windows, num_things, purpose=f"hide {purpose}") < share
+
     def coins(self, num_windows: int, num_segments: int, *, share: float | Tensor) -> Tensor:
         """Return whether what was is fed, in a share of all windows and segments, (S, B, K)."""
         return self._uniform(num_windows, num_segments, purpose="coins") < share

@@ -333,3 +333,28 @@ def test_paths_without_any_backtest_say_that_their_steps_go_together(
     assert ended.exit_code == 0, ended.err
     assert "no backtest tells how their steps go together" in ended.err
     assert pl.read_csv("out.paths.csv").height == 10 * HORIZON
+
+
+def test_categories_are_learned_and_one_that_training_had_not_seen_is_named(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    """New Year's Day comes with the horizon: the 60 hours before it held no holiday."""
+    rows = hourly("a", "b").with_columns(
+        pl.col("ds") - pl.duration(hours=60), store=pl.col("unique_id").replace({"a": "north", "b": "south"})
+    )
+    rows.write_parquet("in.parquet")
+    words = ["forecast", "in.parquet", "--freq", "1h", *quick, "--models", "seq2seq", "--all-models"]
+    classed = ["--static", "store", "--calendar", "hour,holiday", "--country", "US"]
+    ended = fleetcast(*words, *classed, "--out", "out.parquet")
+    assert ended.exit_code == 0, ended.err
+    told = "categories that training had not seen: in 2 series, holiday 'New Year's Day' 2"
+    assert told in ended.err.splitlines()
+    assert fleetcast(*words, "--out", "plain.parquet").exit_code == 0
+    differs = (
+        pl.read_parquet("out.parquet").filter(model="seq2seq")["forecast"]
+        != (pl.read_parquet("plain.parquet").filter(model="seq2seq")["forecast"])
+    )
+    assert differs.all()
+    refused = fleetcast(*words, "--calendar", "holiday", "--out", "none.parquet")
+    assert refused.exit_code == 2
+    assert "--static, --calendar, --country: country and the calendar's holiday go together" in refused.err

@@ -18,6 +18,7 @@ from forecasting.fleet.cost import (
     count_shards,
     prior_worker_bytes,
 )
+from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.memory import activation_bytes, fitting_bytes, panel_bytes, prior_bytes, scratch_bytes
 from forecasting.fleet.network import FleetNetwork
@@ -27,11 +28,12 @@ from forecasting.fleet.sizes import FleetSizes, sizes_of
 from forecasting.fleet.windows import window_source
 from forecasting.recipes import configure
 from forecasting.series.panel import Panel
-from forecasting.spec import Spec
-from forecasting.training import Member, Smoothing, TrainingConfig
+from forecasting.spec import Categories, Spec
+from forecasting.training import Member, Smoothing, Start, TrainingConfig
 
 CONFIG = TrainingConfig(segment_length=24, context_segments=14)
 DAY = FleetSizes("lstm", CONFIG, horizon=48, num_quantiles=13, num_calendar=6, season_lengths=(24, 168))
+CLASSED = Categories(calendar=("weekday", "holiday"), static=("store",), country="US")
 COSTS = (TrainingCost([DAY], 100), ForecastCost([DAY]), ForecastCost([DAY], 10), ForecastCost([DAY], 0, 200))
 
 
@@ -43,6 +45,7 @@ COSTS = (TrainingCost([DAY], 100), ForecastCost([DAY]), ForecastCost([DAY], 10),
     st.integers(1, 13),
     st.integers(0, 8),
     st.sampled_from(["none", "level_season"]),
+    st.sampled_from(["random", "prior"]),
 )
 def test_parameters_are_those_of_a_network(
     cell: str,
@@ -52,10 +55,11 @@ def test_parameters_are_those_of_a_network(
     num_quantiles: int,
     num_calendar: int,
     smoothing: Smoothing,
+    start: Start,
 ) -> None:
-    members = (Member(smoothing=smoothing),)
+    members = (Member(smoothing="none" if start == "prior" else smoothing, start=start),)
     config = TrainingConfig(hidden_size=hidden_size, segment_length=segment_length, members=members)
-    sizes = FleetSizes(cell, config, horizon, num_quantiles, num_calendar, (7, 30))
+    sizes = FleetSizes(cell, config, horizon, num_quantiles, num_calendar, (7, 30), categories=CLASSED)
     network = FleetNetwork(
         sizes.wiring,
         sizes.dimensions,
@@ -63,6 +67,7 @@ def test_parameters_are_those_of_a_network(
         num_series=1,
         num_references=config.num_references((7, 30)),
         smoothed=sizes.smoothed,
+        embeddings=Architecture(cell, "1d", horizon, (0.5,), (7, 30), CLASSED).embeddings(config),
     )
     assert sizes.parameters == {name: weight.numel() for name, weight in network.weights.items()}
 
@@ -70,7 +75,7 @@ def test_parameters_are_those_of_a_network(
 def test_panel_and_windows_are_as_large_as_counted(make_panel: Callable[..., Panel]) -> None:
     panel = make_panel(3)
     columns = panel.ds_SN.shape[1]
-    counted = panel_bytes(3, columns, num_calendar=2)
+    counted = panel_bytes(3, columns, num_known=2)
     # y ends where the horizon begins.
     assert counted - 3 * 8 * panel.horizon == panel.y_SN.nbytes + panel.ds_SN.nbytes + panel.calendar_SNC.nbytes
     config = TrainingConfig(segment_length=4, context_segments=3)
@@ -100,6 +105,7 @@ def test_more_series_and_longer_ones_need_more(cost: Any) -> None:
         {"horizon": 96},
         {"num_quantiles": 26},
         {"num_calendar": 8},
+        {"categories": CLASSED},
         {"season_lengths": (24, 1000)},
     ],
 )
@@ -226,3 +232,27 @@ def test_smoothing_costs_time_and_memory_that_grow_with_the_series_and_leaves_th
         assert fixed_fit_seconds(other) > fixed_fit_seconds(plain)
         held = [fitting_bytes(sizes, num_series=50, longest=20_000) for sizes in (plain, other)]
         assert held[0] < held[1]
+
+
+def test_categories_cost_their_tables_and_lookups_and_leave_the_engine() -> None:
+    of_spec = sizes_of(make_classed(), ["lstm", "seq2seq"], kernel="cpu")
+    read = {(sizes.model, sizes.config.start): list(sizes.embeddings.values()) for sizes in of_spec}
+    assert read["lstm", "random"] == [(8, 4), (65, 4)], "what classes a whole series says nothing to it alone"
+    assert read["lstm", "prior"] == read["seq2seq", "prior"] == [(8, 4), (65, 4), (65, 4)]
+    classed = replace(DAY, categories=CLASSED)
+    assert (DAY.in_engine, classed.in_engine) == (True, False)
+    assert classed.num_inputs == DAY.num_inputs + 2 * 4
+    assert classed.num_looked_up == 24 * 14 * 8
+    slower = replace(classed, kernel="reference")
+    assert fit_seconds(slower, num_points=1000) > fit_seconds(replace(DAY, kernel="reference"), num_points=1000)
+
+
+def make_classed() -> Spec:
+    return Spec(
+        name="classed",
+        source={"uri": "x.csv"},
+        freq="1d",
+        season_lengths=(7,),
+        horizon=14,
+        categories=CLASSED,
+    )

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
@@ -16,9 +17,9 @@ CONFIG = TrainingConfig(segment_length=4, context_segments=3)
 SEASONS = (8, 5)
 
 
-def source_of(panel: Panel) -> WindowSource:
+def source_of(panel: Panel, row_SNK: npt.NDArray[np.int32] | None = None) -> WindowSource:
     scaling = measure_scaling(panel.y_SN, season_length=SEASONS[0])
-    return window_source(panel, scaling, config=CONFIG, season_lengths=SEASONS)
+    return window_source(panel, scaling, config=CONFIG, season_lengths=SEASONS, row_SNK=row_SNK, vector_size=3)
 
 
 def test_a_window_holds_the_segments_before_its_origin_and_the_targets_after_it(
@@ -119,16 +120,35 @@ def test_windows_of_some_series_are_those_of_the_panel_with_these_series_alone(p
     calendar_SNC = random.normal(size=(5, 206, 2)).astype(np.float32)
     ds_SN = np.repeat(np.arange(206)[None], 5, axis=0)
     panel = Panel(tuple("abcde"), y_SN, np.full(5, 200), calendar_SNC, ds_SN, 6)
+    row_SNK = random.integers(0, 9, (5, 206, 2)).astype(np.int32)
     rows = np.array([row for row, _ in pairs])
     origins_SB = torch.tensor([[origin, 199 - origin] for _, origin in pairs])
-    source = source_of(panel)
+    source = source_of(panel, row_SNK)
     source.reads_future = True
     some = source.gather(origins_SB, torch.from_numpy(rows))
     names = tuple(f"{number}" for number in range(len(rows)))
     alone = replace(panel.select(rows), unique_ids=names)
     alone = replace(alone, y_SN=panel.y_SN[rows], calendar_SNC=calendar_SNC[rows], length_S=np.full(len(rows), 200))
-    source = source_of(alone)
+    source = source_of(alone, row_SNK[rows])
     source.reads_future = True
     whole = source.gather(origins_SB)
     for name in WindowBatch.__dataclass_fields__:
         assert torch.equal(getattr(some, name), getattr(whole, name)), name
+
+
+def test_a_window_has_the_categories_of_its_points_and_of_its_horizon(
+    make_panel: Callable[..., Panel],
+) -> None:
+    panel = make_panel(2)
+    row_SNK = np.arange(2 * 206 * 2, dtype=np.int32).reshape(2, 206, 2)
+    source = source_of(panel, row_SNK)
+    source.reads_future = True
+    windows = source.gather(torch.tensor([[50, 199]] * 2))
+    assert windows.row_SBTLK is not None
+    assert windows.future_row_SBFK is not None
+    assert windows.row_SBTLK[1, 0].tolist() == row_SNK[1, 39:51].reshape(3, 4, 2).tolist()
+    assert windows.future_row_SBFK[1, 1].tolist() == row_SNK[1, 200:206].tolist()
+    # Before a series there is nothing to be seen.
+    begins = source.gather(torch.tensor([[3, 3]] * 2))
+    assert begins.row_SBTLK is not None
+    assert begins.row_SBTLK[1, 0].tolist() == [[[0, 0]] * 4] * 2 + row_SNK[1, None, :4].tolist()

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from forecasting.spec import Categories
 from forecasting.store.publish import append_run
 from workers.jobs.features import fingerprint, is_done, write_features
 from workers.jobs.run import Skip
@@ -104,3 +105,16 @@ def test_fingerprint_is_of_rows_and_not_of_their_order(done):
     rows = done.store.scan("observations", "timestamp").collect()
     assert fingerprint(rows.lazy()) == fingerprint(rows.reverse().lazy())
     assert fingerprint(rows.lazy()) != fingerprint(rows.with_columns(y=rows["y"].shift(1)).lazy())
+
+
+def test_series_that_changed_its_class_is_new(small):
+    """Nothing else of the rows says so."""
+    small.spec = small.spec.model_copy(update={"categories": Categories(static=("store",))})
+    lines = [f"a,2024-01-01 {hour:02d}:00:00,{hour},{{}}" for hour in range(10)]
+    write = small.source.write_text
+    write("\n".join(["unique_id,ds,y,store", *lines]).format(*["A"] * 10) + "\n")
+    refresh(small, 1)
+    record(small.run("predict", 9), 2)
+    assert is_done(small.run("features", 9))
+    write("\n".join(["unique_id,ds,y,store", *lines]).format(*["A"] * 9, "B") + "\n")
+    assert not is_done(small.run("features", 9))

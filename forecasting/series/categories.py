@@ -1,0 +1,160 @@
+"""Categories: a grid's times and what its series are classed by go in; a code for each value, and the values, come out.
+
+Calendar categories are of the naive clock of `ds`. Holidays are those of the library `holidays`, by their English
+names, where it has any.
+"""
+
+# S series · N grid points · K categories
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from forecasting.errors import SpecError
+from forecasting.spec import Categories
+
+MISSING = -1
+"""The code of a time without a holiday's name, of a series without a value, and of what lies before a series."""
+
+NO_HOLIDAY = "none"
+FIRST_YEAR, LAST_YEAR = 1990, 2049
+"""Years whose holidays make the vocabulary: the same for all series, whatever their lengths."""
+OLDEST_YEAR, NEWEST_YEAR = 1800, 2200
+"""Years beyond which no day counts as a holiday."""
+
+_HOURS = tuple(f"{hour:02d}" for hour in range(24))
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """The categories of a panel: `code_SNK` counts into the values of each of K categories; `MISSING` is none."""
+
+    names: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    code_SNK: npt.NDArray[np.int32]
+
+    def columns(self, part: slice) -> Self:
+        """Return some of the grid points."""
+        return replace(self, code_SNK=self.code_SNK[:, part])
+
+    def rows(self, rows_S: npt.NDArray[np.int64]) -> Self:
+        """Return some of the series."""
+        return replace(self, code_SNK=self.code_SNK[rows_S])
+
+
+def code_panel(
+    ds_SN: npt.NDArray[np.generic], static_SK: Sequence[Sequence[str | None]], categories: Categories
+) -> Coded | None:
+    """Code the categories of a panel's grid, calendar ones first; None where there are none.
+
+    `static_SK` has each series' values, in the order of `categories.static`.
+    """
+    if not (categories.calendar or categories.static):
+        return None
+    values: list[tuple[str, ...]] = []
+    codes: list[npt.NDArray[np.int32]] = []
+    for name in categories.calendar:
+        known = calendar_values(name, categories)
+        codes.append(_calendar_codes(name, ds_SN, known, categories))
+        values.append(known)
+    is_inside_SN = ~np.isnat(ds_SN) if ds_SN.dtype.kind == "M" else ds_SN != np.iinfo(np.int64).min
+    for place in range(len(categories.static)):
+        of_series = [series[place] for series in static_SK]
+        known = tuple(sorted({value for value in of_series if value is not None}))
+        number = {value: code for code, value in enumerate(known)}
+        code_S = np.array([MISSING if value is None else number[value] for value in of_series], dtype=np.int32)
+        codes.append(np.where(is_inside_SN, code_S[:, None], MISSING).astype(np.int32))
+        values.append(known)
+    return Coded((*categories.calendar, *categories.static), tuple(values), np.stack(codes, axis=-1))
+
+
+def calendar_values(name: str, categories: Categories) -> tuple[str, ...]:
+    """Return the values of a calendar category; of holidays the most frequent ones first.
+
+    >>> calendar_values("weekday", Categories(calendar=("weekday",)))[:2]
+    ('Monday', 'Tuesday')
+    """
+    if name == "holiday":
+        named = _holidays(categories.country or "", categories.subdivision, FIRST_YEAR, LAST_YEAR)
+        names, counts = np.unique(list(named.values()), return_counts=True)
+        frequent = sorted(zip(-counts, names.tolist(), strict=True))
+        return (NO_HOLIDAY, *(holiday for _, holiday in frequent))
+    return {"hour": _HOURS, "weekday": _WEEKDAYS, "month": _MONTHS}[name]
+
+
+def _calendar_codes(
+    name: str, ds_SN: npt.NDArray[np.generic], known: tuple[str, ...], categories: Categories
+) -> npt.NDArray[np.int32]:
+    is_missing_SN = np.isnat(ds_SN)
+    safe_SN = np.where(is_missing_SN, np.datetime64("1970-01-01", "us"), ds_SN)
+    if name == "hour":
+        code_SN = safe_SN.astype("datetime64[h]").astype(np.int64) % 24
+    elif name == "month":
+        code_SN = safe_SN.astype("datetime64[M]").astype(np.int64) % 12
+    else:
+        day_SN = safe_SN.astype("datetime64[D]").astype(np.int64)
+        # 1970 began on a Thursday.
+        code_SN = (day_SN + 3) % 7 if name == "weekday" else _holiday_codes(day_SN, known, categories)
+    return np.where(is_missing_SN, MISSING, code_SN).astype(np.int32)
+
+
+def _holiday_codes(
+    day_SN: npt.NDArray[np.int64], known: tuple[str, ...], categories: Categories
+) -> npt.NDArray[np.int64]:
+    """Return codes of the holidays of days since 1970; a name beyond the vocabulary's years, if ever, is missing."""
+    first, last = int(day_SN.min(initial=0)), int(day_SN.max(initial=0))
+    years = np.array([first, last], dtype="datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
+    from_year, until_year = np.clip(years, OLDEST_YEAR, NEWEST_YEAR).tolist()
+    named = _holidays(categories.country or "", categories.subdivision, from_year, until_year)
+    number = {value: code for code, value in enumerate(known)}
+    code_D = np.zeros(last - first + 1, dtype=np.int64)
+    for day, holiday in named.items():
+        if first <= day <= last:
+            code_D[day - first] = number.get(holiday, MISSING)
+    return code_D[day_SN - first]
+
+
+@lru_cache(maxsize=16)
+def _holidays(country: str, subdivision: str | None, first_year: int, last_year: int) -> dict[int, str]:
+    """Return the names of holidays by days since 1970, of a day with several the first.
+
+    Raises SpecError for a country or a part of one that is not known.
+    """
+    import holidays
+
+    supported = holidays.list_supported_countries(include_aliases=False)
+    if country not in supported:
+        raise SpecError("categories.country", [f"'{country}' must be a country whose holidays are known, such as US"])
+    if subdivision is not None and subdivision not in supported[country]:
+        told = ", ".join(supported[country]) or "none of this country"
+        raise SpecError("categories.subdivision", [f"'{subdivision}' must be one of {told}"])
+    languages = holidays.list_localized_countries(include_aliases=False).get(country, [])
+    language = next((name for name in ("en_US", "en") if name in languages), None)
+    with warnings.catch_warnings():  # of years that it has no holidays for
+        warnings.simplefilter("ignore", UserWarning)
+        found = holidays.country_holidays(
+            country, subdiv=subdivision, years=range(first_year, last_year + 1), language=language
+        )
+    epoch = np.datetime64("1970-01-01", "D")
+    days = sorted(found)
+    return {int((np.datetime64(day, "D") - epoch).astype(int)): found.get_list(day)[0] for day in days}

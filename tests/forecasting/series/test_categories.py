@@ -1,0 +1,96 @@
+"""Categories of times and series: known dates, holidays by their library, and what is missing."""
+
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pytest
+
+from forecasting.errors import SpecError
+from forecasting.series.categories import MISSING, Coded, calendar_values, code_panel
+from forecasting.series.panel import to_panel
+from forecasting.spec import Categories
+
+
+def times(*texts: str) -> npt.NDArray[np.datetime64]:
+    return np.array([texts], dtype="datetime64[us]")
+
+
+def named(coded: Coded | None, name: str) -> list[str | None]:
+    """Return the values of a category of the only series."""
+    assert coded is not None
+    place = coded.names.index(name)
+    return [None if code == MISSING else coded.values[place][code] for code in coded.code_SNK[0, :, place]]
+
+
+def test_times_have_the_hour_weekday_and_month_of_their_own_clock() -> None:
+    ds_SN = times("1969-12-31T23:59", "1970-01-01T00:00", "2013-11-28T13:30", "NaT")
+    coded = code_panel(ds_SN, [()], Categories(calendar=("hour", "weekday", "month")))
+    assert named(coded, "hour") == ["23", "00", "13", None]
+    assert named(coded, "weekday") == ["Wednesday", "Thursday", "Thursday", None]
+    assert named(coded, "month") == ["December", "January", "November", None]
+
+
+def test_holidays_are_those_of_the_country_and_its_part() -> None:
+    ds_SN = times("2013-11-28T13:00", "2013-11-29", "2013-07-04", "2013-07-05T23:00", "1066-10-14")
+    american = code_panel(ds_SN, [()], Categories(calendar=("holiday",), country="US"))
+    assert named(american, "holiday") == ["Thanksgiving Day", "none", "Independence Day", "none", "none"]
+    epiphany = times("2024-01-06")
+    german = Categories(calendar=("holiday",), country="DE")
+    assert named(code_panel(epiphany, [()], german), "holiday") == ["none"]
+    bavarian = Categories(calendar=("holiday",), country="DE", subdivision="BY")
+    assert named(code_panel(epiphany, [()], bavarian), "holiday") == ["Epiphany"]
+
+
+def test_the_vocabulary_of_holidays_does_not_depend_on_the_data() -> None:
+    american = Categories(calendar=("holiday",), country="US")
+    values = calendar_values("holiday", american)
+    assert values[0] == "none"
+    assert len(values) == len(set(values)) > 10
+    short, long = (code_panel(times(*each), [()], american) for each in (("2020-01-01",), ("1990-01-01", "2030-01-01")))
+    assert short is not None
+    assert long is not None
+    assert short.values == long.values == (values,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"country": "XX"}, "categories.country: 'XX' must be a country whose holidays are known"),
+        ({"country": "DE", "subdivision": "QQ"}, "categories.subdivision: 'QQ' must be one of BB, BE"),
+    ],
+)
+def test_a_country_without_known_holidays_is_told(fields: dict[str, str], told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        code_panel(times("2024-01-06"), [()], Categories(calendar=("holiday",), **fields))
+
+
+def test_a_panel_has_its_series_categories_and_keeps_them_where_it_is_cut() -> None:
+    features = pl.DataFrame(
+        {
+            "unique_id": ["a", "a", "b", "b", "b"],
+            "ds": [datetime(2024, 1, day) for day in (5, 6, 4, 5, 6)],
+            "y": [1.0, 2.0, 3.0, 4.0, 5.0],
+            **{name: [0.0] * 5 for name in ("week_sin", "week_cos", "year_sin", "year_cos")},
+            "categories": [["north", None]] * 2 + [["south", "7"]] * 3,
+        }
+    )
+    categories = Categories(static=("region", "class"), calendar=("weekday",))
+    panel = to_panel(features, freq="1d", horizon=2, unique_ids=["b", "a", "none"], categories=categories)
+    assert panel.coded is not None
+    assert panel.coded.names == ("weekday", "region", "class")
+    assert panel.coded.code_SNK.shape == (3, 5, 3)
+    rows = {name: panel.select(np.array([row])).coded for row, name in enumerate(panel.unique_ids)}
+    assert named(rows["b"], "weekday") == ["Thursday", "Friday", "Saturday", "Sunday", "Monday"]
+    assert named(rows["a"], "region") == [None, "north", "north", "north", "north"]
+    assert named(rows["a"], "class") == [None] * 5
+    assert named(rows["b"], "class") == ["7"] * 5
+    assert named(rows["none"], "region") == [None] * 5
+    earlier = panel.until(2).coded
+    assert earlier is not None
+    np.testing.assert_array_equal(earlier.code_SNK, panel.coded.code_SNK[:, :3])
+
+
+def test_a_panel_without_categories_has_none() -> None:
+    assert code_panel(times("2024-01-01"), [()], Categories()) is None
