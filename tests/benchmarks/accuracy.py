@@ -134,7 +134,7 @@ def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
 
 def add_up(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
     """Yield a row for sums over the first steps of the horizon, and over more and more of them."""
-    spec = _spec(name, known, recipe=recipe, seed=seed, overrides={}, paths=NUM_PATHS)
+    spec = describe(name, known, recipe=recipe, seed=seed, overrides={}, paths=NUM_PATHS)
     outcome = _run(spec)
     served = outcome.forecasts.filter("is_champion", pl.col("forecast").is_not_null())
     met = served.join(read_actuals(Source(uri=str(actuals)), spec).observed, on=["unique_id", "ds"], how="left")
@@ -172,7 +172,7 @@ def _score_of(scores: pl.DataFrame, model: str | None) -> dict[str, Any]:
 def _forecast(
     name: str, known: Path, actuals: Path, *, recipe: str, seed: int, overrides: Mapping[str, Any]
 ) -> tuple[one_shot.OneShot, Evaluation, float]:
-    spec = _spec(name, known, recipe=recipe, seed=seed, overrides=overrides)
+    spec = describe(name, known, recipe=recipe, seed=seed, overrides=overrides)
     began = time.monotonic()
     outcome = _run(spec)
     seconds = time.monotonic() - began
@@ -184,7 +184,8 @@ def _forecast(
     )
 
 
-def _spec(name: str, known: Path, *, recipe: str, seed: int, overrides: Mapping[str, Any], paths: int = 0) -> Spec:
+def describe(name: str, known: Path, *, recipe: str, seed: int, overrides: Mapping[str, Any], paths: int = 0) -> Spec:
+    """Return the spec of a set's forecast: all that its forecaster is told."""
     described = DATA_SETS[name]
     fields = {"name": "accuracy", "freq": described.freq, "season_lengths": described.season_lengths, "paths": paths}
     fields |= {"horizon": described.horizon, "recipe": recipe, "seed": seed, "overrides": dict(overrides)}
