@@ -8,7 +8,9 @@ from functools import partial
 import polars as pl
 
 from forecasting.errors import SourceError
+from forecasting.schemas import CATEGORIES
 from forecasting.series.calendar import add_calendar
+from forecasting.series.categories import check_categories
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
@@ -55,6 +57,7 @@ def ingest(
     cutoff is the newest observation: found here, or by `find_newest` before (`is_newest`). `series` keeps those alone.
     Raises UserError for a series that the source does not name, SourceError where nothing can be forecast.
     """
+    check_categories(spec.categories)
     scan = partial(scan_source, spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
     rows = scan()
     tells_later = cutoff is None or as_of is not None or is_newest
@@ -69,7 +72,7 @@ def ingest(
         plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of))
     observations, *refused = pl.collect_all(plans, engine="streaming")
     if not spec.categories.static:
-        observations = observations.with_columns(categories=pl.lit(None, pl.List(pl.String)))
+        observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))
     rejects = pl.concat(refused).sort("source_file", "source_row")
     features = add_calendar(regularise(observations.lazy(), freq=spec.freq), freq=spec.freq).collect(engine="streaming")
     ingested = Ingested(observations, rejects, features, cutoff)

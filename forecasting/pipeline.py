@@ -33,8 +33,10 @@ from forecasting.evaluate.dependence import SUMS, count_products
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import FittedFleet
+from forecasting.fleet.plan import required_length
 from forecasting.fleet.predict import find_unseen, predict
 from forecasting.learn import origins_of
+from forecasting.recipes import configure
 from forecasting.series.panel import Panel
 from forecasting.spec import STATISTICS, Spec
 from forecasting.statistics_choice import statistics_forecasters
@@ -96,6 +98,7 @@ def backtest_shard(
         unavailable=_unavailable(panel, spec, candidates, networks),
         alone=networks[0] if len(networks) == 1 else None,
         statistics=tuple(statistics),
+        combinable=_combinable(panel, spec, networks),
     )
     return Backtested(backtests, champions, pl.concat(ratios), pl.concat(products))
 
@@ -245,6 +248,18 @@ def _assemble(spec: Spec, networks: Sequence[str], told: Mapping[str, Quantiles]
     return {model: admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}
 
 
+def _combinable(panel: Panel, spec: Spec, networks: Sequence[str]) -> Set[str]:
+    """Return the series that are long enough for the combination at their end; their values must differ, too."""
+    if not set(spec.models) <= set(networks):
+        return frozenset()
+    is_long_S = panel.length_S >= required_length(configure(spec), horizon=spec.horizon)
+    least_S, most_S = (
+        pick.reduce(np.where(np.isfinite(panel.y_SN), panel.y_SN, empty), axis=1)
+        for pick, empty in ((np.minimum, np.inf), (np.maximum, -np.inf))
+    )
+    return frozenset(panel.unique_ids[row] for row in np.flatnonzero(is_long_S & (least_S < most_S)))
+
+
 def _unavailable(
     panel: Panel, spec: Spec, candidates: Sequence[FittedFleet], networks: Sequence[str]
 ) -> dict[tuple[str, str], str]:
@@ -374,8 +389,8 @@ def _describe_unseen(panel: Panel, serving: Sequence[FittedFleet]) -> pl.DataFra
         for name, values in find_unseen(fleet, panel).items():
             for model in (fleet.model, COMBINATION):
                 found.setdefault((name, model), set()).update(f"{category} '{value}'" for category, value in values)
-    rows = [(name, model, ", ".join(sorted(told))) for (name, model), told in found.items()]
-    schema = {"unique_id": pl.String, "model": pl.String, "unseen": pl.String}
+    rows = [(name, model, sorted(told)) for (name, model), told in found.items()]
+    schema: dict[str, Any] = {"unique_id": pl.String, "model": pl.String, "unseen": pl.List(pl.String)}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

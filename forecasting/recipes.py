@@ -9,6 +9,7 @@ members that begin from a prior.
 
 from collections.abc import Callable
 
+from forecasting.errors import SpecError
 from forecasting.spec import Spec
 from forecasting.training import Member, Start, TrainingConfig, Transform, apply_overrides
 
@@ -68,8 +69,15 @@ RECIPES: dict[str, Callable[[Spec], TrainingConfig]] = {"fast": fast, "standard"
 
 
 def configure(spec: Spec) -> TrainingConfig:
-    """Return the spec's recipe with its overrides."""
-    return apply_overrides(RECIPES[spec.recipe](spec), spec.overrides)
+    """Return the spec's recipe with its overrides.
+
+    Raises SpecError where there are static categories and no member that could learn them.
+    """
+    config = apply_overrides(RECIPES[spec.recipe](spec), spec.overrides)
+    if spec.categories.static and all(member.start != "prior" for member in config.members):
+        needs = f"is for members that begin from a prior, of which recipe {spec.recipe!r} with its overrides has none"
+        raise SpecError(f"spec {spec.name}", [f"categories.static {needs}"])
+    return config
 
 
 LONGEST_SEGMENT, USUAL_SEGMENT = 24, 12

@@ -14,6 +14,7 @@ from forecasting.spec import DEFAULT_QUANTILES, Clock, quantile_column
 
 TIMESTAMP = pl.Datetime("us")
 STEP = pl.Int64()
+CATEGORIES = pl.List(pl.Struct({"name": pl.String(), "value": pl.String()}))
 _ON_CLOCK = pl.Object()
 """Stands for the dtype of `ds`, which the clock decides."""
 
@@ -65,8 +66,8 @@ _CUTOFF = Column("cutoff", _ON_CLOCK, "the series' own last ds that the row know
 _MODEL = Column("model", pl.String(), "lstm, gru, seasonal_naive_24, naive, none, …")
 _CATEGORIES = Column(
     "categories",
-    pl.List(pl.String()),
-    "the series' values of the spec's static categories, in their order; null without them",
+    CATEGORIES,
+    "what the spec's static categories say of the series: a name and a value each; null without them",
 )
 _SCORES = (
     Column("num_points", pl.Int32(), "observed points that were compared"),
@@ -330,8 +331,9 @@ TABLES: dict[str, Table] = {
                 Column("reason", pl.String(), "why a simpler model stands in, where one does"),
                 Column(
                     "unseen",
-                    pl.String(),
-                    "categories that its networks read but had not seen in training; null where there are none",
+                    pl.List(pl.String()),
+                    "categories that its networks read without a vector of their own, because training had not seen"
+                    " them or they are too rare; null where there are none",
                 ),
                 Column(
                     "model_version",

@@ -161,7 +161,7 @@ class Categories(_Part):
     )
     size: StrictInt = Field(4, ge=1, le=64, description="numbers in the vector of a category")
     most: StrictInt = Field(
-        64, ge=1, le=4096, description="values of a category with vectors of their own; rarer ones share one"
+        256, ge=1, le=65536, description="values of a category with vectors of their own; rarer ones share one"
     )
 
     @field_validator("static", "calendar", mode="wrap")

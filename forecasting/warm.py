@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from forecasting.errors import NothingStored
+from forecasting.fleet.categories import Vocabulary, learn_vocabulary
 from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.sizes import sizes_of
 from forecasting.learn import Starts, candidates_until
@@ -18,7 +19,7 @@ from forecasting.series.panel import Panel
 from forecasting.spec import Spec
 from forecasting.training import member_seed
 
-OTHER_TRAINING = "begins anew: earlier weights were trained with another configuration, horizon or seed"
+OTHER_TRAINING = "begins anew: earlier weights were trained with another configuration, horizon, seed or categories"
 SEEN_TOO_MUCH = "begins anew: earlier weights have read what follows its first backtest origin"
 
 
@@ -70,7 +71,8 @@ def find_starts(panel: Panel, spec: Spec, network: str, number: int, earlier: Ea
     serving = _newest(usable.filter(role="serving"))
     pairs = candidates.join(serving, on="unique_id", suffix="_serving")
     files = {uri for name in ("weights_uri", "weights_uri_serving") for uri in pairs[name]}
-    read, unfit = _read(sorted(files), earlier.read, _shapes(spec, network, number))
+    vocabulary = learn_vocabulary(panel.coded, spec.categories, reads_static=False)
+    read, unfit = _read(sorted(files), earlier.read, _shapes(spec, network, number), vocabulary)
     any_alike = rows.group_by("unique_id").agg(pl.col("is_alike").any())
     reasons = {name: SEEN_TOO_MUCH if is_any else OTHER_TRAINING for name, is_any in any_alike.iter_rows()}
     held = {uri: set(fleet.unique_ids) for uri, fleet in read.items()}
@@ -108,7 +110,7 @@ def _newest(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read(
-    uris: Iterable[str], read: Callable[[str], FittedFleet], shapes: Mapping[str, int]
+    uris: Iterable[str], read: Callable[[str], FittedFleet], shapes: Mapping[str, int], vocabulary: Vocabulary
 ) -> tuple[dict[str, FittedFleet], dict[str, str]]:
     """Return the fleets by file, and why other files have none that can be gone on from."""
     fleets, unfit = {}, {}
@@ -118,9 +120,10 @@ def _read(
         except NothingStored:
             unfit[uri] = lost(uri)
             continue
-        if {name: weight.shape[1:].numel() for name, weight in fleet.weights.items()} == shapes:
+        has_shapes = {name: weight.shape[1:].numel() for name, weight in fleet.weights.items()} == shapes
+        if has_shapes and fleet.vocabulary == vocabulary:
             fleets[uri] = fleet
-        else:  # an earlier version of the code had other inputs
+        else:  # an earlier version of the code had other inputs, or holidays other names
             unfit[uri] = OTHER_TRAINING
     return fleets, unfit
 

@@ -298,10 +298,10 @@ def _summary(
             yield "  no backtest tells how their steps go together: they are taken to do so entirely"
     unseen = served["unseen"].drop_nulls()
     if len(unseen):
-        values = unseen.str.split(", ").explode().value_counts().sort(["count", "unseen"], descending=[True, False])
+        values = unseen.explode().value_counts().sort(["count", "unseen"], descending=[True, False])
         told = " · ".join(f"{value} {count}" for value, count in values.head(NUM_SHOWN).iter_rows())
         more = f" · and {values.height - NUM_SHOWN} more" if values.height > NUM_SHOWN else ""
-        yield f"categories that training had not seen: in {len(unseen)} series, {told}{more}"
+        yield f"categories without a vector of their own, new or rare: in {len(unseen)} series, {told}{more}"
     if outcome.rejects.height:
         yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
         yield from _listed(outcome.rejects["reason"])

@@ -1,7 +1,7 @@
 """Backtest scores go in; the model that serves each series, and why, comes out in the columns of `champions`."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ _CHAMPION_SCHEMA = {
 }
 
 
+TOO_SHORT = "the series is too short for a comparison, and it serves where there is one"
+
+
 def choose_champions(
     backtests: pl.DataFrame,
     *,
@@ -32,6 +35,7 @@ def choose_champions(
     unavailable: Mapping[tuple[str, str], str],
     alone: str | None = None,
     statistics: Sequence[str] = (),
+    combinable: Set[str] = frozenset(),
 ) -> pl.DataFrame:
     """Choose the model that serves each series; one row per name in `unique_ids`, in their order.
 
@@ -53,6 +57,9 @@ def choose_champions(
             candidates are not looked at.
         unavailable: why a model cannot serve a series, by (unique_id, model); baselines may be named too.
         alone: the one network that was asked for; it serves, compared or not, wherever it is available.
+        combinable: series that the combination can serve though none of its networks could be compared, because all
+            that is known of them came after their first origin. It serves them as it does the fleet's other series,
+            unless the `margin` asks for evidence.
 
     `is_fallback` marks a row whose networks could not be served or compared, so that the best of the other models
     stands in, or where none of these could be compared either, the simplest one that is available: the seasonal naive
@@ -71,6 +78,9 @@ def choose_champions(
             scored, order=(*baselines, *statistics, *networks, COMBINATION), guests=(*statistics, COMBINATION)
         )
         choice = _choose(contest, baselines, statistics, networks, margin=margin, missing=missing, alone=alone)
+        is_compared = COMBINATION in contest.scores or contest.best_of(networks) is not None
+        if alone is None and not is_compared and margin < 0 and unique_id in combinable:
+            choice = _Choice(COMBINATION, False, f"{COMBINATION} serves: {TOO_SHORT}")
         if choice is None:
             stand_in = next((model for model in (*seasonal, NAIVE) if model not in missing), NONE)
             choice = _Choice(stand_in, True, f"{stand_in} stands in: no model could be compared at any origin")

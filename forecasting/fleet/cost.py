@@ -165,5 +165,6 @@ def _reading(sizes: FleetSizes, num_series: int, longest: int, num_points: int) 
         num_points=num_points,
         horizon=sizes.horizon,
         num_known=sizes.num_known,
+        num_static=len(sizes.categories.static),
     )
     return panel, reading

@@ -200,20 +200,22 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
         config=config,
         season_lengths=references,
         row_SNK=rows_of(panel.coded, plan.vocabulary),
+        num_static=architecture.num_static(config),
         vector_size=architecture.categories.size,
     )
-    seen = _seen(plan, training, windows)
-    if windows.row_SNK is not None:
-        hide_unseen(windows.row_SNK, seen)
     smoothed = config.smoothed(architecture.season_lengths)
     if smoothed is not None:
         windows.smooth(panel, season_lengths=smoothed, freq=architecture.freq)
     keys_S = series_keys(panel.unique_ids, seed=plan.seed)
     wiring = make_wiring(architecture.model, config.design)
     windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
+    dimensions = architecture.dimensions(config, num_inputs=windows.num_inputs)
+    seen = _seen(plan, training, windows, num_ahead=wiring.count_read_ahead(dimensions))
+    if windows.row_SNK is not None:
+        hide_unseen(windows.row_SNK, seen)
     network = FleetNetwork(
         wiring,
-        architecture.dimensions(config, num_inputs=windows.num_inputs),
+        dimensions,
         kernel=kernels.choose(
             wiring.cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel
         ),
@@ -249,12 +251,15 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
     return module
 
 
-def _seen(plan: _Plan, training: TrainingPlan, windows: WindowSource) -> list[Tensor]:
-    """Return which categories each network has seen by the end of its training: its prior's, or its own series'."""
+def _seen(plan: _Plan, training: TrainingPlan, windows: WindowSource, *, num_ahead: int) -> list[Tensor]:
+    """Return which categories each network has seen by the end of its training: its prior's, or its own series'.
+
+    A window reads those of so many points after its origin.
+    """
     embeddings = plan.architecture.embeddings(plan.config)
     if plan.prior is not None:
         return seen_by(plan.prior.weights, len(embeddings))
-    last_S = torch.from_numpy(training.first_S + training.num_windows_S - 1 + plan.architecture.horizon)
+    last_S = torch.from_numpy(training.first_S + training.num_windows_S - 1 + num_ahead)
     seen = seen_rows(windows, last_S, embeddings)
     unique_ids = [plan.panel.unique_ids[row] for row in training.rows_S]
     for part in _parts_of(plan.start, unique_ids):

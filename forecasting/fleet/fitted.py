@@ -39,12 +39,16 @@ class Architecture:
     categories: Categories = field(default_factory=Categories)
 
     def describe(self) -> dict[str, Any]:
-        """Return what it is as plain values, from which `read_architecture` makes it again."""
+        """Return what it is as plain values, from which it is read again."""
         return {**vars(self), "categories": self.categories.model_dump()}
 
     def embeddings(self, config: TrainingConfig) -> dict[str, tuple[int, int]]:
         """Return the shapes of the tables of the categories that a member's networks read."""
         return embedding_shapes(self.categories, reads_static=config.start == "prior")
+
+    def num_static(self, config: TrainingConfig) -> int:
+        """Count the static categories that a member's networks read; they are the last."""
+        return len(self.categories.static) if config.start == "prior" else 0
 
     def dimensions(self, config: TrainingConfig, *, num_inputs: int) -> Dimensions:
         """Return what the shapes of a member's parameters follow from."""

@@ -27,9 +27,13 @@ BYTES_PER_PRODUCT = 48
 """A pair of steps in the sums that correlations come of, until they are staged: two whole numbers, three times."""
 
 
-def reading_bytes(*, num_series: int, longest: int, num_points: int, horizon: int, num_known: int) -> int:
+def reading_bytes(
+    *, num_series: int, longest: int, num_points: int, horizon: int, num_known: int, num_static: int = 0
+) -> int:
     """Predict the peak while a panel is filled: the frame of all rows, where each of them goes, and the panel."""
     row = 32 + 4 * num_known  # unique_id's view, ds, y
+    if num_static:  # a list's offset, and views of names and values
+        row += 8 + 32 * num_static
     places = 32  # two arrays of int64, and as much on the way
     return num_points * (row + places) + panel_bytes(num_series, longest + horizon, num_known=num_known)
 

@@ -72,9 +72,12 @@ def find_unseen(fitted: FittedFleet, panel: Panel) -> dict[str, tuple[tuple[str,
         return {}
     row_of = {name: row for row, name in enumerate(panel.unique_ids)}
     coded = panel.coded.rows(np.array([row_of[name] for name in fitted.unique_ids], dtype=np.int64))
-    first = max(0, panel.y_SN.shape[1] - fitted.config.segment_length * fitted.config.context_segments)
-    reads_future = make_wiring(fitted.model, fitted.config.design).reads_future
-    columns = slice(first, None if reads_future else panel.y_SN.shape[1])
+    wiring, num_known = make_wiring(fitted.model, fitted.config.design), panel.y_SN.shape[1]
+    first = 0
+    if not wiring.is_stream:
+        first = max(0, num_known - fitted.config.segment_length * fitted.config.context_segments)
+    num_ahead = wiring.count_read_ahead(fitted.architecture.dimensions(fitted.config, num_inputs=0))
+    columns = slice(first, num_known + num_ahead)
     told = unseen(coded, fitted.vocabulary, fitted.weights, columns)
     return {name: values for name, values in zip(fitted.unique_ids, told, strict=True) if values}
 
@@ -119,6 +122,7 @@ def _prepare(fitted: FittedFleet, panel: Panel) -> _Ready:
         config=fitted.config,
         season_lengths=seasons,
         row_SNK=rows_of(panel.coded, fitted.vocabulary),
+        num_static=fitted.architecture.num_static(fitted.config),
         vector_size=fitted.architecture.categories.size,
     )
     windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense

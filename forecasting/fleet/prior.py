@@ -90,6 +90,7 @@ def fit_prior(
         config=config,
         season_lengths=config.references(architecture.season_lengths),
         row_SNK=rows_of(known.coded, vocabulary),
+        num_static=architecture.num_static(config),
         vector_size=architecture.categories.size,
     )
     wiring = make_wiring(architecture.model, config.design)
@@ -97,9 +98,10 @@ def fit_prior(
     is_sound_S = (torch.isfinite(windows.y_SN).all(1) & torch.isfinite(windows.error_unit_S)).numpy()
     if not is_sound_S.any():
         return None
+    dimensions = architecture.dimensions(config, num_inputs=windows.num_inputs)
     network = FleetNetwork(
         wiring,
-        architecture.dimensions(config, num_inputs=windows.num_inputs),
+        dimensions,
         kernel=kernels.choose(
             wiring.cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel
         ),
@@ -112,7 +114,7 @@ def fit_prior(
     if start is not None:
         network.load_weights(start.weights)
     rows_S = torch.from_numpy(np.flatnonzero(is_sound_S))
-    last_S = torch.from_numpy(plan.first_S + plan.num_windows_S - 1 + architecture.horizon)
+    last_S = torch.from_numpy(plan.first_S + plan.num_windows_S - 1 + wiring.count_read_ahead(dimensions))
     of_series = seen_rows(windows, last_S, architecture.embeddings(config))
     seen = [is_seen_SV[rows_S].any(0, keepdim=True) for is_seen_SV in of_series]
     if start is not None:

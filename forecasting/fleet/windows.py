@@ -207,12 +207,14 @@ def window_source(
     config: TrainingConfig,
     season_lengths: tuple[int, ...],
     row_SNK: npt.NDArray[np.int32] | None = None,
+    num_static: int = 0,
     vector_size: int = 0,
 ) -> WindowSource:
     """Transform and scale a panel, fill its gaps from the past alone and pad it, ready for gathering on a CPU.
 
     A gap takes the value one season earlier, or else the last value; what precedes a series takes its first value.
-    `row_SNK` are rows of tables of categories, over the panel and its horizon, whose vectors have `vector_size`.
+    `row_SNK` are rows of tables of categories, over the panel and its horizon, whose vectors have `vector_size`; the
+    last `num_static` class whole series, what precedes them too.
     """
     padding = max(config.segment_length * config.context_segments, *season_lengths)
     spread_S1 = np.where(scaling.spread_S > 0, scaling.spread_S, 1.0)[:, None]
@@ -239,9 +241,16 @@ def window_source(
         context_segments=config.context_segments,
         season_lengths=season_lengths,
         padding=padding,
-        row_SNK=None if row_SNK is None else torch.from_numpy(np.pad(row_SNK, (*before, (0, 0)))),
+        row_SNK=None if row_SNK is None else torch.from_numpy(_pad_rows(row_SNK, padding, num_static)),
         vector_size=vector_size,
     )
+
+
+def _pad_rows(row_SNK: npt.NDArray[np.int32], padding: int, num_static: int) -> npt.NDArray[np.int32]:
+    padded_SNK = np.pad(row_SNK, ((0, 0), (padding, 0), (0, 0)))
+    first_static = row_SNK.shape[2] - num_static
+    padded_SNK[:, :padding, first_static:] = row_SNK[:, :1, first_static:]
+    return padded_SNK
 
 
 def fill_gaps(y_SN: npt.NDArray[np.float64], *, season_length: int) -> npt.NDArray[np.float64]:

@@ -6,6 +6,7 @@ names, where it has any.
 
 # S series · N grid points · K categories
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from forecasting.errors import SpecError
 from forecasting.spec import Categories
 
 MISSING = -1
-"""The code of a time without a holiday's name, of a series without a value, and of what lies before a series."""
+"""The code of a holiday that the vocabulary lacks, of a series without a value, and of times before a series."""
 
 NO_HOLIDAY = "none"
 FIRST_YEAR, LAST_YEAR = 1990, 2049
@@ -67,7 +68,7 @@ def code_panel(
 ) -> Coded | None:
     """Code the categories of a panel's grid, calendar ones first; None where there are none.
 
-    `static_SK` has each series' values, in the order of `categories.static`.
+    `static_SK` has each series' values, in the order of `categories.static`; they hold before it begins, too.
     """
     if not (categories.calendar or categories.static):
         return None
@@ -77,13 +78,12 @@ def code_panel(
         known = calendar_values(name, categories)
         codes.append(_calendar_codes(name, ds_SN, known, categories))
         values.append(known)
-    is_inside_SN = ~np.isnat(ds_SN) if ds_SN.dtype.kind == "M" else ds_SN != np.iinfo(np.int64).min
     for place in range(len(categories.static)):
         of_series = [series[place] for series in static_SK]
         known = tuple(sorted({value for value in of_series if value is not None}))
         number = {value: code for code, value in enumerate(known)}
         code_S = np.array([MISSING if value is None else number[value] for value in of_series], dtype=np.int32)
-        codes.append(np.where(is_inside_SN, code_S[:, None], MISSING).astype(np.int32))
+        codes.append(np.broadcast_to(code_S[:, None], ds_SN.shape))
         values.append(known)
     return Coded((*categories.calendar, *categories.static), tuple(values), np.stack(codes, axis=-1))
 
@@ -100,6 +100,12 @@ def calendar_values(name: str, categories: Categories) -> tuple[str, ...]:
         frequent = sorted(zip(-counts, names.tolist(), strict=True))
         return (NO_HOLIDAY, *(holiday for _, holiday in frequent))
     return {"hour": _HOURS, "weekday": _WEEKDAYS, "month": _MONTHS}[name]
+
+
+def check_categories(categories: Categories) -> None:
+    """Raise SpecError where holidays are asked for of a country, or a part of one, that has none that are known."""
+    if categories.country is not None:
+        _holidays(categories.country, categories.subdivision, FIRST_YEAR, LAST_YEAR)
 
 
 def _calendar_codes(
@@ -144,7 +150,8 @@ def _holidays(country: str, subdivision: str | None, first_year: int, last_year:
 
     supported = holidays.list_supported_countries(include_aliases=False)
     if country not in supported:
-        raise SpecError("categories.country", [f"'{country}' must be a country whose holidays are known, such as US"])
+        needed = "must be the ISO 3166-1 code of a country whose holidays are known, such as US or GB"
+        raise SpecError("categories.country", [f"'{country}' {needed}"])
     if subdivision is not None and subdivision not in supported[country]:
         told = ", ".join(supported[country]) or "none of this country"
         raise SpecError("categories.subdivision", [f"'{subdivision}' must be one of {told}"])
@@ -157,4 +164,13 @@ def _holidays(country: str, subdivision: str | None, first_year: int, last_year:
         )
     epoch = np.datetime64("1970-01-01", "D")
     days = sorted(found)
-    return {int((np.datetime64(day, "D") - epoch).astype(int)): found.get_list(day)[0] for day in days}
+    return {int((np.datetime64(day, "D") - epoch).astype(int)): _usual_name(found.get_list(day)[0]) for day in days}
+
+
+def _usual_name(holiday: str) -> str:
+    """Return the name that a holiday has every year.
+
+    >>> _usual_name("Eid al-Fitr (observed, estimated)"), _usual_name("Day off (substituted from 02/12/2011)")
+    ('Eid al-Fitr (observed)', 'Day off')
+    """
+    return re.sub(r" \(estimated\)|,? ?estimated(?=\))| \(substituted from [^)]*\)", "", holiday)

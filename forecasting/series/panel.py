@@ -151,9 +151,13 @@ def _static_values(
     nothing: tuple[str | None, ...] = (None,) * len(categories.static)
     if not categories.static:
         return [nothing] * len(unique_ids)
-    newest = features.sort("ds").group_by("unique_id").agg(pl.col("categories").last())
-    values_of = {name: values for name, values in newest.iter_rows() if values is not None}
-    return [values_of.get(name, nothing) for name in unique_ids]
+    newest = features.group_by("unique_id").agg(pl.col("categories").get(pl.col("ds").arg_max()))
+    given = {
+        unique_id: {each["name"]: each["value"] for each in classes}
+        for unique_id, classes in newest.iter_rows()
+        if classes is not None
+    }
+    return [[given.get(unique_id, {}).get(name) for name in categories.static] for unique_id in unique_ids]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def scan_source(
 ) -> pl.LazyFrame:
     """Scan a source: source_file, source_row (from 1 in each file, a CSV's header not counted), unique_id, ds, y.
 
-    With `static`, columns that class whole series, their values come as a list of texts besides: categories.
+    With `static`, columns that class whole series, their names and values (texts) come as a list besides: categories.
 
     A source is a parquet or CSV file (`.csv.gz` too), a glob, or a folder with all such files below it; or several of
     these, a file that more than one of them means read once. `unique_id` is text; `ds` and `y` are as the source has
@@ -116,9 +116,13 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], 
     missing = [f"{role} column '{name}'" for role, name in needed if name not in schema]
     if missing:
         raise SourceError(f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(schema)}")
-    subjects = {role: f"{uri}: {role} column '{name}'" for role, name in needed}
+    subjects = {role: f"{uri}: {role} column '{name}'" for role, name in needed[:3]}
     classes = [
-        _blank_as_null(read_id(name, schema[name], subject=f"{uri}: category column '{name}'")) for name in static
+        pl.struct(
+            pl.lit(name).alias("name"),
+            _blank_as_null(read_id(name, schema[name], subject=f"{uri}: category column '{name}'")).alias("value"),
+        )
+        for name in static
     ]
     unique_id = read_id(source.id, schema[source.id], subject=subjects["id"])
     # These two are read in `validate`; here their dtypes are refused while the file's name is known.

@@ -9,17 +9,15 @@ from forecasting.series.grid import anchor_series, make_grid
 def regularise(observations: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     """Put each series on an even grid from its first to its last timestamp.
 
-    Returns unique_id, ds, y, is_observed, and categories where there are any; sorted. A series has those of its newest
-    row.
-
-    Grid points without a measurement keep a null `y`; `is_observed` marks them false. Expects what `validate` accepts:
-    one row per (unique_id, ds), on the grid, no row absurdly far from the others.
+    Returns unique_id, ds, y, is_observed, and categories where there are any; sorted. A series has of each category the
+    newest value that it was given. Grid points without a measurement keep a null `y`; `is_observed` marks them false.
+    Expects what `validate` accepts: one row per (unique_id, ds), on the grid, no row absurdly far from the others.
     """
     grid = make_grid(freq)
     categories = categories_of(observations)
-    spans = observations.group_by("unique_id").agg(
-        pl.col(categories).get(pl.col("ds").arg_max()), first=pl.col("ds").min(), last=pl.col("ds").max()
-    )
+    spans = observations.group_by("unique_id").agg(first=pl.col("ds").min(), last=pl.col("ds").max())
+    if categories:
+        spans = spans.join(_classes(observations), on="unique_id", how="left")
     points = (
         spans.join(anchor_series(observations, freq=freq), on="unique_id", how="left")
         .sort("unique_id")
@@ -32,3 +30,15 @@ def regularise(observations: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     return points.join(
         observations.select("unique_id", "ds", "y"), on=["unique_id", "ds"], how="left", maintain_order="left"
     ).select("unique_id", "ds", "y", pl.col("y").is_not_null().alias("is_observed"), *categories)
+
+
+def _classes(observations: pl.LazyFrame) -> pl.LazyFrame:
+    """Return unique_id and categories: of each name the newest value that is not null, in the order of names."""
+    given = observations.select("unique_id", "ds", pl.col("categories")).explode("categories").unnest("categories")
+    newest = (
+        given.drop_nulls("value")
+        .group_by("unique_id", "name")
+        .agg(pl.col("value").get(pl.col("ds").arg_max()))
+        .sort("unique_id", "name")
+    )
+    return newest.group_by("unique_id").agg(categories=pl.struct("name", "value"))

@@ -8,6 +8,7 @@ import pytest
 
 from forecasting.errors import SourceError
 from forecasting.ingest import ingest
+from forecasting.schemas import CATEGORIES
 from forecasting.series.read import clock_zone
 from forecasting.series.validate import Reason
 from forecasting.spec import Categories, Spec, make_spec
@@ -151,22 +152,24 @@ c,west,9,yesterday,3
 """
 
 
-def test_a_series_is_classed_as_its_newest_row_by_the_cutoff_says(tmp_path: Path) -> None:
+def test_a_series_is_classed_by_the_newest_value_that_it_was_given_by_the_cutoff(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(CLASSED)
     spec = spec_of(tmp_path / "x.csv", categories={"static": ["store", "product"]})
     spec = spec.model_copy(update={"source": spec.source.model_copy(update={"id": "name"})})
 
-    def classes(**options: Any) -> dict[str, list[str | None]]:
-        features = ingest(spec, **options).features.select("unique_id", "categories").unique(maintain_order=True)
-        return dict(features.iter_rows())
+    def classes(frame: pl.DataFrame) -> dict[str, dict[str, str]]:
+        rows = frame.select("unique_id", "categories").unique(maintain_order=True)
+        return {name: {each["name"]: each["value"] for each in given} for name, given in rows.iter_rows()}
 
-    assert classes() == {"a": ["east", "7"], "b": [None, "8"]}
-    assert classes(cutoff=BEGIN + timedelta(hours=1)) == {"a": ["north", "7"], "b": [None, "8"]}
-    assert classes(cutoff=BEGIN) == {"a": ["north", "7"], "b": ["south", "8"]}
+    assert classes(ingest(spec).features) == {
+        "a": {"store": "east", "product": "7"},
+        "b": {"store": "south", "product": "8"},  # its newest row is blank there
+    }
+    assert classes(ingest(spec, cutoff=BEGIN + timedelta(hours=1)).features)["a"]["store"] == "north"
     observed = ingest(spec).observations.filter(unique_id="a")["categories"].to_list()
-    assert observed == [["north", "7"], ["north", "7"], ["east", "7"]]
+    assert [each["value"] for row in observed for each in row if each["name"] == "store"] == ["north", "north", "east"]
     plain = ingest(spec.model_copy(update={"categories": Categories()}))
-    assert plain.features.schema["categories"] == plain.observations.schema["categories"] == pl.List(pl.String)
+    assert plain.features.schema["categories"] == plain.observations.schema["categories"] == CATEGORIES
     assert plain.features["categories"].null_count() == plain.features.height
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from forecasting.spec import Spec
+from forecasting.spec import Categories, Spec
 from forecasting.store.tables import Store
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def read_fleet(store: Store, uri: str) -> FittedFleet:
 
 def describe_architecture(spec: Spec) -> str:
     """Describe what the shape of a network and what it says depend on besides its configuration."""
-    return spec.model_dump_json(include={"freq", "horizon", "quantiles", "season_lengths", "categories"})
+    names = {"freq", "horizon", "quantiles", "season_lengths"}
+    return spec.model_dump_json(include=names if spec.categories == Categories() else names | {"categories"})
 
 
 def newest(rows: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:

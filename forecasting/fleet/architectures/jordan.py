@@ -36,6 +36,10 @@ class Jordan(Wiring):
     def reads_future(self) -> bool:
         return True
 
+    def count_read_ahead(self, dimensions: Dimensions) -> int:
+        """Count the points of all segments but the last: each is read to tell the one after it."""
+        return (dimensions.num_segments - 1) * dimensions.segment_length
+
     def count_mixtures(self, dimensions: Dimensions) -> int:
         return min(dimensions.segment_length, dimensions.horizon)
 

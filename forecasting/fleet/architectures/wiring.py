@@ -71,6 +71,10 @@ class Wiring(Protocol):
         """Whether it reads what is known of the horizon: windows then have `future_SBFC`."""
         return False
 
+    def count_read_ahead(self, dimensions: Dimensions) -> int:
+        """Count the points of the horizon whose calendar and categories it reads."""
+        return dimensions.horizon if self.reads_future else 0
+
     @property
     def is_dense(self) -> bool:
         """Whether it is trained at every step of a window; no step's input may then tell of a later one."""

@@ -347,7 +347,7 @@ def test_categories_are_learned_and_one_that_training_had_not_seen_is_named(
     classed = ["--static", "store", "--calendar", "hour,holiday", "--country", "US"]
     ended = fleetcast(*words, *classed, "--out", "out.parquet")
     assert ended.exit_code == 0, ended.err
-    told = "categories that training had not seen: in 2 series, holiday 'New Year's Day' 2"
+    told = "categories without a vector of their own, new or rare: in 2 series, holiday 'New Year's Day' 2"
     assert told in ended.err.splitlines()
     assert fleetcast(*words, "--out", "plain.parquet").exit_code == 0
     differs = (
@@ -355,6 +355,12 @@ def test_categories_are_learned_and_one_that_training_had_not_seen_is_named(
         != (pl.read_parquet("plain.parquet").filter(model="seq2seq")["forecast"])
     )
     assert differs.all()
+    refused = fleetcast(*words, "--static", "store", "--recipe", "fast", "--out", "none.parquet")
+    assert refused.exit_code == 2
+    assert "categories.static is for members that begin from a prior, of which recipe 'fast'" in refused.err
+    refused = fleetcast(*words, "--calendar", "holiday", "--country", "UK", "--out", "none.parquet")
+    assert refused.exit_code == 2
+    assert "'UK' must be the ISO 3166-1 code of a country whose holidays are known, such as US or GB" in refused.err
     refused = fleetcast(*words, "--calendar", "holiday", "--out", "none.parquet")
     assert refused.exit_code == 2
     assert "--static, --calendar, --country: country and the calendar's holiday go together" in refused.err

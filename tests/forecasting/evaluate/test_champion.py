@@ -313,3 +313,31 @@ def test_statistic_that_lacks_an_origin_leaves_the_others_all_of_theirs() -> Non
 def test_tie_of_a_statistic_and_a_network_goes_to_the_statistic() -> None:
     scores = [*rows(NAIVE_24, 1.0), *rows("lstm", 0.5), *rows("theta", 0.5)]
     assert choose(scores, statistics=["theta"], networks=["lstm"])["model"] == "theta"
+
+
+@pytest.mark.parametrize(
+    ("scores", "options", "model"),
+    [
+        (rows(NAIVE_24, 1.0, 1.0), {}, "combination"),
+        ([], {}, "combination"),
+        (rows(NAIVE_24, 1.0, 1.0), {"margin": 0.0}, NAIVE_24),
+        (rows(NAIVE_24, 1.0, 1.0), {"unique_ids": ["b"]}, NAIVE_24),
+        (rows(NAIVE_24, 1.0, 1.0), {"alone": "lstm"}, NAIVE_24),
+        ([*rows(NAIVE_24, 1.0, 1.0), *rows("combination", 9.0, 9.0)], {}, NAIVE_24),
+        ([*rows(NAIVE_24, 1.0, 1.0), *rows("lstm", 2.0, 2.0)], {}, NAIVE_24),
+    ],
+    ids=["too short", "no origin", "evidence is asked for", "cannot be served", "one network", "compared", "network"],
+)
+def test_combination_serves_a_series_that_is_too_short_for_a_comparison_as_it_does_the_others(
+    scores: list[Row], options: dict[str, Any], model: str
+) -> None:
+    (name,) = options.get("unique_ids", ["a"])
+    missing = {(name, network): "too few points" for network in ("lstm", "gru")}
+    if any(row[1] == "lstm" for row in scores):
+        missing = {}
+    champion = choose(scores, **{"margin": -1.0, "combinable": {"a"}, "unavailable": missing} | options)
+    assert champion["model"] == model
+    if model == "combination":
+        assert not champion["is_fallback"]
+        assert "too short for a comparison" in champion["reason"]
+        assert "lstm is unavailable: too few points" in champion["reason"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from forecasting.fleet.architectures.noise import Noise
-from forecasting.fleet.categories import embed, extend_vocabulary, learn_vocabulary, unseen
+from forecasting.fleet.categories import embed, extend_vocabulary, learn_vocabulary
 from forecasting.fleet.fit import fit_candidates, fit_serving
 from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
@@ -164,6 +164,23 @@ def test_a_value_that_a_series_never_met_has_the_vector_of_the_unseen_and_is_tol
     assert find_unseen(only_past, with_days(panel, later)) == {}, "it does not read the horizon's calendar"
 
 
+@pytest.mark.parametrize(
+    ("model", "design", "reaches"),
+    [("gru", {}, 0), ("seq2seq", {}, 6), ("gru", {"head": "next"}, 4), ("gru", {"stream": True}, 0)],
+)
+def test_a_value_that_no_training_window_reads_is_not_seen(
+    make_panel: MakePanel, model: str, design: dict[str, Any], reaches: int
+) -> None:
+    """Among the last targets it is read by what reads the horizon, and only as far as that does."""
+    panel = make_panel(1, num_points=160)
+    last_origin = 160 - 12 - 2 * 6 - 6 - 1  # held back, two horizons that validate, and the targets of the last origin
+    for column, is_seen in ((last_origin + reaches, True), (last_origin + reaches + 1, False)):
+        days = random_days(panel, most=5)
+        days[0, column] = 6
+        table_SVE = fit(with_days(panel, days), model, config_of(design), WEEKDAY).weights["embedding_0_VE"]
+        assert torch.equal(table_SVE[0, 7], table_SVE[0, 0]) != is_seen, column
+
+
 def test_what_is_held_back_teaches_no_vector(make_panel: MakePanel) -> None:
     panel = make_panel(2)
     days = random_days(panel, most=5)
@@ -253,4 +270,3 @@ def test_training_hides_categories_of_some_windows_and_of_both_their_parts() -> 
     assert torch.equal(trained.x_SBTI, trained.future_SBFC)
     assert torch.equal(trained.x_SBTI[..., 0, :], trained.x_SBTI[..., 1, :])
     assert (embed(windows, weights).x_SBTI == 1).all(), "nothing is hidden from what is judged or serves"
-    assert not unseen(None, {}, weights, slice(None))[0]

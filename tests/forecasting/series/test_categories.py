@@ -43,6 +43,19 @@ def test_holidays_are_those_of_the_country_and_its_part() -> None:
     assert named(code_panel(epiphany, [()], bavarian), "holiday") == ["Epiphany"]
 
 
+@pytest.mark.parametrize("country", ["AE", "ID", "CN", "UA", "US"])
+def test_holidays_to_come_have_the_names_of_those_that_were(country: str) -> None:
+    """The library marks dates that follow the moon as estimated, and substitutes by their dates."""
+    categories = Categories(calendar=("holiday",), country=country)
+
+    def names(first: str, last: str) -> set[str | None]:
+        days = np.arange(first, last, dtype="datetime64[D]").astype("datetime64[us]")[None]
+        return set(named(code_panel(days, [()], categories), "holiday"))
+
+    assert names("2026", "2029") <= names("2008", "2025")
+    assert None not in names("2008", "2029")
+
+
 def test_the_vocabulary_of_holidays_does_not_depend_on_the_data() -> None:
     american = Categories(calendar=("holiday",), country="US")
     values = calendar_values("holiday", american)
@@ -73,7 +86,10 @@ def test_a_panel_has_its_series_categories_and_keeps_them_where_it_is_cut() -> N
             "ds": [datetime(2024, 1, day) for day in (5, 6, 4, 5, 6)],
             "y": [1.0, 2.0, 3.0, 4.0, 5.0],
             **{name: [0.0] * 5 for name in ("week_sin", "week_cos", "year_sin", "year_cos")},
-            "categories": [["north", None]] * 2 + [["south", "7"]] * 3,
+            "categories": [
+                *[[{"name": "region", "value": "north"}]] * 2,
+                *[[{"name": "class", "value": "7"}, {"name": "region", "value": "south"}]] * 3,
+            ],
         }
     )
     categories = Categories(static=("region", "class"), calendar=("weekday",))
@@ -83,7 +99,8 @@ def test_a_panel_has_its_series_categories_and_keeps_them_where_it_is_cut() -> N
     assert panel.coded.code_SNK.shape == (3, 5, 3)
     rows = {name: panel.select(np.array([row])).coded for row, name in enumerate(panel.unique_ids)}
     assert named(rows["b"], "weekday") == ["Thursday", "Friday", "Saturday", "Sunday", "Monday"]
-    assert named(rows["a"], "region") == [None, "north", "north", "north", "north"]
+    assert named(rows["a"], "weekday")[0] is None
+    assert named(rows["a"], "region") == ["north"] * 5, "before it begins, too"
     assert named(rows["a"], "class") == [None] * 5
     assert named(rows["b"], "class") == ["7"] * 5
     assert named(rows["none"], "region") == [None] * 5

@@ -61,12 +61,12 @@ def test_what_is_learned_of_categories_is_served_and_what_is_new_is_told(classed
     assert fleet_of(classed, "c", 1).vocabulary["store"] == ("north", "south")
     assert served(classed, 119)["unseen"].null_count() == served(classed, 119).height
     features = classed.store.scan("features", "timestamp").filter(unique_id="c").collect()
-    assert features["categories"].to_list() == [["south"]] * features.height
+    assert features["categories"].to_list() == [[{"name": "store", "value": "south"}]] * features.height
 
     write(classed, a="north", b="west", c="south")
     rows = served(classed, 121)
     told = rows.drop_nulls("unseen").select("unique_id", "model", "unseen").sort("model").rows()
-    assert told == [("b", "combination", "store 'west'"), ("b", "gru", "store 'west'")]
+    assert told == [("b", "combination", ["store 'west'"]), ("b", "gru", ["store 'west'"])]
 
 
 def test_networks_and_priors_go_on_from_those_of_the_same_categories_alone(classed: Any) -> None:

@@ -109,12 +109,12 @@ def test_fingerprint_is_of_rows_and_not_of_their_order(done):
 
 def test_series_that_changed_its_class_is_new(small):
     """Nothing else of the rows says so."""
-    small.spec = small.spec.model_copy(update={"categories": Categories(static=("store",))})
-    lines = [f"a,2024-01-01 {hour:02d}:00:00,{hour},{{}}" for hour in range(10)]
+    small.spec = small.spec.model_copy(update={"categories": Categories(static=("store", "shelf"))})
+    lines = [f"a,2024-01-01 {hour:02d}:00:00,{hour},{{}}," for hour in range(10)]  # the shelf is blank
     write = small.source.write_text
-    write("\n".join(["unique_id,ds,y,store", *lines]).format(*["A"] * 10) + "\n")
+    write("\n".join(["unique_id,ds,y,store,shelf", *lines]).format(*["A"] * 10) + "\n")
     refresh(small, 1)
     record(small.run("predict", 9), 2)
     assert is_done(small.run("features", 9))
-    write("\n".join(["unique_id,ds,y,store", *lines]).format(*["A"] * 9, "B") + "\n")
+    write("\n".join(["unique_id,ds,y,store,shelf", *lines]).format(*["A"] * 9, "B") + "\n")
     assert not is_done(small.run("features", 9))

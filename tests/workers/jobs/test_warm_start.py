@@ -165,7 +165,7 @@ def test_another_training_begins_anew_and_says_why(fed: Any, changed: dict[str, 
     rows = registry(fed, run_cutoff=at(99), member=0)
     assert set(rows["started_from"]) == {None}
     assert set(rows["reason"]) == {
-        "begins anew: earlier weights were trained with another configuration, horizon or seed"
+        "begins anew: earlier weights were trained with another configuration, horizon, seed or categories"
     }
     assert registry(fed, "priors", run_cutoff=at(99), role="candidate")["started_from"].to_list() == [None]
 
