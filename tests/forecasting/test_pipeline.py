@@ -143,7 +143,6 @@ def test_every_series_is_served_by_exactly_one_model_for_the_whole_horizon(odd_r
         ("constant", "seasonal_naive_6", "is constant"),
         ("one_point", "naive", "has 1 observed point"),
         ("rejected", "none", "has no observed point"),
-        ("too_short", "seasonal_naive_6", "no model could be compared at any origin"),
     ],
 )
 def test_odd_series_is_served_by_the_simplest_model_that_can_with_the_reason(
@@ -152,6 +151,14 @@ def test_odd_series_is_served_by_the_simplest_model_that_can_with_the_reason(
     rows = served(odd_run).filter(unique_id=name)
     assert rows["model"].unique().to_list() == [model]
     assert reason in rows["reason"][0]
+
+
+def test_series_too_short_for_a_backtest_is_served_as_the_others_are(odd_run: OneShot) -> None:
+    rows = served(odd_run).filter(unique_id="too_short")
+    assert rows["model"].unique().to_list() == ["combination"]
+    assert rows["reason"].null_count() == rows.height
+    (champion,) = odd_run.champions.filter(unique_id="too_short").iter_rows(named=True)
+    assert champion["reason"].startswith("combination serves: the series is too short for a comparison")
 
 
 def test_champion_of_a_series_is_the_model_that_its_forecast_names(odd_run: OneShot) -> None:
@@ -583,8 +590,8 @@ def test_series_of_naives_alone_has_no_combination(odd_run: OneShot) -> None:
     assert not {"constant", "one_point", "all_null", "rejected"} & set(combined)
 
 
-def test_series_too_short_for_a_backtest_is_served_by_a_naive(statistics_run: OneShot) -> None:
-    assert served(statistics_run).filter(unique_id="short")["model"].unique().to_list() == ["seasonal_naive_6"]
+def test_series_too_short_for_a_backtest_is_served_by_the_combination(statistics_run: OneShot) -> None:
+    assert served(statistics_run).filter(unique_id="short")["model"].unique().to_list() == ["combination"]
 
 
 def test_statistics_change_nothing_of_other_models(statistics_run: OneShot, spec_of: Callable[..., Spec]) -> None:

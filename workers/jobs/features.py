@@ -108,9 +108,7 @@ def fingerprint(observations: pl.LazyFrame) -> tuple[int, int]:
     Equal only for equal rows, but for a chance of 2^-64. It is for comparing now, not for keeping: another version of
     Polars hashes otherwise.
     """
-    value = pl.element().struct.field("value").fill_null("\1")
-    classed = [pl.col(name).list.eval(value).list.join("\0") for name in categories_of(observations)]
-    of_row = pl.struct("unique_id", "ds", "y", *classed).hash()
+    of_row = pl.struct("unique_id", "ds", "y", *categories_of(observations)).hash()
     num_rows, total = observations.select(num_rows=pl.len(), total=of_row.sum()).collect(engine="streaming").row(0)
     return num_rows, total
 

@@ -56,7 +56,7 @@ def hourly() -> Callable[..., pl.DataFrame]:
     def build(*names: str, num_points: int = 60) -> pl.DataFrame:
         parts = []
         for seed, name in enumerate(names or ("b", "a", "short")):
-            points = np.arange(8 if name == "short" else num_points)
+            points = np.arange(6 if name == "short" else num_points)
             y = 20 + 5 * np.sin(points + seed) + np.random.default_rng(seed).normal(0, 0.3, len(points))
             ds = [START + timedelta(hours=int(point)) for point in points]
             parts.append(pl.DataFrame({"unique_id": [name] * len(points), "ds": ds, "y": y}))

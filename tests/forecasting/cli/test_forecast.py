@@ -280,7 +280,7 @@ def test_ray_that_is_not_installed_is_told(
 def test_statistics_are_candidates_beside_the_networks(
     fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
 ) -> None:
-    hourly().write_parquet("in.parquet")
+    hourly("a", "b").write_parquet("in.parquet")
     words = ["forecast", "in.parquet", "--freq", "1h", *quick, "--all-models", "--out", "out.parquet"]
     assert fleetcast(*words, "--statistics", "theta,ces").exit_code == 0
     named = pl.read_parquet("out.parquet").filter(unique_id="a")["model"].unique()

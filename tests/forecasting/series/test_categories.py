@@ -70,7 +70,7 @@ def test_the_vocabulary_of_holidays_does_not_depend_on_the_data() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"country": "XX"}, "categories.country: 'XX' must be a country whose holidays are known"),
+        ({"country": "XX"}, "categories.country: 'XX' must be the ISO 3166-1 code of a country"),
         ({"country": "DE", "subdivision": "QQ"}, "categories.subdivision: 'QQ' must be one of BB, BE"),
     ],
 )
