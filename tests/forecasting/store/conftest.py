@@ -34,8 +34,9 @@ def observations_of() -> RowsOf:
         if clock == "step":
             ds = list(range(num_points))
         schema = table("observations").schema(clock)
-        rows = [{"unique_id": unique_id, "ds": at, "y": y} for unique_id in unique_ids for at in ds]
-        frame = pl.DataFrame(rows, schema={name: schema[name] for name in ("unique_id", "ds", "y")})
+        classes = [{"name": "region", "value": "north"}]
+        rows = [{"unique_id": name, "ds": at, "y": y, "categories": classes} for name in unique_ids for at in ds]
+        frame = pl.DataFrame(rows, schema={name: schema[name] for name in ("unique_id", "ds", "y", "categories")})
         return stamp(frame, "observations", clock, spec=spec, run_id="run")
 
     return build

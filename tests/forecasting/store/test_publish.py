@@ -237,12 +237,14 @@ _PROCESS = """
 import sys
 from datetime import datetime
 import polars as pl
+from forecasting.schemas import CATEGORIES
 from forecasting.store.publish import publish
 from forecasting.store.slices import Slice
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 root, number = sys.argv[1:]
 rows = pl.DataFrame({"unique_id": ["a"], "ds": [datetime(2024, 1, 1)], "y": [float(number)]})
+rows = rows.with_columns(categories=pl.lit(None, CATEGORIES))
 rows = stamp(rows, "observations", "timestamp", spec="demo", run_id="run")
 store, place = Store(root), Slice("demo")
 for generation in range(5):

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forecasting.errors import StoreError
-from forecasting.schemas import table
+from forecasting.schemas import CATEGORIES, table
 from forecasting.store.publish import publish
 from forecasting.store.slices import Slice
 from forecasting.store.stamp import stamp
@@ -37,6 +37,7 @@ def test_any_name_of_a_series_is_replaced_alone(tmp_path_factory, unique_ids):
 
     def rows(names: list[str], y: float) -> pl.DataFrame:
         frame = pl.DataFrame({"unique_id": names, "ds": [START] * len(names), "y": [y] * len(names)})
+        frame = frame.with_columns(categories=pl.lit(None, CATEGORIES))
         return stamp(frame, "observations", "timestamp", spec="demo", run_id="run")
 
     first, *others = unique_ids
