@@ -165,14 +165,10 @@ def embed(windows: WindowBatch, weights: Weights, noise: Noise | None = None) ->
     return replace(windows, x_SBTI=torch.cat([windows.x_SBTI, step_SBTE], dim=-1), future_SBFC=future_SBFC)
 
 
-def unseen(
-    coded: Coded | None, vocabulary: Vocabulary, weights: Weights, columns: slice
-) -> list[tuple[tuple[str, str], ...]]:
+def unseen(coded: Coded, vocabulary: Vocabulary, weights: Weights, columns: slice) -> list[tuple[tuple[str, str], ...]]:
     """Return for each series the categories, with values, that its network has not seen, among some grid points."""
     num_series = next(iter(weights.values())).shape[0]
     told: list[list[tuple[str, str]]] = [[] for _ in range(num_series)]
-    if coded is None or not vocabulary:
-        return [()] * num_series
     seen = seen_by(weights, len(vocabulary))
     all_rows_SNK = rows_of(coded, vocabulary)
     assert all_rows_SNK is not None, "there is a vocabulary"
@@ -181,9 +177,7 @@ def unseen(
         place = coded.names.index(name)
         code_SN = coded.code_SNK[:, columns, place]
         is_seen_SN = seen[category].gather(1, row_SNK[..., category]).numpy()
-        for series, code in {
-            (int(series), int(code_SN[series, column]))
-            for series, column in zip(*np.nonzero(~is_seen_SN & (code_SN != MISSING)), strict=True)
-        }:
+        series_P, column_P = np.nonzero(~is_seen_SN & (code_SN != MISSING))
+        for series, code in np.unique(np.stack([series_P, code_SN[series_P, column_P]]), axis=1).T.tolist():
             told[series].append((name, coded.values[place][code]))
     return [tuple(sorted(each)) for each in told]
