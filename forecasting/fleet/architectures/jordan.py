@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forecasting.fleet.architectures.feeding import feed, segment_starts, tell_segment
-from forecasting.fleet.architectures.wiring import Dimensions, Wiring
+from forecasting.fleet.architectures.wiring import Dimensions, SegmentBySegment
 from forecasting.fleet.cells import Shapes, Weights
 from forecasting.training import Design
 
@@ -29,19 +29,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Jordan(Wiring):
+class Jordan(SegmentBySegment):
     design: Design
-
-    @property
-    def reads_future(self) -> bool:
-        return True
-
-    def count_read_ahead(self, dimensions: Dimensions) -> int:
-        """Count the points of all segments but the last: each is read to tell the one after it."""
-        return (dimensions.num_segments - 1) * dimensions.segment_length
-
-    def count_mixtures(self, dimensions: Dimensions) -> int:
-        return min(dimensions.segment_length, dimensions.horizon)
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
         hidden, num_said = dimensions.hidden_size, dimensions.segment_length * dimensions.num_quantiles

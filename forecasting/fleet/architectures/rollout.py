@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from forecasting.fleet.architectures.feeding import feed, tell_segment
 from forecasting.fleet.architectures.layers import Layers
-from forecasting.fleet.architectures.wiring import Dimensions, Wiring
+from forecasting.fleet.architectures.wiring import Dimensions, SegmentBySegment
 from forecasting.fleet.cells import Shapes, Weights
 
 if TYPE_CHECKING:
@@ -26,19 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rollout(Wiring):
+class Rollout(SegmentBySegment):
     layers: Layers
-
-    @property
-    def reads_future(self) -> bool:
-        return True
-
-    def count_read_ahead(self, dimensions: Dimensions) -> int:
-        """Count the points of all segments but the last: each is read to tell the one after it."""
-        return (dimensions.num_segments - 1) * dimensions.segment_length
-
-    def count_mixtures(self, dimensions: Dimensions) -> int:
-        return min(dimensions.segment_length, dimensions.horizon)
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
         num_said = dimensions.segment_length * dimensions.num_quantiles

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 
 from forecasting.fleet.architectures.feeding import feed, newest_change, segment_starts, tell_segment
 from forecasting.fleet.architectures.layers import Layers
-from forecasting.fleet.architectures.wiring import Dimensions, Wiring
+from forecasting.fleet.architectures.wiring import Dimensions, SegmentBySegment
 from forecasting.fleet.cells import Cell, Shapes, Weights
 from forecasting.training import Design
 
@@ -38,16 +38,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Seq2Seq(Wiring):
+class Seq2Seq(SegmentBySegment):
     """An encoder and a decoder of the same cell and as many layers, whose states the encoder hands over."""
 
     of_cell: Cell
     design: Design
     attention: Literal["additive", "dot"] | None = None
-
-    @property
-    def reads_future(self) -> bool:
-        return True
 
     @property
     def encoder(self) -> Layers:
@@ -57,8 +53,9 @@ class Seq2Seq(Wiring):
     def decoder(self) -> Layers:
         return Layers(self.of_cell, self.design, prefix="decoder_")
 
-    def count_mixtures(self, dimensions: Dimensions) -> int:
-        return min(dimensions.segment_length, dimensions.horizon)
+    def count_read_ahead(self, dimensions: Dimensions) -> int:
+        """Count the whole horizon: a segment is told by what is known of itself."""
+        return dimensions.horizon
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
         hidden, seen = dimensions.hidden_size, dimensions.hidden_size if self.attention else 0

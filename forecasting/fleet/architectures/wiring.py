@@ -131,3 +131,20 @@ class Wiring(Protocol):
     def bound(self, weights: Weights, *, num_steps: int) -> None:
         """Put weights that left their bounds back to them, in place; windows have so many steps."""
         return
+
+
+class SegmentBySegment(Wiring):
+    """A wiring that goes on over the horizon a segment at a time, with the same weights at each.
+
+    What is not said otherwise: a segment is read to tell the one after it, so that the last is never read.
+    """
+
+    @property
+    def reads_future(self) -> bool:
+        return True
+
+    def count_read_ahead(self, dimensions: Dimensions) -> int:
+        return (dimensions.num_segments - 1) * dimensions.segment_length
+
+    def count_mixtures(self, dimensions: Dimensions) -> int:
+        return min(dimensions.segment_length, dimensions.horizon)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -54,15 +54,10 @@ def check_against_reference(model: str, sizes: tuple[int, int, int, int, int], *
     outputs.backward(pull)
     expected.backward(pull.double())
     torch.testing.assert_close(outputs.double(), expected, rtol=0, atol=2e-6)
-    # Where a gradient's parts cancel, single precision loses digits whoever adds them up: torch tells how many.
-    single = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
-    x_single = x_SBTI.detach().clone().requires_grad_()
-    reference.run(make_cell(model), x_single, single, only_last=only_last).backward(pull)
-    compared = [(name, weights[name], single[name], double[name]) for name in weights]
-    for name, found, torchs, true in [("x", x_SBTI, x_single, x_double), *compared]:
+    for name, found, true in [("x", x_SBTI, x_double), *((name, weights[name], double[name]) for name in weights)]:
         size = float(true.grad.abs().max())
-        error, lost = (float((each.grad.double() - true.grad).abs().max()) for each in (found, torchs))
-        assert error < 3e-6 * size + 3e-6 + 2 * lost, f"gradient of {name}"
+        error = float((found.grad.double() - true.grad).abs().max())
+        assert error < 3e-6 * size + 3e-6, f"gradient of {name}"
 
 
 @models
@@ -80,7 +75,6 @@ def test_outputs_and_gradients_agree_on_every_processor(
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 20), st.integers(1, 12), st.integers(1, 20), st.integers(1, 40)),
     only_last=st.booleans(),
 )
-@example(sizes=(1, 4, 8, 4, 5), only_last=False)  # the bias of this Elman network has a gradient that cancels
 def test_outputs_and_gradients_agree_for_all_shapes(
     model: str, sizes: tuple[int, int, int, int, int], only_last: bool
 ) -> None:
