@@ -50,6 +50,34 @@ INLINE void tanh_two(V *x, V *y) {
   *y = r * q * inverse;
 }
 
+/* e to the power of x in [0, 20]: a power of two, read off the last bits of a float so large that its fraction is gone,
+   times a polynomial on ±ln 2 / 2 (Cephes, expf). NaN stays NaN. */
+INLINE V exp_V(V x) {
+  const V shifted = x * 1.44269504088896341f + 12582912.0f, n = shifted - 12582912.0f;
+  const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const V power = (V)(((VI)shifted << 23) + (VI)spread(1.0f));
+  return p * power;
+}
+
+/* tanh within 1e-7, at twice the price: tanh_parts is up to 5e-7 off where tanh is near one, because P and Q round on
+   their own. Here, as in Cephes (tanhf), a polynomial adds to x what is small beside it, and beyond 0.625 what is small
+   beside one is taken from one. */
+INLINE V exact_tanh_V(V x) {
+  const V size = choose(x < spread(0.0f), -x, x), s = x * x;
+  V p = s * -5.70498872745e-3f + 2.06390887954e-2f;
+  p = p * s - 5.37397155531e-2f;
+  p = p * s + 1.33314422036e-1f;
+  p = p * s - 3.33332819422e-1f;
+  const V inner = x * s * p + x, outer = 1.0f - 2.0f / (exp_V(2.0f * bound(size, 10.0f)) + 1.0f);
+  return choose(size < spread(0.625f), inner, choose(x < spread(0.0f), -outer, outer));
+}
+
 INLINE V sigmoid_of_tanh(V tanh_of_half) { return tanh_of_half * 0.5f + 0.5f; }
 
 INLINE float sum_lanes(V v) {

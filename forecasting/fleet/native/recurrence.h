@@ -100,7 +100,7 @@ INLINE void N(forward_tile)(const int cell, const int nr, const N(Packed) *packe
   for (int r = 0; r < nr; r++) {
     float *kept = stash + r * stash_stride + u * NUM_STASHED(cell) * W;
     if (cell == ELMAN || cell == INDRNN) {
-      const V sum = acc[r][0], next = cell == ELMAN ? tanh_V(sum) : choose(sum < spread(0.0f), spread(0.0f), sum);
+      const V sum = acc[r][0], next = cell == ELMAN ? exact_tanh_V(sum) : choose(sum < spread(0.0f), spread(0.0f), sum);
       store(h_next + r * P + u * W, next);
       if (stash) store(kept, next);
       continue;

@@ -14,6 +14,8 @@
 #define tanh_parts N(tanh_parts)
 #define tanh_V N(tanh_V)
 #define tanh_two N(tanh_two)
+#define exp_V N(exp_V)
+#define exact_tanh_V N(exact_tanh_V)
 #define sigmoid_of_tanh N(sigmoid_of_tanh)
 #define sum_lanes N(sum_lanes)
 #define product N(product)
@@ -37,6 +39,8 @@ static const Engine N(engine) = {N(train), N(forecast), N(run_forward), N(run_ba
 #undef tanh_parts
 #undef tanh_V
 #undef tanh_two
+#undef exp_V
+#undef exact_tanh_V
 #undef sigmoid_of_tanh
 #undef sum_lanes
 #undef product

@@ -81,6 +81,13 @@ def test_outputs_and_gradients_agree_for_all_shapes(
     check_against_reference(model, sizes, only_last=only_last)
 
 
+def test_an_elman_activation_is_as_exact_as_single_precision_allows(lanes: int) -> None:
+    x_SBTI = torch.cat([torch.linspace(-12, 12, 100_003), torch.tensor([0.0, 1e-30, -80.0, 80.0])]).view(1, -1, 1, 1)
+    one, none = torch.ones(1, 1, 1), torch.zeros(1, 1, 1)
+    outputs = cpu.run(make_cell("elman"), x_SBTI, {"input_IG": one, "bias_input_1G": none, "hidden_HG": none})
+    torch.testing.assert_close(outputs.double(), torch.tanh(x_SBTI.double()), rtol=1.5e-7, atol=1e-30)
+
+
 @models
 def test_prediction_without_gradients_has_the_same_bits(model: str) -> None:
     x_SBTI, weights = random_fleet(model, (3, 5, 6, 4, 20))
