@@ -56,13 +56,13 @@ SUM_COLUMNS = ("set", "seed", "steps", "paths", "paths of independent steps", "s
 NUM_PATHS = 500
 _ENDS = {"q10": 0.1, "q90": 0.9, "q02_5": 0.025, "q97_5": 0.975}
 _PRIOR, _RANDOM = {"start": "prior"}, {"start": "random"}
-ABLATION: Mapping[str, Mapping[str, Any]] = {
-    "from scratch, one member": {"members": [_RANDOM]},
+ABLATED = "gru"
+ONE_MEMBER: Mapping[str, Mapping[str, Any]] = {
+    "from scratch": {"members": [_RANDOM]},
     "prior alone": {"members": [_PRIOR], "tuning_steps": 0},
     "prior, then tuned": {"members": [_PRIOR]},
-    "all members": {},
 }
-"""Overrides of the recipe, each judged by its GRU; the last one's statistics, champions and combination follow."""
+"""Overrides of the recipe that leave one member of one network, forecast without statistical models."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -107,29 +107,58 @@ def split(root: Path, name: str, folder: Path) -> tuple[Path, Path]:
 
 def judge(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
     """Yield a row for what serves, and one for each model."""
-    outcome, evaluation, seconds = _forecast(name, known, actuals, recipe=recipe, seed=seed, overrides={})
+    outcome, evaluation, seconds = _forecast(describe(name, known, recipe=recipe, seed=seed, overrides={}), actuals)
     board = leaderboard(evaluation.scores, outcome.champions)
     for row in board.filter(pl.col("num_series") > 0).iter_rows(named=True):
         yield _row(name, row["model"], seed, row, seconds if row["model"] == "champion" else None)
 
 
 def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
-    """Yield a row for each step of the ablation."""
-    for step, overrides in ABLATION.items():
-        outcome, evaluation, seconds = _forecast(name, known, actuals, recipe=recipe, seed=seed, overrides=overrides)
-        yield _row(name, step, seed, _score_of(evaluation.scores, "gru"), seconds)
-    # Each series' own best of its backtest: what a hard choice would have served.
-    rivals = outcome.backtests.filter(pl.col("model") != "combination")
-    best = (
-        rivals.group_by("unique_id", "model")
-        .agg(pl.col("mase").mean())
-        .sort("mase", "model", nulls_last=True)
-        .unique("unique_id", keep="first", maintain_order=True)
-    )
-    hard = evaluation.scores.join(best.select("unique_id", "model"), on=["unique_id", "model"], how="semi")
-    yield _row(name, "the best of each series' own backtest", seed, _score_of(hard, None), None)
-    yield _row(name, "the combination", seed, _score_of(evaluation.scores, "combination"), None)
-    yield _row(name, "what serves", seed, _score_of(evaluation.scores.filter("is_champion"), None), None)
+    """Yield a row for each step of the ablation, and differences of MASE, paired by series.
+
+    First one member alone: from random weights, from a prior, and tuned from it. Then the recipe whole: its members,
+    one model for each series or one for all by what backtests said, and the combination with statistical models.
+    """
+    of_step: dict[str, pl.DataFrame] = {}
+    for step, overrides in ONE_MEMBER.items():
+        alone = describe(name, known, recipe=recipe, seed=seed, overrides=overrides)
+        alone = alone.model_copy(update={"models": (ABLATED,), "statistics": ()})
+        _, evaluation, seconds = _forecast(alone, actuals)
+        of_step[step] = evaluation.scores.filter(model=ABLATED)
+        yield _row(name, step, seed, _score_of(of_step[step]), seconds)
+    whole = describe(name, known, recipe=recipe, seed=seed, overrides={})
+    outcome, evaluation, seconds = _forecast(whole, actuals)
+    rivals = outcome.backtests.filter(pl.col("model") != "combination", pl.col("mase").is_not_null())
+    of_models = rivals.group_by("unique_id", "model").agg(pl.col("mase").mean())
+    hard = of_models.sort("mase", "model").unique("unique_id", keep="first", maintain_order=True)
+    is_everywhere = pl.len() == of_models["unique_id"].n_unique()
+    means = of_models.group_by("model").agg(pl.col("mase").mean(), is_everywhere=is_everywhere)
+    (single,) = means.filter("is_everywhere").sort("mase", "model")["model"].head(1)
+    of_step |= {
+        "all members": evaluation.scores.filter(model=ABLATED),
+        "the best of each series' own backtest": evaluation.scores.join(
+            hard.select("unique_id", "model"), on=["unique_id", "model"], how="semi"
+        ),
+        "the best single model of the backtests": evaluation.scores.filter(model=single),
+        "the combination": evaluation.scores.filter(model="combination"),
+        "what serves": evaluation.scores.filter("is_champion"),
+    }
+    for step in list(of_step)[len(ONE_MEMBER) :]:
+        told = f"{step}: {single}" if "single" in step else step
+        yield _row(name, told, seed, _score_of(of_step[step]), seconds if step == "what serves" else None)
+    for better, worse in (
+        ("prior, then tuned", "prior alone"),
+        ("the combination", "the best of each series' own backtest"),
+        ("the combination", "the best single model of the backtests"),
+    ):
+        yield f"| {name} | {better} less {worse} | {seed} | {_difference(of_step[better], of_step[worse])} |"
+
+
+def _difference(ours: pl.DataFrame, theirs: pl.DataFrame) -> str:
+    """Tell the mean difference of MASE, its standard error over series, and how many there are."""
+    pairs = ours.join(theirs, on="unique_id", suffix="_theirs").with_columns(off=pl.col("mase") - pl.col("mase_theirs"))
+    off = pairs["off"].drop_nulls().drop_nans()
+    return f"{off.mean():+.4f} ± {off.std() / len(off) ** 0.5:.4f} ({len(off)} series)"
 
 
 def add_up(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
@@ -164,15 +193,11 @@ def _held(rows: pl.DataFrame, low: str, high: str) -> str:
     return f"{100 * rows.select(pl.col('y').is_between(low, high).mean()).item():.0f} %"
 
 
-def _score_of(scores: pl.DataFrame, model: str | None) -> dict[str, Any]:
-    chosen = scores if model is None else scores.filter(model=model)
-    return leaderboard(chosen.with_columns(model=pl.lit("any")).drop("is_champion"), None).row(0, named=True)
+def _score_of(scores: pl.DataFrame) -> dict[str, Any]:
+    return leaderboard(scores.with_columns(model=pl.lit("any")).drop("is_champion"), None).row(0, named=True)
 
 
-def _forecast(
-    name: str, known: Path, actuals: Path, *, recipe: str, seed: int, overrides: Mapping[str, Any]
-) -> tuple[one_shot.OneShot, Evaluation, float]:
-    spec = describe(name, known, recipe=recipe, seed=seed, overrides=overrides)
+def _forecast(spec: Spec, actuals: Path) -> tuple[one_shot.OneShot, Evaluation, float]:
     began = time.monotonic()
     outcome = _run(spec)
     seconds = time.monotonic() - began
