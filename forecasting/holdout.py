@@ -1,8 +1,9 @@
 """A one-shot forecast and a source of actuals go in; scores per series, and what was not compared, come out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 
@@ -41,14 +42,15 @@ class Evaluation:
     notes: tuple[str, ...]
 
 
-def read_actuals(source: Source, spec: Spec) -> Actuals:
+def read_actuals(source: Source, spec: Spec, *, storage_options: Mapping[str, str] | None = None) -> Actuals:
     """Read and validate actuals as a spec's own source is; bad rows are refused with their reason, none stops it.
 
     Raises SourceError for a file, a column or a clock that does not suit the spec, and where nothing was measured.
     """
-    rows = scan_source(source, spec.clock)
+    rows = scan_source(source, spec.clock, storage_options=storage_options)
     if spec.clock == "timestamp" and not is_day_or_coarser(spec.freq):
-        has_zone, needs_zone = (clock_zone(one, spec.clock, spec.freq) is not None for one in (source, spec.source))
+        zone_of = partial(clock_zone, clock=spec.clock, freq=spec.freq, storage_options=storage_options)
+        has_zone, needs_zone = (zone_of(one) is not None for one in (source, spec.source))
         if has_zone != needs_zone:
             told, wanted = ("has" if is_told else "has not" for is_told in (has_zone, needs_zone))
             raise SourceError(

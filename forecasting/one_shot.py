@@ -1,6 +1,6 @@
 """A forecast without a store: a spec in; forecasts of every series, backtests, champions and rejects out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -65,14 +65,15 @@ def forecast(
     on_shard: Callable[[int, int], None] | None = None,
     run_shards: RunShards | None = None,
     run_calls: RunCalls | None = None,
+    storage_options: Mapping[str, str] | None = None,
 ) -> OneShot:
     """Forecast every series of a source at once, without a store: the same steps as the jobs, shard after shard.
 
     `on_shard` is told the series done and the series in all; `run_shards` runs shards, and `run_calls` the training of
-    priors, elsewhere than in this process.
+    priors, elsewhere than in this process. `storage_options` are those of an object store that holds the source.
     Where no size is given, shards are as large as suits their work and `num_workers`, within `MOST_BYTES` each.
     """
-    ingested = ingest(spec, cutoff=cutoff)
+    ingested = ingest(spec, cutoff=cutoff, storage_options=storage_options)
     unique_ids = ingested.unique_ids
     if shard_size is None:
         shard_size = suitable_size(spec, ingested.features, kernel=options.kernel, num_workers=num_workers)

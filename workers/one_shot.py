@@ -25,6 +25,7 @@ def forecast_on_ray(
     cutoff: datetime | int | None = None,
     options: FitOptions = FitOptions(),
     on_shard: Callable[[int, int], None] | None = None,
+    storage_options: Mapping[str, str] | None = None,
 ) -> OneShot:
     """Do what `one_shot.forecast` does with its shards spread over the cluster of RAY_ADDRESS, or over a local Ray.
 
@@ -42,6 +43,7 @@ def forecast_on_ray(
             on_shard=on_shard,
             run_shards=_run_on_actors,
             run_calls=_call_on_actors,
+            storage_options=storage_options,
         )
 
 

@@ -1,6 +1,6 @@
 """Names of series go in; their history and newest forecasts come out, from the store or from one-shot files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -61,7 +61,13 @@ def fans_of_store(store: Store, series: Sequence[str], *, spec: str | None = Non
     return Fans(history, _in_order(newest, series))
 
 
-def fans_of_files(forecasts_file: Path, actuals: Source | None, series: Sequence[str]) -> Fans:
+def fans_of_files(
+    forecasts_file: Path,
+    actuals: Source | None,
+    series: Sequence[str],
+    *,
+    storage_options: Mapping[str, str] | None = None,
+) -> Fans:
     """Read what `fleetcast forecast` wrote, and the measurements of a source; times are on the forecasts' wall clock.
 
     Raises SourceError for a file that is not such, UserError for a series that it does not have.
@@ -76,7 +82,7 @@ def fans_of_files(forecasts_file: Path, actuals: Source | None, series: Sequence
     times = read_times(read_times(rows.lazy(), "ds", clock=clock), "cutoff", clock=clock).collect()
     history = pl.DataFrame(schema={"unique_id": pl.String(), "ds": dtype_of(clock), "y": pl.Float64()})
     if actuals is not None:
-        measured = scan_source(actuals, clock, series=series)
+        measured = scan_source(actuals, clock, series=series, storage_options=storage_options)
         y = read_number("y", measured.collect_schema()["y"], subject="y")
         known = read_times(measured.with_columns(y), "ds", clock=clock).filter(pl.col("ds").is_not_null())
         history = known.select("unique_id", "ds", "y").sort("unique_id", "ds").collect()

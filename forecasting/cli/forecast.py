@@ -178,7 +178,8 @@ def _forecast(
     use_ray: bool,
 ) -> None:
     began = time.monotonic()
-    threads, kernel = Settings.load().threads, FleetSettings.load().kernel
+    settings, kernel = Settings.load(), FleetSettings.load().kernel
+    threads, storage_options = settings.threads, settings.storage_options
     if threads is not None:
         os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read once, when Polars loads
 
@@ -189,13 +190,14 @@ def _forecast(
     from forecasting.holdout import read_actuals
     from forecasting.sample_paths import no_paths, sample_paths
 
-    files.refuse([*input_files(spec.source), *(input_files(actuals) if actuals else ())])
-    types = native_types(spec)
+    inputs = [spec.source, *([actuals] if actuals else [])]
+    files.refuse([file for source in inputs for file in input_files(source, storage_options=storage_options)])
+    types = native_types(spec, storage_options=storage_options)
     cutoff = None if cutoff_text is None else types.parse_cutoff(cutoff_text, spec.clock)
-    held_out = None if actuals is None else read_actuals(actuals, spec)
+    held_out = None if actuals is None else read_actuals(actuals, spec, storage_options=storage_options)
 
     run = _on_ray if use_ray else _here
-    outcome = run(spec, cutoff, FitOptions(kernel=kernel), threads)
+    outcome = run(spec, cutoff, FitOptions(kernel=kernel), settings)
     write_frame(_output(outcome.forecasts, spec, types, all_models=all_models), files.out)
     if files.paths_out is not None:
         native = types.restore(outcome.forecasts)
@@ -215,7 +217,7 @@ def _forecast(
         print_evaluation(evaluation, files.scores, all_models=all_models)
 
 
-def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", threads: int | None) -> "OneShot":
+def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", settings: Settings) -> "OneShot":
     from forecasting.cli.progress import FitProgress
 
     with FitProgress() as progress:
@@ -223,7 +225,7 @@ def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", th
         from forecasting.processes import call_on_processes, run_on_processes
         from forecasting.recipes import configure
 
-        num_processes, config = threads or os.cpu_count() or 1, configure(spec)
+        num_processes, config = settings.threads or os.cpu_count() or 1, configure(spec)
 
         def run(task: Any, panels: Any, on_shard: Any) -> Any:
             num_series = sum(len(panel.unique_ids) for panel in panels)
@@ -249,10 +251,11 @@ def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", th
             on_shard=progress.on_shard,
             run_shards=run,
             run_calls=partial(call_on_processes, num_processes=num_processes, on_done=progress.on_prior),
+            storage_options=settings.storage_options,
         )
 
 
-def _on_ray(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", threads: int | None) -> "OneShot":
+def _on_ray(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", settings: Settings) -> "OneShot":
     found = entry_points(group=RUNNERS, name="ray")
     if not found:
         raise ClusterError("--ray needs Fleetcast's workers, which are not installed; pip install 'fleetcast[worker]'")
@@ -264,7 +267,7 @@ def _on_ray(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", 
         ) from error
     # The pool prints its own progress; stdout stays free for what a script may read.
     with contextlib.redirect_stdout(sys.stderr):
-        outcome: OneShot = run(spec, cutoff=cutoff, options=options)
+        outcome: OneShot = run(spec, cutoff=cutoff, options=options, storage_options=settings.storage_options)
     return outcome
 
 

@@ -1,5 +1,6 @@
 """Forecasts on the pipeline's clock go in; the same in the types of the input that they came from come out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -55,13 +56,14 @@ class NativeTypes:
         return local.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
 
 
-def native_types(spec: Spec) -> NativeTypes:
+def native_types(spec: Spec, *, storage_options: Mapping[str, str] | None = None) -> NativeTypes:
     """Read an input's own types from its files' schemas; raises SourceError as `scan_source` does.
 
     Files that differ have no type in common: their ids stay text, their times naive.
     """
-    time = scan_source(spec.source, spec.clock).collect_schema()["ds"]
-    ids = {_id_dtype(file, spec.source) for file in input_files(spec.source)}
+    time = scan_source(spec.source, spec.clock, storage_options=storage_options).collect_schema()["ds"]
+    files = input_files(spec.source, storage_options=storage_options)
+    ids = {_id_dtype(file, spec.source, storage_options) for file in files}
     is_typed = time.is_integer() if spec.clock == "step" else time in (pl.Date, pl.Datetime)
     plain = pl.Int64() if spec.clock == "step" else pl.Datetime("us")
     return NativeTypes(
@@ -71,15 +73,16 @@ def native_types(spec: Spec) -> NativeTypes:
     )
 
 
-def input_files(source: Source) -> list[str]:
+def input_files(source: Source, *, storage_options: Mapping[str, str] | None = None) -> list[str]:
     """List every file of a source; raises SourceError where there is none."""
-    return sorted({file for uri in source.uris for file in list_files(uri, storage_options={})})
+    options = dict(storage_options or {})
+    return sorted({file for uri in source.uris for file in list_files(uri, storage_options=options)})
 
 
-def _id_dtype(file: str, source: Source) -> pl.DataType:
+def _id_dtype(file: str, source: Source, storage_options: Mapping[str, str] | None) -> pl.DataType:
     if is_csv(file):
         return pl.String()
-    return pl.scan_parquet(file, glob=False).collect_schema()[source.id]
+    return pl.scan_parquet(file, glob=False, storage_options=dict(storage_options or {})).collect_schema()[source.id]
 
 
 def _narrow(values: pl.Series, dtype: pl.DataType) -> pl.Series:

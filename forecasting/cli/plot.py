@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecasting.errors import SpecError
+from forecasting.settings import Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ def plot(
         fans = fans_of_store(open_store(), series, spec=spec, cutoff=cutoff)
     else:
         source = None if actuals is None else source_from_options(actuals, id_column, time_column, target_column)
-        fans = fans_of_files(forecasts, source, series)
+        fans = fans_of_files(forecasts, source, series, storage_options=Settings.load().storage_options)
     horizon = fans.forecasts.group_by("unique_id").len()["len"].max()
     assert isinstance(horizon, int)
     fans = fans.shorten(history or max(2 * horizon, 24))

@@ -10,6 +10,7 @@ import typer
 from forecasting.cron import PRESETS
 from forecasting.errors import FleetcastError, NothingStored, SpecError, UserError, first_line
 from forecasting.recipes import configure
+from forecasting.settings import Settings
 from forecasting.spec import Spec, read_spec
 
 SPECS_FOLDER = Path("dags/specs")
@@ -26,6 +27,7 @@ def check(
     """Validate spec files and look whether their sources can be read; tells every problem of every file."""
     from forecasting.series.read import scan_source
 
+    storage_options = Settings.load().storage_options
     named: dict[str, Path] = {}
     worst: FleetcastError | None = None
     for path in find_specs(paths or [SPECS_FOLDER]):
@@ -35,7 +37,7 @@ def check(
                 raise SpecError(f"spec {path}", [f"name = '{spec.name}' is taken by {named[spec.name]}"])
             named[spec.name] = path
             _refuse_schedules(spec, path)
-            scan_source(spec.source, spec.clock)
+            scan_source(spec.source, spec.clock, storage_options=storage_options)
         except FleetcastError as error:
             print(
                 f"error: {error}" if isinstance(error, SpecError) else f"error: spec {path}: {error}", file=sys.stderr

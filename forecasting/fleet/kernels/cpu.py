@@ -1,7 +1,8 @@
 """The fused recurrence on a CPU: windows of every series in, hidden states out, with backpropagation through time.
 
 LSTM, GRU, Elman with tanh and IndRNN, in float32. Activations come from a rational tanh whose absolute error is below
-5e-7; Elman's, which nothing else gates, from one that is within 1e-7. A series' numbers do not depend on its neighbours, nor on the number of threads, to the last bit.
+5e-7; Elman's, which nothing else gates, from one that is within 1e-7. A series' numbers do not depend on its
+neighbours, nor on the number of threads, to the last bit.
 """
 
 # S series · B windows · T steps · I inputs · H hidden
