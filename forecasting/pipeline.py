@@ -115,9 +115,10 @@ def predict_shard(
 ) -> pl.DataFrame:
     """Forecast every series of a shard with every requested network, its statistical models and seasonal naives.
 
-    Each series has exactly one model with `is_champion`; where the chosen one has no forecast, the simplest model that
-    can serve stands in and `reason` says why. `versions` (unique_id, model, version) are the registry's; where they are
-    not given, the weights tell them.
+    Each series has exactly one model with `is_champion`; where the chosen one has no forecast, the simplest model
+    that can serve stands in and `reason` says why. A series without a champion is served by the combination, if
+    every network has a forecast of it: its own, or what was lent by a prior (`forecasting.fleet.lending`).
+    `versions` (unique_id, model, version) are the registry's; where they are not given, the weights tell them.
     """
     crowned = dict(champions.select("unique_id", "model").iter_rows())
     is_crowned = {
@@ -221,6 +222,7 @@ def panel_frame(panel: Panel) -> pl.DataFrame:
     )
 
 
+_NEW = "no model has been chosen for the series yet; until a training compares them, the combination of all serves"
 _VERSIONS = {"unique_id": pl.String, "model": pl.String, "version": pl.String}
 
 
@@ -309,11 +311,22 @@ def _serve(
         is_usable_S |= is_able_S & (chosen["model"] == model).fill_null(value=False).to_numpy()
     # A champion needs a reason where it only stands in, or is not the network that was asked for.
     is_told_S = is_usable_S & ~serves_alone_S & (chosen["is_fallback"].fill_null(value=False).to_numpy() | bool(alone))
+    combinable = _combinable(panel, spec, networks) if spec.backtest.margin < 0 else frozenset()
+    is_new_S = chosen["model"].is_null().to_numpy() & [name in combinable for name in panel.unique_ids]
+    for is_able_S in (~serves_alone_S, *(able.get(model, nobody_S) for model in (*networks, COMBINATION))):
+        is_new_S &= is_able_S
     served = chosen.select(
-        model=pl.when(pl.lit(pl.Series(serves_alone_S))).then(pl.lit(alone, pl.String)).otherwise("model"),
-        reason=pl.when(pl.lit(pl.Series(is_told_S))).then("reason"),
+        model=pl.when(pl.lit(pl.Series(serves_alone_S)))
+        .then(pl.lit(alone, pl.String))
+        .when(pl.lit(pl.Series(is_new_S)))
+        .then(pl.lit(COMBINATION))
+        .otherwise("model"),
+        reason=pl.when(pl.lit(pl.Series(is_told_S)))
+        .then("reason")
+        .when(pl.lit(pl.Series(is_new_S)))
+        .then(pl.lit(_NEW)),
     )
-    rows = np.flatnonzero(~(is_usable_S | serves_alone_S))
+    rows = np.flatnonzero(~(is_usable_S | serves_alone_S | is_new_S))
     if not len(rows):
         return served, []
     simplest_RFQ, simplest_R, why_R = serve_simplest(

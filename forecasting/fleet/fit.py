@@ -26,6 +26,7 @@ from forecasting.fleet.categories import (
     tie_unseen,
 )
 from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
+from forecasting.fleet.lending import lend
 from forecasting.fleet.module import FleetModule, Schedule
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
@@ -340,45 +341,27 @@ def _tune(
     is_sound_S = (module.broken_step_S < 0).numpy()
     for weight in weights.values():
         is_sound_S &= torch.isfinite(weight).flatten(1).all(1).numpy()
-    scaling = plan.scaling
-    is_served_S = (scaling.spread_S > 0) & np.isfinite([scaling.location_S, scaling.spread_S, scaling.error_S]).all(0)
-    num_series = len(plan.panel.unique_ids)
-    all_weights = {name: w.repeat(num_series, *(1,) * (w.dim() - 1)) for name, w in plan.prior.weights.items()}
-    tuned = training.rows_S[is_sound_S]
+    lent = lend(plan.prior, plan.panel, role=plan.role)
+    assert lent.strength_S is not None, "what is lent has gone no way from its prior"
+    slot_of = {name: slot for slot, name in enumerate(lent.unique_ids)}
+    slot_R = np.array([slot_of.get(plan.panel.unique_ids[row], -1) for row in training.rows_S], dtype=np.int64)
+    tuned = np.flatnonzero(is_sound_S & (slot_R >= 0))
+    slots = slot_R[tuned]
     for name, weight in weights.items():
-        all_weights[name][torch.from_numpy(tuned)] = weight[torch.from_numpy(is_sound_S)]
-    strengths_S, steps_S, windows_S, losses_S = (np.zeros(num_series) for _ in range(4))
-    losses_S[:] = np.nan
-    strengths_S[tuned], losses_S[tuned] = chosen_S[is_sound_S], best_loss_S[is_sound_S]
-    steps_S[tuned], windows_S[tuned] = plan.config.tuning_steps, training.num_windows_S[is_sound_S]
-    served = np.flatnonzero(is_served_S)
-    whole = FittedFleet(
-        role=plan.role,
+        lent.weights[name][torch.from_numpy(slots)] = weight[torch.from_numpy(tuned)]
+    lent.strength_S[slots], lent.validation_loss_S[slots] = chosen_S[tuned], best_loss_S[tuned]
+    lent.num_steps_S[slots], lent.num_windows_S[slots] = plan.config.tuning_steps, training.num_windows_S[tuned]
+    planned = {plan.panel.unique_ids[row] for row in training.rows_S}
+    return replace(
+        lent,
         architecture=plan.architecture,
         config=plan.config,
         seed=plan.seed,
         kernel=module.network.kernel.NAME,
-        unique_ids=plan.panel.unique_ids,
-        weights=all_weights,
-        scaling=plan.scaling,
-        num_steps_S=steps_S.astype(np.int64),
-        num_windows_S=windows_S.astype(np.int64),
-        validation_loss_S=losses_S,
-        prior_version=plan.prior.version,
-        strength_S=strengths_S,
-        refused=(),
-        vocabulary=plan.vocabulary,
-    )
-    names = [plan.panel.unique_ids[row] for row in served]
-    return replace(whole.select(names), refused=_still_refused(plan, training, set(names)))
-
-
-def _still_refused(plan: _Plan, training: TrainingPlan, served: set[str]) -> tuple[Refusal, ...]:
-    """Return why series have not even the prior: what the plan says, or that there is no scale to read it by."""
-    unscaled = [name for row in training.rows_S if (name := plan.panel.unique_ids[row]) not in served]
-    return (
-        *(refusal for refusal in training.refused if refusal.unique_id not in served),
-        *(Refusal(name, "broken", f"series '{name}': its values lie too far apart to be scaled") for name in unscaled),
+        refused=(
+            *(refusal for refusal in training.refused if refusal.unique_id not in slot_of),
+            *(refusal for refusal in lent.refused if refusal.unique_id in planned),
+        ),
     )
 
 

@@ -1,8 +1,15 @@
-"""The predict job: features, the newest serving models and champions go in; forecasts are published."""
+"""The predict job: features, the newest serving models and champions go in; forecasts are published.
+
+A series without networks of its own, because it is new since the last training, has those of the newest priors.
+"""
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from forecasting.evaluate.combination import COMBINATION
@@ -11,10 +18,15 @@ from forecasting.series.clock import format_clock
 from forecasting.spec import NETWORKS
 from forecasting.store.staging import discard
 from workers.jobs.plan import pinned_version
+from workers.jobs.priors import read_prior, serving_priors
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
 from workers.jobs.weights import load_fleets, newest
 from workers.shards import Shard
+
+if TYPE_CHECKING:
+    from forecasting.fleet.fitted import FittedFleet
+    from forecasting.series.panel import Panel
 
 
 def predict(run: Run) -> Outcome:
@@ -55,16 +67,18 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     rows = serving_models(known("models").filter(is_ours), slot.networks).collect(engine="streaming")
     champions = newest(known("champions").filter(is_ours), ["unique_id"]).collect(engine="streaming")
     factors = newest(known("calibrations"), ["model"]).collect(engine="streaming")
-    serving = load_fleets(slot.store, slot.spec, rows)
     panel = slot.read_panel(shard.unique_ids)
+    own = load_fleets(slot.store, slot.spec, rows)
+    lent = _lend_priors(slot, known("priors"), own, panel)
+    versions = pl.concat([rows.select("unique_id", "model", "member", "version"), *map(_versions_lent, lent)])
     forecasts = predict_shard(
         panel,
         slot.spec,
-        serving,
+        [*own, *lent],
         champions,
         networks=slot.networks,
         kernel=slot.kernel,
-        versions=join_versions(rows.select("unique_id", "model", "member", "version")),
+        versions=join_versions(versions),
     )
     forecasts = calibrate(forecasts, factors, slot.spec)
     if not slot.spec.paths:
@@ -72,6 +86,34 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     correlations = newest(known("correlations"), ["model"]).collect(engine="streaming")
     paths = sample_paths(forecasts, correlations, slot.spec)
     return {"forecasts": forecasts, "sample_paths": pl.concat([no_paths(forecasts), *paths])}
+
+
+def _lend_priors(slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], panel: Panel) -> list[FittedFleet]:
+    """Return the newest priors as the networks of the series that have none of their own."""
+    from forecasting.fleet.lending import lend  # torch loads on actors only
+
+    rows_without: dict[str, list[int]] = {}
+    for network in slot.networks:
+        having = {name for fleet in own if fleet.model == network for name in fleet.unique_ids}
+        rows_without[network] = [row for row, name in enumerate(panel.unique_ids) if name not in having]
+    needed = [network for network, rows in rows_without.items() if rows]
+    if not needed:
+        return []
+    lent = []
+    for network, uri in serving_priors(slot.spec, needed, stored).select("model", "weights_uri").iter_rows():
+        some = panel.select(np.array(rows_without[network], dtype=np.int64))
+        lent.append(lend(read_prior(slot.store, uri), some))
+    return lent
+
+
+def _versions_lent(fleet: FittedFleet) -> pl.DataFrame:
+    """Return the version of each series' network: that of the prior, by which the table of priors knows it."""
+    return pl.DataFrame({"unique_id": fleet.unique_ids}, schema={"unique_id": pl.String}).select(
+        "unique_id",
+        model=pl.lit(fleet.model),
+        member=pl.lit(fleet.member, pl.Int32),
+        version=pl.lit(fleet.prior_version),
+    )
 
 
 def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFrame:

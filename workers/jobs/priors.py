@@ -27,7 +27,7 @@ from forecasting.version import code_version
 from workers.jobs.run import Run, count_points
 from workers.jobs.shard_run import Slot, peak_mib
 from workers.jobs.sizing import choose_prior_series, cost_of, refuse_too_little
-from workers.jobs.weights import describe_architecture
+from workers.jobs.weights import describe_architecture, newest
 from workers.local_ray import local_ray
 from workers.pool import Resources, Status, plan_resources, run_shards
 from workers.shards import Shard
@@ -71,11 +71,10 @@ def settle_priors(run: Run, slot: Slot) -> tuple[pl.DataFrame, dict[str, int]]:
 
 def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
     """Read the priors that rows of their table name (model, member, role, weights_uri)."""
-    from forecasting.fleet.fitted import Prior
     from forecasting.learn import Priors  # torch loads on actors only
 
     read = {
-        (model, member, role): Prior.from_bytes(store.read_bytes(uri))
+        (model, member, role): read_prior(store, uri)
         for model, member, role, uri in rows.select("model", "member", "role", "weights_uri").iter_rows()
         if uri is not None
     }
@@ -84,6 +83,20 @@ def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
         for model, member, role in read
         if role == "serving"
     }
+
+
+def serving_priors(spec: Spec, networks: Sequence[str], stored: pl.LazyFrame) -> pl.DataFrame:
+    """Return the rows of the newest serving priors that suit a spec as it is now, one for each network and member."""
+    wanted = _wanted(spec, networks, from_scratch=False).filter(role="serving")
+    alike = stored.join(wanted.lazy(), on=["model", "member", "role", *_ALIKE], how="semi")
+    return newest(alike, ["model", "member"]).collect(engine="streaming")
+
+
+def read_prior(store: Store, uri: str) -> Prior:
+    """Read a prior's weights; raises NothingStored where there are none."""
+    from forecasting.fleet.fitted import Prior  # torch loads on actors only
+
+    return Prior.from_bytes(store.read_bytes(uri))
 
 
 def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.DataFrame:

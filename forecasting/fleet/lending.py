@@ -1,0 +1,46 @@
+"""A prior and a panel go in; a fleet of the prior itself, for every series that can be scaled, comes out.
+
+So a series has a network before it has one of its own: because it is new, too short to be tuned, or broke at it.
+"""
+
+# S series
+
+import numpy as np
+
+from forecasting.fleet.fitted import FittedFleet, Prior
+from forecasting.fleet.plan import Refusal
+from forecasting.fleet.scaling import scaling_for
+from forecasting.series.panel import Panel
+
+
+def lend(prior: Prior, panel: Panel, *, role: str = "serving") -> FittedFleet:
+    """Return the prior as each series' network, each by its own scale; its strength is 0, and it took no step.
+
+    A series without two different points, or whose values lie too far apart to be scaled, is refused.
+    """
+    scaling = scaling_for(prior.config, panel, prior.architecture.season_lengths)
+    is_scaled_S = (scaling.spread_S > 0) & np.isfinite([scaling.location_S, scaling.spread_S, scaling.error_S]).all(0)
+    rows = np.flatnonzero(is_scaled_S)
+    num_series = len(rows)
+    return FittedFleet(
+        role=role,
+        architecture=prior.architecture,
+        config=prior.config,
+        seed=prior.seed,
+        kernel=prior.kernel,
+        unique_ids=tuple(panel.unique_ids[row] for row in rows),
+        weights={name: w.repeat(num_series, *(1,) * (w.dim() - 1)) for name, w in prior.weights.items()},
+        scaling=scaling.select(rows),
+        num_steps_S=np.zeros(num_series, dtype=np.int64),
+        num_windows_S=np.zeros(num_series, dtype=np.int64),
+        validation_loss_S=np.full(num_series, np.nan),
+        refused=tuple(
+            Refusal(name, "broken", f"series '{name}': its values lie too far apart to be scaled")
+            for name, is_scaled in zip(panel.unique_ids, is_scaled_S, strict=True)
+            if not is_scaled
+        ),
+        member=prior.member,
+        prior_version=prior.version,
+        strength_S=np.zeros(num_series),
+        vocabulary=prior.vocabulary,
+    )

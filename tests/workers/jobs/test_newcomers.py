@@ -1,0 +1,96 @@
+"""Series that came after the last training: networks of the prior serve them, and nobody else's forecast changes."""
+
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.workers.jobs.conftest import FIRST
+from tests.workers.jobs.test_warm_start import QUICK
+from workers.jobs.backtest import backtest
+from workers.jobs.features import write_features
+from workers.jobs.predict import predict
+from workers.jobs.train import train
+
+TRAINED, NOW = 119, 121
+
+
+@pytest.fixture
+def trained(small: Any, serial: Any) -> Any:
+    """Two series, trained on; since then four more have come."""
+    overrides = type(small.spec.overrides)(**QUICK)
+    small.spec = small.spec.model_copy(update={"models": ("lstm", "gru"), "overrides": overrides, "statistics": ()})
+    small.write(a=140, b=140)
+    write_features(small.run("features", TRAINED, cutoff="given"))
+    train(small.run("train", TRAINED, flow="train"))
+    backtest(small.run("backtest", TRAINED, flow="train"))
+    flat = [f"flat,{FIRST + timedelta(hours=hour)},7" for hour in range(140)]
+    young = [f"young,{FIRST + timedelta(hours=hour)},{hour % 4 + 9}" for hour in range(112, 140)]
+    small.write(*flat, *young, f"single,{FIRST},3", a=140, b=140, new=140)
+    return small
+
+
+def forecast(small: Any, **options: Any) -> pl.DataFrame:
+    write_features(small.run("features", NOW, cutoff="given"))
+    predict(small.run("predict", NOW, **options))
+    rows = small.store.scan("forecasts", "timestamp").collect()
+    rows = rows.filter(pl.col("run_cutoff") == FIRST + timedelta(hours=NOW)).drop(
+        "run_id", "data_version", strict=False
+    )
+    return rows.sort("unique_id", "model", "step")
+
+
+def test_a_new_series_is_served_by_networks_of_the_prior_which_its_version_names(trained: Any) -> None:
+    rows = forecast(trained).filter(step=1)
+    served = {
+        name: (model, reason)
+        for name, model, reason in rows.filter("is_champion").select("unique_id", "model", "reason").iter_rows()
+    }
+    for name in ("new", "young"):
+        assert served[name][0] == "combination"
+        assert served[name][1].startswith("no model has been chosen for the series yet")
+    assert served["flat"][0].startswith("seasonal_naive")
+    assert served["single"][0] == "naive"
+    priors = trained.store.scan("priors", "timestamp").collect().filter(role="serving")
+    version_of = dict(priors.select("model", "version").iter_rows())
+    told = dict(rows.filter(unique_id="new").select("model", "model_version").drop_nulls().iter_rows())
+    assert told == version_of | {"combination": f"{version_of['gru']}+{version_of['lstm']}"}
+    alone = forecast(trained, models=("gru",)).filter("is_champion", step=1)
+    assert dict(alone.select("unique_id", "model").iter_rows())["new"] == "gru"
+
+
+def test_new_series_change_no_other_forecast(trained: Any) -> None:
+    among = forecast(trained, shard_size=None)
+    trained.write(a=140, b=140)
+    alone = forecast(trained)
+    assert among.filter(pl.col("unique_id").is_in(["a", "b"])).equals(alone)
+
+
+def test_a_spec_that_asks_for_evidence_has_a_naive_until_there_is_some(trained: Any) -> None:
+    trained.spec = trained.spec.model_copy(
+        update={"backtest": trained.spec.backtest.model_copy(update={"margin": 0.0})}
+    )
+    served = forecast(trained).filter("is_champion", step=1, unique_id="new")
+    assert served["model"].to_list() == ["seasonal_naive_4"]
+
+
+def test_a_new_series_gets_its_own_networks_from_the_next_training(trained: Any) -> None:
+    forecast(trained)
+    train(trained.run("train", NOW, flow="train"))
+    backtest(trained.run("backtest", NOW, flow="train"))
+    own = trained.store.scan("models", "timestamp").collect().filter(unique_id="new", role="serving", model="gru")
+    rows = forecast(trained).filter(unique_id="new", step=1, model="gru")
+    assert rows["model_version"].to_list() == ["+".join(own.sort("member")["version"])]
+
+
+@pytest.mark.parametrize(
+    "change", [{"horizon": 5}, {"overrides": QUICK | {"prior_hidden_size": 3}}], ids=["horizon", "size"]
+)
+def test_a_prior_that_does_not_suit_the_spec_any_more_is_lent_to_nobody(trained: Any, change: dict[str, Any]) -> None:
+    if "overrides" in change:
+        change = {"overrides": type(trained.spec.overrides)(**change["overrides"])}
+    trained.spec = trained.spec.model_copy(update=change)
+    served = forecast(trained).filter("is_champion", step=1, unique_id="new")
+    assert served["model"].to_list() == ["seasonal_naive_4"]
+    assert "no champion yet" in served["reason"].item()
