@@ -338,8 +338,8 @@ TABLES: dict[str, Table] = {
                 Column(
                     "model_version",
                     pl.String(),
-                    "version in `models`, or in `priors` of a series that has no network of its own yet; those of members"
-                    " joined by +; null for what was not trained",
+                    "version in `models`, or in `priors` of a series that has no network of its own yet; those of"
+                    " members joined by +; null for what was not trained",
                 ),
                 Column("forecast", pl.Float64(), "the median"),
                 *(Column(quantile_column(q), pl.Float64(), f"the {q * 100:g} % quantile") for q in DEFAULT_QUANTILES),
