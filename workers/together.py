@@ -15,6 +15,7 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from forecasting.errors import ClusterError, FleetcastError
+from forecasting.store.files import Files
 from workers.pool import MAX_RETRIES, Resources, Status, environment_of
 from workers.shards import Shard
 
@@ -27,11 +28,13 @@ class Together:
     keep: Callable[[Shard, Any], Status]
 
 
-def run_together(work: Together, shard: Shard, *, num_processes: int, resources: Resources, folder: str) -> Status:
+def run_together(
+    work: Together, shard: Shard, *, num_processes: int, resources: Resources, files: Files, folder: str
+) -> Status:
     """Run a shard on so many processes of a pool's resources each and return its status.
 
-    `folder` is one that all nodes reach, for what Ray Train notes; whoever calls discards it. What fails is tried
-    again. Raises the error that Fleetcast made, else ClusterError, each with the shard's name.
+    `folder` is one of `files`, which all nodes reach, for what Ray Train notes; whoever calls discards it. What fails
+    is tried again. Raises the error that Fleetcast made, else ClusterError, each with the shard's name.
     """
     on_gpus = resources.num_gpus > 0
     trainer = TorchTrainer(
@@ -46,6 +49,7 @@ def run_together(work: Together, shard: Shard, *, num_processes: int, resources:
         run_config=train.RunConfig(
             name=f"shard-{shard.number}",
             storage_path=folder,
+            storage_filesystem=files.filesystem,
             failure_config=train.FailureConfig(max_failures=MAX_RETRIES),
             worker_runtime_env={"env_vars": environment_of(resources)},
         ),

@@ -34,7 +34,7 @@ class Files:
     def __init__(self, root: str, storage_options: Mapping[str, str]) -> None:
         self.root = root
         self.is_local = "://" not in root
-        self._filesystem = _open_filesystem(root, storage_options)
+        self.filesystem = _open_filesystem(root, storage_options)
 
     def uri(self, path: str) -> str:
         """Return where a file lies, in the form that Polars and Delta Lake take."""
@@ -43,7 +43,7 @@ class Files:
     def read_bytes(self, path: str) -> bytes:
         """Read a whole file; raises NothingStored where there is none."""
         try:
-            with self._filesystem.open_input_file(_check_path(path)) as stream:
+            with self.filesystem.open_input_file(_check_path(path)) as stream:
                 return bytes(stream.read())
         except FileNotFoundError as error:
             raise NothingStored(f"the store {self.root} holds no file '{path}'") from error
@@ -56,7 +56,7 @@ class Files:
             if self.is_local:
                 _write_and_rename(Path(self.root) / _check_path(path), content)
             else:  # an object appears when its upload is complete
-                with self._filesystem.open_output_stream(_check_path(path)) as stream:
+                with self.filesystem.open_output_stream(_check_path(path)) as stream:
                     stream.write(content)
         except OSError as error:
             raise StoreError(f"file '{path}' of store {self.root} could not be written: {first_line(error)}") from error
@@ -69,7 +69,7 @@ class Files:
         """Return every file below a folder, also what a killed writer left half-written."""
         selector = arrow_fs.FileSelector(_check_path(folder), allow_not_found=True, recursive=True)
         try:
-            found = self._filesystem.get_file_info(selector)
+            found = self.filesystem.get_file_info(selector)
         except OSError as error:
             raise StoreError(
                 f"folder '{folder}' of store {self.root} could not be listed: {first_line(error)}"
@@ -86,7 +86,7 @@ class Files:
     def delete(self, path: str) -> None:
         """Delete a file; one that is already gone is no error."""
         try:
-            self._filesystem.delete_file(_check_path(path))
+            self.filesystem.delete_file(_check_path(path))
         except FileNotFoundError:
             return
         except OSError as error:
@@ -95,7 +95,7 @@ class Files:
     def delete_folder(self, folder: str) -> None:
         """Delete a folder with all that is in it; one that is already gone is no error."""
         try:
-            self._filesystem.delete_dir(_check_path(folder))
+            self.filesystem.delete_dir(_check_path(folder))
         except FileNotFoundError:
             return
         except OSError as error:

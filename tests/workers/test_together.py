@@ -13,6 +13,7 @@ from forecasting.fleet.fitted import Architecture, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.prior import fit_prior
 from forecasting.series.panel import Panel
+from forecasting.store.files import Files
 from forecasting.training import Member, TrainingConfig
 from workers import together
 from workers.jobs.priors import count_together
@@ -59,7 +60,10 @@ def test_a_prior_that_is_trained_together_is_the_one_that_is_trained_alone(ray_c
         return distributed.get_world_size()
 
     before = signal.getsignal(signal.SIGINT)
-    status = run_together(Together(train_prior, keep), SHARD, num_processes=2, resources=HALF, folder=str(tmp_path))
+    files = Files(str(tmp_path), {})
+    work = Together(train_prior, keep)
+    status = run_together(work, SHARD, num_processes=2, resources=HALF, files=files, folder="notes/of")
+    assert files.find("notes/of"), "what Ray Train notes lies in the folder"
     alone, found = train_prior(SHARD), Prior.from_bytes(status["prior"])
     assert status["num_processes"] == 2
     assert signal.getsignal(signal.SIGINT) is before
@@ -86,7 +90,12 @@ def test_what_fails_is_told_with_its_name(
     monkeypatch.setattr(together, "MAX_RETRIES", 0)
     with pytest.raises(told, match=message):
         run_together(
-            Together(compute, lambda shard, _: {}), SHARD, num_processes=1, resources=HALF, folder=str(tmp_path)
+            Together(compute, lambda shard, _: {}),
+            SHARD,
+            num_processes=1,
+            resources=HALF,
+            files=Files(str(tmp_path), {}),
+            folder="notes",
         )
 
 

@@ -184,7 +184,8 @@ def _train_together(
             shard,
             num_processes=num_together,
             resources=resources,
-            folder=f"{run.store.root}/{run_folder(run.arguments.run_id)}/together",
+            files=run.store.files,
+            folder=f"{run_folder(run.arguments.run_id)}/together",
         )
         for shard in shards
     ]
@@ -264,12 +265,11 @@ class _TrainPrior:
 
     def _read(self, uris: Iterable[str], until: dict[str, int]) -> Iterator[Prior]:
         """Read priors one by one; `until` gains what candidates may read of those of their series that it lacks."""
-        from forecasting.fleet.fitted import Prior
-        from forecasting.learn import candidates_until
+        from forecasting.learn import candidates_until  # torch loads on actors only
 
         for uri in uris:
             try:
-                prior = Prior.from_bytes(self.slot.store.read_bytes(uri))
+                prior = read_prior(self.slot.store, uri)
             except NothingStored:
                 print(f"{uri} is gone, so that no prior goes on from it", flush=True)
                 continue

@@ -50,7 +50,7 @@ def test_file_system_that_fails_is_told_in_one_line_without_escapes(store, monke
 
             return fail
 
-    monkeypatch.setattr(store.files, "_filesystem", Failing())
+    monkeypatch.setattr(store.files, "filesystem", Failing())
     for name in ("read_bytes", "find", "delete", "delete_folder"):
         with pytest.raises(StoreError) as caught:
             getattr(store.files, name)("weights/x")

@@ -81,8 +81,8 @@ def test_priors_that_several_gpus_train_together_are_stored_like_any_other(
 ) -> None:
     asked = []
 
-    def run_here(work: Any, shard: Any, *, num_processes: int, resources: Any, folder: str) -> Any:
-        asked.append((str(shard), num_processes, folder))
+    def run_here(work: Any, shard: Any, *, num_processes: int, resources: Any, files: Any, folder: str) -> Any:
+        asked.append((str(shard), num_processes, files.uri(folder)))
         return work.keep(shard, work.compute(shard))
 
     run_train(fed, run_id="alone")
