@@ -7,7 +7,7 @@ the columns of the store's tables without the bookkeeping (spec, run cutoff, run
 # S series of a shard · F horizon steps · Q quantiles
 
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,14 +18,7 @@ import polars as pl
 
 from forecasting.evaluate import backtest as rolling
 from forecasting.evaluate import conformal
-from forecasting.evaluate.baselines import (
-    NAIVE,
-    NONE,
-    can_serve,
-    seasonal_naive,
-    seasonal_naive_name,
-    serve_simplest,
-)
+from forecasting.evaluate.baselines import NAIVE, can_serve, seasonal_naive, seasonal_naive_name
 from forecasting.evaluate.champion import choose_champions
 from forecasting.evaluate.combination import COMBINATION, combine
 from forecasting.evaluate.conformal import count_ratios
@@ -33,20 +26,25 @@ from forecasting.evaluate.dependence import SUMS, count_products
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import FittedFleet
-from forecasting.fleet.plan import required_length
 from forecasting.fleet.predict import find_unseen, predict
 from forecasting.learn import origins_of
-from forecasting.recipes import configure
 from forecasting.series.panel import Panel
+from forecasting.serving import (
+    Block,
+    Quantiles,
+    admissible,
+    combinable,
+    forecast_frame,
+    serve,
+    versions_of,
+    with_combination,
+)
 from forecasting.spec import STATISTICS, Spec
 from forecasting.statistics_choice import statistics_forecasters
 from forecasting.training import KernelName
 
 MEMBER_MARK = "/"
 """Between the name of a network and the number of its member."""
-
-Quantiles = npt.NDArray[np.float64]
-"""Shape (S, F, Q), in units of y, rising along Q; NaN where a model has nothing to say about a series."""
 
 
 class Backtested(NamedTuple):
@@ -98,7 +96,7 @@ def backtest_shard(
         unavailable=_unavailable(panel, spec, candidates, networks),
         alone=networks[0] if len(networks) == 1 else None,
         statistics=tuple(statistics),
-        combinable=_combinable(panel, spec, networks),
+        combinable=combinable(panel, spec, networks),
     )
     return Backtested(backtests, champions, pl.concat(ratios), pl.concat(products))
 
@@ -133,18 +131,18 @@ def predict_shard(
         model: np.asarray(np.isfinite(quantiles_SFQ).all((1, 2))) for model, quantiles_SFQ in forecasts.items()
     }
     blocks = [
-        _Block(
+        Block(
             model, np.flatnonzero(is_able_S), forecasts[model][is_able_S] if not is_able_S.all() else forecasts[model]
         )
         for model, is_able_S in able.items()
     ]
-    served, stand_ins = _serve(panel, spec, champions, able, networks)
+    served, stand_ins = serve(panel, spec, champions, able, networks)
     if versions is None:
-        versions = _versions(serving, panel)
-    described = _with_combination(versions).join(
+        versions = versions_of(serving, panel)
+    described = with_combination(versions).join(
         _describe_unseen(panel, serving), on=["unique_id", "model"], how="full", coalesce=True
     )
-    return _forecast_frame(panel, spec, blocks + stand_ins, served, described)
+    return forecast_frame(panel, spec, blocks + stand_ins, served, described)
 
 
 def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, spec: Spec) -> pl.DataFrame:
@@ -200,15 +198,6 @@ def score(
     return scored.join(totals, on=["unique_id", "model"]).sort("unique_id", "model")
 
 
-def admissible(values: Quantiles, spec: Spec) -> Quantiles:
-    """Return what the spec's y can be, of any shape: counts are whole numbers, and nothing is below the bound."""
-    if spec.integer_valued:
-        values = np.rint(values)
-    if spec.lower_bound is None:
-        return values
-    return np.maximum(values, np.ceil(spec.lower_bound) if spec.integer_valued else spec.lower_bound)
-
-
 def panel_frame(panel: Panel) -> pl.DataFrame:
     """Return the panel's observed points as a frame: unique_id, ds, y."""
     is_observed_SN = np.isfinite(panel.y_SN)
@@ -220,10 +209,6 @@ def panel_frame(panel: Panel) -> pl.DataFrame:
             "y": panel.y_SN[rows, columns],
         }
     )
-
-
-_NEW = "no model has been chosen for the series yet; until a training compares them, the combination of all serves"
-_VERSIONS = {"unique_id": pl.String, "model": pl.String, "version": pl.String}
 
 
 def _baselines(spec: Spec) -> dict[str, Callable[[Panel], Quantiles]]:
@@ -250,18 +235,6 @@ def _assemble(spec: Spec, networks: Sequence[str], told: Mapping[str, Quantiles]
     return {model: admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}
 
 
-def _combinable(panel: Panel, spec: Spec, networks: Sequence[str]) -> Set[str]:
-    """Return the series that are long enough for the combination at their end; their values must differ, too."""
-    if not set(spec.models) <= set(networks):
-        return frozenset()
-    is_long_S = panel.length_S >= required_length(configure(spec), horizon=spec.horizon)
-    least_S, most_S = (
-        pick.reduce(np.where(np.isfinite(panel.y_SN), panel.y_SN, empty), axis=1)
-        for pick, empty in ((np.minimum, np.inf), (np.maximum, -np.inf))
-    )
-    return frozenset(panel.unique_ids[row] for row in np.flatnonzero(is_long_S & (least_S < most_S)))
-
-
 def _unavailable(
     panel: Panel, spec: Spec, candidates: Sequence[FittedFleet], networks: Sequence[str]
 ) -> dict[tuple[str, str], str]:
@@ -279,120 +252,6 @@ def _unavailable(
             if not is_able:
                 reasons[name, model] = f"series '{name}' has too few observed points for {model}"
     return reasons
-
-
-class _Block(NamedTuple):
-    """One model's forecasts of some series, rows of the panel; R counts them."""
-
-    model: str
-    rows_R: npt.NDArray[np.int64]
-    quantiles_RFQ: Quantiles
-
-
-def _serve(
-    panel: Panel,
-    spec: Spec,
-    champions: pl.DataFrame,
-    able: Mapping[str, npt.NDArray[np.bool_]],
-    networks: Sequence[str],
-) -> tuple[pl.DataFrame, list[_Block]]:
-    """Return model and reason of what serves each series, and the forecasts that stand in where `able` has none."""
-    alone = networks[0] if len(networks) == 1 else None
-    chosen = pl.DataFrame({"unique_id": panel.unique_ids}, schema={"unique_id": pl.String}).join(
-        champions.select("unique_id", "model", "baseline", "is_fallback", "reason"),
-        on="unique_id",
-        how="left",
-        maintain_order="left",
-    )
-    nobody_S = np.zeros(chosen.height, dtype=bool)
-    serves_alone_S = able.get(alone or "", nobody_S)
-    is_usable_S = nobody_S.copy()
-    for model, is_able_S in able.items():
-        is_usable_S |= is_able_S & (chosen["model"] == model).fill_null(value=False).to_numpy()
-    # A champion needs a reason where it only stands in, or is not the network that was asked for.
-    is_told_S = is_usable_S & ~serves_alone_S & (chosen["is_fallback"].fill_null(value=False).to_numpy() | bool(alone))
-    combinable = _combinable(panel, spec, networks) if spec.backtest.margin < 0 else frozenset()
-    is_new_S = chosen["model"].is_null().to_numpy() & [name in combinable for name in panel.unique_ids]
-    for is_able_S in (~serves_alone_S, *(able.get(model, nobody_S) for model in (*networks, COMBINATION))):
-        is_new_S &= is_able_S
-    served = chosen.select(
-        model=pl.when(pl.lit(pl.Series(serves_alone_S)))
-        .then(pl.lit(alone, pl.String))
-        .when(pl.lit(pl.Series(is_new_S)))
-        .then(pl.lit(COMBINATION))
-        .otherwise("model"),
-        reason=pl.when(pl.lit(pl.Series(is_told_S)))
-        .then("reason")
-        .when(pl.lit(pl.Series(is_new_S)))
-        .then(pl.lit(_NEW)),
-    )
-    rows = np.flatnonzero(~(is_usable_S | serves_alone_S | is_new_S))
-    if not len(rows):
-        return served, []
-    simplest_RFQ, simplest_R, why_R = serve_simplest(
-        panel.select(rows), season_lengths=spec.season_lengths, quantiles=spec.quantiles
-    )
-    decided = [
-        _stand_in(champion, {model for model, is_able_S in able.items() if is_able_S[row]}, simplest, why)
-        for row, champion, simplest, why in zip(
-            rows, chosen[rows].iter_rows(named=True), simplest_R, why_R, strict=True
-        )
-    ]
-    models_R, reasons_R = (pl.Series(values, dtype=pl.String) for values in zip(*decided, strict=True))
-    served = served.with_columns(
-        model=served["model"].scatter(rows, models_R), reason=served["reason"].scatter(rows, reasons_R)
-    )
-    simplest_RFQ = admissible(simplest_RFQ, spec)
-    blocks = []
-    for model in models_R.unique().sort():
-        is_due_R = (models_R == model).to_numpy() & ~able.get(model, nobody_S)[rows]
-        blocks.append(_Block(model, rows[is_due_R], simplest_RFQ[is_due_R]))
-    return served, blocks
-
-
-def _stand_in(
-    chosen: Mapping[str, Any], available: Set[str], simplest: str, why_simplest: str | None
-) -> tuple[str, str | None]:
-    """Return the model that serves a series whose champion cannot, and the reason."""
-    if chosen["model"] is None:
-        return simplest, f"{simplest} stands in: the series has no champion yet; train first"
-    if simplest == NONE:
-        return simplest, why_simplest
-    if chosen["baseline"] in available:
-        simplest = chosen["baseline"]
-    if chosen["model"] == simplest:
-        return simplest, "; ".join(reason for reason in (why_simplest, chosen["reason"]) if reason)
-    return simplest, f"{simplest} stands in: champion {chosen['model']} has no usable forecast ({chosen['reason']})"
-
-
-def join_versions(versions: pl.DataFrame) -> pl.DataFrame:
-    """Return one version for each series and model (unique_id, model, version): its members' in order, joined by +."""
-    return (
-        versions.drop_nulls("version")
-        .unique(["unique_id", "model", "member"], keep="last")
-        .sort("unique_id", "model", "member")
-        .group_by("unique_id", "model", maintain_order=True)
-        .agg(pl.col("version").str.join("+"))
-    )
-
-
-def _versions(serving: Sequence[FittedFleet], panel: Panel) -> pl.DataFrame:
-    parts = [fleet.select(panel.unique_ids) for fleet in serving]
-    frames = [
-        pl.DataFrame({"unique_id": part.unique_ids, "version": part.versions()}, schema_overrides=_VERSIONS).select(
-            "unique_id", "version", model=pl.lit(part.model), member=pl.lit(part.member)
-        )
-        for part in parts
-        if part.unique_ids
-    ]
-    return join_versions(pl.concat(frames)) if frames else pl.DataFrame(schema=_VERSIONS)
-
-
-def _with_combination(versions: pl.DataFrame) -> pl.DataFrame:
-    """Add the combination's version of each series: those of its networks, joined by +."""
-    joined = versions.sort("unique_id", "model").group_by("unique_id", maintain_order=True)
-    combined = joined.agg(pl.col("version").str.join("+")).with_columns(model=pl.lit(COMBINATION))
-    return pl.concat([versions, combined.select(versions.columns)])
 
 
 def _describe_unseen(panel: Panel, serving: Sequence[FittedFleet]) -> pl.DataFrame:
@@ -435,53 +294,6 @@ def _median(member_KSFQ: Sequence[Quantiles]) -> Quantiles:
             told = [each_SFQ[rows] for each_SFQ, is_able in zip(member_KSFQ, able_K, strict=True) if is_able]
             result_SFQ[rows] = np.median(told, axis=0)
     return result_SFQ
-
-
-def _forecast_frame(
-    panel: Panel, spec: Spec, blocks: Sequence[_Block], served: pl.DataFrame, described: pl.DataFrame
-) -> pl.DataFrame:
-    """Lay blocks of forecasts out as rows, sorted by series, model and time.
-
-    `described` says of series and models their version, and what their networks had not seen.
-    """
-    horizon = spec.horizon
-    rows_P = np.concatenate([block.rows_R for block in blocks])
-    ids = pl.Series(panel.unique_ids, dtype=pl.String)
-    models = [pl.repeat(block.model, len(block.rows_R), dtype=pl.String, eager=True) for block in blocks]
-    parts = pl.DataFrame({"row": rows_P, "unique_id": ids.gather(rows_P), "model": pl.concat(models)})
-    order_P = parts.select(pl.arg_sort_by("unique_id", "model")).to_series().to_numpy()
-    place_P = np.empty_like(order_P)
-    place_P[order_P] = np.arange(len(order_P))
-    quantiles_QPF = np.empty((len(spec.quantiles), len(order_P), horizon))
-    end = 0
-    for block in blocks:
-        begin, end = end, end + len(block.rows_R)
-        quantiles_QPF[:, place_P[begin:end]] = block.quantiles_RFQ.transpose(2, 0, 1)
-    rows_P = rows_P[order_P]
-    champion = pl.col("model") == served["model"].gather(rows_P)
-    parts = (
-        parts[order_P]
-        .with_columns(
-            cutoff=pl.Series(panel.last_ds[rows_P], dtype=panel.clock_dtype),
-            is_champion=champion,
-            reason=pl.when(champion).then(served["reason"].gather(rows_P)),
-        )
-        .join(described, on=["unique_id", "model"], how="left", maintain_order="left")
-    )
-    points = np.repeat(np.arange(parts.height), horizon)
-    repeated = parts.select("unique_id", "model", "cutoff", "is_champion", "reason", "unseen", model_version="version")[
-        points
-    ]
-    columns = {
-        name: pl.Series(values_PF.reshape(-1)).fill_nan(None)
-        for name, values_PF in zip(spec.quantile_columns, quantiles_QPF, strict=True)
-    }
-    return repeated.with_columns(
-        ds=pl.Series(panel.ds_SN[rows_P, -horizon:].reshape(-1), dtype=panel.clock_dtype),
-        step=pl.Series(np.tile(np.arange(1, horizon + 1), parts.height), dtype=pl.Int32),
-        forecast=columns["q50"],
-        **columns,
-    )
 
 
 def _yardsticks_at(panel: Panel, cutoffs: pl.DataFrame, spec: Spec) -> pl.DataFrame:

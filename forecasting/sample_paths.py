@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.evaluate.paths import draw_paths
-from forecasting.pipeline import admissible
+from forecasting.serving import admissible
 from forecasting.spec import Spec
 
 ROWS_AT_ONCE = 2_000_000

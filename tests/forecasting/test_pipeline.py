@@ -31,8 +31,9 @@ from forecasting.learn import (
     train_shard,
 )
 from forecasting.one_shot import OneShot, forecast
-from forecasting.pipeline import backtest_shard, join_versions, predict_shard, score
+from forecasting.pipeline import backtest_shard, predict_shard, score
 from forecasting.recipes import configure
+from forecasting.serving import join_versions
 from forecasting.spec import Spec, make_spec
 
 START = datetime(2024, 1, 1)

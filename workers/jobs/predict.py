@@ -55,8 +55,9 @@ def predict(run: Run) -> Outcome:
 
 def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     """Forecast the series of a shard."""
-    from forecasting.pipeline import calibrate, join_versions, predict_shard  # torch loads on actors only
+    from forecasting.pipeline import calibrate, predict_shard  # torch loads on actors only
     from forecasting.sample_paths import no_paths, sample_paths
+    from forecasting.serving import join_versions
 
     def known(table: str) -> pl.LazyFrame:
         return slot.store.scan(table, slot.clock).filter(

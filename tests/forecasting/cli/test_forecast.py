@@ -245,18 +245,19 @@ def test_ray_runs_what_the_entry_point_names(
 
     class Runner:
         def load(self) -> Callable[..., Any]:
-            def run(spec: Any, *, cutoff: Any, options: Any) -> Any:
+            def run(spec: Any, *, cutoff: Any, options: Any, storage_options: Any) -> Any:
                 print("the pool's progress")
-                asked.append((spec.name, cutoff, options.kernel))
+                asked.append((spec.name, cutoff, options.kernel, storage_options))
                 return one_shot.forecast(spec, cutoff=cutoff, options=options)
 
             return run
 
     monkeypatch.setattr("forecasting.cli.forecast.entry_points", lambda **_: (Runner(),))
     monkeypatch.setenv("FLEETCAST_KERNEL", "reference")
+    monkeypatch.setenv("FLEETCAST_STORAGE_OPTIONS", '{"aws_region": "x"}')
     hourly("a").write_parquet("in.parquet")
     ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, "--ray", "--out", "out.parquet")
-    assert (ended.exit_code, ended.out, asked) == (0, "", [("one_shot", None, "reference")])
+    assert (ended.exit_code, ended.out, asked) == (0, "", [("one_shot", None, "reference", {"aws_region": "x"})])
     assert "the pool's progress" in ended.err
     check_shape(pl.read_parquet("out.parquet"), ["a"])
 
