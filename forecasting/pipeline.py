@@ -109,21 +109,28 @@ def predict_shard(
     *,
     networks: Sequence[str],
     kernel: KernelName = "auto",
+    lent: Sequence[FittedFleet] = (),
     versions: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Forecast every series of a shard with every requested network, its statistical models and seasonal naives.
 
     Each series has exactly one model with `is_champion`; where the chosen one has no forecast, the simplest model
-    that can serve stands in and `reason` says why. A series without a champion is served by the combination, if
-    every network has a forecast of it: its own, or what was lent by a prior (`forecasting.fleet.lending`).
-    `versions` (unique_id, model, version) are the registry's; where they are not given, the weights tell them.
+    that can serve stands in and `reason` says why. `lent` are networks of a prior for series that have none of
+    their own (`forecasting.fleet.lending`): what was chosen among networks is void for them, and without a champion
+    the combination serves, if every network has a forecast. `versions` (unique_id, model, version) are the
+    registry's; where they are not given, the weights tell them.
     """
+    fleets = [*serving, *lent]
+    # What was chosen among networks that a series has no more says nothing of those that it is lent.
+    borrowers = {name for fleet in lent for name in fleet.unique_ids}
+    is_void = pl.col("unique_id").is_in(borrowers) & pl.col("model").is_in([*networks, COMBINATION])
+    champions = champions.filter(~is_void)
     crowned = dict(champions.select("unique_id", "model").iter_rows())
     is_crowned = {
         model: np.array([crowned.get(name) == model for name in panel.unique_ids], dtype=bool) for model in STATISTICS
     }
     statistics = statistics_forecasters(spec, panel.length_S, also=is_crowned)
-    forecasters = _baselines(spec) | statistics | _members(serving, kernel)
+    forecasters = _baselines(spec) | statistics | _members(fleets, kernel)
     told = {name: forecaster(panel) for name, forecaster in forecasters.items()}
     forecasts = _assemble(spec, networks, told)
     del told
@@ -136,11 +143,11 @@ def predict_shard(
         )
         for model, is_able_S in able.items()
     ]
-    served, stand_ins = serve(panel, spec, champions, able, networks)
+    served, stand_ins = serve(panel, spec, champions, able, networks, borrowers=borrowers)
     if versions is None:
-        versions = versions_of(serving, panel)
+        versions = versions_of(fleets, panel)
     described = with_combination(versions).join(
-        _describe_unseen(panel, serving), on=["unique_id", "model"], how="full", coalesce=True
+        _describe_unseen(panel, fleets), on=["unique_id", "model"], how="full", coalesce=True
     )
     return forecast_frame(panel, spec, blocks + stand_ins, served, described)
 

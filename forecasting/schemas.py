@@ -328,7 +328,11 @@ TABLES: dict[str, Table] = {
                 Column("step", pl.Int32(), "steps ahead of cutoff, from 1"),
                 _CUTOFF,
                 Column("is_champion", pl.Boolean(), "whether this model serves the series"),
-                Column("reason", pl.String(), "why a simpler model stands in, where one does"),
+                Column(
+                    "reason",
+                    pl.String(),
+                    "why a simpler model stands in, where one does, or why one serves that was not chosen",
+                ),
                 Column(
                     "unseen",
                     pl.List(pl.String()),

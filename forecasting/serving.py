@@ -21,6 +21,7 @@ Quantiles = npt.NDArray[np.float64]
 """Shape (S, F, Q), in units of y, rising along Q; NaN where a model has nothing to say about a series."""
 
 _NEW = "no model has been chosen for the series yet; until a training compares them, the combination of all serves"
+_LENT = "the series has no network of its own yet; the prior, which all series taught, serves until it is trained"
 _VERSIONS = {"unique_id": pl.String, "model": pl.String, "version": pl.String}
 
 
@@ -38,8 +39,13 @@ def serve(
     champions: pl.DataFrame,
     able: Mapping[str, npt.NDArray[np.bool_]],
     networks: Sequence[str],
+    *,
+    borrowers: Set[str] = frozenset(),
 ) -> tuple[pl.DataFrame, list[Block]]:
-    """Return model and reason of what serves each series, and the forecasts that stand in where `able` has none."""
+    """Return model and reason of what serves each series, and the forecasts that stand in where `able` has none.
+
+    `borrowers` are series that a prior lends networks to.
+    """
     alone = networks[0] if len(networks) == 1 else None
     chosen = pl.DataFrame({"unique_id": panel.unique_ids}, schema={"unique_id": pl.String}).join(
         champions.select("unique_id", "model", "baseline", "is_fallback", "reason"),
@@ -55,7 +61,7 @@ def serve(
     # A champion needs a reason where it only stands in, or is not the network that was asked for.
     is_told_S = is_usable_S & ~serves_alone_S & (chosen["is_fallback"].fill_null(value=False).to_numpy() | bool(alone))
     suited = combinable(panel, spec, networks) if spec.backtest.margin < 0 else frozenset()
-    is_new_S = chosen["model"].is_null().to_numpy() & [name in suited for name in panel.unique_ids]
+    is_new_S = chosen["model"].is_null().to_numpy() & _is_among(panel, suited)
     for is_able_S in (~serves_alone_S, *(able.get(model, nobody_S) for model in (*networks, COMBINATION))):
         is_new_S &= is_able_S
     served = chosen.select(
@@ -67,7 +73,9 @@ def serve(
         reason=pl.when(pl.lit(pl.Series(is_told_S)))
         .then("reason")
         .when(pl.lit(pl.Series(is_new_S)))
-        .then(pl.lit(_NEW)),
+        .then(pl.lit(_NEW))
+        .when(pl.lit(pl.Series(serves_alone_S & _is_among(panel, borrowers))))
+        .then(pl.lit(_LENT)),
     )
     rows = np.flatnonzero(~(is_usable_S | serves_alone_S | is_new_S))
     if not len(rows):
@@ -190,6 +198,10 @@ def with_combination(versions: pl.DataFrame) -> pl.DataFrame:
     joined = versions.sort("unique_id", "model").group_by("unique_id", maintain_order=True)
     combined = joined.agg(pl.col("version").str.join("+")).with_columns(model=pl.lit(COMBINATION))
     return pl.concat([versions, combined.select(versions.columns)])
+
+
+def _is_among(panel: Panel, names: Set[str]) -> npt.NDArray[np.bool_]:
+    return np.array([name in names for name in panel.unique_ids], dtype=bool)
 
 
 def _stand_in(

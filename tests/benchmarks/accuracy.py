@@ -131,9 +131,8 @@ def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
     rivals = outcome.backtests.filter(pl.col("model") != "combination", pl.col("mase").is_not_null())
     of_models = rivals.group_by("unique_id", "model").agg(pl.col("mase").mean())
     hard = of_models.sort("mase", "model").unique("unique_id", keep="first", maintain_order=True)
-    is_everywhere = pl.len() == of_models["unique_id"].n_unique()
-    means = of_models.group_by("model").agg(pl.col("mase").mean(), is_everywhere=is_everywhere)
-    (single,) = means.filter("is_everywhere").sort("mase", "model")["model"].head(1)
+    means = of_models.group_by("model").agg(pl.col("mase").mean(), num_series=pl.len())
+    single = means.filter(pl.col("num_series") == pl.col("num_series").max()).sort("mase", "model")["model"][0]
     of_step |= {
         "all members": evaluation.scores.filter(model=ABLATED),
         "the best of each series' own backtest": evaluation.scores.join(

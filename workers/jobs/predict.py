@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from forecasting.series.panel import Panel
 
 
+_NETWORK = {"unique_id": pl.String, "model": pl.String, "member": pl.Int32}
+
+
 def predict(run: Run) -> Outcome:
     """Forecast every series with the newest models and champions that were trained at or before the cutoff."""
     data_version = pinned_version(run)
@@ -71,15 +74,17 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     panel = slot.read_panel(shard.unique_ids)
     own = load_fleets(slot.store, slot.spec, rows)
     lent = _lend_priors(slot, known("priors"), own, panel)
-    versions = pl.concat([rows.select("unique_id", "model", "member", "version"), *map(_versions_lent, lent)])
+    versions = [rows.join(_networks_of(own), on=list(_NETWORK), how="semi").select(*_NETWORK, "version")]
+    versions += [_networks_of([fleet]).with_columns(version=pl.lit(version)) for fleet, version in lent]
     forecasts = predict_shard(
         panel,
         slot.spec,
-        [*own, *lent],
+        own,
         champions,
         networks=slot.networks,
         kernel=slot.kernel,
-        versions=join_versions(versions),
+        lent=[fleet for fleet, _ in lent],
+        versions=join_versions(pl.concat(versions)),
     )
     forecasts = calibrate(forecasts, factors, slot.spec)
     if not slot.spec.paths:
@@ -89,8 +94,10 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     return {"forecasts": forecasts, "sample_paths": pl.concat([no_paths(forecasts), *paths])}
 
 
-def _lend_priors(slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], panel: Panel) -> list[FittedFleet]:
-    """Return the newest priors as the networks of the series that have none of their own."""
+def _lend_priors(
+    slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], panel: Panel
+) -> list[tuple[FittedFleet, str]]:
+    """Return the newest priors as the networks of the series that have none of their own, each with its version."""
     from forecasting.fleet.lending import lend  # torch loads on actors only
 
     rows_without: dict[str, list[int]] = {}
@@ -101,20 +108,17 @@ def _lend_priors(slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], p
     if not needed:
         return []
     lent = []
-    for network, uri in serving_priors(slot.spec, needed, stored).select("model", "weights_uri").iter_rows():
+    priors = serving_priors(slot.spec, needed, stored)
+    for network, version, uri in priors.select("model", "version", "weights_uri").iter_rows():
         some = panel.select(np.array(rows_without[network], dtype=np.int64))
-        lent.append(lend(read_prior(slot.store, uri), some))
+        lent.append((lend(read_prior(slot.store, uri), some), version))
     return lent
 
 
-def _versions_lent(fleet: FittedFleet) -> pl.DataFrame:
-    """Return the version of each series' network: that of the prior, by which the table of priors knows it."""
-    return pl.DataFrame({"unique_id": fleet.unique_ids}, schema={"unique_id": pl.String}).select(
-        "unique_id",
-        model=pl.lit(fleet.model),
-        member=pl.lit(fleet.member, pl.Int32),
-        version=pl.lit(fleet.prior_version),
-    )
+def _networks_of(fleets: Sequence[FittedFleet]) -> pl.DataFrame:
+    """Return unique_id, model and member of each network."""
+    rows = [(name, fleet.model, fleet.member) for fleet in fleets for name in fleet.unique_ids]
+    return pl.DataFrame(rows, schema=_NETWORK, orient="row")
 
 
 def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFrame:

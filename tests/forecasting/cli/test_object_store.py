@@ -64,6 +64,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         options = {"endpoint_url": f"http://127.0.0.1:{server.server_port}", "allow_http": "true"}
         options |= {"aws_access_key_id": "mine", "aws_secret_access_key": "x", "aws_region": "x"}
         monkeypatch.setenv("FLEETCAST_STORAGE_OPTIONS", json.dumps(options))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield root
         server.shutdown()
 

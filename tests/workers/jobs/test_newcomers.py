@@ -56,8 +56,38 @@ def test_a_new_series_is_served_by_networks_of_the_prior_which_its_version_names
     version_of = dict(priors.select("model", "version").iter_rows())
     told = dict(rows.filter(unique_id="new").select("model", "model_version").drop_nulls().iter_rows())
     assert told == version_of | {"combination": f"{version_of['gru']}+{version_of['lstm']}"}
-    alone = forecast(trained, models=("gru",)).filter("is_champion", step=1)
-    assert dict(alone.select("unique_id", "model").iter_rows())["new"] == "gru"
+    alone = forecast(trained, models=("gru",)).filter("is_champion", step=1, unique_id="new")
+    assert alone["model"].to_list() == ["gru"]
+    assert "no network of its own yet" in alone["reason"].item()
+
+
+def test_what_is_lent_beside_networks_of_its_own_serves_with_them(trained: Any) -> None:
+    write_features(trained.run("features", NOW, cutoff="given"))
+    train(trained.run("train", NOW, flow="train", models=("lstm",), series=["new"]))
+    rows = forecast(trained, shard_size=None).filter(step=1, unique_id="new")
+    assert rows.filter("is_champion")["model"].to_list() == ["combination"]
+    models = trained.store.scan("models", "timestamp").collect().filter(unique_id="new", role="serving").sort("member")
+    lent = trained.store.scan("priors", "timestamp").collect().filter(role="serving", model="gru")["version"].item()
+    told = dict(rows.select("model", "model_version").iter_rows())
+    assert (told["lstm"], told["gru"]) == ("+".join(models["version"]), lent)
+
+
+def test_networks_of_another_design_neither_serve_nor_count_as_what_did(trained: Any) -> None:
+    trained.spec = trained.spec.model_copy(update={"horizon": 5})
+    write_features(trained.run("features", NOW, cutoff="given"))
+    train(trained.run("train", NOW, flow="train", series=["b"]))  # and priors for all
+    rows = forecast(trained).filter(step=1, unique_id="a")
+    priors = trained.store.scan("priors", "timestamp").collect().filter(role="serving", model="gru").sort("run_cutoff")
+    assert dict(rows.select("model", "model_version").iter_rows())["gru"] == priors["version"][-1]
+    reason = rows.filter("is_champion", model="combination")["reason"].item()
+    assert reason.startswith("no model has been chosen for the series yet")
+
+
+def test_a_forecast_of_the_past_is_lent_nothing_that_was_trained_later(trained: Any) -> None:
+    write_features(trained.run("features", TRAINED - 2, cutoff="given"))
+    predict(trained.run("predict", TRAINED - 2))
+    rows = trained.store.scan("forecasts", "timestamp").collect().filter("is_champion", step=1)
+    assert rows.filter(unique_id="new")["model"].to_list() == ["seasonal_naive_4"]
 
 
 def test_new_series_change_no_other_forecast(trained: Any) -> None:

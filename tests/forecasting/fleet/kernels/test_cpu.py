@@ -1,10 +1,11 @@
 """The fused recurrence agrees with the reference in double precision, on every processor that it is built for."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.skipif(library.find() is None, reason="the CPU engine i
 
 CPU = torch.device("cpu")
 models = pytest.mark.parametrize("model", CELLS)
+FAR = (-80.0, 80.0, -math.inf, math.inf, math.nan)
 AWKWARD = [(1, 1, 1, 1, 1), (2, 3, 5, 4, 7), (3, 8, 6, 3, 16), (1, 33, 70, 5, 17), (2, 13, 4, 1, 65), (1, 70, 3, 40, 9)]
 
 
@@ -44,9 +46,11 @@ def random_fleet(model: str, sizes: tuple[int, int, int, int, int]) -> tuple[Ten
     return x_SBTI.requires_grad_(), weights
 
 
-def check_against_reference(model: str, sizes: tuple[int, int, int, int, int], *, only_last: bool) -> None:
+def check_against_reference(
+    model: str, sizes: tuple[int, int, int, int, int], *, only_last: bool, run: Callable[..., Tensor] = cpu.run
+) -> None:
     x_SBTI, weights = random_fleet(model, sizes)
-    outputs = cpu.run(make_cell(model), x_SBTI, weights, only_last=only_last)
+    outputs = run(make_cell(model), x_SBTI, weights, only_last=only_last)
     double = {name: weight.detach().double().requires_grad_() for name, weight in weights.items()}
     x_double = x_SBTI.detach().double().requires_grad_()
     expected = reference.run(make_cell(model), x_double, double, only_last=only_last)
@@ -78,14 +82,22 @@ def test_outputs_and_gradients_agree_on_every_processor(
 def test_outputs_and_gradients_agree_for_all_shapes(
     model: str, sizes: tuple[int, int, int, int, int], only_last: bool
 ) -> None:
-    check_against_reference(model, sizes, only_last=only_last)
+    try:
+        check_against_reference(model, sizes, only_last=only_last)
+    except AssertionError:
+        # Weights may be such that errors grow from step to step, beyond what any single precision can keep.
+        with pytest.raises(AssertionError):
+            check_against_reference(model, sizes, only_last=only_last, run=reference.run)
+        reject()
 
 
 def test_an_elman_activation_is_as_exact_as_single_precision_allows(lanes: int) -> None:
-    x_SBTI = torch.cat([torch.linspace(-12, 12, 100_003), torch.tensor([0.0, 1e-30, -80.0, 80.0])]).view(1, -1, 1, 1)
+    x_SBTI = torch.cat([torch.linspace(-12, 12, 100_003), torch.tensor([0.0, 1e-30, *FAR])]).view(1, -1, 1, 1)
     one, none = torch.ones(1, 1, 1), torch.zeros(1, 1, 1)
     outputs = cpu.run(make_cell("elman"), x_SBTI, {"input_IG": one, "bias_input_1G": none, "hidden_HG": none})
-    torch.testing.assert_close(outputs.double(), torch.tanh(x_SBTI.double()), rtol=1.5e-7, atol=1e-30)
+    expected = torch.tanh(x_SBTI.double())
+    torch.testing.assert_close(outputs.double(), expected, rtol=1.5e-7, atol=1e-30, equal_nan=True)
+    assert (outputs.double() - expected).abs().nan_to_num().max() < 1e-7
 
 
 @models
