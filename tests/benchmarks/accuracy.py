@@ -125,7 +125,8 @@ def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
         alone = alone.model_copy(update={"models": (ABLATED,), "statistics": ()})
         _, evaluation, seconds = _forecast(alone, actuals)
         of_step[step] = evaluation.scores.filter(model=ABLATED)
-        yield _row(name, step, seed, _score_of(of_step[step]), seconds)
+        if of_step[step]["num_points"].sum():  # series may all be too short to be learned from alone
+            yield _row(name, step, seed, _score_of(of_step[step]), seconds)
     whole = describe(name, known, recipe=recipe, seed=seed, overrides={})
     outcome, evaluation, seconds = _forecast(whole, actuals)
     rivals = outcome.backtests.filter(pl.col("model") != "combination", pl.col("mase").is_not_null())
