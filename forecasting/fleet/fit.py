@@ -341,7 +341,7 @@ def _tune(
     is_sound_S = (module.broken_step_S < 0).numpy()
     for weight in weights.values():
         is_sound_S &= torch.isfinite(weight).flatten(1).all(1).numpy()
-    lent = lend(plan.prior, plan.panel, role=plan.role)
+    lent = lend(plan.prior, plan.panel, plan.scaling, role=plan.role)
     assert lent.strength_S is not None, "what is lent has gone no way from its prior"
     slot_of = {name: slot for slot, name in enumerate(lent.unique_ids)}
     slot_R = np.array([slot_of.get(plan.panel.unique_ids[row], -1) for row in training.rows_S], dtype=np.int64)
