@@ -42,16 +42,16 @@ bench-full: $(READY) ## Run the benchmarks for as long as it takes and write doc
 	$(BIN)/python -m tests.benchmarks.run --full $(ONLY:%=--only %)
 
 up: $(READY) ## Start a local Ray and the Airflow UI on 127.0.0.1, and print the login (AIRFLOW_PORT=8080)
-	@$(BIN)/python -m workers.local_ray up > /dev/null
+	@$(BIN)/python -m workers.cluster.local_ray up > /dev/null
 	@set -a; source .fleetcast/ray/environment; set +a; \
-	$(BIN)/python -m workers.airflow.standalone up --port $(AIRFLOW_PORT) || { $(BIN)/python -m workers.local_ray down; exit 1; }
+	$(BIN)/python -m workers.airflow.standalone up --port $(AIRFLOW_PORT) || { $(BIN)/python -m workers.cluster.local_ray down; exit 1; }
 
 login: $(READY) ## Print the URL and the login of the running Airflow
 	@$(BIN)/python -m workers.airflow.standalone login
 
 down: $(READY) ## End what `make up` started
 	@$(BIN)/python -m workers.airflow.standalone down
-	@$(BIN)/python -m workers.local_ray down
+	@$(BIN)/python -m workers.cluster.local_ray down
 
 clean: ## Remove .venv, build and the caches; tables and Airflow's state in .fleetcast stay
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from forecasting.errors import NothingStored
-from forecasting.spec import DEFAULT_QUANTILES, Clock, quantile_column
+from forecasting.spec.spec import DEFAULT_QUANTILES, Clock, quantile_column
 
 TIMESTAMP = pl.Datetime("us")
 STEP = pl.Int64()

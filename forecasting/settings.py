@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from forecasting.errors import SpecError
-from forecasting.problems import describe_problems
-from forecasting.training import KernelName
+from forecasting.spec.problems import describe_problems
+from forecasting.spec.training import KernelName
 
 SETTINGS_FILE_VARIABLE = "FLEETCAST_SETTINGS"
 

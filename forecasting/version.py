@@ -1,16 +1,27 @@
 """The version of Fleetcast that is running, as registry rows and runs record it."""
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+PACKAGES = ("forecasting", "workers")
+"""Packages whose source decides what a run computes."""
+SUFFIXES = (".py", ".c", ".h")
+
 
 @cache
 def code_version() -> str:
-    """Return the package's version and a hash of its source, which tells two states of a checkout apart."""
-    root = Path(__file__).parent
+    """Return the package's version and a hash of its source, which distinguishes two states of a checkout."""
+    root = Path(__file__).parents[1]
+    return f"{version('fleetcast')}+{hash_source(root / name for name in PACKAGES)}"
+
+
+def hash_source(folders: Iterable[Path]) -> str:
+    """Hash the names and contents of all source files below some folders, to eight hexadecimal digits."""
     digest = hashlib.sha256()
-    for path in sorted(path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")):
-        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return f"{version('fleetcast')}+{digest.hexdigest()[:8]}"
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
+            digest.update(path.relative_to(folder.parent).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:8]

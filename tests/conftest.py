@@ -52,7 +52,7 @@ def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def ray_jobs_url(checkout: Path) -> Iterator[str]:
     """The Jobs API of a Ray head on loopback that lives as long as the tests; its jobs write to the checkout."""
-    from workers.ray_head import ray_head
+    from workers.cluster.ray_head import ray_head
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEETCAST_STORE", str(checkout / "store"))

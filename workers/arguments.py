@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forecasting.errors import SpecError
-from forecasting.problems import describe_problems
-from forecasting.spec import NetworkName, Spec
+from forecasting.spec.problems import describe_problems
+from forecasting.spec.spec import NetworkName, Spec
 
 ARGUMENTS_VARIABLE = "FLEETCAST_RUN"
 RESULT_PREFIX = "fleetcast-result: "

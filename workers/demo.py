@@ -27,7 +27,7 @@ from forecasting.store.query import query
 from forecasting.store.tables import Store
 from workers.airflow.standalone import airflow_environment
 from workers.arguments import PROGRESS_MARK
-from workers.ray_head import ray_head
+from workers.cluster.ray_head import ray_head
 
 SPEC = "nyc_departures"
 CUTOFF = "2013-12-29T23:00:00"

@@ -13,7 +13,7 @@ from forecasting.fleet.predict import attend
 from forecasting.plots import Attention
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.panel import feature_columns, to_panel
-from forecasting.spec import Clock
+from forecasting.spec.spec import Clock
 from forecasting.store.tables import Store
 
 MODEL = "attention"

@@ -9,11 +9,11 @@ import polars as pl
 from forecasting.cli.board_table import print_board
 from forecasting.cli.show import open_console
 from forecasting.evaluate.leaderboard import CHAMPION, leaderboard
-from forecasting.holdout import Actuals, Evaluation, evaluate
-from forecasting.spec import Spec
+from forecasting.flow.holdout import Actuals, Evaluation, evaluate
+from forecasting.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from forecasting.one_shot import OneShot
+    from forecasting.flow.one_shot import OneShot
 
 
 def evaluate_outcome(outcome: "OneShot", actuals: Actuals, spec: Spec, *, all_models: bool) -> Evaluation:

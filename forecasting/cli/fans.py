@@ -13,7 +13,7 @@ from forecasting.series.clock import dtype_of, format_clock, parse_clock
 from forecasting.series.columns import read_number, read_times
 from forecasting.series.files import is_csv
 from forecasting.series.read import require_series, scan_source
-from forecasting.spec import Clock, Source
+from forecasting.spec.spec import Clock, Source
 from forecasting.store.query import query
 from forecasting.store.tables import Store
 

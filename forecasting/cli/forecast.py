@@ -22,7 +22,7 @@ from forecasting.cli.options import (
 )
 from forecasting.errors import ClusterError, SpecError
 from forecasting.settings import FleetSettings, Settings
-from forecasting.spec import Source, Spec
+from forecasting.spec.spec import Source, Spec
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from forecasting.cli.native import NativeTypes
     from forecasting.fleet.options import FitOptions
-    from forecasting.one_shot import OneShot
+    from forecasting.flow.one_shot import OneShot
 
 RUNNERS = "fleetcast.runners"
 """Entry points that run a forecast elsewhere: `name(spec, *, cutoff, options) -> OneShot`."""
@@ -187,8 +187,8 @@ def _forecast(
     from forecasting.cli.files import write_frame, write_frames
     from forecasting.cli.native import input_files, native_types
     from forecasting.fleet.options import FitOptions
-    from forecasting.holdout import read_actuals
-    from forecasting.sample_paths import no_paths, sample_paths
+    from forecasting.flow.holdout import read_actuals
+    from forecasting.flow.sample_paths import no_paths, sample_paths
 
     inputs = [spec.source, *([actuals] if actuals else [])]
     files.refuse([file for source in inputs for file in input_files(source, storage_options=storage_options)])
@@ -221,9 +221,9 @@ def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", se
     from forecasting.cli.progress import FitProgress
 
     with FitProgress() as progress:
-        from forecasting import one_shot
-        from forecasting.processes import call_on_processes, run_on_processes
-        from forecasting.recipes import configure
+        from forecasting.flow import one_shot
+        from forecasting.flow.processes import call_on_processes, run_on_processes
+        from forecasting.spec.recipes import configure
 
         num_processes, config = settings.threads or os.cpu_count() or 1, configure(spec)
 

@@ -10,7 +10,7 @@ import polars as pl
 from forecasting.series.clock import is_day_or_coarser, parse_clock
 from forecasting.series.files import is_csv, list_files
 from forecasting.series.read import scan_source
-from forecasting.spec import Clock, Source, Spec
+from forecasting.spec.spec import Clock, Source, Spec
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from forecasting.errors import SpecError
-from forecasting.problems import describe_problems
-from forecasting.spec import Source, Spec, absolute_uri, make_spec, read_spec
+from forecasting.spec.problems import describe_problems
+from forecasting.spec.spec import Source, Spec, absolute_uri, make_spec, read_spec
 
 ONE_SHOT = "one_shot"
 """The name of a spec that only a command line describes."""

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from forecasting.cron import PRESETS
 from forecasting.errors import FleetcastError, NothingStored, SpecError, UserError, first_line
-from forecasting.recipes import configure
 from forecasting.settings import Settings
-from forecasting.spec import Spec, read_spec
+from forecasting.spec.cron import PRESETS
+from forecasting.spec.recipes import configure
+from forecasting.spec.spec import Spec, read_spec
 
 SPECS_FOLDER = Path("dags/specs")
 

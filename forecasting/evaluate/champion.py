@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from forecasting.evaluate.baselines import NAIVE, NONE, seasonal_naive_name
-from forecasting.evaluate.combination import COMBINATION
+from forecasting.classical.baselines import NAIVE, NONE, seasonal_naive_name
+from forecasting.classical.combination import COMBINATION
 
 _CHAMPION_SCHEMA = {
     "unique_id": pl.String(),

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from forecasting.spec import quantile_column
+from forecasting.spec.spec import quantile_column
 
 PARTS_PER_SCORE = 64
 """A score is counted in whole parts of a standard deviation."""

@@ -24,7 +24,7 @@ import polars as pl
 from utilsforecast import losses
 
 from forecasting.series.panel import Panel
-from forecasting.spec import quantile_column
+from forecasting.spec.spec import quantile_column
 
 METRICS = (
     "num_points",

@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 
+from forecasting.classical.naive2 import naive2
 from forecasting.evaluate.metrics import seasonal_scale
-from forecasting.evaluate.naive2 import naive2
 from forecasting.series.panel import Panel
 
 

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.cells import Weights
-from forecasting.fleet.sizes import embedding_name, most_values
+from forecasting.fleet.cost.sizes import embedding_name, most_values
 from forecasting.fleet.windows import WindowBatch, WindowSource
 from forecasting.series.categories import MISSING, Coded
-from forecasting.spec import Categories
+from forecasting.spec.spec import Categories
 
 Vocabulary = Mapping[str, tuple[str, ...]]
 """The values that have a row of each category, in the rows' order; the row before them is for all others."""

@@ -26,18 +26,18 @@ from forecasting.fleet.categories import (
     tie_unseen,
 )
 from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
-from forecasting.fleet.lending import lend
 from forecasting.fleet.module import FleetModule, Schedule
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import GAINS_SERIES, Refusal, TrainingPlan, plan_training
+from forecasting.fleet.prior.lending import lend
+from forecasting.fleet.prior.tuning import STRENGTHS, choose_strengths, log_ratios
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import Scaling, scaling_for
 from forecasting.fleet.trainer import device_of, run_trainer
-from forecasting.fleet.tuning import STRENGTHS, choose_strengths, log_ratios
 from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig, member_seed
+from forecasting.spec.training import TrainingConfig, member_seed
 
 
 def fit_candidates(
@@ -56,7 +56,8 @@ def fit_candidates(
 
     `config` and `seed` are those of the whole ensemble. A network that begins at random stops early by its own
     validation windows. One that begins from the `prior` is tuned for a few small steps, and then goes back as far
-    towards it as validation says (`forecasting.fleet.tuning`); a series too short to be tuned has the prior itself.
+    towards it as validation says (`forecasting.fleet.prior.tuning`); a series too short to be tuned has the prior
+    itself.
 
     Where there is a `start`, networks go on from its weights instead, for a share of the steps: fleets of the same
     shape that hold each of the series and have not read what is hidden here.

@@ -20,11 +20,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from forecasting.fleet.architectures import Dimensions
+from forecasting.fleet.cost.sizes import embedding_shapes
 from forecasting.fleet.plan import Refusal
 from forecasting.fleet.scaling import Scaling
-from forecasting.fleet.sizes import embedding_shapes
-from forecasting.spec import Categories
-from forecasting.training import TrainingConfig
+from forecasting.spec.spec import Categories
+from forecasting.spec.training import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Prior:
     loss: float
     gains: tuple[float, ...] = (0.0,)
     """How the loss of validation windows changes, as the mean over series of the logarithm of its ratio, where series'
-    own networks go so far from the prior as `forecasting.fleet.tuning.STRENGTHS` says."""
+    own networks go so far from the prior as `forecasting.fleet.prior.tuning.STRENGTHS` says."""
     trained_until: Mapping[str, int] | None = None
     """The last grid point of each of its series that it may have read: a step, or microseconds since 1970."""
     started_from: str | None = None

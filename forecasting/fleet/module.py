@@ -22,7 +22,7 @@ from forecasting.fleet.steps.operations import TorchSteps
 from forecasting.fleet.steps.streams import StreamSteps
 from forecasting.fleet.trainer import OneBlock
 from forecasting.fleet.windows import WindowSource
-from forecasting.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from forecasting.training import KernelName
+from forecasting.spec.training import KernelName
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from forecasting.fleet.scaling import Scaling
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig
 
 MIN_WINDOWS = 8
 """Training windows without which a network is not worth fitting."""

@@ -18,7 +18,7 @@ from forecasting.fleet.steps import engine
 from forecasting.fleet.stream import forecast_streams
 from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
-from forecasting.training import KernelName
+from forecasting.spec.training import KernelName
 
 
 @torch.no_grad()

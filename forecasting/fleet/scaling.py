@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig, Transform
+from forecasting.spec.training import TrainingConfig, Transform
 
 FloatS = npt.NDArray[np.float64]
 

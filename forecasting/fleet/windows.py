@@ -24,7 +24,7 @@ from torch import Tensor
 from forecasting.fleet.scaling import Scaling
 from forecasting.fleet.smoothing import Smoothed, Smoothing, smoothing_for
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig
 
 _Take = Callable[[Tensor, Tensor], Tensor]
 

@@ -8,8 +8,8 @@ import math
 
 import polars as pl
 
-from forecasting.frequency import DAY
 from forecasting.series.clock import fixed_width, num_months
+from forecasting.spec.frequency import DAY
 
 PERIODS = ("hour", "day", "week", "year")
 _WIDTHS = {"hour": DAY // 24, "day": DAY, "week": 7 * DAY, "year": 365 * DAY}

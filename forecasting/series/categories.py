@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.errors import SpecError
-from forecasting.spec import Categories
+from forecasting.spec.spec import Categories
 
 MISSING = -1
 """The code of a holiday that the vocabulary lacks, of a series without a value, and of times before a series."""

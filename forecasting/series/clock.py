@@ -7,9 +7,9 @@ from datetime import UTC, datetime, tzinfo
 import polars as pl
 
 from forecasting.errors import SpecError
-from forecasting.frequency import DAY, MONTHS, UNITS
 from forecasting.schemas import STEP, TIMESTAMP
-from forecasting.spec import Clock
+from forecasting.spec.frequency import DAY, MONTHS, UNITS
+from forecasting.spec.spec import Clock
 
 
 def clock_of(freq: str | int) -> Clock:

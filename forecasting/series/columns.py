@@ -9,10 +9,10 @@ from datetime import datetime
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.frequency import LARGEST_STEP
 from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.clock import dtype_of
-from forecasting.spec import Clock
+from forecasting.spec.frequency import LARGEST_STEP
+from forecasting.spec.spec import Clock
 
 SMALLEST_TIME = datetime(1, 1, 1)
 LARGEST_TIME = datetime(2999, 12, 31, 23, 59, 59, 999_999)

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from forecasting.frequency import DAY
 from forecasting.series.clock import clock_of, dtype_of, fixed_width, num_months
+from forecasting.spec.frequency import DAY
 
 LAST_DAY = 31
 """The anchor of grids on month ends: days past a month's end are taken as its last."""

@@ -19,7 +19,7 @@ from forecasting.series.calendar import add_calendar, calendar_columns
 from forecasting.series.categories import Coded, code_panel
 from forecasting.series.clock import fixed_width, num_months, refuse_other_clock
 from forecasting.series.grid import future_grid
-from forecasting.spec import Categories
+from forecasting.spec.spec import Categories
 
 FloatArray = npt.NDArray[np.floating]
 

@@ -12,7 +12,7 @@ from forecasting.errors import ServiceError, SourceError, UserError, first_line
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.columns import OFFSET, as_text, is_blank, read_id, read_number, read_times, refuse_time
 from forecasting.series.files import is_csv, is_remote, list_files
-from forecasting.spec import Clock, Source
+from forecasting.spec.spec import Clock, Source
 
 Result = TypeVar("Result")
 

@@ -13,7 +13,7 @@ from polars.exceptions import PolarsError
 from forecasting.errors import StoreError, first_line
 from forecasting.schemas import TABLES, Table
 from forecasting.schemas import table as declared_table
-from forecasting.spec import Clock
+from forecasting.spec.spec import Clock
 from forecasting.store.rows import Frames, Rows, gather
 from forecasting.store.slices import Slice, equals
 from forecasting.store.stamp import QUANTILE_COLUMN

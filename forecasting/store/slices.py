@@ -8,7 +8,7 @@ import polars as pl
 
 from forecasting.errors import StoreError
 from forecasting.schemas import STEP, TIMESTAMP, Table
-from forecasting.spec import Clock
+from forecasting.spec.spec import Clock
 
 type_of_ds = {"timestamp": TIMESTAMP, "step": STEP}
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import polars as pl
 
 from forecasting.schemas import table as declared_table
-from forecasting.spec import Clock
+from forecasting.spec.spec import Clock
 from forecasting.store.slices import type_of_ds
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)

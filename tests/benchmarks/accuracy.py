@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from forecasting import one_shot
 from forecasting.evaluate.leaderboard import leaderboard
 from forecasting.fleet.options import FitOptions
-from forecasting.holdout import Evaluation, evaluate, read_actuals
-from forecasting.processes import call_on_processes, run_on_processes
-from forecasting.sample_paths import sample_paths
-from forecasting.spec import Source, Spec, make_spec
+from forecasting.flow import one_shot
+from forecasting.flow.holdout import Evaluation, evaluate, read_actuals
+from forecasting.flow.processes import call_on_processes, run_on_processes
+from forecasting.flow.sample_paths import sample_paths
+from forecasting.spec.spec import Source, Spec, make_spec
 from tests.benchmarks.m4 import DATA_VARIABLE
 
 COLUMNS = ("MASE", "sMAPE", "OWA", "WQL", "MSIS", "in 80 %", "in 95 %")

@@ -24,8 +24,8 @@ from forecasting.fleet.plan import plan_training
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import window_source
-from forecasting.spec import NETWORKS
-from forecasting.training import Design, KernelName
+from forecasting.spec.spec import NETWORKS
+from forecasting.spec.training import Design, KernelName
 from tests.benchmarks.cases import CASES, HORIZON, SEASON_LENGTH, SEED, make_panel
 from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from forecasting.fleet.memory import MIB
-from forecasting.spec import make_spec
+from forecasting.fleet.cost.memory import MIB
+from forecasting.spec.spec import make_spec
 from tests.benchmarks.cases import CASES, Case
 from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
 from tests.benchmarks.sides import fleet, loop, recipe, steps

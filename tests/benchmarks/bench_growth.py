@@ -33,7 +33,7 @@ import ray
 from forecasting.store.tables import WEIGHTS_FOLDER
 from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
 from tests.benchmarks.stores import Bench, make_bench
-from workers.local_ray import local_ray
+from workers.cluster.local_ray import local_ray
 
 SPEC = {"freq": "1d", "season_lengths": (7,), "horizon": 14, "models": ("gru",), "recipe": "fast"}
 NUM_POINTS = 150

@@ -20,7 +20,7 @@ from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig
 from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
 
 CONFIG = TrainingConfig(segment_length=24, context_segments=14, max_steps=400, evaluate_every=25, patience=1000)

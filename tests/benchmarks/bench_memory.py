@@ -17,20 +17,20 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from forecasting.fleet.cost import prior_worker_bytes
-from forecasting.fleet.memory import MIB
-from forecasting.fleet.sizes import sizes_of
+from forecasting.fleet.cost.cost import prior_worker_bytes
+from forecasting.fleet.cost.memory import MIB
+from forecasting.fleet.cost.sizes import sizes_of
 from tests.benchmarks.figures import Figure, describe_machine, rounded
 from tests.benchmarks.stores import Bench, make_bench
+from workers.cluster.local_ray import local_ray
+from workers.cluster.pool import plan_resources
+from workers.cluster.shards import make_shards
 from workers.jobs.backtest import backtest
 from workers.jobs.predict import predict
 from workers.jobs.run import Outcome, Run
 from workers.jobs.sizing import choose_prior_series, cost_of
 from workers.jobs.train import train
-from workers.local_ray import local_ray
-from workers.pool import plan_resources
 from workers.settings import WorkerSettings
-from workers.shards import make_shards
 
 TARGET = "<=1.2"
 JOBS: dict[str, Callable[[Run], Outcome]] = {"train": train, "backtest": backtest, "predict": predict}

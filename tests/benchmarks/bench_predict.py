@@ -24,13 +24,13 @@ import torch
 from forecasting.store.staging import discard, stage
 from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
 from tests.benchmarks.stores import STEPS, Bench, make_bench
+from workers.cluster.local_ray import local_ray
+from workers.cluster.shards import Shard
 from workers.jobs.backtest import backtest
 from workers.jobs.predict import forecast_shard
 from workers.jobs.shard_run import Slot
 from workers.jobs.train import train
-from workers.local_ray import local_ray
 from workers.settings import WorkerSettings
-from workers.shards import Shard
 
 TARGET = "<=3"
 ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -37,8 +37,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forecasting.recipes import RECIPES
-from forecasting.spec import Spec
+from forecasting.spec.recipes import RECIPES
+from forecasting.spec.spec import Spec
 from tests.benchmarks.cold import NUM_CORES, Result, measure, measure_start
 from tests.benchmarks.crew import BENCH_PYTHON, peers_are_installed
 from tests.benchmarks.figures import Figure, describe_machine, rounded

@@ -24,7 +24,7 @@ from forecasting.fleet.random import draw_bits, series_keys
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import WindowBatch, window_source
 from forecasting.series.panel import Panel
-from forecasting.training import Member, TrainingConfig
+from forecasting.spec.training import Member, TrainingConfig
 
 HORIZON = SEASON_LENGTH = 24
 NUM_POINTS = 1000

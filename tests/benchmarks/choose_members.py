@@ -23,16 +23,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from forecasting.evaluate.baselines import seasonal_naive, seasonal_naive_name
-from forecasting.evaluate.combination import combine
+from forecasting.classical.baselines import seasonal_naive, seasonal_naive_name
+from forecasting.classical.combination import combine
 from forecasting.fleet.options import FitOptions
-from forecasting.ingest import ingest, panel_of
-from forecasting.learn import Priors, train_member, train_priors
-from forecasting.processes import call_on_processes
-from forecasting.recipes import TRANSFORMS, configure
+from forecasting.flow.learn import Priors, train_member, train_priors
+from forecasting.flow.processes import call_on_processes
+from forecasting.flow.statistics_choice import statistics_forecasters
+from forecasting.series.ingest import ingest, panel_of
 from forecasting.series.panel import Panel
-from forecasting.spec import Spec
-from forecasting.statistics_choice import statistics_forecasters
+from forecasting.spec.recipes import TRANSFORMS, configure
+from forecasting.spec.spec import Spec
 from tests.benchmarks.accuracy import DATA_SETS, describe, split
 from tests.benchmarks.m4 import DATA_VARIABLE
 

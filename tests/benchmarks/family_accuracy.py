@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.evaluate.leaderboard import leaderboard
-from forecasting.spec import NETWORKS, Source
+from forecasting.spec.spec import NETWORKS, Source
 from tests.benchmarks.accuracy import DATA_SETS, describe, split
 from tests.benchmarks.crew import ROOT
 from tests.benchmarks.m4 import DATA_VARIABLE
@@ -76,11 +76,11 @@ def forecast(name: str, known: str, actuals: str, model: str) -> list[dict[str, 
     """Train, forecast and score one network here; return a row for it, and one for each seasonal naive."""
     import torch
 
-    from forecasting import one_shot
     from forecasting.fleet import fit as _loads_lightning  # noqa: F401
+    from forecasting.fleet.cost.sizes import sizes_of
     from forecasting.fleet.options import FitOptions
-    from forecasting.fleet.sizes import sizes_of
-    from forecasting.holdout import evaluate, read_actuals
+    from forecasting.flow import one_shot
+    from forecasting.flow.holdout import evaluate, read_actuals
 
     torch.set_num_threads(1)
     overrides: dict[str, Any] = {"members": [{}]}

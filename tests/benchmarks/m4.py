@@ -13,8 +13,8 @@ import polars as pl
 
 from forecasting.evaluate.metrics import overall_weighted_average, score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
-from forecasting.ingest import ingest, panel_of
-from forecasting.spec import Spec, make_spec
+from forecasting.series.ingest import ingest, panel_of
+from forecasting.spec.spec import Spec, make_spec
 
 DATA_VARIABLE = "FLEETCAST_BENCHMARK_DATA"
 SEASON_LENGTHS = (24, 168)

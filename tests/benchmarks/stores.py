@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from forecasting.settings import FleetSettings
-from forecasting.spec import Spec
+from forecasting.spec.spec import Spec
+from forecasting.spec.training import KernelName
 from forecasting.store.tables import Store
-from forecasting.training import KernelName
 from workers.arguments import ARGUMENTS_VARIABLE, JobName, RunArguments, RunResult, find_result
 from workers.jobs.features import write_features
 from workers.jobs.run import Run

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecasting.evaluate.baselines import seasonal_naive
+from forecasting.classical.baselines import seasonal_naive
+from forecasting.classical.naive2 import naive2
 from forecasting.evaluate.metrics import overall_weighted_average, score_forecasts, seasonal_scale
-from forecasting.evaluate.naive2 import naive2
 from forecasting.series.panel import Panel
 
 SEASON_LENGTH = 24

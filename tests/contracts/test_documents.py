@@ -14,10 +14,10 @@ import typer
 from forecasting.cli.app import app
 from forecasting.schemas import TABLES
 from forecasting.settings import SETTINGS_FILE_VARIABLE, FleetSettings, Settings
-from forecasting.spec import Spec, make_spec
+from forecasting.spec.spec import Spec, make_spec
+from forecasting.spec.training import TrainingConfig
 from forecasting.store.query import query
 from forecasting.store.tables import Store
-from forecasting.training import TrainingConfig
 from workers.arguments import RunArguments
 from workers.settings import WorkerSettings
 

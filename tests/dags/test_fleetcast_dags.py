@@ -58,13 +58,13 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
     assert parsed["heavy"] == []
     assert set(parsed["ours"]) == {
         "forecasting",
-        "forecasting.cron",
+        "forecasting.spec.cron",
         "forecasting.errors",
-        "forecasting.frequency",
-        "forecasting.problems",
+        "forecasting.spec.frequency",
+        "forecasting.spec.problems",
         "forecasting.settings",
-        "forecasting.spec",
-        "forecasting.training",
+        "forecasting.spec.spec",
+        "forecasting.spec.training",
         "workers",
         "workers.airflow",
         "workers.airflow.client",

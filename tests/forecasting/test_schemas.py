@@ -7,7 +7,7 @@ import pytest
 
 from forecasting.errors import NothingStored
 from forecasting.schemas import TABLES, table
-from forecasting.spec import Clock
+from forecasting.spec.spec import Clock
 
 CLOCKS: tuple[Clock, ...] = get_args(Clock)
 

@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture(scope="session")
 def ray_cluster():
     """A local Ray of two cores and one logical GPU that the whole session shares; this process is connected to it."""
-    from workers.local_ray import local_ray
+    from workers.cluster.local_ray import local_ray
 
     with local_ray(num_cpus=2, num_gpus=1) as cluster:
         yield cluster
@@ -61,7 +61,7 @@ def start_python(tmp_path):
 @pytest.fixture
 def wait_until_gone():
     """Wait until a head's folder has no process any more; return those that stay."""
-    from workers.ray_head import processes_of
+    from workers.cluster.ray_head import processes_of
 
     def wait(folder, seconds=30):
         deadline = time.monotonic() + seconds

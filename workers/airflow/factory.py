@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
 from croniter import CroniterBadDateError, croniter
 
 from forecasting.errors import SpecError
-from forecasting.spec import NETWORKS, Spec, read_spec
+from forecasting.spec.spec import NETWORKS, Spec, read_spec
 from workers.airflow.operator import FleetcastJobOperator
 from workers.arguments import FLOWS, Flow
 

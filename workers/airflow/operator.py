@@ -11,8 +11,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from pydantic import ValidationError
 
 from forecasting.errors import FleetcastError, JobFailed, JobLost, SpecError, UserError
-from forecasting.problems import describe_problems
-from forecasting.spec import Spec
+from forecasting.spec.problems import describe_problems
+from forecasting.spec.spec import Spec
 from workers.airflow.client import RayJobsClient, Submission, find_job, read_log, stop_job, submit_job
 from workers.airflow.runs import TaskRun, read_run, start_run, write_run
 from workers.airflow.trigger import JobEndTrigger

@@ -5,22 +5,22 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from forecasting.evaluate.baselines import seasonal_naive_name
-from forecasting.evaluate.combination import COMBINATION
+from forecasting.classical.baselines import seasonal_naive_name
+from forecasting.classical.combination import COMBINATION
 from forecasting.evaluate.conformal import COUNTS, find_factors
 from forecasting.evaluate.dependence import SUMS, find_correlations
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
-from forecasting.spec import STATISTICS, Spec
+from forecasting.spec.spec import STATISTICS, Spec
 from forecasting.store.publish import publish
 from forecasting.store.slices import Slice
 from forecasting.store.staging import discard
 from forecasting.store.stamp import stamp
+from workers.cluster.shards import Shard
 from workers.jobs.plan import pinned_version
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
 from workers.jobs.weights import load_fleets, newest
-from workers.shards import Shard
 
 
 def backtest(run: Run) -> Outcome:
@@ -70,7 +70,7 @@ def _describe_changes(run: Run, files: Sequence[str]) -> str:
 
 def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     """Backtest the candidates of a shard; return the backtests that were asked for, and its champions."""
-    from forecasting.pipeline import backtest_shard  # torch loads on actors only
+    from forecasting.flow.shards import backtest_shard  # torch loads on actors only
 
     networks = contestants(slot.spec, slot.networks)
     rows = (

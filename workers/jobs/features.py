@@ -8,10 +8,10 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from forecasting.errors import NothingStored, StoreError
-from forecasting.ingest import find_newest, ingest
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import categories_of
+from forecasting.series.ingest import find_newest, ingest
 from forecasting.series.read import scan_source
 from forecasting.series.validate import validate
 from forecasting.store.stamp import stamp

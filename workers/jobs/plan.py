@@ -15,8 +15,8 @@ from typing import Any
 from forecasting.errors import NothingStored
 from forecasting.store.staging import discard, run_folder
 from forecasting.version import code_version
+from workers.cluster.shards import Shard
 from workers.jobs.run import Run
-from workers.shards import Shard
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from forecasting.evaluate.combination import COMBINATION
+from forecasting.classical.combination import COMBINATION
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
-from forecasting.spec import NETWORKS
+from forecasting.spec.spec import NETWORKS
 from forecasting.store.staging import discard
+from workers.cluster.shards import Shard
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import read_prior, serving_priors
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
 from workers.jobs.weights import load_fleets, newest
-from workers.shards import Shard
 
 if TYPE_CHECKING:
     from forecasting.fleet.fitted import FittedFleet
@@ -58,9 +58,9 @@ def predict(run: Run) -> Outcome:
 
 def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     """Forecast the series of a shard."""
-    from forecasting.pipeline import calibrate, predict_shard  # torch loads on actors only
-    from forecasting.sample_paths import no_paths, sample_paths
-    from forecasting.serving import join_versions
+    from forecasting.flow.sample_paths import no_paths, sample_paths
+    from forecasting.flow.serving import join_versions
+    from forecasting.flow.shards import calibrate, predict_shard  # torch loads on actors only
 
     def known(table: str) -> pl.LazyFrame:
         return slot.store.scan(table, slot.clock).filter(
@@ -98,7 +98,7 @@ def _lend_priors(
     slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], panel: Panel
 ) -> list[tuple[FittedFleet, str]]:
     """Return the newest priors as the networks of the series that have none of their own, each with its version."""
-    from forecasting.fleet.lending import lend  # torch loads on actors only
+    from forecasting.fleet.prior.lending import lend  # torch loads on actors only
 
     rows_without: dict[str, list[int]] = {}
     for network in slot.networks:

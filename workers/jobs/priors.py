@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from forecasting.errors import NothingStored
-from forecasting.recipes import configure
 from forecasting.schemas import table as declared_table
-from forecasting.spec import Spec
+from forecasting.spec.recipes import configure
+from forecasting.spec.spec import Spec
 from forecasting.store.publish import publish
 from forecasting.store.slices import Slice
 from forecasting.store.staging import run_folder
 from forecasting.store.tables import WEIGHTS_FOLDER, Store
 from forecasting.version import code_version
+from workers.cluster.local_ray import local_ray
+from workers.cluster.pool import Resources, Status, plan_resources, run_shards
+from workers.cluster.shards import Shard
 from workers.jobs.run import Run, count_points
 from workers.jobs.shard_run import Slot, peak_mib
 from workers.jobs.sizing import choose_prior_series, cost_of, refuse_too_little
 from workers.jobs.weights import describe_architecture, newest
-from workers.local_ray import local_ray
-from workers.pool import Resources, Status, plan_resources, run_shards
-from workers.shards import Shard
 
 if TYPE_CHECKING:
     from forecasting.fleet.fitted import Prior
-    from forecasting.learn import Priors, PriorsByMember
+    from forecasting.flow.learn import Priors, PriorsByMember
     from forecasting.series.panel import Panel
 
 
@@ -71,7 +71,7 @@ def settle_priors(run: Run, slot: Slot) -> tuple[pl.DataFrame, dict[str, int]]:
 
 def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
     """Read the priors that rows of their table name (model, member, role, weights_uri)."""
-    from forecasting.learn import Priors  # torch loads on actors only
+    from forecasting.flow.learn import Priors  # torch loads on actors only
 
     read = {
         (model, member, role): read_prior(store, uri)
@@ -101,7 +101,7 @@ def read_prior(store: Store, uri: str) -> Prior:
 
 def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.DataFrame:
     """Return what tells the rows of priors that would be trained now: their key, and what they are a function of."""
-    from forecasting.training import member_seed
+    from forecasting.spec.training import member_seed
 
     config = configure(spec)
     return pl.DataFrame(
@@ -175,7 +175,7 @@ def _train_together(
     run: Run, task: _TrainPrior, shards: Sequence[_PriorShard], resources: Resources, num_together: int
 ) -> list[Status]:
     """Train priors one after the other, each on several workers."""
-    from workers.together import Together, run_together
+    from workers.cluster.together import Together, run_together
 
     print(f"{run.arguments.job}: {len(shards)} priors are trained on {num_together} GPUs together", flush=True)
     return [
@@ -215,8 +215,8 @@ class _TrainPrior:
     def train(self, shard: Shard) -> Priors | None:
         """Train a prior; it goes on where an earlier try was interrupted, unless it is trained with others."""
         from forecasting.fleet.options import FitOptions
-        from forecasting.fleet.prior import is_together
-        from forecasting.learn import train_priors  # torch loads on actors only
+        from forecasting.fleet.prior.prior import is_together
+        from forecasting.flow.learn import train_priors  # torch loads on actors only
 
         assert isinstance(shard, _PriorShard)
         slot = self.slot
@@ -228,7 +228,7 @@ class _TrainPrior:
 
     def keep(self, shard: Shard, priors: Priors | None) -> Status:
         """Write a prior's weights and return its registry rows."""
-        from forecasting.learn import prior_row
+        from forecasting.flow.learn import prior_row
 
         assert isinstance(shard, _PriorShard)
         slot = self.slot
@@ -248,8 +248,8 @@ class _TrainPrior:
 
     def _find_start(self, panel: Panel, shard: _PriorShard) -> Prior | None:
         """Return what to go on from: a prior of the newest cutoff that has one which has read no more than it may."""
-        from forecasting.learn import candidates_until
-        from forecasting.warm import choose_prior
+        from forecasting.flow.learn import candidates_until
+        from forecasting.flow.warm import choose_prior
 
         rows = self.earlier.filter(model=shard.network, member=shard.member)
         if self.slot.from_scratch or rows.is_empty():
@@ -265,7 +265,7 @@ class _TrainPrior:
 
     def _read(self, uris: Iterable[str], until: dict[str, int]) -> Iterator[Prior]:
         """Read priors one by one; `until` gains what candidates may read of those of their series that it lacks."""
-        from forecasting.learn import candidates_until  # torch loads on actors only
+        from forecasting.flow.learn import candidates_until  # torch loads on actors only
 
         for uri in uris:
             try:

@@ -10,10 +10,10 @@ import polars as pl
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
 from forecasting.store.staging import discard
+from workers.cluster.shards import Shard
 from workers.jobs.plan import pinned_version
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, stage_shards
-from workers.shards import Shard
 
 UNIT = ("forecast_run_cutoff", "unique_id", "model")
 """What is scored at once: one model's forecast of one series by one run."""
@@ -71,7 +71,7 @@ class ScoreShard:
     models: tuple[str, ...] | None
 
     def __call__(self, slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
-        from forecasting.pipeline import score as score_forecasts  # torch loads on actors only
+        from forecasting.flow.shards import score as score_forecasts  # torch loads on actors only
 
         forecasts, scores = (
             slot.store.scan(table, slot.clock).filter(

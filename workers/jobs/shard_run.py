@@ -12,19 +12,19 @@ from typing import Any
 
 import polars as pl
 
-from forecasting.ingest import panel_of
+from forecasting.series.ingest import panel_of
 from forecasting.series.panel import Panel, feature_columns
-from forecasting.spec import Clock, Spec
+from forecasting.spec.spec import Clock, Spec
+from forecasting.spec.training import KernelName
 from forecasting.store.staging import completed, mark_complete, run_folder, stage
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
-from forecasting.training import KernelName
+from workers.cluster.local_ray import local_ray
+from workers.cluster.pool import Resources, plan_resources, run_shards
+from workers.cluster.shards import Shard, describe_too_large, make_shards
 from workers.jobs.plan import keep_plan
 from workers.jobs.run import Run
 from workers.jobs.sizing import cost_of, refuse_too_little
-from workers.local_ray import local_ray
-from workers.pool import Resources, plan_resources, run_shards
-from workers.shards import Shard, describe_too_large, make_shards
 
 
 @dataclass(frozen=True)

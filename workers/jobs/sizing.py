@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from forecasting.errors import SpecError
-from forecasting.fleet.cost import Cost, ForecastCost, TrainingCost, prior_worker_bytes
-from forecasting.fleet.memory import MIB
+from forecasting.fleet.cost.cost import Cost, ForecastCost, TrainingCost, prior_worker_bytes
+from forecasting.fleet.cost.memory import MIB
+from forecasting.fleet.cost.sizes import FleetSizes, sizes_of
 from forecasting.fleet.plan import prior_series, required_length
-from forecasting.fleet.sizes import FleetSizes, sizes_of
-from forecasting.recipes import configure
-from forecasting.statistics_choice import CostWithStatistics
+from forecasting.flow.statistics_choice import CostWithStatistics
+from forecasting.spec.recipes import configure
+from workers.cluster.pool import Resources
 from workers.jobs.run import Run
-from workers.pool import Resources
 
 
 def cost_of(run: Run, resources: Resources) -> Cost:

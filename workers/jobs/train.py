@@ -10,13 +10,13 @@ import polars as pl
 from forecasting.series.clock import format_clock
 from forecasting.store.staging import discard
 from forecasting.store.tables import WEIGHTS_FOLDER
+from workers.cluster.local_ray import local_ray
+from workers.cluster.shards import Shard
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import load_priors, settle_priors
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, StagedRun, slot_of, stage_shards
 from workers.jobs.weights import describe_architecture, read_fleet
-from workers.local_ray import local_ray
-from workers.shards import Shard
 
 
 def train(run: Run) -> Outcome:
@@ -56,9 +56,9 @@ def _describe_starts(run: Run, staged: StagedRun) -> str:
 def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
     """Fit the networks of a shard, write their weights and return their registry rows; `priors` are rows too."""
     from forecasting.fleet.options import FitOptions
-    from forecasting.learn import registry_rows, train_member  # torch loads on actors only
-    from forecasting.recipes import configure
-    from forecasting.warm import Earlier, find_starts
+    from forecasting.flow.learn import registry_rows, train_member  # torch loads on actors only
+    from forecasting.flow.warm import Earlier, find_starts
+    from forecasting.spec.recipes import configure
 
     panel, begun = slot.read_panel(shard.unique_ids), load_priors(slot.store, priors)
     options = FitOptions(checkpoint=slot.checkpoint_folder(shard), kernel=slot.kernel)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from forecasting.spec import Categories, Spec
+from forecasting.spec.spec import Categories, Spec
 from forecasting.store.tables import Store
 
 if TYPE_CHECKING:

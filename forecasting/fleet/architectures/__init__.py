@@ -11,7 +11,7 @@ from forecasting.fleet.architectures.seq2seq import Seq2Seq
 from forecasting.fleet.architectures.window_mlp import WindowMlp
 from forecasting.fleet.architectures.wiring import Dimensions, Wiring
 from forecasting.fleet.cells import make_cell
-from forecasting.training import CellName, Design
+from forecasting.spec.training import CellName, Design
 
 
 def make_wiring(model: str, design: Design = Design()) -> Wiring:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from forecasting.fleet.architectures.feeding import feed, segment_starts, tell_segment
 from forecasting.fleet.architectures.wiring import Dimensions, SegmentBySegment
 from forecasting.fleet.cells import Shapes, Weights
-from forecasting.training import Design
+from forecasting.spec.training import Design
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from forecasting.fleet.architectures.norm import norm_shapes, normalise, settle_norm
 from forecasting.fleet.cells import Cell, Shapes, Weights
-from forecasting.training import Design
+from forecasting.spec.training import Design
 
 if TYPE_CHECKING:
     from torch import Tensor

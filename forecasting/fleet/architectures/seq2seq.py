@@ -27,7 +27,7 @@ from forecasting.fleet.architectures.feeding import feed, newest_change, segment
 from forecasting.fleet.architectures.layers import Layers
 from forecasting.fleet.architectures.wiring import Dimensions, SegmentBySegment
 from forecasting.fleet.cells import Cell, Shapes, Weights
-from forecasting.training import Design
+from forecasting.spec.training import Design
 
 if TYPE_CHECKING:
     from torch import Tensor

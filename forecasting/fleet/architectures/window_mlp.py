@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from forecasting.fleet.architectures.norm import norm_shapes, normalise, settle_norm
 from forecasting.fleet.architectures.wiring import Dimensions, Wiring
 from forecasting.fleet.cells import Shapes, Weights
-from forecasting.training import Design
+from forecasting.spec.training import Design
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from forecasting.fleet.cells.elman import Elman
 from forecasting.fleet.cells.gru import Gru
 from forecasting.fleet.cells.indrnn import IndRnn
 from forecasting.fleet.cells.lstm import Lstm
-from forecasting.training import CellName, Design
+from forecasting.spec.training import CellName, Design
 
 
 def make_cell(name: CellName, design: Design = Design()) -> Cell:

@@ -12,7 +12,7 @@ from torch import Tensor
 from forecasting.errors import SpecError
 from forecasting.fleet.cells.cell import Cell, Weights
 from forecasting.fleet.kernels import cpu, reference
-from forecasting.training import KernelName
+from forecasting.spec.training import KernelName
 
 
 class Kernel(Protocol):

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-MODULES = ("forecasting.cli.app", "forecasting.cli.evaluation", "forecasting.one_shot")
+MODULES = ("forecasting.cli.app", "forecasting.cli.evaluation", "forecasting.flow.one_shot")
 """What `fleetcast forecast` loads before it trains."""
 
 
@@ -16,7 +16,7 @@ def start(path: Path) -> None:
     """Load and make features of the file."""
     for name in MODULES:
         importlib.import_module(name)
-    from forecasting.ingest import ingest
+    from forecasting.series.ingest import ingest
     from tests.benchmarks.m4 import make_m4_spec
 
     ingest(make_m4_spec(path))

@@ -12,10 +12,10 @@ import torch
 from forecasting.fleet.fit import fit_candidates, fit_serving, measure_gains
 from forecasting.fleet.fitted import Architecture, Prior
 from forecasting.fleet.options import FitOptions
-from forecasting.fleet.prior import fit_prior
-from forecasting.recipes import configure
+from forecasting.fleet.prior.prior import fit_prior
 from forecasting.series.panel import Panel
-from forecasting.spec import Spec
+from forecasting.spec.recipes import configure
+from forecasting.spec.spec import Spec
 
 NUM_POINTS = 1000
 

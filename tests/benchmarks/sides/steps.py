@@ -14,7 +14,7 @@ from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.steps.graphs import GraphedSteps
 from forecasting.fleet.steps.operations import TorchSteps
 from forecasting.fleet.windows import window_source
-from forecasting.training import KernelName
+from forecasting.spec.training import KernelName
 from tests.benchmarks.cases import CASES, HORIZON, MEDIAN, SEASON_LENGTH, SEED, gather_windows
 
 WARM_STEPS = 5

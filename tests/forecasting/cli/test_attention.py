@@ -14,15 +14,15 @@ from forecasting.errors import NothingStored
 from forecasting.fleet.fit import fit_candidates, fit_serving
 from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.options import FitOptions
-from forecasting.learn import registry_rows
+from forecasting.flow.learn import registry_rows
 from forecasting.plots import Attention, attention_chart
 from forecasting.series.calendar import calendar_columns
 from forecasting.series.panel import to_panel
+from forecasting.spec.training import TrainingConfig
 from forecasting.store.publish import publish
 from forecasting.store.slices import Slice
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
-from forecasting.training import TrainingConfig
 
 Fleetcast = Callable[..., Any]
 URI = "weights/demo/attention.safetensors"

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from forecasting import one_shot
-from forecasting.spec import DEFAULT_QUANTILES, quantile_column
+from forecasting.flow import one_shot
+from forecasting.spec.spec import DEFAULT_QUANTILES, quantile_column
 
 COLUMNS = ["unique_id", "ds", "cutoff", "model", "forecast", *map(quantile_column, DEFAULT_QUANTILES)]
 HORIZON = 4

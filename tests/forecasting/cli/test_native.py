@@ -10,7 +10,7 @@ import pytest
 
 from forecasting.cli.native import NativeTypes, native_types
 from forecasting.errors import SpecError
-from forecasting.spec import Spec, make_spec
+from forecasting.spec.spec import Spec, make_spec
 
 
 def spec_of(path: Path | str, *, freq: str | int = "1h", more: tuple[str, ...] = ()) -> Spec:

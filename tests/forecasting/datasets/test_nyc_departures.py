@@ -7,7 +7,7 @@ from forecasting.datasets import nyc_departures
 from forecasting.series.read import scan_source
 from forecasting.series.regularise import regularise
 from forecasting.series.validate import validate
-from forecasting.spec import Source
+from forecasting.spec.spec import Source
 
 
 def test_it_is_125_whole_series_of_hourly_departures() -> None:

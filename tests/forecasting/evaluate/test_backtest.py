@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecasting.classical.baselines import seasonal_naive
+from forecasting.classical.naive2 import naive2
 from forecasting.evaluate.backtest import backtest, place_origins
-from forecasting.evaluate.baselines import seasonal_naive
 from forecasting.evaluate.metrics import METRICS
-from forecasting.evaluate.naive2 import naive2
 from forecasting.schemas import table
 from forecasting.series.panel import Panel
 

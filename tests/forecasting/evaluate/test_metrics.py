@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from utilsforecast import losses
 
-from forecasting.evaluate.baselines import seasonal_naive
+from forecasting.classical.baselines import seasonal_naive
 from forecasting.evaluate.metrics import METRICS, overall_weighted_average, score_forecasts, seasonal_scale
 from forecasting.schemas import table
-from forecasting.spec import DEFAULT_QUANTILES
+from forecasting.spec.spec import DEFAULT_QUANTILES
 
 NAN = math.nan
 

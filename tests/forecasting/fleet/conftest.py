@@ -11,7 +11,7 @@ from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.native import library
 from forecasting.fleet.options import FitOptions
 from forecasting.series.panel import Panel
-from forecasting.training import Member, TrainingConfig
+from forecasting.spec.training import Member, TrainingConfig
 
 QUANTILES = (0.1, 0.5, 0.9)
 HORIZON = 6

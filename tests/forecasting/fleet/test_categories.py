@@ -15,13 +15,13 @@ from forecasting.fleet.fit import fit_candidates, fit_serving
 from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import find_unseen, predict
-from forecasting.fleet.prior import fit_prior
+from forecasting.fleet.prior.prior import fit_prior
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.windows import WindowBatch
 from forecasting.series.categories import MISSING, Coded
 from forecasting.series.panel import Panel
-from forecasting.spec import NETWORKS, Categories
-from forecasting.training import Design, Member, TrainingConfig
+from forecasting.spec.spec import NETWORKS, Categories
+from forecasting.spec.training import Design, Member, TrainingConfig
 
 MakePanel = Callable[..., Panel]
 CPU = FitOptions(accelerator="cpu", show_progress=False)

@@ -13,10 +13,10 @@ from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import predict
-from forecasting.fleet.prior import fit_prior
+from forecasting.fleet.prior.prior import fit_prior
 from forecasting.series.panel import Panel
-from forecasting.spec import NETWORKS
-from forecasting.training import Design, Member, TrainingConfig
+from forecasting.spec.spec import NETWORKS
+from forecasting.spec.training import Design, Member, TrainingConfig
 
 MakePanel = Callable[..., Panel]
 QUANTILES = (0.1, 0.5, 0.9)

@@ -15,7 +15,7 @@ from forecasting.fleet.native import library
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.predict import predict
 from forecasting.series.panel import Panel
-from forecasting.training import Member, TrainingConfig
+from forecasting.spec.training import Member, TrainingConfig
 
 MakePanel = Callable[..., Panel]
 

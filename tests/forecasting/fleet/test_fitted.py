@@ -13,7 +13,7 @@ from forecasting.fleet.fitted import Architecture, FittedFleet
 from forecasting.fleet.plan import Refusal
 from forecasting.fleet.predict import predict
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from forecasting.fleet import plan
 from forecasting.fleet.plan import plan_training, prior_series, required_length
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.series.panel import Panel
-from forecasting.training import Member, TrainingConfig
+from forecasting.spec.training import Member, TrainingConfig
 
 CONFIG = TrainingConfig(segment_length=4, context_segments=3, validation_windows=9)
 

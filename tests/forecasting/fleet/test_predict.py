@@ -14,7 +14,7 @@ from forecasting.fleet.fit import fit_candidates
 from forecasting.fleet.fitted import Architecture, FittedFleet
 from forecasting.fleet.predict import predict
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig
 
 module = import_module("forecasting.fleet.predict")
 

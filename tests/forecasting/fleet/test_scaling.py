@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecasting.fleet.scaling import SHIFT, measure_scaling
-from forecasting.training import Transform
+from forecasting.spec.training import Transform
 
 
 def test_scales_come_from_observed_values_alone() -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from forecasting.fleet.cost.pace import BLOCK
 from forecasting.fleet.fit import fit_candidates, fit_serving
 from forecasting.fleet.fitted import Architecture, FittedFleet
 from forecasting.fleet.native import library
 from forecasting.fleet.options import FitOptions
-from forecasting.fleet.pace import BLOCK
 from forecasting.fleet.predict import predict
 from forecasting.fleet.scaling import Scaling
 from forecasting.fleet.smoothing import (
@@ -28,7 +28,7 @@ from forecasting.fleet.smoothing import (
 )
 from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
-from forecasting.training import Member, TrainingConfig
+from forecasting.spec.training import Member, TrainingConfig
 
 MakePanel = Callable[..., Panel]
 SMOOTHED = (Member(smoothing="level_season"),)

@@ -21,7 +21,7 @@ from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.stream import count_stretches, forecast_streams, read, stretch, stretches, tell
 from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
-from forecasting.training import Design, TrainingConfig
+from forecasting.spec.training import Design, TrainingConfig
 
 MakePanel = Callable[..., Panel]
 L, H, HORIZON = 4, 5, 6
@@ -184,7 +184,7 @@ from forecasting.fleet.fit import fit_candidates
 from forecasting.fleet.fitted import Architecture, FittedFleet
 from forecasting.fleet.options import FitOptions
 from forecasting.series.panel import Panel
-from forecasting.training import Design, TrainingConfig
+from forecasting.spec.training import Design, TrainingConfig
 
 torch.set_num_threads(1)
 n, horizon = 1_000_000, 24

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import WindowBatch, WindowSource, fill_gaps, window_source
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig
 
 CONFIG = TrainingConfig(segment_length=4, context_segments=3)
 SEASONS = (8, 5)

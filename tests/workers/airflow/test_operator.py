@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from forecasting.errors import ClusterError, JobFailed, JobLost
-from forecasting.spec import Spec, make_spec
+from forecasting.spec.spec import Spec, make_spec
 from workers.airflow import operator as operator_module
 from workers.airflow.client import RayJobsClient, find_job, read_log, stop_job
 from workers.airflow.operator import (
@@ -359,7 +359,7 @@ def test_retry_attaches_clear_starts_afresh_and_kill_stops(ray_jobs_url: str) ->
 
 @pytest.mark.ray
 def test_job_of_a_head_that_is_gone_is_told_as_lost(ray_jobs_url: str) -> None:
-    from workers.ray_head import ray_head
+    from workers.cluster.ray_head import ray_head
 
     context = make_context()
     with ray_head(num_cpus=1, dashboard=True) as head:

@@ -44,7 +44,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from forecasting.spec import read_spec
+from forecasting.spec.spec import read_spec
 from workers.airflow.factory import make_dags
 from workers.airflow.operator import ENTRYPOINTS, FleetcastJobOperator
 

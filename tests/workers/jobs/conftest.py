@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from forecasting.settings import FleetSettings
-from forecasting.spec import Spec
+from forecasting.spec.spec import Spec
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
+from workers.cluster.pool import LEAST_BYTES, Resources
 from workers.jobs import priors, shard_run, train
 from workers.jobs.run import Run
-from workers.pool import LEAST_BYTES, Resources
 from workers.settings import WorkerSettings
 
 FIRST = datetime(2024, 1, 1)

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from forecasting.spec import Spec
+from forecasting.spec.spec import Spec
 from forecasting.store.tables import Store
 from workers.arguments import ARGUMENTS_VARIABLE, RunArguments, find_result
 

@@ -6,7 +6,7 @@ import pytest
 
 from forecasting.errors import SpecError
 from forecasting.fleet import kernels
-from forecasting.recipes import configure
+from forecasting.spec.recipes import configure
 from workers.jobs.backtest import backtest
 from workers.jobs.features import write_features
 from workers.jobs.predict import predict

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from forecasting.sample_paths import sample_paths
+from forecasting.flow.sample_paths import sample_paths
 from forecasting.schemas import TABLES
 from forecasting.store.query import query
 from tests.workers.jobs.conftest import FIRST

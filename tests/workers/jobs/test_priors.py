@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from forecasting import learn
 from forecasting.fleet.fitted import Prior
-from forecasting.recipes import configure
-from workers import together
+from forecasting.flow import learn
+from forecasting.spec.recipes import configure
+from workers.cluster import together
 from workers.jobs import priors
 from workers.jobs.features import write_features
 from workers.jobs.predict import predict
@@ -165,7 +165,7 @@ def test_priors_of_another_training_are_not_taken(
     elif change == "seed":
         fed.spec = fed.spec.model_copy(update={"seed": 5})
     else:
-        for module in ("forecasting.learn", "workers.jobs.priors"):
+        for module in ("forecasting.flow.learn", "workers.jobs.priors"):
             monkeypatch.setattr(f"{module}.code_version", lambda: "another")
     run_train(fed, run_id="other", series=("a",))
     assert serial.priors == BOTH

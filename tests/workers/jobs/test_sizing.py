@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from forecasting.errors import SpecError
-from forecasting.fleet.cost import ForecastCost, TrainingCost, prior_worker_bytes
-from forecasting.fleet.memory import MIB
-from forecasting.fleet.sizes import sizes_of
-from forecasting.statistics_choice import CostWithStatistics
+from forecasting.fleet.cost.cost import ForecastCost, TrainingCost, prior_worker_bytes
+from forecasting.fleet.cost.memory import MIB
+from forecasting.fleet.cost.sizes import sizes_of
+from forecasting.flow.statistics_choice import CostWithStatistics
+from workers.cluster.pool import Resources
 from workers.jobs.features import write_features
 from workers.jobs.predict import predict
 from workers.jobs.sizing import choose_prior_series, cost_of
 from workers.jobs.train import train
-from workers.pool import Resources
 
 
 @pytest.fixture

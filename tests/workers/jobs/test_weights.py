@@ -5,9 +5,9 @@ import pytest
 from forecasting.fleet.fit import fit_candidates
 from forecasting.fleet.fitted import Architecture
 from forecasting.series.panel import Panel
-from forecasting.spec import Spec, make_spec
+from forecasting.spec.spec import Spec, make_spec
+from forecasting.spec.training import TrainingConfig
 from forecasting.store.tables import Store
-from forecasting.training import TrainingConfig
 from workers.jobs.backtest import contestants
 from workers.jobs.predict import serving_models
 from workers.jobs.weights import load_fleets

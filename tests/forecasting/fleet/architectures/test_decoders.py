@@ -16,7 +16,7 @@ from forecasting.fleet.kernels import reference
 from forecasting.fleet.network import forecast_windows
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.windows import WindowBatch
-from forecasting.training import Design
+from forecasting.spec.training import Design
 
 S, B, H, L, C, T = 3, 2, 4, 3, 2, 5
 DIMENSIONS = Dimensions(

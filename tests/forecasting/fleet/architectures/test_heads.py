@@ -16,8 +16,8 @@ from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
-from forecasting.spec import make_spec
-from forecasting.training import Design, TrainingConfig
+from forecasting.spec.spec import make_spec
+from forecasting.spec.training import Design, TrainingConfig
 
 MakePanel = Callable[..., Panel]
 L, T, HORIZON, H = 4, 3, 6, 5

@@ -13,7 +13,7 @@ from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.cells import make_cell
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.random import series_keys
-from forecasting.training import Design
+from forecasting.spec.training import Design
 
 TORCH = {"elman": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}

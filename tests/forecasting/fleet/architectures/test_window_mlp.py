@@ -12,7 +12,7 @@ from forecasting.fleet.architectures import Dimensions, WindowMlp
 from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.random import series_keys
-from forecasting.training import Design
+from forecasting.spec.training import Design
 
 S, B, DIMENSIONS = 3, 4, Dimensions(num_inputs=5, num_steps=2, hidden_size=6, horizon=3, num_quantiles=2)
 

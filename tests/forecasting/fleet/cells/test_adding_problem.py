@@ -14,7 +14,7 @@ from forecasting.fleet.architectures.layers import Layers
 from forecasting.fleet.cells import Cell, make_cell
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.random import draw_uniform, series_keys
-from forecasting.training import Design
+from forecasting.spec.training import Design
 
 NUM_STEPS, NUM_UNITS = 2000, 32
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from forecasting.fleet.cells import IndRnn, make_cell
 from forecasting.fleet.kernels import reference
-from forecasting.training import Design
+from forecasting.spec.training import Design
 
 S, B, T, I, H = 3, 2, 5, 4, 3  # noqa: E741 - inputs
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}

@@ -17,7 +17,7 @@ from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig
 
 pytestmark = pytest.mark.skipif(library.find() is None, reason="the CPU engine is not built here")
 

@@ -15,10 +15,10 @@ from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
 from forecasting.fleet.module import FleetModule
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import predict
-from forecasting.fleet.prior import fit_prior
+from forecasting.fleet.prior.prior import fit_prior
 from forecasting.fleet.steps.graphs import GraphedSteps
 from forecasting.series.panel import Panel
-from forecasting.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig
 
 pytestmark = pytest.mark.gpu
 

@@ -1,0 +1,224 @@
+"""A panel and the name of a statistical model go in; its forecasts with quantiles, one series at a time, come out.
+
+The models are those of statsforecast (Garza et al., 2022), by their low-level classes: arrays in, arrays out, without
+threads of their own.
+"""
+
+# S series · F horizon steps · Q quantiles · y is one series, oldest first
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from forecasting.classical.baselines import centred_quantiles
+from forecasting.series.panel import Panel
+
+FOR_INTERMITTENT = ("croston_sba", "tsb", "adida")
+"""Models of series that are zero most of the time; no other series has them, and these have no others."""
+INTERMITTENT_SHARE = 0.5
+FEWEST_POINTS = 8
+"""Measurements without which a series has nothing but naives."""
+MOST_SEASONS = 20
+FEW_SEASONS = 3
+SHORT, LONG = 200, 1500
+"""Grid points that a model reads whatever the season, and beyond which a few seasons have to do."""
+TSB_ALPHA = 0.1
+"""Of demand and of its probability; also what Croston's method has."""
+
+Values = npt.NDArray[np.float64]
+
+
+def forecast_statistics(
+    panel: Panel, *, model: str, season_lengths: Sequence[int], quantiles: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """Fit a model to every series by itself and forecast it; shape SFQ, in units of y.
+
+    `theta` (dynamic optimised Theta, Fiorucci et al. 2016), `ets` (Hyndman et al. 2002) and `ces` (Svetunkov et al.
+    2022) know the first season length, `ets` only up to 24; `mstl` (Bandara et al. 2021) knows all that a series has
+    seen twice. `croston_sba` (Syntetos & Boylan 2005), `tsb` (Teunter et al. 2011) and `adida` (Nikolopoulos et al.
+    2011) forecast the mean demand of a step.
+
+    A model reads what `known_values` leaves of a series. The forecast is the median. Quantiles are the model's own, but
+    for two kinds. Those of `ces` come from its errors within the series, because statsforecast's neither grow with the
+    horizon nor hold a step's own noise. Of demand it has none: its quantiles are those of the values, scaled so that
+    their mean is the forecast, and moved onto the forecast where they lie on the wrong side of it.
+
+    NaN for a series that the model cannot serve (`can_serve`), or whose fit fails or gives anything that is not finite.
+    """
+    longest = max(season_lengths) if model == "mstl" else season_lengths[0]
+    result_SFQ = np.full((len(panel.unique_ids), panel.horizon, len(quantiles)), np.nan)
+    rows = np.flatnonzero(can_serve(panel, model=model, season_lengths=season_lengths))
+    if not rows.size:
+        return result_SFQ
+    predict = _load(model, season_lengths, quantiles)
+    for row in rows:
+        y = known_values(panel.y_SN[row], fill_from=season_lengths[0], longest_season=longest)
+        fitted_FQ = _try(predict, y, panel.horizon)
+        if fitted_FQ is not None and np.isfinite(fitted_FQ).all():
+            result_SFQ[row] = fitted_FQ
+    return result_SFQ
+
+
+def can_serve(panel: Panel, *, model: str, season_lengths: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Say which series a model can serve, shape S: long enough, not constant, and intermittent where it is for such.
+
+    Intermittent is what is never negative and zero in more than half of its measurements. `mstl` needs a season that
+    was seen twice.
+    """
+    if not panel.y_SN.size:
+        return np.zeros(len(panel.unique_ids), dtype=bool)
+    is_known_SN = np.isfinite(panel.y_SN)
+    num_known_S = np.count_nonzero(is_known_SN, axis=1)
+    lowest_S = np.where(is_known_SN, panel.y_SN, np.inf).min(axis=1)
+    highest_S = np.where(is_known_SN, panel.y_SN, -np.inf).max(axis=1)
+    num_zeros_S = np.count_nonzero(panel.y_SN == 0, axis=1)
+    is_intermittent_S = (lowest_S >= 0) & (num_zeros_S > INTERMITTENT_SHARE * num_known_S)
+    able_S = (num_known_S >= FEWEST_POINTS) & (highest_S > lowest_S)
+    if model == "mstl":
+        seasons = [length for length in season_lengths if length > 1]
+        able_S &= num_known_S >= 2 * min(seasons) if seasons else False
+    return np.asarray(able_S & (is_intermittent_S if model in FOR_INTERMITTENT else ~is_intermittent_S))
+
+
+def known_values(y_N: Values, *, fill_from: int, longest_season: int) -> Values:
+    """Return a series from its first measurement on, its gaps filled from the past, cut to what a model may read.
+
+    These are the last `most_points` ones: more would cost more and say little of what comes next.
+    """
+    first = int(np.argmax(np.isfinite(y_N)))
+    return fill_from_past(y_N[first:], season_length=fill_from)[-most_points(longest_season) :]
+
+
+def most_points(longest_season: int) -> int:
+    """Return how many grid points a model reads at most: twenty seasons, more of short ones and fewer of long ones.
+
+    >>> [most_points(season) for season in (1, 12, 52, 168, 8760)]
+    [200, 240, 1040, 1500, 26280]
+    """
+    return max(SHORT, min(MOST_SEASONS * longest_season, max(LONG, FEW_SEASONS * longest_season)))
+
+
+def fill_from_past(y: Values, *, season_length: int) -> Values:
+    """Fill every gap with the value a season earlier, or in the first season with the last one before it.
+
+    >>> fill_from_past(np.array([1.0, 2.0, np.nan, 4.0, np.nan, 6.0]), season_length=3).tolist()
+    [1.0, 2.0, 2.0, 4.0, 2.0, 6.0]
+    """
+    filled = y.copy()
+    for place in np.flatnonzero(np.isnan(y)):
+        filled[place] = filled[place - (season_length if place >= season_length else 1)]
+    return filled
+
+
+class _Fitted(NamedTuple):
+    """A forecast, and quantiles beside it; those on the wrong side of it, as of skewed errors, are moved onto it."""
+
+    point_F: Values
+    quantiles_FQ: Values
+
+    def ordered(self, quantiles_Q: Values) -> Values:
+        point_F1 = self.point_F[:, None]
+        low_FQ, high_FQ = np.minimum(self.quantiles_FQ, point_F1), np.maximum(self.quantiles_FQ, point_F1)
+        sided_FQ = np.where(quantiles_Q < 0.5, low_FQ, np.where(quantiles_Q > 0.5, high_FQ, point_F1))
+        return np.sort(sided_FQ, axis=1)
+
+
+_Predict = Callable[[Values, int], Values]
+
+
+def _load(model: str, season_lengths: Sequence[int], quantiles: Sequence[float]) -> _Predict:
+    """Return what turns a series and a horizon into quantiles, shape FQ."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own dependencies
+        from statsforecast import models  # takes seconds, which only those who want a statistic should pay
+
+    quantiles_Q, season = np.asarray(quantiles, dtype=np.float64), season_lengths[0]
+    if model in FOR_INTERMITTENT:
+        make = {"croston_sba": models.CrostonSBA, "adida": models.ADIDA}.get(
+            model, lambda: models.TSB(alpha_d=TSB_ALPHA, alpha_p=TSB_ALPHA)
+        )
+        return lambda y, horizon: _forecast_demand(make(), y, horizon, quantiles_Q).ordered(quantiles_Q)
+    if model == "ces":
+        return lambda y, horizon: _forecast_ces(models.AutoCES(season), y, horizon, quantiles_Q).ordered(quantiles_Q)
+    if model == "mstl":
+
+        def make_seasonal(y: Values) -> Any:
+            return models.MSTL([length for length in season_lengths if 1 < length <= len(y) // 2])
+    else:
+        kind = {"theta": models.DynamicOptimizedTheta, "ets": models.AutoETS}[model]
+
+        def make_seasonal(y: Values) -> Any:
+            return kind(season_length=season)
+
+    return lambda y, horizon: _forecast_own(make_seasonal(y), y, horizon, quantiles_Q).ordered(quantiles_Q)
+
+
+def _try(predict: _Predict, y: Values, horizon: int) -> Values | None:
+    """Return a forecast, or None where the fit fails: one series' trouble is none of its neighbours'."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return predict(y, horizon)
+        except Exception:  # whatever its optimisers raise: a model without a forecast is no candidate
+            return None
+
+
+def _forecast_own(model: Any, y: Values, horizon: int, quantiles_Q: Values) -> _Fitted:
+    """Forecast with the intervals that a model itself gives."""
+    levels_Q = np.round(200 * np.abs(quantiles_Q - 0.5), 6).tolist()
+    told = model.forecast(y=y, h=horizon, level=sorted(set(levels_Q) - {0.0}) or None)
+    sides = [
+        told["mean"] if level == 0 else told[f"{'lo' if quantile < 0.5 else 'hi'}-{level}"]
+        for quantile, level in zip(quantiles_Q.tolist(), levels_Q, strict=True)
+    ]
+    return _Fitted(told["mean"], np.stack(sides, axis=1))
+
+
+def _forecast_ces(model: Any, y: Values, horizon: int, quantiles_Q: Values) -> _Fitted:
+    """Forecast with errors of one step, widened as the model carries them on.
+
+    The model is linear with additive errors: step h has the variance of one step times 1 + c_1² + … + c_(h-1)², where
+    c_j is what a unit of surprise adds j steps later.
+    """
+    point_F = model.fit(y).predict(h=horizon)["mean"]
+    answer_F = _answer_of_ces(model.model_["seasontype"], model.model_["par"], model.season_length, horizon)
+    width_F = np.sqrt(np.cumsum(answer_F**2))
+    offset_Q, _ = centred_quantiles(model.model_["actual_residuals"], quantiles_Q)
+    return _Fitted(point_F, point_F[:, None] + width_F[:, None] * offset_Q)
+
+
+def _answer_of_ces(kind: str, parameters: Mapping[str, float], season: int, horizon: int) -> Values:
+    """Return what a unit of surprise adds at its own step and after, shape F (Svetunkov et al., 2022, section 3)."""
+    answer_F = np.zeros(horizon)
+    answer_F[0] = 1.0
+    level = _answer_of_part(parameters["alpha_0"], parameters["alpha_1"], horizon)
+    if kind == "S":  # the level itself lives a season back
+        answer_F[season::season] += level[: len(answer_F[season::season])]
+        return answer_F
+    answer_F[1:] += level[: horizon - 1]
+    if kind == "P":
+        answer_F[season::season] += parameters["beta_0"]
+    if kind == "F":
+        seasonal = _answer_of_part(parameters["beta_0"], parameters["beta_1"], horizon)
+        answer_F[season::season] += seasonal[: len(answer_F[season::season])]
+    return answer_F
+
+
+def _answer_of_part(real: float, imaginary: float, num_steps: int) -> Values:
+    """Follow a complex state, known by its two parameters, after a unit of surprise."""
+    state = np.array([real - imaginary, real + imaginary])
+    answer = np.empty(num_steps)
+    for step in range(num_steps):
+        answer[step] = state[0]
+        state = np.array([state[0] - (1 - imaginary) * state[1], state[0] + (1 - real) * state[1]])
+    return answer
+
+
+def _forecast_demand(model: Any, y: Values, horizon: int, quantiles_Q: Values) -> _Fitted:
+    """Forecast a mean demand, with the quantiles that the values themselves have, scaled as their mean is."""
+    point_F = model.forecast(y=y, h=horizon)["mean"]
+    offset_Q, _ = centred_quantiles(y, quantiles_Q)
+    return _Fitted(point_F, point_F[:, None] * (offset_Q + np.median(y)) / y.mean())

@@ -1,0 +1,1 @@
+"""What training and prediction cost: seconds and bytes, predicted without loading torch."""

@@ -1,0 +1,138 @@
+"""What a worker holds: sizes and series in, bytes out, counted from the code that allocates them.
+
+`tests/benchmarks/bench_memory.py` holds predictions against the peaks of real jobs.
+"""
+
+# S series · R rows, the points of all series · N grid points of the longest · C calendar features · W weights
+
+from forecasting.fleet.cost.sizes import FleetSizes
+from forecasting.fleet.plan import GAINS_SERIES
+
+MIB = 1 << 20
+TRAINER_MIB, FORECASTER_MIB = 670, 435
+"""Peak of a Ray worker that trains, or forecasts, a single series: Python, torch, Polars, Lightning; measured with
+torch 2.13 for CPUs on x86 Linux."""
+CUDA_MIB = 1250
+"""What torch's CUDA build and CUDA itself add to that in the machine's own memory: 1,225 MiB measured with torch 2.11
+for CUDA 13 on an H200."""
+FRAME_FACTOR = 2.7
+"""What frames of forecasts take over their own bytes: in arrays, sorted, joined, compressed. Fitted to ten jobs."""
+
+LOOKUP_BYTES = 16
+"""A number of a vector that is looked up: its place, itself, side by side with others, and its gradient."""
+
+BYTES_PER_PATH_POINT = 200
+"""A row of sample paths with its book-keeping, until it is sorted and staged: 181 to 204 in four measured shards."""
+BYTES_PER_PRODUCT = 48
+"""A pair of steps in the sums that correlations come of, until they are staged: two whole numbers, three times."""
+
+
+def reading_bytes(
+    *, num_series: int, longest: int, num_points: int, horizon: int, num_known: int, num_static: int = 0
+) -> int:
+    """Predict the peak while a panel is filled: the frame of all rows, where each of them goes, and the panel."""
+    row = 32 + 4 * num_known  # unique_id's view, ds, y
+    if num_static:  # a list's offset, and views of names and values
+        row += 8 + 32 * num_static
+    places = 32  # two arrays of int64, and as much on the way
+    return num_points * (row + places) + panel_bytes(num_series, longest + horizon, num_known=num_known)
+
+
+def panel_bytes(num_series: int, num_columns: int, *, num_known: int) -> int:
+    """Return the size of y, ds and what is known besides: calendar and codes of categories."""
+    return num_series * num_columns * (16 + 4 * num_known)
+
+
+def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int, is_warm: bool = False) -> int:
+    """Predict the peak while candidates and then serving networks are fitted, beside the panel.
+
+    Where they may go on from earlier weights (`is_warm`), those of both lie there until the end.
+    """
+    cells, columns = num_series * longest, num_series * (longest + sizes.padding)
+    weights = 4 * sizes.num_weights * num_series
+    candidates_y = 8 * cells
+    windows, preparing = _windows_bytes(sizes, cells=cells, columns=columns)
+    # The network, the weights kept, Adam's two moments and perhaps the average.
+    trainer = weights * (4 + bool(sizes.config.weight_average))
+    # At the end what was kept is copied, and a parameter at a time is searched for what is not finite.
+    ending = weights + 7 * num_series * max(sizes.parameters.values())
+    if sizes.config.start == "prior":  # what lies between the prior and the network, and then what series have of both
+        ending += 2 * weights
+    stepping = num_series * activation_bytes(sizes) + sizes.num_threads * scratch_bytes(sizes)
+    if not sizes.in_engine:
+        stepping += columns * smoothing_bytes(sizes)
+        stepping += 3 * weights  # gradients, and what clipping and Adam write on their way
+    starts = 2 * weights if is_warm and sizes.config.start == "random" else 0
+    return starts + candidates_y + windows + weights + max(preparing, trainer + max(ending, stepping))
+
+
+def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
+    """Predict the peak while a prior is trained on a whole panel and its gains are measured, beside that panel."""
+    cells, columns = num_series * longest, num_series * (longest + sizes.padding)
+    sound = panel_bytes(num_series, longest + sizes.horizon, num_known=sizes.num_known)
+    windows, preparing = _windows_bytes(sizes, cells=cells, columns=columns)
+    gains = 8 * cells + fitting_bytes(sizes, num_series=min(num_series, GAINS_SERIES), longest=longest)
+    return max(sound + windows + max(preparing, prior_step_bytes(sizes)), gains)
+
+
+def prior_step_bytes(sizes: FleetSizes) -> int:
+    """Count what one step of a prior keeps for its gradient: inputs, gates and states of all its windows."""
+    num_inputs = sizes.config.context_segments * sizes.num_inputs
+    kept = 3 * num_inputs + sizes.wiring.count_kept(sizes.dimensions)
+    return sizes.config.prior_windows * (4 * kept + LOOKUP_BYTES * sizes.num_looked_up)
+
+
+def scratch_bytes(sizes: FleetSizes) -> int:
+    """Count what a thread of the CPU engine works in: one series' weights, windows, states, gates and gradients."""
+    if not sizes.in_engine:
+        return 0
+    config, gates, inputs = sizes.config, sizes.num_gates, sizes.num_inputs
+    units, outputs, seasons = _pad(config.hidden_size), _pad(sizes.num_outputs), len(sizes.references)
+    windows, steps = config.batch_windows, config.context_segments
+    vector = (inputs + config.hidden_size + 2) * gates * units + (config.hidden_size + 1) * outputs
+    window = steps * inputs + outputs + sizes.horizon * (4 + seasons) + 4 * units
+    kept = steps * units * (1 + {1: 1, 3: 4, 4: 6}[gates])
+    gate_gradients = max(windows, 64) * 4 * units
+    training = 5 * vector + gates * units * units + windows * (window + kept) + gate_gradients
+    return 4 * max(training, vector + config.validation_windows * window)
+
+
+def activation_bytes(sizes: FleetSizes) -> int:
+    """Count what a series' step keeps for its gradient; the CPU engine keeps nothing between series.
+
+    On a GPU it lies in that one's memory, as the network and its moments do; counted with the rest, shards stay small
+    enough for either. Of six sizes on an H200, of one to four GiB, the peak of what was allocated lay 7 % below to
+    6 % above; of two of 190 MiB it was 200 MiB above.
+    """
+    if sizes.in_engine:
+        return 0
+    config, hidden, inputs = sizes.config, sizes.config.hidden_size, sizes.num_inputs
+    rows = sizes.num_rows(sizes.batch_windows)
+    columns = 24 * sizes.batch_windows * config.context_segments * config.segment_length
+    columns += LOOKUP_BYTES * sizes.batch_windows * sizes.num_looked_up
+    num_asked = sizes.batch_windows * (config.context_segments if sizes.wiring.is_dense else 1)
+    judging = 24 * num_asked * sizes.num_outputs
+    if sizes.kernel == "gpu":  # as forecasting.fleet.kernels.gpu counts, and the inputs as they are gathered
+        return columns + judging + 4 * rows * (10 * hidden + 3 * inputs)
+    kept = sizes.wiring.count_kept(sizes.dimensions)
+    return columns + judging + 4 * (2 * rows * inputs + sizes.batch_windows * kept)
+
+
+def smoothing_bytes(sizes: FleetSizes) -> int:
+    """Count what a step keeps of a point whose series is smoothed: level, season, error, indices, and gradients."""
+    return 0 if sizes.smoothed is None else 4 * 2 * (5 + 2 * len(sizes.smoothed))
+
+
+def forecast_bytes(*, num_rows: int, num_quantiles: int) -> int:
+    """Predict what so many rows of forecasts, or of their comparison with actuals, take until they are staged."""
+    return int(FRAME_FACTOR * num_rows * (72 + 8 * num_quantiles))
+
+
+def _windows_bytes(sizes: FleetSizes, *, cells: int, columns: int) -> tuple[int, int]:
+    """Return what a panel in scaled units takes, and the peak on the way to it: scales, then gaps filled and padded."""
+    windows = columns * (8 + 4 * sizes.num_known)
+    return windows, max(40 * cells, columns * (20 + 8 * sizes.num_known))
+
+
+def _pad(size: int) -> int:
+    return -(-size // 16) * 16

@@ -1,0 +1,188 @@
+"""A spec or the sizes of one network go in; the numbers that the cost of its fleets depends on come out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from forecasting.fleet.architectures import Dimensions, Wiring, make_wiring
+from forecasting.fleet.native import CELLS
+from forecasting.series.calendar import calendar_columns
+from forecasting.spec.recipes import configure
+from forecasting.spec.spec import Categories, Spec
+from forecasting.spec.training import KernelName, TrainingConfig
+
+
+@dataclass(frozen=True)
+class FleetSizes:
+    """What a fleet of one network is like, whatever series it holds; `kernel` is the one that runs, not `auto`."""
+
+    model: str
+    config: TrainingConfig
+    horizon: int
+    num_quantiles: int
+    num_calendar: int
+    season_lengths: tuple[int, ...]
+    kernel: str = "cpu"
+    num_threads: int = 1
+    on_gpu: bool = False
+    categories: Categories = field(default_factory=Categories)
+
+    @property
+    def wiring(self) -> Wiring:
+        return make_wiring(self.model, self.config.design)
+
+    @property
+    def dimensions(self) -> Dimensions:
+        config = self.config
+        return Dimensions(
+            self.num_inputs,
+            config.context_segments,
+            config.hidden_size,
+            self.horizon,
+            self.num_quantiles,
+            config.segment_length,
+        )
+
+    @property
+    def num_gates(self) -> int:
+        """Numbers that a unit of the recurrence takes from the projection of an input."""
+        cell = self.wiring.cell
+        return cell.num_gates if cell is not None else 1
+
+    @property
+    def num_inputs(self) -> int:
+        vectors = sum(size for _, size in self.embeddings.values())
+        return 2 * self.config.segment_length + 1 + self.num_calendar + vectors
+
+    @property
+    def num_known(self) -> int:
+        """Columns of a panel that are known of the future, four bytes a grid point each: calendar and categories."""
+        return self.num_calendar + len(self.categories.calendar) + len(self.categories.static)
+
+    @property
+    def num_looked_up(self) -> int:
+        """Numbers of the vectors that a window's points look up."""
+        points = self.config.context_segments * self.config.segment_length
+        points += self.horizon if self.wiring.reads_future else 0
+        return points * sum(size for _, size in self.embeddings.values())
+
+    @property
+    def embeddings(self) -> dict[str, tuple[int, int]]:
+        """Shapes of the tables of the categories that this network reads."""
+        return embedding_shapes(self.categories, reads_static=self.config.start == "prior")
+
+    @property
+    def num_outputs(self) -> int:
+        return self.horizon * self.num_quantiles
+
+    @property
+    def references(self) -> tuple[int, ...]:
+        """What a forecast is the difference from, M."""
+        return self.config.references(self.season_lengths)
+
+    @property
+    def smoothed(self) -> tuple[int, ...] | None:
+        """Seasons that series are smoothed by; None where they are not smoothed."""
+        return self.config.smoothed(self.season_lengths)
+
+    @property
+    def in_engine(self) -> bool:
+        """Whether the CPU engine runs whole steps; it knows one cell under a head, no smoothing and no categories."""
+        return self.kernel == "cpu" and self.wiring.is_plain and self.smoothed is None and not self.embeddings
+
+    @property
+    def num_looks(self) -> int:
+        return -(-self.config.max_steps // self.config.evaluate_every)
+
+    @property
+    def padding(self) -> int:
+        """Columns that windows need before a panel's first one."""
+        return max(self.config.segment_length * self.config.context_segments, *self.season_lengths)
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Numbers in each parameter of one network."""
+        shapes = self.wiring.parameter_shapes(self.dimensions)
+        seasons = self.smoothed
+        smoothing = {} if seasons is None else {"coefficients_C": 1 + len(seasons), "seasons_P": sum(seasons)}
+        return {
+            **{name: math.prod(shape) for name, shape in shapes.items()},
+            "mixture_FM": self.wiring.count_mixtures(self.dimensions) * self.config.num_references(self.season_lengths),
+            **smoothing,
+            **{name: math.prod(shape) for name, shape in self.embeddings.items()},
+        }
+
+    @property
+    def num_weights(self) -> int:
+        """Numbers in a series' network."""
+        return sum(self.parameters.values())
+
+    @property
+    def batch_windows(self) -> int:
+        """Windows of a series in one optimiser step; of a stream, the stretch that it is at."""
+        return 1 if self.wiring.is_stream else self.config.batch_windows
+
+    def num_rows(self, num_windows: int) -> int:
+        """Count the recurrent steps of so many windows."""
+        return num_windows * self.config.context_segments
+
+
+EMBEDDING = "embedding_"
+_CALENDAR_VALUES = {"hour": 24, "weekday": 7, "month": 12}
+
+
+def most_values(name: str, categories: Categories) -> int:
+    """Return how many values of a category have vectors of their own."""
+    return _CALENDAR_VALUES.get(name, categories.most)
+
+
+def embedding_name(category: int) -> str:
+    """Name the table of vectors of a category, by its number among those that a network reads.
+
+    >>> embedding_name(0)
+    'embedding_0_VE'
+    """
+    return f"{EMBEDDING}{category}_VE"
+
+
+def embedding_shapes(categories: Categories, *, reads_static: bool) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the tables of the categories that a network reads, calendar ones first.
+
+    A table has a row for what training has not seen, and as many more as there may be values: those of static
+    categories and holidays may grow in number, but not a table that was trained.
+    """
+    names = (*categories.calendar, *(categories.static if reads_static else ()))
+    return {
+        embedding_name(place): (1 + most_values(name, categories), categories.size) for place, name in enumerate(names)
+    }
+
+
+def sizes_of(
+    spec: Spec, networks: Sequence[str], *, kernel: KernelName, has_gpu: bool = False, num_threads: int = 1
+) -> list[FleetSizes]:
+    """Return the sizes of a spec's networks, member by member, on a worker with so many threads, and perhaps a GPU."""
+    config = configure(spec)
+    return [
+        FleetSizes(
+            network,
+            alone,
+            horizon=spec.horizon,
+            num_quantiles=len(spec.quantiles),
+            num_calendar=len(calendar_columns(spec.freq)),
+            season_lengths=spec.season_lengths,
+            kernel=_kernel_of(make_wiring(network, alone.design), kernel, has_gpu=has_gpu),
+            num_threads=num_threads,
+            on_gpu=has_gpu or kernel == "gpu",
+            categories=spec.categories,
+        )
+        for network in networks
+        for member in range(len(config.members))
+        for alone in (config.of_member(member).as_run,)
+    ]
+
+
+def _kernel_of(wiring: Wiring, wanted: KernelName, *, has_gpu: bool) -> str:
+    """Tell which kernel will run, as `forecasting.fleet.kernels.choose` does where torch is there."""
+    if wiring.cell is None or wiring.cell.name not in CELLS:
+        return "reference"
+    return wanted if wanted != "auto" else "gpu" if has_gpu else "cpu"

@@ -1,0 +1,1 @@
+"""One network trained on all series, and how each series' own network starts from it."""

@@ -1,0 +1,320 @@
+"""The prior: a panel of all series in; one network that they share, from which each series' own may begin, out.
+
+It is trained by Lightning on windows drawn over all series, along a cosine of step sizes, and its weights are averaged
+over the last steps. It is a versioned input of every fleet that starts from it, as the data are.
+"""
+
+# S series · B windows, each of any series · F horizon steps · Q quantiles
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor, distributed, nn
+from torch.utils.data import DataLoader
+
+from forecasting.fleet import kernels
+from forecasting.fleet.architectures import make_wiring
+from forecasting.fleet.architectures.noise import Noise
+from forecasting.fleet.categories import (
+    extend_vocabulary,
+    hide_unseen,
+    learn_vocabulary,
+    rows_of,
+    seen_by,
+    seen_rows,
+    tie_unseen,
+)
+from forecasting.fleet.fitted import Architecture, Prior
+from forecasting.fleet.losses import pinball_loss
+from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.options import FitOptions
+from forecasting.fleet.plan import plan_training
+from forecasting.fleet.random import draw_bits, series_keys
+from forecasting.fleet.scaling import scaling_for
+from forecasting.fleet.steps.graphs import GraphedSteps
+from forecasting.fleet.trainer import OneBlock, device_of, run_trainer
+from forecasting.fleet.windows import WindowBatch, WindowSource, window_source
+from forecasting.series.panel import Panel
+from forecasting.spec.training import TrainingConfig, member_seed
+
+STEPS_OF_A_BLOCK = 50
+"""Optimiser steps in one `training_step`, as Lightning's overhead per call counts for little then."""
+WARM_UP_STEPS = 50
+PASSES = 30
+"""How often a window is seen at most, so that few series are not learned by heart."""
+
+
+def fit_prior(
+    panel: Panel,
+    architecture: Architecture,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    dropped_S: npt.NDArray[np.int64],
+    role: str,
+    member: int = 0,
+    start: Prior | None = None,
+    share: float = 1.0,
+    options: FitOptions = FitOptions(),
+) -> Prior | None:
+    """Fit what one member's networks begin from, blind to the last `dropped_S[s]` grid points of each series.
+
+    `config` and `seed` are those of the whole ensemble. A series with anything that is not finite in scaled units, or
+    that is too short, constant or empty, takes no part. None where no series is left. `start`, an earlier prior of
+    the same shape, is trained further. `share` is that of the steps that are taken.
+    """
+    config, seed = config.of_member(member), member_seed(seed, member)
+    known = panel.hide_end(dropped_S)
+    scaling = scaling_for(config, known, architecture.season_lengths)
+    plan = plan_training(
+        known,
+        scaling,
+        model=architecture.model,
+        config=config,
+        dropped_S=dropped_S,
+        with_validation=False,
+        least_windows=1,
+    )
+    known, scaling = known.select(plan.rows_S), scaling.select(plan.rows_S)
+    vocabulary = learn_vocabulary(known.coded, architecture.categories, reads_static=True)
+    if start is not None:
+        vocabulary = extend_vocabulary(start.vocabulary, vocabulary, architecture.categories)
+    windows = window_source(
+        known,
+        scaling,
+        config=config,
+        season_lengths=config.references(architecture.season_lengths),
+        row_SNK=rows_of(known.coded, vocabulary),
+        num_static=architecture.num_static(config),
+        vector_size=architecture.categories.size,
+    )
+    wiring = make_wiring(architecture.model, config.design)
+    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
+    is_sound_S = (torch.isfinite(windows.y_SN).all(1) & torch.isfinite(windows.error_unit_S)).numpy()
+    if not is_sound_S.any():
+        return None
+    dimensions = architecture.dimensions(config, num_inputs=windows.num_inputs)
+    network = FleetNetwork(
+        wiring,
+        dimensions,
+        kernel=kernels.choose(
+            wiring.cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel
+        ),
+        num_series=1,
+        num_references=len(windows.season_lengths),
+        embeddings=architecture.embeddings(config),
+    )
+    key_1 = series_keys(("prior",), seed=seed)
+    network.initialise(key_1)
+    if start is not None:
+        network.load_weights(start.weights)
+    rows_S = torch.from_numpy(np.flatnonzero(is_sound_S))
+    last_S = torch.from_numpy(plan.first_S + plan.num_windows_S - 1 + wiring.count_read_ahead(dimensions))
+    of_series = seen_rows(windows, last_S, architecture.embeddings(config))
+    seen = [is_seen_SV[rows_S].any(0, keepdim=True) for is_seen_SV in of_series]
+    if start is not None:
+        seen = [now | then for now, then in zip(seen, seen_by(start.weights, len(seen)), strict=True)]
+    if windows.row_SNK is not None:
+        hide_unseen(windows.row_SNK, seen)
+    most_steps = -(-PASSES * int(plan.num_windows_S[is_sound_S].sum()) // config.prior_windows)
+    num_steps = min(config.prior_steps, most_steps)
+    module = PriorModule(
+        network,
+        windows,
+        config=config,
+        quantiles=architecture.quantiles,
+        key_1=key_1,
+        rows_S=rows_S,
+        first_S=torch.from_numpy(plan.first_S),
+        num_windows_S=torch.from_numpy(plan.num_windows_S),
+        num_steps=math.ceil(num_steps * share),
+    )
+    run_trainer(module, max_epochs=-(-module.num_steps // STEPS_OF_A_BLOCK), options=options)
+    module.cpu()
+    tie_unseen(dict(module.average.items()), seen)
+    return Prior(
+        role=role,
+        architecture=architecture,
+        config=config,
+        seed=seed,
+        member=member,
+        kernel=network.kernel.NAME,
+        weights={name: weight.detach().clone() for name, weight in module.average.items()},
+        num_series=len(rows_S),
+        num_steps=module.num_steps,
+        loss=float(module.loss),
+        trained_until=_last_read(known, dropped_S[plan.rows_S], is_sound_S),
+        started_from=start.version if start else None,
+        vocabulary=vocabulary,
+    )
+
+
+def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], is_sound_S: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """Return each sound series' last grid point before what is dropped of it, as an integer."""
+    last_S = panel.ds_SN[np.arange(len(dropped_S)), panel.y_SN.shape[1] - 1 - dropped_S].astype(np.int64)
+    return {panel.unique_ids[row]: int(last_S[row]) for row in np.flatnonzero(is_sound_S)}
+
+
+def is_together() -> bool:
+    """Return whether this process trains a prior with others, as a group of torch.distributed."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+class PriorModule(lightning.LightningModule):
+    """Trains one network on windows of all series; a window counts in units of its series' own seasonal error.
+
+    Processes that form a group of torch.distributed divide the windows of every step and average their gradients.
+    """
+
+    rows_S: Tensor
+    first_S: Tensor
+    num_windows_S: Tensor
+    key_1: Tensor
+    quantiles_Q: Tensor
+    loss: Tensor
+
+    def __init__(
+        self,
+        network: FleetNetwork,
+        windows: WindowSource,
+        *,
+        config: TrainingConfig,
+        quantiles: tuple[float, ...],
+        key_1: Tensor,
+        rows_S: Tensor,
+        first_S: Tensor,
+        num_windows_S: Tensor,
+        num_steps: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network, self.windows, self.config, self.num_steps = network, windows, config, num_steps
+        for name, constant in {
+            "rows_S": rows_S,
+            "first_S": first_S,
+            "num_windows_S": num_windows_S,
+            "key_1": key_1,
+            "quantiles_Q": torch.tensor(quantiles, dtype=torch.float32),
+        }.items():
+            self.register_buffer(name, constant, persistent=False)
+        self.register_buffer("loss", torch.tensor(0.0))
+        self.num_together = distributed.get_world_size() if is_together() else 1
+        self._graphed: GraphedSteps | None = None
+        self.average = nn.ParameterDict(
+            {n: nn.Parameter(w.detach().clone(), requires_grad=False) for n, w in network.weights.items()}
+        )
+
+    def train_dataloader(self) -> DataLoader[int]:
+        return DataLoader(OneBlock(), batch_size=None)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        on_gpu = self.device.type == "cuda"
+        return torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.config.prior_rate,
+            weight_decay=1e-3,
+            capturable=on_gpu,
+            fused=on_gpu or None,
+        )
+
+    def on_fit_start(self) -> None:
+        self.windows.to(self.device)
+
+    def training_step(self, block: int, block_index: int) -> None:
+        """Run the optimiser steps of one block."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        first = self.current_epoch * STEPS_OF_A_BLOCK
+        steps = range(first, min(first + STEPS_OF_A_BLOCK, self.num_steps))
+        if self.device.type == "cuda":
+            self._steps_on_gpu(optimizer, steps)
+            return
+        for step in steps:
+            for group in optimizer.param_groups:
+                group["lr"] = self.step_size(step)
+            self._one_step(optimizer, step, self.averaging(step))
+
+    def _steps_on_gpu(self, optimizer: Any, steps: range) -> None:
+        """Take steps that read their number, step size and averaging from tensors, as a captured step must."""
+        if self._graphed is None:
+            # Processes that train together exchange gradients within a step, which a graph would not record.
+            self._graphed = GraphedSteps(self.device, may_capture=self.num_together == 1)
+            every = range(self.num_steps)
+            self._step = torch.tensor(steps.start, device=self.device)
+            self._rates = torch.tensor([self.step_size(step) for step in every], device=self.device)
+            self._fresh = torch.tensor([self.averaging(step) for step in every], device=self.device)
+            for group in optimizer.param_groups:
+                group["lr"] = self._rates[0].clone()
+
+        def one_step() -> None:
+            place_1 = self._step.view(1)
+            for group in optimizer.param_groups:
+                group["lr"].copy_(self._rates.index_select(0, place_1)[0])
+            self._one_step(optimizer, self._step, self._fresh.index_select(0, place_1)[0])
+            self._step.add_(1)
+
+        self._graphed.run(one_step, len(steps))
+
+    def _one_step(self, optimizer: torch.optim.Optimizer, step: int | Tensor, fresh: float | Tensor) -> None:
+        first, _ = self._share_of_windows()
+        noise = Noise(self.key_1, step, self.config.prior_windows, first, self.num_steps)
+        loss = self.loss_of(self.draw(step), noise)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.num_together > 1:
+            self._share_gradients()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        optimizer.step()
+        self.network.bound()
+        with torch.no_grad():
+            for name, weight in self.network.weights.items():
+                self.average[name].lerp_(weight, fresh)
+            self.loss.lerp_(loss.detach(), fresh)
+
+    def _share_gradients(self) -> None:
+        """Give every process the mean of all gradients, in one exchange."""
+        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        parts = (flat / self.num_together).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def averaging(self, step: int) -> float:
+        """Return the share of the new weights in their average; the first steps weigh more, so that it forgets them."""
+        return 1 - min(self.config.prior_average, (1 + step) / (10 + step))
+
+    def step_size(self, step: int) -> float:
+        """Rise for a few steps, then fall along a cosine to a fiftieth."""
+        decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.num_steps))
+        return self.config.prior_rate * min(1.0, (1 + step) / WARM_UP_STEPS) * decay
+
+    def draw(self, step: int | Tensor) -> WindowBatch:
+        """Draw windows over all series, each series as often as the next; shapes are (1, B, …).
+
+        Of the windows of a step, each process of several has its share, so that together they have what one would.
+        """
+        first, last = self._share_of_windows()
+        counters_B = step * self.config.prior_windows + torch.arange(first, last, device=self.device)
+        series_B = draw_bits(self.key_1, purpose="series", counters_D=counters_B)[0] % len(self.rows_S)
+        rows_B = self.rows_S[series_B]
+        bits_B = draw_bits(self.key_1, purpose="windows", counters_D=counters_B)[0]
+        origins_B = self.first_S[rows_B] + bits_B % self.num_windows_S[rows_B]
+        drawn = self.windows.gather(origins_B[:, None], rows_B, every_step=self.network.wiring.is_dense)
+        whole = {name: getattr(drawn, name) for name in WindowBatch.__dataclass_fields__}
+        by_network = {name: part.flatten(0, 1).unsqueeze(0) for name, part in whole.items() if part is not None}
+        return replace(drawn, **by_network)
+
+    def _share_of_windows(self) -> tuple[int, int]:
+        """Return where this process's windows of a step begin and end."""
+        rank, num_windows = distributed.get_rank() if self.num_together > 1 else 0, self.config.prior_windows
+        first, last = (num_windows * place // self.num_together for place in (rank, rank + 1))
+        return first, last
+
+    def loss_of(self, windows: WindowBatch, noise: Noise | None = None) -> Tensor:
+        predicted_SBFQ = self.network(windows, noise)
+        return pinball_loss(predicted_SBFQ, windows.target_SBF, windows.is_observed_SBF, self.quantiles_Q).sum()

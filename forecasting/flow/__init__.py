@@ -1,0 +1,1 @@
+"""The whole forecasting flow as functions: train, backtest, choose, predict and score."""

@@ -1,0 +1,130 @@
+"""A one-shot forecast and a source of actuals go in; scores per series, and what was not compared, come out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import polars as pl
+
+from forecasting.errors import SourceError
+from forecasting.evaluate.metrics import score_forecasts
+from forecasting.evaluate.yardstick import yardsticks
+from forecasting.series.clock import is_day_or_coarser
+from forecasting.series.ingest import panel_of
+from forecasting.series.read import clock_zone, scan_source
+from forecasting.series.validate import validate
+from forecasting.spec.spec import Source, Spec
+
+NUM_SERIES_AT_ONCE = 1000
+"""A panel is as wide as its longest series; what is measured on it is small."""
+_POINT = ["unique_id", "ds"]
+
+
+@dataclass(frozen=True)
+class Actuals:
+    """What a source measured, on the clock of a spec: `observed` has unique_id, ds, y; `reasons` those of rejects."""
+
+    source: Source
+    observed: pl.DataFrame
+    reasons: pl.Series
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of every series and model that was forecast, in the columns of the table `scores`, and what is missing.
+
+    `notes` are sentences about actuals that met no forecast and forecasts that met no actual.
+    """
+
+    scores: pl.DataFrame
+    num_compared: int
+    notes: tuple[str, ...]
+
+
+def read_actuals(source: Source, spec: Spec, *, storage_options: Mapping[str, str] | None = None) -> Actuals:
+    """Read and validate actuals as a spec's own source is; bad rows are refused with their reason, none stops it.
+
+    Raises SourceError for a file, a column or a clock that does not suit the spec, and where nothing was measured.
+    """
+    rows = scan_source(source, spec.clock, storage_options=storage_options)
+    if spec.clock == "timestamp" and not is_day_or_coarser(spec.freq):
+        zone_of = partial(clock_zone, clock=spec.clock, freq=spec.freq, storage_options=storage_options)
+        has_zone, needs_zone = (zone_of(one) is not None for one in (source, spec.source))
+        if has_zone != needs_zone:
+            told, wanted = ("has" if is_told else "has not" for is_told in (has_zone, needs_zone))
+            raise SourceError(
+                f"{source}: time column '{source.time}' {told} a time zone or offset, but that of the input {wanted}; "
+                "both must be on one clock"
+            )
+    validated = validate(rows, freq=spec.freq)
+    accepted, rejects = pl.collect_all([validated.accepted, validated.rejects], engine="streaming")
+    observed = accepted.filter(pl.col("y").is_not_null())
+    if observed.is_empty():
+        first = f"; the first was refused because: {rejects['reason'][0]}" if rejects.height else ""
+        raise SourceError(f"{source} has no actual in its {accepted.height + rejects.height} rows{first}")
+    return Actuals(source, observed, rejects["reason"])
+
+
+def evaluate(
+    forecasts: pl.DataFrame, actuals: Actuals, spec: Spec, *, features: pl.DataFrame, cutoff: datetime | int
+) -> Evaluation:
+    """Score forecasts of a spec, in the columns of that table, by actuals; `features` end at `cutoff`.
+
+    MASE and MSIS are scaled by the features, and Naive2 knows no more. Raises SourceError where no actual meets a
+    forecast, for then nothing was evaluated.
+    """
+    points = forecasts.join(actuals.observed, on=_POINT, how="left")
+    met = points.filter(pl.col("y").is_not_null() & pl.col("forecast").is_not_null())
+    num_compared = met.select(_POINT).n_unique()
+    notes = tuple(_tell_what_is_missing(points, actuals))
+    if not num_compared:
+        raise SourceError(f"{actuals.source}: no actual could be compared with a forecast; {'; '.join(notes)}")
+    measures = _measure(met["unique_id"].unique().sort().to_list(), spec, features, cutoff)
+    scores = score_forecasts(points.join(measures, on=_POINT, how="left"), quantiles=spec.quantiles)
+    serving = forecasts.select("unique_id", "model", "is_champion").unique()
+    told = serving.join(scores, on=["unique_id", "model"]).sort("unique_id", "model")
+    return Evaluation(told.select("unique_id", "model", pl.exclude("unique_id", "model")), num_compared, notes)
+
+
+def _measure(unique_ids: list[str], spec: Spec, features: pl.DataFrame, cutoff: datetime | int) -> pl.DataFrame:
+    return pl.concat(
+        yardsticks(
+            panel_of(features, spec, unique_ids[first : first + NUM_SERIES_AT_ONCE], run_cutoff=cutoff),
+            season_length=spec.season_lengths[0],
+        )
+        for first in range(0, len(unique_ids), NUM_SERIES_AT_ONCE)
+    )
+
+
+def _tell_what_is_missing(points: pl.DataFrame, actuals: Actuals) -> Iterator[str]:
+    spans = points.group_by("unique_id").agg(pl.col("cutoff").first(), end=pl.col("ds").max())
+    unmet = actuals.observed.join(points.select(_POINT).unique(), on=_POINT, how="anti")
+    why = (
+        pl.when(pl.col("end").is_null())
+        .then(pl.lit("of series that were not forecast"))
+        .when(pl.col("ds") <= pl.col("cutoff"))
+        .then(pl.lit("at or before the cutoff"))
+        .when(pl.col("ds") > pl.col("end"))
+        .then(pl.lit("after the horizon"))
+        .otherwise(pl.lit("between the points that are forecast"))
+    )
+    reasons = unmet.join(spans, on="unique_id", how="left").select(why=why)["why"]
+    if unmet.height:
+        yield f"actuals that meet no forecast: {unmet.height}, {_counted(reasons)}"
+    served = points.filter("is_champion")
+    without_forecast = served.filter(pl.col("forecast").is_null() & pl.col("y").is_not_null())
+    if without_forecast.height:
+        yield f"actuals of series that no model could forecast: {without_forecast.height}"
+    without_actual = served.filter(pl.col("y").is_null())
+    if without_actual.height:
+        num_series = served.group_by("unique_id").agg(pl.col("y").is_null().all()).filter("y").height
+        series = f"; {num_series} series have none" if num_series else ""
+        yield f"forecast points without an actual: {without_actual.height} of {served.height}{series}"
+    if actuals.reasons.len():
+        yield f"rows refused: {actuals.reasons.len()}, {_counted(actuals.reasons)}"
+
+
+def _counted(reasons: pl.Series) -> str:
+    counts = reasons.value_counts().sort(["count", reasons.name], descending=[True, False])
+    return " · ".join(f"{count} {reason}" for reason, count in counts.iter_rows())

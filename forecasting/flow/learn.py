@@ -1,0 +1,369 @@
+"""Learning as pure functions: a panel in; priors, every series' own networks, and the registry's rows of both, out.
+
+Frames carry the columns of the store's tables without the bookkeeping (spec, run cutoff, run), which the store stamps
+on.
+"""
+
+# S series of a shard
+
+import gc
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from forecasting.evaluate import backtest as rolling
+from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
+from forecasting.fleet.options import FitOptions
+from forecasting.fleet.plan import required_length
+from forecasting.series.panel import Panel
+from forecasting.spec.recipes import configure
+from forecasting.spec.spec import Spec
+from forecasting.version import code_version
+
+
+class Priors(NamedTuple):
+    """What one member's networks begin from: candidates from one that ends before each series' first origin."""
+
+    candidate: Prior
+    serving: Prior
+
+
+class Starts(NamedTuple):
+    """Fleets that one member's networks go on from: of some series candidates' weights, and of the same what serves."""
+
+    candidate: Sequence[FittedFleet] = ()
+    serving: Sequence[FittedFleet] = ()
+
+
+PriorsByMember = Mapping[tuple[str, int], Priors]
+"""Priors by network and member."""
+
+
+def members_with_prior(spec: Spec, networks: Sequence[str]) -> list[tuple[str, int]]:
+    """Return each network and member that begins from a prior."""
+    members = enumerate(configure(spec).members)
+    numbers = [number for number, member in members if member.start == "prior"]
+    return [(network, number) for network in networks for number in numbers]
+
+
+def train_priors(
+    panel: Panel,
+    spec: Spec,
+    network: str,
+    member: int,
+    *,
+    start: Prior | None = None,
+    options: FitOptions = FitOptions(),
+) -> Priors | None:
+    """Train what one member's networks begin from on all series of a panel; None where no series is fit for it.
+
+    The serving prior is the candidate one, trained further on everything. The candidate goes on from `start`, an
+    earlier prior that has read nothing later than it may itself, where there is one; then both take a share of the
+    steps. `options.checkpoint` names a folder here.
+    """
+    from forecasting.fleet.fit import measure_gains
+    from forecasting.fleet.prior.prior import fit_prior
+
+    _set_imports_aside()
+    architecture, config = _architecture(spec, network), configure(spec)
+    dropped_S = _held_back(panel, spec)
+    share = config.warm_share if start else 1.0
+    begun = f"prior-{network}-{member}" + (f"-{start.version}" if start else "")
+    candidate = fit_prior(
+        panel,
+        architecture,
+        config,
+        seed=spec.seed,
+        dropped_S=dropped_S,
+        role="candidate",
+        member=member,
+        start=start,
+        share=share,
+        options=_checkpoint_at(options, f"{begun}-candidate.ckpt"),
+    )
+    _free_trainer()
+    if candidate is None:
+        return None
+    gains = measure_gains(panel, candidate, dropped_S=dropped_S, options=replace(options, checkpoint=None))
+    candidate = replace(candidate, gains=gains)
+    _free_trainer()
+    serving = fit_prior(
+        panel,
+        architecture,
+        config,
+        seed=spec.seed,
+        dropped_S=np.zeros_like(dropped_S),
+        role="serving",
+        member=member,
+        start=candidate,
+        share=share * config.warm_share,
+        options=_checkpoint_at(options, f"{begun}-serving.ckpt"),
+    )
+    _free_trainer()
+    if serving is None:  # what came after every series' first origin has left none that can be learned from
+        serving = replace(candidate, role="serving")
+    return Priors(candidate, replace(serving, gains=gains))
+
+
+def train_shard(
+    panel: Panel,
+    spec: Spec,
+    *,
+    networks: Sequence[str],
+    priors: PriorsByMember = MappingProxyType({}),
+    options: FitOptions = FitOptions(),
+) -> list[FittedFleet]:
+    """Fit every requested network for every series of a shard, as `train_network` does."""
+    return [
+        fleet for network in networks for fleet in train_network(panel, spec, network, priors=priors, options=options)
+    ]
+
+
+def train_network(
+    panel: Panel,
+    spec: Spec,
+    network: str,
+    *,
+    priors: PriorsByMember = MappingProxyType({}),
+    options: FitOptions = FitOptions(),
+) -> Iterator[FittedFleet]:
+    """Fit one network for every series of a shard, member after member, as `train_member` does."""
+    for number in range(len(configure(spec).members)):
+        yield from train_member(panel, spec, network, number, priors=priors.get((network, number)), options=options)
+
+
+def train_member(
+    panel: Panel,
+    spec: Spec,
+    network: str,
+    number: int,
+    *,
+    priors: Priors | None = None,
+    starts: Starts = Starts(),
+    options: FitOptions = FitOptions(),
+) -> Iterator[FittedFleet]:
+    """Fit one member of a network for every series of a shard: the candidates, then what serves.
+
+    A candidate ends before its series' first backtest origin. A member that begins from a prior is left out where it
+    has none. Series that `starts` has weights of go on from these, as fleets of their own. `options.checkpoint` names
+    a folder here.
+    """
+    from forecasting.fleet import fit as fleet_fit  # brings Lightning, which takes seconds that only training needs
+
+    _set_imports_aside()
+    architecture, config, dropped_S = _architecture(spec, network), configure(spec), _held_back(panel, spec)
+    has_prior = config.members[number].start == "prior"
+    if has_prior and priors is None:
+        return
+    for rows, begun in _split(panel, starts):
+        part, name = panel.select(rows), _name_checkpoint(f"{network}-{number}", panel, rows, begun)
+        candidates = fleet_fit.fit_candidates(
+            part,
+            architecture,
+            config,
+            seed=spec.seed,
+            dropped_S=dropped_S[rows],
+            member=number,
+            prior=priors.candidate if priors and has_prior else None,
+            start=begun.candidate,
+            options=_checkpoint_at(options, f"{name}-candidate.ckpt"),
+        )
+        _free_trainer()
+        yield candidates
+        serving = fleet_fit.fit_serving(
+            part,
+            candidates,
+            prior=priors.serving if priors and has_prior else None,
+            start=begun.serving,
+            options=_checkpoint_at(options, f"{name}-serving.ckpt"),
+        )
+        _free_trainer()
+        yield serving
+
+
+def candidates_until(panel: Panel, spec: Spec) -> dict[str, int]:
+    """Return the last grid point that each series' candidate may read: a step, or microseconds since 1970.
+
+    Series without any point are left out.
+    """
+    columns = panel.y_SN.shape[1] - 1 - _held_back(panel, spec)
+    last_S = panel.ds_SN[np.arange(len(columns)), columns].astype(np.int64)
+    return {
+        name: int(last)
+        for name, last, length in zip(panel.unique_ids, last_S, panel.length_S, strict=True)
+        if length > 0
+    }
+
+
+def origins_of(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
+    """Return the backtest origins that each series has room for after what a network needs to learn, (S, J).
+
+    They are told by the grid points that follow them, as `forecasting.evaluate.backtest.place_origins` does.
+    """
+    return rolling.place_origins(
+        panel.length_S,
+        wanted=spec.backtest.origins,
+        step=spec.origin_step,
+        horizon=spec.horizon,
+        # Whoever says how far apart origins are to lie has them there.
+        season_length=1 if spec.backtest.step else max(spec.season_lengths),
+        minimum_length=required_length(configure(spec), horizon=spec.horizon),
+    )
+
+
+def registry_rows(
+    fleet: FittedFleet, panel: Panel, *, reasons: Mapping[str, str] = MappingProxyType({})
+) -> pl.DataFrame:
+    """Return the registry's rows of a fleet: one per series of its member, trained or refused.
+
+    `reasons` say why series that were trained began anew.
+    """
+    cutoff_of = dict(zip(panel.unique_ids, panel.last_ds.tolist(), strict=True))
+    versions = fleet.versions()
+    shared = {
+        "model": fleet.model,
+        "member": fleet.member,
+        "role": fleet.role,
+        "config": fleet.config.model_dump_json(),
+        "seed": fleet.seed,
+        "kernel": fleet.kernel,
+        "code_version": code_version(),
+        "prior_version": fleet.prior_version,
+    }
+    until_S = None if fleet.trained_until_S is None else fleet.trained_until_S.astype(panel.ds_SN.dtype).tolist()
+    trained = [
+        shared
+        | {
+            "unique_id": unique_id,
+            "version": versions[slot],
+            "cutoff": cutoff_of[unique_id],
+            "status": "trained",
+            "num_steps": int(fleet.num_steps_S[slot]),
+            "num_windows": int(fleet.num_windows_S[slot]),
+            "validation_loss": _finite(fleet.validation_loss_S[slot]),
+            "weights_slot": slot,
+            "strength": None if fleet.strength_S is None else float(fleet.strength_S[slot]),
+            "trained_until": None if until_S is None else until_S[slot],
+            "started_from": None if fleet.started_from is None else fleet.started_from[slot],
+            "reason": reasons.get(unique_id),
+        }
+        for slot, unique_id in enumerate(fleet.unique_ids)
+    ]
+    refused = [
+        shared
+        | {
+            "unique_id": refusal.unique_id,
+            "cutoff": cutoff_of[refusal.unique_id],
+            "status": refusal.status,
+            "reason": refusal.reason,
+        }
+        for refusal in fleet.refused
+    ]
+    on_clock = {"cutoff": panel.clock_dtype, "trained_until": panel.clock_dtype}
+    return pl.DataFrame(trained + refused, schema=_REGISTRY | on_clock).sort("unique_id")
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None
+
+
+def prior_row(prior: Prior) -> dict[str, Any]:
+    """Return what the table of priors says of one, but for where it lies and what it was trained on."""
+    return {
+        "model": prior.architecture.model,
+        "member": prior.member,
+        "role": prior.role,
+        "version": prior.version,
+        "num_series": prior.num_series,
+        "num_steps": prior.num_steps,
+        "loss": prior.loss,
+        "gains": list(prior.gains),
+        "config": prior.config.model_dump_json(),
+        "seed": prior.seed,
+        "kernel": prior.kernel,
+        "code_version": code_version(),
+        "trained_until": _newest_read(prior),
+        "started_from": prior.started_from,
+    }
+
+
+def _newest_read(prior: Prior) -> datetime | int | None:
+    """Return the last point of any series that a prior may have read, on the clock of ds."""
+    newest = max((prior.trained_until or {}).values(), default=None)
+    if newest is None or isinstance(prior.architecture.freq, int):
+        return newest
+    return datetime(1970, 1, 1) + timedelta(microseconds=newest)
+
+
+_REGISTRY: dict[str, Any] = {
+    "unique_id": pl.String,
+    "model": pl.String,
+    "member": pl.Int32,
+    "role": pl.String,
+    "version": pl.String,
+    "cutoff": pl.Int64,
+    "status": pl.String,
+    "reason": pl.String,
+    "num_steps": pl.Int32,
+    "num_windows": pl.Int32,
+    "validation_loss": pl.Float64,
+    "weights_slot": pl.Int32,
+    "config": pl.String,
+    "seed": pl.Int64,
+    "kernel": pl.String,
+    "code_version": pl.String,
+    "prior_version": pl.String,
+    "strength": pl.Float64,
+    "trained_until": pl.Int64,
+    "started_from": pl.String,
+}
+
+
+def _split(panel: Panel, starts: Starts) -> list[tuple[npt.NDArray[np.int64], Starts]]:
+    """Return the rows of the series that go on from earlier weights, with these, and those of the others."""
+    warm = {name for fleet in starts.candidate for name in fleet.unique_ids}
+    is_warm_S = np.array([name in warm for name in panel.unique_ids], dtype=bool)
+    parts = [(np.flatnonzero(is_warm_S), starts), (np.flatnonzero(~is_warm_S), Starts())]
+    return [(rows, begun) for rows, begun in parts if len(rows)] or parts[-1:]
+
+
+def _name_checkpoint(name: str, panel: Panel, rows: npt.NDArray[np.int64], starts: Starts) -> str:
+    """Name the fit of a part so that a retry which splits series otherwise takes up no other part's checkpoint."""
+    if len(rows) == len(panel.unique_ids) and not starts.candidate:
+        return name
+    begun = [version for fleets in starts for fleet in fleets for version in fleet.versions()]
+    described = "\n".join([*(panel.unique_ids[row] for row in rows), *begun])
+    return f"{name}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
+
+
+def _checkpoint_at(options: FitOptions, name: str) -> FitOptions:
+    return replace(options, checkpoint=options.checkpoint / name) if options.checkpoint else options
+
+
+@cache
+def _set_imports_aside() -> None:
+    """Leave what the process has loaded out of later searches for cycles, which then take milliseconds."""
+    gc.collect()
+    gc.freeze()
+
+
+def _free_trainer() -> None:
+    """Let go of the weights and moments that Lightning's trainer and the module keep alive by naming each other."""
+    gc.collect()
+
+
+def _architecture(spec: Spec, network: str) -> Architecture:
+    return Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths, spec.categories)
+
+
+def _held_back(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
+    """Return how many grid points of each series its candidates may not see, (S,)."""
+    return origins_of(panel, spec).max(1)

@@ -1,0 +1,166 @@
+"""A forecast without a store: a spec in; forecasts of every series, backtests, champions and rejects out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from forecasting.evaluate.conformal import find_factors
+from forecasting.evaluate.dependence import find_correlations
+from forecasting.fleet.cost.cost import TrainingCost, count_shards, prior_worker_bytes
+from forecasting.fleet.cost.sizes import sizes_of
+from forecasting.fleet.options import FitOptions
+from forecasting.fleet.plan import prior_series, required_length
+from forecasting.flow.learn import Priors, PriorsByMember, members_with_prior, train_priors, train_shard
+from forecasting.flow.shards import backtest_shard, calibrate, predict_shard
+from forecasting.flow.statistics_choice import CostWithStatistics
+from forecasting.series.ingest import Ingested, ingest, panel_of
+from forecasting.series.panel import Panel
+from forecasting.spec.recipes import configure
+from forecasting.spec.spec import Spec
+from forecasting.spec.training import KernelName
+
+MOST_BYTES = 2 << 30
+"""Memory of a process that a shard may need, as far as it can be predicted."""
+
+ShardResult = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
+"""Forecasts, backtests, champions, counts for the calibration and sums for the correlations, of one shard."""
+
+RunShards = Callable[
+    [Callable[[Panel], ShardResult], Sequence[Panel], Callable[[int, int], None]], Sequence[ShardResult]
+]
+"""Runs a task over panels, tells the series done and in all, and returns the results in the panels' order."""
+
+RunCalls = Callable[[Sequence[Callable[[], Priors | None]]], Sequence[Priors | None]]
+"""Makes calls, and returns their results in the calls' order."""
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """What a forecast without a store leaves: forecasts of every candidate, backtests, champions and rejects.
+
+    `features` are what it knew, up to `cutoff`. `correlations` are what `sample_paths` draws by, without rows where
+    the spec asks for no paths.
+    """
+
+    forecasts: pl.DataFrame
+    backtests: pl.DataFrame
+    champions: pl.DataFrame
+    rejects: pl.DataFrame
+    features: pl.DataFrame
+    cutoff: datetime | int
+    correlations: pl.DataFrame
+
+
+def forecast(
+    spec: Spec,
+    *,
+    cutoff: datetime | int | None = None,
+    shard_size: int | None = None,
+    num_workers: int = 1,
+    options: FitOptions = FitOptions(),
+    on_shard: Callable[[int, int], None] | None = None,
+    run_shards: RunShards | None = None,
+    run_calls: RunCalls | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> OneShot:
+    """Forecast every series of a source at once, without a store: the same steps as the jobs, shard after shard.
+
+    `on_shard` is told the series done and the series in all; `run_shards` runs shards, and `run_calls` the training of
+    priors, elsewhere than in this process. `storage_options` are those of an object store that holds the source.
+    Where no size is given, shards are as large as suits their work and `num_workers`, within `MOST_BYTES` each.
+    """
+    ingested = ingest(spec, cutoff=cutoff, storage_options=storage_options)
+    unique_ids = ingested.unique_ids
+    if shard_size is None:
+        shard_size = suitable_size(spec, ingested.features, kernel=options.kernel, num_workers=num_workers)
+    panels = [
+        panel_of(ingested.features, spec, unique_ids[first : first + shard_size], run_cutoff=ingested.cutoff)
+        for first in range(0, len(unique_ids), shard_size)
+    ]
+    priors = _train_priors(spec, ingested, options, run_calls or _make_calls_here)
+    run = run_shards or run_shards_here
+    task = partial(forecast_shard, spec=spec, priors=priors, options=options)
+    results = run(task, panels, on_shard or _tell_nobody)
+    *frames, products = zip(*results, strict=True)
+    forecasts, backtests, champions, ratios = map(pl.concat, frames)
+    forecasts = calibrate(forecasts, find_factors(ratios, horizon=spec.horizon), spec)
+    correlations = find_correlations(products, horizon=spec.horizon)
+    return OneShot(forecasts, backtests, champions, ingested.rejects, ingested.features, ingested.cutoff, correlations)
+
+
+def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "auto", num_workers: int = 1) -> int:
+    """Return how many series of a spec suit a shard on so many workers."""
+    training = TrainingCost(
+        sizes_of(spec, spec.models, kernel=kernel), required_length(configure(spec), horizon=spec.horizon)
+    )
+    cost = CostWithStatistics(training, spec, num_fits=spec.backtest.origins + 1)
+    lengths = features.group_by("unique_id").len()["len"].to_list() or [0]
+    seconds = sum(map(cost.series_seconds, lengths))
+    size = -(-len(lengths) // count_shards(seconds, cost, num_series=len(lengths), num_workers=num_workers))
+    while size > 1 and cost.worker_bytes(size, max(lengths), size * max(lengths)) > MOST_BYTES:
+        size //= 2
+    return size
+
+
+def run_shards_here(
+    task: Callable[[Panel], ShardResult], panels: Sequence[Panel], on_shard: Callable[[int, int], None]
+) -> list[ShardResult]:
+    """Run shards one after the other in this process."""
+    num_series, num_done, results = sum(len(panel.unique_ids) for panel in panels), 0, []
+    on_shard(num_done, num_series)
+    for panel in panels:
+        results.append(task(panel))
+        num_done += len(panel.unique_ids)
+        on_shard(num_done, num_series)
+    return results
+
+
+def spread(panels: Sequence[Panel], num_workers: int) -> list[Panel]:
+    """Cut panels where there are fewer of them than workers; the series keep their order."""
+    num_parts = -(-num_workers // max(1, len(panels)))
+    return [
+        panel.select(part)
+        for panel in panels
+        for part in np.array_split(np.arange(len(panel.unique_ids)), min(num_parts, len(panel.unique_ids)))
+    ]
+
+
+def forecast_shard(
+    panel: Panel, *, spec: Spec, priors: PriorsByMember, options: FitOptions = FitOptions()
+) -> ShardResult:
+    """Train, backtest, choose and forecast one shard; its forecasts are not calibrated yet."""
+    fleets = train_shard(panel, spec, networks=spec.models, priors=priors, options=options)
+    candidates = [fleet for fleet in fleets if fleet.role == "candidate"]
+    serving = [fleet for fleet in fleets if fleet.role == "serving"]
+    backtested = backtest_shard(panel, spec, candidates, networks=spec.models, kernel=options.kernel)
+    champions = backtested.champions
+    forecasts = predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=options.kernel)
+    return forecasts, backtested.backtests, champions, backtested.ratios, backtested.products
+
+
+def _train_priors(spec: Spec, ingested: Ingested, options: FitOptions, run_calls: RunCalls) -> PriorsByMember:
+    members = members_with_prior(spec, spec.models)
+    if not members:
+        return {}
+    lengths = dict(ingested.features.group_by("unique_id").len().iter_rows())
+    sizes = sizes_of(spec, spec.models, kernel=options.kernel)
+    names = prior_series(
+        {name: lengths.get(name, 0) for name in ingested.unique_ids},
+        fits=lambda *wanted: prior_worker_bytes(sizes, *wanted) <= MOST_BYTES,
+    )
+    panel = panel_of(ingested.features, spec, names, run_cutoff=ingested.cutoff)
+    calls = [partial(train_priors, panel, spec, network, member, options=options) for network, member in members]
+    trained = zip(members, run_calls(calls), strict=True)
+    return {member: priors for member, priors in trained if priors is not None}
+
+
+def _make_calls_here(calls: Sequence[Callable[[], Priors | None]]) -> list[Priors | None]:
+    return [call() for call in calls]
+
+
+def _tell_nobody(num_done: int, num_series: int) -> None:
+    pass

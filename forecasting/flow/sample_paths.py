@@ -1,0 +1,85 @@
+"""Forecasts and correlations over the horizon go in; sample paths of what serves each series come out, some at a time.
+
+`fleetcast forecast --paths` and the predict job both draw here. A forecast without quantiles has no paths.
+"""
+
+# S series · N paths · F horizon steps · Q quantiles
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from forecasting.evaluate.paths import draw_paths
+from forecasting.flow.serving import admissible
+from forecasting.spec.spec import Spec
+
+ROWS_AT_ONCE = 2_000_000
+
+Floats = npt.NDArray[np.float64]
+
+
+def sample_paths(forecasts: pl.DataFrame, correlations: pl.DataFrame, spec: Spec) -> Iterator[pl.DataFrame]:
+    """Yield `spec.paths` paths of every served series: unique_id, model, cutoff, ds, path and y.
+
+    `forecasts` are calibrated, in the columns of that table; `correlations` those of its own. A model that has none
+    takes the mean of the others'; where there is none at all, steps go together entirely, which errs on the wide side.
+    Rows are sorted by series, path and time. `unique_id`, `ds` and `cutoff` keep their types, and paths do not depend
+    on them; nor on which other series there are.
+    """
+    is_served = pl.col("is_champion") & pl.all_horizontal(pl.col(name).is_finite() for name in spec.quantile_columns)
+    served = forecasts.filter(is_served).sort("unique_id", "ds")
+    matrices = _matrices(correlations, spec.horizon)
+    num_at_once = max(1, ROWS_AT_ONCE // max(1, spec.paths * spec.horizon)) * spec.horizon
+    for first in range(0, served.height, num_at_once):
+        yield _draw(served[first : first + num_at_once], matrices, spec)
+
+
+def no_paths(forecasts: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns of paths, without rows."""
+    return _lay_out(forecasts.clear(), np.empty((0, 0, 1)))
+
+
+def _draw(served: pl.DataFrame, matrices: Mapping[str, Floats], spec: Spec) -> pl.DataFrame:
+    quantiles_SFQ = np.stack(
+        [served[name].to_numpy().reshape(-1, spec.horizon) for name in spec.quantile_columns], axis=-1
+    )
+    labels = served[:: spec.horizon].select(pl.col("unique_id").cast(pl.String), "model")
+    path_SNF = np.empty((labels.height, spec.paths, spec.horizon))
+    for model in labels["model"].unique():
+        rows = np.flatnonzero((labels["model"] == model).to_numpy())
+        path_SNF[rows] = draw_paths(
+            quantiles_SFQ[rows],
+            matrices.get(model, _mean(matrices, spec.horizon)),
+            unique_ids=labels["unique_id"].gather(rows).to_list(),
+            quantiles=spec.quantiles,
+            num_paths=spec.paths,
+            seed=spec.seed,
+        )
+    return _lay_out(served, admissible(path_SNF, spec))
+
+
+def _lay_out(served: pl.DataFrame, path_SNF: Floats) -> pl.DataFrame:
+    num_series, num_paths, horizon = path_SNF.shape
+    rows_SNF = np.arange(num_series * horizon).reshape(num_series, 1, horizon)
+    numbers_SNF = np.arange(1, num_paths + 1, dtype=np.int32)[:, None]
+    return served.select("unique_id", "model", "cutoff", "ds")[
+        np.broadcast_to(rows_SNF, path_SNF.shape).reshape(-1)
+    ].with_columns(
+        path=pl.Series(np.broadcast_to(numbers_SNF, path_SNF.shape).reshape(-1), dtype=pl.Int32),
+        y=pl.Series(path_SNF.reshape(-1), dtype=pl.Float64),
+    )
+
+
+def _matrices(correlations: pl.DataFrame, horizon: int) -> dict[str, Floats]:
+    """Return the matrix of each model; what was stored for another horizon counts as not there."""
+    found = {}
+    for (model,), rows in correlations.sort("model", "step").group_by("model", maintain_order=True):
+        if rows.height == horizon and (rows["correlations"].list.len() == horizon).all():
+            found[str(model)] = rows["correlations"].explode().to_numpy().reshape(horizon, horizon)
+    return found
+
+
+def _mean(matrices: Mapping[str, Floats], horizon: int) -> Floats:
+    return np.mean(list(matrices.values()), axis=0) if matrices else np.ones((horizon, horizon))

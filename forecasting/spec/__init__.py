@@ -1,0 +1,1 @@
+"""What to forecast and how to train it: specs, recipes, frequencies and schedules."""

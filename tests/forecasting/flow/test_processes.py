@@ -1,0 +1,105 @@
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+
+from forecasting.errors import ServiceError
+from forecasting.fleet.options import FitOptions
+from forecasting.flow import processes
+from forecasting.flow.processes import run_on_processes
+from forecasting.series.panel import Panel
+
+
+def panel_of(*names: str) -> Panel:
+    ds_SN = np.repeat(np.arange(12)[None], len(names), axis=0)
+    calendar_SNC = np.zeros((*ds_SN.shape, 0), np.float32)
+    return Panel(names, np.ones((len(names), 10)), np.full(len(names), 10), calendar_SNC, ds_SN, 2)
+
+
+def describe(panel: Panel, *, options: FitOptions) -> pl.DataFrame:
+    assert options.on_look is not None
+    options.on_look(len(panel.unique_ids))
+    import torch
+
+    return pl.DataFrame({"unique_id": panel.unique_ids, "pid": os.getpid(), "threads": torch.get_num_threads()})
+
+
+def die(panel: Panel, *, options: FitOptions) -> pl.DataFrame:
+    os._exit(9)
+
+
+def refuse(panel: Panel, *, options: FitOptions) -> pl.DataFrame:
+    raise ValueError(panel.unique_ids[0])
+
+
+@pytest.fixture(autouse=True)
+def _no_series_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "FEWEST_SERIES", 1)
+
+
+@pytest.fixture
+def run() -> Callable[..., list[pl.DataFrame]]:
+    def run(task: Callable[..., pl.DataFrame], panels: list[Panel], **options: object) -> list[pl.DataFrame]:
+        told = options.pop("told", [])
+        return run_on_processes(
+            partial(task, options=FitOptions()),  # type: ignore[arg-type]
+            panels,
+            lambda *counts: told.append(counts),  # type: ignore[attr-defined]
+            num_processes=2,
+            **options,  # type: ignore[arg-type]
+        )
+
+    return run
+
+
+def test_one_large_shard_is_shared_by_single_threaded_processes_and_keeps_its_order(run: Callable) -> None:
+    told: list[tuple[int, int]] = []
+    looks: list[tuple[int, int]] = []
+    results = run(describe, [panel_of("c", "a", "b")], told=told, on_look=lambda *look: looks.append(look))
+    together = pl.concat(results)
+    assert together["unique_id"].to_list() == ["c", "a", "b"]
+    assert together["threads"].unique().to_list() == [1]
+    assert os.getpid() not in together["pid"].to_list()
+    assert told[0] == (0, 3)
+    assert told[-1] == (3, 3)
+    assert sorted(looks) == [(0, 2), (1, 1)]
+
+
+def test_a_process_that_dies_is_told_and_leaves_nothing_behind(run: Callable) -> None:
+    with pytest.raises(ServiceError, match="a process of this forecast died"):
+        run(die, [panel_of("a"), panel_of("b")])
+    deadline = time.monotonic() + 10  # the pool's own thread may be about to note an end that it has awaited
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not multiprocessing.active_children()
+
+
+def test_processes_of_others_are_left_alone(run: Callable) -> None:
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    try:
+        with pytest.raises(ServiceError):
+            run(die, [panel_of("a"), panel_of("b")])
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
+
+
+def test_an_error_in_a_shard_is_raised_as_it_is(run: Callable) -> None:
+    with pytest.raises(ValueError, match="a"):
+        run(refuse, [panel_of("a")])
+
+
+def test_few_series_run_here(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "FEWEST_SERIES", 16)
+    told: list[tuple[int, int]] = []
+    looks: list[tuple[int, int]] = []
+    (result,) = run(describe, [panel_of("a", "b")], told=told, on_look=lambda *look: looks.append(look))
+    assert result["pid"].unique().to_list() == [os.getpid()]
+    assert (told, looks) == ([(0, 2), (2, 2)], [(0, 2)])

@@ -1,0 +1,182 @@
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+
+from forecasting.errors import SourceError
+from forecasting.schemas import CATEGORIES
+from forecasting.series.ingest import ingest
+from forecasting.series.read import clock_zone
+from forecasting.series.validate import Reason
+from forecasting.spec.spec import Categories, Spec, make_spec
+
+BEGIN = datetime(2024, 1, 1)
+
+
+def spec_of(path: Path, **fields: Any) -> Spec:
+    described = {"name": "x", "source": {"uri": str(path)}, "freq": "1h", "season_lengths": [3], "horizon": 2}
+    return make_spec(described | fields, subject="x")
+
+
+def write(path: Path, times: list[Any], values: list[Any] | None = None) -> Path:
+    rows = pl.DataFrame({"unique_id": ["a"] * len(times), "ds": times, "y": values or list(range(len(times)))})
+    rows.write_csv(path) if path.suffix == ".csv" else rows.write_parquet(path)
+    return path
+
+
+def test_names_in_another_encoding_are_rejected_and_never_become_one_series(tmp_path: Path) -> None:
+    rows = "unique_id,ds,y\nMüller,{0},1\nMöller,{0},2\nMeier,{0},3\n".format(BEGIN.isoformat())
+    (tmp_path / "latin.csv").write_bytes(rows.encode("latin-1"))
+    (tmp_path / "utf.csv").write_bytes(rows.replace("Meier", "Mäier").encode())
+    ingested = ingest(spec_of(tmp_path / "*.csv"))
+    assert ingested.unique_ids == ["Meier", "Mäier", "Möller", "Müller"]
+    assert ingested.rejects.select("source_row", "unique_id", "y", "reason").rows() == [
+        (1, "M\ufffdller", "1", Reason.NOT_UTF_8),
+        (2, "M\ufffdller", "2", Reason.NOT_UTF_8),
+    ]
+    assert "UTF-8" in Reason.NOT_UTF_8
+    only = tmp_path / "latin"
+    only.mkdir()
+    (only / "x.csv").write_bytes("unique_id,ds,y\nMüller,2024-01-01,1\n".encode("latin-1"))
+    with pytest.raises(SourceError, match=r"no accepted observation; it needs at least one; 1 rows: .*UTF-8"):
+        ingest(spec_of(only / "x.csv"))
+
+
+def test_name_that_a_parquet_file_holds_is_taken_as_it_is(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"unique_id": ["M\ufffdller"], "ds": [BEGIN], "y": [1.0]})
+    rows.write_parquet(tmp_path / "x.parquet")
+    assert ingest(spec_of(tmp_path / "x.parquet")).unique_ids == ["M\ufffdller"]
+
+
+def test_days_with_offsets_in_text_stay_on_their_own_midnights_through_a_clock_change(tmp_path: Path) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    days = [datetime(2024, 3, 20) + timedelta(days=day) for day in range(25)]
+    path = write(tmp_path / "days.csv", [day.replace(tzinfo=berlin).isoformat() for day in days])
+    ingested = ingest(spec_of(path, freq="1d"))
+    assert ingested.observations["ds"].to_list() == days
+    assert ingested.rejects.is_empty()
+    assert ingested.cutoff == days[-1]
+
+
+def test_refused_rows_after_the_newest_observation_are_told_unless_the_cutoff_was_asked_for(tmp_path: Path) -> None:
+    times = [(BEGIN + timedelta(hours=hour)).isoformat() for hour in range(6)]
+    path = write(tmp_path / "late.csv", times, ["1", "2", "3", "4", "many", "nan"])
+    spec, fourth = spec_of(path), BEGIN + timedelta(hours=3)
+    ingested = ingest(spec)
+    assert ingested.cutoff == fourth
+    assert ingested.rejects["y"].to_list() == ["many", "nan"]
+    assert ingest(spec, cutoff=fourth).rejects.is_empty()
+    assert ingest(spec, as_of=fourth + timedelta(hours=1)).rejects["y"].to_list() == ["many"]
+    assert ingest(spec, cutoff=fourth, is_newest=True).rejects["y"].to_list() == ["many", "nan"]
+
+
+def test_source_without_any_good_row_says_what_is_wrong_with_most_of_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.csv", ["31/01/2024 05:00", "31/01/2024 06:00", ""], ["1", "2", "3"])
+    with pytest.raises(SourceError, match=r"at least one; 2 rows: time cannot be read.*; 1 rows: time is missing"):
+        ingest(spec_of(path))
+
+
+@pytest.mark.parametrize(
+    ("times", "freq", "zone"),
+    [
+        ([BEGIN], "1h", None),
+        ([BEGIN.replace(tzinfo=UTC)], "1h", UTC),
+        (pl.Series([BEGIN]).dt.replace_time_zone("Asia/Tokyo").to_list(), "1h", UTC),
+        (pl.Series([BEGIN]).dt.replace_time_zone("Asia/Tokyo").to_list(), "1d", ZoneInfo("Asia/Tokyo")),
+    ],
+)
+def test_clock_of_a_source_is_utc_where_it_has_a_zone_and_its_own_wall_clock_for_days(
+    tmp_path: Path, times: list[Any], freq: str, zone: Any
+) -> None:
+    path = write(tmp_path / "zoned.parquet", times)
+    spec = spec_of(path, freq=freq)
+    assert clock_zone(spec.source, spec.clock, spec.freq) == zone
+
+
+@pytest.mark.parametrize(
+    ("times", "freq", "zone"),
+    [
+        (["2024-01-01T05:00:00", "2024-01-02"], "1h", None),
+        (["2024-01-01", "2024-01-02"], "1d", None),
+        (["2024-01-01 05:00", "2024-01-01T06:00+01:00"], "1h", UTC),
+        (["2024-01-01T05:00:00Z"], "1h", UTC),
+        (["2024-03-31T00:00:00+01:00", "2024-04-01T00:00:00+02:00"], "1d", timezone(timedelta(hours=1))),
+        (["2024-03-09 00:00:00-0330", "2024-03-11 00:00:00-0230"], "1w", timezone(-timedelta(hours=3, minutes=30))),
+        (["2024-01-01T00:00:00Z"], "1d", UTC),
+    ],
+)
+def test_text_with_offsets_is_a_source_with_a_zone_whose_days_begin_by_its_latest_clock(
+    tmp_path: Path, times: list[str], freq: str, zone: Any
+) -> None:
+    path = write(tmp_path / "text.csv", times)
+    spec = spec_of(path, freq=freq)
+    assert clock_zone(spec.source, spec.clock, spec.freq) == zone
+
+
+def test_days_of_files_in_several_zones_stay_on_their_own_midnights(tmp_path: Path) -> None:
+    days = [datetime(2024, 3, 20) + timedelta(days=day) for day in range(25)]
+    folder = tmp_path / "days"
+    folder.mkdir()
+    for name, zone in {"b": "Europe/Berlin", "n": "America/New_York"}.items():
+        times = pl.Series(days).dt.replace_time_zone(zone)
+        rows = pl.DataFrame({"unique_id": [name] * len(days), "ds": times, "y": range(len(days))})
+        rows.write_parquet(folder / f"{name}.parquet")
+    spec = spec_of(folder, freq="1d")
+    ingested = ingest(spec)
+    assert ingested.rejects.is_empty()
+    assert ingested.observations["ds"].to_list() == days * 2
+    assert clock_zone(spec.source, spec.clock, spec.freq) == timezone(-timedelta(hours=4))
+
+
+def test_refused_rows_are_told_once_and_only_up_to_as_of(tmp_path: Path) -> None:
+    hours = [(BEGIN + timedelta(hours=hour)).isoformat() for hour in range(5)]
+    late = [(BEGIN + timedelta(minutes=minutes)).isoformat() for minutes in (270, 290, 600, 660)]
+    path = write(tmp_path / "messy.csv", [*hours, hours[1], "soon", *late], [*"12345", "9", "1", "1", "1", "x", "7"])
+    ingested = ingest(spec_of(path), as_of=BEGIN + timedelta(minutes=630))
+    assert ingested.cutoff == ingested.features["ds"].max() == BEGIN + timedelta(hours=4)
+    assert ingested.rejects["source_row"].to_list() == [6, 7, 8, 9, 10]
+    earlier = ingest(spec_of(path), as_of=BEGIN + timedelta(minutes=280))
+    assert earlier.rejects["source_row"].to_list() == [6, 7, 8]
+
+
+CLASSED = """name,store,product,ds,y
+a,north,7,2024-01-01 00:00,1
+a,north,7,2024-01-01 01:00,2
+b,,8,2024-01-01 01:00,4
+b, south ,8,2024-01-01 00:00,3
+a,east,7,2024-01-01 02:00,3
+c,west,9,yesterday,3
+"""
+
+
+def test_a_series_is_classed_by_the_newest_value_that_it_was_given_by_the_cutoff(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(CLASSED)
+    spec = spec_of(tmp_path / "x.csv", categories={"static": ["store", "product"]})
+    spec = spec.model_copy(update={"source": spec.source.model_copy(update={"id": "name"})})
+
+    def classes(frame: pl.DataFrame) -> dict[str, dict[str, str]]:
+        rows = frame.select("unique_id", "categories").unique(maintain_order=True)
+        return {name: {each["name"]: each["value"] for each in given} for name, given in rows.iter_rows()}
+
+    assert classes(ingest(spec).features) == {
+        "a": {"store": "east", "product": "7"},
+        "b": {"store": "south", "product": "8"},  # its newest row is blank there
+    }
+    assert classes(ingest(spec, cutoff=BEGIN + timedelta(hours=1)).features)["a"]["store"] == "north"
+    observed = ingest(spec).observations.filter(unique_id="a")["categories"].to_list()
+    assert [each["value"] for row in observed for each in row if each["name"] == "store"] == ["north", "north", "east"]
+    plain = ingest(spec.model_copy(update={"categories": Categories()}))
+    assert plain.features.schema["categories"] == plain.observations.schema["categories"] == CATEGORIES
+    assert plain.features["categories"].null_count() == plain.features.height
+
+
+def test_a_column_of_categories_that_a_file_lacks_or_that_names_nothing_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", [BEGIN])
+    with pytest.raises(SourceError, match=r"lacks its category column 'store'; it has the columns unique_id, ds, y"):
+        ingest(spec_of(path, categories={"static": ["store"]}))
+    pl.read_parquet(path).with_columns(store=1.5).write_parquet(path)
+    with pytest.raises(SourceError, match=r"category column 'store' has Float64 but needs text or whole numbers"):
+        ingest(spec_of(path, categories={"static": ["store"]}))

@@ -1,0 +1,42 @@
+"""Frequencies: what makes a grid, and where grids end."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from forecasting.spec.frequency import LARGEST_STEP, check_reach, parse_frequency
+
+
+@pytest.mark.parametrize("freq", ["1h", "15m", "1d", "1w", "1mo", "1q", "2y", "1h30m", "250ms", "1000y", "12000mo"])
+def test_durations_are_kept(freq: str) -> None:
+    assert parse_frequency(freq) == freq
+    pl.Series([0]).cast(pl.Datetime("us")).dt.offset_by(freq)
+
+
+@pytest.mark.parametrize("freq", [1, "1", 7, " 7 ", LARGEST_STEP, "0001000000000000000"])
+def test_digits_are_an_integer_step(freq: str | int) -> None:
+    assert parse_frequency(freq) == int(freq)
+
+
+@pytest.mark.parametrize("freq", [LARGEST_STEP + 1, str(LARGEST_STEP + 1), 999999999999999999999, "9" * 5000])
+def test_step_beyond_any_data_is_refused(freq: str | int) -> None:
+    with pytest.raises(ValueError, match=r"must be 1 or more and at most 10\^15"):
+        parse_frequency(freq)
+
+
+@pytest.mark.parametrize(
+    "freq", ["99999999999999w", "9999999y", "1001y", "12013mo", "366000d", "1h366000d", "9" * 5000 + "h"]
+)
+def test_duration_beyond_any_calendar_is_refused(freq: str) -> None:
+    with pytest.raises(ValueError, match="must be at most 1000 years"):
+        parse_frequency(freq)
+
+
+@pytest.mark.parametrize(
+    ("freq", "most"), [("1000y", 5), ("1h", 43_829_100), ("1q", 20_000), (LARGEST_STEP, 1000), (1, 10**18)]
+)
+def test_steps_reach_as_far_as_dates_and_numbers_do(freq: Any, most: int) -> None:
+    check_reach(freq, most)
+    with pytest.raises(ValueError, match="at most"):
+        check_reach(freq, most + 1)

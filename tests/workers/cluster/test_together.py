@@ -1,0 +1,110 @@
+"""Ray Train's processes: each has its share of every step's windows, and the first one's status comes back."""
+
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from forecasting.errors import ClusterError, SourceError
+from forecasting.fleet.fitted import Architecture, Prior
+from forecasting.fleet.options import FitOptions
+from forecasting.fleet.prior.prior import fit_prior
+from forecasting.series.panel import Panel
+from forecasting.spec.training import Member, TrainingConfig
+from forecasting.store.files import Files
+from workers.cluster import together
+from workers.cluster.pool import Resources
+from workers.cluster.shards import Shard
+from workers.cluster.together import Together, run_together
+from workers.jobs.priors import count_together
+
+# Ray Data, which Ray Train loads, warns of what it sets itself.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+SHARD = Shard(0, ("a", "b", "c"), 300)
+HALF = Resources(2, 0.5, 0)
+
+
+def train_prior(shard: Shard) -> Prior:
+    y_SN = np.sin(np.arange(100) / 3)[None] * np.arange(1, 4)[:, None] + np.random.default_rng(0).normal(
+        0, 0.1, (3, 100)
+    )
+    ds_SN = np.tile(np.arange(104), (3, 1))
+    panel = Panel(shard.unique_ids, y_SN, np.full(3, 100), np.zeros((3, 104, 0), np.float32), ds_SN, 4)
+    config = TrainingConfig(members=(Member(start="prior"),), prior_steps=30, prior_windows=64, prior_hidden_size=8)
+    prior = fit_prior(
+        panel,
+        Architecture("gru", 1, 4, (0.1, 0.5, 0.9), (7,)),
+        config,
+        seed=3,
+        dropped_S=np.zeros(3, dtype=np.int64),
+        role="candidate",
+        options=FitOptions(accelerator="cpu", show_progress=False),
+    )
+    assert prior is not None
+    return prior
+
+
+@pytest.mark.ray
+def test_a_prior_that_is_trained_together_is_the_one_that_is_trained_alone(ray_cluster, tmp_path: Path) -> None:
+    def keep(shard: Shard, prior: Prior) -> dict:
+        return {"prior": prior.to_bytes(), "num_processes": torch_world()}
+
+    def torch_world() -> int:
+        from torch import distributed
+
+        return distributed.get_world_size()
+
+    before = signal.getsignal(signal.SIGINT)
+    files = Files(str(tmp_path), {})
+    work = Together(train_prior, keep)
+    status = run_together(work, SHARD, num_processes=2, resources=HALF, files=files, folder="notes/of")
+    assert files.find("notes/of"), "what Ray Train notes lies in the folder"
+    alone, found = train_prior(SHARD), Prior.from_bytes(status["prior"])
+    assert status["num_processes"] == 2
+    assert signal.getsignal(signal.SIGINT) is before
+    for name, weight in alone.weights.items():
+        np.testing.assert_allclose(found.weights[name], weight, atol=2e-4, err_msg=name)
+    assert any((found.weights[name] != weight).any() for name, weight in alone.weights.items()), "sums differ in order"
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("error", "told", "message"),
+    [
+        (SourceError("x.csv", ["no rows"]), SourceError, "no rows"),
+        (KeyError("lost"), ClusterError, "shard 0 .* failed"),
+    ],
+    ids=["Fleetcast's own", "any other"],
+)
+def test_what_fails_is_told_with_its_name(
+    ray_cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: type, message: str
+) -> None:
+    def compute(shard: Shard) -> None:
+        raise error
+
+    monkeypatch.setattr(together, "MAX_RETRIES", 0)
+    with pytest.raises(told, match=message):
+        run_together(
+            Together(compute, lambda shard, _: {}),
+            SHARD,
+            num_processes=1,
+            resources=HALF,
+            files=Files(str(tmp_path), {}),
+            folder="notes",
+        )
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "num_gpus", "num_priors", "expected"),
+    [(8, 0, 1, 1), (1, 1, 1, 1), (2, 1, 1, 2), (8, 1, 4, 8), (7, 1, 4, 1), (6, 1, 2, 4), (5, 0.5, 1, 4)],
+)
+def test_priors_are_trained_together_where_gpus_are_twice_as_many(
+    num_workers: int, num_gpus: float, num_priors: int, expected: int
+) -> None:
+    resources = Resources(num_workers, 1, num_gpus)
+    assert count_together(resources, num_priors=num_priors, num_windows=128) == expected

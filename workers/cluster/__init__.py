@@ -1,0 +1,1 @@
+"""Ray: a local head, actors, shards and progress."""
