@@ -33,8 +33,8 @@ LONGEST_ETS_SEASON = 24
 # Seconds of one fit with its quantiles: constant, per grid point that is read, and per square of these. Measured on one
 # core of an AMD EPYC, where `forecasting/fleet/cost/pace.py` was, with statsforecast 2.1.1: the best of six tries,
 # averaged over six made series (trend, season, random walk), at each of 18 lengths and seasons, of 25 to 1,500 points
-# and 1 to 168. Most are within a quarter; `ets` of seasons below 12 takes down to two thirds of it. `theta` is dearer on real
-# series, and is fitted to quarters (41 points: 3.0 ms) and months of tourism (240 points: 15 ms).
+# and 1 to 168. Most are within a quarter; `ets` of seasons below 12 takes down to two thirds of it. `theta` is dearer
+# on real series, and is fitted to quarters (41 points: 3.0 ms) and months of tourism (240 points: 15 ms).
 _SECONDS = {
     "theta": (0.001, 48e-6, 25e-9),
     "ets": (0.0015, 45e-6, 0.0),
