@@ -63,8 +63,11 @@ class Settings(SettingsSection):
     storage_options: dict[str, str] = Field(
         default_factory=dict, description="object store options, as deltalake takes them"
     )
-    threads: int | None = Field(
-        None, ge=1, description="threads of torch and Polars in this process; all cores if unset"
+    processes: int | None = Field(
+        None,
+        ge=1,
+        description="processes of `fleetcast forecast`, each with one thread of torch; also the threads of Polars in"
+        " the process that starts them; one per core if unset",
     )
 
 

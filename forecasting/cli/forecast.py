@@ -179,9 +179,9 @@ def _forecast(
 ) -> None:
     began = time.monotonic()
     settings, kernel = Settings.load(), FleetSettings.load().kernel
-    threads, storage_options = settings.threads, settings.storage_options
-    if threads is not None:
-        os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read once, when Polars loads
+    processes, storage_options = settings.processes, settings.storage_options
+    if processes is not None:
+        os.environ.setdefault("POLARS_MAX_THREADS", str(processes))  # read once, when Polars loads
 
     from forecasting.cli.evaluation import evaluate_outcome, print_evaluation
     from forecasting.cli.files import write_frame, write_frames
@@ -225,7 +225,7 @@ def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", se
         from forecasting.flow.processes import call_on_processes, run_on_processes
         from forecasting.spec.recipes import configure
 
-        num_processes, config = settings.threads or os.cpu_count() or 1, configure(spec)
+        num_processes, config = settings.processes or os.cpu_count() or 1, configure(spec)
 
         def run(task: Any, panels: Any, on_shard: Any) -> Any:
             num_series = sum(len(panel.unique_ids) for panel in panels)

@@ -60,7 +60,7 @@ def run_cold(commands: Sequence[Sequence[str]], *, threads: int) -> float:
     Raises CalledProcessError, after showing what they said, where one fails.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(TUNING_PREFIXES)}
-    environment = inherited | {"OMP_NUM_THREADS": str(threads), "FLEETCAST_THREADS": str(NUM_CORES)}
+    environment = inherited | {"OMP_NUM_THREADS": str(threads), "FLEETCAST_PROCESSES": str(NUM_CORES)}
     with tempfile.TemporaryFile() as log:
         began = time.perf_counter()
         running = [subprocess.Popen(each, cwd=ROOT, env=environment, stdout=log, stderr=log) for each in commands]

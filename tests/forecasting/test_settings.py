@@ -22,7 +22,7 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_defaults_need_nothing() -> None:
-    assert Settings.load() == Settings(store=".fleetcast/store", storage_options={}, threads=None)
+    assert Settings.load() == Settings(store=".fleetcast/store", storage_options={}, processes=None)
 
 
 def test_file_gives_its_section_and_others_do_not_matter(settings_file: Path) -> None:
@@ -32,23 +32,29 @@ def test_file_gives_its_section_and_others_do_not_matter(settings_file: Path) ->
 
 
 def test_environment_goes_before_the_file(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings_file.write_text('[store]\nstore = "from_file"\nthreads = 3\n')
+    settings_file.write_text('[store]\nstore = "from_file"\nprocesses = 3\n')
     monkeypatch.setenv("FLEETCAST_STORE", "from_environment")
     settings = Settings.load()
-    assert (settings.store, settings.threads) == ("from_environment", 3)
+    assert (settings.store, settings.processes) == ("from_environment", 3)
 
 
 def test_refused_settings_are_all_told_with_the_file(settings_file: Path) -> None:
-    settings_file.write_text('[store]\nthreads = 0\ncolour = "red"\n')
+    settings_file.write_text('[store]\nprocesses = 0\ncolour = "red"\n')
     with pytest.raises(SpecError) as refused:
         Settings.load()
     assert str(settings_file) in refused.value.subject
-    assert sorted(problem.split(" ")[0] for problem in refused.value.problems) == ["colour", "threads"]
+    assert sorted(problem.split(" ")[0] for problem in refused.value.problems) == ["colour", "processes"]
+
+
+def test_setting_that_does_not_exist_is_refused_by_name(settings_file: Path) -> None:
+    settings_file.write_text("[store]\nthreads = 2\n")
+    with pytest.raises(SpecError, match="threads"):
+        Settings.load()
 
 
 def test_refused_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLEETCAST_THREADS", "many")
-    with pytest.raises(SpecError, match="threads = 'many'"):
+    monkeypatch.setenv("FLEETCAST_PROCESSES", "many")
+    with pytest.raises(SpecError, match="processes = 'many'"):
         Settings.load()
 
 

@@ -36,7 +36,7 @@ Fleetcast = Callable[..., Ended]
 def fleetcast(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fleetcast:
     """Run the command in a folder of its own, with one thread."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FLEETCAST_THREADS", "1")
+    monkeypatch.setenv("FLEETCAST_PROCESSES", "1")
     monkeypatch.setenv("POLARS_MAX_THREADS", "1")
     monkeypatch.delenv("FLEETCAST_SETTINGS", raising=False)
     monkeypatch.delenv("FLEETCAST_STORE", raising=False)
