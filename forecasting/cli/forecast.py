@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from forecasting.cli.native import NativeTypes
     from forecasting.fleet.options import FitOptions
     from forecasting.flow.one_shot import OneShot
+    from forecasting.series.native import NativeTypes
 
 RUNNERS = "fleetcast.runners"
 """Entry points that run a forecast elsewhere: `name(spec, *, cutoff, options) -> OneShot`."""
@@ -185,10 +185,10 @@ def _forecast(
 
     from forecasting.cli.evaluation import evaluate_outcome, print_evaluation
     from forecasting.cli.files import write_frame, write_frames
-    from forecasting.cli.native import input_files, native_types
     from forecasting.fleet.options import FitOptions
     from forecasting.flow.holdout import read_actuals
     from forecasting.flow.sample_paths import no_paths, sample_paths
+    from forecasting.series.native import input_files, native_types
 
     inputs = [spec.source, *([actuals] if actuals else [])]
     files.refuse([file for source in inputs for file in input_files(source, storage_options=storage_options)])
@@ -218,7 +218,7 @@ def _forecast(
 
 
 def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", settings: Settings) -> "OneShot":
-    from forecasting.cli.progress import FitProgress
+    from forecasting.flow.progress import FitProgress
 
     with FitProgress() as progress:
         from forecasting.flow import one_shot

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from forecasting.cli.native import NativeTypes, native_types
 from forecasting.errors import SpecError
+from forecasting.series.native import NativeTypes, native_types
 from forecasting.spec.spec import Spec, make_spec
 
 

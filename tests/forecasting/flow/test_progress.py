@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from forecasting.cli import progress
-from forecasting.cli.progress import FitProgress
+from forecasting.flow import progress
+from forecasting.flow.progress import FitProgress
 
 
 class Terminal(io.StringIO):
