@@ -61,7 +61,8 @@ def weighted_median(values_KSFQ: npt.NDArray[np.float64], weight_KS: npt.NDArray
     upper_SFQ = np.clip(below_SFQ + 1, 0, np.maximum(num_S11 - 1, 0))
 
     def at(values: npt.NDArray[np.float64], place: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        return np.take_along_axis(values, place[None], axis=0)[0]
+        picked: npt.NDArray[np.float64] = np.take_along_axis(values, place[None], axis=0)[0]
+        return picked
 
     low, high, begin, end = (
         at(values, place) for values in (ranked_KSFQ, middle_KSFQ) for place in (lower_SFQ, upper_SFQ)

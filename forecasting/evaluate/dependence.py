@@ -153,7 +153,8 @@ def _correlate(products_FF: Floats, num_pairs_FF: Floats) -> Floats:
     mean_FF = products_FF / np.maximum(num_pairs_FF, 1)
     scale_F = np.sqrt(np.diag(mean_FF))
     scale_FF = scale_F[:, None] * scale_F[None, :]
-    sample_FF = np.divide(mean_FF, scale_FF, out=np.zeros_like(mean_FF), where=scale_FF > 0).clip(-1, 1)
+    ratio_FF = np.divide(mean_FF, scale_FF, out=np.zeros_like(mean_FF), where=scale_FF > 0)
+    sample_FF: Floats = ratio_FF.clip(-1, 1)
     np.fill_diagonal(sample_FF, 1.0)
     return sample_FF
 

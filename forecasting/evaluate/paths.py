@@ -68,10 +68,12 @@ def _even_quantiles(quantiles_SFQ: Floats, quantiles: Sequence[float], num_paths
     to_N = np.where(is_inside_N, right_N, end_N)
     part_N = (score_N - scores_Q[from_N]) / (scores_Q[to_N] - scores_Q[from_N])
     start_SNF, end_SNF = (np.moveaxis(quantiles_SFQ[..., place_N], -1, 1) for place_N in (from_N, to_N))
-    return start_SNF + part_N[:, None] * (end_SNF - start_SNF)
+    values_SNF: Floats = start_SNF + part_N[:, None] * (end_SNF - start_SNF)
+    return values_SNF
 
 
 def _root(correlations_FF: Floats) -> Floats:
     """Return the symmetric square root."""
     values_F, vectors_FF = np.linalg.eigh(correlations_FF)
-    return (vectors_FF * np.sqrt(np.maximum(values_F, 0.0))) @ vectors_FF.T
+    root_FF: Floats = (vectors_FF * np.sqrt(np.maximum(values_F, 0.0))) @ vectors_FF.T
+    return root_FF

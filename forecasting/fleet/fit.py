@@ -319,7 +319,8 @@ def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], fitted: FittedFle
     """Return the last grid point before what is dropped of each series that has a network, as an integer."""
     rows = _rows_of(fitted.unique_ids, panel.unique_ids)
     columns = panel.y_SN.shape[1] - 1 - dropped_S[rows]
-    return panel.ds_SN[rows, columns].astype(np.int64)
+    last_S: npt.NDArray[np.int64] = panel.ds_SN[rows, columns].astype(np.int64)
+    return last_S
 
 
 def _tune(

@@ -137,7 +137,8 @@ def _mean_seasonal_difference(y_SN: npt.NDArray[np.float64], *, season_length: i
         return np.full(len(y_SN), np.nan)
     difference_SN = np.abs(y_SN[:, season_length:] - y_SN[:, :-season_length])
     is_pair_SN = np.isfinite(difference_SN)
-    return sum_rows(np.where(is_pair_SN, difference_SN, 0.0)) / is_pair_SN.sum(1)
+    mean_S: FloatS = sum_rows(np.where(is_pair_SN, difference_SN, 0.0)) / is_pair_SN.sum(1)
+    return mean_S
 
 
 def sum_rows(values_SN: npt.NDArray[np.float64]) -> FloatS:

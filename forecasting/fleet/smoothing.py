@@ -168,7 +168,7 @@ def smooth(
     assert z_SN.shape[1] % block_width([season.shape[1] for season in initial]) == 0
     alpha_S1 = coefficient_SC[:, :1]
     gain_SD = coefficient_SC[:, 1:] * (1 - alpha_S1)
-    smoothed: tuple[Tensor, ...] = _Recursion.apply(z_SN, is_observed_SN, alpha_S1, gain_SD, level_S1, *initial)
+    smoothed: tuple[Tensor, ...] = _Recursion.apply(z_SN, is_observed_SN, alpha_S1, gain_SD, level_S1, *initial)  # type: ignore[no-untyped-call]
     return smoothed
 
 

@@ -366,4 +366,5 @@ def _architecture(spec: Spec, network: str) -> Architecture:
 
 def _held_back(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
     """Return how many grid points of each series its candidates may not see, (S,)."""
-    return origins_of(panel, spec).max(1)
+    num_steps_S: npt.NDArray[np.int64] = origins_of(panel, spec).max(1)
+    return num_steps_S

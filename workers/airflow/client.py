@@ -199,7 +199,8 @@ class RayJobsClient:
                     except httpx.HTTPError as error:
                         answer = self._unreachable(error)
             except StopIteration as end:
-                return end.value
+                result: Result = end.value
+                return result
 
     async def arun(self, conversation: Conversation[Result]) -> Result:
         """Drive a conversation to its result without blocking the event loop."""
@@ -216,7 +217,8 @@ class RayJobsClient:
                     except httpx.HTTPError as error:
                         answer = self._unreachable(error)
             except StopIteration as end:
-                return end.value
+                result: Result = end.value
+                return result
 
     def _options(self) -> dict[str, Any]:
         token = self._token or read_token()

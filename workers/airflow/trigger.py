@@ -75,4 +75,4 @@ def _least_wait() -> float:
     process can miss its end: where the sockets close before the process is a zombie, as under load, the supervisor
     looks again only when it would send the next heartbeat.
     """
-    return SETTLE_SECONDS + conf.getfloat("workers", "min_heartbeat_interval")
+    return SETTLE_SECONDS + float(conf.getfloat("workers", "min_heartbeat_interval"))

@@ -33,7 +33,7 @@ def run(cell: Cell, x_SBTI: Tensor, weights: Weights, *, only_last: bool = False
     """
     hidden_size = weights["bias_input_1G"].shape[-1] // cell.num_gates
     recurrent = library.in_order(weights, NUM_RECURRENT)
-    outputs: Tensor = _Recurrence.apply(cell.name, hidden_size, only_last, x_SBTI, *recurrent)
+    outputs: Tensor = _Recurrence.apply(cell.name, hidden_size, only_last, x_SBTI, *recurrent)  # type: ignore[no-untyped-call]
     return outputs
 
 

@@ -49,7 +49,7 @@ def run(cell: Cell, x_SBTI: Tensor, weights: Weights, *, only_last: bool = False
     parameters = [weights["input_IG"], weights["bias_input_1G"], hidden, weights.get("bias_hidden_1G")]
     needs_gradient = any(tensor is not None and tensor.requires_grad for tensor in (x_SBTI, *parameters))
     is_training = torch.is_grad_enabled() and needs_gradient
-    states: Tensor = _Recurrence.apply(programs, is_training, only_last, x_SBTI, *parameters)
+    states: Tensor = _Recurrence.apply(programs, is_training, only_last, x_SBTI, *parameters)  # type: ignore[no-untyped-call]
     return states
 
 
@@ -79,6 +79,7 @@ class _Recurrence(torch.autograd.Function):
         gates_STBG = gates_SRG.view(num_series, num_steps, num_windows, -1)
         hidden_SHG = hidden_SHG.contiguous()
         bias_hidden = None if bias_hidden_S1G is None else bias_hidden_S1G.contiguous()
+        states_STBH: Tensor
         with torch.cuda.device_of(x_SBTI):
             states_STBH, aside_STBH = programs.forward(
                 gates_STBG, hidden_SHG, bias_hidden, keeps_gates=is_training, keeps_steps=is_training or not only_last

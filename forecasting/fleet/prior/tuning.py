@@ -28,4 +28,5 @@ def choose_strengths(loss_SA: npt.NDArray[np.float64], gains_A: tuple[float, ...
     array([0.75, 0.  ])
     """
     shrunk_SA = OWN_SHARE * log_ratios(loss_SA) + (1 - OWN_SHARE) * np.asarray(gains_A)
-    return np.asarray(STRENGTHS)[shrunk_SA.argmin(1)]
+    chosen_S: npt.NDArray[np.float64] = np.asarray(STRENGTHS)[shrunk_SA.argmin(1)]
+    return chosen_S
