@@ -15,7 +15,7 @@ from forecasting.fleet.cost.sizes import sizes_of
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
 from forecasting.flow.learn import Priors, PriorsByMember, members_with_prior, train_priors, train_shard
-from forecasting.flow.shards import backtest_shard, calibrate, predict_shard
+from forecasting.flow.shards import ShardResult, backtest_shard, calibrate, predict_shard
 from forecasting.flow.statistics_choice import CostWithStatistics
 from forecasting.series.ingest import Ingested, ingest, panel_of
 from forecasting.series.panel import Panel
@@ -25,9 +25,6 @@ from forecasting.spec.training import KernelName
 
 MOST_BYTES = 2 << 30
 """Memory of a process that a shard may need, as far as it can be predicted."""
-
-ShardResult = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
-"""Forecasts, backtests, champions, counts for the calibration and sums for the correlations, of one shard."""
 
 RunShards = Callable[
     [Callable[[Panel], ShardResult], Sequence[Panel], Callable[[int, int], None]], Sequence[ShardResult]
@@ -83,13 +80,18 @@ def forecast(
     ]
     priors = _train_priors(spec, ingested, options, run_calls or _make_calls_here)
     run = run_shards or run_shards_here
-    task = partial(forecast_shard, spec=spec, priors=priors, options=options)
+    task = partial(run_shard, spec=spec, priors=priors, options=options)
     results = run(task, panels, on_shard or _tell_nobody)
-    *frames, products = zip(*results, strict=True)
-    forecasts, backtests, champions, ratios = map(pl.concat, frames)
-    forecasts = calibrate(forecasts, find_factors(ratios, horizon=spec.horizon), spec)
-    correlations = find_correlations(products, horizon=spec.horizon)
-    return OneShot(forecasts, backtests, champions, ingested.rejects, ingested.features, ingested.cutoff, correlations)
+    factors = find_factors(pl.concat(result.ratios for result in results), horizon=spec.horizon)
+    return OneShot(
+        forecasts=calibrate(pl.concat(result.forecasts for result in results), factors, spec),
+        backtests=pl.concat(result.backtests for result in results),
+        champions=pl.concat(result.champions for result in results),
+        rejects=ingested.rejects,
+        features=ingested.features,
+        cutoff=ingested.cutoff,
+        correlations=find_correlations((result.products for result in results), horizon=spec.horizon),
+    )
 
 
 def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "auto", num_workers: int = 1) -> int:
@@ -129,9 +131,7 @@ def spread(panels: Sequence[Panel], num_workers: int) -> list[Panel]:
     ]
 
 
-def forecast_shard(
-    panel: Panel, *, spec: Spec, priors: PriorsByMember, options: FitOptions = FitOptions()
-) -> ShardResult:
+def run_shard(panel: Panel, *, spec: Spec, priors: PriorsByMember, options: FitOptions = FitOptions()) -> ShardResult:
     """Train, backtest, choose and forecast one shard; its forecasts are not calibrated yet."""
     fleets = train_shard(panel, spec, networks=spec.models, priors=priors, options=options)
     candidates = [fleet for fleet in fleets if fleet.role == "candidate"]
@@ -139,7 +139,7 @@ def forecast_shard(
     backtested = backtest_shard(panel, spec, candidates, networks=spec.models, kernel=options.kernel)
     champions = backtested.champions
     forecasts = predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=options.kernel)
-    return forecasts, backtested.backtests, champions, backtested.ratios, backtested.products
+    return ShardResult(forecasts, *backtested)
 
 
 def _train_priors(spec: Spec, ingested: Ingested, options: FitOptions, run_calls: RunCalls) -> PriorsByMember:

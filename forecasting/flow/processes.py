@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.process import BaseProcess
 
-    from forecasting.flow.one_shot import ShardResult
+    from forecasting.flow.shards import ShardResult
     from forecasting.series.panel import Panel
 
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ def run_on_processes(
 ) -> "list[ShardResult]":
     """Run a task over panels on so many processes; results come back in the order of the series.
 
-    `task` is a partial of `one_shot.forecast_shard` and must pickle. `on_look` is told, from a thread of its own, a
+    `task` is a partial of `one_shot.run_shard` and must pickle. `on_look` is told, from a thread of its own, a
     shard's number and the optimiser steps of its current fit at each look at validation; `on_end` its number when it
     is done. Fewer than `FEWEST_SERIES` series run in this process. Raises ServiceError where a process dies. No process
     is left behind, whatever happens.

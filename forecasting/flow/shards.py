@@ -47,6 +47,24 @@ MEMBER_MARK = "/"
 """Between the name of a network and the number of its member."""
 
 
+class ShardResult(NamedTuple):
+    """Everything that one shard of a one-shot forecast returns.
+
+    Attributes:
+        forecasts: rows of the table `forecasts`, not calibrated yet.
+        backtests: rows of the table `backtests`.
+        champions: rows of the table `champions`.
+        ratios: counts for the calibration (`evaluate.conformal`).
+        products: sums for the correlations of sample paths (`evaluate.dependence`).
+    """
+
+    forecasts: pl.DataFrame
+    backtests: pl.DataFrame
+    champions: pl.DataFrame
+    ratios: pl.DataFrame
+    products: pl.DataFrame
+
+
 class Backtested(NamedTuple):
     """What backtests of a shard leave: scores, champions, and what the driver adds up over shards.
 

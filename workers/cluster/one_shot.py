@@ -10,7 +10,8 @@ import ray
 from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
 from forecasting.flow.learn import Priors
-from forecasting.flow.one_shot import OneShot, ShardResult
+from forecasting.flow.one_shot import OneShot
+from forecasting.flow.shards import ShardResult
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
 from workers.cluster.local_ray import local_ray
