@@ -34,9 +34,9 @@ QUANTILES = (0.1, 0.5, 0.9)
 DESIGNS = {model: (model, Design()) for model in NETWORKS} | {
     "lstm, two layers": ("lstm", Design(layers=2)),
     "indrnn, two layers": ("indrnn", Design(layers=2)),
-    "lstm, rolled on": ("lstm", Design(head="next")),
-    "lstm, asked at every step": ("lstm", Design(head="every_step")),
-    "lstm, streams": ("lstm", Design(stream=True)),
+    "lstm, head next": ("lstm", Design(head="next")),
+    "lstm, head every_step": ("lstm", Design(head="every_step")),
+    "lstm, stream": ("lstm", Design(stream=True)),
 }
 NUM_SERIES, NUM_LOOPED = 64, 3
 SHORT_STEPS, FULL_STEPS, NUM_ROUNDS = 5, 20, 3
@@ -79,7 +79,7 @@ def _figure(name: str) -> Figure:
         setting=f"{name}, {CASE}",
         figure=None,
         unit="ms per series and step",
-        peer="a network at a time, torch operations",
+        peer="one network at a time, torch operations",
         peer_figure=None,
         ratio=None,
         target=None,

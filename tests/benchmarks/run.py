@@ -122,7 +122,7 @@ def _table(figures: Sequence[Figure]) -> Table:
 
 
 def _document(figures: Sequence[Figure], failed: Sequence[str], machine: str, *, day: date) -> str:
-    """Return docs/benchmarks.md: where and when it was measured, all figures, and how to repeat them."""
+    """Return docs/benchmarks.md: machine, date, all figures, and how to repeat them."""
     header = (*COLUMNS, "reached")
     lines = [
         "# Benchmarks",
@@ -133,45 +133,47 @@ def _document(figures: Sequence[Figure], failed: Sequence[str], machine: str, *,
         "|" + "---|" * len(header),
         *map(_row, figures),
         "",
-        *([f"Failed, and so not complete: {', '.join(failed)}.", ""] if failed else []),
-        "`ratio` is the median over paired runs, or for `quality`, where runs take minutes, that of one run or of a",
-        "median to another; what it divides, and what each side does, stands at the top of each",
-        "`tests/benchmarks/bench_*.py`. A figure that was not measured is empty.",
+        *([f"Failed, so their rows are incomplete: {', '.join(failed)}.", ""] if failed else []),
+        "`ratio` is the median over paired runs. For `quality`, where a run takes minutes, it compares single runs",
+        "or medians. Each `tests/benchmarks/bench_*.py` explains at its top what both sides do and what the ratio",
+        "divides. A figure that was not measured is empty.",
         "",
-        "To repeat: `make bench-setup` installs the peers into an environment of their own, `make bench` measures in",
-        "minutes and `make bench-full` more thoroughly; both write `build/bench.jsonl`. `ONLY=fleet` renews the rows",
-        "of one benchmark. `quality` reads M4 Hourly from the folder that `FLEETCAST_BENCHMARK_DATA` names. Nothing",
-        "else should run then.",
+        "To repeat: `make bench-setup` installs the peers into an environment of their own. `make bench` measures",
+        "in minutes, `make bench-full` more thoroughly; both write `build/bench.jsonl`. `ONLY=fleet` measures one",
+        "benchmark and replaces its rows. `quality` reads M4 Hourly from the folder that `FLEETCAST_BENCHMARK_DATA`",
+        "names. Nothing else should run at the same time.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def renew(text: str, name: str, figures: Sequence[Figure], machine: str, *, day: date) -> str:
-    """Return docs/benchmarks.md with other rows of one benchmark, and a line that says when they were measured."""
-    return _with_rows(text, name, [*map(_row, figures)], f"{_told(name)} measured on {day.isoformat()}: {machine}.")
+    """Return docs/benchmarks.md with the rows of one benchmark replaced, and a line with their date and machine."""
+    return _with_rows(
+        text, name, [*map(_row, figures)], f"{_note_start(name)} measured on {day.isoformat()}: {machine}."
+    )
 
 
 def keep_unmeasured(old: str, new: str, figures: Sequence[Figure]) -> str:
-    """Return the new document with the old rows of what this machine cannot measure at all, for want of a GPU."""
+    """Return the new document with the old rows of benchmarks that this machine cannot measure, such as GPUs'."""
     measured = {one.benchmark for one in figures if one.figure is not None}
     for name in sorted({one.benchmark for one in figures} - measured):
         lines = old.splitlines()
-        told = next((line for line in lines if line.startswith(_told(name))), None)
-        if told is not None:
-            new = _with_rows(new, name, [line for line in lines if line.startswith(f"| {name} |")], told)
+        note = next((line for line in lines if line.startswith(_note_start(name))), None)
+        if note is not None:
+            new = _with_rows(new, name, [line for line in lines if line.startswith(f"| {name} |")], note)
     return new
 
 
-def _told(name: str) -> str:
+def _note_start(name: str) -> str:
     return f"The rows of `{name}` were"
 
 
-def _with_rows(text: str, name: str, new_rows: Sequence[str], told: str) -> str:
-    lines = [line for line in text.splitlines() if not line.startswith((f"| {name} |", _told(name)))]
+def _with_rows(text: str, name: str, new_rows: Sequence[str], note: str) -> str:
+    lines = [line for line in text.splitlines() if not line.startswith((f"| {name} |", _note_start(name)))]
     first = next(number for number, line in enumerate(lines) if line.startswith("|---"))
     last = next(number for number, line in enumerate(lines) if number > first and not line.startswith("|"))
     rows = sorted([*lines[first + 1 : last], *new_rows], key=lambda row: row.split(" | ")[0])
-    head = [*lines[: first - 2], told]  # without the blank line and the names of the columns
+    head = [*lines[: first - 2], note]  # without the blank line and the names of the columns
     return "\n".join([*head, *lines[first - 2 : first + 1], *rows, *lines[last:]]) + "\n"
 
 

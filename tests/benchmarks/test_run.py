@@ -46,8 +46,8 @@ def test_rows_of_a_benchmark_that_was_not_there_come_in_the_order_of_names() -> 
 
 def test_document_says_once_when_the_rows_were_measured() -> None:
     first = "\n".join(renewed(DOCUMENT, "memory")) + "\n"
-    told = [line for line in renewed(first, "memory", day=3) if line.startswith("The rows of")]
-    assert told == ["The rows of `memory` were measured on 2026-01-03: another."]
+    notes = [line for line in renewed(first, "memory", day=3) if line.startswith("The rows of")]
+    assert notes == ["The rows of `memory` were measured on 2026-01-03: another."]
     assert renewed(first, "memory")[2:5] == [*first.splitlines()[2:4], ""]
 
 

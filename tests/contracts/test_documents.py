@@ -1,4 +1,4 @@
-"""What README.md and its companions name exists: files, commands, options, fields, variables, SQL."""
+"""The documents name only what exists: files, commands, options, fields, variables, SQL, Python names."""
 
 import hashlib
 import json
@@ -14,7 +14,8 @@ import typer
 from forecasting.cli.app import app
 from forecasting.schemas import TABLES
 from forecasting.settings import SETTINGS_FILE_VARIABLE, FleetSettings, Settings
-from forecasting.spec.spec import Spec, make_spec
+from forecasting.spec.recipes import RECIPES
+from forecasting.spec.spec import NETWORKS, STATISTICS, Spec, make_spec
 from forecasting.spec.training import TrainingConfig
 from forecasting.store.query import query
 from forecasting.store.tables import Store
@@ -22,7 +23,11 @@ from workers.arguments import RunArguments
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = (
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
+)
+MOST_LINES = {"README.md": 200, "ARCHITECTURE.md": 250}
 ROOMS = ("forecasting", "workers", "dags", "infra", "tests", "docs", ".ci")
 OTHER_VARIABLES = {SETTINGS_FILE_VARIABLE, "FLEETCAST_BENCHMARK_DATA"}
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
@@ -37,9 +42,13 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text_of(document), flags=re.DOTALL | re.MULTILINE)
 
 
+def prose_of(document: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text_of(document), flags=re.DOTALL | re.MULTILINE)
+
+
 def spans(document: str) -> list[str]:
-    """List what stands in backticks outside of code blocks."""
-    prose = re.sub(r"^```.*?^```$", "", text_of(document), flags=re.DOTALL | re.MULTILINE)
+    """List the texts in backticks outside of code blocks."""
+    prose = prose_of(document)
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
 
 
@@ -58,17 +67,34 @@ def statements(shell: str) -> Iterator[list[str]]:
 
 
 def commands(document: str, name: str) -> list[list[str]]:
-    """List the words after every `name` that begins a command, in code blocks and in the running text."""
+    """List the arguments of each command `name`, in code blocks and in the running text."""
     shown = [words for block in blocks(document, "sh") for words in statements(block)]
     named = [span.split() for span in spans(document)]
     return [words[1:] for words in shown + named if words[:1] == [name] and len(words) > 1]
 
 
 def section(document: str, heading: str) -> str:
-    """Return what stands under a heading, up to the next heading of any level."""
+    """Return the text below a heading, up to the next heading of any level."""
     found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", text_of(document), flags=re.DOTALL | re.MULTILINE)
     assert found, f"{document} has no heading '{heading}'"
     return found[1]
+
+
+def anchors(document: str) -> set[str]:
+    """Return the fragments that link to a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", prose_of(document), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(document: str) -> list[tuple[str, str]]:
+    """List a document's links into the repository: the path from the root, and the fragment or an empty text."""
+    found = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose_of(document)):
+        if "://" not in link:
+            path, _, fragment = link.partition("#")
+            target = (ROOT / document).parent / path if path else ROOT / document
+            found.append((target.resolve().relative_to(ROOT).as_posix(), fragment))
+    return found
 
 
 def first_cells(table: str) -> list[str]:
@@ -80,7 +106,7 @@ def make_targets() -> set[str]:
 
 
 def options_of(words: list[str]) -> set[str] | None:
-    """Return the options that the command at the head of these words has; None where there is no such command."""
+    """Return the options of the command that these words begin with; None if there is no such command."""
     command = typer.main.get_command(app)
     known = {option for parameter in command.params for option in parameter.opts}
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
@@ -137,8 +163,31 @@ def test_named_files_exist(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document):
-    links = re.findall(r"\]\(([^)#]+)\)", text_of(document))
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+    assert [path for path, _ in links(document) if not (ROOT / path).exists()] == []
+    missing = [(path, part) for path, part in links(document) if part and part not in anchors(path)]
+    assert missing == []
+
+
+def test_every_document_can_be_reached_from_the_readme():
+    reached, waiting = set(), ["README.md"]
+    while waiting:
+        document = waiting.pop()
+        if document in DOCUMENTS and document not in reached:
+            reached.add(document)
+            waiting += [path for path, _ in links(document)]
+    assert reached == set(DOCUMENTS)
+
+
+@pytest.mark.parametrize(("document", "most"), MOST_LINES.items())
+def test_first_documents_stay_short(document, most):
+    assert len(text_of(document).splitlines()) <= most
+
+
+def test_glossary_names_each_word_once():
+    words = re.findall(r"^\| ([^|]+) \|", section("ARCHITECTURE.md", "Glossary"), flags=re.MULTILINE)
+    named = [word.strip() for cell in words[1:] for word in cell.split(",") if not cell.startswith("-")]
+    assert {"design", "wiring", "role", "reference"} <= set(named)
+    assert len(named) == len(set(named))
 
 
 def test_six_files_to_read_first_exist():
@@ -157,29 +206,46 @@ def test_spec_table_has_every_field_and_no_other():
             fields |= {f"{name}.{part}" for part in parts}
         else:
             fields.add(name)
-    assert set(first_cells(section("README.md", "On a schedule, from a spec"))) == fields
+    assert set(first_cells(section("docs/spec.md", "Fields"))) == fields
+
+
+def test_spec_table_names_every_model():
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)$", section("docs/spec.md", "Fields"), flags=re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", rows["models"])) == set(NETWORKS)
+    assert set(re.findall(r"`(\w+)`", rows["statistics"])) == set(STATISTICS)
+    assert set(first_cells(prose_of("docs/models.md"))) >= set(NETWORKS)
+
+
+def test_every_recipe_is_explained():
+    assert set(first_cells(section("docs/spec.md", "Recipes"))) == set(RECIPES)
 
 
 def test_overrides_are_all_named():
-    named = re.search(
-        r"^Overrides: (.*?);", section("README.md", "On a schedule, from a spec"), re.DOTALL | re.MULTILINE
-    )
+    named = re.search(r"^Overrides: (.*?);", section("docs/spec.md", "Overrides"), re.DOTALL | re.MULTILINE)
     assert named
     assert re.findall(r"`(\w+)`", named[1]) == list(TrainingConfig.model_fields)
 
 
 def example_spec() -> Spec:
-    (text,) = blocks("README.md", "toml")
-    return make_spec(tomllib.loads(text), subject="README.md")
+    (text,) = blocks("docs/quickstart.md", "toml")
+    return make_spec(tomllib.loads(text), subject="docs/quickstart.md")
 
 
 def test_example_of_a_spec_is_accepted():
     assert example_spec().name == "airports"
 
 
+def test_parts_of_a_spec_are_accepted():
+    parts = blocks("docs/models.md", "toml")
+    assert parts
+    for part in parts:
+        fields = example_spec().model_dump(exclude_unset=True) | {"recipe": "standard"} | tomllib.loads(part)
+        make_spec(fields, subject="docs/models.md")
+
+
 def test_trigger_form_has_the_fields_of_a_run():
-    (conf,) = blocks("README.md", "json")
-    fields = first_cells(section("README.md", "The trigger form"))
+    (conf,) = blocks("docs/airflow.md", "json")
+    fields = first_cells(section("docs/airflow.md", "The trigger form"))
     assert set(fields) < set(RunArguments.model_fields)
     run = {"job": "features", "flow": "train", "run_id": "r", "spec": example_spec().model_dump(mode="json")}
     asked = RunArguments.model_validate_json(json.dumps(run | json.loads(conf)))
@@ -187,23 +253,24 @@ def test_trigger_form_has_the_fields_of_a_run():
 
 
 def test_shown_sql_can_be_answered(tmp_path):
-    asked = [words[1] for words in commands("README.md", "fleetcast") if words[0] == "query" and len(words) > 1]
-    assert len(asked) > 4
-    for sql in asked:
+    named = [words for document in DOCUMENTS for words in commands(document, "fleetcast") if words[0] == "query"]
+    shown = [words[1] for words in named if len(words) > 1]
+    assert len(shown) > 8
+    for sql in shown:
         assert query(Store(tmp_path), sql).columns
 
 
 def test_every_table_is_named():
-    assert set(TABLES) | {"latest_forecasts", "latest_sample_paths"} <= {
-        *spans("README.md"),
-        *re.findall(r"\w+", " ".join(blocks("README.md", ""))),
-    }
+    guides = ("docs/quickstart.md", "docs/query.md")
+    named = {span for guide in guides for span in spans(guide)}
+    shown = {word for guide in guides for block in blocks(guide, "") for word in re.findall(r"\w+", block)}
+    assert set(TABLES) | {"latest_forecasts", "latest_sample_paths"} <= named | shown
 
 
 def test_settings_table_has_every_variable_and_no_other():
     sections = (Settings, WorkerSettings, FleetSettings)
     variables = {f"FLEETCAST_{name.upper()}" for part in sections for name in part.model_fields}
-    shown = set(first_cells(section("README.md", "Where it runs")))
+    shown = set(first_cells(section("docs/settings.md", "Variables")))
     assert shown == variables | {"RAY_ADDRESS"}
     named = {word for document in DOCUMENTS for word in re.findall(r"FLEETCAST_[A-Z_]+", text_of(document))}
     assert named <= variables | OTHER_VARIABLES
@@ -214,10 +281,17 @@ def test_markers_are_those_of_pytest():
     assert set(first_cells(section("CONTRIBUTING.md", "Tests"))) == markers
 
 
-def test_changelog_has_the_version():
-    versions = re.findall(r"^## \[([^\]]+)\]", text_of("CHANGELOG.md"), flags=re.MULTILINE)
-    assert versions[0] in ("Unreleased", pyproject()["project"]["version"])
-    assert pyproject()["project"]["version"] in versions
+def test_changelog_has_the_version_and_its_date():
+    headings = re.findall(r"^## (.+)$", text_of("CHANGELOG.md"), flags=re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    dated = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d{2}-\d{2})", heading) for heading in headings[1:]]
+    assert all(dated), headings
+    assert pyproject()["project"]["version"] in {match[1] for match in dated if match}
+
+
+def test_changelog_has_the_sections_of_its_format():
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text_of("CHANGELOG.md"), flags=re.MULTILINE)) <= kinds
 
 
 def test_licence_is_the_whole_unchanged_text():
