@@ -188,11 +188,12 @@ def _forecast(
     from forecasting.fleet.options import FitOptions
     from forecasting.flow.holdout import read_actuals
     from forecasting.flow.sample_paths import no_paths, sample_paths
-    from forecasting.series.native import input_files, native_types
+    from forecasting.series.inputs import Input
+    from forecasting.series.native import native_types
 
-    inputs = [spec.source, *([actuals] if actuals else [])]
-    files.refuse([file for source in inputs for file in input_files(source, storage_options=storage_options)])
-    types = native_types(spec, storage_options=storage_options)
+    inputs = [Input(source, None, storage_options) for source in [spec.source, *([actuals] if actuals else [])]]
+    files.refuse([file for each in inputs for file in each.files()])
+    types = native_types(inputs[0], spec.clock, spec.freq)
     cutoff = None if cutoff_text is None else types.parse_cutoff(cutoff_text, spec.clock)
     held_out = None if actuals is None else read_actuals(actuals, spec, storage_options=storage_options)
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 import polars as pl
 
@@ -49,6 +48,7 @@ def ingest(
     series: Sequence[str] | None = None,
     storage_options: Mapping[str, str] | None = None,
     is_newest: bool = False,
+    rows: pl.LazyFrame | None = None,
 ) -> Ingested:
     """Read, validate and regularise a spec's source up to the cutoff; observations and features never look past it.
 
@@ -58,14 +58,16 @@ def ingest(
     Raises UserError for a series that the source does not name, SourceError where nothing can be forecast.
     """
     check_categories(spec.categories)
-    scan = partial(scan_source, spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
-    rows = scan()
+    if rows is None:
+        rows = scan_source(
+            spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options
+        )
     tells_later = cutoff is None or as_of is not None or is_newest
     if cutoff is None:
         cutoff = find_newest(rows, spec, not_after=as_of)
     if series is not None:
         require_series(rows, series)
-        rows = scan(series=series)
+        rows = rows.filter(pl.col("unique_id").is_in(list(series)))
     validated = validate(rows, freq=spec.freq, cutoff=cutoff)
     plans = [validated.accepted, validated.rejects]
     if tells_later:

@@ -1,6 +1,5 @@
-"""Forecasts on the pipeline's clock go in; the same in the types of the input that they came from come out."""
+"""Return results in the dtypes that the input has for its ids and times."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -8,9 +7,11 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from forecasting.series.clock import is_day_or_coarser, parse_clock
-from forecasting.series.files import is_csv, list_files
-from forecasting.series.read import scan_source
-from forecasting.spec.spec import Clock, Source, Spec
+from forecasting.series.inputs import Input
+from forecasting.spec.spec import Clock
+
+TIMES = ("ds", "cutoff", "origin")
+"""Columns of results that hold times of the series."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class NativeTypes:
 
     def restore(self, forecasts: pl.DataFrame) -> pl.DataFrame:
         """Give `unique_id`, `ds` and `cutoff` the input's types; a horizon that leaves a type's range stays wide."""
+        ids = [forecasts["unique_id"]] if self.unique_id.is_integer() and "unique_id" in forecasts.columns else []
         return forecasts.with_columns(
-            _narrow(forecasts["unique_id"], self.unique_id) if self.unique_id.is_integer() else pl.col("unique_id"),
-            *(self.restore_time(forecasts[name]) for name in ("ds", "cutoff") if name in forecasts.columns),
+            *(_narrow(names, self.unique_id) for names in ids),
+            *(self.restore_time(forecasts[name]) for name in TIMES if name in forecasts.columns),
         )
 
     def restore_time(self, times: pl.Series) -> pl.Series:
@@ -44,45 +46,53 @@ class NativeTypes:
         # Polars casts a naive time to a zone as if it were in UTC, which is what `read_times` made it.
         return _narrow(times, self.ds)
 
-    def parse_cutoff(self, text: str, clock: Clock) -> datetime | int:
-        """Read a cutoff as a person means it: without an offset, it is on the wall clock of the input's own zone."""
+    def parse_cutoff(self, text: str, clock: Clock, *, subject: str = "--cutoff") -> datetime | int:
+        """Read a cutoff; one without an offset is on the wall clock of the input's own zone.
+
+        Args:
+            text: An ISO 8601 time or an integer step.
+            clock: Whether times are timestamps or integer steps.
+            subject: What an error names.
+
+        Returns:
+            The cutoff on the clock of the pipeline.
+
+        Raises:
+            SpecError: The text is neither.
+        """
         if not self.zone or clock == "step":
-            return parse_clock(text, clock, subject="--cutoff")
+            return parse_clock(text, clock, subject=subject)
         zone = ZoneInfo(self.zone)
-        local = parse_clock(text, clock, zone=zone, subject="--cutoff")
+        local = parse_clock(text, clock, zone=zone, subject=subject)
         if self.keeps_wall_clock:
             return local
         assert isinstance(local, datetime)
         return local.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
 
 
-def native_types(spec: Spec, *, storage_options: Mapping[str, str] | None = None) -> NativeTypes:
-    """Read an input's own types from its files' schemas; raises SourceError as `scan_source` does.
+def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
+    """Read an input's own types from its schema.
 
-    Files that differ have no type in common: their ids stay text, their times naive.
+    Args:
+        given: The input; files that differ have no type in common, so that ids stay text and times naive.
+        clock: Whether times are timestamps or integer steps.
+        freq: The frequency of the grid.
+
+    Returns:
+        The dtypes of ids and times that results are returned in.
+
+    Raises:
+        SourceError: The input cannot be read; see `scan_source`.
     """
-    time = scan_source(spec.source, spec.clock, storage_options=storage_options).collect_schema()["ds"]
-    files = input_files(spec.source, storage_options=storage_options)
-    ids = {_id_dtype(file, spec.source, storage_options) for file in files}
-    is_typed = time.is_integer() if spec.clock == "step" else time in (pl.Date, pl.Datetime)
-    plain = pl.Int64() if spec.clock == "step" else pl.Datetime("us")
+    time = given.scan(clock).collect_schema()["ds"]
+    ids = set(given.id_dtypes())
+    is_typed = time.is_integer() if clock == "step" else time in (pl.Date, pl.Datetime)
+    plain = pl.Int64() if clock == "step" else pl.Datetime("us")
     return NativeTypes(
         ids.pop() if len(ids) == 1 else pl.String(),
         time if is_typed else plain,
-        keeps_wall_clock=is_day_or_coarser(spec.freq),
+        keeps_wall_clock=is_day_or_coarser(freq),
     )
-
-
-def input_files(source: Source, *, storage_options: Mapping[str, str] | None = None) -> list[str]:
-    """List every file of a source; raises SourceError where there is none."""
-    options = dict(storage_options or {})
-    return sorted({file for uri in source.uris for file in list_files(uri, storage_options=options)})
-
-
-def _id_dtype(file: str, source: Source, storage_options: Mapping[str, str] | None) -> pl.DataType:
-    if is_csv(file):
-        return pl.String()
-    return pl.scan_parquet(file, glob=False, storage_options=dict(storage_options or {})).collect_schema()[source.id]
 
 
 def _narrow(values: pl.Series, dtype: pl.DataType) -> pl.Series:

@@ -58,20 +58,36 @@ def clock_zone(
     """
     if clock == "step":
         return None
-    files = _scan_files(source, clock, storage_options)
+    return zone_of(_scan_files(source, clock, storage_options), str(source), clock, freq)
+
+
+def zone_of(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str | int) -> tzinfo | None:
+    """Return the zone of scanned rows as `clock_zone` does.
+
+    Args:
+        files: Rows in the columns of `scan_source`, one frame per file.
+        subject: What messages name.
+        clock: Whether times are timestamps or integer steps.
+        freq: The frequency of the grid.
+
+    Returns:
+        The zone whose wall clock the validated times are on; None where the rows do not state one.
+    """
+    if clock == "step":
+        return None
     dtype = _concat(files, clock).collect_schema()["ds"]
     if isinstance(dtype, pl.Datetime) and dtype.time_zone:
         return ZoneInfo(dtype.time_zone) if is_day_or_coarser(freq) else UTC
     if dtype != pl.String:
         return None
     texts = [_as_text(file, "ds").select(_offset_minutes()) for file in files]
-    heads = _read(str(source), pl.concat(text.head(NUM_SNIFFED) for text in texts).collect)
+    heads = _read(subject, pl.concat(text.head(NUM_SNIFFED) for text in texts).collect)
     if heads["offset"].null_count() == heads.height:
         return None
     if not is_day_or_coarser(freq):
         return UTC
     column = pl.concat(texts).select(pl.col("offset").min())
-    smallest: int = _read(str(source), lambda: column.collect(engine="streaming")).item()
+    smallest: int = _read(subject, lambda: column.collect(engine="streaming")).item()
     return timezone(timedelta(minutes=smallest))
 
 
@@ -109,14 +125,60 @@ def _offset_minutes() -> pl.Expr:
 
 def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> pl.LazyFrame:
     schema = _read(uri, lambda: _scan(uri, options).collect_schema())
-    needed = [("id", source.id), ("time", source.time), ("target", source.target)]
-    needed += [("category", name) for name in static]
+    needed = _needed(source, static)
     if is_csv(uri) and any("_duplicated_" in name for name in schema):  # as Polars renames what comes twice
         _refuse_repeated_header(uri, options, needed)
     missing = [f"{role} column '{name}'" for role, name in needed if name not in schema]
     if missing:
         raise SourceError(f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(schema)}")
-    subjects = {role: f"{uri}: {role} column '{name}'" for role, name in needed[:3]}
+    row = "row"
+    while row in schema:
+        row += "_"
+    rows = _scan(uri, options, row_index_name=row)
+    return _select(rows, schema, uri, source, clock, static, row=row)
+
+
+def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequence[str] = ()) -> pl.LazyFrame:
+    """Scan a frame in memory as `scan_source` scans a file of a source.
+
+    Args:
+        rows: The columns that `source` and `static` name, in dtypes of their own.
+        source: The names of the columns; its URI is what messages and rejected rows name.
+        clock: Whether times are timestamps or integer steps.
+        static: Columns that class whole series.
+
+    Returns:
+        Rows in the columns of `scan_source`; `source_row` counts from 1.
+
+    Raises:
+        SourceError: The frame has no rows, or a column whose dtype does not match the clock.
+    """
+    if rows.is_empty():
+        raise SourceError(f"{source} has no rows; it needs at least one")
+    row = "row"
+    while row in rows.columns:
+        row += "_"
+    return _select(rows.lazy().with_row_index(row), rows.schema, str(source), source, clock, static, row=row)
+
+
+def _needed(source: Source, static: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the columns that are read, each with its role."""
+    named = [("id", source.id), ("time", source.time), ("target", source.target)]
+    return named + [("category", name) for name in static]
+
+
+def _select(
+    rows: pl.LazyFrame,
+    schema: pl.Schema,
+    uri: str,
+    source: Source,
+    clock: Clock,
+    static: Sequence[str],
+    *,
+    row: str,
+) -> pl.LazyFrame:
+    """Return the columns of `scan_source` of rows that have been numbered from 0 in the column `row`."""
+    subjects = {role: f"{uri}: {role} column '{name}'" for role, name in _needed(source, ())}
     classes = [
         pl.struct(
             pl.lit(name).alias("name"),
@@ -128,10 +190,7 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], 
     # These two are read in `validate`; here their dtypes are refused while the file's name is known.
     refuse_time(schema[source.time], clock=clock, subject=subjects["time"])
     read_number(source.target, schema[source.target], subject=subjects["target"])
-    row = "row"
-    while row in schema:
-        row += "_"
-    rows = _scan(uri, options, row_index_name=row).select(
+    rows = rows.select(
         pl.lit(uri).alias("source_file"),
         (pl.col(row).cast(pl.Int64) + 1).alias("source_row"),
         unique_id.alias("unique_id"),

@@ -9,13 +9,19 @@ import polars as pl
 import pytest
 
 from forecasting.errors import SpecError
-from forecasting.series.native import NativeTypes, native_types
+from forecasting.series.inputs import Input
+from forecasting.series.native import NativeTypes
+from forecasting.series.native import native_types as types_of_input
 from forecasting.spec.spec import Spec, make_spec
 
 
 def spec_of(path: Path | str, *, freq: str | int = "1h", more: tuple[str, ...] = ()) -> Spec:
     fields = {"name": "a", "source": {"uri": [str(path), *more]}, "freq": freq, "season_lengths": [2], "horizon": 1}
     return make_spec(fields, subject="the test's spec")
+
+
+def native_types(spec: Spec) -> NativeTypes:
+    return types_of_input(Input(spec.source), spec.clock, spec.freq)
 
 
 @pytest.fixture

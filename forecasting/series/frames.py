@@ -1,0 +1,243 @@
+"""Read other libraries' frames as Polars frames, and return results in the kind of frame that came in.
+
+A frame is a Polars DataFrame or LazyFrame, a pandas DataFrame or Series, a pyarrow Table or a DuckDB relation; narwhals
+recognises and converts it. Results keep the names and the dtypes of its columns of series and time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import narwhals as nw
+import polars as pl
+
+from forecasting.errors import SourceError, first_line
+
+Kind = Literal["polars", "polars_lazy", "pandas", "pyarrow", "duckdb"]
+
+IN_MEMORY = "<frame>"
+"""What messages and rejected rows name in place of a file."""
+DEFAULT_ID = "unique_id"
+
+_KINDS = "a Polars DataFrame or LazyFrame, a pandas DataFrame, a pyarrow Table, a DuckDB relation, or paths of files"
+_ROLES = ("id", "time", "target", "category")
+
+
+@dataclass(frozen=True)
+class NativeFrames:
+    """The kind of frame that results come back as, with the names and dtypes of its columns of series and time.
+
+    The dtypes are those of the frame's own library (a pandas dtype, a pyarrow type, a Polars dtype); None leaves a
+    column as the conversion makes it.
+    """
+
+    kind: Kind = "polars"
+    id: str = DEFAULT_ID
+    time: str = "ds"
+    target: str = "y"
+    id_dtype: Any = None
+    time_dtype: Any = None
+
+    def restore(self, rows: pl.DataFrame) -> Any:
+        """Return a result as the kind of frame that came in.
+
+        Args:
+            rows: A result with columns such as unique_id, ds, cutoff and origin, in the dtypes that Polars read them.
+
+        Returns:
+            The same rows with the frame's own column names, in its own library.
+        """
+        names = {"unique_id": self.id, "ds": self.time, "y": self.target}
+        times = [self.time, *(name for name in ("cutoff", "origin") if name in rows.columns)]
+        rows = rows.rename({old: new for old, new in names.items() if old in rows.columns})
+        times = [name for name in times if name in rows.columns and rows.schema[name].is_temporal()]
+        ids = [self.id] if self.id in rows.columns else []
+        match self.kind:
+            case "polars":
+                return _cast_polars(rows, ids, self.id_dtype)
+            case "polars_lazy":
+                return _cast_polars(rows, ids, self.id_dtype).lazy()
+            case "pandas":
+                return _to_pandas(rows, dict.fromkeys(ids, self.id_dtype) | dict.fromkeys(times, self.time_dtype))
+        table = _to_arrow(rows, dict.fromkeys(ids, self.id_dtype) | dict.fromkeys(times, self.time_dtype))
+        if self.kind == "pyarrow":
+            return table
+        import duckdb
+
+        return duckdb.from_arrow(table)
+
+    def refuse_names(self, reserved: Sequence[str]) -> None:
+        """Raise SourceError where the frame's own column names are names that results need for themselves."""
+        taken = [f"{role} = {name!r}" for role, name in (("id", self.id), ("time", self.time)) if name in reserved]
+        if taken:
+            raise SourceError(
+                f"{IN_MEMORY} cannot have {' and '.join(taken)}: forecasts have a column of that name; rename it"
+            )
+
+
+def read_frame(
+    frame: Any, *, id: str | None, time: str, target: str, static: Sequence[str] = ()
+) -> tuple[pl.DataFrame, NativeFrames]:
+    """Convert a frame of long data to Polars.
+
+    Args:
+        frame: One row per series and time; of a pandas frame, index levels may be the series and the time.
+        id: The column that names the series. None takes `unique_id`, or without such a column the whole frame as one
+            series that is named after `target`.
+        time: The column of timestamps or integer steps.
+        target: The column of measurements.
+        static: Columns of categories.
+
+    Returns:
+        The columns that are named, and how results are converted back.
+
+    Raises:
+        SourceError: The frame is of no kind that can be read, lacks a column, has one twice, or cannot be converted.
+    """
+    if not _is_known(frame):
+        raise SourceError(f"frame is of type {type(frame).__module__}.{type(frame).__qualname__}; it must be {_KINDS}")
+    if nw.dependencies.is_pandas_dataframe(frame) or nw.dependencies.is_pandas_series(frame):
+        frame = _lay_out_index(frame, id=id, time=time, target=target)
+    native = nw.from_native(frame)
+    columns = native.collect_schema().names()
+    is_single = id is None and DEFAULT_ID not in columns
+    id = id or DEFAULT_ID
+    wanted = dict(zip(_ROLES, (id, time, target), strict=False))
+    needed = [*wanted.items(), *(("category", name) for name in static)]
+    missing = [f"{role} column '{name}'" for role, name in needed if name not in columns]
+    if is_single:
+        missing = [each for each in missing if not each.startswith("id ")]
+    if missing:
+        raise SourceError(
+            f"{IN_MEMORY} lacks its {' and its '.join(missing)}; it has the columns {', '.join(map(str, columns))};"
+            " id, time and target name them"
+        )
+    names = list(dict.fromkeys(name for _, name in needed if name in columns))
+    rows, kind, dtypes = _convert(native.select(*names), names)
+    if is_single:
+        rows = rows.with_columns(pl.lit(target).alias(id))
+        _require_one_series(rows, time)
+    return rows, NativeFrames(kind, id, time, target, dtypes.get(id), dtypes.get(time))
+
+
+def _is_known(frame: Any) -> bool:
+    known = (
+        nw.dependencies.is_polars_dataframe,
+        nw.dependencies.is_polars_lazyframe,
+        nw.dependencies.is_pandas_dataframe,
+        nw.dependencies.is_pandas_series,
+        nw.dependencies.is_pyarrow_table,
+        nw.dependencies.is_duckdb_relation,
+    )
+    return any(is_kind(frame) for is_kind in known)
+
+
+def _lay_out_index(frame: Any, *, id: str | None, time: str, target: str) -> Any:
+    """Turn the levels of a pandas index that name series or time into columns; an unnamed index of times is the time."""
+    if nw.dependencies.is_pandas_series(frame):
+        frame = frame.to_frame(name=target)
+    if not frame.columns.is_unique:
+        twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
+        raise SourceError(f"{IN_MEMORY} has the column '{twice[0]}' more than once; every column needs its own name")
+    levels = list(frame.index.names)
+    if time not in frame.columns and time not in levels:
+        unnamed = [
+            place
+            for place, name in enumerate(levels)
+            if name is None and frame.index.get_level_values(place).dtype.kind in "MO"
+        ]
+        if len(unnamed) == 1:
+            levels[unnamed[0]] = time
+    wanted = {id or DEFAULT_ID, time} - set(frame.columns)
+    if not wanted & set(levels):
+        return frame
+    frame = frame.copy(deep=False)
+    frame.index = frame.index.set_names(levels)
+    kept = [name for name in levels if name in wanted]
+    return frame.reset_index(level=kept) if frame.index.nlevels > 1 else frame.reset_index()
+
+
+def _convert(native: Any, names: Sequence[str]) -> tuple[pl.DataFrame, Kind, dict[str, Any]]:
+    """Return the columns as a Polars frame, the kind of frame that they came in, and their dtypes there."""
+    frame = native.to_native()
+    kind: Kind
+    try:
+        if nw.dependencies.is_polars_lazyframe(frame):
+            rows: pl.DataFrame = frame.collect(engine="streaming")
+            return rows, "polars_lazy", dict(rows.schema)
+        if nw.dependencies.is_polars_dataframe(frame):
+            return frame, "polars", dict(frame.schema)
+        if nw.dependencies.is_pandas_dataframe(frame):
+            dtypes = {name: frame[name].dtype for name in names}
+            return pl.from_pandas(_without_periods(frame)), "pandas", dtypes
+        kind = "pyarrow"
+        if nw.dependencies.is_duckdb_relation(frame):
+            frame, kind = native.collect("pyarrow").to_native(), "duckdb"
+        return pl.DataFrame(frame), kind, {name: frame.schema.field(name).type for name in names}
+    except SourceError:
+        raise
+    except Exception as error:  # any of four libraries refuses a column in its own way
+        raise SourceError(f"{IN_MEMORY} cannot be read: {first_line(error)}") from error
+
+
+def _without_periods(frame: Any) -> Any:
+    """Return periods as their first moment, and times at a fixed offset as UTC: Polars has neither."""
+    import pandas as pd
+
+    changed = {}
+    for name, dtype in frame.dtypes.items():
+        if isinstance(dtype, pd.PeriodDtype):
+            changed[name] = frame[name].dt.to_timestamp()
+        elif isinstance(dtype, pd.DatetimeTZDtype) and not hasattr(dtype.tz, "key") and not hasattr(dtype.tz, "zone"):
+            changed[name] = frame[name].dt.tz_convert("UTC")
+    return frame.assign(**changed) if changed else frame
+
+
+def _require_one_series(rows: pl.DataFrame, time: str) -> None:
+    repeated = rows.filter(pl.col(time).is_not_null()).select(pl.col(time).is_duplicated().sum()).item()
+    if repeated > rows.height // 2:
+        raise SourceError(
+            f"{IN_MEMORY} has no column '{DEFAULT_ID}', so it would be one series, but {repeated} of its {rows.height}"
+            f" rows share their '{time}' with another row; id= names the column of series"
+        )
+
+
+def _cast_polars(rows: pl.DataFrame, ids: Sequence[str], dtype: Any) -> pl.DataFrame:
+    is_category = dtype is not None and dtype in (pl.Categorical, pl.Enum)
+    return rows.with_columns(pl.col(name).cast(dtype) for name in ids) if is_category else rows
+
+
+def _to_pandas(rows: pl.DataFrame, dtypes: dict[str, Any]) -> Any:
+    import pandas as pd
+
+    frame = rows.to_pandas()
+    for name, dtype in dtypes.items():
+        if dtype is None or frame[name].dtype == dtype:
+            continue
+        if isinstance(dtype, pd.PeriodDtype):
+            frame[name] = frame[name].dt.to_period(dtype.freq)
+        elif rows.schema[name] == pl.Date and dtype == object:
+            frame[name] = pd.Series(rows[name].to_list(), dtype=object)
+        else:
+            try:
+                frame[name] = frame[name].astype(dtype)
+            except (ValueError, TypeError, OverflowError, pd.errors.OutOfBoundsDatetime):
+                continue  # a value that the dtype cannot hold, such as a horizon beyond its range
+    return frame
+
+
+def _to_arrow(rows: pl.DataFrame, dtypes: dict[str, Any]) -> Any:
+    import pyarrow as pa
+
+    table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+    for name, dtype in dtypes.items():
+        if dtype is None or table.schema.field(name).type == dtype:
+            continue
+        place = table.schema.get_field_index(name)
+        try:
+            table = table.set_column(place, name, table.column(place).cast(dtype))
+        except pa.ArrowInvalid:
+            continue  # a value that the type cannot hold, such as a horizon beyond its range
+        except pa.ArrowNotImplementedError:
+            table = table.set_column(place, name, table.column(place).combine_chunks().dictionary_encode())
+    return table
