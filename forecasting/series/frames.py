@@ -133,7 +133,7 @@ def _is_known(frame: Any) -> bool:
 
 
 def _lay_out_index(frame: Any, *, id: str | None, time: str, target: str) -> Any:
-    """Turn the levels of a pandas index that name series or time into columns; an unnamed index of times is the time."""
+    """Turn the index levels that name series or time into columns; an unnamed index of times is the time."""
     if nw.dependencies.is_pandas_series(frame):
         frame = frame.to_frame(name=target)
     if not frame.columns.is_unique:
@@ -216,7 +216,7 @@ def _to_pandas(rows: pl.DataFrame, dtypes: dict[str, Any]) -> Any:
             continue
         if isinstance(dtype, pd.PeriodDtype):
             frame[name] = frame[name].dt.to_period(dtype.freq)
-        elif rows.schema[name] == pl.Date and dtype == object:
+        elif rows.schema[name] == pl.Date and str(dtype) == "object":
             frame[name] = pd.Series(rows[name].to_list(), dtype=object)
         else:
             try:

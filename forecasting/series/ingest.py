@@ -59,9 +59,7 @@ def ingest(
     """
     check_categories(spec.categories)
     if rows is None:
-        rows = scan_source(
-            spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options
-        )
+        rows = scan_source(spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
     tells_later = cutoff is None or as_of is not None or is_newest
     if cutoff is None:
         cutoff = find_newest(rows, spec, not_after=as_of)
