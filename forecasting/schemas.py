@@ -4,7 +4,7 @@ A table exists for each clock: specs whose `ds` are timestamps share `forecasts`
 share `forecasts_by_step`, because Delta Lake would cast one into the other without a word. `runs` serves both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -15,6 +15,8 @@ from forecasting.spec.spec import DEFAULT_QUANTILES, Clock, quantile_column
 TIMESTAMP = pl.Datetime("us")
 STEP = pl.Int64()
 CATEGORIES = pl.List(pl.Struct({"name": pl.String(), "value": pl.String()}))
+BOOKKEEPING = ("spec", "cutoff_date", "run_cutoff", "run_id")
+"""Columns that `forecasting.store.stamp` adds to the rows of a run."""
 _ON_CLOCK = pl.Object()
 """Stands for the dtype of `ds`, which the clock decides."""
 
@@ -56,6 +58,19 @@ class Table:
             schema.setdefault(name, pl.Float64())
         return schema
 
+    def row_schema(self, clock: Clock, *, without: Collection[str] = ()) -> pl.Schema:
+        """Return the columns and dtypes of rows that are not stamped yet, in order.
+
+        Args:
+            clock: decides the dtype of times; any will do for a table whose rows hold none.
+            without: further columns to leave out, which the caller's job adds.
+
+        Returns:
+            The schema without `BOOKKEEPING` and `without`.
+        """
+        left_out = {*BOOKKEEPING, *without}
+        return pl.Schema({name: dtype for name, dtype in self.schema(clock).items() if name not in left_out})
+
 
 _SPEC = Column("spec", pl.String(), "name of the spec")
 _ID = Column("unique_id", pl.String(), "name of the series")
@@ -69,7 +84,7 @@ _CATEGORIES = Column(
     CATEGORIES,
     "what the spec's static categories say of the series: a name and a value each; null without them",
 )
-_SCORES = (
+SCORES = (
     Column("num_points", pl.Int32(), "observed points that were compared"),
     Column("mae", pl.Float64(), "mean absolute error, in units of y"),
     Column("mase", pl.Float64(), "mae over the in-sample mae of the seasonal naive of the first season length"),
@@ -243,7 +258,7 @@ TABLES: dict[str, Table] = {
                 _ID,
                 _MODEL,
                 Column("origin", _ON_CLOCK, "the last ds that the backtested forecast knows"),
-                *_SCORES,
+                *SCORES,
                 *(
                     Column(
                         f"covered_{level}_by_step",
@@ -385,7 +400,7 @@ TABLES: dict[str, Table] = {
                 Column(
                     "is_complete", pl.Boolean(), "whether all actuals of the horizon are in, or will not be waited for"
                 ),
-                *_SCORES,
+                *SCORES,
                 _RUN_ID,
             ),
             is_dated=True,

@@ -9,18 +9,7 @@ import polars as pl
 
 from forecasting.classical.baselines import NAIVE, NONE, seasonal_naive_name
 from forecasting.classical.combination import COMBINATION
-
-_CHAMPION_SCHEMA = {
-    "unique_id": pl.String(),
-    "model": pl.String(),
-    "mase": pl.Float64(),
-    "baseline": pl.String(),
-    "baseline_mase": pl.Float64(),
-    "num_origins": pl.Int32(),
-    "is_fallback": pl.Boolean(),
-    "reason": pl.String(),
-}
-
+from forecasting.schemas import table
 
 TOO_SHORT = "the series is too short for a comparison, and it serves where there is one"
 
@@ -97,7 +86,7 @@ def choose_champions(
                 "reason": "; ".join([choice.reason, *_name_missing(contest, networks, missing)]),
             }
         )
-    return pl.DataFrame(rows, schema=_CHAMPION_SCHEMA)
+    return pl.DataFrame(rows, schema=table("champions").row_schema("timestamp"))
 
 
 class _Choice(NamedTuple):

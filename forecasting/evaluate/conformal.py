@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from forecasting.schemas import table
 from forecasting.spec.spec import quantile_column
 
 BELIEF = 0.75
@@ -19,13 +20,7 @@ FEW_FORECASTS = 20
 BINS_PER_DOUBLING, MOST_DOUBLINGS = 32, 10
 
 COUNTS = {"model": pl.String(), "quantile": pl.Float64(), "bin": pl.Int32(), "num_points": pl.Int64()}
-FACTORS = {
-    "model": pl.String(),
-    "quantile": pl.Float64(),
-    "factor": pl.Float64(),
-    "num_points": pl.Int64(),
-    "coverage": pl.Float64(),
-}
+FACTORS = table("calibrations").row_schema("timestamp")
 
 
 def lower_quantiles(quantiles: Sequence[float]) -> list[float]:

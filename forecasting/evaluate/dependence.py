@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from forecasting.schemas import table
 from forecasting.spec.spec import quantile_column
 
 PARTS_PER_SCORE = 64
@@ -34,13 +35,7 @@ SUMS = {
     "products": pl.List(pl.Int64()),
     "num_pairs": pl.List(pl.Int64()),
 }
-CORRELATIONS = {
-    "model": pl.String(),
-    "step": pl.Int32(),
-    "correlations": pl.List(pl.Float64()),
-    "num_forecasts": pl.Int64(),
-    "shrinkage": pl.Float64(),
-}
+CORRELATIONS = table("correlations").row_schema("timestamp")
 
 Floats = npt.NDArray[np.float64]
 

@@ -23,24 +23,11 @@ import numpy.typing as npt
 import polars as pl
 from utilsforecast import losses
 
+from forecasting.schemas import SCORES
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import quantile_column
 
-METRICS = (
-    "num_points",
-    "mae",
-    "mase",
-    "smape",
-    "bias",
-    "quantile_loss_sum",
-    "abs_y_sum",
-    "wql",
-    "msis",
-    "coverage_80",
-    "coverage_95",
-    "naive2_mase",
-    "naive2_smape",
-)
+METRICS = tuple(column.name for column in SCORES)
 INTERVALS = {80: (0.1, 0.9), 95: (0.025, 0.975)}
 """The central intervals whose coverage is measured, by level in percent, with the quantiles that bound them."""
 DECILES = tuple(tenth / 10 for tenth in range(1, 10))

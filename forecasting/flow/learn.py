@@ -23,9 +23,10 @@ from forecasting.evaluate import backtest as rolling
 from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import required_length
+from forecasting.schemas import STEP, table
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
-from forecasting.spec.spec import Spec
+from forecasting.spec.spec import Clock, Spec
 from forecasting.version import code_version
 
 
@@ -267,8 +268,9 @@ def registry_rows(
         }
         for refusal in fleet.refused
     ]
-    on_clock = {"cutoff": panel.clock_dtype, "trained_until": panel.clock_dtype}
-    return pl.DataFrame(trained + refused, schema=_REGISTRY | on_clock).sort("unique_id")
+    clock: Clock = "step" if panel.clock_dtype == STEP else "timestamp"
+    schema = table("models").row_schema(clock, without=_ADDED_BY_THE_JOB)
+    return pl.DataFrame(trained + refused, schema=schema).sort("unique_id")
 
 
 def _finite(number: float) -> float | None:
@@ -303,28 +305,8 @@ def _newest_read(prior: Prior) -> datetime | int | None:
     return datetime(1970, 1, 1) + timedelta(microseconds=newest)
 
 
-_REGISTRY: dict[str, Any] = {
-    "unique_id": pl.String,
-    "model": pl.String,
-    "member": pl.Int32,
-    "role": pl.String,
-    "version": pl.String,
-    "cutoff": pl.Int64,
-    "status": pl.String,
-    "reason": pl.String,
-    "num_steps": pl.Int32,
-    "num_windows": pl.Int32,
-    "validation_loss": pl.Float64,
-    "weights_slot": pl.Int32,
-    "config": pl.String,
-    "seed": pl.Int64,
-    "kernel": pl.String,
-    "code_version": pl.String,
-    "prior_version": pl.String,
-    "strength": pl.Float64,
-    "trained_until": pl.Int64,
-    "started_from": pl.String,
-}
+_ADDED_BY_THE_JOB = ("weights_uri", "data_version", "architecture")
+"""Columns of `models` that only the job which stores the weights can fill."""
 
 
 def _split(panel: Panel, starts: Starts) -> list[tuple[npt.NDArray[np.int64], Starts]]:

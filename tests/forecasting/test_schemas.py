@@ -56,6 +56,15 @@ def test_further_quantiles_come_last_and_known_ones_once() -> None:
     assert schema.names().count("q50") == 1
 
 
+def test_rows_that_are_not_stamped_lack_the_bookkeeping_and_what_the_job_adds() -> None:
+    assert table("calibrations").row_schema("step").names() == ["model", "quantile", "factor", "num_points", "coverage"]
+    rows = table("models").row_schema("step", without=["weights_uri"])
+    assert [name for name in table("models").schema("step") if name not in rows] == [
+        *("spec", "run_cutoff", "weights_uri", "run_id")
+    ]
+    assert rows["trained_until"] == pl.Int64()
+
+
 def test_table_that_is_not_declared_is_told_with_those_that_are() -> None:
     with pytest.raises(NothingStored, match="there is no table 'forecast'; there are observations, rejects"):
         table("forecast")
