@@ -1,14 +1,14 @@
-"""Training as one fleet against training one network per series: a plain loop, Lightning, neuralforecast.
+"""Compare training as one fleet with one network per series: a plain loop, Lightning, neuralforecast.
 
-Every side has the same two cores, as one process with two threads or as two processes with one thread each; of a
-peer's arrangements the better one counts (the short setting scouts for it with few steps, the full one measures
-both). Fleet, loop and Lightning begin with the same weights and take the same optimiser steps over the same windows,
-so their losses must agree. neuralforecast draws its own windows from the same stretch and its decoder is another: one
-linear layer for all steps of the horizon, each fed by its own hidden state. It reads the seasonal differences alone
-(I 1), which is less work than the fleet's inputs, and is judged on the same targets.
+Every side has the same two cores, as one process with two threads or as two processes with one thread each. The better
+arrangement of a peer counts. The short setting finds it with few steps; the full one measures both. Fleet, loop and
+Lightning start from the same weights and take the same optimiser steps over the same windows, so their losses must
+agree. neuralforecast draws its own windows from the same stretch. Its decoder is one linear layer for all steps of the
+horizon, each with its own hidden state. It reads only the seasonal differences (I 1), which is less work than the
+fleet's inputs, and is scored on the same targets.
 
-The fleet's side includes all that a fit does: scaling, planning, gathering, Lightning, a look at validation. Peers
-find their windows gathered.
+The fleet's side includes a whole fit: scaling, planning, gathering, Lightning, a validation pass. Windows of peers are
+gathered beforehand.
 """
 
 import argparse
@@ -44,15 +44,15 @@ TARGETS = {
     ("neural", "wide"): 4,
 }
 MOST_LOSSES_DIFFER = 0.01
-"""Share by which mean losses of the same work may differ: rounding, amplified step by step; after two hundred steps
-of a wide network it would be more."""
+"""Share by which mean losses of the same work may differ. Rounding is amplified step by step, beyond this after two
+hundred steps of a wide network."""
 MOST_WORSE = 0.1
-"""Share by which the fleet's mean loss may exceed that of a library that learns the same targets in its own way."""
+"""Share by which the fleet's mean loss may exceed that of a library with another way to learn the same targets."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured; a peer takes so long for a series that it gets few."""
+    """How much is measured; peers get few series, because each takes long."""
 
     num_rounds: int
     num_steps: int
@@ -69,7 +69,7 @@ SCOUT = Effort(num_rounds=1, num_steps=20, num_fleet=64, num_loop=4, num_others=
 
 @dataclass
 class Contender:
-    """One side in one arrangement of processes and threads, and what was measured of it."""
+    """One side in one arrangement of processes and threads, with its measurements."""
 
     side: str
     crew: Crew
@@ -127,7 +127,7 @@ def main(arguments: list[str]) -> int:
 
 @contextmanager
 def _contenders(case: Case) -> Iterator[list[Contender]]:
-    """Start the processes of one run, fresh: one process does not bear Trainers by the hundred."""
+    """Start new processes for one run: a process cannot hold Trainers by the hundred."""
     with ExitStack() as stack:
         crew = stack.enter_context(Crew(2))
         contenders = [Contender("fleet", crew, *FLEET_PROCESSES_BY_THREADS)]
@@ -140,7 +140,7 @@ def _contenders(case: Case) -> Iterator[list[Contender]]:
 
 
 def _compare(contenders: list[Contender], case: Case, cell: str, effort: Effort) -> list[str]:
-    """Measure all in turn, round after round, print the figures, and return which losses disagree."""
+    """Measure all in turn, round after round, print the figures, and return the losses that disagree."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "differences.npz"
         if any(contender.side == "neural" for contender in contenders):
@@ -179,7 +179,7 @@ def _compare(contenders: list[Contender], case: Case, cell: str, effort: Effort)
 
 
 def _scout(contenders: list[Contender], case: Case, cell: str, path: Path) -> list[Contender]:
-    """Keep of every side the arrangement that is faster over a few steps."""
+    """Keep the arrangement of each side that is faster over a few steps."""
     milliseconds = {id(contender): contender.measure(case, cell, SCOUT, path) for contender in contenders}
     return [
         min((one for one in contenders if one.side == side), key=lambda one: milliseconds[id(one)])
@@ -188,7 +188,7 @@ def _scout(contenders: list[Contender], case: Case, cell: str, path: Path) -> li
 
 
 def _figure(setting: str, fleet: Contender, arrangements: list[Contender], side: str, case: str) -> Figure:
-    """Compare with the better arrangement of a peer; with none where the peer was not measured."""
+    """Compare with the better arrangement of a peer; figures of an unmeasured peer are empty."""
     best = min(arrangements, key=lambda peer: statistics.median(peer.milliseconds), default=None)
     return Figure(
         benchmark="fleet",

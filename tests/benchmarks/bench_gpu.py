@@ -1,14 +1,13 @@
-"""Training on a GPU: a fleet against one network after the other there, against plain torch kernels, against the CPU.
+"""Compare training of a fleet on a GPU with a loop over networks there, plain torch kernels, and the CPU.
 
-The loop over series trains `torch.nn`'s recurrences (cuDNN's) with fused Adam on the same GPU, its windows gathered and
-moved beforehand. It trains a few series; what a series takes there does not depend on how many follow. The CPU's side
+The loop over series trains `torch.nn`'s recurrences (cuDNN's) with fused Adam on the same GPU. Its windows are gathered
+and moved beforehand. It trains few series, because its time per series does not depend on their number. The CPU's side
 is the same fit with the engine on all cores. Both take the fleet's optimiser steps over the same windows, so losses
-must agree. A whole fit includes scaling, planning, Lightning and a look at validation; the programs are compiled
+must agree. A whole fit includes scaling, planning, Lightning and a validation pass. The programs are compiled
 beforehand, once for each size, which takes seconds and is kept on disk by Triton.
 
-Steps alone are the same with the kernel exchanged for the reference, and with its launches not captured as a graph.
-The recipe is `standard` with all its members, candidates and serving networks, priors included. Without a GPU nothing
-is measured.
+Steps alone are measured with the reference kernel too, and without capturing the launches as a graph. The recipe is
+`standard` with all members, candidates and serving networks, priors included. Without a GPU nothing is measured.
 """
 
 import argparse
@@ -35,7 +34,7 @@ NUM_HOURLY = 414
 HOURLY = {"name": "hours", "source": {"uri": "/none"}, "freq": "1h", "horizon": 48, "season_lengths": (24, 168)}
 CELLS = ("lstm", "gru")
 MOST_LOSSES_DIFFER = 0.02
-"""Share by which mean losses of the same work may differ: rounding (cuDNN's products keep ten bits by default),
+"""Share by which mean losses of the same work may differ: rounding (cuDNN's products keep ten bits by default) is
 amplified over two hundred steps."""
 LOOP, ENGINE = "plain torch loop on the GPU", f"CPU engine, {len(os.sched_getaffinity(0))} cores"
 REFERENCE, ONE_BY_ONE = "reference kernel on the GPU", "launches one by one"
@@ -45,7 +44,7 @@ Run = Callable[[], dict[str, Any]]
 
 @dataclass
 class Contender:
-    """One side, how many series it trains for how many steps, and what was measured of it."""
+    """One side, its numbers of series and steps, and its measurements."""
 
     begin: Callable[[], Run]
     num_series: int
@@ -63,7 +62,7 @@ class Contender:
 
 
 def _fit(side: Callable[..., Run], num_series: int, **asked: Any) -> Contender:
-    """Let a side fit from the beginning each time; the first one, which compiles and loads, does not count."""
+    """Fit from the beginning each time; the first fit, which compiles and loads, does not count."""
 
     def begin() -> Run:
         return side(rows=list(range(num_series)), num_steps=NUM_STEPS, **asked)
@@ -73,7 +72,7 @@ def _fit(side: Callable[..., Run], num_series: int, **asked: Any) -> Contender:
 
 
 def _steps(**asked: Any) -> Contender:
-    """Let a fleet take further steps each time; its answer is that of the first ones."""
+    """Take further steps of one fleet each time; the answer is that of the first ones."""
     run = steps.prepare(rows=list(range(NUM_SERIES)), num_steps=STEPS_ALONE, **asked)
     return Contender(lambda: run, NUM_SERIES, STEPS_ALONE, answer=run())
 
@@ -106,7 +105,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _compare_fits(cell: str, case: Case, num_rounds: int) -> list[str]:
-    """Measure whole fits in turn, print their figures, and return which losses disagree."""
+    """Measure whole fits in turn, print their figures, and return the losses that disagree."""
     common: dict[str, Any] = {"case": case.name, "cell": cell}
     cores = len(os.sched_getaffinity(0))
     ours = _fit(fleet.prepare, NUM_SERIES, threads=cores, accelerator="cuda", **common)
@@ -147,7 +146,7 @@ def _compare_steps(cell: str, case: Case, num_rounds: int) -> None:
 
 
 def _compare_recipe(*, is_measured: bool) -> None:
-    """Fit a recipe's members once on either side, on the GPU twice: programs are compiled at the first time."""
+    """Fit a recipe's members once on each side, on the GPU twice: the first fit compiles programs."""
     seconds: dict[str, float] = {}
     for accelerator in ("cuda", "cuda", "cpu") if is_measured else ():
         spec, cores = make_spec(HOURLY, subject="hours"), len(os.sched_getaffinity(0))

@@ -1,16 +1,15 @@
-"""How cost grows: seconds per thousand short series and peak memory of train jobs of 10² to 10⁵ series, through Ray.
+"""Measure how cost grows: seconds per thousand short series and peak memory of train jobs of 10² to 10⁵ series on Ray.
 
-Every size has a store of its own, in which nothing else lies, and its features are written before the clock starts. A
-job is what Airflow submits: a process of its own on a running Ray, with one worker of one core, or two, which the job
-starts. The clock is that of the wall around the whole job. It counts what a job costs however few its series are:
-Python, Ray's connection, a worker that loads torch, the commits. Almost all of the time of 100 series is that, so it
-stands in their figure; it makes a thousand of few series dear and flatters growth. Growth is therefore judged without
-it: a thousand of the series beyond the first 100, against the same of 1000 series.
+Every size has a store of its own, and its features are written before the clock starts. A job is what Airflow submits:
+a process of its own on a running Ray, which starts one worker of one core, or two. The clock is wall time around the
+whole job. It includes the fixed costs of a job: Python, Ray's connection, a worker that loads torch, the commits. These
+are almost all of the time of 100 series. They make a thousand series expensive at small sizes, and growth look small.
+So growth is judged without them: seconds per thousand series beyond the first 100, against those of 1000 series.
 
-Rounds take every size in turn, with one worker and then with two; large sizes take part in the first rounds alone.
-Two workers over one is the median of paired ratios, growth the ratio of medians. The registries of one worker and of
-two must name the same versions, which are hashes of the weights. Memory is the most of all rounds: what Linux counted
-of the driver's process, and what the worker that held most said of its own.
+Rounds take every size in turn, with one worker and then with two; large sizes take part in the first rounds only. Two
+workers over one is the median of paired ratios, growth is the ratio of medians. The registries of one worker and of two
+must name the same versions, which are hashes of the weights. Memory is the peak of all rounds: that of the driver's
+process as Linux counts it, and that of the largest worker as it reports it.
 """
 
 import argparse
@@ -46,7 +45,7 @@ WORKERS = (1, 2)
 
 @dataclass(frozen=True)
 class Cost:
-    """What one job took; memory in MiB."""
+    """Cost of one job; memory in MiB."""
 
     seconds: float
     driver: float
@@ -54,11 +53,11 @@ class Cost:
 
 
 Costs = Mapping[tuple[int, int], Sequence[Cost]]
-"""By numbers of series and of workers, one a round; none for what was not measured."""
+"""By numbers of series and of workers, one a round; empty if not measured."""
 
 
 def main(arguments: list[str]) -> int:
-    """Print seconds, growth and memory by size; 1 where one worker and two trained other networks."""
+    """Print seconds, growth and memory by size; return 1 if one worker and two trained different networks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="all sizes, and more rounds; about half an hour")
     rounds = FULL_ROUNDS if parser.parse_args(arguments).full else SHORT_ROUNDS
@@ -77,7 +76,7 @@ def main(arguments: list[str]) -> int:
                     costs[num_series, num_workers].append(_train(bench, num_workers=num_workers))
                     versions.append(_hash_versions(bench))
                 if len(set(versions)) > 1:
-                    print(f"of {num_series} series, one worker and two trained other networks", file=sys.stderr)
+                    print(f"{num_series} series: one worker and two trained different networks", file=sys.stderr)
                     return 1
     for figure in (*_time(costs), *_growth(costs), *_memory(costs)):
         figure.print()
@@ -85,13 +84,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _make_bench(folder: Path, num_series: int) -> Bench:
-    """Write features in a process of its own: Linux counts what a parent has held as its children's."""
+    """Write features in a process of its own, because Linux counts a parent's peak for its children too."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(make_bench, folder, num_series=num_series, num_points=NUM_POINTS, **SPEC).result()
 
 
 def _train(bench: Bench, *, num_workers: int) -> Cost:
-    shutil.rmtree(Path(bench.store.root) / WEIGHTS_FOLDER, ignore_errors=True)  # 40 kB a series would pile up
+    shutil.rmtree(Path(bench.store.root) / WEIGHTS_FOLDER, ignore_errors=True)  # 40 kB a series would accumulate
     job = bench.start("train", num_workers=num_workers)
     assert job.result.num_series == bench.num_series, job.result
     found = re.search(r"at most (\d+) MiB in a worker", job.result.message)
@@ -105,7 +104,7 @@ def _train(bench: Bench, *, num_workers: int) -> Cost:
 
 
 def _hash_versions(bench: Bench) -> int:
-    """Hash which weights the registry names for which series; all of them must have been trained."""
+    """Hash the registry's weights by series; all of them must have been trained."""
     trained = bench.store.scan("models", bench.spec.clock).filter(pl.col("status") == "trained")
     of_row = pl.struct("unique_id", "role", "version").hash()
     num_rows, total = trained.select(pl.len(), of_row.sum().alias("total")).collect().row(0)
@@ -114,7 +113,7 @@ def _hash_versions(bench: Bench) -> int:
 
 
 def _time(costs: Costs) -> list[Figure]:
-    """Return what a thousand series take, and how much faster two workers are than one."""
+    """Return the seconds of a thousand series, and how much faster two workers are than one."""
     figures = []
     for num_series in SIZES:
         one, two = ([cost.seconds for cost in costs.get((num_series, number), ())] for number in WORKERS)
@@ -136,7 +135,7 @@ def _time(costs: Costs) -> list[Figure]:
 
 
 def _growth(costs: Costs) -> list[Figure]:
-    """Return what a thousand further series take, by the number of series before them."""
+    """Return the seconds of a thousand further series, by the number of series before them."""
     figures = []
     for number in WORKERS:
         few = beyond_first(costs, REFERENCE, number)

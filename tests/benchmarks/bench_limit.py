@@ -1,8 +1,8 @@
-"""How much of the machine's limit the kernel reaches: its rate over that of the best BLAS on the same cores.
+"""Measure which share of the machine's limit the kernel reaches: its rate over that of the best BLAS on the same cores.
 
-The limit is a product of two 2048² single-precision matrices, by every BLAS that is installed; the best one counts.
-The kernel's rate counts the matrix products of forward and backward alone; gates, activations and the reading of inputs
-cost time and count for nothing. One core is one process with one thread, two cores are two of them, on both sides.
+The limit is a product of two 2048² single-precision matrices, by every BLAS that is installed; the best one counts. The
+kernel's rate counts only the matrix products of the forward and backward pass. Gates, activations and reading of inputs
+take time but do not count. One core is one process with one thread, two cores are two of them, on both sides.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rou
 
 CASE = "day"
 NUM_SERIES = 8
-"""Few: training keeps the stored steps of one series at a time in the cache, the kernel alone those of all."""
+"""Few: training keeps the stored steps of one series at a time in the cache, the kernel by itself those of all."""
 TARGET = ">=0.40"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 SHORT_ROUNDS, FULL_ROUNDS = 3, 15
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _libraries(stack: ExitStack) -> list[Runner]:
-    """Start every BLAS that is installed: numpy's OpenBLAS, torch's own, and MKL where the peers are."""
+    """Start every BLAS that is installed: numpy's OpenBLAS, torch's own, and MKL if the peers are installed."""
     asked: dict[str, Any] = {"side": "product", "path": None}
     libraries = [
         Runner(name, stack.enter_context(Crew(2, environment=ONE_THREAD)), asked | {"library": library})

@@ -1,9 +1,9 @@
-"""Memory of a worker: what the cost model predicts before a job starts over what its worker then holds at most.
+"""Compare the memory of a worker that the cost model predicts before a job starts with the worker's peak.
 
-Real jobs on a Ray of one worker, each with an actor of its own, so that a peak is that of one job. Both sides count the
-whole process. Shards are cut by the model under the setting, as in any run; settings differ from those that the model's
+Real jobs run on a Ray of one worker, each with an actor of its own, so that a peak belongs to one job. Both sides count
+the whole process. The model cuts shards under the setting, as in any run. Settings differ from those that the model's
 constants were measured with. Statistical models are left out: which of them a series needs is known only when it is
-read, so that the model counts the dearest, which is a bound and no prediction.
+read. The model counts the most expensive one, which is a bound, not a prediction.
 """
 
 import argparse
@@ -38,7 +38,7 @@ JOBS: dict[str, Callable[[Run], Outcome]] = {"train": train, "backtest": backtes
 
 @dataclass(frozen=True)
 class Setting:
-    """Series of a spec, the jobs that are run on them in turn, and the memory that shards are cut under."""
+    """Series of a spec, the jobs that run on them in turn, and the memory limit of a worker."""
 
     name: str
     num_series: int
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _measure(bench: Bench, setting: Setting, job: str) -> dict[str, tuple[float | None, float | None]]:
-    """Return what was predicted and what was held, in MiB: of the job's shards, and of its priors where it has any."""
+    """Return predicted and measured memory in MiB: of the job's shards, and of its priors if it has any."""
     settings = WorkerSettings(num_workers=1, gpus_per_worker=0, memory_per_worker_mb=setting.memory_mb)
     run = bench.run(job, settings, kernel=setting.kernel)
     resources = plan_resources(settings)

@@ -1,10 +1,9 @@
-"""Prediction: features in and forecast rows in the table, over Polars writing the same frame to parquet and no more.
+"""Compare prediction, from features to rows in the table, with Polars writing the same finished frame to parquet.
 
 Both sides run on one core. Ours reads features, registry, champions and weights from the store, forecasts with two
-networks of four members each and the seasonal naives, stages the rows and commits them to the table; Ray, which has
-trained them before, is left out, since both sides could have as many workers. Each round forecasts anew, at a run's
-cutoff of its own, as a schedule does. The peer has the finished frame in memory and writes it with Polars' own
-defaults.
+networks of four members each and the seasonal naives, stages the rows and commits them to the table. Ray has trained
+the networks before and is left out, since both sides could use the same number of workers. Each round forecasts at a
+cutoff of its own, as a schedule does. The peer has the finished frame in memory and writes it with Polars' defaults.
 """
 
 import argparse
@@ -36,9 +35,9 @@ TARGET = "<=3"
 ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 SHORT_ROUNDS, FULL_ROUNDS = 7, 15
 NUM_SHORT = 1
-"""Settings of the short run; what forecasts is trained first, which takes longer than all the rounds."""
+"""Settings of the short run; their training takes longer than all rounds."""
 QUICK = {"max_steps": 4, "evaluate_every": 2, "prior_steps": 4, "tuning_steps": 4}
-"""How well networks are trained changes nothing in what a forecast takes."""
+"""The quality of networks does not change the time of a forecast."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _prepare(setting: Setting, folder: Path) -> Bench:
-    """Train and backtest what then forecasts."""
+    """Train and backtest the networks that forecast."""
     bench = make_bench(
         folder, num_series=setting.num_series, num_points=setting.num_points, **setting.spec, overrides=QUICK
     )

@@ -1,28 +1,29 @@
-"""Time to a forecast of given quality: seconds on two cores, cold start included, until M4 Hourly is forecast.
+"""Measure the time to a forecast of given quality: seconds on two cores, cold start included, to forecast M4 Hourly.
 
-Every figure is the wall around a process (two for neuralforecast per series) that begins with nothing and ends with a
-file of forecasts. Imports and reading count, and stand in figures of their own beside it, of processes that do nothing
-else. All sides read the same file, forecast 48 steps of each of 414 series, and are scored alike, off the clock
-(`m4.py`). A curve of accuracy over seconds is a ladder of training lengths, each a run of its own. What takes less than
-half a minute counts with the median of three runs, all else runs once, so no ratio here is a median.
+Every figure is wall time around a process (two for neuralforecast per series) that starts with nothing and ends with a
+file of forecasts. Imports and reading count. They also have figures of their own, from processes that do nothing else.
+All sides read the same file, forecast 48 steps of each of 414 series, and are scored in the same way, outside the
+measured time (`m4.py`). A curve of accuracy over seconds is a ladder of training lengths, each a run of its own. Runs
+under half a minute count with the median of three; all others run once, so no ratio here is a median.
 
-- Fleetcast: `fleetcast forecast` as a user types it, recipes fast and standard, at shares of the steps that the recipe
-  has. All of it counts: features, LSTM and GRU, the statistical models that the recipe chooses, backtest, champions and
-  thirteen quantiles. One process per core, each with one thread.
-- neuralforecast, one LSTM per series: of every twentieth series, and what that takes beyond imports and reading is
-  extrapolated to all; the accuracy is of those series. A layer of 32 units, a linear decoder, 300 steps of 32 windows,
-  Adam at 0.005: small, as suits one series. Two processes with one thread each: so small a network gains nothing from
-  two threads.
+- Fleetcast: `fleetcast forecast` as a user types it, recipes fast and standard, at shares of the recipe's steps. All of
+  it counts: features, LSTM and GRU, the statistical models that the recipe chooses, backtest, champions and thirteen
+  quantiles. One process per core, each with one thread.
+- neuralforecast, one LSTM per series: every twentieth series. The time beyond imports and reading is extrapolated to
+  all; the accuracy is of those series. A layer of 32 units, a linear decoder, 300 steps of 32 windows, Adam at 0.005:
+  small, as is suitable for one series. Two processes with one thread each: such a small network gains nothing from two
+  threads.
 - neuralforecast, global LSTM and NHITS: the library's defaults (LSTM: 2 layers of 128, 128 windows a step; NHITS: 3
   stacks of 512 × 512, 1024 windows a step; Adam at 0.001), two threads.
-- All of neuralforecast reads two weeks (336 points), learns the MAE and makes no quantiles; progress bars, loggers and
-  checkpoints are off. Its windows are scaled `robust`, the default of its LSTM; NHITS has no scaling by default and was
-  far worse so (OWA 1.87 against 0.75 after 60 steps on every sixth series). Denormals are flushed to zero, which is not
-  torch's default either: over 336 steps gradients vanish, and without it a step of the global LSTM took 9 s, not 0.8.
+- All of neuralforecast reads two weeks (336 points), learns the MAE and has no quantiles; progress bars, loggers and
+  checkpoints are off. Its windows are scaled `robust`, the default of its LSTM. NHITS has no scaling by default and was
+  far worse without it (OWA 1.87 against 0.75 after 60 steps on every sixth series). Denormals are flushed to zero,
+  which is not torch's default either. Gradients vanish over 336 steps, and a step of the global LSTM took 9 s without
+  it, 0.8 s with it.
 - statsforecast: defaults, season 24, MSTL 24 and 168, on two processes; no quantiles.
 
-The time to an OWA is that of the fastest run that reaches it. Its peers are neuralforecast per series, to its end, and
-NHITS, to the best OWA on its own curve. A target that no run of ours reaches counts as a ratio of 0.
+The time to an OWA is that of the fastest run that reaches it. Its peers are neuralforecast per series, at its end, and
+NHITS, at the best OWA on its own curve. A target that none of our runs reaches counts as a ratio of 0.
 """
 
 import argparse
@@ -45,7 +46,7 @@ from tests.benchmarks.figures import Figure, describe_machine, rounded
 from tests.benchmarks.m4 import HORIZON, SEASON_LENGTHS, DataMissing, M4Hourly
 
 STEPS = ("max_steps", "prior_steps", "tuning_steps")
-"""Fields of a training configuration that count optimiser steps, where it has them."""
+"""Fields of a training configuration that count optimiser steps."""
 GLOBAL = {"input_size": 336, "scaler_type": "robust"}
 PER_SERIES = GLOBAL | {
     "encoder_n_layers": 1,
@@ -100,15 +101,15 @@ def main(arguments: list[str]) -> int:
     except DataMissing as missing:
         print(f"{missing}, so nothing is measured")
     else:
-        ours = _tell(_measure_fleetcast(m4, effort))
+        ours = _print_results(_measure_fleetcast(m4, effort))
         if peers_are_installed():
-            per_series = _tell(_measure_per_series(m4, effort))
-            _tell(_measure_global(m4, "LSTM", effort))
-            nhits = _tell(_measure_global(m4, "NHITS", effort))
+            per_series = _print_results(_measure_per_series(m4, effort))
+            _print_results(_measure_global(m4, "LSTM", effort))
+            nhits = _print_results(_measure_global(m4, "NHITS", effort))
         else:
             print("neuralforecast is not installed, so it is not measured: run `make bench-setup` first")
         if effort.statistics:
-            _tell(_measure_statsforecast(m4, effort))
+            _print_results(_measure_statsforecast(m4, effort))
     compare(0.60, ours, "neuralforecast LSTM per series, to its end", per_series, target=">=100").print()
     compare(0.50, ours, "neuralforecast global NHITS, to its best", nhits, target=">=5").print()
     return 0
@@ -130,10 +131,10 @@ def compare(owa: float, ours: Sequence[Result], peer: str, theirs: Sequence[Resu
     ratio = None
     if ours and best is not None:
         ratio = 0.0 if reached is None else best.seconds / reached.seconds
-    told = str(reached) if reached is not None else "reached by no run" if ours else ""
+    run = str(reached) if reached is not None else "reached by no run" if ours else ""
     return Figure(
         benchmark="quality",
-        setting=f"M4 Hourly, to OWA {owa:.2f}" + (f": {told}" if told else ""),
+        setting=f"M4 Hourly, to OWA {owa:.2f}" + (f": {run}" if run else ""),
         figure=rounded(None if reached is None else reached.seconds),
         unit=UNIT,
         peer=peer if best is None else f"{peer}: {best.accuracy}",
@@ -144,18 +145,18 @@ def compare(owa: float, ours: Sequence[Result], peer: str, theirs: Sequence[Resu
 
 
 def share_of_steps(recipe: str, spec: Spec, share: Fraction) -> dict[str, int]:
-    """Return the overrides that leave a recipe so much of every number of steps, rounded up."""
+    """Return the overrides that keep a share of every number of steps of a recipe, rounded up."""
     config = RECIPES[recipe](spec)
     return {name: math.ceil(getattr(config, name) * share) for name in STEPS if hasattr(config, name)}
 
 
 def _measure_fleetcast(m4: M4Hourly, effort: Effort) -> Iterator[Result]:
-    _tell_start("Fleetcast", _ask(m4, sys.executable, "m4_fleet", [{}], Path()))
+    _print_start("Fleetcast", _ask(m4, sys.executable, "m4_fleet", [{}], Path()))
     for recipe, shares in effort.shares.items():
         for share in shares:
             commands = partial(_fleetcast, m4, recipe, share_of_steps(recipe, m4.spec, share))
-            told = f"{share} of its steps" if share < 1 else "all of its steps"
-            yield measure(f"Fleetcast {recipe}, {told}", commands, m4, threads=NUM_CORES)
+            label = f"{share} of its steps" if share < 1 else "all of its steps"
+            yield measure(f"Fleetcast {recipe}, {label}", commands, m4, threads=NUM_CORES)
 
 
 def _fleetcast(m4: M4Hourly, recipe: str, steps: Mapping[str, int], folder: Path) -> list[list[str]]:
@@ -167,16 +168,16 @@ def _fleetcast(m4: M4Hourly, recipe: str, steps: Mapping[str, int], folder: Path
 
 
 def _measure_per_series(m4: M4Hourly, effort: Effort) -> Iterator[Result]:
-    """Return what networks of all series would take, by what those of some take."""
+    """Extrapolate the time of networks of all series from that of some."""
     ask = partial(_ask, m4, BENCH_PYTHON, "m4_neural")
-    start = _tell_start("neuralforecast", ask([{"model": None, "settings": {}}], Path()))
+    start = _print_start("neuralforecast", ask([{"model": None, "settings": {}}], Path()))
     series = m4.unique_ids[:: effort.every]
     asked = {"model": "LSTM", "settings": PER_SERIES, "is_per_series": True}
     shares = [asked | {"series": series[number::NUM_CORES]} for number in range(min(NUM_CORES, len(series)))]
     some = measure(f"neuralforecast LSTM for each of {len(series)} series", partial(ask, shares), m4, threads=1)
     if some.seconds <= start:
         raise ValueError(
-            f"{some} took {some.seconds} s, imports alone {start} s: something else must have been running"
+            f"{some} took {some.seconds} s, imports alone {start} s: another process must have been running"
         )
     seconds = start + (some.seconds - start) * len(m4.unique_ids) / len(series)
     yield replace(some, name=f"neuralforecast LSTM per series, extrapolated from {len(series)}", seconds=seconds)
@@ -192,7 +193,7 @@ def _measure_global(m4: M4Hourly, model: str, effort: Effort) -> Iterator[Result
 def _measure_statsforecast(m4: M4Hourly, effort: Effort) -> Iterator[Result]:
     ask = partial(_ask, m4, sys.executable, "m4_statistics")
     shared = {"num_processes": NUM_CORES}
-    _tell_start("statsforecast", ask([shared | {"model": None, "season_length": None}], Path()))
+    _print_start("statsforecast", ask([shared | {"model": None, "season_length": None}], Path()))
     for model in effort.statistics:
         asked = shared | {"model": model, "season_length": SEASON_OF[model]}
         yield measure(f"statsforecast {model}", partial(ask, [asked]), m4, threads=1)
@@ -201,7 +202,7 @@ def _measure_statsforecast(m4: M4Hourly, effort: Effort) -> Iterator[Result]:
 def _ask(
     m4: M4Hourly, python: Path | str, side: str, asked: Sequence[Mapping[str, Any]], folder: Path
 ) -> list[list[str]]:
-    """Return a command of a module of `sides/` for each request; each writes a file of its own."""
+    """Return one command of a module in `sides/` per request; each writes a file of its own."""
     fields = [
         {"path": str(m4.path), "horizon": HORIZON, "out": str(folder / f"{number}.parquet"), **one}
         for number, one in enumerate(asked)
@@ -209,19 +210,19 @@ def _ask(
     return [[str(python), "-m", f"tests.benchmarks.sides.{side}", json.dumps(one)] for one in fields]
 
 
-def _tell_start(library: str, commands: Sequence[Sequence[str]]) -> float:
+def _print_start(library: str, commands: Sequence[Sequence[str]]) -> float:
     seconds = measure_start(commands)
     _figure(f"imports and reading alone: {library}", seconds, "seconds, part of each of its runs").print()
     return seconds
 
 
-def _tell(results: Iterator[Result]) -> list[Result]:
-    """Print a figure of each result as soon as there is one, and return them."""
-    told = []
+def _print_results(results: Iterator[Result]) -> list[Result]:
+    """Print a figure of each result as soon as it exists, and return all."""
+    printed = []
     for result in results:
         _figure(str(result), result.seconds, UNIT).print()
-        told.append(result)
-    return told
+        printed.append(result)
+    return printed
 
 
 def _figure(setting: str, seconds: float, unit: str) -> Figure:

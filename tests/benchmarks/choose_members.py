@@ -1,9 +1,9 @@
-"""What a recipe's members were chosen by: many of them trained once, and any of their medians scored.
+"""Choose a recipe's members: train many of them once, and score the medians of different choices.
 
     FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.choose_members tourism_monthly m4_hourly:3
 
-All happens within the training part of a set, whose last horizon is what followed; `:3` takes every third series. The
-first score is of the networks' median where all members have a forecast of a series, the second of the combination with
+Only the training part of a set is used, with its last horizon as the actuals; `:3` takes every third series. The first
+score is of the networks' median, over series that all members can forecast. The second is of the combination with
 statistical models, over all series.
 """
 
@@ -41,24 +41,24 @@ Quantiles = npt.NDArray[np.float64]
 NETWORK = "gru"
 OPTIONS = FitOptions(show_progress=False)
 CHOICES: Mapping[str, Mapping[str, int]] = {
-    "two of either start": {"random": 2, "prior": 2},
-    "four of either": {"random": 4, "prior": 4},
-    "six of either": {"random": 6, "prior": 6},
-    "eight of either": {"random": 8, "prior": 8},
+    "two of each start": {"random": 2, "prior": 2},
+    "four of each": {"random": 4, "prior": 4},
+    "six of each": {"random": 6, "prior": 6},
+    "eight of each": {"random": 8, "prior": 8},
     "eight random, four from a prior": {"random": 8, "prior": 4},
     "four random, eight from a prior": {"random": 4, "prior": 8},
     "two random, six from a prior": {"random": 2, "prior": 6},
     "eight random": {"random": 8},
     "eight from a prior": {"prior": 8},
-    "four of either, two smoothed": {"random": 4, "prior": 4, "smoothed": 2},
-    "six of either, two smoothed": {"random": 6, "prior": 6, "smoothed": 2},
+    "four of each, two smoothed": {"random": 4, "prior": 4, "smoothed": 2},
+    "six of each, two smoothed": {"random": 6, "prior": 6, "smoothed": 2},
     "six from a prior, two smoothed": {"prior": 6, "smoothed": 2},
 }
-"""How many of each kind; of a kind, the first ones."""
+"""Numbers of members by kind; the first ones of each kind are taken."""
 
 
-class Told(NamedTuple):
-    """What one member forecasts, and the seconds of its two fits."""
+class MemberForecast(NamedTuple):
+    """The forecast of one member, and the seconds of its two fits."""
 
     quantiles_SFQ: Quantiles | None
     seconds: float
@@ -98,7 +98,7 @@ def inner_part(root: Path, name: str, folder: Path, *, every: int) -> tuple[Path
 
 
 def choose(name: str, known: Path, actual_SF: Quantiles) -> list[str]:
-    """Train every member of every kind once, and score what each choice of them makes."""
+    """Train every member of every kind once, and score each choice of them."""
     kinds, spec = _superset(name, known)
     ingested = ingest(spec)
     panel = panel_of(ingested.features, spec, ingested.unique_ids, run_cutoff=ingested.cutoff)
@@ -108,7 +108,7 @@ def choose(name: str, known: Path, actual_SF: Quantiles) -> list[str]:
         zip(begun, run([partial(train_priors, panel, spec, NETWORK, n, options=OPTIONS) for n in begun]), strict=True)
     )
     numbers = sorted(range(len(kinds)), key=lambda number: kinds[number] != "smoothed")  # the longest first
-    told = dict(zip(numbers, run([partial(_train, panel, spec, n, priors.get(n)) for n in numbers]), strict=True))
+    trained = dict(zip(numbers, run([partial(_train, panel, spec, n, priors.get(n)) for n in numbers]), strict=True))
     (others,) = run([partial(_others, panel, spec)])
     rows = []
     for label, wanted in CHOICES.items():
@@ -116,18 +116,18 @@ def choose(name: str, known: Path, actual_SF: Quantiles) -> list[str]:
             number
             for kind, num in wanted.items()
             for number in [n for n, each in enumerate(kinds) if each == kind][:num]
-            if told[number].quantiles_SFQ is not None
+            if trained[number].quantiles_SFQ is not None
         ]
-        members = {f"{NETWORK}/{number}": _of(told[number]) for number in chosen}
+        members = {f"{NETWORK}/{number}": _quantiles_of(trained[number]) for number in chosen}
         networks = _score(np.median(list(members.values()), axis=0), actual_SF, panel, spec)
         combined = _score(combine(members | others, networks=set(members)), actual_SF, panel, spec)
         scores = " | ".join(f"{mase:.3f} | {wql:.4f}" for mase, wql in (networks, combined))
-        rows.append(f"| {name} | {label} | {scores} | {sum(told[n].seconds for n in chosen):.0f} |")
+        rows.append(f"| {name} | {label} | {scores} | {sum(trained[n].seconds for n in chosen):.0f} |")
     return rows
 
 
 def _superset(name: str, known: Path) -> tuple[list[str], Spec]:
-    """Return the kind of each member, and a spec of them: contexts as `accurate` has them, and again the longest."""
+    """Return the kind of each member, and a spec of them: the contexts of `accurate`, and the longest once more."""
     plain = describe(name, known, recipe="accurate", seed=0, overrides={})
     longest = configure(plain).context_segments
     half = max(2, longest // 2)
@@ -143,16 +143,16 @@ def _superset(name: str, known: Path) -> tuple[list[str], Spec]:
     return kinds, describe(name, known, recipe="accurate", seed=0, overrides={"members": members})
 
 
-def _train(panel: Panel, spec: Spec, number: int, priors: Priors | None) -> Told:
+def _train(panel: Panel, spec: Spec, number: int, priors: Priors | None) -> MemberForecast:
     from forecasting.fleet.predict import predict
 
     began = time.monotonic()
     fleets = list(train_member(panel, spec, NETWORK, number, priors=priors, options=OPTIONS))
-    return Told(predict(fleets[-1], panel) if fleets else None, time.monotonic() - began)
+    return MemberForecast(predict(fleets[-1], panel) if fleets else None, time.monotonic() - began)
 
 
 def _others(panel: Panel, spec: Spec) -> dict[str, Quantiles]:
-    """Return what seasonal naives and the recipe's statistical models forecast."""
+    """Return the forecasts of seasonal naives and of the recipe's statistical models."""
     forecasters: dict[str, Callable[[Panel], Quantiles]] = {
         seasonal_naive_name(length): partial(seasonal_naive, season_length=length, quantiles=spec.quantiles)
         for length in spec.season_lengths
@@ -161,9 +161,9 @@ def _others(panel: Panel, spec: Spec) -> dict[str, Quantiles]:
     return {name: forecaster(panel) for name, forecaster in forecasters.items()}
 
 
-def _of(told: Told) -> Quantiles:
-    assert told.quantiles_SFQ is not None, "only members that have forecasts are chosen"
-    return told.quantiles_SFQ
+def _quantiles_of(member: MemberForecast) -> Quantiles:
+    assert member.quantiles_SFQ is not None, "only members that have forecasts are chosen"
+    return member.quantiles_SFQ
 
 
 def _score(quantiles_SFQ: Quantiles, actual_SF: Quantiles, panel: Panel, spec: Spec) -> tuple[float, float]:

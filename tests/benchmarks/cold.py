@@ -1,4 +1,4 @@
-"""Commands that write forecasts go in; the seconds of their processes, from a cold start, and the accuracy come out."""
+"""Run commands that write forecasts; measure the seconds of their processes from a cold start, and the accuracy."""
 
 import os
 import statistics
@@ -17,16 +17,16 @@ from tests.benchmarks.m4 import Accuracy, M4Hourly
 
 NUM_CORES = 2
 LONGEST_REPEATED = 30
-"""Seconds; what takes longer runs once."""
+"""Seconds; a longer run is not repeated."""
 NUM_RUNS = 3
 
 Commands = Callable[[Path], Sequence[Sequence[str]]]
-"""Commands that run beside each other; each writes a parquet file of `unique_id, ds, forecast` into the folder."""
+"""Commands that run at the same time; each writes a parquet file of `unique_id, ds, forecast` into the folder."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one setting took, and how good its forecasts were."""
+    """Seconds of one setting, and the accuracy of its forecasts."""
 
     name: str
     seconds: float
@@ -37,7 +37,7 @@ class Result:
 
 
 def measure(name: str, commands: Commands, m4: M4Hourly, *, threads: int) -> Result:
-    """Run commands until all forecasts are written, three times where that is short, and judge them off the clock."""
+    """Run commands until all forecasts are written, three times if that is short, and score them outside the clock."""
     seconds: list[float] = []
     while not seconds or (seconds[0] < LONGEST_REPEATED and len(seconds) < NUM_RUNS):
         with tempfile.TemporaryDirectory(prefix="fleetcast-bench-") as folder:
@@ -49,15 +49,15 @@ def measure(name: str, commands: Commands, m4: M4Hourly, *, threads: int) -> Res
 
 
 def measure_start(commands: Sequence[Sequence[str]]) -> float:
-    """Return the median seconds of commands that only load and read; a first run brings programs into memory."""
+    """Return the median seconds of commands that only load and read, after a first run has filled the page cache."""
     runs = [run_cold(commands, threads=NUM_CORES) for _ in range(1 + NUM_RUNS)]
     return statistics.median(runs[1:])
 
 
 def run_cold(commands: Sequence[Sequence[str]], *, threads: int) -> float:
-    """Start processes together, each with so many threads, and return the seconds until the last one has ended.
+    """Start processes together, each with `threads` threads, and return the seconds until the last one has ended.
 
-    Raises CalledProcessError, after showing what they said, where one fails.
+    Raises CalledProcessError, after printing their output, if one fails.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(TUNING_PREFIXES)}
     environment = inherited | {"OMP_NUM_THREADS": str(threads), "FLEETCAST_PROCESSES": str(NUM_CORES)}

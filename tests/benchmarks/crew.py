@@ -1,7 +1,7 @@
-"""Processes that stand ready and work on command, so that their start never counts: requests in, answers and time out.
+"""Processes that are started beforehand and work on command, so that their start does not count.
 
-A crew is made of workers (`worker.py`) of one interpreter. Each prepares its own share in its own time; then all begin
-together, and the clock runs from the word to the last answer.
+A crew consists of workers (`worker.py`) of one interpreter. Each prepares its own share first. Then all start together,
+and the clock runs until the last answer.
 """
 
 import json
@@ -24,7 +24,7 @@ def peers_are_installed() -> bool:
 
 
 TUNING_PREFIXES = ("BLIS_", "GOMP_", "KMP_", "MKL_", "OMP_", "OPENBLAS_")
-"""Variables that a shell may set to tune (or to tame) libraries of mathematics; no worker inherits any."""
+"""Variables that a shell may set to tune or limit mathematical libraries; workers do not inherit them."""
 
 
 class WorkerFailed(Exception):
@@ -68,30 +68,30 @@ class Crew:
             worker.wait()
 
     def prepare(self, requests: Sequence[Mapping[str, Any]]) -> None:
-        """Let the first workers prepare one request each; the others rest."""
+        """Let the first workers prepare one request each; the others stay idle."""
         self._working = self._workers[: len(requests)]
         assert len(self._working) == len(requests)
         for worker, request in zip(self._working, requests, strict=True):
-            _tell(worker, request)
+            _send(worker, request)
         for worker in self._working:
-            _hear(worker)
+            _receive(worker)
 
     def run(self) -> tuple[float, list[dict[str, Any]]]:
-        """Let all that prepared begin together; return the seconds until the last was done, and their answers."""
+        """Start all prepared workers together; return the seconds until the last is done, and their answers."""
         began = time.perf_counter()
         for worker in self._working:
-            _tell(worker, {})
-        answers = [_hear(worker) for worker in self._working]
+            _send(worker, {})
+        answers = [_receive(worker) for worker in self._working]
         return time.perf_counter() - began, answers
 
 
-def _tell(worker: subprocess.Popen[str], request: Mapping[str, Any]) -> None:
+def _send(worker: subprocess.Popen[str], request: Mapping[str, Any]) -> None:
     assert worker.stdin is not None
     worker.stdin.write(json.dumps(request) + "\n")
     worker.stdin.flush()
 
 
-def _hear(worker: subprocess.Popen[str]) -> dict[str, Any]:
+def _receive(worker: subprocess.Popen[str]) -> dict[str, Any]:
     assert worker.stdout is not None
     line = worker.stdout.readline()
     if not line:

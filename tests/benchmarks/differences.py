@@ -1,8 +1,8 @@
-"""Series for a library that reads one point a step: gathered windows in; a file with what the fleet predicts out.
+"""Write the fleet's targets as series, for a library that reads one point a step.
 
-The fleet's networks predict the difference from a season ago, in units of a series' seasonal error. Written down as
-series of their own, these differences let a library learn the same targets from the same stretch, and be judged on the
-same validation windows by the same loss.
+The fleet's networks predict the difference from a season ago, in units of a series' seasonal error. From these
+differences as series of their own, a library learns the same targets from the same stretch. It is scored on the same
+validation windows by the same loss.
 """
 
 # S series · N grid points, or those to train on · V validation windows · T steps · F horizon steps

@@ -1,4 +1,4 @@
-"""Figures of benchmarks: paired measurements in; medians of ratios, lines of JSON and the machine's description out."""
+"""Figures of benchmarks: medians of paired ratios, lines of JSON, and the machine's description."""
 
 import importlib.metadata
 import json
@@ -16,7 +16,7 @@ COMPARISONS = {">=": operator.ge, "<=": operator.le}
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of `build/bench.jsonl`; what was not measured is None, and `target` is in the unit of `ratio`."""
+    """One line of `build/bench.jsonl`; unmeasured values are None, and `target` is in the unit of `ratio`."""
 
     benchmark: str
     setting: str
@@ -31,12 +31,12 @@ class Figure:
         return json.dumps(asdict(self), ensure_ascii=False)
 
     def print(self) -> None:
-        """Print the line by which the runner knows a figure."""
+        """Print the line that the runner reads as a figure."""
         print(self.line(), flush=True)
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the ratio meets the target; None where there is no target or nothing was measured.
+        """Whether the ratio meets the target; None without a target or a measurement.
 
         >>> Figure("fleet", "day", 0.2, "ms", "loop", 0.6, 3.0, ">=2.5").is_reached
         True
@@ -53,12 +53,12 @@ COLUMNS = tuple(field.name for field in fields(Figure))
 
 
 def read_figures(text: str) -> list[Figure]:
-    """Read figures from lines of JSON; other lines are none."""
+    """Read figures from lines of JSON; skip other lines."""
     return [Figure(**json.loads(line)) for line in text.splitlines() if line.startswith("{")]
 
 
 def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
-    """Return the median of the ratios of paired measurements, which drifts of the machine hit alike.
+    """Return the median of the ratios of paired measurements, which share the machine's drift.
 
     >>> median_ratio([2.0, 8.0, 3.0], [1.0, 2.0, 1.0])
     3.0
@@ -86,6 +86,6 @@ def _processor() -> str:
 
 
 def _gpus() -> list[str]:
-    """Name NVIDIA's, as their driver does: loading torch to ask takes seconds."""
-    told = [path.read_text(encoding="utf-8") for path in Path("/proc/driver/nvidia/gpus").glob("*/information")]
-    return [name.strip() for text in told for name in re.findall(r"^Model:(.*)$", text, re.MULTILINE)]
+    """Name NVIDIA's GPUs as their driver does, because loading torch takes seconds."""
+    described = [path.read_text(encoding="utf-8") for path in Path("/proc/driver/nvidia/gpus").glob("*/information")]
+    return [name.strip() for text in described for name in re.findall(r"^Model:(.*)$", text, re.MULTILINE)]

@@ -1,7 +1,7 @@
-"""The folder of benchmark data goes in; M4 Hourly, and the accuracy of anybody's forecasts of it, come out.
+"""Read M4 Hourly from the folder of benchmark data, and score forecasts of it.
 
-Accuracy is the product's own (`forecasting.evaluate`): means over series of sMAPE and MASE, and the OWA, which divides
-them by those of Naive2: 18.383 and 2.395 over all series.
+Scores are the product's own (`forecasting.evaluate`): means over series of sMAPE and MASE, and the OWA, which divides
+them by those of Naive2, 18.383 and 2.395 over all series.
 """
 
 import os
@@ -24,12 +24,12 @@ _POINT = ["unique_id", "ds"]
 
 
 class DataMissing(Exception):
-    """The message says what is missing, and where it was looked for."""
+    """The message names what is missing, and the folder that was searched."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Means over series, as M4 has them."""
+    """Means over series, as in M4."""
 
     smape: float
     mase: float
@@ -40,9 +40,9 @@ class Accuracy:
 
 
 class M4Hourly:
-    """The training part as a file, and what follows it.
+    """The training part as a file, and the actuals after it.
 
-    Raises DataMissing where the environment names no folder that holds it.
+    Raises DataMissing if the environment does not name a folder with the files.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class M4Hourly:
 
     @cached_property
     def _points(self) -> pl.DataFrame:
-        """Return what follows each series, with its scale and Naive2: `unique_id, ds, y, scale, naive2`."""
+        """Return the actuals after each series, with its scale and Naive2: `unique_id, ds, y, scale, naive2`."""
         known = ingest(self.spec)
         panel = panel_of(known.features, self.spec, known.unique_ids, run_cutoff=known.cutoff)
         actuals = pl.read_parquet(self._actuals).with_columns(pl.col("ds").cast(pl.Int64))

@@ -1,7 +1,7 @@
-"""Run every benchmark of this folder; build/bench.jsonl and one table come out, and with `--full` docs/benchmarks.md.
+"""Run every benchmark of this folder; write build/bench.jsonl, and with `--full` docs/benchmarks.md.
 
 A benchmark is a script `bench_<name>.py` that prints its figures as lines of JSON (`Figure.print`) and takes `--full`.
-Each runs in a process of its own, so that threads and caches of one do not disturb another, and for a limited time.
+Each runs in a process of its own, so that threads and caches of one do not disturb another, and has a time limit.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tests.benchmarks.figures import COLUMNS, Figure, describe_machine, read_fig
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 SHORT_SECONDS, FULL_SECONDS = 300, 3 * 3600
-"""Time limit of one benchmark; what it printed until then counts."""
+"""Time limit of one benchmark; figures that it printed before count."""
 
 
 def main(arguments: Sequence[str], *, folder: Path = FOLDER, root: Path = ROOT) -> int:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str], *, folder: Path = FOLDER, root: Path = ROOT) 
 
 
 def _run(script: Path, *, is_full: bool, seconds: float) -> tuple[list[Figure], bool]:
-    """Run one benchmark, show what it says as it says it, and return its figures and whether it ended well."""
+    """Run one benchmark, print its output as it comes, and return its figures and whether it succeeded."""
     running = subprocess.Popen(
         [sys.executable, "-P", str(script), *["--full"] * is_full],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""A spec's sizes go in; a store with that many series and their features comes out, and runs of jobs on it."""
+"""Stores of synthetic series with their features, and runs of jobs on them."""
 
 # S series · N grid points
 
@@ -28,7 +28,7 @@ STEPS = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
 
 @dataclass(frozen=True)
 class Job:
-    """How a job of its own process ended; `peak_mib` is the most that the process held."""
+    """Result of a job in a process of its own; `peak_mib` is the peak memory of that process."""
 
     result: RunResult
     seconds: float
@@ -49,14 +49,14 @@ class Bench:
         return name_series(self.num_series)
 
     def arguments(self, job: JobName, *, num_series: int | None = None) -> RunArguments:
-        """Return a run of its own; of the first series alone where their number is given."""
+        """Return the arguments of a new run; `num_series` limits it to the first series."""
         return RunArguments(
             job=job,
             flow="train",
             spec=self.spec,
             cutoff=self.cutoff.isoformat(),
             series=None if num_series is None else self.names[:num_series],
-            from_scratch=True,  # what is measured must not depend on what was measured before
+            from_scratch=True,  # a measurement must not depend on earlier ones
             run_id=f"{job}.{time.monotonic_ns()}",
         )
 
@@ -65,7 +65,7 @@ class Bench:
         return Run(self.arguments(job), self.store, settings, FleetSettings(kernel=kernel), self.cutoff)
 
     def start(self, job: JobName, *, num_workers: int, num_series: int | None = None) -> Job:
-        """Run a job as Ray's Jobs API would, in a process of its own, on the Ray of RAY_ADDRESS."""
+        """Run a job like Ray's Jobs API, in a process of its own, on the Ray of RAY_ADDRESS."""
         environment = os.environ | {
             "FLEETCAST_STORE": self.store.root,
             "FLEETCAST_NUM_WORKERS": str(num_workers),

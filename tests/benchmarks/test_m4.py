@@ -1,4 +1,4 @@
-"""M4 Hourly for benchmarks: forecasts are scored as the organisers score them, and incomplete ones are refused."""
+"""M4 Hourly for benchmarks: forecasts have the organisers' scores, and incomplete ones are refused."""
 
 import os
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_forecasts_of_some_series_are_scored_by_themselves(m4: M4Hourly, last_da
     assert m4.judge(some) != m4.judge(last_day_again)
 
 
-def test_missing_data_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     with pytest.raises(DataMissing, match=r"holds no m4_hourly/m4_hourly\.parquet"):
         M4Hourly()

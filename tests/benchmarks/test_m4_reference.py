@@ -1,4 +1,4 @@
-"""M4 Hourly, published and ours: the metrics, the seasonal naive and Naive2 reproduce the organisers' figures."""
+"""The metrics, the seasonal naive and Naive2 reproduce the published figures of M4 Hourly."""
 
 import os
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_published_smape_and_mase_are_reproduced_to_three_decimals(
 def test_published_msis_and_coverage_of_the_naives_interval_are_reproduced(
     m4_hourly: tuple[Panel, np.ndarray],
 ) -> None:
-    """The organisers' Naive has normal intervals of its one-step errors, widened by the root of the step."""
+    """The organisers' Naive has normal intervals from its one-step errors, widened by the square root of the step."""
     panel, actual_SF = m4_hourly
     variance_S1 = np.nanmean(np.diff(panel.y_SN, axis=1) ** 2, axis=1, keepdims=True)
     half_SF = 1.959964 * np.sqrt(variance_S1 * np.arange(1, HORIZON + 1))

@@ -1,7 +1,7 @@
-"""A worker of a crew: lines of JSON come in on stdin, and one answer for each goes out on stdout.
+"""A worker of a crew: it reads requests as lines of JSON from stdin, and answers each on stdout.
 
-A request that names a `side` is prepared by the module of that name in `sides/`; an empty one runs what was prepared.
-Only what a side needs is imported, because the peers' environment does not hold this package's dependencies.
+The module of `sides/` that a request names as its `side` prepares it; an empty request runs the prepared work. Only the
+imports of that side are loaded, because the peers' environment does not have this package's dependencies.
 """
 
 import gc
@@ -18,7 +18,7 @@ from typing import Any
 def main() -> None:
     """Answer until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not look like an answer
+    os.dup2(2, 1)  # output of libraries must not look like an answer
     warnings.simplefilter("ignore")  # advice about loaders and loggers, once per Trainer
     prepared: Callable[[], dict[str, Any]] | None = None
     for line in sys.stdin:

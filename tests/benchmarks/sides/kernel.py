@@ -1,4 +1,4 @@
-"""The kernel's side: forward and backward of one fleet's recurrence, as many as fit the time."""
+"""The kernel's side: forward and backward passes of one fleet's recurrence, repeated for a given time."""
 
 # S series · B windows · T steps · I inputs · H hidden · G gates
 
@@ -14,7 +14,7 @@ from tests.benchmarks.cases import CASES
 
 
 def prepare(*, case: str, cell: str, num_series: int, seconds: float) -> Callable[[], dict[str, Any]]:
-    """Run once; what comes back runs for so many seconds and answers with the rate in GFLOP/s and the kernel's name."""
+    """Run once; return a function that repeats this for `seconds` and returns the rate in GFLOP/s and the kernel."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     sizes, recurrence = CASES[case], make_cell(cell)

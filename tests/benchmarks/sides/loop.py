@@ -22,7 +22,7 @@ from tests.benchmarks.sides.network import (
 def prepare(
     *, case: str, cell: str, rows: list[int], num_steps: int, threads: int, device: str = "cpu"
 ) -> Callable[[], dict[str, Any]]:
-    """Gather every step's windows; what comes back trains each series and answers with its loss, as the fleet does."""
+    """Gather every step's windows; return a function that trains each series and returns its loss."""
     torch.set_num_threads(threads)
     config = CASES[case].config(num_steps)
     gathered = gather_windows(CASES[case], cell, rows, num_steps=num_steps)

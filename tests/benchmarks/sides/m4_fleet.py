@@ -1,4 +1,4 @@
-"""Fleetcast's imports and reading alone, in a process of its own: a file goes in, nothing comes out.
+"""Fleetcast's imports and reading alone, in a process of its own.
 
 `python -m tests.benchmarks.sides.m4_fleet REQUEST`, in JSON. A forecast is measured by the command itself.
 """
@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 MODULES = ("forecasting.cli.app", "forecasting.cli.evaluation", "forecasting.flow.one_shot")
-"""What `fleetcast forecast` loads before it trains."""
+"""Modules that `fleetcast forecast` loads before it trains."""
 
 
 def start(path: Path) -> None:
-    """Load and make features of the file."""
+    """Load the modules, and make features of the file."""
     for name in MODULES:
         importlib.import_module(name)
     from forecasting.series.ingest import ingest

@@ -1,6 +1,6 @@
-"""neuralforecast's side of the time to a forecast: a file of observations and a model go in, a file of forecasts out.
+"""neuralforecast's side of the time to a forecast: it reads a file of observations and writes one of forecasts.
 
-`python -m tests.benchmarks.sides.m4_neural REQUEST`, in JSON, in the peers' environment; it imports nothing of this
+`python -m tests.benchmarks.sides.m4_neural REQUEST`, in JSON, in the peers' environment; it imports nothing from this
 package.
 """
 
@@ -27,7 +27,7 @@ def forecast(
 ) -> None:
     """Fit one model to all series, or one to each, and write `unique_id, ds, forecast`; without a model only load."""
     warnings.simplefilter("ignore")  # advice about loaders and loggers, once per Trainer
-    torch.set_flush_denormal(True)  # gradients that have all but vanished slowed an LSTM of 336 steps by ten
+    torch.set_flush_denormal(True)  # vanishing gradients made an LSTM of 336 steps ten times slower
     from neuralforecast import NeuralForecast, models
 
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):

@@ -1,7 +1,7 @@
-"""statsforecast's side of the time to a forecast: a file of observations and a model go in, a file of forecasts out.
+"""statsforecast's side of the time to a forecast: it reads a file of observations and writes one of forecasts.
 
-`python -m tests.benchmarks.sides.m4_statistics REQUEST`, in JSON. The library is one that Fleetcast itself depends on,
-so it has no environment of its own.
+`python -m tests.benchmarks.sides.m4_statistics REQUEST`, in JSON. Fleetcast itself depends on this library, so it
+needs no environment of its own.
 """
 
 import json

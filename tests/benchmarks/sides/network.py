@@ -1,4 +1,4 @@
-"""One series' network as anybody would write it with torch.nn, and what both of its trainers do alike."""
+"""One series' network as usually written with torch.nn, and the parts that both of its trainers share."""
 
 # S series · B windows of a step · V validation windows · T steps · I inputs · H hidden · F horizon steps
 
@@ -11,11 +11,11 @@ from tests.benchmarks.cases import HORIZON, Gathered
 RECURRENCES = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Inputs (T, B, I), the season ago (B, F) and the targets (B, F) of one optimiser step."""
+"""Inputs (T, B, I), values of a season ago (B, F) and targets (B, F) of one optimiser step."""
 
 
 class SeriesNetwork(nn.Module):
-    """A recurrence and a linear head from its last state; the difference from the season ago is what it says."""
+    """A recurrence and a linear head on its last state, which predicts the difference from a season ago."""
 
     def __init__(self, cell: str, gathered: Gathered, row: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class SeriesNetwork(nn.Module):
         num_inputs, hidden_size = weights["input_IG"].shape[0], weights["hidden_HG"].shape[0]
         self.recurrence = RECURRENCES[cell](num_inputs, hidden_size)
         self.head = nn.Linear(hidden_size, HORIZON)
-        with torch.no_grad():  # begin where the fleet begins, so that losses can be compared
+        with torch.no_grad():  # the fleet's initial weights, so that losses can be compared
             self.recurrence.weight_ih_l0.copy_(weights["input_IG"].T)
             self.recurrence.weight_hh_l0.copy_(weights["hidden_HG"].T)
             self.recurrence.bias_ih_l0.copy_(weights["bias_input_1G"][0])
@@ -31,7 +31,7 @@ class SeriesNetwork(nn.Module):
             self.head.weight.copy_(weights["head_HO"].T)
             self.head.bias.copy_(weights["bias_head_1O"][0])
         if cell == "lstm":
-            # Of an LSTM's two biases only the sum matters; trained both, the sum takes twice the optimiser's step.
+            # Only the sum of an LSTM's two biases matters; with both trained, it takes twice the optimiser's step.
             self.recurrence.bias_hh_l0.requires_grad_(False)
 
     def forward(self, x_TBI: Tensor, reference_BF: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class SeriesNetwork(nn.Module):
 
 
 def split_batches(windows: WindowBatch, row: int, *, batch_windows: int) -> list[Batch]:
-    """Cut one series' windows into steps' batches with time first, in which torch's recurrences are fastest."""
+    """Cut one series' windows into batches with time first, the fastest layout of torch's recurrences."""
     return [
         (x_BTI.transpose(0, 1).contiguous(), reference_BF, target_BF)
         for x_BTI, reference_BF, target_BF in zip(
@@ -53,7 +53,7 @@ def split_batches(windows: WindowBatch, row: int, *, batch_windows: int) -> list
 
 
 def half_absolute_error(predicted_BF: Tensor, target_BF: Tensor) -> Tensor:
-    """Return the pinball loss of the median; no window of a case has a gap."""
+    """Return the pinball loss of the median; windows of the cases have no gaps."""
     return 0.5 * (target_BF - predicted_BF).abs().mean()
 
 

@@ -1,6 +1,6 @@
-"""neuralforecast's side: its own LSTM or GRU fitted to one series after the other, through its public interface.
+"""neuralforecast's side: its own LSTM or GRU, fitted to one series after the other through its public interface.
 
-Runs in the peers' environment, so it imports nothing of this package: it reads what `differences.py` wrote.
+It runs in the peers' environment, so it imports nothing from this package and reads the file of `differences.py`.
 """
 
 # S series · N points to train on · V validation windows · T steps · F horizon steps
@@ -27,7 +27,7 @@ def prepare(
     batch_windows: int,
     learning_rate: float,
 ) -> Callable[[], dict[str, Any]]:
-    """Read the rows' series; what comes back fits a model to each and answers with its loss on the same windows."""
+    """Read the rows' series; return a function that fits a model to each and returns its loss on the same windows."""
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import MAE
     from neuralforecast.models import GRU, LSTM
@@ -79,7 +79,7 @@ def prepare(
 
 
 class _Decay:
-    """The schedule as an object that can be copied and stored, as neuralforecast does with what it is given."""
+    """The schedule as an object, because neuralforecast copies and stores its arguments."""
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps

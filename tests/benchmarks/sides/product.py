@@ -1,4 +1,4 @@
-"""The limit's side: products of two large single-precision matrices by one BLAS, as many as fit the time.
+"""The limit's side: products of two large single-precision matrices by one BLAS, repeated for a given time.
 
 The thread counts of OpenBLAS and MKL come from the environment in which the worker started.
 """
@@ -15,7 +15,7 @@ ROW_MAJOR, AS_IT_IS = 101, 111
 
 
 def prepare(*, library: str, path: str | None, seconds: float) -> Callable[[], dict[str, Any]]:
-    """Multiply once; what comes back multiplies for so many seconds and answers with the rate in GFLOP/s."""
+    """Multiply once; return a function that repeats this for `seconds` and returns the rate in GFLOP/s."""
     multiply = {"openblas": _with_numpy, "torch": _with_torch, "mkl": _with_mkl}[library](path)
     multiply()
 

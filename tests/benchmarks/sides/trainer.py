@@ -24,7 +24,7 @@ from tests.benchmarks.sides.network import (
 
 
 def prepare(*, case: str, cell: str, rows: list[int], num_steps: int, threads: int) -> Callable[[], dict[str, Any]]:
-    """Gather every step's windows; what comes back fits a Trainer per series and answers with the losses."""
+    """Gather every step's windows; return a function that fits a Trainer per series and returns the losses."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(threads)
     config = CASES[case].config(num_steps)
@@ -66,7 +66,7 @@ class _Module(lightning.LightningModule):
 
 
 class _Batches(Dataset[Batch]):
-    """One series' batches, ready in memory; the loader has nothing to collate and keeps their order."""
+    """One series' batches in memory; the loader collates nothing and keeps their order."""
 
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
