@@ -1,18 +1,18 @@
-"""The error tree: what can go wrong, whose mistake it is, and with which exit code it ends a command.
+"""The error tree: what can go wrong, whether a retry can help, and the exit code of the command.
 
 FleetcastError
-├── UserError                what was asked for is wrong; exit code 2; never retried
-│   ├── SpecError            fields of a spec, options or run arguments that were refused, all of them at once
-│   ├── SourceError          an input that cannot be read as the spec describes it
-│   ├── QueryError           a query that is not one readable SELECT
-│   └── NothingStored        a table, series or model that the store does not hold
-└── ServiceError             the system failed; exit code 1; worth a retry
-    ├── StoreError           a table could not be read or committed
+├── UserError                the request is wrong; exit code 2; never retried
+│   ├── SpecError            refused fields of a spec, options or run arguments, all of them together
+│   ├── SourceError          an input cannot be read as the spec describes it
+│   ├── QueryError           a query is not a single SELECT, or the engine refuses it
+│   └── NothingStored        the store has no such table, series, model or run
+└── ServiceError             the system failed; exit code 1; a retry may succeed
+    ├── StoreError           a table or file could not be read or written
     ├── ClusterError         Ray cannot be reached, started or used
     ├── JobFailed            a Ray job ended without success
-    └── JobLost              a Ray job vanished with its cluster; it may or may not have run
+    └── JobLost              a Ray job disappeared with its cluster; it may or may not have run
 
-Every error pickles: it crosses processes.
+Every error can be pickled, because errors cross processes.
 """
 
 import re
@@ -20,21 +20,23 @@ from collections.abc import Sequence
 
 
 class FleetcastError(Exception):
-    """Anything that Fleetcast itself reports; `exit_code` is what a command ends with."""
+    """Any error that Fleetcast itself raises; `exit_code` is the exit code of the command."""
 
     exit_code = 1
 
 
 class UserError(FleetcastError):
-    """What was asked for is wrong and stays wrong on a retry."""
+    """The request is wrong, and a retry does not help."""
 
     exit_code = 2
 
 
 class SpecError(UserError):
-    """A spec, a set of options or run arguments with refused fields.
+    """A spec, options or run arguments have refused fields.
 
-    `problems` holds one sentence per refused field: its name, its value and what would be right.
+    Args:
+        subject: What has the fields, such as `spec sales.toml`.
+        problems: One sentence per refused field, with its name, its value and what it needs.
     """
 
     def __init__(self, subject: str, problems: Sequence[str]) -> None:
@@ -49,27 +51,27 @@ class SpecError(UserError):
 
 
 class SourceError(UserError):
-    """An input that cannot be read as the spec describes it."""
+    """An input cannot be read as the spec describes it."""
 
 
 class QueryError(UserError):
-    """A query that is refused or that the engine cannot answer."""
+    """A query is not a single SELECT, or the engine refuses it."""
 
 
 class NothingStored(UserError):
-    """A table, series, model or run that the store does not hold."""
+    """The store has no such table, series, model or run."""
 
 
 class ServiceError(FleetcastError):
-    """The system failed; the same request may succeed later."""
+    """The system failed; a retry of the same request may succeed."""
 
 
 class StoreError(ServiceError):
-    """A table could not be read or committed."""
+    """A table or file of the store could not be read or written."""
 
 
 class ClusterError(ServiceError):
-    """A Ray cluster cannot be reached, started or used."""
+    """Ray cannot be reached, started or used."""
 
 
 class JobFailed(ServiceError):
@@ -77,17 +79,25 @@ class JobFailed(ServiceError):
 
 
 class JobLost(ServiceError):
-    """A Ray job is unknown to its cluster: the head that ran it is gone."""
+    """A Ray job is unknown to its cluster, because the head that ran it is gone."""
 
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|.)?")
-"""ANSI's control sequences (ECMA-48), which a terminal would obey."""
+"""ANSI control sequences (ECMA-48), which a terminal would execute."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says in one line, without ANSI escapes: native libraries add stack traces and colours.
+    r"""Return the first line of an error's message, without ANSI escapes.
 
-    >>> first_line(OSError("\x1b[31mno such bucket\x1b[0m\\n  0: backtrace"))
+    Native libraries add stack traces and colours to their messages.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        The first line that is not blank.
+
+    >>> first_line(OSError("\x1b[31mno such bucket\x1b[0m\n  0: backtrace"))
     'no such bucket'
     """
     lines = (line.strip() for line in _ESCAPE.sub("", str(error)).splitlines())

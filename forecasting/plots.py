@@ -1,10 +1,9 @@
-"""Frames of history and forecasts go in; a Matplotlib figure comes out: each series with the fan of its quantiles.
+"""Matplotlib figures: fan charts of forecasts, and attention of networks over their context.
 
-Nothing touches pyplot, so figures can be made anywhere, and in any thread.
+Nothing touches pyplot, so figures can be made in any thread and without a display.
 """
 
 import math
-import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.ticker import MaxNLocator
 
+from forecasting.spec.quantiles import quantile_levels
+
 BANDS = (0.95, 0.8, 0.5)
 """Central shares that are shaded, widest first."""
 
@@ -27,18 +28,23 @@ _DATES = {
     "formats": ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%S.%f"],
     "zero_formats": ["", "%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M"],
 }
-"""Labels of ticks by year, month, day, hour, minute and second; those at a zero name the coarser unit."""
+"""Labels of ticks by year, month, day, hour, minute and second; a tick at zero has the label of the coarser unit."""
 _SHADES = {0.95: "#dbe7fb", 0.8: "#b3cdf6", 0.5: "#7fa8ee"}
 
 
 def fan_chart(history: pl.DataFrame, forecasts: pl.DataFrame, *, title: str | None = None) -> Figure:
-    """Draw each series' history, the fan of its forecast and the actuals that have arrived since its cutoff.
+    """Draw each series' history, its median forecast with bands, and the actuals since its cutoff.
 
-    `history` has unique_id, ds, y (null in gaps), also beyond the cutoff where that is known; `forecasts` has
-    unique_id, ds, cutoff, model and quantile columns, one row per series and ds. Series keep the order of `forecasts`;
-    each gets a panel of its own, two beside each other from four series on. A band whose quantiles lie between two
-    columns is interpolated; one that lies outside all of them is left out. Names in scripts that the default font lacks
-    take the installed fonts that have them; Matplotlib warns of characters that none has.
+    A band between two quantile columns is interpolated; a band outside all of them is left out. Characters that the
+    default font lacks are drawn in other installed fonts; Matplotlib warns of characters that no font has.
+
+    Args:
+        history: Columns unique_id, ds and y (null in gaps); rows after the cutoff are drawn as actuals.
+        forecasts: Columns unique_id, ds, cutoff, model and quantiles; one row per series and ds.
+        title: The title of the figure.
+
+    Returns:
+        A figure with one panel per series, in the order of `forecasts`; two panels per row from four series on.
     """
     names = forecasts["unique_id"].unique(maintain_order=True).to_list()
     fonts = find_fonts("".join([*names, title or ""]))
@@ -63,8 +69,14 @@ def fan_chart(history: pl.DataFrame, forecasts: pl.DataFrame, *, title: str | No
 
 @dataclass(frozen=True)
 class Attention:
-    """How each segment of a series' horizon weighs the steps of its context: `share_KT` sums to one along T, but for
-    what lies before the series. `ends_T` and `begins_K` are times: where steps end, and where segments begin."""
+    """The attention of one series' network: how each segment of the horizon weighs the steps of the context.
+
+    Attributes:
+        unique_id: The name of the series.
+        ends_T: The time at which each of T context steps ends.
+        begins_K: The time at which each of K segments of the horizon begins.
+        share_KT: Weights, (K, T). A row sums to one, less the weights of steps before the series begins.
+    """
 
     unique_id: str
     ends_T: npt.NDArray[np.generic]
@@ -72,12 +84,12 @@ class Attention:
     share_KT: npt.NDArray[np.float64]
 
 
-def attention_chart(weighed: Sequence[Attention]) -> Figure:
-    """Draw for each series how much each step of the past, from left to right, weighs for each segment ahead."""
-    fonts = find_fonts("".join(each.unique_id for each in weighed))
-    figure = Figure(figsize=(10, 1.0 + 2.9 * len(weighed)), dpi=120)
-    panels: list[Axes] = list(figure.subplots(len(weighed), 1, squeeze=False).flatten())
-    for axes, each in zip(panels, weighed, strict=True):
+def attention_chart(attentions: Sequence[Attention]) -> Figure:
+    """Draw one heat map per series: context steps from left to right, segments of the horizon from top to bottom."""
+    fonts = find_fonts("".join(each.unique_id for each in attentions))
+    figure = Figure(figsize=(10, 1.0 + 2.9 * len(attentions)), dpi=120)
+    panels: list[Axes] = list(figure.subplots(len(attentions), 1, squeeze=False).flatten())
+    for axes, each in zip(panels, attentions, strict=True):
         image = axes.imshow(each.share_KT, aspect="auto", cmap="Blues", vmin=0, interpolation="nearest")
         style: dict[str, Any] = {
             "fontsize": 11,
@@ -87,9 +99,9 @@ def attention_chart(weighed: Sequence[Attention]) -> Figure:
             "parse_math": False,
         }
         axes.set_title(each.unique_id, loc="left", **style)
-        axes.set_title("share of the attention, by segment ahead", loc="right", fontsize=9, color=_QUIET)
-        axes.set_xlabel("step of the context that ends at", fontsize=8.5, color=_QUIET)
-        axes.set_ylabel("segment from", fontsize=8.5, color=_QUIET)
+        axes.set_title("share of attention, by segment of the horizon", loc="right", fontsize=9, color=_QUIET)
+        axes.set_xlabel("end of the context step", fontsize=8.5, color=_QUIET)
+        axes.set_ylabel("start of the segment", fontsize=8.5, color=_QUIET)
         for set_ticks, places in ((axes.set_xticks, each.ends_T), (axes.set_yticks, each.begins_K)):
             shown = np.unique(np.linspace(0, len(places) - 1, min(len(places), 6)).round().astype(int))
             set_ticks(shown, [_short(places[place]) for place in shown])
@@ -101,7 +113,7 @@ def attention_chart(weighed: Sequence[Attention]) -> Figure:
 
 
 def _short(moment: np.generic) -> str:
-    """Write a time without what is zero of it.
+    """Write a time without the parts that are zero.
 
     >>> _short(np.datetime64("2013-12-29T00:00:00", "us")), _short(np.datetime64("2013-12-29T23:00:00", "us"))
     ('2013-12-29', '2013-12-29 23:00')
@@ -110,7 +122,15 @@ def _short(moment: np.generic) -> str:
 
 
 def quantile_at(forecasts: pl.DataFrame, level: float) -> npt.NDArray[np.float64] | None:
-    """Return a quantile of each row, interpolated between the two nearest columns; None outside of all columns."""
+    """Return a quantile of each row, interpolated between the two nearest columns.
+
+    Args:
+        forecasts: Rows with quantile columns.
+        level: The level, between 0 and 1.
+
+    Returns:
+        A value per row, NaN for null; None if the level lies outside all columns.
+    """
     columns = quantile_levels(forecasts.columns)
     below = max((known for known in columns if known <= level + 1e-9), default=None)
     above = min((known for known in columns if known >= level - 1e-9), default=None)
@@ -122,20 +142,15 @@ def quantile_at(forecasts: pl.DataFrame, level: float) -> npt.NDArray[np.float64
     return mixed
 
 
-def quantile_levels(columns: Sequence[str]) -> dict[float, str]:
-    """Find the quantile columns and their levels.
-
-    >>> quantile_levels(["ds", "q02_5", "q50"])
-    {0.025: 'q02_5', 0.5: 'q50'}
-    """
-    found = [(name, match) for name in columns if (match := re.fullmatch(r"q(\d\d)(?:_(\d))?", name))]
-    return {round(int(match[1]) / 100 + int(match[2] or 0) / 1000, 4): name for name, match in found}
-
-
 def find_fonts(text: str) -> list[str]:
-    """Return the default family, then installed ones that have the characters which it lacks, in order of their names.
+    """Find the font families that together have the characters of a text.
 
-    A character that no installed font has asks for none.
+    Args:
+        text: Any text.
+
+    Returns:
+        The default family, then installed families that have further characters, sorted by name. A character that no
+        installed font has adds none.
     """
     families = ["sans-serif"]
     missing = {ord(char) for char in text if char.isprintable()} - _characters_of("sans-serif")
@@ -145,7 +160,7 @@ def find_fonts(text: str) -> list[str]:
         try:
             found = missing & get_font(entry.fname).get_charmap().keys()
         except (OSError, RuntimeError):
-            continue  # a font that is gone or broken serves nobody
+            continue  # the font has been deleted or is broken
         if found and entry.name not in families:
             families.append(entry.name)
             missing -= found
@@ -175,7 +190,7 @@ def _draw_fan(axes: Axes, history: pl.DataFrame, forecasts: pl.DataFrame, fonts:
 
 
 def _draw_measured(axes: Axes, rows: pl.DataFrame, *, color: str, label: str, marker: str | None = None) -> None:
-    """Draw a line that breaks at gaps; points that stand alone between two gaps would vanish and get a dot."""
+    """Draw a line that breaks at gaps; a point alone between two gaps gets a dot, because a line cannot show it."""
     y = rows["y"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     ds = rows["ds"].to_numpy()
     is_gap = np.concatenate([[True], np.isnan(y), [True]])
@@ -205,7 +220,7 @@ def _mark_cutoff(axes: Axes, forecasts: pl.DataFrame) -> None:
 def _label(axes: Axes, forecasts: pl.DataFrame, fonts: list[str]) -> None:
     name, model = str(forecasts["unique_id"][0]), str(forecasts["model"][0])
     axes.set_title(name, loc="left", fontsize=11, weight="bold", color=_ACTUAL, parse_math=False, family=fonts)
-    axes.set_title(f"served by {model}", loc="right", fontsize=9, color=_QUIET, parse_math=False)
+    axes.set_title(f"model: {model}", loc="right", fontsize=9, color=_QUIET, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#d1d5db")
     axes.tick_params(colors=_QUIET, labelsize=8.5, length=3)
@@ -222,7 +237,7 @@ def _label(axes: Axes, forecasts: pl.DataFrame, fonts: list[str]) -> None:
 
 
 def _add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """Explain every mark once for all panels, in the order in which it is read."""
+    """Explain each mark once for all panels, in reading order."""
     entries: dict[str, Artist] = {}
     for axes in panels:
         entries |= {label: mark for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}

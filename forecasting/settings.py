@@ -1,7 +1,7 @@
-"""Where Fleetcast keeps its tables, how much it may use and how fleets run: read from TOML and the environment.
+"""Settings from TOML and the environment: where tables are stored, which resources are used, and how fleets run.
 
-Precedence: environment (`FLEETCAST_STORE`, …), then the file that `FLEETCAST_SETTINGS` names, then the defaults.
-Settings load at entry points only; library functions take what they need as arguments.
+The environment (`FLEETCAST_STORE`, …) takes precedence over the file that `FLEETCAST_SETTINGS` names, and the file over
+the defaults. Only entry points load settings; library functions take what they need as arguments.
 """
 
 import os
@@ -21,7 +21,7 @@ SETTINGS_FILE_VARIABLE = "FLEETCAST_SETTINGS"
 
 
 class SettingsSection(BaseSettings):
-    """One section of the settings file; each of its fields may also come from `FLEETCAST_<FIELD>`."""
+    """One section of the settings file; the variable `FLEETCAST_<FIELD>` overrides each of its fields."""
 
     model_config = SettingsConfigDict(env_prefix="FLEETCAST_", frozen=True, extra="forbid")
     section: ClassVar[str]
@@ -35,11 +35,30 @@ class SettingsSection(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment override the file, which `load` passes as initial values; see pydantic-settings.
+
+        Args:
+            settings_cls: The section's class.
+            init_settings: The values of the file.
+            env_settings: The values of the environment.
+            dotenv_settings: Not used.
+            file_secret_settings: Not used.
+
+        Returns:
+            The sources that are used, highest precedence first.
+        """
         return env_settings, init_settings
 
     @classmethod
     def load(cls) -> Self:
-        """Read this section; raises SpecError that names each refused setting."""
+        """Read this section from the environment and the settings file.
+
+        Returns:
+            The section's settings.
+
+        Raises:
+            SpecError: The file cannot be read, or settings are refused; the error lists all of them.
+        """
         path = os.environ.get(SETTINGS_FILE_VARIABLE)
         try:
             return cls(**(_read_file(Path(path)).get(cls.section, {}) if path else {}))
@@ -47,7 +66,7 @@ class SettingsSection(BaseSettings):
             subject = f"settings [{cls.section}]" + (f" of {path}" if path else "")
             raise SpecError(subject, describe_problems(error)) from error
         except SettingsError as error:
-            # Its message names the field; the value may hold secrets.
+            # Only the field's name is taken from the message, because the value may contain secrets.
             found = re.search(r'field "(\w+)"', str(error))
             variable = f"{cls.model_config['env_prefix']}{found[1] if found else '…'}".upper()
             problem = f'{variable} must be a JSON object such as {{"aws_region": "eu-central-1"}}'
@@ -55,13 +74,13 @@ class SettingsSection(BaseSettings):
 
 
 class Settings(SettingsSection):
-    """Where tables live and what a process may use."""
+    """Where tables are stored and which resources a process uses."""
 
     section = "store"
 
     store: str = Field(".fleetcast/store", min_length=1, description="root of all tables: a folder or an s3:// URI")
     storage_options: dict[str, str] = Field(
-        default_factory=dict, description="object store options, as deltalake takes them"
+        default_factory=dict, description="options of the object store, as deltalake takes them"
     )
     processes: int | None = Field(
         None,
@@ -72,12 +91,12 @@ class Settings(SettingsSection):
 
 
 class FleetSettings(SettingsSection):
-    """How fleets of networks run, wherever they do."""
+    """How fleets of networks run, on any machine."""
 
     section = "fleet"
 
     kernel: KernelName = Field(
-        "auto", description="recurrence that trains and forecasts; auto takes the fastest that can run"
+        "auto", description="implementation of the recurrence; auto selects the fastest one that can run"
     )
 
 

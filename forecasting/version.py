@@ -1,4 +1,4 @@
-"""The version of Fleetcast that is running, as registry rows and runs record it."""
+"""The version of the running code, as the registry and `runs` record it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,13 +13,20 @@ SUFFIXES = (".py", ".c", ".h")
 
 @cache
 def code_version() -> str:
-    """Return the package's version and a hash of its source, which distinguishes two states of a checkout."""
+    """Return the package's version and a hash of its source, which differs between two states of a checkout."""
     root = Path(__file__).parents[1]
     return f"{version('fleetcast')}+{hash_source(root / name for name in PACKAGES)}"
 
 
 def hash_source(folders: Iterable[Path]) -> str:
-    """Hash the names and contents of all source files below some folders, to eight hexadecimal digits."""
+    """Hash the names and contents of the source files in some folders.
+
+    Args:
+        folders: The folders, searched recursively for files with `SUFFIXES`.
+
+    Returns:
+        Eight hexadecimal digits.
+    """
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):

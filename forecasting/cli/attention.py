@@ -13,7 +13,7 @@ from forecasting.fleet.predict import attend
 from forecasting.plots import Attention
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.panel import feature_columns, to_panel
-from forecasting.spec.spec import Clock
+from forecasting.spec.frequency import clock_of
 from forecasting.store.tables import Store
 
 MODEL = "attention"
@@ -53,7 +53,7 @@ def attention_of_store(
 
 def _attention(store: Store, spec: str, name: str, fleet: FittedFleet, until: Any) -> Attention:
     architecture, config = fleet.architecture, fleet.config
-    clock: Clock = "step" if isinstance(architecture.freq, int) else "timestamp"
+    clock = clock_of(architecture.freq)
     rows = store.scan("features", clock).filter(pl.col("spec") == spec, pl.col("unique_id") == name)
     if until is not None:
         rows = rows.filter(pl.col("ds") <= until)

@@ -9,7 +9,7 @@ import polars as pl
 from forecasting.errors import NothingStored
 from forecasting.evaluate.leaderboard import leaderboard
 from forecasting.series.clock import format_clock
-from forecasting.spec.spec import Clock
+from forecasting.spec.frequency import Clock
 from forecasting.store.tables import Store
 
 Kind = Literal["backtests", "scores"]

@@ -8,12 +8,15 @@ from typing import get_args
 import polars as pl
 
 from forecasting.errors import NothingStored, SourceError, UserError, first_line
+from forecasting.schemas import ds_dtype
 from forecasting.schemas import table as declared_table
-from forecasting.series.clock import dtype_of, format_clock, parse_clock
+from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import read_number, read_times
 from forecasting.series.files import is_csv
 from forecasting.series.read import require_series, scan_source
-from forecasting.spec.spec import Clock, Source
+from forecasting.spec.frequency import Clock
+from forecasting.spec.quantiles import is_quantile_column
+from forecasting.spec.source import Source
 from forecasting.store.query import query
 from forecasting.store.tables import Store
 
@@ -80,7 +83,7 @@ def fans_of_files(
     zone = getattr(rows.schema["ds"], "time_zone", None)
     clock = _clock_of(rows)
     times = read_times(read_times(rows.lazy(), "ds", clock=clock), "cutoff", clock=clock).collect()
-    history = pl.DataFrame(schema={"unique_id": pl.String(), "ds": dtype_of(clock), "y": pl.Float64()})
+    history = pl.DataFrame(schema={"unique_id": pl.String(), "ds": ds_dtype(clock), "y": pl.Float64()})
     if actuals is not None:
         measured = scan_source(actuals, clock, series=series, storage_options=storage_options)
         y = read_number("y", measured.collect_schema()["y"], subject="y")
@@ -119,7 +122,7 @@ def _read_forecasts(path: Path) -> pl.DataFrame:
     missing = [name for name in ("unique_id", "ds", "cutoff", "model", "forecast") if name not in rows.columns]
     if missing:
         raise SourceError(f"{path} lacks {', '.join(missing)}; it needs the columns that `fleetcast forecast` writes")
-    quantiles = [name for name in rows.columns if name.startswith("q") and name[1:3].isdigit()]
+    quantiles = filter(is_quantile_column, rows.columns)
     return rows.with_columns(pl.col("unique_id").cast(pl.String), pl.col(*quantiles, "forecast").cast(pl.Float64))
 
 

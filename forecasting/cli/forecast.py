@@ -22,7 +22,8 @@ from forecasting.cli.options import (
 )
 from forecasting.errors import ClusterError, SpecError
 from forecasting.settings import FleetSettings, Settings
-from forecasting.spec.spec import Source, Spec
+from forecasting.spec.source import Source
+from forecasting.spec.spec import Spec
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from forecasting.errors import SpecError
 from forecasting.spec.problems import describe_problems
-from forecasting.spec.spec import Source, Spec, absolute_uri, make_spec, read_spec
+from forecasting.spec.source import Source, absolute_uri
+from forecasting.spec.spec import Spec, make_spec, read_spec
 
 ONE_SHOT = "one_shot"
 """The name of a spec that only a command line describes."""

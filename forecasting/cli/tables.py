@@ -51,7 +51,7 @@ def tables(
     columns = described.filter(pl.col("table") == name)
     if columns.is_empty():
         known = ", ".join(described["table"].unique(maintain_order=True))
-        raise NothingStored(f"there is no table '{name}'; there are {known}")
+        raise NothingStored(f"table '{name}' does not exist; the tables and views are {known}")
     title = f"{name}: {columns['meaning'][0]}"
     return show(columns.select("column", "dtype", meaning="column_meaning"), output, limit=0, title=title)
 

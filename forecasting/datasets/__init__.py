@@ -1,11 +1,14 @@
-"""The real data that the demo ships: names of data sets go in as functions, paths of parquet files come out."""
+"""The data sets of the demo: one function per data set returns the path of its parquet file."""
 
 from pathlib import Path
 
 
 def nyc_departures() -> Path:
-    """Flights that left New York's airports per hour of 2013: unique_id, ds (local wall time), y; 125 series.
+    """Return the flights that left New York's airports, per hour of 2013.
 
-    Source and licence (CC0) stand beside the file, in nyc_departures_hourly.md.
+    The file nyc_departures_hourly.md beside it states the source and the licence (CC0).
+
+    Returns:
+        A parquet file of 125 series without gaps: unique_id, ds (local wall time, naive) and y (departures).
     """
     return Path(__file__).with_name("nyc_departures_hourly.parquet")

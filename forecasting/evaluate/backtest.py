@@ -16,7 +16,7 @@ from forecasting.evaluate.coverage import coverage_by_step
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.series.panel import Panel
-from forecasting.spec.spec import quantile_column
+from forecasting.spec.quantiles import quantile_column
 
 Forecaster = Callable[[Panel], npt.NDArray[np.float64]]
 """Returns quantiles, shape SFQ in units of y, for every series of the panel it is given; NaN where it has none."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from forecasting.schemas import table
-from forecasting.spec.spec import quantile_column
+from forecasting.spec.quantiles import quantile_column
 
 BELIEF = 0.75
 """Share of a factor's logarithm that is taken where backtested forecasts are many."""

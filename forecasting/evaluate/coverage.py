@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from forecasting.evaluate.metrics import INTERVALS
-from forecasting.spec.spec import quantile_column
+from forecasting.spec.quantiles import quantile_column
 
 
 def coverage_by_step(comparison: pl.DataFrame, *, quantiles: Sequence[float], by: Sequence[str] = ()) -> pl.DataFrame:

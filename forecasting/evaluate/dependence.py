@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.schemas import table
-from forecasting.spec.spec import quantile_column
+from forecasting.spec.quantiles import quantile_column
 
 PARTS_PER_SCORE = 64
 """A score is counted in whole parts of a standard deviation."""

@@ -25,7 +25,7 @@ from utilsforecast import losses
 
 from forecasting.schemas import SCORES
 from forecasting.series.panel import Panel
-from forecasting.spec.spec import quantile_column
+from forecasting.spec.quantiles import quantile_column
 
 METRICS = tuple(column.name for column in SCORES)
 INTERVALS = {80: (0.1, 0.9), 95: (0.025, 0.975)}

@@ -26,7 +26,7 @@ from forecasting.fleet.cells import Weights
 from forecasting.fleet.cost.sizes import embedding_name, most_values
 from forecasting.fleet.windows import WindowBatch, WindowSource
 from forecasting.series.categories import MISSING, Coded
-from forecasting.spec.spec import Categories
+from forecasting.spec.categories import Categories
 
 Vocabulary = Mapping[str, tuple[str, ...]]
 """The values that have a row of each category, in the rows' order; the row before them is for all others."""

@@ -23,7 +23,7 @@ from forecasting.fleet.architectures import Dimensions
 from forecasting.fleet.cost.sizes import embedding_shapes
 from forecasting.fleet.plan import Refusal
 from forecasting.fleet.scaling import Scaling
-from forecasting.spec.spec import Categories
+from forecasting.spec.categories import Categories
 from forecasting.spec.training import TrainingConfig
 
 

@@ -21,8 +21,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from forecasting.series.clock import fixed_width, num_months
 from forecasting.series.panel import Panel
+from forecasting.spec.frequency import fixed_width, num_months
 
 COEFFICIENTS, SEASONS = "coefficients_C", "seasons_P"
 """Names of the weights: what the coefficients come from, and the indices before a series begins, by phase."""

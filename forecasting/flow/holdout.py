@@ -14,7 +14,8 @@ from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.ingest import panel_of
 from forecasting.series.read import clock_zone, scan_source
 from forecasting.series.validate import validate
-from forecasting.spec.spec import Source, Spec
+from forecasting.spec.source import Source
+from forecasting.spec.spec import Spec
 
 NUM_SERIES_AT_ONCE = 1000
 """A panel is as wide as its longest series; what is measured on it is small."""

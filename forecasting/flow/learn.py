@@ -25,8 +25,9 @@ from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import required_length
 from forecasting.schemas import STEP, table
 from forecasting.series.panel import Panel
+from forecasting.spec.frequency import Clock
 from forecasting.spec.recipes import configure
-from forecasting.spec.spec import Clock, Spec
+from forecasting.spec.spec import Spec
 from forecasting.version import code_version
 
 

@@ -1,1 +1,1 @@
-"""Series as frames and arrays: read, validate, put on a grid, describe by the calendar, cut into windows (Polars)."""
+"""Series as frames and arrays: read, validated, put on an even grid, with calendar features and categories."""

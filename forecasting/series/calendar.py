@@ -1,22 +1,28 @@
-"""A grid goes in; the same grid with sine and cosine of the calendar's phases comes out.
+"""Calendar features: sine and cosine of the phase of `ds` within the hour, day, week and year.
 
-Phases are of the naive clock: minutes within the hour, time within the day, within the week (from Monday) and within
-the year (from 1 January, of 365 or 366 days).
+Phases are those of the naive wall clock. A week begins on Monday; a year has 365 or 366 days.
 """
 
 import math
 
 import polars as pl
 
-from forecasting.series.clock import fixed_width, num_months
-from forecasting.spec.frequency import DAY
+from forecasting.spec.frequency import DAY, fixed_width, num_months
 
 PERIODS = ("hour", "day", "week", "year")
 _WIDTHS = {"hour": DAY // 24, "day": DAY, "week": 7 * DAY, "year": 365 * DAY}
 
 
 def calendar_columns(freq: str | int) -> tuple[str, ...]:
-    """Name the calendar features that vary along a grid: those of periods that are longer than its step.
+    """Return the names of the calendar features that vary along a grid.
+
+    These are the features of periods longer than the distance of two grid points.
+
+    Args:
+        freq: The frequency; integer steps have no calendar.
+
+    Returns:
+        Column names such as `day_sin` and `day_cos`.
 
     >>> calendar_columns("1d")
     ('week_sin', 'week_cos', 'year_sin', 'year_cos')
@@ -25,7 +31,15 @@ def calendar_columns(freq: str | int) -> tuple[str, ...]:
 
 
 def add_calendar(grid: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
-    """Add every calendar column of the features table, Float32 in [-1, 1]; null where unsuited to the frequency."""
+    """Add all calendar columns of the features table.
+
+    Args:
+        grid: Rows with `ds`.
+        freq: The frequency of the grid.
+
+    Returns:
+        The rows with further columns, Float32 in [-1, 1]; columns that do not vary at this frequency are null.
+    """
     return grid.with_columns(
         _wave(period, wave).alias(f"{period}_{wave}")
         if _varies(period, freq)
@@ -51,7 +65,7 @@ def _wave(period: str, wave: str) -> pl.Expr:
 
 
 def _phase(period: str) -> pl.Expr:
-    """Return the share of the period that has passed, 0 to 1."""
+    """Return the elapsed share of the period, 0 to 1."""
     ds = pl.col("ds")
     time = ds.cast(pl.Int64)
     if period == "hour":

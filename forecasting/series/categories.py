@@ -1,7 +1,7 @@
-"""Categories: a grid's times and what its series are classed by go in; a code for each value, and the values, come out.
+"""Categories of a panel as integer codes: calendar categories of its times and static categories of its series.
 
-Calendar categories are of the naive clock of `ds`. Holidays are those of the library `holidays`, by their English
-names, where it has any.
+Calendar categories are those of the naive wall clock of `ds`. Holidays come from the library `holidays`, with English
+names where it has them.
 """
 
 # S series · N grid points · K categories
@@ -17,16 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.errors import SpecError
-from forecasting.spec.spec import Categories
+from forecasting.spec.categories import Categories
 
 MISSING = -1
-"""The code of a holiday that the vocabulary lacks, of a series without a value, and of times before a series."""
+"""Code of a holiday outside the vocabulary, of a series without a value, and of times before a series begins."""
 
 NO_HOLIDAY = "none"
 FIRST_YEAR, LAST_YEAR = 1990, 2049
-"""Years whose holidays make the vocabulary: the same for all series, whatever their lengths."""
+"""First and last year whose holidays make up the vocabulary, which is thereby the same for all series."""
 OLDEST_YEAR, NEWEST_YEAR = 1800, 2200
-"""Years beyond which no day counts as a holiday."""
+"""First and last year that have holidays at all."""
 
 _HOURS = tuple(f"{hour:02d}" for hour in range(24))
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -48,27 +48,40 @@ _MONTHS = (
 
 @dataclass(frozen=True)
 class Coded:
-    """The categories of a panel: `code_SNK` counts into the values of each of K categories; `MISSING` is none."""
+    """The categories of a panel.
+
+    Attributes:
+        names: The names of K categories.
+        values: The values of each category.
+        code_SNK: Indices into the values of each category, (S, N, K) int32; `MISSING` for no value.
+    """
 
     names: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
     code_SNK: npt.NDArray[np.int32]
 
     def columns(self, part: slice) -> Self:
-        """Return some of the grid points."""
+        """Return the categories of some of the grid points."""
         return replace(self, code_SNK=self.code_SNK[:, part])
 
     def rows(self, rows_S: npt.NDArray[np.int64]) -> Self:
-        """Return some of the series."""
+        """Return the categories of some of the series, in the order of `rows_S`."""
         return replace(self, code_SNK=self.code_SNK[rows_S])
 
 
 def code_panel(
     ds_SN: npt.NDArray[np.generic], static_SK: Sequence[Sequence[str | None]], categories: Categories
 ) -> Coded | None:
-    """Code the categories of a panel's grid, calendar ones first; None where there are none.
+    """Encode the categories of a panel's grid.
 
-    `static_SK` has each series' values, in the order of `categories.static`; they hold before it begins, too.
+    Args:
+        ds_SN: The grid points, (S, N) datetime64[us]; NaT before a series begins.
+        static_SK: Each series' values of the static categories, in the order of `categories.static`. They also apply
+            before the series begins.
+        categories: The categories to encode.
+
+    Returns:
+        The codes, calendar categories first; None if the spec has no categories.
     """
     if not (categories.calendar or categories.static):
         return None
@@ -89,7 +102,17 @@ def code_panel(
 
 
 def calendar_values(name: str, categories: Categories) -> tuple[str, ...]:
-    """Return the values of a calendar category; of holidays the most frequent ones first.
+    """Return the values of a calendar category.
+
+    Args:
+        name: `hour`, `weekday`, `month` or `holiday`.
+        categories: The spec's categories, with the country of the holidays.
+
+    Returns:
+        The values in the order of their codes; holidays follow "none", the most frequent ones first.
+
+    Raises:
+        SpecError: The country's holidays are not known.
 
     >>> calendar_values("weekday", Categories(calendar=("weekday",)))[:2]
     ('Monday', 'Tuesday')
@@ -103,7 +126,7 @@ def calendar_values(name: str, categories: Categories) -> tuple[str, ...]:
 
 
 def check_categories(categories: Categories) -> None:
-    """Raise SpecError where holidays are asked for of a country, or a part of one, that has none that are known."""
+    """Raise SpecError if the holidays of the spec's country or subdivision are not known."""
     if categories.country is not None:
         _holidays(categories.country, categories.subdivision, FIRST_YEAR, LAST_YEAR)
 
@@ -127,7 +150,7 @@ def _calendar_codes(
 def _holiday_codes(
     day_SN: npt.NDArray[np.int64], known: tuple[str, ...], categories: Categories
 ) -> npt.NDArray[np.int64]:
-    """Return codes of the holidays of days since 1970; a name beyond the vocabulary's years, if ever, is missing."""
+    """Return the holiday codes of days since 1970; a holiday that only other years have is missing."""
     first, last = int(day_SN.min(initial=0)), int(day_SN.max(initial=0))
     years = np.array([first, last], dtype="datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
     from_year, until_year = np.clip(years, OLDEST_YEAR, NEWEST_YEAR).tolist()
@@ -142,10 +165,7 @@ def _holiday_codes(
 
 @lru_cache(maxsize=16)
 def _holidays(country: str, subdivision: str | None, first_year: int, last_year: int) -> dict[int, str]:
-    """Return the names of holidays by days since 1970, of a day with several the first.
-
-    Raises SpecError for a country or a part of one that is not known.
-    """
+    """Return the names of holidays by day since 1970; of several holidays on one day, the first."""
     import holidays
 
     supported = holidays.list_supported_countries(include_aliases=False)
@@ -153,11 +173,12 @@ def _holidays(country: str, subdivision: str | None, first_year: int, last_year:
         needed = "must be the ISO 3166-1 code of a country whose holidays are known, such as US or GB"
         raise SpecError("categories.country", [f"'{country}' {needed}"])
     if subdivision is not None and subdivision not in supported[country]:
-        told = ", ".join(supported[country]) or "none of this country"
-        raise SpecError("categories.subdivision", [f"'{subdivision}' must be one of {told}"])
+        known = ", ".join(supported[country])
+        needed = f"must be one of {known}" if known else f"must be left out, because {country} has no subdivisions"
+        raise SpecError("categories.subdivision", [f"'{subdivision}' {needed}"])
     languages = holidays.list_localized_countries(include_aliases=False).get(country, [])
     language = next((name for name in ("en_US", "en") if name in languages), None)
-    with warnings.catch_warnings():  # of years that it has no holidays for
+    with warnings.catch_warnings():  # about years without any holidays
         warnings.simplefilter("ignore", UserWarning)
         found = holidays.country_holidays(
             country, subdiv=subdivision, years=range(first_year, last_year + 1), language=language
@@ -168,7 +189,7 @@ def _holidays(country: str, subdivision: str | None, first_year: int, last_year:
 
 
 def _usual_name(holiday: str) -> str:
-    """Return the name that a holiday has every year.
+    """Return the name of a holiday without the remarks that apply to single years.
 
     >>> _usual_name("Eid al-Fitr (observed, estimated)"), _usual_name("Day off (substituted from 02/12/2011)")
     ('Eid al-Fitr (observed)', 'Day off')

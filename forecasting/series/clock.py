@@ -1,54 +1,30 @@
-"""The clock of `ds`: frequencies and cutoffs as text go in; widths in microseconds, steps or months, and values out."""
+"""Values on the clock of `ds`: cutoffs as text, and whether they match a frequency."""
 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 
-import polars as pl
-
 from forecasting.errors import SpecError
-from forecasting.schemas import STEP, TIMESTAMP
-from forecasting.spec.frequency import DAY, MONTHS, UNITS
-from forecasting.spec.spec import Clock
-
-
-def clock_of(freq: str | int) -> Clock:
-    return "step" if isinstance(freq, int) else "timestamp"
-
-
-def dtype_of(clock: Clock) -> pl.DataType:
-    return STEP if clock == "step" else TIMESTAMP
-
-
-def fixed_width(freq: str | int) -> int | None:
-    """Return the distance of two grid points in microseconds or steps; None where it varies with the calendar.
-
-    >>> fixed_width("1h30m"), fixed_width(7), fixed_width("1q")
-    (5400000000, 7, None)
-    """
-    if isinstance(freq, int):
-        return freq
-    parts = re.findall(r"(\d+)([a-z]+)", freq)
-    return None if parts[0][1] in MONTHS else sum(int(number) * UNITS[unit] for number, unit in parts)
-
-
-def num_months(freq: str | int) -> int | None:
-    """Return the distance of two grid points in months; None where it is not a matter of months.
-
-    >>> num_months("2q"), num_months("1w")
-    (6, None)
-    """
-    parts = re.findall(r"(\d+)([a-z]+)", str(freq))
-    return int(parts[0][0]) * MONTHS[parts[0][1]] if parts and parts[0][1] in MONTHS else None
+from forecasting.spec.frequency import DAY, Clock, clock_of, fixed_width
 
 
 def parse_clock(
     text: str, clock: Clock, *, zone: tzinfo | Callable[[], tzinfo] = UTC, subject: str = "cutoff"
 ) -> datetime | int:
-    """Read a cutoff: an ISO 8601 time, or an integer.
+    """Read a cutoff from text.
 
-    A time that carries an offset becomes the wall clock of `zone`, or of the zone that it returns, which only such a
-    time asks for; one without stays as it is. Raises SpecError, led by `subject`.
+    Args:
+        text: An ISO 8601 time, or an integer step.
+        clock: Which of the two is needed.
+        zone: The zone to whose wall clock a time with an offset is converted; or a function that returns it, called
+            only for such a time.
+        subject: What an error's message begins with, such as the name of an option.
+
+    Returns:
+        A naive datetime or an integer. A time without an offset is returned unchanged.
+
+    Raises:
+        SpecError: The text is not of the clock.
 
     >>> parse_clock("2013-12-30T01:00:00+01:00", "timestamp"), parse_clock("42", "step")
     (datetime.datetime(2013, 12, 30, 0, 0), 42)
@@ -67,7 +43,13 @@ def parse_clock(
 
 
 def format_clock(value: datetime | int) -> str:
-    """Write a cutoff so that `parse_clock` reads the same value.
+    """Write a cutoff as text that `parse_clock` reads back.
+
+    Args:
+        value: An integer step or a datetime; one with a zone is converted to UTC.
+
+    Returns:
+        The integer, or an ISO 8601 time without a zone.
 
     >>> format_clock(datetime(2013, 12, 29, 23)), format_clock(960)
     ('2013-12-29T23:00:00', '960')
@@ -78,7 +60,16 @@ def format_clock(value: datetime | int) -> str:
 
 
 def refuse_other_clock(value: datetime | int | None, *, freq: str | int, subject: str = "cutoff") -> None:
-    """Raise SpecError where a cutoff is not of the clock that the frequency has."""
+    """Check that a cutoff is of the frequency's clock.
+
+    Args:
+        value: The cutoff; None is always accepted.
+        freq: A duration needs a naive datetime, an integer step an integer.
+        subject: What the error's message begins with.
+
+    Raises:
+        SpecError: The cutoff is of the other clock, or has a zone.
+    """
     fits = isinstance(value, int) if isinstance(freq, int) else isinstance(value, datetime) and value.tzinfo is None
     if value is not None and not fits:
         needs = "an integer step" if isinstance(freq, int) else "a timestamp without a zone"
@@ -86,5 +77,6 @@ def refuse_other_clock(value: datetime | int | None, *, freq: str | int, subject
 
 
 def is_day_or_coarser(freq: str | int) -> bool:
+    """Return whether two grid points are at least a day apart; False for integer steps."""
     width = fixed_width(freq)
     return clock_of(freq) == "timestamp" and (width is None or width >= DAY)

@@ -1,7 +1,7 @@
-"""A source's own columns go in, by name and dtype; expressions that read them as times, numbers and text come out.
+"""Expressions that read a source's columns as ids, times and numbers, by their names and dtypes.
 
-Timestamps are naive with microseconds: what carries a time zone becomes UTC, or keeps its wall clock where that is
-asked for. Steps are Int64.
+Timestamps become naive, with microseconds. Those with a time zone are converted to UTC or, on request, keep their wall
+clock. Integer steps become Int64.
 """
 
 from datetime import datetime
@@ -9,24 +9,43 @@ from datetime import datetime
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.schemas import STEP, TIMESTAMP
-from forecasting.series.clock import dtype_of
-from forecasting.spec.frequency import LARGEST_STEP
-from forecasting.spec.spec import Clock
+from forecasting.schemas import STEP, TIMESTAMP, ds_dtype
+from forecasting.spec.frequency import LARGEST_STEP, Clock
 
 SMALLEST_TIME = datetime(1, 1, 1)
 LARGEST_TIME = datetime(2999, 12, 31, 23, 59, 59, 999_999)
 
 
 def read_id(column: str, dtype: pl.DataType, *, subject: str) -> pl.Expr:
-    """Return the column as text; raises SourceError, led by `subject`, where it does not name things exactly."""
+    """Read a column of names as text.
+
+    Args:
+        column: The column's name.
+        dtype: Its dtype.
+        subject: What the error's message begins with: the file and the column.
+
+    Returns:
+        The names as text.
+
+    Raises:
+        SourceError: The dtype is neither text nor a whole number, so its values have no exact spelling.
+    """
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null) or dtype.is_integer():
         return pl.col(column).cast(pl.String)
     raise SourceError(f"{subject} has {dtype} but needs text or whole numbers")
 
 
 def refuse_time(dtype: pl.DataType, *, clock: Clock, subject: str) -> None:
-    """Raise SourceError, led by `subject`, for a dtype whose times would have to be guessed at."""
+    """Check that a column's dtype can hold times of the clock.
+
+    Args:
+        dtype: The dtype of the column of times.
+        clock: The clock that the spec's frequency needs.
+        subject: What the error's message begins with: the file and the column.
+
+    Raises:
+        SourceError: The times could only be guessed.
+    """
     if dtype in (pl.String, pl.Null):
         return
     if clock == "step" and not dtype.is_integer():
@@ -39,15 +58,23 @@ def refuse_time(dtype: pl.DataType, *, clock: Clock, subject: str) -> None:
 
 
 OFFSET = r"(:[0-9]{2}(?:\.[0-9]+)?) ?(Z|z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)$"
-"""The end of a text that tells a time of day and its offset: what comes before the offset, and the offset."""
+"""The end of a text with a time of day and an offset; the groups are the part before the offset, and the offset."""
 
 
 def read_times(rows: pl.LazyFrame, column: str, *, clock: Clock, keeps_wall_clock: bool = False) -> pl.LazyFrame:
-    """Replace a column by its times on the clock, null where one cannot be read.
+    """Replace a column by its times on the clock; a time that cannot be read becomes null.
 
-    Times with a zone or an offset become UTC, or with `keeps_wall_clock` lose it and stay as they are. Text is read as
-    ISO 8601 (`2013-01`, `2013-01-31`, `2013-01-31 05:00[:00[.000000]][Z|+01:00]`, with a blank or a T) or as whole
-    numbers. Expects a dtype that `refuse_time` lets pass.
+    Text is read as a whole number or as ISO 8601: `2013-01`, `2013-01-31` or
+    `2013-01-31 05:00[:00[.000000]][Z|+01:00]`, with a blank or a T.
+
+    Args:
+        rows: The rows.
+        column: The column of times, of a dtype that `refuse_time` accepts.
+        clock: The clock that the spec's frequency needs.
+        keeps_wall_clock: Whether times with a zone or an offset keep their wall clock instead of becoming UTC.
+
+    Returns:
+        The rows with naive timestamps or Int64 steps in the column.
     """
     dtype = rows.collect_schema()[column]
     if dtype == pl.String:
@@ -56,19 +83,31 @@ def read_times(rows: pl.LazyFrame, column: str, *, clock: Clock, keeps_wall_cloc
         return _read_timestamps(rows, column, keeps_wall_clock=keeps_wall_clock)
     if keeps_wall_clock and isinstance(dtype, pl.Datetime):
         rows = rows.with_columns(pl.col(column).dt.replace_time_zone(None))
-    # What Polars keeps of a timestamp with a zone is its UTC, and this cast leaves just that.
-    return rows.with_columns(pl.col(column).cast(dtype_of(clock), strict=False))
+    # Polars stores timestamps with a zone in UTC, and this cast drops only the zone.
+    return rows.with_columns(pl.col(column).cast(ds_dtype(clock), strict=False))
 
 
 def is_in_range(time: pl.Expr, *, clock: Clock) -> pl.Expr:
-    """Whether a time lies where its grid, and a horizon after it, can be counted and shown."""
+    """Return whether a time leaves room for its grid and a horizon: years 1 to 2999, or 10^15 steps around 0."""
     if clock == "step":
         return time.is_between(-LARGEST_STEP, LARGEST_STEP)
     return time.is_between(pl.lit(SMALLEST_TIME, TIMESTAMP), pl.lit(LARGEST_TIME, TIMESTAMP))
 
 
 def read_number(column: str, dtype: pl.DataType, *, subject: str) -> pl.Expr:
-    """Return the column as Float64, null where it is no number; raises SourceError, led by `subject`."""
+    """Read a column of measurements.
+
+    Args:
+        column: The column's name.
+        dtype: Its dtype.
+        subject: What the error's message begins with: the file and the column.
+
+    Returns:
+        Float64 values; null for text that is not a number.
+
+    Raises:
+        SourceError: The dtype is neither numeric nor text.
+    """
     if dtype == pl.String:
         return pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
     if dtype.is_numeric() or dtype == pl.Null:
@@ -77,17 +116,18 @@ def read_number(column: str, dtype: pl.DataType, *, subject: str) -> pl.Expr:
 
 
 def categories_of(rows: pl.LazyFrame) -> list[str]:
-    """Name the column of categories, where rows have one."""
+    """Return the name of the column of categories in a list; an empty list if the rows have none."""
     return [name for name in ("categories",) if name in rows.collect_schema()]
 
 
 def is_blank(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return whether a value is null, or text that consists of white space."""
     value = pl.col(column)
     return value.is_null() | (value.str.strip_chars() == "") if dtype == pl.String else value.is_null()
 
 
 def as_text(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return times and numbers as text that `read_time` and `read_number` read back."""
+    """Return times and numbers as text that `read_times` and `read_number` read back."""
     if isinstance(dtype, pl.Datetime):
         return pl.col(column).dt.to_string("%Y-%m-%dT%H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
     return pl.col(column).cast(pl.String)
@@ -99,12 +139,12 @@ def _read_steps(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
     return rows.with_columns(pl.when(text.str.contains(r"^[+-]?[0-9]+$")).then(number).alias(column))
 
 
-_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 _UNREAD = "_unread"
 
 
 def _read_timestamps(rows: pl.LazyFrame, column: str, *, keeps_wall_clock: bool) -> pl.LazyFrame:
-    """Try one form after the other, each on the texts that are still unread: parsing is most of a CSV file's cost."""
+    """Try one format after the other, each on the remaining texts: parsing dominates the cost of a CSV file."""
     text, time = pl.col(_UNREAD), pl.col(column)
     rows = rows.with_columns(
         pl.col(column).str.strip_chars().str.replace("T", " ", literal=True).alias(_UNREAD),
@@ -118,7 +158,7 @@ def _read_timestamps(rows: pl.LazyFrame, column: str, *, keeps_wall_clock: bool)
     )
     if keeps_wall_clock:
         rows = rows.with_columns(text.str.replace(OFFSET, "$1"))
-    for form in _FORMS:
+    for form in _FORMATS:
         zone = "UTC" if form.endswith("%#z") else None
         read = pl.when(time.is_null()).then(text).str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
         rows = rows.with_columns(pl.coalesce(time, read.dt.replace_time_zone(None)).alias(column))

@@ -1,4 +1,4 @@
-"""A source's URI goes in; the URIs of the files that it means come out, sorted."""
+"""The files behind a source's URI: a single file, a folder or a glob, on a local disk or in an object store."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,9 +13,19 @@ _WILDCARDS = frozenset("*?[")
 
 
 def list_files(uri: str, *, storage_options: dict[str, str]) -> list[str]:
-    """List a file, a glob's files or all files below a folder, hidden ones (`.x`, `_x`) left out.
+    """List the files of a source.
 
-    Raises SourceError where there is none, ServiceError where an object store cannot be listed.
+    Args:
+        uri: A file, a glob, or a folder, which is searched recursively. Below a folder, hidden files (`.x`, `_x`) are
+            left out.
+        storage_options: Options of the object store, as Polars takes them.
+
+    Returns:
+        Paths or URIs, sorted.
+
+    Raises:
+        SourceError: The file does not exist, or none has a known suffix.
+        ServiceError: The object store cannot be listed.
     """
     parts = urlsplit(uri)
     if len(parts.scheme) > 1 and parts.scheme != "file":
@@ -33,20 +43,34 @@ def list_files(uri: str, *, storage_options: dict[str, str]) -> list[str]:
 
 
 def is_csv(uri: str) -> bool:
+    """Return whether a name is that of a CSV file, compressed or not."""
     return has_suffix(uri, CSV_SUFFIXES)
 
 
 def has_suffix(uri: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
-    """Whether a name ends in one of the suffixes, in letters of any case."""
+    """Return whether a name ends in one of the suffixes, regardless of case."""
     return uri.lower().endswith(suffixes)
 
 
 def is_remote(uri: str) -> bool:
+    """Return whether a URI has a scheme, such as that of an object store."""
     return "://" in uri
 
 
 def list_remote(uri: str, *, storage_options: dict[str, str]) -> list[str]:
-    """Let Polars expand a glob or folder of an object store; a single file is taken as it is."""
+    """List the files of an object store, with Polars.
+
+    Args:
+        uri: A file, which is returned without a check; a glob; or a folder, which is searched recursively.
+        storage_options: Options of the object store, as Polars takes them.
+
+    Returns:
+        URIs, sorted.
+
+    Raises:
+        SourceError: No file has a known suffix.
+        ServiceError: The object store cannot be listed.
+    """
     if has_suffix(uri) and _WILDCARDS.isdisjoint(uri):
         return [uri]
     spellings = [spelling for suffix in SUFFIXES for spelling in (suffix, suffix.upper())]

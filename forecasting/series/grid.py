@@ -1,8 +1,8 @@
-"""Even grids: rows of (unique_id, ds) and a frequency go in; each series' anchor, and points of its grid, come out.
+"""Even grids: where the grid of each series is anchored, and the conversion between numbers and times of grid points.
 
-A grid is anchored where most of its series' own timestamps lie: weeks may begin on Thursdays, hours at a quarter past,
-months on their 15th, on their last day or three days before it. Grid points are numbered by whole steps, so that a
-point's number and its series' anchor give its `ds` and back. The clock is naive wall time: a day is 24 hours.
+A grid is anchored where most of the series' timestamps lie: weeks may begin on Thursdays, hours at a quarter past,
+months on their 15th, on their last day or three days before it. Grid points are numbered in whole steps; with the
+anchor, a number converts to `ds` and back. The clock is naive wall time: a day has 24 hours.
 """
 
 from dataclasses import dataclass
@@ -10,19 +10,25 @@ from typing import ClassVar
 
 import polars as pl
 
-from forecasting.series.clock import clock_of, dtype_of, fixed_width, num_months
-from forecasting.spec.frequency import DAY
+from forecasting.schemas import ds_dtype
+from forecasting.spec.frequency import DAY, clock_of, fixed_width, num_months
 
 LAST_DAY = 31
-"""The anchor of grids on month ends: days past a month's end are taken as its last."""
+"""The anchor day of grids on month ends: a day after a month's end means its last day."""
 
 
 def anchor_series(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
-    """Return one row per series: unique_id, the grid's anchor (its `fields`), num_points and middle.
+    """Find the anchor of each series' grid: the one that most rows lie on.
 
-    The anchor is the one that most rows lie on. Among equals, month ends go before other days, and the anchor of the
-    earliest row before later ones. `num_points` counts the rows on it, `middle` is the number of their middle one.
-    Expects `ds` without nulls and no two rows of the same (unique_id, ds).
+    Of several such anchors, month ends take precedence over other days, then the anchor of the earliest row.
+
+    Args:
+        rows: unique_id and ds, without nulls and with one row per (unique_id, ds).
+        freq: The frequency of the grid.
+
+    Returns:
+        One row per series: unique_id, the anchor (the `fields` of the grid), `num_points`, the count of rows on the
+        grid, and `middle`, the number of the grid point of the middle one.
     """
     grid = make_grid(freq)
     return (
@@ -47,9 +53,15 @@ def anchor_series(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
 
 
 def future_grid(grid_points: pl.LazyFrame, *, freq: str | int, horizon: int) -> pl.LazyFrame:
-    """Continue each series' own grid: unique_id, step (Int32, 1 to horizon), ds; horizon rows per series, sorted.
+    """Continue each series' grid over the horizon.
 
-    Expects the grid points of `regularise`, or any points of each series' grid, its last one among them.
+    Args:
+        grid_points: unique_id and ds of grid points, the last one of each series among them.
+        freq: The frequency of the grid.
+        horizon: The number of grid points to add.
+
+    Returns:
+        unique_id, step (Int32, 1 to horizon) and ds, sorted; `horizon` rows per series.
     """
     grid = make_grid(freq)
     last = grid_points.group_by("unique_id").agg(pl.col("ds").max())
@@ -64,37 +76,42 @@ def future_grid(grid_points: pl.LazyFrame, *, freq: str | int, horizon: int) -> 
 
 @dataclass(frozen=True)
 class EvenGrid:
-    """Points a fixed width apart, in microseconds or in steps; anchored at ds modulo width."""
+    """A grid of fixed width, in microseconds or steps; its anchor is `ds` modulo the width."""
 
     width: int
     dtype: pl.DataType
     fields: ClassVar = ("anchor",)
 
     def candidates(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Add the anchor of the grid that each row lies on."""
         return rows.with_columns(anchor=pl.col("ds").cast(pl.Int64) % self.width)
 
     def preference(self) -> pl.Expr:
+        """Return the rank of an anchor among anchors with equally many rows; lower ranks first."""
         return pl.lit(0, pl.Int8)
 
     def number(self, ds: pl.Expr) -> pl.Expr:
+        """Return the number of the last grid point at or before a time."""
         return (ds.cast(pl.Int64) - pl.col("anchor")) // self.width
 
     def ds(self, number: pl.Expr) -> pl.Expr:
+        """Return the time of a grid point."""
         return (number * self.width + pl.col("anchor")).cast(self.dtype)
 
 
 @dataclass(frozen=True)
 class MonthGrid:
-    """Points some months apart; anchored at a month, a time of day and a day.
+    """A grid of whole months; its anchor is a month, a day and a time of day.
 
-    The day is 1 to 31, a month's last day where it has fewer (31: month ends), or negative: days before the last.
+    The anchor's day is 1 to 31, where a month with fewer days has its last day (31: month ends); or negative, which
+    counts days before the last one.
     """
 
     months: int
     fields: ClassVar = ("anchor_month", "anchor_day", "anchor_time")
 
     def candidates(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """Give each row once for every day rule that it follows."""
+        """Repeat each row for every anchor day that it matches, with that anchor."""
         day, to_end = pl.col("ds").dt.day().cast(pl.Int64), _days_to_month_end(pl.col("ds"))
         rows = rows.with_columns(
             anchor_month=_month(pl.col("ds")) % self.months,
@@ -105,7 +122,7 @@ class MonthGrid:
         return pl.concat(
             [
                 rows,
-                # The last of February, or of a month of 30 days, is also where a grid on later days has its point.
+                # The last day of February or of a month of 30 days also lies on the grids of later days.
                 *(
                     ends.filter(day < later).with_columns(anchor_day=pl.lit(later, pl.Int64))
                     for later in (29, 30, LAST_DAY)
@@ -115,13 +132,16 @@ class MonthGrid:
         )
 
     def preference(self) -> pl.Expr:
+        """Return the rank of an anchor among anchors with equally many rows: month ends first."""
         day = pl.col("anchor_day")
         return pl.when(day == LAST_DAY).then(0).when(day > 0).then(1).otherwise(2).cast(pl.Int8)
 
     def number(self, ds: pl.Expr) -> pl.Expr:
+        """Return the number of the grid point in the month of a time."""
         return (_month(ds) - pl.col("anchor_month")) // self.months
 
     def ds(self, number: pl.Expr) -> pl.Expr:
+        """Return the time of a grid point."""
         month = number * self.months + pl.col("anchor_month")
         first = pl.date(month // 12, month % 12 + 1, 1)
         length = first.dt.month_end().dt.day().cast(pl.Int64)
@@ -131,17 +151,17 @@ class MonthGrid:
 
 
 def make_grid(freq: str | int) -> EvenGrid | MonthGrid:
-    """Return the arithmetic of a frequency; its expressions need the columns `fields` of `anchor_series`."""
+    """Return the grid of a frequency; its expressions need the columns `fields`, which `anchor_series` returns."""
     months = num_months(freq)
     if months is not None:
         return MonthGrid(months)
     width = fixed_width(freq)
     assert width is not None
-    return EvenGrid(width, dtype_of(clock_of(freq)))
+    return EvenGrid(width, ds_dtype(clock_of(freq)))
 
 
 def _month(ds: pl.Expr) -> pl.Expr:
-    """Number the months from the year 0 on."""
+    """Number months from the year 0."""
     return ds.dt.year().cast(pl.Int64) * 12 + ds.dt.month().cast(pl.Int64) - 1
 
 

@@ -1,4 +1,4 @@
-"""The first step of every flow: a spec's source in; observations, rejects, features and panels out (no torch)."""
+"""The first step of every flow: read a spec's source into observations, rejects, features and panels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,18 @@ from forecasting.series.validate import Reason, later_rejects, newest_observatio
 from forecasting.spec.spec import Spec
 
 NUM_REASONS = 3
-"""Reasons that are named where every row was refused."""
+"""How many reasons an error names if every row is refused."""
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What a source holds at or before `cutoff`: observations, rejects and features, as frames of the tables.
+    """What a source has at or before the cutoff, as rows of the tables of the same names.
 
-    Where the cutoff was not asked for, rejects after it are told too.
+    Attributes:
+        observations: Accepted rows.
+        rejects: Refused rows; if the cutoff is the newest observation, those after it as well.
+        features: The series on their grids, with calendar features.
+        cutoff: The last `ds` of observations and features.
     """
 
     observations: pl.DataFrame
@@ -34,7 +38,7 @@ class Ingested:
 
     @property
     def unique_ids(self) -> list[str]:
-        """Every series that the source names, wholly rejected ones included, sorted; a name that is lost makes none."""
+        """All series of the source, sorted, also those whose rows were all refused; unreadable names are left out."""
         rejected = self.rejects.filter(pl.col("reason") != Reason.NOT_UTF_8.value)["unique_id"].drop_nulls()
         named = {*self.features["unique_id"].unique(), *rejected.unique()}
         return sorted(name for name in named if name.strip())
@@ -50,17 +54,31 @@ def ingest(
     is_newest: bool = False,
     rows: pl.LazyFrame | None = None,
 ) -> Ingested:
-    """Read, validate and regularise a spec's source up to the cutoff; observations and features never look past it.
+    """Read, validate and regularise a spec's source up to a cutoff.
 
-    The cutoff is the one given, or else the newest observation of any series not after `as_of`. Refused rows are told
-    up to a cutoff that was asked for. With `as_of` they are told up to that time; without one, all are told where the
-    cutoff is the newest observation: found here, or by `find_newest` before (`is_newest`). `series` keeps those alone.
-    Raises UserError for a series that the source does not name, SourceError where nothing can be forecast.
+    Observations and features never depend on rows after the cutoff. Rejects are returned up to a requested cutoff. If
+    the cutoff is the newest observation, they are returned up to `as_of`, or all of them without it.
+
+    Args:
+        spec: The spec.
+        cutoff: The requested cutoff; None takes the newest observation of any series.
+        as_of: The latest time at which a run without a requested cutoff may find its newest observation.
+        series: The series to keep; None keeps all.
+        storage_options: Options of the object store, as Polars takes them.
+        is_newest: Whether `cutoff` is the newest observation, as `find_newest` returns it.
+        rows: Rows in the columns of `scan_source`; None reads the spec's source.
+
+    Returns:
+        Observations, rejects and features.
+
+    Raises:
+        UserError: The source does not have one of the requested series.
+        SourceError: The source cannot be read, or has no series at or before the cutoff.
     """
     check_categories(spec.categories)
     if rows is None:
         rows = scan_source(spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
-    tells_later = cutoff is None or as_of is not None or is_newest
+    reports_later = cutoff is None or as_of is not None or is_newest
     if cutoff is None:
         cutoff = find_newest(rows, spec, not_after=as_of)
     if series is not None:
@@ -68,7 +86,7 @@ def ingest(
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
     validated = validate(rows, freq=spec.freq, cutoff=cutoff)
     plans = [validated.accepted, validated.rejects]
-    if tells_later:
+    if reports_later:
         plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of))
     observations, *refused = pl.collect_all(plans, engine="streaming")
     if not spec.categories.static:
@@ -82,9 +100,18 @@ def ingest(
 
 
 def find_newest(rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | None = None) -> datetime | int:
-    """Return the newest observation in rows of `scan_source`, at or before `not_after`: a run's cutoff.
+    """Return the time of the newest observation, which is the cutoff of a run without a requested one.
 
-    Raises SourceError where there is none; it names the most frequent reasons for which rows were refused.
+    Args:
+        rows: Rows of `scan_source`.
+        spec: The spec of the rows.
+        not_after: The latest time that counts; None for no limit.
+
+    Returns:
+        A naive datetime or an integer step.
+
+    Raises:
+        SourceError: No observation is accepted; the error names the most frequent reasons.
     """
     newest = newest_observation(rows, freq=spec.freq, not_after=not_after)
     if newest is not None:
@@ -92,13 +119,23 @@ def find_newest(rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | N
     until = "" if not_after is None else f" at or before {not_after}"
     rejects = validate(rows, freq=spec.freq, cutoff=not_after).rejects
     counts = rejects.group_by("reason").len().sort("len", "reason", descending=[True, False]).collect()
-    told = "".join(f"; {count} rows: {reason}" for reason, count in counts.head(NUM_REASONS).iter_rows())
+    reasons = "".join(f"; {count} rows: {reason}" for reason, count in counts.head(NUM_REASONS).iter_rows())
     more = f"; and {counts.height - NUM_REASONS} more reasons" if counts.height > NUM_REASONS else ""
-    raise SourceError(f"source {spec.source} has no accepted observation{until}; it needs at least one{told}{more}")
+    raise SourceError(f"source {spec.source} has no accepted observation{until}; it needs at least one{reasons}{more}")
 
 
 def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, run_cutoff: datetime | int) -> Panel:
-    """Return the panel of some series of a spec's features; one without any has the run's cutoff for its own."""
+    """Return the panel of some series of a spec.
+
+    Args:
+        features: Rows of the features table; the columns of `feature_columns` are enough.
+        spec: The spec of the features.
+        unique_ids: The series, in the order of the panel.
+        run_cutoff: The cutoff of the run, which becomes the cutoff of a series without features.
+
+    Returns:
+        The panel.
+    """
     panel = to_panel(
         features,
         freq=spec.freq,

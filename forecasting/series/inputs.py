@@ -8,7 +8,8 @@ import polars as pl
 
 from forecasting.series.files import is_csv, list_files
 from forecasting.series.read import clock_zone, scan_frame, scan_source, zone_of
-from forecasting.spec.spec import Clock, Source
+from forecasting.spec.frequency import Clock
+from forecasting.spec.source import Source
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import polars as pl
 
 from forecasting.series.clock import is_day_or_coarser, parse_clock
 from forecasting.series.inputs import Input
-from forecasting.spec.spec import Clock
+from forecasting.spec.frequency import Clock
 
 TIMES = ("ds", "cutoff", "origin")
 """Columns of results that hold times of the series."""

@@ -1,7 +1,4 @@
-"""A panel: the series of one shard as right-aligned arrays, which networks and baselines alike read.
-
-Features (the table) go in through `to_panel`; a `Panel` comes out.
-"""
+"""A panel: the series of one shard as right-aligned arrays, the input of networks, statistical models and baselines."""
 
 # S series · N grid points, right-aligned: column N-1 is each series' own last grid point · C calendar features
 # F horizon steps
@@ -17,22 +14,27 @@ import polars as pl
 from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.calendar import add_calendar, calendar_columns
 from forecasting.series.categories import Coded, code_panel
-from forecasting.series.clock import fixed_width, num_months, refuse_other_clock
+from forecasting.series.clock import refuse_other_clock
 from forecasting.series.grid import future_grid
-from forecasting.spec.spec import Categories
+from forecasting.spec.categories import Categories
+from forecasting.spec.frequency import fixed_width, num_months
 
 FloatArray = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The series of one shard, each ending in the last column.
+    """The series of one shard, each ending in the last column of `y_SN`.
 
-    `y_SN` is float64 and NaN in gaps and before a series begins; `length_S` counts grid points, gaps included.
-    `calendar_SNC` is float32 and reaches F steps past the last column (`calendar_S(N+F)C`), because the calendar of
-    the horizon is known; it has no columns for integer steps. `ds_SN` holds the grid (datetime64[us], or int64),
-    also with F further columns; NaT or the smallest integer before a series begins. `coded` has the categories that
-    were asked for, over the same columns.
+    Attributes:
+        unique_ids: The names of the S series.
+        y_SN: Measurements, (S, N) float64; NaN in gaps and before a series begins.
+        length_S: Grid points of each series, gaps included, (S,) int64.
+        calendar_SNC: Calendar features of grid and horizon, (S, N + F, C) float32; C is 0 for integer steps.
+        ds_SN: Times of grid and horizon, (S, N + F) datetime64[us] or int64; NaT or the smallest integer before a
+            series begins.
+        horizon: The number F of grid points after each series' end.
+        coded: The categories of grid and horizon, (S, N + F, K); None without categories.
     """
 
     unique_ids: tuple[str, ...]
@@ -45,16 +47,23 @@ class Panel:
 
     @property
     def clock_dtype(self) -> pl.DataType:
-        """The dtype that times of this panel have in frames."""
+        """The dtype of this panel's times in frames."""
         return STEP if np.issubdtype(self.ds_SN.dtype, np.integer) else TIMESTAMP
 
     @property
     def last_ds(self) -> npt.NDArray[np.generic]:
-        """Each series' own last grid point, its cutoff, (S,)."""
+        """The last grid point of each series, which is its cutoff, (S,)."""
         return self.ds_SN[:, -self.horizon - 1]
 
     def until(self, num_dropped: int) -> "Panel":
-        """Return what was known `num_dropped` grid points before each series' end; nothing later is left in it."""
+        """Drop the last grid points of every series, and with them all that was not known then.
+
+        Args:
+            num_dropped: The number of grid points to drop.
+
+        Returns:
+            A panel of N - `num_dropped` columns.
+        """
         if num_dropped == 0:
             return self
         return replace(
@@ -67,13 +76,20 @@ class Panel:
         )
 
     def hide_end(self, num_hidden_S: npt.NDArray[np.int64]) -> "Panel":
-        """Return the same grid with gaps in place of each series' last `num_hidden_S[s]` grid points."""
+        """Replace the last measurements of every series by gaps; the grid stays.
+
+        Args:
+            num_hidden_S: The number of grid points to hide, per series, (S,).
+
+        Returns:
+            A panel of the same shape.
+        """
         columns_N = np.arange(self.y_SN.shape[1])
         is_hidden_SN = columns_N[None, :] >= (self.y_SN.shape[1] - num_hidden_S)[:, None]
         return replace(self, y_SN=np.where(is_hidden_SN, np.nan, self.y_SN))
 
     def select(self, rows_S: npt.NDArray[np.int64]) -> "Panel":
-        """Return some of the series, in the order of `rows_S`."""
+        """Return the panel of some of the series, in the order of their indices `rows_S`."""
         if np.array_equal(rows_S, np.arange(len(self.unique_ids))):
             return self
         return replace(
@@ -88,7 +104,14 @@ class Panel:
 
 
 def feature_columns(freq: str | int, categories: Categories) -> list[str]:
-    """Name the columns of the features that `to_panel` reads.
+    """Return the columns of the features that `to_panel` reads.
+
+    Args:
+        freq: The spec's frequency, which decides the calendar features.
+        categories: The spec's categories.
+
+    Returns:
+        Column names.
 
     >>> feature_columns("1mo", Categories(static=("store",)))
     ['unique_id', 'ds', 'y', 'year_sin', 'year_cos', 'categories']
@@ -106,12 +129,19 @@ def to_panel(
     run_cutoff: datetime | int | None = None,
     categories: Categories = Categories(),
 ) -> Panel:
-    """Align the features of some series at their ends and continue each one's grid and calendar over the horizon.
+    """Align series at their ends, and continue their grids and calendars over the horizon.
 
-    `features` has the columns that `feature_columns` names, on even grids as `regularise` makes them, in any order. The
-    panel has the series of `unique_ids` in that order, or all, sorted. One without features has length 0, NaN
-    throughout, and its horizon follows `run_cutoff` where that is given. The panel has at least one column before the
-    horizon. The calendar is 0 before a series begins.
+    Args:
+        features: The columns of `feature_columns`, on the even grids of `regularise`, in any order.
+        freq: The frequency of the grids.
+        horizon: The number F of grid points to continue each grid by.
+        unique_ids: The series of the panel, in its order; None takes all, sorted. A series without features has length
+            0 and NaN throughout.
+        run_cutoff: The time after which the horizon of a series without features begins; None leaves it without times.
+        categories: The categories to encode.
+
+    Returns:
+        A panel with at least one column before the horizon. The calendar is 0 before a series begins.
     """
     names = calendar_columns(freq)
     wanted = sorted(features["unique_id"].unique()) if unique_ids is None else list(unique_ids)
@@ -124,7 +154,7 @@ def to_panel(
     column_R = runs.offset_R + (width - length_S)[runs.rows_R]
 
     rows_R, ends_R = runs.rows_R, runs.begin_R + runs.length_R - 1
-    if num_months(freq) is None:  # the last point tells where a grid of even steps lies; for months it takes all
+    if num_months(freq) is None:  # the last point anchors a grid of fixed width; a grid of months needs all points
         rows_R, ends_R = (each_R[column_R + runs.length_R == width] for each_R in (rows_R, ends_R))
     points = pl.DataFrame({"unique_id": order["unique_id"].gather(rows_R), "ds": known["ds"].gather(ends_R)})
     future = _future(points, order, length_S, freq=freq, horizon=horizon, run_cutoff=run_cutoff)
@@ -147,7 +177,7 @@ def to_panel(
 def _static_values(
     features: pl.DataFrame, unique_ids: Sequence[str], categories: Categories
 ) -> list[Sequence[str | None]]:
-    """Return each series' values of the static categories; None for those that it lacks."""
+    """Return each series' values of the static categories; None for a missing value."""
     nothing: tuple[str | None, ...] = (None,) * len(categories.static)
     if not categories.static:
         return [nothing] * len(unique_ids)
@@ -162,7 +192,7 @@ def _static_values(
 
 @dataclass(frozen=True)
 class _Runs:
-    """R stretches of rows that follow each other in one series: where each begins, and how far into its series."""
+    """R runs of rows that are neighbours in one series: the series, first row, length and offset into the series."""
 
     rows_R: npt.NDArray[np.int64]
     begin_R: npt.NDArray[np.int64]
@@ -170,17 +200,17 @@ class _Runs:
     offset_R: npt.NDArray[np.int64]
 
     def places(self, first_R: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return where every row goes, if the first ones of the stretches go to `first_R`."""
+        """Return the destination of every row, given those of the first rows of the runs."""
         places = np.repeat(first_R - self.begin_R, self.length_R)
         places += np.arange(len(places))
         return places
 
 
 def _find_runs(features: pl.DataFrame, order: pl.DataFrame, *, width: int | None) -> tuple[pl.DataFrame, _Runs]:
-    """Return the rows of the series in `order`, and the stretches of neighbouring grid points that they lie in.
+    """Return the rows of the series in `order`, and their runs of neighbouring grid points.
 
-    Tables give back long stretches, so that their rows need not be sorted one by one. Where steps have no fixed width,
-    every row is a stretch.
+    Tables return long runs, so that rows need not be sorted one by one. If the frequency has no fixed width, every row
+    is a run of its own.
     """
     ids = features["unique_id"].rle().struct.unnest()
     number = ids.join(order, left_on="value", right_on="unique_id", how="left", maintain_order="left")["row"]
@@ -211,7 +241,7 @@ def _future(
     horizon: int,
     run_cutoff: datetime | int | None,
 ) -> pl.DataFrame:
-    """Return row, step, ds and calendar of every series' horizon, as far as something says where it begins."""
+    """Return row, step, ds and calendar of the horizon of every series whose last grid point is known."""
     begins = points.lazy()
     if run_cutoff is not None:
         refuse_other_clock(run_cutoff, freq=freq, subject="run_cutoff")

@@ -1,4 +1,4 @@
-"""A spec's source goes in; its rows come out as one lazy frame, each with its file and its number in that file."""
+"""Scan a source as one lazy frame of rows, each with its file and its number in that file."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,13 @@ from forecasting.errors import ServiceError, SourceError, UserError, first_line
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.columns import OFFSET, as_text, is_blank, read_id, read_number, read_times, refuse_time
 from forecasting.series.files import is_csv, is_remote, list_files
-from forecasting.spec.spec import Clock, Source
+from forecasting.spec.frequency import Clock
+from forecasting.spec.source import Source
 
 Result = TypeVar("Result")
 
 NUM_SNIFFED = 100
-"""Rows of a text column that are looked at to tell a wrong clock from a few bad rows."""
+"""Rows of a text column that are read to decide whether it holds times of the wrong clock or a few bad rows."""
 
 
 def scan_source(
@@ -28,17 +29,26 @@ def scan_source(
     series: Sequence[str] | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> pl.LazyFrame:
-    """Scan a source: source_file, source_row (from 1 in each file, a CSV's header not counted), unique_id, ds, y.
+    """Scan the files of a source. Only schemas and the first rows are read.
 
-    With `static`, columns that class whole series, their names and values (texts) come as a list besides: categories.
+    A file that several URIs name is read once. `ds` and `y` keep the source's dtypes, which for CSV files is text, so
+    that `validate` can refuse single rows. If files differ in dtype, the columns are text or on the clock.
 
-    A source is a parquet or CSV file (`.csv.gz` too), a glob, or a folder with all such files below it; or several of
-    these, a file that more than one of them means read once. `unique_id` is text; `ds` and `y` are as the source has
-    them: in CSV files text, so that `validate` can refuse single rows. Where files differ in dtype, they come as text
-    or on the clock. `series` keeps those alone.
+    Args:
+        source: The files (parquet, `.csv` or `.csv.gz`), folders and globs, and the columns to read.
+        clock: Whether times are timestamps or integer steps.
+        static: Columns that classify whole series.
+        series: The series to keep; None keeps all.
+        storage_options: Options of the object store, as Polars takes them.
 
-    Raises SourceError where there is no file or no row, where a file cannot be read, lacks a column, or has a column
-    that does not suit the clock; ServiceError where a remote file cannot be reached. Reads schemas and first rows.
+    Returns:
+        Rows with source_file, source_row (from 1 in each file, without a CSV's header), unique_id (text), ds, y and,
+        with `static`, categories: a list of names and values (text).
+
+    Raises:
+        SourceError: The source has no files or rows, a file cannot be read or lacks a column, or a dtype does not
+            match the clock.
+        ServiceError: A remote file cannot be reached.
     """
     rows = _concat(_scan_files(source, clock, storage_options, static), clock)
     if _read(str(source), rows.head(1).collect).is_empty():
@@ -49,12 +59,25 @@ def scan_source(
 def clock_zone(
     source: Source, clock: Clock, freq: str | int, *, storage_options: Mapping[str, str] | None = None
 ) -> tzinfo | None:
-    """Return the zone whose wall clock `ds` is on once validated; None where the source does not tell it.
+    """Return the time zone of the wall clock that validated times are on.
 
-    Times with a zone, or text with offsets, are on UTC where the frequency is finer than a day; else on the zone's own
-    wall clock. Of text with several offsets that is the smallest one: at any moment its clock shows the earliest time,
-    so that what is known by then is never overestimated. Reads schemas, of text its first rows, and of days with
-    offsets that column. Raises as `scan_source` does.
+    Times with a zone and text with offsets are validated as UTC if the frequency is finer than a day, and otherwise on
+    their own wall clock. If text has several offsets, the smallest one counts: its clock is the earliest at any moment,
+    so what is known by then is never overestimated. Schemas are read; first rows of text; and for a frequency of days
+    or coarser, the whole column of offsets.
+
+    Args:
+        source: The source.
+        clock: Whether times are timestamps or integer steps.
+        freq: The frequency of the grid.
+        storage_options: Options of the object store, as Polars takes them.
+
+    Returns:
+        The zone; None if the source does not state one.
+
+    Raises:
+        SourceError: The source cannot be read; see `scan_source`.
+        ServiceError: A remote file cannot be reached.
     """
     if clock == "step":
         return None
@@ -92,7 +115,15 @@ def zone_of(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str
 
 
 def require_series(rows: pl.LazyFrame, series: Sequence[str]) -> None:
-    """Raise UserError with the ids in `series` that no row has, and ids that come close; reads the ids."""
+    """Check that all series exist. The column of ids is read.
+
+    Args:
+        rows: Rows with unique_id.
+        series: The requested series.
+
+    Raises:
+        UserError: Series do not exist; the error names up to ten of them, with similar names.
+    """
     known = rows.select(pl.col("unique_id").unique()).collect(engine="streaming")["unique_id"].drop_nulls().to_list()
     missing = sorted(set(series) - set(known))
     if missing:
@@ -116,7 +147,7 @@ def _scan_files(
 
 
 def _offset_minutes() -> pl.Expr:
-    """The offset that the text in `ds` ends in, in minutes east of UTC; null where it has none."""
+    """Return the offset at the end of the text in `ds`, in minutes east of UTC; null without an offset."""
     offset = pl.col("ds").str.strip_chars().str.extract(OFFSET, 2)
     digits = offset.str.replace_all(r"\D", "").str.pad_end(4, "0").cast(pl.Int32)
     minutes = digits // 100 * 60 + digits % 100
@@ -126,7 +157,7 @@ def _offset_minutes() -> pl.Expr:
 def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> pl.LazyFrame:
     schema = _read(uri, lambda: _scan(uri, options).collect_schema())
     needed = _needed(source, static)
-    if is_csv(uri) and any("_duplicated_" in name for name in schema):  # as Polars renames what comes twice
+    if is_csv(uri) and any("_duplicated_" in name for name in schema):  # Polars gives repeated columns such names
         _refuse_repeated_header(uri, options, needed)
     missing = [f"{role} column '{name}'" for role, name in needed if name not in schema]
     if missing:
@@ -162,7 +193,7 @@ def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequ
 
 
 def _needed(source: Source, static: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the columns that are read, each with its role."""
+    """Return the roles and names of the columns to read."""
     named = [("id", source.id), ("time", source.time), ("target", source.target)]
     return named + [("category", name) for name in static]
 
@@ -177,7 +208,7 @@ def _select(
     *,
     row: str,
 ) -> pl.LazyFrame:
-    """Return the columns of `scan_source` of rows that have been numbered from 0 in the column `row`."""
+    """Select the columns of `scan_source` from rows that the column `row` numbers from 0."""
     subjects = {role: f"{uri}: {role} column '{name}'" for role, name in _needed(source, ())}
     classes = [
         pl.struct(
@@ -187,7 +218,7 @@ def _select(
         for name in static
     ]
     unique_id = read_id(source.id, schema[source.id], subject=subjects["id"])
-    # These two are read in `validate`; here their dtypes are refused while the file's name is known.
+    # `validate` reads these two columns; their dtypes are checked here, where the file's name is known.
     refuse_time(schema[source.time], clock=clock, subject=subjects["time"])
     read_number(source.target, schema[source.target], subject=subjects["target"])
     rows = rows.select(
@@ -238,19 +269,17 @@ def _blank_as_null(text: pl.Expr) -> pl.Expr:
 
 
 def _refuse_repeated_header(uri: str, options: dict[str, str], columns: Sequence[tuple[str, str]]) -> None:
-    """Refuse a header that names one of these columns twice: nobody can tell which one is meant."""
+    """Refuse a header that names one of these columns twice, because either of the two could be meant."""
     header = _read(uri, _scan(uri, options, has_header=False).head(1).collect).row(0)
     repeated = [
         f"{role} column '{name}' {header.count(name)} times" for role, name in columns if header.count(name) > 1
     ]
     if repeated:
-        raise SourceError(
-            f"{uri} has its {' and its '.join(repeated)}; every column that is read needs a name of its own"
-        )
+        raise SourceError(f"{uri} has its {' and its '.join(repeated)}; every column to read needs its own name")
 
 
 def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, subject: str) -> None:
-    """Tell a file of the other clock, of which every row would be refused, from a few bad rows."""
+    """Refuse a file whose times are of the other clock, where every single row would be refused otherwise."""
     sample = _read(uri, rows.select("ds").head(NUM_SNIFFED).filter(~is_blank("ds", pl.String())).collect)
     other: Clock = "step" if clock == "timestamp" else "timestamp"
     if sample.is_empty() or read_times(sample.lazy(), "ds", clock=other).collect()["ds"].has_nulls():
@@ -264,9 +293,9 @@ def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, s
 
 
 def _concat(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:
-    """Stack files; where they differ in dtype, as text or, where none has text, times and numbers on the clock.
+    """Concatenate files; columns that differ in dtype become text, or times and numbers if none of them is text.
 
-    Times with a zone are then text too: which clock they keep depends on the frequency, which `validate` knows.
+    Times with a zone become text as well: how they are read depends on the frequency, which only `validate` has.
     """
     times, numbers = ({file.collect_schema()[name] for file in files} for name in ("ds", "y"))
     if len(times) > 1:

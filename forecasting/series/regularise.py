@@ -1,4 +1,4 @@
-"""Accepted observations go in; every series on its even grid, gaps null and marked, comes out."""
+"""Put accepted observations on the even grids of their series, with gaps as null."""
 
 import polars as pl
 
@@ -9,9 +9,13 @@ from forecasting.series.grid import anchor_series, make_grid
 def regularise(observations: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     """Put each series on an even grid from its first to its last timestamp.
 
-    Returns unique_id, ds, y, is_observed, and categories where there are any; sorted. A series has of each category the
-    newest value that it was given. Grid points without a measurement keep a null `y`; `is_observed` marks them false.
-    Expects what `validate` accepts: one row per (unique_id, ds), on the grid, no row absurdly far from the others.
+    Args:
+        observations: Rows that `validate` accepts: one per (unique_id, ds), on the grid, none far from the others.
+        freq: The frequency of the grid.
+
+    Returns:
+        unique_id, ds, y, is_observed and, if the observations have them, categories; sorted. A grid point without a
+        measurement has a null `y` and a false `is_observed`. A series has the newest value of each category.
     """
     grid = make_grid(freq)
     categories = categories_of(observations)
@@ -33,7 +37,7 @@ def regularise(observations: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
 
 
 def _classes(observations: pl.LazyFrame) -> pl.LazyFrame:
-    """Return unique_id and categories: of each name the newest value that is not null, in the order of names."""
+    """Return unique_id and categories: the newest value of each name that is not null, sorted by name."""
     given = observations.select("unique_id", "ds", pl.col("categories")).explode("categories").unnest("categories")
     newest = (
         given.drop_nulls("value")

@@ -1,7 +1,7 @@
-"""Rows as the source has them go in; accepted observations, and rejects with their reason, come out.
+"""Split the rows of a source into accepted observations and rejects with a reason; a bad row never stops a run.
 
-Bad rows never stop a run. For `validate`, rows after the cutoff are neither accepted nor rejected, and nothing about
-them is looked at: duplicates are found and grids anchored among the rows at or before it.
+Rows after the cutoff are neither accepted nor rejected, and they influence nothing: duplicates are found and grids are
+anchored among the rows at or before the cutoff.
 """
 
 import math
@@ -12,7 +12,7 @@ from enum import StrEnum
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.series.clock import clock_of, is_day_or_coarser, refuse_other_clock
+from forecasting.series.clock import is_day_or_coarser, refuse_other_clock
 from forecasting.series.columns import (
     as_text,
     categories_of,
@@ -24,10 +24,11 @@ from forecasting.series.columns import (
 )
 from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, make_grid
+from forecasting.spec.frequency import clock_of
 
 
 class Reason(StrEnum):
-    """Why a row is refused; the first that holds is told."""
+    """Why a row is refused; a row with several problems has the first reason that applies."""
 
     NO_ID = "unique_id is missing"
     NOT_UTF_8 = "unique_id is not UTF-8 text; save the CSV file as UTF-8"
@@ -47,20 +48,21 @@ class Reason(StrEnum):
 
 MIN_REACH = 5_000
 REACH_PER_ROW = 10
-"""A series' rows are kept within max(MIN_REACH, REACH_PER_ROW × its rows) grid points of their middle one.
+"""A series keeps the rows within max(MIN_REACH, REACH_PER_ROW × its rows) grid points of the middle row.
 
-That bounds every grid by its number of observations. One wrong year in an hourly series would else make a grid of
-millions of empty points; a real outage of half of a series' life stays well within it.
+This bounds the size of a grid by the number of observations. Otherwise one wrong year in an hourly series would make a
+grid of millions of empty points. A real outage over half of a series stays well within the bound.
 """
 
 
 @dataclass(frozen=True)
 class Validated:
-    """Two plans over the same rows; `pl.collect_all` computes what they share once.
+    """Two lazy frames over the same rows; `pl.collect_all` computes their common part once.
 
-    `accepted`: unique_id, ds, y, and categories where they were scanned; sorted, one row per (unique_id, ds). A null
-    `y` is an observed gap.
-    `rejects`: source_file, source_row, unique_id, ds and y as text, reason; in the order of the source.
+    Attributes:
+        accepted: unique_id, ds, y and, if they were scanned, categories; sorted, one row per (unique_id, ds). A null
+            `y` is a gap that the source states.
+        rejects: source_file, source_row, unique_id, ds and y as text, and reason; in the order of the source.
     """
 
     accepted: pl.LazyFrame
@@ -68,32 +70,53 @@ class Validated:
 
 
 def validate(rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None = None) -> Validated:
-    """Part rows into accepted observations and rejects; each row at or before the cutoff is in exactly one.
+    """Split rows into accepted observations and rejects; each row at or before the cutoff is in exactly one of them.
 
-    Rows without a readable time are rejected whatever the cutoff. Of several rows with the same (unique_id, ds) the
-    first one with a measurement is kept. Timestamps with a zone or an offset become UTC, or for frequencies of a day
-    and coarser stay on their own wall clock; dates become midnights.
+    Rows without a readable time are always rejected. Of several rows with the same (unique_id, ds), the first one with
+    a measurement is kept. Timestamps with a zone or an offset become UTC; at a frequency of a day or coarser they keep
+    their own wall clock. Dates become midnights. Only the schema is read.
 
-    Expects the columns of `scan_source`. Raises SourceError where a column's dtype does not suit the frequency, and
-    SpecError where the cutoff is not on its clock. Reads no rows: only the schema is resolved.
+    Args:
+        rows: Rows with the columns of `scan_source`.
+        freq: The frequency of the grid.
+        cutoff: The last time to accept or reject; None for no limit.
+
+    Returns:
+        The accepted rows and the rejects.
+
+    Raises:
+        SourceError: A column's dtype does not match the frequency.
+        SpecError: The cutoff is not on the frequency's clock.
     """
     refuse_other_clock(cutoff, freq=freq)
     judged = _judge_alone(rows, freq=freq)
     if cutoff is not None:
         judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
     judged = _judge_place(_judge_repeats(judged), freq=freq)
-    accepted = judged.filter(_IS_GOOD).select("unique_id", "ds", "y", *categories_of(rows))
+    accepted = judged.filter(_IS_ACCEPTED).select("unique_id", "ds", "y", *categories_of(rows))
     return Validated(accepted, _rejects(judged, rows.collect_schema()))
 
 
 def later_rejects(
     rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int, not_after: datetime | int | None = None
 ) -> pl.LazyFrame:
-    """Return the rejects after the cutoff, of which none is after `not_after`; those of `validate` come before it.
+    """Return the rejects after the cutoff; `validate` returns those at or before it.
 
-    They are judged among all their series' rows up to `not_after`. It is for a cutoff that is the newest accepted
-    observation by then: what comes after it is bad rows and gaps, not a future that may not be known. Expects and
-    raises what `validate` does.
+    They are judged among all rows of their series up to `not_after`. This is meant for a cutoff that is the newest
+    accepted observation: the rows after it are then bad rows and gaps, not a future that must stay unknown.
+
+    Args:
+        rows: Rows with the columns of `scan_source`.
+        freq: The frequency of the grid.
+        cutoff: The newest accepted observation.
+        not_after: The last time to reject; None for no limit.
+
+    Returns:
+        The rejects, in the columns of `Validated.rejects`.
+
+    Raises:
+        SourceError: A column's dtype does not match the frequency.
+        SpecError: A time is not on the frequency's clock.
     """
     refuse_other_clock(cutoff, freq=freq)
     refuse_other_clock(not_after, freq=freq, subject="as_of")
@@ -101,7 +124,7 @@ def later_rejects(
     if not_after is not None:
         judged = judged.filter(pl.col("ds") <= not_after)
     is_later = pl.col("ds") > cutoff
-    # Judging sorts the rows, and few series have any row this late.
+    # Judging sorts the rows, and only few series have rows this late.
     ids = judged.filter(is_later).select(pl.col("unique_id").unique())
     judged = judged.join(ids, on="unique_id", how="semi", nulls_equal=True)
     return _rejects(_judge_place(_judge_repeats(judged), freq=freq).filter(is_later), rows.collect_schema())
@@ -110,9 +133,15 @@ def later_rejects(
 def newest_observation(
     rows: pl.LazyFrame, *, freq: str | int, not_after: datetime | int | None = None
 ) -> datetime | int | None:
-    """Return the newest accepted `ds` with a measurement, at or before `not_after`; None where there is none.
+    """Return the newest accepted `ds` with a measurement: the cutoff of a run without a requested one.
 
-    It is a run's cutoff where none is given. Reads the rows.
+    Args:
+        rows: Rows with the columns of `scan_source`, which are read.
+        freq: The frequency of the grid.
+        not_after: The latest time that counts; None for no limit.
+
+    Returns:
+        A naive datetime or an integer step; None without any accepted measurement.
     """
     accepted = validate(rows, freq=freq, cutoff=not_after).accepted
     newest = accepted.filter(pl.col("y").is_not_null()).select(pl.col("ds").max())
@@ -120,13 +149,13 @@ def newest_observation(
     return value
 
 
-_IS_GOOD = pl.col("reason").is_null()
+_IS_ACCEPTED = pl.col("reason").is_null()
 
 
 def _rejects(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
-    """Return the refused rows with the texts of the source, whose schema it is."""
+    """Return the refused rows, with times and measurements as text; `schema` is the source's."""
     return (
-        judged.filter(~_IS_GOOD)
+        judged.filter(~_IS_ACCEPTED)
         .sort("source_file", "source_row")
         .select(
             "source_file",
@@ -140,7 +169,7 @@ def _rejects(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
 
 
 def _judge_alone(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
-    """Read `ds` and `y`, keep the source's own beside them, and tell what is wrong with a row by itself."""
+    """Read `ds` and `y`, keep the source's values beside them, and add the reason why a row by itself is refused."""
     clock, schema = clock_of(freq), rows.collect_schema()
     refuse_time(schema["ds"], clock=clock, subject="ds")
     if schema["ds"] == pl.Date and not is_day_or_coarser(freq):
@@ -153,7 +182,7 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
         source_ds=pl.col("ds"),
         source_y=pl.col("y"),
     )
-    # Local midnights stay midnights; as UTC they would leave the grid at every clock change.
+    # Local midnights stay midnights; in UTC they would leave the grid at every clock change.
     return read_times(rows, "ds", clock=clock, keeps_wall_clock=is_day_or_coarser(freq)).with_columns(
         reason=pl.when(is_blank("unique_id", pl.String()))
         .then(_text(Reason.NO_ID))
@@ -175,16 +204,16 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
 
 
 def _is_csv() -> pl.Expr:
-    """Whether a row's text was decoded: what is no UTF-8 becomes U+FFFD then, and different names become the same."""
+    """Return whether a row's text was decoded; bytes that are not UTF-8 are then U+FFFD, and names may collide."""
     file = pl.col("source_file").str.to_lowercase()
     return pl.any_horizontal(file.str.ends_with(suffix) for suffix in CSV_SUFFIXES)
 
 
 def _judge_repeats(judged: pl.LazyFrame) -> pl.LazyFrame:
-    """Sort the good rows to the front, and among them the row to keep before those that repeat its (unique_id, ds)."""
-    ordered = judged.sort(~_IS_GOOD, "unique_id", "ds", pl.col("y").is_null(), maintain_order=True)
-    is_repeat = _IS_GOOD & pl.all_horizontal(pl.col(key) == pl.col(key).shift() for key in ("unique_id", "ds"))
-    # A good y is never NaN, which can thus stand for a gap and be carried forward.
+    """Sort accepted rows first, each before its repeats, and refuse those that repeat a (unique_id, ds)."""
+    ordered = judged.sort(~_IS_ACCEPTED, "unique_id", "ds", pl.col("y").is_null(), maintain_order=True)
+    is_repeat = _IS_ACCEPTED & pl.all_horizontal(pl.col(key) == pl.col(key).shift() for key in ("unique_id", "ds"))
+    # An accepted y is never NaN, so NaN can represent a gap that is carried forward.
     kept_y = pl.when(~pl.col("is_repeat")).then(pl.col("y").fill_null(math.nan)).forward_fill()
     is_same = pl.col("y").fill_null(math.nan) == kept_y
     return ordered.with_columns(is_repeat=is_repeat.fill_null(False)).with_columns(
@@ -195,13 +224,13 @@ def _judge_repeats(judged: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _judge_place(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
-    """Tell which of the rows that are still good lie off their series' grid or too far away; keeps the order."""
+    """Refuse accepted rows that are off their series' grid or too far from its other rows; the order is kept."""
     grid = make_grid(freq)
     number = grid.number(pl.col("ds"))
     reach = pl.max_horizontal(pl.lit(MIN_REACH), REACH_PER_ROW * pl.col("num_points"))
-    anchors = anchor_series(judged.filter(_IS_GOOD), freq=freq)
+    anchors = anchor_series(judged.filter(_IS_ACCEPTED), freq=freq)
     return judged.join(anchors, on="unique_id", how="left", maintain_order="left").with_columns(
-        reason=pl.when(~_IS_GOOD)
+        reason=pl.when(~_IS_ACCEPTED)
         .then("reason")
         .when(grid.ds(number) != pl.col("ds"))
         .then(_text(Reason.OFF_GRID))

@@ -1,7 +1,7 @@
-"""A cron expression goes in; the same comes out, or a ValueError that names the field which no scheduler can read.
+"""The check of cron expressions: a refused expression is reported with the field that no scheduler can read.
 
-The grammar is Airflow's, which is croniter's without seconds, years and hashes; croniter itself is only there where
-Airflow is.
+The grammar is Airflow's: that of croniter, without seconds, years and hashes. Croniter itself cannot be used, because
+it is installed only with Airflow.
 """
 
 import re
@@ -39,7 +39,16 @@ _LONGEST_MONTHS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 
 
 def check_cron(cron: str) -> str:
-    """Return a cron expression of five fields, or a preset, that comes due at some time; raises ValueError otherwise.
+    """Check that a cron expression can be read and comes due at some time.
+
+    Args:
+        cron: Five fields, or one of `PRESETS`.
+
+    Returns:
+        The expression unchanged.
+
+    Raises:
+        ValueError: A field cannot be read, or the expression never comes due.
 
     >>> check_cron("*/15 6-22 * * MON-FRI")
     '*/15 6-22 * * MON-FRI'
@@ -82,7 +91,7 @@ def _find_item_problem(field: _Field, item: str) -> str | None:
         return None
     match = _ITEM.fullmatch(item)
     if match is None:
-        return f"cannot be read: '{item}' is no value, range or step such as 5, 1-5 or */5"
+        return f"cannot be read: '{item}' is not a value, a range or a step such as 5, 1-5 or */5"
     if match["step"] is not None and int(match["step"]) == 0:
         return "must have a step of 1 or more"
     values = (value for value in match.group("first", "last") if value is not None)
@@ -95,11 +104,11 @@ def _find_value_problem(field: _Field, value: str) -> str | None:
     if value in field.names:
         return None
     known = f"; names are {', '.join(name.upper() for name in field.names)}" if field.names else ""
-    return f"cannot be read: '{value}' is no number between {field.low} and {field.high}{known}"
+    return f"cannot be read: '{value}' is not a number between {field.low} and {field.high}{known}"
 
 
 def _refuse_date_that_never_comes(days: str, months: str, weekdays: str) -> None:
-    """Raise ValueError for days that no named month has; with days of the week, either of the two makes it due."""
+    """Raise ValueError if none of the months has the days; days of the week make an expression due by themselves."""
     is_every_weekday = weekdays == "?" or "*" in weekdays.split(",")
     if not is_every_weekday or days == "?" or "l" in days.split(","):
         return
@@ -110,7 +119,7 @@ def _refuse_date_that_never_comes(days: str, months: str, weekdays: str) -> None
 
 
 def _span(field: _Field, item: str) -> list[int]:
-    """List the values that an item means; a range may run over the end of its field."""
+    """List the values of an item; a range may wrap around the end of its field."""
     match = _ITEM.fullmatch(item)
     assert match is not None, "items are checked first"
     numbers = [_number(field, value) for value in match.group("first", "last") if value is not None]

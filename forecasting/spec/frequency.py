@@ -1,33 +1,45 @@
-"""Frequencies: text or a number goes in; the form that Polars takes, and how far many of its steps reach, come out."""
+"""Frequencies: the distance of two grid points, as a duration in Polars' notation or as an integer step."""
 
 import re
+from typing import Literal
+
+Clock = Literal["timestamp", "step"]
+"""What `ds` counts: timestamps, or integer steps for series without dates."""
 
 DAY = 86_400_000_000
 """Microseconds of a day."""
 UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": DAY, "w": 7 * DAY}
+"""Microseconds of each unit of fixed width."""
 MONTHS = {"mo": 1, "q": 3, "y": 12}
+"""Months of each unit whose width varies with the calendar."""
 LARGEST_STEP = 10**15
-"""Largest step from one grid point to the next, and largest distance of a grid point from 0."""
+"""Largest integer step between two grid points, and largest distance of a grid point from 0."""
 MOST_YEARS = 1_000
-"""Years from one grid point to the next, at most."""
+"""Longest duration between two grid points, in years."""
 
 _YEAR = 31_556_952_000_000
-"""Microseconds of a year of the Gregorian calendar, on average."""
+"""Microseconds of an average year of the Gregorian calendar."""
 _MOST_REACHED_YEARS, _MOST_REACHED_STEPS = 5_000, 10**18
-"""Python's dates end with the year 9999, 64 bits with 9 × 10^18; data may begin in the year 2999 or at 10^15."""
+"""Python's dates end with the year 9999, 64 bits with 9 × 10^18; sources may end in the year 2999 or at 10^15."""
 _DURATION = re.compile(r"([1-9]\d*)(us|ms|mo|s|m|h|d|w|q|y)", re.ASCII)
 
 
 def parse_frequency(freq: str | int) -> str | int:
-    """Return a frequency in the form that Polars takes: a duration such as `1h`, `15m`, `1mo`, or an integer step.
+    """Return a frequency in the form that Polars takes.
 
-    A string of digits is an integer step. Raises ValueError for anything else, for zero and negative values, and for
-    steps beyond any data.
+    Args:
+        freq: A duration such as `1h`, `15m`, `1h30m` or `1mo`; or an integer step, as a number or as digits.
+
+    Returns:
+        The duration unchanged, or the integer step.
+
+    Raises:
+        ValueError: `freq` is neither, is zero or negative, or is longer than 1,000 years or 10^15 steps.
     """
     if isinstance(freq, bool) or not isinstance(freq, (str, int)):
         raise ValueError("must be a duration such as '1h', '1d', '1w' or '1mo', or an integer step such as 1")
     if isinstance(freq, int) or freq.strip().isdecimal():
-        # Python converts no more than 4300 digits.
+        # Python refuses to convert more than 4300 digits.
         step = LARGEST_STEP + 1 if isinstance(freq, str) and len(freq.strip().lstrip("0")) > 16 else int(freq)
         if not 1 <= step <= LARGEST_STEP:
             raise ValueError("an integer step must be 1 or more" + (" and at most 10^15" if step > 1 else ""))
@@ -39,32 +51,80 @@ def parse_frequency(freq: str | int) -> str | int:
         )
     if len(parts) > 1 and any(unit in MONTHS for _, unit in parts):
         raise ValueError("calendar units (mo, q, y) cannot be combined with others")
-    if len(freq) > 100 or _width(freq) > MOST_YEARS * _YEAR:
+    if len(freq) > 100 or _average_width(freq) > MOST_YEARS * _YEAR:
         raise ValueError(f"must be at most {MOST_YEARS} years")
     return freq
 
 
+def clock_of(freq: str | int) -> Clock:
+    """Return what `ds` counts at a frequency: integer steps if the frequency is one, otherwise timestamps."""
+    return "step" if isinstance(freq, int) else "timestamp"
+
+
 def check_reach(freq: str | int, num_steps: int) -> None:
-    """Raise ValueError where so many steps of a frequency would leave what dates and numbers can be."""
+    """Check that a forecast stays within the range of dates and 64-bit integers.
+
+    Args:
+        freq: A frequency that `parse_frequency` has returned.
+        num_steps: The number of grid points ahead.
+
+    Raises:
+        ValueError: The steps reach more than 5,000 years ahead, or beyond 10^18.
+    """
     if isinstance(freq, int):
         if freq * num_steps > _MOST_REACHED_STEPS:
             raise ValueError(f"times the frequency {freq} must be at most 10^18")
-    elif _width(freq) * num_steps > _MOST_REACHED_YEARS * _YEAR:
+    elif _average_width(freq) * num_steps > _MOST_REACHED_YEARS * _YEAR:
         raise ValueError(f"steps of {freq} must reach at most {_MOST_REACHED_YEARS} years ahead")
 
 
+def fixed_width(freq: str | int) -> int | None:
+    """Return the distance of two grid points if it is always the same.
+
+    Args:
+        freq: A frequency that `parse_frequency` has returned.
+
+    Returns:
+        Microseconds for a duration, steps for an integer step; None where the distance varies with the calendar.
+
+    >>> fixed_width("1h30m"), fixed_width(7), fixed_width("1q")
+    (5400000000, 7, None)
+    """
+    if isinstance(freq, int):
+        return freq
+    parts = _DURATION.findall(freq)
+    return None if parts[0][1] in MONTHS else sum(int(number) * UNITS[unit] for number, unit in parts)
+
+
+def num_months(freq: str | int) -> int | None:
+    """Return the distance of two grid points in months; None if the frequency is not one of months.
+
+    >>> num_months("2q"), num_months("1w")
+    (6, None)
+    """
+    parts = _DURATION.findall(str(freq))
+    return int(parts[0][0]) * MONTHS[parts[0][1]] if parts and parts[0][1] in MONTHS else None
+
+
 def varies_within(freq: str | int, category: str) -> bool:
-    """Return whether a category of times may be another at the next grid point, but is the same for whole stretches.
+    """Return whether neighbouring grid points can differ in a calendar category.
+
+    Args:
+        freq: A frequency that `parse_frequency` has returned.
+        category: `hour`, `weekday`, `month` or `holiday`.
+
+    Returns:
+        False if a grid point spans several values of the category, and for integer steps.
 
     >>> varies_within("1h", "weekday"), varies_within("1w", "weekday"), varies_within("1q", "month")
     (True, False, True)
     """
     if isinstance(freq, int):
         return False
-    return _width(freq) <= {"hour": UNITS["h"], "month": _YEAR // 2}.get(category, DAY)
+    return _average_width(freq) <= {"hour": UNITS["h"], "month": _YEAR // 2}.get(category, DAY)
 
 
-def _width(duration: str) -> int:
-    """Return the microseconds of a duration, of a month those of an average one."""
+def _average_width(duration: str) -> int:
+    """Return the microseconds of a duration; a month has the length of an average one."""
     sizes = UNITS | {unit: num * _YEAR // 12 for unit, num in MONTHS.items()}
     return sum(int(number) * sizes[unit] for number, unit in _DURATION.findall(duration))

@@ -1,4 +1,4 @@
-"""Values and what pydantic says of them go in; plain sentences, one per refused field and all at once, come out."""
+"""Refused fields in plain words: one sentence for each, all of them together, in place of pydantic's messages."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -40,15 +40,27 @@ _LENGTHS = {
 def check_whole_and_parts(
     value: Any, handler: ValidatorFunctionWrapHandler, find_problem: Callable[[Any], str | None]
 ) -> Any:
-    """Validate a value by its parts and as a whole, for a wrap validator: pydantic alone would tell of the parts first.
+    """Validate a value's parts and the value as a whole, in a wrap validator, and report the problems of both.
 
-    `find_problem` gets the validated value, or, where parts were refused, the value as it came.
+    Pydantic by itself checks the whole only after all parts are accepted.
+
+    Args:
+        value: The value as it was given.
+        handler: Pydantic's validator of the parts.
+        find_problem: Returns what is wrong with the whole, or None. It gets the validated value, or the given one if
+            parts are refused.
+
+    Returns:
+        The validated value.
+
+    Raises:
+        ValidationError: Parts or the whole are refused.
     """
     checked, refused = value, list[InitErrorDetails]()
     try:
         checked = handler(value)
     except ValidationError as error:
-        refused = [_again(problem) for problem in error.errors(include_url=False)]
+        refused = [_as_input(problem) for problem in error.errors(include_url=False)]
     problem = find_problem(checked)
     if problem is not None:
         refused.append(InitErrorDetails(type="value_error", loc=(), input=value, ctx={"error": ValueError(problem)}))
@@ -58,10 +70,17 @@ def check_whole_and_parts(
 
 
 def describe_problems(error: ValidationError) -> Sequence[str]:
-    """Say for each refused field its name, its value and what would be right, one sentence each."""
+    """Return one sentence per refused field, with its name, its value and what it needs.
+
+    Args:
+        error: What pydantic raised.
+
+    Returns:
+        The sentences, in the order of the fields.
+    """
     problems = error.errors(include_url=False)
     places = [problem["loc"] for problem in problems]
-    # Items that were refused do not count, so that pydantic then finds the whole too short as well.
+    # Pydantic does not count refused items, so it reports the whole as too short as well.
     echoes = [
         problem["type"] == "too_short" and any(len(place) > len(at) and place[: len(at)] == at for place in places)
         for problem, at in zip(problems, places, strict=True)
@@ -69,7 +88,18 @@ def describe_problems(error: ValidationError) -> Sequence[str]:
     return [_describe(problem) for problem, is_echo in zip(problems, echoes, strict=True) if not is_echo]
 
 
-def _again(problem: Any) -> InitErrorDetails:
+def find_repeat(values: Any) -> str | None:
+    """Return the problem of a list that names something twice; None for other lists, and for other values."""
+    is_list = isinstance(values, (list, tuple))
+    return "must not name anything twice" if is_list and has_repeat(values) else None
+
+
+def has_repeat(values: Sequence[Any]) -> bool:
+    """Return whether a value occurs twice; the values need no hash, because TOML holds lists and tables too."""
+    return any(value in values[:place] for place, value in enumerate(values))
+
+
+def _as_input(problem: Any) -> InitErrorDetails:
     return InitErrorDetails(
         type=problem["type"], loc=problem["loc"], input=problem["input"], ctx=problem.get("ctx", {})
     )
@@ -81,7 +111,7 @@ def _describe(problem: Any) -> str:
     if kind == "missing":
         return f"{name} is missing"
     if kind == "extra_forbidden":
-        return f"{name} = {value!r} is not a field that is known here"
+        return f"{name} = {value!r} is not a known field"
     if isinstance(value, Mapping) or (kind == "value_error" and isinstance(value, BaseModel)):
         return f"{name}: {_expectation(problem)}"
     return f"{name} = {value!r}: {_expectation(problem)}"

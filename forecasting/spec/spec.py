@@ -1,24 +1,20 @@
-"""The forecast spec: one TOML file that says what to forecast, how far, how often and by which models.
+"""The forecast spec: one TOML file with what to forecast, how far ahead, how often and with which models.
 
-A spec goes in as TOML (`read_spec`) or as the JSON that a job carries (`Spec.model_validate_json`) and comes out
-frozen, complete and with absolute paths. Every refused field is reported at once, as a `SpecError`.
+`read_spec` reads TOML; `Spec.model_validate_json` reads the JSON that a job carries. A `Spec` is frozen and complete,
+and its paths are absolute. All refused fields are reported together, as one `SpecError`.
 """
 
-import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -31,16 +27,14 @@ from pydantic import (
 )
 
 from forecasting.errors import SpecError
+from forecasting.spec.categories import Categories as Categories
 from forecasting.spec.cron import check_cron
-from forecasting.spec.frequency import check_reach, parse_frequency, varies_within
-from forecasting.spec.problems import check_whole_and_parts, describe_problems
+from forecasting.spec.frequency import Clock as Clock
+from forecasting.spec.frequency import check_reach, clock_of, parse_frequency, varies_within
+from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
+from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem, quantile_column
+from forecasting.spec.source import Source, absolute_uris
 from forecasting.spec.training import RecipeOverrides
-
-Clock = Literal["timestamp", "step"]
-"""How `ds` counts: timestamps, or integer steps for series without dates."""
-
-CalendarCategory = Literal["hour", "weekday", "month", "holiday"]
-"""Categories that a time has: hour of the day, day of the week, month of the year, and the holiday of its day."""
 
 RecipeName = Literal["fast", "standard", "accurate"]
 NetworkName = Literal["elman", "jordan", "lstm", "gru", "indrnn", "bidirectional", "seq2seq", "attention", "window_mlp"]
@@ -49,19 +43,7 @@ StatisticName = Literal["theta", "ets", "ces", "mstl", "croston_sba", "tsb", "ad
 STATISTICS: tuple[str, ...] = get_args(StatisticName)
 
 MOST_PATH_STEPS, MOST_PATH_POINTS = 1000, 1_000_000
-"""Of sample paths: steps, whose correlations are a matrix; and points of all paths of a series."""
-
-DEFAULT_QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
-
-
-def quantile_column(quantile: float) -> str:
-    """Name the column of a quantile, in percent.
-
-    >>> [quantile_column(q) for q in (0.025, 0.05, 0.5, 0.975)]
-    ['q02_5', 'q05', 'q50', 'q97_5']
-    """
-    whole, tenth = divmod(round(quantile * 1000), 10)
-    return f"q{whole:02d}" + (f"_{tenth}" if tenth else "")
+"""Limits of sample paths: steps, because their correlations are a square matrix, and points of a series' paths."""
 
 
 def _check_timezone(name: str) -> str:
@@ -70,148 +52,88 @@ def _check_timezone(name: str) -> str:
     return name
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(_Part):
-    """Where observations come from, and which columns hold them."""
-
-    uri: str | tuple[str, ...] = Field(
-        description="a parquet or CSV file, a folder or a glob of them, or an s3:// URI; or several, of the same layout"
-    )
-    id: str = Field("unique_id", min_length=1, description="column that names the series")
-    time: str = Field("ds", min_length=1, description="column of timestamps or integer steps")
-    target: str = Field("y", min_length=1, description="column of measurements")
-
-    @field_validator("uri", mode="before")
-    @classmethod
-    def _is_readable_kind(cls, uri: Any) -> Any:
-        uris = uri if isinstance(uri, (list, tuple)) else [uri]
-        if not uris or not all(isinstance(one, str) and one.strip() for one in uris):
-            raise ValueError("must be the path or URI of a file, a folder or a glob, or a list of such")
-        odd = [
-            one for one in uris if not re.search(r"(?i)\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name
-        ]
-        if odd:
-            which = "" if isinstance(uri, str) else ", ".join(map(repr, odd)) + " "
-            raise ValueError(f"{which}must end in .parquet or .csv (a file or a glob), or name a folder of such files")
-        return uri
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _columns_differ(cls, fields: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        source: Self = check_whole_and_parts(fields, handler, _find_shared_column)
-        return source
-
-    @property
-    def uris(self) -> tuple[str, ...]:
-        return (self.uri,) if isinstance(self.uri, str) else self.uri
-
-    def __str__(self) -> str:
-        return ", ".join(self.uris)
-
-
-class Schedule(_Part):
+class Schedule(BaseModel, frozen=True, extra="forbid"):
     """When the DAGs run; without a cron expression a DAG runs only when it is triggered."""
 
-    train: Annotated[str, AfterValidator(check_cron)] | None = None
-    forecast: Annotated[str, AfterValidator(check_cron)] | None = None
+    train: Annotated[str, AfterValidator(check_cron)] | None = Field(
+        None, description="cron expression of the train DAG"
+    )
+    forecast: Annotated[str, AfterValidator(check_cron)] | None = Field(
+        None, description="cron expression of the forecast DAG"
+    )
     timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
-        "UTC", description="the zone of the cron expressions and the wall clock that timestamps without a zone keep"
+        "UTC", description="IANA zone of the cron expressions, and of timestamps in the source that have no zone"
     )
 
     @property
     def zone(self) -> ZoneInfo:
+        """The time zone that `timezone` names."""
         return ZoneInfo(self.timezone)
 
 
-class Backtest(_Part):
-    """How candidates are compared before one of them serves."""
+class Backtest(BaseModel, frozen=True, extra="forbid"):
+    """How candidates are compared before one of them becomes the champion."""
 
     origins: StrictInt = Field(
         3,
         ge=1,
         le=100,
-        description="rolling origins, where the history allows; the oldest lies whole seasons before the end",
+        description="rolling origins, as far as the history allows; the oldest lies whole seasons before the end",
     )
     step: StrictInt | None = Field(
-        None, ge=1, description="grid points between any two origins; the horizon, but for the oldest, where not given"
+        None,
+        ge=1,
+        description="grid points between two origins; by default the horizon, except before the oldest origin",
     )
     margin: StrictFloat = Field(
         -1.0,
         ge=-1000,
         lt=1,
-        description="share of the best baseline's MASE by which what serves must be better; below 0, may be worse",
+        description="share by which a network's MASE must be below the best baseline's; a negative one may be above",
     )
 
 
-class Categories(_Part):
-    """Categories that networks read as vectors which they learn (embeddings); none where both lists are empty."""
-
-    static: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
-        (), max_length=16, description="columns of the source that class whole series, such as a store or a product"
-    )
-    calendar: tuple[CalendarCategory, ...] = Field((), description="categories of times, by the clock of ds")
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(
-        None, description="whose holidays, by its ISO 3166-1 code such as US"
-    )
-    subdivision: Annotated[str, StringConstraints(min_length=1, max_length=20)] | None = Field(
-        None, description="a part of the country with holidays of its own, by its ISO 3166-2 code such as CA"
-    )
-    size: StrictInt = Field(4, ge=1, le=64, description="numbers in the vector of a category")
-    most: StrictInt = Field(
-        256, ge=1, le=65536, description="values of a category with vectors of their own; rarer ones share one"
-    )
-
-    @field_validator("static", "calendar", mode="wrap")
-    @classmethod
-    def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        return check_whole_and_parts(values, handler, _find_repeat)
-
-    @model_validator(mode="after")
-    def _are_told(self) -> Self:
-        if ("holiday" in self.calendar) != (self.country is not None):
-            raise ValueError("country and the calendar's holiday go together: whose holidays, and that they are read")
-        if self.subdivision is not None and self.country is None:
-            raise ValueError("subdivision needs the country that it is a part of")
-        shared = [name for name in self.static if name in get_args(CalendarCategory)]
-        if shared:
-            raise ValueError(f"static columns must not have the names of calendar categories: {', '.join(shared)}")
-        return self
-
-
-class Spec(_Part):
+class Spec(BaseModel, frozen=True, extra="forbid"):
     """One forecast's description."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=60)]
-    description: str = ""
-    source: Source
-    freq: Annotated[str | int, BeforeValidator(parse_frequency)]
-    season_lengths: tuple[Annotated[StrictInt, Field(ge=1, le=100_000)], ...] = Field(min_length=1)
-    horizon: StrictInt = Field(ge=1, le=10_000)
-    quantiles: tuple[StrictFloat, ...] = DEFAULT_QUANTILES
-    paths: StrictInt = Field(
-        0, description="sample paths of each series that come with a forecast; 0 for none, else 10 to 10,000"
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=60)] = Field(
+        description="name of the spec in tables and DAGs: lower-case words joined by _"
     )
-    models: tuple[NetworkName, ...] = Field(("lstm", "gru"), min_length=1)
+    description: str = Field("", description="one line for people")
+    source: Source = Field(description="where observations come from")
+    freq: Annotated[str | int, BeforeValidator(parse_frequency)] = Field(
+        description="distance of two grid points: a duration such as '1h' or '1mo', or an integer step"
+    )
+    season_lengths: tuple[Annotated[StrictInt, Field(ge=1, le=100_000)], ...] = Field(
+        min_length=1, description="grid points per season; the first one scales errors"
+    )
+    horizon: StrictInt = Field(ge=1, le=10_000, description="grid points to forecast")
+    quantiles: tuple[StrictFloat, ...] = Field(
+        DEFAULT_QUANTILES, description="levels to forecast, rising; 0.5 must be one of them"
+    )
+    paths: StrictInt = Field(
+        0, description="sample paths of each series in a forecast: 0 for none, otherwise 10 to 10,000"
+    )
+    models: tuple[NetworkName, ...] = Field(("lstm", "gru"), min_length=1, description="networks to train")
     statistics: tuple[StatisticName, ...] | None = Field(
-        None, description="statistical models to compare with the networks; the recipe's choice where not given"
+        None, description="statistical models to compare with the networks; by default the recipe's choice"
     )
     lower_bound: StrictFloat | None = Field(
-        None, allow_inf_nan=False, description="no forecast is below it; 0 for counts"
+        None, allow_inf_nan=False, description="smallest value that a forecast may have; 0 for counts"
     )
-    integer_valued: StrictBool = Field(False, description="y counts things: forecasts and quantiles are whole numbers")
-    seed: StrictInt = Field(0, ge=0, lt=2**31)
-    categories: Categories = Categories()
-    recipe: RecipeName = "standard"
-    overrides: RecipeOverrides = Field(default_factory=RecipeOverrides)  # type: ignore[valid-type]
-    schedule: Schedule = Schedule()
-    backtest: Backtest = Backtest()
+    integer_valued: StrictBool = Field(False, description="whether y is a count: forecasts are then whole numbers")
+    seed: StrictInt = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
+    categories: Categories = Field(Categories(), description="classes of series and times that networks read")
+    recipe: RecipeName = Field("standard", description="named training configuration")
+    overrides: RecipeOverrides = Field(  # type: ignore[valid-type]
+        default_factory=RecipeOverrides, description="fields of the training configuration that replace the recipe's"
+    )
+    schedule: Schedule = Field(Schedule(), description="when the DAGs run")
+    backtest: Backtest = Field(Backtest(), description="how candidates are compared")
 
     @field_validator("horizon")
     @classmethod
-    def _ends_in_time(cls, horizon: int, others: ValidationInfo) -> int:
+    def _stays_in_calendar(cls, horizon: int, others: ValidationInfo) -> int:
         if "freq" in others.data:
             check_reach(others.data["freq"], horizon)
         return horizon
@@ -219,12 +141,12 @@ class Spec(_Part):
     @field_validator("season_lengths", "models", "statistics", mode="wrap")
     @classmethod
     def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        return check_whole_and_parts(values, handler, _find_repeat)
+        return check_whole_and_parts(values, handler, find_repeat)
 
     @field_validator("quantiles", mode="wrap")
     @classmethod
     def _is_quantile_grid(cls, quantiles: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        return check_whole_and_parts(quantiles, handler, _find_quantile_problem)
+        return check_whole_and_parts(quantiles, handler, find_quantile_problem)
 
     @field_validator("paths")
     @classmethod
@@ -233,26 +155,25 @@ class Spec(_Part):
             raise ValueError("must be 0 for none, or 10 to 10,000")
         horizon, quantiles = others.data.get("horizon", 0), others.data.get("quantiles", DEFAULT_QUANTILES)
         if paths and horizon > MOST_PATH_STEPS:
-            raise ValueError(f"need a horizon of {MOST_PATH_STEPS:,} steps at most, not {horizon:,}")
+            raise ValueError(f"needs a horizon of at most {MOST_PATH_STEPS:,} steps, not {horizon:,}")
         if paths * horizon > MOST_PATH_POINTS:
             most = MOST_PATH_POINTS // horizon
             raise ValueError(
-                f"must be {most:,} at most for a horizon of {horizon:,}: {MOST_PATH_POINTS:,} points a series"
+                f"must be at most {most:,} for a horizon of {horizon:,}; the limit is {MOST_PATH_POINTS:,} points"
             )
         if paths and len(quantiles) == 1:
-            raise ValueError("need quantiles besides the median to spread by")
+            raise ValueError("needs quantiles besides the median, which alone has no spread")
         return paths
 
     @field_validator("categories")
     @classmethod
     def _vary_along_the_grid(cls, categories: Categories, others: ValidationInfo) -> Categories:
         freq = others.data.get("freq")
-        unsuited = [] if freq is None else [name for name in categories.calendar if not varies_within(freq, name)]
-        if unsuited:
+        constant = [] if freq is None else [name for name in categories.calendar if not varies_within(freq, name)]
+        if constant:
+            needs = "timestamps, but the frequency is an integer step" if isinstance(freq, int) else None
             raise ValueError(
-                f"calendar {', '.join(map(repr, unsuited))} needs a finer grid than {freq}"
-                if isinstance(freq, str)
-                else f"calendar {', '.join(map(repr, unsuited))} needs timestamps, but the frequency is an integer step"
+                f"calendar {', '.join(map(repr, constant))} needs {needs or f'a finer frequency than {freq}'}"
             )
         return categories
 
@@ -273,10 +194,12 @@ class Spec(_Part):
 
     @property
     def clock(self) -> Clock:
-        return "step" if isinstance(self.freq, int) else "timestamp"
+        """What `ds` counts: timestamps or integer steps."""
+        return clock_of(self.freq)
 
     @property
     def quantile_columns(self) -> tuple[str, ...]:
+        """The columns of the quantiles, in their order."""
         return tuple(quantile_column(q) for q in self.quantiles)
 
     @property
@@ -286,9 +209,16 @@ class Spec(_Part):
 
 
 def read_spec(path: str | Path) -> Spec:
-    """Read a spec from a TOML file; a relative source path is taken from the file's folder.
+    """Read a spec from a TOML file.
 
-    Raises SpecError with every refused field, or where the file cannot be read or is not TOML.
+    Args:
+        path: The file. A relative source path is resolved from the file's folder.
+
+    Returns:
+        The complete spec.
+
+    Raises:
+        SpecError: The file cannot be read, is not TOML, or has refused fields; the error lists all of them.
     """
     path = Path(path)
     try:
@@ -299,70 +229,24 @@ def read_spec(path: str | Path) -> Spec:
         raise SpecError(f"spec {path}", [f"is not TOML: {error}"]) from error
     source = fields.get("source")
     if isinstance(source, dict) and "uri" in source:
-        source["uri"] = _absolute_uris(source["uri"], relative_to=path.parent)
+        source["uri"] = absolute_uris(source["uri"], relative_to=path.parent)
     return make_spec(fields, subject=f"spec {path}")
 
 
 def make_spec(fields: Mapping[str, Any], *, subject: str) -> Spec:
-    """Build a spec from plain values; raises SpecError, led by `subject`, with every refused field."""
+    """Build a spec from plain values.
+
+    Args:
+        fields: The spec's fields as TOML has them.
+        subject: What the error's message begins with, such as `spec sales.toml`.
+
+    Returns:
+        The complete spec.
+
+    Raises:
+        SpecError: Fields are refused; the error lists all of them.
+    """
     try:
         return Spec.model_validate(fields)
     except ValidationError as error:
         raise SpecError(subject, describe_problems(error)) from error
-
-
-def absolute_uri(uri: str, *, relative_to: Path) -> str:
-    """Return a URI unchanged and a path as an absolute one.
-
-    >>> absolute_uri("s3://bucket/sales.parquet", relative_to=Path("/specs"))
-    's3://bucket/sales.parquet'
-    >>> absolute_uri("../sales.csv", relative_to=Path("/specs"))
-    '/sales.csv'
-    """
-    if urlsplit(uri).scheme:
-        return uri
-    absolute = str((relative_to / Path(uri).expanduser()).resolve())
-    return absolute + "/" if uri.endswith("/") else absolute
-
-
-def _absolute_uris(uri: Any, *, relative_to: Path) -> Any:
-    """Make every path absolute; what is no text is left for validation to refuse."""
-    if isinstance(uri, list):
-        return [_absolute_uris(one, relative_to=relative_to) for one in uri]
-    return absolute_uri(uri, relative_to=relative_to) if isinstance(uri, str) and uri else uri
-
-
-def _find_shared_column(source: Any) -> str | None:
-    if isinstance(source, Mapping):
-        defaults = {name: Source.model_fields[name].default for name in ("id", "time", "target")}
-        names = [source.get(name, default) for name, default in defaults.items()]
-    else:
-        names = [getattr(source, name, name) for name in ("id", "time", "target")]
-    if not _has_repeat(names):
-        return None
-    return f"id, time and target must be three columns, not {', '.join(map(repr, names))}"
-
-
-def _find_repeat(values: Any) -> str | None:
-    is_list = isinstance(values, (list, tuple))
-    return "must not name anything twice" if is_list and _has_repeat(values) else None
-
-
-def _has_repeat(values: Sequence[Any]) -> bool:
-    """Whether a value comes twice; what TOML holds besides names and numbers has no hash."""
-    return any(value in values[:place] for place, value in enumerate(values))
-
-
-def _find_quantile_problem(quantiles: Any) -> str | None:
-    """Say all that is wrong with the quantiles; of what is no number nothing is said here."""
-    if not isinstance(quantiles, (list, tuple)):
-        return None
-    numbers = [q for q in quantiles if isinstance(q, (int, float)) and not isinstance(q, bool)]
-    inside = [q for q in numbers if 0 < q < 1]
-    problems = {
-        "must lie strictly between 0 and 1": len(inside) < len(numbers),
-        "must rise without repeats": numbers != sorted(set(numbers)),
-        "must hold 0.5, because the forecast is the median": 0.5 not in numbers and len(numbers) == len(quantiles),
-        "must be whole tenths of a percent, such as 0.025": any(abs(q * 1000 - round(q * 1000)) > 1e-6 for q in inside),
-    }
-    return "; ".join(problem for problem, is_found in problems.items() if is_found) or None

@@ -13,10 +13,10 @@ from polars.exceptions import PolarsError
 from forecasting.errors import StoreError, first_line
 from forecasting.schemas import TABLES, Table
 from forecasting.schemas import table as declared_table
-from forecasting.spec.spec import Clock
+from forecasting.spec.frequency import Clock
+from forecasting.spec.quantiles import is_quantile_column
 from forecasting.store.rows import Frames, Rows, gather
 from forecasting.store.slices import Slice, equals
-from forecasting.store.stamp import QUANTILE_COLUMN
 from forecasting.store.tables import Store
 
 NUM_ATTEMPTS = 20
@@ -47,7 +47,7 @@ def publish(
     """
     declared = declared_table(table)
     stored_as = declared.stored_as(clock)
-    odd = [name for name in quantile_columns if not QUANTILE_COLUMN.fullmatch(name)]
+    odd = [name for name in quantile_columns if not is_quantile_column(name)]
     if odd:
         raise StoreError(f"table '{stored_as}' cannot take {', '.join(odd)} as quantile columns; q02_5 is one")
     predicate = slice.predicate(declared, clock)

@@ -7,10 +7,8 @@ from datetime import datetime
 import polars as pl
 
 from forecasting.errors import StoreError
-from forecasting.schemas import STEP, TIMESTAMP, Table
-from forecasting.spec.spec import Clock
-
-type_of_ds = {"timestamp": TIMESTAMP, "step": STEP}
+from forecasting.schemas import Table, ds_dtype
+from forecasting.spec.frequency import Clock
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Slice:
         ):  # fmt: skip
             if getattr(self, option) is not None and column not in columns:
                 raise StoreError(f"table '{stored_as}' has no column '{column}', so its slices take no {option}")
-        if self.until is not None and (table.is_dated or columns["ds"] != type_of_ds[clock]):
+        if self.until is not None and (table.is_dated or columns["ds"] != ds_dtype(clock)):
             raise StoreError(f"table '{stored_as}' belongs to run cutoffs, so its slices take no until")
         for option in ("run_cutoff", "until"):
             _check_on_clock(option, getattr(self, option), stored_as, clock)
@@ -75,9 +73,9 @@ class Slice:
         if isinstance(self.run_cutoff, datetime):
             condition &= pl.col("cutoff_date") == self.run_cutoff.date()
         if self.run_cutoff is not None:
-            condition &= pl.col("run_cutoff") == pl.lit(self.run_cutoff, type_of_ds[clock])
+            condition &= pl.col("run_cutoff") == pl.lit(self.run_cutoff, ds_dtype(clock))
         if self.until is not None:
-            condition &= pl.col("ds") <= pl.lit(self.until, type_of_ds[clock])
+            condition &= pl.col("ds") <= pl.lit(self.until, ds_dtype(clock))
         for column, values in (("unique_id", self.unique_ids), ("model", self.models)):
             if values is not None:
                 condition &= pl.col(column).is_in(list(values))

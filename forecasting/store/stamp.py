@@ -1,19 +1,17 @@
 """Book-keeping columns: rows of a job go in, rows as their table declares them come out."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 
 import polars as pl
 
+from forecasting.schemas import ds_dtype
 from forecasting.schemas import table as declared_table
-from forecasting.spec.spec import Clock
-from forecasting.store.slices import type_of_ds
+from forecasting.spec.frequency import Clock
+from forecasting.spec.quantiles import is_quantile_column
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
-
-QUANTILE_COLUMN = re.compile(r"q\d\d(_\d)?")
 
 
 def stamp(
@@ -34,12 +32,12 @@ def stamp(
     schema = declared_table(table).schema(clock, quantile_columns)
     stamps = {"spec": pl.lit(spec, pl.String), "run_id": pl.lit(run_id, pl.String)}
     if run_cutoff is not None:
-        stamps["run_cutoff"] = pl.lit(run_cutoff, type_of_ds[clock])
+        stamps["run_cutoff"] = pl.lit(run_cutoff, ds_dtype(clock))
         if isinstance(run_cutoff, datetime):
             stamps["cutoff_date"] = pl.lit(run_cutoff.date(), pl.Date)
     stamped = frame.with_columns(**{name: value for name, value in stamps.items() if name in schema})
     present = stamped.collect_schema().names()
-    absent = [name for name in schema if name not in present and QUANTILE_COLUMN.fullmatch(name)]
+    absent = [name for name in schema if name not in present and is_quantile_column(name)]
     stamped = stamped.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
     present = stamped.collect_schema().names()
     return stamped.select([name for name in schema if name in present] + [n for n in present if n not in schema])

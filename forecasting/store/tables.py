@@ -22,7 +22,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from forecasting.errors import NothingStored, StoreError, first_line
 from forecasting.schemas import TABLES, Table
 from forecasting.schemas import table as declared_table
-from forecasting.spec.spec import Clock
+from forecasting.spec.frequency import Clock
 from forecasting.store.files import Files
 
 WEIGHTS_FOLDER = "weights"

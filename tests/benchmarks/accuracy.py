@@ -28,7 +28,8 @@ from forecasting.flow import one_shot
 from forecasting.flow.holdout import Evaluation, evaluate, read_actuals
 from forecasting.flow.processes import call_on_processes, run_on_processes
 from forecasting.flow.sample_paths import sample_paths
-from forecasting.spec.spec import Source, Spec, make_spec
+from forecasting.spec.source import Source
+from forecasting.spec.spec import Spec, make_spec
 from tests.benchmarks.m4 import DATA_VARIABLE
 
 COLUMNS = ("MASE", "sMAPE", "OWA", "WQL", "MSIS", "in 80 %", "in 95 %")

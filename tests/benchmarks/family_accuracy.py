@@ -24,7 +24,8 @@ from typing import Any
 import polars as pl
 
 from forecasting.evaluate.leaderboard import leaderboard
-from forecasting.spec.spec import NETWORKS, Source
+from forecasting.spec.source import Source
+from forecasting.spec.spec import NETWORKS
 from tests.benchmarks.accuracy import DATA_SETS, describe, split
 from tests.benchmarks.crew import ROOT
 from tests.benchmarks.m4 import DATA_VARIABLE

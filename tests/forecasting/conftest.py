@@ -1,4 +1,4 @@
-"""A panel from plain lists of values, the newest last, on integer steps that begin at 1."""
+"""A fixture that makes a panel from lists of values, newest last, on integer steps from 1."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""The error tree: whose mistake, which exit code, and the way through a pickle."""
+"""The error tree: exit codes, pickling and messages."""
 
 import inspect
 import pickle
@@ -24,13 +24,13 @@ def test_spec_error_pickles_with_its_problems() -> None:
 
 
 @pytest.mark.parametrize("kind", TREE)
-def test_exit_code_tells_whose_mistake_it_is(kind: type[FleetcastError]) -> None:
+def test_exit_code_is_2_for_user_errors_and_1_for_others(kind: type[FleetcastError]) -> None:
     assert kind.exit_code == (2 if issubclass(kind, UserError) else 1)
     assert not issubclass(kind, UserError) or not issubclass(kind, ServiceError)
 
 
 @pytest.mark.parametrize("kind", TREE)
-def test_tree_at_the_top_of_the_module_names_every_error(kind: type[FleetcastError]) -> None:
+def test_tree_in_the_module_docstring_names_every_error(kind: type[FleetcastError]) -> None:
     assert errors.__doc__ is not None
     assert f"{kind.__name__} " in errors.__doc__.replace("\n", " ")
 

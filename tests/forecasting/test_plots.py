@@ -1,4 +1,4 @@
-"""Fan charts: what is drawn, where the bands lie, and what must not break them."""
+"""Fan charts: their marks and bands, and inputs that they must be able to draw."""
 
 import io
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from forecasting.plots import fan_chart, find_fonts, quantile_at, quantile_levels
+from forecasting.plots import fan_chart, find_fonts, quantile_at
+from forecasting.spec.quantiles import quantile_levels
 
 START = datetime(2024, 1, 1)
 LEVELS = {
@@ -72,10 +73,12 @@ def test_fan_has_history_actuals_median_and_three_bands(
     assert lines["median forecast"].tolist() == [50] * 4
     assert bands_of(axes) == {"95% band": (2.5, 97.5), "80% band": (10, 90), "50% band": (25, 75)}
     assert axes.get_title("left") == "a"
-    assert axes.get_title("right") == "served by gru"
+    assert axes.get_title("right") == "model: gru"
 
 
-def test_band_outside_of_the_quantiles_is_left_out(frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]]) -> None:
+def test_band_outside_all_quantiles_is_left_out(
+    frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]],
+) -> None:
     (axes,) = visible(fan_chart(*frames("a", levels={"q10": 0.1, "q50": 0.5, "q90": 0.9})))
     assert set(bands_of(axes)) == {"80% band", "50% band"}
 
@@ -94,7 +97,7 @@ def test_quantile_columns_are_found_by_their_names() -> None:
 
 
 @pytest.mark.parametrize("num_series", [1, 3, 4, 7])
-def test_each_series_has_a_panel_in_the_order_asked_for(
+def test_each_series_has_a_panel_in_the_order_of_the_forecasts(
     frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]], num_series: int
 ) -> None:
     names = [f"s{number}" for number in reversed(range(num_series))]
@@ -108,7 +111,7 @@ def test_steps_are_drawn_as_numbers(frames: Callable[..., tuple[pl.DataFrame, pl
     assert 11 <= high < 12
 
 
-def test_line_breaks_at_gaps_and_points_alone_have_a_dot(
+def test_line_breaks_at_gaps_and_an_isolated_point_has_a_dot(
     frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]],
 ) -> None:
     history, ahead = frames("a")
@@ -119,7 +122,7 @@ def test_line_breaks_at_gaps_and_points_alone_have_a_dot(
     assert [np.asarray(line.get_ydata()).tolist() for line in dots] == [[3.0]]
 
 
-def test_actuals_that_have_not_arrived_are_not_explained(
+def test_actuals_that_have_not_arrived_are_not_in_the_legend(
     frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]],
 ) -> None:
     history, ahead = frames("a")
@@ -144,7 +147,7 @@ def test_series_without_history_or_forecast_can_be_drawn(
     assert drawn.tell() > 1000
 
 
-def test_name_takes_the_installed_font_that_has_its_characters(
+def test_name_is_drawn_in_an_installed_font_that_has_its_characters(
     frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]],
 ) -> None:
     def characters_of(family: str) -> set[int]:
@@ -160,14 +163,14 @@ def test_name_takes_the_installed_font_that_has_its_characters(
     fan_chart(*frames(f"a {letter}"), title=letter).savefig(io.BytesIO())
 
 
-def test_character_that_no_font_has_is_told(frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]]) -> None:
+def test_character_that_no_font_has_causes_a_warning(frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]]) -> None:
     nowhere = "\U000323af"  # the last ideograph that Unicode has so far
     assert find_fonts(nowhere) == ["sans-serif"]
     with pytest.warns(UserWarning, match="missing from"):
         fan_chart(*frames(nowhere)).savefig(io.BytesIO())
 
 
-def test_no_state_of_pyplot_is_touched(frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]]) -> None:
+def test_pyplot_is_not_used(frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]]) -> None:
     import sys
 
     fan_chart(*frames("a"))

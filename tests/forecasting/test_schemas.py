@@ -7,7 +7,7 @@ import pytest
 
 from forecasting.errors import NothingStored
 from forecasting.schemas import TABLES, table
-from forecasting.spec.spec import Clock
+from forecasting.spec.frequency import Clock
 
 CLOCKS: tuple[Clock, ...] = get_args(Clock)
 
@@ -22,7 +22,7 @@ def test_every_column_is_declared_once_with_its_meaning(name: str) -> None:
 
 @pytest.mark.parametrize("clock", CLOCKS)
 @pytest.mark.parametrize("name", TABLES)
-def test_keys_and_partitions_are_columns_and_never_the_series(name: str, clock: Clock) -> None:
+def test_keys_and_partitions_are_columns_and_the_series_is_not_a_partition(name: str, clock: Clock) -> None:
     declared = TABLES[name]
     schema = declared.schema(clock)
     assert set(declared.key) <= set(schema)
@@ -31,7 +31,7 @@ def test_keys_and_partitions_are_columns_and_never_the_series(name: str, clock: 
     assert pl.Object() not in schema.values()
 
 
-def test_clock_decides_the_type_and_the_name() -> None:
+def test_clock_decides_the_dtype_of_times_and_the_stored_name() -> None:
     forecasts = table("forecasts")
     stamps, steps = forecasts.schema("timestamp"), forecasts.schema("step")
     assert (stamps["ds"], stamps["run_cutoff"]) == (pl.Datetime("us"), pl.Datetime("us"))
@@ -43,14 +43,14 @@ def test_clock_decides_the_type_and_the_name() -> None:
     assert forecasts.partition_by("step") == ("spec",)
 
 
-def test_runs_serve_both_clocks() -> None:
+def test_runs_hold_rows_of_both_clocks() -> None:
     runs = table("runs")
     assert runs.stored_as("step") == "runs"
     assert runs.schema("step") == runs.schema("timestamp")
     assert runs.partition_by("timestamp") == ()
 
 
-def test_further_quantiles_come_last_and_known_ones_once() -> None:
+def test_further_quantiles_come_last_and_declared_ones_once() -> None:
     schema = table("forecasts").schema("timestamp", ("q50", "q99"))
     assert schema.names()[-1] == "q99"
     assert schema.names().count("q50") == 1
@@ -65,6 +65,6 @@ def test_rows_that_are_not_stamped_lack_the_bookkeeping_and_what_the_job_adds() 
     assert rows["trained_until"] == pl.Int64()
 
 
-def test_table_that_is_not_declared_is_told_with_those_that_are() -> None:
-    with pytest.raises(NothingStored, match="there is no table 'forecast'; there are observations, rejects"):
+def test_undeclared_table_is_refused_with_the_declared_ones() -> None:
+    with pytest.raises(NothingStored, match="table 'forecast' does not exist; the tables are observations, rejects"):
         table("forecast")

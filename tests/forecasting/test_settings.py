@@ -1,4 +1,4 @@
-"""Settings: the environment before the file, the file before the defaults, and every refused one by name."""
+"""Settings: the environment overrides the file, the file the defaults, and refused settings are named."""
 
 from pathlib import Path
 
@@ -21,24 +21,24 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_defaults_need_nothing() -> None:
+def test_defaults_need_neither_file_nor_environment() -> None:
     assert Settings.load() == Settings(store=".fleetcast/store", storage_options={}, processes=None)
 
 
-def test_file_gives_its_section_and_others_do_not_matter(settings_file: Path) -> None:
+def test_file_gives_its_section_and_other_sections_are_ignored(settings_file: Path) -> None:
     settings_file.write_text('[store]\nstore = "s3://b/p"\nstorage_options = {a = "1"}\n[workers]\nshard_size = 3\n')
     settings = Settings.load()
     assert (settings.store, settings.storage_options) == ("s3://b/p", {"a": "1"})
 
 
-def test_environment_goes_before_the_file(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_overrides_the_file(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings_file.write_text('[store]\nstore = "from_file"\nprocesses = 3\n')
     monkeypatch.setenv("FLEETCAST_STORE", "from_environment")
     settings = Settings.load()
     assert (settings.store, settings.processes) == ("from_environment", 3)
 
 
-def test_refused_settings_are_all_told_with_the_file(settings_file: Path) -> None:
+def test_all_refused_settings_are_reported_with_the_file(settings_file: Path) -> None:
     settings_file.write_text('[store]\nprocesses = 0\ncolour = "red"\n')
     with pytest.raises(SpecError) as refused:
         Settings.load()
@@ -46,20 +46,20 @@ def test_refused_settings_are_all_told_with_the_file(settings_file: Path) -> Non
     assert sorted(problem.split(" ")[0] for problem in refused.value.problems) == ["colour", "processes"]
 
 
-def test_setting_that_does_not_exist_is_refused_by_name(settings_file: Path) -> None:
+def test_unknown_setting_is_refused_by_name(settings_file: Path) -> None:
     settings_file.write_text("[store]\nthreads = 2\n")
     with pytest.raises(SpecError, match="threads"):
         Settings.load()
 
 
-def test_refused_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_variable_is_reported_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEETCAST_PROCESSES", "many")
     with pytest.raises(SpecError, match="processes = 'many'"):
         Settings.load()
 
 
 @pytest.mark.parametrize("text", ["nojson", "{'key': 1}", "a secret {"])
-def test_environment_that_is_no_json_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_variable_that_is_not_json_is_reported_without_its_value(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("FLEETCAST_STORAGE_OPTIONS", text)
     with pytest.raises(SpecError) as refused:
         Settings.load()
@@ -68,15 +68,15 @@ def test_environment_that_is_no_json_is_told_by_its_variable(monkeypatch: pytest
     assert text not in problem
 
 
-@pytest.mark.parametrize(("content", "told"), [("[store", "is not TOML"), (None, "cannot be read")])
-def test_file_that_cannot_be_read_is_told(settings_file: Path, content: str | None, told: str) -> None:
+@pytest.mark.parametrize(("content", "expected"), [("[store", "is not TOML"), (None, "cannot be read")])
+def test_file_that_cannot_be_read_is_reported(settings_file: Path, content: str | None, expected: str) -> None:
     if content is not None:
         settings_file.write_text(content)
-    with pytest.raises(SpecError, match=told):
+    with pytest.raises(SpecError, match=expected):
         Settings.load()
 
 
-def test_kernel_is_one_that_there_is(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_kernel_is_refused(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings_file.write_text('[fleet]\nkernel = "reference"\n')
     assert FleetSettings.load().kernel == "reference"
     monkeypatch.setenv("FLEETCAST_KERNEL", "cuda")

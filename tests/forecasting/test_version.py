@@ -1,4 +1,4 @@
-"""The recorded version changes with everything that decides a result, and with nothing else."""
+"""The recorded version changes with every file that decides a result, and with no other file."""
 
 import shutil
 from pathlib import Path

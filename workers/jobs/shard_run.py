@@ -14,7 +14,8 @@ import polars as pl
 
 from forecasting.series.ingest import panel_of
 from forecasting.series.panel import Panel, feature_columns
-from forecasting.spec.spec import Clock, Spec
+from forecasting.spec.frequency import Clock
+from forecasting.spec.spec import Spec
 from forecasting.spec.training import KernelName
 from forecasting.store.staging import completed, mark_complete, run_folder, stage
 from forecasting.store.stamp import stamp

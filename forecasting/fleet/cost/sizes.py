@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from forecasting.fleet.architectures import Dimensions, Wiring, make_wiring
 from forecasting.fleet.native import CELLS
 from forecasting.series.calendar import calendar_columns
+from forecasting.spec.categories import Categories
 from forecasting.spec.recipes import configure
-from forecasting.spec.spec import Categories, Spec
+from forecasting.spec.spec import Spec
 from forecasting.spec.training import KernelName, TrainingConfig
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from forecasting.classical.baselines import ENOUGH_ERRORS, can_serve, naive, seasonal_naive, serve_simplest
 from forecasting.series.panel import Panel
-from forecasting.spec.spec import DEFAULT_QUANTILES
+from forecasting.spec.quantiles import DEFAULT_QUANTILES
 
 NAN = math.nan
 MEDIAN = (0.5,)

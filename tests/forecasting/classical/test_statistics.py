@@ -19,7 +19,8 @@ from forecasting.classical.statistics import (
 )
 from forecasting.evaluate.backtest import backtest
 from forecasting.series.panel import Panel
-from forecasting.spec.spec import DEFAULT_QUANTILES, STATISTICS
+from forecasting.spec.quantiles import DEFAULT_QUANTILES
+from forecasting.spec.spec import STATISTICS
 
 NAN = math.nan
 FEW = (0.1, 0.5, 0.975)

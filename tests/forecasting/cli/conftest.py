@@ -12,7 +12,7 @@ import pytest
 
 from forecasting.cli import main
 from forecasting.schemas import table
-from forecasting.spec.spec import Clock
+from forecasting.spec.frequency import Clock
 from forecasting.store.publish import append_run, publish
 from forecasting.store.slices import Slice
 from forecasting.store.stamp import stamp

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from forecasting.flow import one_shot
-from forecasting.spec.spec import DEFAULT_QUANTILES, quantile_column
+from forecasting.spec.quantiles import DEFAULT_QUANTILES, quantile_column
 
 COLUMNS = ["unique_id", "ds", "cutoff", "model", "forecast", *map(quantile_column, DEFAULT_QUANTILES)]
 HORIZON = 4
@@ -364,4 +364,4 @@ def test_categories_are_learned_and_one_that_training_had_not_seen_is_named(
     assert "'UK' must be the ISO 3166-1 code of a country whose holidays are known, such as US or GB" in refused.err
     refused = fleetcast(*words, "--calendar", "holiday", "--out", "none.parquet")
     assert refused.exit_code == 2
-    assert "--static, --calendar, --country: country and the calendar's holiday go together" in refused.err
+    assert "--static, --calendar, --country: country and 'holiday' in calendar must be set together" in refused.err

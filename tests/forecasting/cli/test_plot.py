@@ -10,7 +10,7 @@ import pytest
 
 from forecasting.cli.fans import fans_of_files, fans_of_store
 from forecasting.errors import NothingStored, SpecError, UserError
-from forecasting.spec.spec import Source
+from forecasting.spec.source import Source
 from forecasting.store.tables import Store
 
 Fleetcast = Callable[..., Any]

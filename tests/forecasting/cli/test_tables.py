@@ -58,7 +58,7 @@ def test_tables_lists_what_there_is_and_the_columns_of_one(fleetcast: Fleetcast,
     assert columns["mae"] == "mean absolute error, in units of y"
     wrong = fleetcast("tables", "score")
     assert wrong.exit_code == 2
-    assert "there is no table 'score'" in wrong.err
+    assert "table 'score' does not exist" in wrong.err
 
 
 def test_runs_are_listed_and_filtered_by_spec(fleetcast: Fleetcast, store: Store) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecasting.evaluate.dependence import CORRELATIONS, count_products, find_correlations, normal_scores
-from forecasting.spec.spec import quantile_column
+from forecasting.spec.quantiles import quantile_column
 
 QUANTILES = (0.025, 0.1, 0.3, 0.5, 0.7, 0.9, 0.975)
 SCORES = np.array([NormalDist().inv_cdf(level) for level in QUANTILES])

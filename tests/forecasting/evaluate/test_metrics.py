@@ -12,7 +12,7 @@ from utilsforecast import losses
 from forecasting.classical.baselines import seasonal_naive
 from forecasting.evaluate.metrics import METRICS, overall_weighted_average, score_forecasts, seasonal_scale
 from forecasting.schemas import table
-from forecasting.spec.spec import DEFAULT_QUANTILES
+from forecasting.spec.quantiles import DEFAULT_QUANTILES
 
 NAN = math.nan
 

@@ -20,7 +20,8 @@ from forecasting.fleet.random import series_keys
 from forecasting.fleet.windows import WindowBatch
 from forecasting.series.categories import MISSING, Coded
 from forecasting.series.panel import Panel
-from forecasting.spec.spec import NETWORKS, Categories
+from forecasting.spec.categories import Categories
+from forecasting.spec.spec import NETWORKS
 from forecasting.spec.training import Design, Member, TrainingConfig
 
 MakePanel = Callable[..., Panel]

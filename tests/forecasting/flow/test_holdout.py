@@ -15,7 +15,8 @@ from forecasting.evaluate.metrics import METRICS
 from forecasting.flow import holdout
 from forecasting.flow.holdout import Evaluation, evaluate, read_actuals
 from forecasting.series.ingest import ingest
-from forecasting.spec.spec import Source, Spec, make_spec
+from forecasting.spec.source import Source
+from forecasting.spec.spec import Spec, make_spec
 
 START = datetime(2024, 1, 1)
 CUTOFF = START + timedelta(hours=11)

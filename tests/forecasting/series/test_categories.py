@@ -10,7 +10,7 @@ import pytest
 from forecasting.errors import SpecError
 from forecasting.series.categories import MISSING, Coded, calendar_values, code_panel
 from forecasting.series.panel import to_panel
-from forecasting.spec.spec import Categories
+from forecasting.spec.categories import Categories
 
 
 def times(*texts: str) -> npt.NDArray[np.datetime64]:

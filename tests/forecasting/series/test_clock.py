@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.errors import SpecError
-from forecasting.series.clock import fixed_width, format_clock, is_day_or_coarser, parse_clock, refuse_other_clock
+from forecasting.series.clock import format_clock, is_day_or_coarser, parse_clock, refuse_other_clock
+from forecasting.spec.frequency import fixed_width
 
 
 @given(st.datetimes())

@@ -11,7 +11,8 @@ from forecasting.schemas import CATEGORIES
 from forecasting.series.ingest import ingest
 from forecasting.series.read import clock_zone
 from forecasting.series.validate import Reason
-from forecasting.spec.spec import Categories, Spec, make_spec
+from forecasting.spec.categories import Categories
+from forecasting.spec.spec import Spec, make_spec
 
 BEGIN = datetime(2024, 1, 1)
 

@@ -8,7 +8,7 @@ import pytest
 from forecasting.errors import ServiceError, SourceError, UserError
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.validate import Reason, validate
-from forecasting.spec.spec import Source
+from forecasting.spec.source import Source
 
 COLUMNS = ["source_file", "source_row", "unique_id", "ds", "y"]
 CSV = "unique_id,ds,y\na,2024-01-01,1\nb,2024-01-02,\n"

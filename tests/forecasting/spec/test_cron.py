@@ -1,4 +1,4 @@
-"""Cron expressions: what is taken, what is refused, and that Airflow's own reader agrees."""
+"""Cron expressions: which ones are accepted and refused, and that Airflow's own reader agrees."""
 
 from itertools import product
 
@@ -26,20 +26,20 @@ ITEMS = ("*", "?", "5", "0", "31", "7", "JAN", "fri", "1-5", "22-2", "FRI-MON", 
         "0 0 * * 7",
     ],
 )
-def test_cron_that_comes_due_is_kept(cron: str) -> None:
+def test_cron_that_comes_due_is_returned_unchanged(cron: str) -> None:
     assert check_cron(cron) == cron
 
 
 @pytest.mark.parametrize(
-    ("cron", "told"),
+    ("cron", "expected"),
     [
         ("daily", "must be a cron expression of five fields"),
         ("0 6 * *", "must be a cron expression of five fields"),
         ("@once", "must be a cron expression of five fields"),
-        ("foo * * * *", r"'foo' \(minute\) cannot be read: 'foo' is no number between 0 and 59"),
+        ("foo * * * *", r"'foo' \(minute\) cannot be read: 'foo' is not a number between 0 and 59"),
         ("1,,2 * * * *", r"'1,,2' \(minute\) has an empty item"),
         ("? # * * *", r"'\?' \(minute\) cannot be read.*; cron field '#' \(hour\) cannot be read"),
-        ("JAN * * * *", "'jan' is no number between 0 and 59"),
+        ("JAN * * * *", "'jan' is not a number between 0 and 59"),
         ("0 0 * MON *", "names are JAN, FEB, MAR"),
         ("0 0 * * JAN", "names are SUN, MON"),
         ("0 25 * * *", r"'25' \(hour\) must lie between 0 and 23"),
@@ -51,16 +51,16 @@ def test_cron_that_comes_due_is_kept(cron: str) -> None:
         ("0 0 30 2 *,1", "day 30 never comes"),
     ],
 )
-def test_cron_that_no_scheduler_can_use_is_refused_by_its_field(cron: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_cron_that_no_scheduler_can_use_is_refused_with_its_field(cron: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         check_cron(cron)
 
 
 @pytest.mark.airflow
-def test_grammar_is_that_of_airflows_own_reader() -> None:
+def test_grammar_agrees_with_that_of_croniter() -> None:
     from croniter import CroniterError, croniter
 
-    def is_taken(cron: str) -> bool:
+    def is_accepted(cron: str) -> bool:
         try:
             check_cron(cron)
         except ValueError:
@@ -76,4 +76,4 @@ def test_grammar_is_that_of_airflows_own_reader() -> None:
 
     for fields in [*product(ITEMS, ITEMS, "*", "*", "*"), *product("0", "0", ITEMS, ITEMS, ITEMS)]:
         cron = " ".join(fields)
-        assert (cron, is_taken(cron)) == (cron, comes_due(cron))
+        assert (cron, is_accepted(cron)) == (cron, comes_due(cron))

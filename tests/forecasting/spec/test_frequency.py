@@ -1,4 +1,4 @@
-"""Frequencies: what makes a grid, and where grids end."""
+"""Frequencies: which ones are accepted, and how far their steps may reach."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from forecasting.spec.frequency import LARGEST_STEP, check_reach, parse_frequenc
 
 
 @pytest.mark.parametrize("freq", ["1h", "15m", "1d", "1w", "1mo", "1q", "2y", "1h30m", "250ms", "1000y", "12000mo"])
-def test_durations_are_kept(freq: str) -> None:
+def test_duration_is_returned_unchanged(freq: str) -> None:
     assert parse_frequency(freq) == freq
     pl.Series([0]).cast(pl.Datetime("us")).dt.offset_by(freq)
 
 
 @pytest.mark.parametrize("freq", [1, "1", 7, " 7 ", LARGEST_STEP, "0001000000000000000"])
-def test_digits_are_an_integer_step(freq: str | int) -> None:
+def test_digits_become_an_integer_step(freq: str | int) -> None:
     assert parse_frequency(freq) == int(freq)
 
 

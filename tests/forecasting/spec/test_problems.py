@@ -1,4 +1,4 @@
-"""Refused values in plain words, those of the parts and of the whole at once."""
+"""Refused values in plain words: the problems of the parts and of the whole together."""
 
 from typing import Annotated, Any
 
@@ -26,24 +26,24 @@ class Form(BaseModel):
     options: dict[str, str] = {}
 
 
-def told_of(**fields: Any) -> list[str]:
+def problems_of(**fields: Any) -> list[str]:
     with pytest.raises(ValidationError) as refused:
         Form(**fields)
     return list(describe_problems(refused.value))
 
 
-def test_parts_and_the_whole_are_told_together() -> None:
-    assert told_of(numbers=[-1, 4]) == [
+def test_problems_of_parts_and_of_the_whole_are_reported_together() -> None:
+    assert problems_of(numbers=[-1, 4]) == [
         "numbers.0 = -1: must be 0 or more",
         "numbers = [-1, 4]: must not add up to 3",
     ]
-    assert told_of(numbers=["1", 2]) == ["numbers = ['1', 2]: must not add up to 3"]
-    assert told_of(numbers=[5, -5]) == ["numbers.1 = -5: must be 0 or more"]
+    assert problems_of(numbers=["1", 2]) == ["numbers = ['1', 2]: must not add up to 3"]
+    assert problems_of(numbers=[5, -5]) == ["numbers.1 = -5: must be 0 or more"]
     assert Form(numbers=["1"]).numbers == [1]
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "expected"),
     [
         ("name", "", "name = '': must not be empty"),
         ("name", "long", "name = 'long': must have 3 characters or fewer"),
@@ -57,11 +57,11 @@ def test_parts_and_the_whole_are_told_together() -> None:
         ("options", [1], "options = [1]: must be a table of names and values"),
     ],
 )
-def test_pydantics_phrases_become_plain_words(field: str, value: Any, told: str) -> None:
-    assert told_of(**{field: value}) == [told]
+def test_messages_of_pydantic_become_plain_words(field: str, value: Any, expected: str) -> None:
+    assert problems_of(**{field: value}) == [expected]
 
 
-def test_text_that_is_no_json_is_said_to_be_none() -> None:
+def test_text_that_is_not_json_is_reported_as_such() -> None:
     with pytest.raises(ValidationError) as refused:
         Form.model_validate_json("{")
     (problem,) = describe_problems(refused.value)

@@ -1,4 +1,4 @@
-"""The spec: what it accepts, and how it tells everything that it refuses."""
+"""The spec: what it accepts, and how it reports every field that it refuses."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,8 @@ from typing import Any
 import pytest
 
 from forecasting.errors import SpecError
-from forecasting.spec.spec import (
-    DEFAULT_QUANTILES,
-    Spec,
-    make_spec,
-    quantile_column,
-    read_spec,
-)
+from forecasting.spec.quantiles import DEFAULT_QUANTILES
+from forecasting.spec.spec import Spec, make_spec, read_spec
 
 FIELDS: dict[str, Any] = {
     "name": "sales",
@@ -34,7 +29,7 @@ def refuse(**fields: Any) -> tuple[str, ...]:
     return refused.value.problems
 
 
-def test_defaults_are_those_of_the_documentation() -> None:
+def test_defaults_are_the_documented_ones() -> None:
     spec = make_spec(FIELDS, subject="spec")
     assert spec.models == ("lstm", "gru")
     assert spec.quantiles == DEFAULT_QUANTILES
@@ -42,24 +37,19 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert (spec.clock, spec.recipe, spec.lower_bound) == ("timestamp", "standard", None)
 
 
-def test_default_quantile_columns_are_the_promised_thirteen() -> None:
+def test_default_quantile_columns_are_the_documented_thirteen() -> None:
     assert make_spec(FIELDS, subject="spec").quantile_columns == (
         "q02_5", "q05", "q10", "q20", "q30", "q40", "q50", "q60", "q70", "q80", "q90", "q95", "q97_5",
     )  # fmt: skip
 
 
-def test_quantile_columns_of_different_levels_differ() -> None:
-    levels = [number / 1000 for number in range(1, 1000)]
-    assert len({quantile_column(level) for level in levels}) == len(levels)
-
-
 @pytest.mark.parametrize("freq", [0, "0", -1, "0h", "h", "1x", "1h 30m", "-1h", "1mo1d", "1.5h", True, 1.5, None, ""])
-def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
+def test_frequency_without_a_grid_is_refused(freq: Any) -> None:
     assert refuse(freq=freq)[0].startswith(f"freq = {freq!r}: ")
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "expected"),
     [
         ("name", "Sales 1", "name = 'Sales 1': must match ^[a-z]"),
         ("horizon", 0, "horizon = 0: must be 1 or more"),
@@ -76,7 +66,7 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
             f"models.0 = 'arima': {ONE_OF_THE_NETWORKS}",
         ),
         ("quantiles", [0.5, 0.1], "quantiles = [0.5, 0.1]: must rise without repeats"),
-        ("quantiles", [0.1, 0.9], "must hold 0.5"),
+        ("quantiles", [0.1, 0.9], "must contain 0.5"),
         ("quantiles", [0.0, 0.5], "must lie strictly between 0 and 1"),
         ("quantiles", [0.5, 0.9999], "must be whole tenths of a percent"),
         ("lower_bound", float("nan"), "lower_bound = nan: must be a finite number"),
@@ -98,7 +88,7 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
         ("overrides", {"max_steps": "5"}, "overrides.max_steps = '5': must be a whole number"),
         ("backtest", {"origins": "3"}, "backtest.origins = '3': must be a whole number"),
         ("backtest", {"margin": True}, "backtest.margin = True: must be a number"),
-        ("colour", "red", "colour = 'red' is not a field that is known here"),
+        ("colour", "red", "colour = 'red' is not a known field"),
         ("source", {"uri": ""}, "source.uri = '': must be the path or URI"),
         ("source", {"uri": "a.xlsx"}, "source.uri = 'a.xlsx': must end in .parquet or .csv"),
         ("source", {"uri": ["a.csv", "b.txt"]}, "'b.txt' must end in .parquet or .csv"),
@@ -120,8 +110,8 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
             "categories.calendar.0 = 'season': must be 'hour', 'weekday'",
         ),
         ("categories", {"calendar": ["hour", "hour"]}, "must not name anything twice"),
-        ("categories", {"calendar": ["holiday"]}, "categories: country and the calendar's holiday go together"),
-        ("categories", {"country": "US"}, "categories: country and the calendar's holiday go together"),
+        ("categories", {"calendar": ["holiday"]}, "categories: country and 'holiday' in calendar must be set together"),
+        ("categories", {"country": "US"}, "categories: country and 'holiday' in calendar must be set together"),
         ("categories", {"subdivision": "CA"}, "categories: subdivision needs the country that it is a part of"),
         (
             "categories",
@@ -132,27 +122,29 @@ def test_frequency_that_makes_no_grid_is_refused(freq: Any) -> None:
         ("categories", {"static": ["ds"]}, "categories.static must be other columns than id, time and target: ds"),
         ("categories", {"size": 0}, "categories.size = 0: must be 1 or more"),
         ("overrides", {"max_steps": 0}, "overrides.max_steps = 0: must be 1 or more"),
-        ("overrides", {"depth": 2}, "overrides.depth = 2 is not a field that is known here"),
+        ("overrides", {"depth": 2}, "overrides.depth = 2 is not a known field"),
     ],
 )
-def test_refused_field_is_named_with_its_value_and_what_would_be_right(field: str, value: Any, told: str) -> None:
+def test_refused_field_is_reported_with_its_value_and_what_it_needs(field: str, value: Any, expected: str) -> None:
     problems = refuse(**{field: value})
     assert len(problems) == 1
-    assert told in problems[0]
+    assert expected in problems[0]
 
 
 @pytest.mark.parametrize(
-    ("freq", "calendar", "told"),
+    ("freq", "calendar", "expected"),
     [
-        ("1w", ["weekday", "month"], "calendar 'weekday' needs a finer grid than 1w"),
-        ("1d", ["hour"], "calendar 'hour' needs a finer grid than 1d"),
-        ("1y", ["month"], "calendar 'month' needs a finer grid than 1y"),
+        ("1w", ["weekday", "month"], "calendar 'weekday' needs a finer frequency than 1w"),
+        ("1d", ["hour"], "calendar 'hour' needs a finer frequency than 1d"),
+        ("1y", ["month"], "calendar 'month' needs a finer frequency than 1y"),
         (1, ["weekday"], "calendar 'weekday' needs timestamps, but the frequency is an integer step"),
     ],
 )
-def test_category_that_does_not_vary_along_the_grid_is_refused(freq: str | int, calendar: list[str], told: str) -> None:
+def test_category_that_is_constant_along_the_grid_is_refused(
+    freq: str | int, calendar: list[str], expected: str
+) -> None:
     (problem,) = refuse(freq=freq, categories={"calendar": calendar})
-    assert told in problem
+    assert expected in problem
 
 
 def test_horizon_that_leaves_the_calendar_is_refused() -> None:
@@ -162,13 +154,13 @@ def test_horizon_that_leaves_the_calendar_is_refused() -> None:
     )
 
 
-def test_all_refused_fields_are_told_at_once() -> None:
+def test_all_refused_fields_are_reported_together() -> None:
     problems = refuse(freq="1x", horizon=0, models=["arima"], overrides={"depth": 2}, name="A")
     assert [problem.split(" ")[0] for problem in problems] == ["name", "freq", "horizon", "models.0", "overrides.depth"]
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         (
             {"source": {"uri": "f.xlsx", "id": "a", "time": "a"}, "season_lengths": [24, 24, -1]},
@@ -194,31 +186,31 @@ def test_all_refused_fields_are_told_at_once() -> None:
             [
                 "source.uri = ['a.txt', 'b.csv', 'c.doc']: 'a.txt', 'c.doc' must end in .parquet or .csv (a file or a"
                 " glob), or name a folder of such files",
-                "source.colour = 1 is not a field that is known here",
+                "source.colour = 1 is not a known field",
                 "source: id, time and target must be three columns, not 'unique_id', 'y', 'y'",
             ],
         ),
     ],
 )
-def test_refused_parts_hide_nothing_that_is_wrong_with_the_whole(fields: dict[str, Any], told: list[str]) -> None:
-    assert list(refuse(**fields)) == told
+def test_problems_of_parts_do_not_hide_problems_of_the_whole(fields: dict[str, Any], expected: list[str]) -> None:
+    assert list(refuse(**fields)) == expected
 
 
-def test_values_of_any_type_are_refused_in_words() -> None:
-    odd: list[Any] = [None, True, 5, 1.5, "x", [], {}, [None], [{}, {}], [[]], {"a": 1}, float("inf")]
-    told: list[tuple[str, str]] = []
+def test_values_of_any_type_are_refused_in_plain_words() -> None:
+    values: list[Any] = [None, True, 5, 1.5, "x", [], {}, [None], [{}, {}], [[]], {"a": 1}, float("inf")]
+    refusals: list[tuple[str, str]] = []
     for name in Spec.model_fields:
-        for value in odd:
+        for value in values:
             try:
                 make_spec(FIELDS | {name: value}, subject="spec")
             except SpecError as refused:
-                told += [(name, problem) for problem in refused.problems]
-    assert len(told) > 100
-    assert [problem for name, problem in told if not problem.startswith(name)] == []
-    assert [problem for _, problem in told if re.search(r"[Ii]nput|valid |should|instance", problem)] == []
+                refusals += [(name, problem) for problem in refused.problems]
+    assert len(refusals) > 100
+    assert [problem for name, problem in refusals if not problem.startswith(name)] == []
+    assert [problem for _, problem in refusals if re.search(r"[Ii]nput|valid |should|instance", problem)] == []
 
 
-def test_json_of_a_spec_is_the_same_spec_again() -> None:
+def test_json_of_a_spec_reads_back_as_the_same_spec() -> None:
     fields = FIELDS | {"source": {"uri": ["/a.csv", "s3://b/c.parquet"]}, "overrides": {"max_steps": 5}, "freq": 3}
     spec = make_spec(fields, subject="spec")
     assert Spec.model_validate_json(spec.model_dump_json()) == spec
@@ -235,7 +227,7 @@ def test_json_of_a_spec_is_the_same_spec_again() -> None:
         ('"s3://bucket/a.csv"', "s3://bucket/a.csv"),
     ],
 )
-def test_relative_source_is_taken_from_the_specs_folder(tmp_path: Path, uri: str, expected: str) -> None:
+def test_relative_source_is_resolved_from_the_folder_of_the_spec(tmp_path: Path, uri: str, expected: str) -> None:
     path = tmp_path / "specs" / "sales.toml"
     path.parent.mkdir()
     path.write_text(
@@ -247,18 +239,18 @@ def test_relative_source_is_taken_from_the_specs_folder(tmp_path: Path, uri: str
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"name =", "is not TOML"), (b"\xff", "is not TOML"), (None, "cannot be read")]
+    ("content", "expected"), [(b"name =", "is not TOML"), (b"\xff", "is not TOML"), (None, "cannot be read")]
 )
-def test_file_that_is_no_spec_is_told_with_its_path(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_file_without_a_spec_is_reported_with_its_path(tmp_path: Path, content: bytes | None, expected: str) -> None:
     path = tmp_path / "sales.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(SpecError, match=told) as refused:
+    with pytest.raises(SpecError, match=expected) as refused:
         read_spec(path)
     assert refused.value.subject == f"spec {path}"
 
 
-def test_statistics_are_named_or_left_to_the_recipe() -> None:
+def test_statistics_are_named_in_the_spec_or_chosen_by_the_recipe() -> None:
     assert make_spec(FIELDS, subject="spec").statistics is None
     named = make_spec(FIELDS | {"statistics": ["theta", "tsb"]}, subject="spec")
     assert named.statistics == ("theta", "tsb")
@@ -271,24 +263,24 @@ def test_statistics_are_named_or_left_to_the_recipe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         ({"paths": 9}, "paths = 9: must be 0 for none, or 10 to 10,000"),
         ({"paths": -1}, "paths = -1: must be 0 for none, or 10 to 10,000"),
         ({"paths": 10_001, "horizon": 1}, "paths = 10001: must be 0 for none, or 10 to 10,000"),
         ({"paths": 200.0}, "paths = 200.0: "),
-        ({"paths": 200, "horizon": 1001}, "paths = 200: need a horizon of 1,000 steps at most, not 1,001"),
-        ({"paths": 2001, "horizon": 500}, "paths = 2001: must be 2,000 at most for a horizon of 500"),
-        ({"paths": 200, "quantiles": [0.5]}, "paths = 200: need quantiles besides the median"),
+        ({"paths": 200, "horizon": 1001}, "paths = 200: needs a horizon of at most 1,000 steps, not 1,001"),
+        ({"paths": 2001, "horizon": 500}, "paths = 2001: must be at most 2,000 for a horizon of 500"),
+        ({"paths": 200, "quantiles": [0.5]}, "paths = 200: needs quantiles besides the median"),
     ],
 )
-def test_paths_that_cannot_be_drawn_are_refused(fields: dict[str, Any], told: str) -> None:
+def test_paths_that_cannot_be_drawn_are_refused(fields: dict[str, Any], expected: str) -> None:
     (problem,) = refuse(**fields)
-    assert problem.startswith(told)
+    assert problem.startswith(expected)
 
 
 @pytest.mark.parametrize(
     "fields", [{"paths": 0, "horizon": 10_000, "quantiles": [0.5]}, {"paths": 2000, "horizon": 500}]
 )
-def test_paths_that_can_be_drawn_and_none_are_accepted(fields: dict[str, Any]) -> None:
+def test_paths_that_can_be_drawn_are_accepted_and_so_is_none(fields: dict[str, Any]) -> None:
     assert make_spec(FIELDS | fields, subject="spec").paths == fields["paths"]

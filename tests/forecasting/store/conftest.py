@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from forecasting.schemas import table
-from forecasting.spec.spec import Clock
+from forecasting.spec.frequency import Clock
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from forecasting.fleet.fitted import FittedFleet
-from forecasting.spec.spec import Categories
+from forecasting.spec.categories import Categories
 from tests.workers.jobs.conftest import FIRST
 from tests.workers.jobs.test_warm_start import QUICK
 from workers.jobs.backtest import backtest

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from forecasting.spec.spec import Categories
+from forecasting.spec.categories import Categories
 from forecasting.store.publish import append_run
 from workers.jobs.features import fingerprint, is_done, write_features
 from workers.jobs.run import Skip

@@ -27,8 +27,9 @@ from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
+from forecasting.spec.categories import Categories
 from forecasting.spec.recipes import configure
-from forecasting.spec.spec import Categories, Spec
+from forecasting.spec.spec import Spec
 from forecasting.spec.training import Member, Smoothing, Start, TrainingConfig
 
 CONFIG = TrainingConfig(segment_length=24, context_segments=14)

@@ -1,0 +1,99 @@
+"""The spec's `[source]`: where observations come from and which columns hold them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, Field, ModelWrapValidatorHandler, field_validator, model_validator
+
+from forecasting.spec.problems import check_whole_and_parts, has_repeat
+
+
+class Source(BaseModel, frozen=True, extra="forbid"):
+    """Where observations come from, and which columns hold them."""
+
+    uri: str | tuple[str, ...] = Field(
+        description="a parquet or CSV file, a folder or glob of such files, an s3:// URI, or a list of these; all"
+        " files have the same columns"
+    )
+    id: str = Field("unique_id", min_length=1, description="column with the name of the series")
+    time: str = Field("ds", min_length=1, description="column of timestamps or integer steps")
+    target: str = Field("y", min_length=1, description="column of measurements")
+
+    @field_validator("uri", mode="before")
+    @classmethod
+    def _is_readable_kind(cls, uri: Any) -> Any:
+        uris = uri if isinstance(uri, (list, tuple)) else [uri]
+        if not uris or not all(isinstance(one, str) and one.strip() for one in uris):
+            raise ValueError("must be the path or URI of a file, a folder or a glob, or a list of them")
+        unreadable = [
+            one for one in uris if not re.search(r"(?i)\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name
+        ]
+        if unreadable:
+            which = "" if isinstance(uri, str) else ", ".join(map(repr, unreadable)) + " "
+            raise ValueError(f"{which}must end in .parquet or .csv (a file or a glob), or name a folder of such files")
+        return uri
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _columns_differ(cls, fields: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        source: Self = check_whole_and_parts(fields, handler, _find_shared_column)
+        return source
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """The URIs as a tuple, also where there is only one."""
+        return (self.uri,) if isinstance(self.uri, str) else self.uri
+
+    def __str__(self) -> str:
+        return ", ".join(self.uris)
+
+
+def absolute_uri(uri: str, *, relative_to: Path) -> str:
+    """Return a URI unchanged, and a path as an absolute path.
+
+    Args:
+        uri: A URI with a scheme, or a path; `~` is expanded, and a trailing slash is kept.
+        relative_to: The folder from which a relative path is resolved.
+
+    Returns:
+        The URI or the absolute path.
+
+    >>> absolute_uri("s3://bucket/sales.parquet", relative_to=Path("/specs"))
+    's3://bucket/sales.parquet'
+    >>> absolute_uri("../sales.csv", relative_to=Path("/specs"))
+    '/sales.csv'
+    """
+    if urlsplit(uri).scheme:
+        return uri
+    absolute = str((relative_to / Path(uri).expanduser()).resolve())
+    return absolute + "/" if uri.endswith("/") else absolute
+
+
+def absolute_uris(uri: Any, *, relative_to: Path) -> Any:
+    """Make every path of `source.uri` absolute, before validation.
+
+    Args:
+        uri: A path or URI, a list of them, or any other value that a TOML file can hold.
+        relative_to: The folder from which relative paths are resolved.
+
+    Returns:
+        The same structure with absolute paths. Values that are not text are returned unchanged: validation refuses
+        them later.
+    """
+    if isinstance(uri, list):
+        return [absolute_uris(one, relative_to=relative_to) for one in uri]
+    return absolute_uri(uri, relative_to=relative_to) if isinstance(uri, str) and uri else uri
+
+
+def _find_shared_column(source: Any) -> str | None:
+    if isinstance(source, Mapping):
+        defaults = {name: Source.model_fields[name].default for name in ("id", "time", "target")}
+        names = [source.get(name, default) for name, default in defaults.items()]
+    else:
+        names = [getattr(source, name, name) for name in ("id", "time", "target")]
+    if not has_repeat(names):
+        return None
+    return f"id, time and target must be three columns, not {', '.join(map(repr, names))}"

@@ -1,0 +1,36 @@
+"""The source of a spec: its URIs and its columns."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from forecasting.spec.source import Source, absolute_uri, absolute_uris
+
+
+def test_one_uri_and_several_are_both_a_tuple() -> None:
+    assert Source(uri="a.csv").uris == ("a.csv",)
+    assert Source(uri=("a.csv", "s3://b/c/")).uris == ("a.csv", "s3://b/c/")
+    assert str(Source(uri=("a.csv", "s3://b/c/"))) == "a.csv, s3://b/c/"
+
+
+@pytest.mark.parametrize("uri", ["a.csv", "a.CSV.GZ", "rows/", "rows", "rows/*.pq", "s3://bucket/2024.01/", "a.b/rows"])
+def test_file_folder_and_glob_are_accepted(uri: str) -> None:
+    assert Source(uri=uri).uris == (uri,)
+
+
+@pytest.mark.parametrize("columns", [{"id": "ds"}, {"time": "y"}, {"id": "a", "target": "a"}])
+def test_one_column_cannot_have_two_roles(columns: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="id, time and target must be three columns"):
+        Source(uri="a.csv", **columns)
+
+
+def test_home_is_expanded_and_a_trailing_slash_is_kept(tmp_path: Path) -> None:
+    assert absolute_uri("~/a.csv", relative_to=tmp_path) == str(Path.home().resolve() / "a.csv")
+    assert absolute_uri("rows/", relative_to=tmp_path) == f"{tmp_path.resolve()}/rows/"
+
+
+@pytest.mark.parametrize("uri", [None, 5, "", [None, 5], {"a": 1}])
+def test_values_that_are_not_paths_are_left_to_validation(uri: Any) -> None:
+    assert absolute_uris(uri, relative_to=Path("/specs")) == uri
