@@ -8,12 +8,20 @@ AIRFLOW_PORT ?= 8080
 READY := .venv/ready
 PEERS := build/bench-venv
 
-# A test has one thread and a process of each core's own; Ray and Airflow share one of each, and the cores, in turn.
-CORE_TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not ray and not airflow"
+# pip with the pinned versions. Of its hundreds of lines, the large downloads and the last steps show its progress.
+INSTALL = -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
+SHORTEN = sed --unbuffered --quiet --regexp-extended \
+  -e 's/^ *(Downloading [^ ]+ \([0-9]{2,}(\.[0-9]+)? MB\)).*/  \1/p' \
+  -e 's/^Building wheels for .*/  Building …/p' -e 's/^Installing collected packages.*/  Installing …/p'
+
+# Core tests run in one single-threaded process per core. Tests of Ray and Airflow share one of each and run in turn.
+PYTEST = $(BIN)/python -m pytest
+CORE = -n auto -m "not ray and not airflow and not packaging"
+CORE_TESTS = OMP_NUM_THREADS=1 $(PYTEST) $(CORE)
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test lint check bench bench-setup bench-full up down login clean constraints
+.PHONY: help demo test lint check coverage docs wheel bench bench-setup bench-full up down login clean constraints
 
 help: ## Show the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,17 +29,34 @@ help: ## Show the commands
 demo: $(READY) ## Train and forecast 125 series of real data with Airflow and Ray, then show the results (minutes)
 	@$(BIN)/python -m workers.demo
 
-test: $(READY) ## Pass every test that needs no service outside this repository, Ray and Airflow included
-	@failed=; $(CORE_TESTS) || failed=1; $(BIN)/python -m pytest -m "ray or airflow" || failed=1; test -z "$$failed"
+test: $(READY) ## Pass every test that needs no service outside this repository: core, Ray and Airflow, packaging
+	@failed=; \
+	$(CORE_TESTS) || failed="$$failed core"; \
+	$(PYTEST) -m "ray or airflow" || failed="$$failed ray-and-airflow"; \
+	$(PYTEST) -m packaging || failed="$$failed packaging"; \
+	if test -n "$$failed"; then echo "make test: failed:$$failed"; exit 1; fi; echo "make test: all passed"
 
-lint: $(READY) ## Lint, format, types and import contracts
+lint: $(READY) ## Check style, format, docstrings, types, import contracts and workflow files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms \
+	  $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 
-check: lint ## The same, and the core tests
+check: lint ## Run make lint and the core tests
 	$(CORE_TESTS)
+
+coverage: $(READY) ## Run the core tests with branch coverage; fail below the floor that pyproject.toml sets
+	$(CORE_TESTS) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+docs: $(READY) ## Check that the documents name only what exists
+	$(PYTEST) -n auto tests/contracts
+
+wheel: $(READY) ## Build the source archive and, from it, the wheel into dist
+	$(BIN)/python -m build
 
 bench: $(READY) ## Run the benchmarks at a short setting; figures go to build/bench.jsonl (ONLY=fleet for one)
 	$(BIN)/python -m tests.benchmarks.run $(ONLY:%=--only %)
@@ -53,8 +78,8 @@ down: $(READY) ## End what `make up` started
 	@$(BIN)/python -m workers.airflow.standalone down
 	@$(BIN)/python -m workers.cluster.local_ray down
 
-clean: ## Remove .venv, build and the caches; tables and Airflow's state in .fleetcast stay
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## Remove .venv, build, dist and the caches; tables and Airflow's state in .fleetcast stay
+	rm -rf .venv build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 constraints: $(READY) ## Write the versions installed now to constraints.txt
@@ -63,14 +88,13 @@ constraints: $(READY) ## Write the versions installed now to constraints.txt
 
 $(PEERS)/ready: tests/benchmarks/requirements.txt constraints.txt | $(READY)
 	@echo "Installing into $(PEERS) (about three gigabytes, minutes) …"
-	@$(PYTHON) -m venv $(PEERS) \
-	&& $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $< && touch $@
+	@set -o pipefail; $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/python $(INSTALL) -r $< | $(SHORTEN) && touch $@
 
-$(READY): pyproject.toml constraints.txt $(wildcard forecasting/fleet/native/*.[ch])
+$(READY): pyproject.toml setup.py constraints.txt $(wildcard forecasting/fleet/native/*.[ch])
 	@command -v $(PYTHON) > /dev/null || { echo "error: $(PYTHON) is not installed; on Debian: apt install python3.11-venv make" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3.11-venv" >&2; exit 2; }
 	@echo "Installing into .venv (about two gigabytes, one to three minutes) …"
-	@started=$$(date +%s) && $(PYTHON) -m venv .venv \
-	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,airflow,dev]' \
+	@set -o pipefail; started=$$(date +%s) && $(PYTHON) -m venv .venv \
+	&& $(BIN)/python $(INSTALL) -e '.[worker,airflow,dev]' | $(SHORTEN) \
 	&& echo $$(( $$(date +%s) - started )) > $(READY) && echo "Installed in $$(cat $(READY)) s."
 	@ls forecasting/fleet/native/_engine*.so > /dev/null 2>&1 || echo "note: without a C compiler networks train several times slower; apt install gcc libc6-dev, then make clean"
