@@ -1,9 +1,9 @@
-"""The cluster side of `fleetcast forecast --ray`: a spec goes in; its forecasts, computed on Ray actors, come out."""
+"""The cluster side of `fleetcast forecast --ray`: a forecast without a store, computed on Ray actors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic
 
 import ray
 
@@ -15,8 +15,7 @@ from forecasting.flow.shards import ShardResult
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
 from workers.cluster.local_ray import local_ray
-from workers.cluster.pool import plan_resources, run_shards
-from workers.cluster.shards import Shard
+from workers.cluster.pool import Result, plan_resources, run_units
 from workers.settings import WorkerSettings
 
 
@@ -28,10 +27,21 @@ def forecast_on_ray(
     on_shard: Callable[[int, int], None] | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> OneShot:
-    """Do what `one_shot.forecast` does with its shards spread over the cluster of RAY_ADDRESS, or over a local Ray.
+    """Forecast every series of a source on the cluster of RAY_ADDRESS, or on a local Ray without one.
 
-    `on_shard` is told the series done and in all. Raises ClusterError where Ray cannot be reached or a shard keeps
-    failing, and whatever `one_shot.forecast` raises.
+    Args:
+        spec: What to forecast.
+        cutoff: The last `ds` that the forecast may know; the newest observation by default.
+        options: How networks are fitted.
+        on_shard: Called with the number of series that are done and of all series.
+        storage_options: Options of the object store that holds the source.
+
+    Returns:
+        What `one_shot.forecast` returns.
+
+    Raises:
+        ClusterError: Ray cannot be reached, or a shard keeps failing.
+        FleetcastError: `one_shot.forecast` raised it.
     """
     settings = WorkerSettings.load()
     with local_ray():
@@ -53,61 +63,64 @@ def _run_on_actors(
 ) -> list[ShardResult]:
     resources = plan_resources(WorkerSettings.load())
     panels = one_shot.spread(panels, resources.num_workers)
-    shards = [
-        _PanelShard(n, panel.unique_ids, int(panel.length_S.sum()), ray.put(panel)) for n, panel in enumerate(panels)
-    ]
-    num_series = sum(len(shard.unique_ids) for shard in shards)
+    units = [_PanelUnit(number, len(panel.unique_ids), ray.put(panel)) for number, panel in enumerate(panels)]
+    num_series = sum(unit.size for unit in units)
     num_done = 0
 
-    def count(shard: Shard, status: Mapping[str, Any]) -> None:
+    def count(unit: _PanelUnit, result: ShardResult) -> None:
         nonlocal num_done
-        num_done += len(shard.unique_ids)
+        num_done += unit.size
         on_shard(num_done, num_series)
 
-    statuses = run_shards(_PanelTask(task), shards, name="forecast", resources=resources, on_done=count)
-    return [status["result"] for status in statuses]
+    return run_units(_PanelTask(task), units, name="forecast", resources=resources, on_done=count)
 
 
 def _call_on_actors(calls: Sequence[Callable[[], Priors | None]]) -> list[Priors | None]:
-    shards = [_Call(number, ("",), 0, ray.put(call)) for number, call in enumerate(calls)]
+    units = [_PriorCall(number, ray.put(call)) for number, call in enumerate(calls)]
     resources = plan_resources(WorkerSettings.load())
-    return [
-        status["result"]
-        for status in run_shards(_make_call, shards, name="forecast", resources=resources, unit="priors")
-    ]
+    return run_units(_make_call, units, name="forecast", resources=resources, noun="priors")
 
 
 @dataclass(frozen=True)
-class _Call(Shard):
-    """Names what is to be called in Ray's object store."""
+class _PriorCall:
+    """The training of one prior; `call` refers to it in Ray's object store."""
 
+    number: int
     call: Any
+    size: int = 1
 
-    def __str__(self) -> str:
+    @property
+    def description(self) -> str:
         return f"prior {self.number}"
 
 
-def _make_call(shard: Shard) -> Mapping[str, Any]:
-    assert isinstance(shard, _Call)
-    return {"result": ray.get(shard.call)()}
+def _make_call(unit: _PriorCall) -> Priors | None:
+    result: Priors | None = ray.get(unit.call)()
+    return result
 
 
 @dataclass(frozen=True)
-class _PanelShard(Shard):
-    """Names its panel in Ray's object store, and travels with each call.
+class _PanelUnit:
+    """One shard; `panel` refers to its panel in Ray's object store.
 
-    References in the constructor of an actor may be gone when it is restarted, and Ray warns of them.
+    The reference travels with each call: references in the constructor of an actor may be gone when it is restarted,
+    and Ray warns of them.
     """
 
+    number: int
+    size: int
     panel: Any
+
+    @property
+    def description(self) -> str:
+        return f"shard {self.number} ({self.size} series)"
 
 
 @dataclass(frozen=True)
-class _PanelTask:
+class _PanelTask(Generic[Result]):
     """Fetches a shard's panel from Ray's object store, so that each panel travels to one actor only."""
 
-    task: Callable[[Panel], ShardResult]
+    task: Callable[[Panel], Result]
 
-    def __call__(self, shard: Shard) -> Mapping[str, Any]:
-        assert isinstance(shard, _PanelShard)
-        return {"result": self.task(ray.get(shard.panel))}
+    def __call__(self, unit: _PanelUnit) -> Result:
+        return self.task(ray.get(unit.panel))

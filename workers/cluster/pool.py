@@ -1,33 +1,29 @@
-"""Bounded fan-out: a task and shards go in, each runs on a Ray actor, and small statuses come out.
+"""The pool of Ray actors that runs units of work: a task, many units, and one result per unit.
 
-Actors take shards from the driver, never more than two at a time each. Ray restarts an actor that dies and runs its
-shards again; what still fails is a fault of the system and ends the run with the shard's name.
+Actors take units from the driver, never more than two at a time each. Ray restarts an actor that dies and runs its
+units again. A unit that still fails is a system fault and ends the run with the unit's description.
 """
 
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from forecasting.errors import ClusterError, FleetcastError, ServiceError
 from workers.cluster.progress import Progress
-from workers.cluster.shards import Shard
 from workers.settings import WorkerSettings
-
-Status = Mapping[str, Any]
-Task = Callable[[Shard], Status]
 
 IN_FLIGHT_PER_ACTOR = 2
 MAX_RETRIES = 3
-"""Further tries of one shard, after a crash of its actor or an error of the system."""
+"""Further tries of one unit, after a crash of its actor or a system error."""
 MAX_RESTARTS = 10
 READY_PATIENCE = 30.0
 LEAST_BYTES = 2 << 30
-"""Memory of a worker where neither a setting nor its node tells of more."""
+"""Memory of a worker where neither a setting nor its node grants more."""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -37,9 +33,39 @@ _THREAD_VARIABLES = (
 )
 
 
+class WorkUnit(Protocol):
+    """What one actor computes in one call, such as a shard of series or the training of a prior; it pickles.
+
+    Attributes:
+        number: Position in the run, from 0; results are kept by it.
+        size: What progress counts it for, such as the number of its series.
+        description: What messages call it, such as `shard 3 (2 series, 'a' to 'b')`.
+    """
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def description(self) -> str: ...
+
+
+Unit = TypeVar("Unit", bound=WorkUnit)
+Result = TypeVar("Result")
+
+
 @dataclass(frozen=True)
 class Resources:
-    """What every actor of a pool gets, and how many actors there are; `num_bytes` is the memory it may hold."""
+    """The actors of a pool and what each of them gets.
+
+    Attributes:
+        num_workers: Number of actors.
+        num_cpus: Cores of one actor.
+        num_gpus: GPUs of one actor; a share such as 0.25 is allowed.
+        num_bytes: Memory that one actor may hold.
+    """
 
     num_workers: int
     num_cpus: float
@@ -48,14 +74,23 @@ class Resources:
 
     @property
     def num_threads(self) -> int:
+        """Threads of one actor: its whole cores, at least 1."""
         return max(1, int(self.num_cpus))
 
 
 def plan_resources(settings: WorkerSettings) -> Resources:
     """Fit actors into the cluster that this process is connected to.
 
-    GPUs are asked for only where a node has them. Raises ClusterError where no node can hold an actor and no number
-    of workers is set (a cluster that grows needs `num_workers`).
+    GPUs are requested only where a node has them.
+
+    Args:
+        settings: Number of workers and what each should get, as far as set.
+
+    Returns:
+        What each actor gets, and how many actors there are.
+
+    Raises:
+        ClusterError: No node can hold an actor and `num_workers` is not set; a cluster that grows needs it.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     has_gpus = any(node.get("GPU", 0) for node in nodes)
@@ -75,37 +110,47 @@ def plan_resources(settings: WorkerSettings) -> Resources:
     return Resources(settings.num_workers or num_slots, settings.cpus_per_worker, num_gpus, num_bytes)
 
 
-def run_shards(
-    task: Task,
-    shards: Sequence[Shard],
+def run_units(
+    task: Callable[[Unit], Result],
+    units: Sequence[Unit],
     *,
     name: str,
     resources: Resources,
-    done: Mapping[int, Status] | None = None,
-    on_done: Callable[[Shard, Status], None] | None = None,
-    unit: str = "series",
-) -> list[Status]:
-    """Run a task for every shard on actors and return its statuses, in the order of the shards.
+    done: Mapping[int, Result] | None = None,
+    on_done: Callable[[Unit, Result], None] | None = None,
+    noun: str = "series",
+) -> list[Result]:
+    """Run a task for every unit on actors.
 
-    `task` is pickled once per actor. `done` holds the statuses of shards that need not run again, by number.
-    Progress counts series, or where `unit` names something else, shards.
-    Raises the task's own error where Fleetcast made it, else ClusterError, each with the shard's name.
+    Args:
+        task: What computes a unit; it is pickled once per actor.
+        units: What to compute.
+        name: What progress and messages call the run.
+        resources: The actors to start.
+        done: Results by number of units that are not run again.
+        on_done: Called in this process with each unit that ends, and its result.
+        noun: What the sizes of the units count, in the plural.
+
+    Returns:
+        One result per unit, in the order of the units.
+
+    Raises:
+        FleetcastError: The task raised it.
+        ClusterError: A unit or a worker failed otherwise; the message has the unit's description.
     """
     done = done or {}
-    statuses: dict[int, Status] = {shard.number: done[shard.number] for shard in shards if shard.number in done}
-    waiting = deque(shard for shard in shards if shard.number not in statuses)
-    num_already = sum(len(shard.unique_ids) for shard in shards if shard.number in statuses)
+    results: dict[int, Result] = {unit.number: done[unit.number] for unit in units if unit.number in done}
+    waiting = deque(unit for unit in units if unit.number not in results)
+    num_already = sum(unit.size for unit in units if unit.number in results)
     if num_already:
-        print(f"{name}: {num_already} series are already staged and are skipped", flush=True)
+        print(f"{name}: {num_already} {noun} are already staged and are skipped", flush=True)
     if not waiting:
-        return [statuses[shard.number] for shard in shards]
-    is_series = unit == "series"
-    num_all = sum(len(shard.unique_ids) if is_series else 1 for shard in shards)
-    progress = Progress(name, num_all, already=num_already, unit=unit)
+        return [results[unit.number] for unit in units]
+    progress = Progress(name, sum(unit.size for unit in units), already=num_already, noun=noun)
     actors = [_start_actor(task, resources) for _ in range(min(resources.num_workers, len(waiting)))]
     try:
         starting = {actor.is_ready.remote(): actor for actor in actors}
-        running: dict[Any, tuple[Any, Shard]] = {}
+        running: dict[Any, tuple[Any, Unit]] = {}
         num_in_flight = dict.fromkeys(actors, 0)
         while waiting or running:
             ready, _ = ray.wait([*running, *(starting if waiting else ())], timeout=READY_PATIENCE)
@@ -116,47 +161,56 @@ def run_shards(
                     actor = starting.pop(reference)
                     _get(reference, "a worker")
                 else:
-                    actor, shard = running.pop(reference)
-                    statuses[shard.number] = status = _get(reference, str(shard))
-                    progress.add(len(shard.unique_ids) if is_series else 1)
+                    actor, unit = running.pop(reference)
+                    results[unit.number] = result = _get(reference, unit.description)
+                    progress.add(unit.size)
                     if on_done:
-                        on_done(shard, status)
+                        on_done(unit, result)
                     num_in_flight[actor] -= 1
-                # The last ones wait for whoever is free: behind a running shard, one would wait while actors have none.
+                # The last units wait for any free actor: behind a running unit, one would wait while actors idle.
                 is_plenty = len(waiting) > IN_FLIGHT_PER_ACTOR * len(actors)
                 for _ in range(min((IN_FLIGHT_PER_ACTOR if is_plenty else 1) - num_in_flight[actor], len(waiting))):
-                    shard = waiting.popleft()
-                    running[_submit(actor, shard)] = (actor, shard)
+                    unit = waiting.popleft()
+                    running[_submit(actor, unit)] = (actor, unit)
                     num_in_flight[actor] += 1
     finally:
         for actor in actors:
             ray.kill(actor)
-    return [statuses[shard.number] for shard in shards]
+    return [results[unit.number] for unit in units]
 
 
 class _Worker:
-    """Runs one task for shard after shard, so that torch and its context load once."""
+    """Runs one task for unit after unit, so that torch and its context load once."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Callable[[WorkUnit], Any]) -> None:
         self._task = task
 
     def is_ready(self) -> bool:
         return True
 
-    def run(self, shard: Shard) -> Status:
-        status = self._task(shard)
+    def run(self, unit: WorkUnit) -> Any:
+        result = self._task(unit)
         sys.stdout.flush()
-        return status
+        return result
 
 
 def environment_of(resources: Resources) -> dict[str, str]:
-    """Return the environment of a worker, which libraries read when they load, before any line of it runs."""
-    # A worker that was given no GPU must not see one: Lightning takes what it sees.
+    """Return the environment variables of a worker.
+
+    Libraries read them when they load, before any code of the worker runs.
+
+    Args:
+        resources: What the worker gets.
+
+    Returns:
+        Values by name of the variable.
+    """
+    # A worker without a GPU must not see one: Lightning takes what it sees.
     hidden_gpus = {} if resources.num_gpus else {"CUDA_VISIBLE_DEVICES": ""}
     return dict.fromkeys(_THREAD_VARIABLES, str(resources.num_threads)) | hidden_gpus
 
 
-def _start_actor(task: Task, resources: Resources) -> Any:
+def _start_actor(task: Callable[[Any], Any], resources: Resources) -> Any:
     actor_class = ray.remote(
         num_cpus=resources.num_cpus,
         num_gpus=resources.num_gpus,
@@ -167,9 +221,9 @@ def _start_actor(task: Task, resources: Resources) -> Any:
     return actor_class.remote(task)
 
 
-def _submit(actor: Any, shard: Shard) -> Any:
-    # A wrong request stays wrong and bad data becomes rows; only errors of the system are worth another try.
-    return actor.run.options(retry_exceptions=[ServiceError, OSError]).remote(shard)
+def _submit(actor: Any, unit: WorkUnit) -> Any:
+    # A wrong request stays wrong and bad data becomes rows; only system errors are worth another try.
+    return actor.run.options(retry_exceptions=[ServiceError, OSError]).remote(unit)
 
 
 def _get(reference: Any, subject: str) -> Any:
@@ -186,7 +240,7 @@ def _get(reference: Any, subject: str) -> Any:
 
 
 def _share_memory(nodes: Sequence[Mapping[str, float]], slots: Sequence[int]) -> int:
-    """Return the memory of a worker where it is scarcest; Ray counts what a node has besides its object store."""
+    """Return a worker's memory on the node where it is scarcest; Ray's figure leaves out the object store."""
     shares = [node["memory"] / num for node, num in zip(nodes, slots, strict=True) if num and "memory" in node]
     return max(LEAST_BYTES, int(min(shares, default=0)))
 

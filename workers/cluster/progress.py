@@ -1,4 +1,4 @@
-"""Progress of a job: counts of finished series go in; lines that a log reader can follow come out."""
+"""Progress of a job, as lines that a reader of a log can follow."""
 
 import sys
 import time
@@ -9,45 +9,53 @@ from workers.arguments import PROGRESS_MARK
 
 
 class Progress:
-    """Says how many series are done, how fast it goes and how long it will take: at most once every few seconds.
+    """Reports how many series are done, how fast that goes and how long the rest takes.
 
-    A terminal sees one line that changes; a log gets a line each time.
+    A terminal shows one line that changes. A log gets a line at most every few seconds.
+
+    Args:
+        name: What the lines call the job.
+        num_all: How many series the job has.
+        already: How many of them were done before this run.
+        noun: What is counted, in the plural.
+        every: Seconds between two lines, at least.
+        stream: Where lines are written; standard output by default.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
         self,
         name: str,
-        num_series: int,
+        num_all: int,
         *,
         already: int = 0,
-        unit: str = "series",
+        noun: str = "series",
         every: float = 5.0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
-        self._num_series = num_series
-        self._unit = unit
+        self._num_all = num_all
+        self._noun = noun
         self._already = self._num_done = already
         self._every = every
         self._stream = stream or sys.stdout
         self._clock = clock
         self._began = clock()
-        self._said_at = -float("inf")
+        self._reported_at = -float("inf")
 
-    def add(self, num_series: int) -> None:
-        """Count finished series; the last ones are always told."""
-        self._num_done += num_series
-        is_last = self._num_done >= self._num_series
+    def add(self, num_new: int) -> None:
+        """Count finished series and report them if it is time; the last ones are always reported."""
+        self._num_done += num_new
+        is_last = self._num_done >= self._num_all
         now = self._clock()
-        if is_last or now - self._said_at >= self._every:
-            self._said_at = now
-            self._say(is_last, now - self._began)
+        if is_last or now - self._reported_at >= self._every:
+            self._reported_at = now
+            self._report(is_last, now - self._began)
 
-    def _say(self, is_last: bool, seconds: float) -> None:
-        line = describe(
-            self._name, self._num_done, self._num_series, self._num_done - self._already, seconds, self._unit
-        )
+    def _report(self, is_last: bool, seconds: float) -> None:
+        num_new = self._num_done - self._already
+        line = describe(self._name, self._num_done, self._num_all, num_new, seconds, self._noun)
         if self._stream.isatty():
             self._stream.write(f"\r\x1b[K{line}" + ("\n" if is_last else ""))
         else:
@@ -55,19 +63,30 @@ class Progress:
         self._stream.flush()
 
 
-def describe(name: str, num_done: int, num_series: int, num_new: int, seconds: float, unit: str = "series") -> str:
+def describe(name: str, num_done: int, num_all: int, num_new: int, seconds: float, noun: str = "series") -> str:
     """Write one line of progress.
+
+    Args:
+        name: What the line calls the job.
+        num_done: How many series are done.
+        num_all: How many series the job has.
+        num_new: How many of the finished series this run has done.
+        seconds: How long this run has taken so far.
+        noun: What is counted, in the plural.
+
+    Returns:
+        The line, without an end of line.
 
     >>> describe("train", 64, 250, 64, 20.6)
     'train: 64 of 250 series · 3.1 series/s · 1 min left'
     """
-    parts = [f"{name}: {num_done} of {num_series} {unit}"]
+    parts = [f"{name}: {num_done} of {num_all} {noun}"]
     if num_new and seconds > 0:
         rate = num_new / seconds
-        single = unit if unit == "series" else unit.removesuffix("s")
-        parts.append(f"{rate:.1f} {unit}/s" if rate >= 0.1 else f"{1 / rate:.0f} s a {single}")
-        left = (num_series - num_done) / rate
-        parts.append(_duration(left) + " left" if num_done < num_series else f"took {_duration(seconds)}")
+        singular = noun if noun == "series" else noun.removesuffix("s")
+        parts.append(f"{rate:.1f} {noun}/s" if rate >= 0.1 else f"{1 / rate:.0f} s a {singular}")
+        left = (num_all - num_done) / rate
+        parts.append(_duration(left) + " left" if num_done < num_all else f"took {_duration(seconds)}")
     return PROGRESS_MARK.join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Lengths of series and a cost model go in; shards of equal work, each named by what it holds, come out."""
+"""Shards: the series of a run, divided into parts of equal work."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,26 @@ from forecasting.fleet.cost.memory import MIB
 
 @dataclass(frozen=True)
 class Shard:
-    """The series that one worker takes at a time; `number` counts from 0, longest work first."""
+    """The series that one worker takes at a time: a unit of work for the pool.
+
+    Attributes:
+        number: Position among the shards of a run, from 0; the longest work comes first.
+        unique_ids: Its series.
+        num_points: Grid points of its series together.
+    """
 
     number: int
     unique_ids: tuple[str, ...]
     num_points: int
 
-    def __str__(self) -> str:
+    @property
+    def size(self) -> int:
+        """The number of its series."""
+        return len(self.unique_ids)
+
+    @property
+    def description(self) -> str:
+        """Its number with its first and last series."""
         ends = dict.fromkeys((self.unique_ids[0], self.unique_ids[-1]))
         return f"shard {self.number} ({len(self.unique_ids)} series, {' to '.join(repr(name) for name in ends)})"
 
@@ -29,11 +42,20 @@ def make_shards(
     most_bytes: int | None = None,
     shard_size: int | None = None,
 ) -> list[Shard]:
-    """Cut series into as many shards as suit their work and the workers, of as equal seconds as whole series allow.
+    """Divide series into shards of equal predicted seconds, as far as whole series allow.
 
-    None needs more than `most_bytes` or holds more than `shard_size` series; a series that alone needs more bytes has
-    a shard of its own. Series of similar length share a shard, because a panel is as wide as its longest. The same
-    lengths give the same shards, whatever their order; within a shard series are sorted by name.
+    Series of similar length share a shard, because a panel is as wide as its longest series. The same lengths give the
+    same shards in any order of the series.
+
+    Args:
+        num_points: Grid points by series.
+        cost: Predicts seconds and memory.
+        num_workers: Workers among which the shards are divided.
+        most_bytes: Memory that a shard may need; a series that alone needs more gets a shard of its own.
+        shard_size: Series that a shard may hold, at most.
+
+    Returns:
+        The shards, the longest work first. Within a shard, series are sorted by name.
     """
     order = sorted(num_points, key=lambda name: (-num_points[name], name))
     seconds = {length: cost.series_seconds(length) for length in set(num_points.values())}
@@ -55,7 +77,17 @@ def make_shards(
 def describe_too_large(
     shards: Sequence[Shard], num_points: Mapping[str, int], *, cost: Cost, most_bytes: int
 ) -> str | None:
-    """Say which shards are predicted to need more than `most_bytes`, each of a single series; None where none is."""
+    """Describe the shards that are predicted to need more than `most_bytes`; each holds a single series.
+
+    Args:
+        shards: The shards of a run.
+        num_points: Grid points by series.
+        cost: Predicts memory.
+        most_bytes: Memory of a worker.
+
+    Returns:
+        One sentence for a log, or None where every shard fits.
+    """
     needed = {shard: _bytes_of(shard.unique_ids, num_points, cost) for shard in shards}
     large = {shard: num_bytes for shard, num_bytes in needed.items() if num_bytes > most_bytes}
     if not large:
@@ -63,7 +95,7 @@ def describe_too_large(
     worst = max(large, key=lambda shard: large[shard])
     return (
         f"{len(large)} of {len(shards)} shards hold a series that alone needs more memory than the {most_bytes // MIB}"
-        f" MiB of a worker, such as {worst}: about {large[worst] // MIB} MiB; they run all the same"
+        f" MiB of a worker, such as {worst.description}: about {large[worst] // MIB} MiB; they run all the same"
     )
 
 
@@ -80,7 +112,7 @@ def _share(names: Sequence[str], seconds: Sequence[float], num_shards: int) -> l
 def _cut(
     names: Sequence[str], num_points: Mapping[str, int], cost: Cost, most_bytes: int | None, shard_size: int | None
 ) -> list[list[str]]:
-    """Cut a stretch of series, longest first, where the limits ask for it: into equal parts, if these obey them."""
+    """Divide a stretch of series, longest first, where the limits require it: into equal parts if they allow that."""
 
     def obeys(begin: int, end: int) -> bool:
         if end - begin == 1:

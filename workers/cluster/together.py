@@ -1,6 +1,6 @@
-"""Training on several GPUs at once, by Ray Train: a shard goes in, each process computes it, one's status comes out.
+"""Training of one unit of work on several GPUs at once, by Ray Train.
 
-The processes of a shard form a group of torch.distributed, whose gradients what they train averages
+The processes of a unit form a group of torch.distributed, over which training averages its gradients
 (`forecasting.fleet.prior.prior`).
 """
 
@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from ray import train
@@ -16,30 +16,52 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from forecasting.errors import ClusterError, FleetcastError
 from forecasting.store.files import Files
-from workers.cluster.pool import MAX_RETRIES, Resources, Status, environment_of
-from workers.cluster.shards import Shard
+from workers.cluster.pool import MAX_RETRIES, Resources, Result, Unit, environment_of
 
 
 @dataclass(frozen=True)
-class Together:
-    """What processes do with a shard: all of them `compute`, the first one `keep`s what came of it."""
+class Together(Generic[Unit, Result]):
+    """What the processes of a unit do.
 
-    compute: Callable[[Shard], Any]
-    keep: Callable[[Shard, Any], Status]
+    Attributes:
+        compute: Called in every process with the unit.
+        keep: Called in the first process with the unit and what `compute` returned there; returns the unit's result.
+    """
+
+    compute: Callable[[Unit], Any]
+    keep: Callable[[Unit, Any], Result]
 
 
 def run_together(
-    work: Together, shard: Shard, *, num_processes: int, resources: Resources, files: Files, folder: str
-) -> Status:
-    """Run a shard on so many processes of a pool's resources each and return its status.
+    work: Together[Unit, Result],
+    unit: Unit,
+    *,
+    num_processes: int,
+    resources: Resources,
+    files: Files,
+    folder: str,
+) -> Result:
+    """Run one unit of work on several processes at once; what fails is tried again.
 
-    `folder` is one of `files`, which all nodes reach, for what Ray Train notes; whoever calls discards it. What fails
-    is tried again. Raises the error that Fleetcast made, else ClusterError, each with the shard's name.
+    Args:
+        work: What the processes do.
+        unit: What they compute.
+        num_processes: Number of processes.
+        resources: What each process gets; its number of workers is not used.
+        files: Files that all nodes can reach.
+        folder: Folder of `files` for Ray Train's own notes; the caller discards it.
+
+    Returns:
+        What `work.keep` returned in the first process.
+
+    Raises:
+        FleetcastError: The work raised it.
+        ClusterError: The work failed otherwise; the message has the unit's description.
     """
     on_gpus = resources.num_gpus > 0
     trainer = TorchTrainer(
         _run,
-        train_loop_config={"work": work, "shard": shard},
+        train_loop_config={"work": work, "unit": unit},
         torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
         scaling_config=train.ScalingConfig(
             num_workers=num_processes,
@@ -47,7 +69,7 @@ def run_together(
             resources_per_worker={"CPU": resources.num_cpus} | ({"GPU": resources.num_gpus} if on_gpus else {}),
         ),
         run_config=train.RunConfig(
-            name=f"shard-{shard.number}",
+            name=f"unit-{unit.number}",
             storage_path=folder,
             storage_filesystem=files.filesystem,
             failure_config=train.FailureConfig(max_failures=MAX_RETRIES),
@@ -55,25 +77,25 @@ def run_together(
         ),
     )
     handler = signal.getsignal(signal.SIGINT)
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # a store may be named by a relative path
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # the store's path may be relative
     try:
-        status: Status = trainer.fit().return_value
+        result: Result = trainer.fit().return_value
     except train.TrainingFailedError as error:
         failures = getattr(error, "worker_failures", {}).values()  # Ray wraps what a worker raised
         for cause in (getattr(failure, "_base_exc", failure) for failure in failures):
             if isinstance(cause, FleetcastError):
                 raise cause from error
-            raise ClusterError(f"{shard} failed: {cause!r}") from error
-        raise ClusterError(f"{shard} failed: {error}") from error
+            raise ClusterError(f"{unit.description} failed: {cause!r}") from error
+        raise ClusterError(f"{unit.description} failed: {error}") from error
     finally:
-        signal.signal(signal.SIGINT, handler)  # Ray Train leaves its own behind
-    return status
+        signal.signal(signal.SIGINT, handler)  # Ray Train leaves its own handler behind
+    return result
 
 
-def _run(config: Mapping[str, Any]) -> Status | None:
-    work, shard = config["work"], config["shard"]
+def _run(config: Mapping[str, Any]) -> Any:
+    work, unit = config["work"], config["unit"]
     device = get_device()
     if device.type == "cuda":  # a process sees all GPUs of its node
         torch.cuda.set_device(device)
-    result = work.compute(shard)
-    return work.keep(shard, result) if train.get_context().get_world_rank() == 0 else None
+    computed = work.compute(unit)
+    return work.keep(unit, computed) if train.get_context().get_world_rank() == 0 else None

@@ -1,4 +1,4 @@
-"""The backtest job: features and candidates of one cutoff go in; backtests and champions are published."""
+"""The backtest job: scores candidates and other models at past origins, and publishes backtests and champions."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from workers.jobs.weights import load_fleets, newest
 
 
 def backtest(run: Run) -> Outcome:
-    """Score this cutoff's candidates, and models that need no training, at rolling origins, and choose champions."""
+    """Score this cutoff's candidates and the untrained models at rolling origins, and choose champions."""
     data_version = pinned_version(run)
     num_points = count_points(run, data_version=data_version)
     wanted = candidates_of(run.cutoff, contestants(run.spec, run.networks))
@@ -38,7 +38,7 @@ def backtest(run: Run) -> Outcome:
     versions = run.publish("backtests", staged.files["backtests"], models=models)
     changes = _describe_changes(run, staged.files["champions"])
     versions |= run.publish("champions", staged.files["champions"])
-    if run.arguments.series is None:  # some series say little of the fleet
+    if run.arguments.series is None:  # a few series say little about the fleet
         counts = pl.concat(_read_each(run, staged.files["calibrations"]))
         factors = find_factors(counts.select(*COUNTS), horizon=run.spec.horizon)
         versions |= _publish_of_fleet(run, "calibrations", factors, models)
@@ -57,7 +57,7 @@ def backtest(run: Run) -> Outcome:
 
 
 def _describe_changes(run: Run, files: Sequence[str]) -> str:
-    """Say how many series are served by another model than at the newest earlier cutoff that chose one for them."""
+    """Report how many series have another champion than at the newest earlier cutoff that chose one for them."""
     key = ["unique_id"]
     earlier = newest(run.rows("champions").filter(pl.col("run_cutoff") < run.cutoff), key).select(*key, "model")
     now = pl.scan_parquet(list(files), storage_options=run.store.storage_options or None, glob=False)
@@ -69,7 +69,15 @@ def _describe_changes(run: Run, files: Sequence[str]) -> str:
 
 
 def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
-    """Backtest the candidates of a shard; return the backtests that were asked for, and its champions."""
+    """Backtest the candidates of a shard and choose its champions.
+
+    Args:
+        slot: The run.
+        shard: The series.
+
+    Returns:
+        Rows by table; those of networks that the run is not filtered to are left out, except champions.
+    """
     from forecasting.flow.shards import backtest_shard  # torch loads on actors only
 
     networks = contestants(slot.spec, slot.networks)
@@ -82,13 +90,13 @@ def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     candidates = load_fleets(slot.store, slot.spec, rows)
     panel = slot.read_panel(shard.unique_ids)
     backtested = backtest_shard(panel, slot.spec, candidates, networks=networks, kernel=slot.kernel)
-    asked = ~pl.col("model").is_in([network for network in networks if network not in slot.networks])
+    is_requested = ~pl.col("model").is_in([network for network in networks if network not in slot.networks])
     staged = {
-        "backtests": backtested.backtests.filter(asked),
+        "backtests": backtested.backtests.filter(is_requested),
         "champions": backtested.champions,
-        "calibrations": backtested.ratios.filter(asked),  # counts, which the driver adds up
+        "calibrations": backtested.ratios.filter(is_requested),  # counts, which the driver adds up
     }
-    return staged | {"correlations": backtested.products.filter(asked)} if slot.spec.paths else staged
+    return staged | {"correlations": backtested.products.filter(is_requested)} if slot.spec.paths else staged
 
 
 def _read_each(run: Run, files: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -98,7 +106,7 @@ def _read_each(run: Run, files: Sequence[str]) -> Iterator[pl.DataFrame]:
 
 
 def _publish_of_fleet(run: Run, table: str, frame: pl.DataFrame, models: Sequence[str] | None) -> dict[str, int]:
-    """Publish rows that tell of models over the whole fleet."""
+    """Publish rows that describe models over the whole fleet."""
     rows = stamp(
         frame,
         table,
@@ -120,16 +128,23 @@ def _publish_of_fleet(run: Run, table: str, frame: pl.DataFrame, models: Sequenc
 
 
 def contestants(spec: Spec, networks: Sequence[str]) -> tuple[str, ...]:
-    """Return the networks that champions are chosen from: the spec's, and those that this run was asked for.
+    """Return the networks that champions are chosen from: the spec's, and those of the run.
 
-    A run that is filtered to one network compares it with what the others have at this cutoff, instead of making it
-    serve unopposed from then on.
+    A run that is filtered to one network still compares it with the others' candidates at this cutoff. Otherwise the
+    run would make it champion without a comparison.
+
+    Args:
+        spec: The run's spec.
+        networks: Networks that the run is filtered to.
+
+    Returns:
+        Names of networks, each once.
     """
     return tuple(dict.fromkeys((*spec.models, *networks)))
 
 
 def candidates_of(cutoff: object, networks: tuple[str, ...]) -> pl.Expr:
-    """Tell the registry rows of a cutoff's candidates."""
+    """Return an expression that selects the registry rows of a cutoff's candidates."""
     return (pl.col("run_cutoff") == cutoff) & (pl.col("role") == "candidate") & pl.col("model").is_in(list(networks))
 
 

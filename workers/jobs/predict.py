@@ -1,6 +1,6 @@
-"""The predict job: features, the newest serving models and champions go in; forecasts are published.
+"""The predict job: forecasts every series with the newest serving models, and publishes the forecasts.
 
-A series without networks of its own, because it is new since the last training, has those of the newest priors.
+A series that is new since the last training has no networks of its own and uses the newest priors directly.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def predict(run: Run) -> Outcome:
     num_points = count_points(run, data_version=data_version)
     files = serving_models(run.rows("models"), run.networks).select("unique_id", "weights_uri")
     groups = group_by_files(num_points, files.collect(engine="streaming"))
-    staged = stage_shards(run, forecast_shard, groups, data_version=data_version)
+    staged = stage_shards(run, compute_forecasts, groups, data_version=data_version)
     is_filtered = run.arguments.models is not None
     new = staged.files["forecasts"]
     versions = run.publish("forecasts", _with_other_models(run, new) if is_filtered else new)
@@ -56,8 +56,16 @@ def predict(run: Run) -> Outcome:
     )
 
 
-def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
-    """Forecast the series of a shard."""
+def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
+    """Forecast the series of a shard with their stored networks, champions and calibration.
+
+    Args:
+        slot: The run.
+        shard: The series.
+
+    Returns:
+        Rows of `forecasts`, and of `sample_paths` where the spec has paths.
+    """
     from forecasting.flow.sample_paths import no_paths, sample_paths
     from forecasting.flow.serving import join_versions
     from forecasting.flow.shards import calibrate, predict_shard  # torch loads on actors only
@@ -97,7 +105,7 @@ def forecast_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
 def _lend_priors(
     slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], panel: Panel
 ) -> list[tuple[FittedFleet, str]]:
-    """Return the newest priors as the networks of the series that have none of their own, each with its version."""
+    """Return the newest priors as fleets of the series without networks of their own, each with its version."""
     from forecasting.fleet.prior.lending import lend  # torch loads on actors only
 
     rows_without: dict[str, list[int]] = {}
@@ -122,7 +130,7 @@ def _networks_of(fleets: Sequence[FittedFleet]) -> pl.DataFrame:
 
 
 def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFrame:
-    """Keep the serving rows of each series and requested network, one a member, from the newest run that has any."""
+    """Keep the serving rows of the newest run of each series and requested network, one row per member."""
     wanted = (pl.col("role") == "serving") & pl.col("model").is_in(list(networks))
     return newest(models.filter(wanted), ["unique_id", "model"])
 
@@ -134,25 +142,25 @@ def _has_stored_paths(run: Run) -> bool:
 
 
 def _describe_paths(run: Run) -> str:
-    """Say how many paths there are, and where nothing is known of how steps go together."""
+    """Report the number of paths, and whether the correlation of their steps is unknown."""
     if not run.spec.paths:
         return ""
-    told = run.rows("correlations").filter(pl.col("correlations").list.len() == run.spec.horizon)
-    if told.select("model").head(1).collect(engine="streaming").is_empty():
-        return f" {run.spec.paths} paths each, whose steps go together entirely until a training has compared them;"
+    known = run.rows("correlations").filter(pl.col("correlations").list.len() == run.spec.horizon)
+    if known.select("model").head(1).collect(engine="streaming").is_empty():
+        return f" {run.spec.paths} paths each, with fully correlated steps until a backtest has measured correlations;"
     return f" {run.spec.paths} paths each;"
 
 
 def _with_other_models(run: Run, files: Sequence[str]) -> pl.LazyFrame:
-    """Add what is stored of networks that this run was not asked for; they stay as they are, but serve no longer."""
+    """Add the stored forecasts of networks outside the run's filter, unchanged but no longer champions."""
     new = pl.scan_parquet(list(files), storage_options=run.store.storage_options or None, glob=False)
-    unasked = [network for network in NETWORKS if network not in run.networks]
+    kept = [network for network in NETWORKS if network not in run.networks]
     if not set(run.spec.models) <= set(run.networks):
-        unasked.append(COMBINATION)
+        kept.append(COMBINATION)
     stored = run.store.scan("forecasts", run.clock)
     columns = [name for name in new.collect_schema() if name in stored.collect_schema()]
     others = stored.filter(
-        run.slice("forecasts").contains(declared_table("forecasts"), run.clock), pl.col("model").is_in(unasked)
+        run.slice("forecasts").contains(declared_table("forecasts"), run.clock), pl.col("model").is_in(kept)
     ).select(columns)
     return pl.concat(
         [new, others.with_columns(is_champion=pl.lit(False), reason=pl.lit(None, pl.String))], how="diagonal"

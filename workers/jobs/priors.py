@@ -1,15 +1,15 @@
-"""Priors of a run: features of all series go in; what each member's networks begin from is trained, or found stored.
+"""The priors of a run, from which the networks of each member begin: trained, or taken from the registry.
 
     weights/<spec>/<run>/prior-<network>-<member>-<role>.safetensors
 
-They are trained on all series of the spec, whatever the run is filtered to: side by side, one on each worker, or where
-there are many GPUs one after the other on all of them.
+They are trained on all series of the spec, regardless of the run's filters: side by side, one on each worker, or one
+after the other on all workers where there are many GPUs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,7 @@ from forecasting.store.staging import run_folder
 from forecasting.store.tables import WEIGHTS_FOLDER, Store
 from forecasting.version import code_version
 from workers.cluster.local_ray import local_ray
-from workers.cluster.pool import Resources, Status, plan_resources, run_shards
-from workers.cluster.shards import Shard
+from workers.cluster.pool import Resources, plan_resources, run_units
 from workers.jobs.run import Run, count_points
 from workers.jobs.shard_run import Slot, peak_mib
 from workers.jobs.sizing import choose_prior_series, cost_of, refuse_too_little
@@ -39,11 +38,18 @@ if TYPE_CHECKING:
 
 
 def settle_priors(run: Run, slot: Slot) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Return the registry's rows of every prior that a run has, and the version of their table where it changed.
+    """Find the priors of a run in the registry, or train and publish them.
 
-    What is stored at this cutoff serves where it was trained alike: on the same version of the features, or for a run
-    that is filtered to some series, on any. Others go on from those of the newest cutoff strictly earlier that have
-    read no more than they may, unless the run begins from scratch.
+    Stored priors of this cutoff are used if they were trained with the same configuration on the same version of the
+    features; a run that is filtered to some series accepts any version. Otherwise training goes on from the priors of
+    the newest strictly earlier cutoff that have read no more than the new ones may, unless the run begins from scratch.
+
+    Args:
+        run: The run.
+        slot: The same run, as workers know it.
+
+    Returns:
+        The registry rows of every prior, and the new version of their table by its stored name, if it changed.
     """
     schema = declared_table("priors").schema(run.clock)
     wanted = _wanted(run.spec, run.networks, from_scratch=run.arguments.from_scratch)
@@ -70,7 +76,15 @@ def settle_priors(run: Run, slot: Slot) -> tuple[pl.DataFrame, dict[str, int]]:
 
 
 def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
-    """Read the priors that rows of their table name (model, member, role, weights_uri)."""
+    """Read the priors that registry rows name.
+
+    Args:
+        store: Holds the weights.
+        rows: Rows with model, member, role and weights_uri.
+
+    Returns:
+        Priors by network and member.
+    """
     from forecasting.flow.learn import Priors  # torch loads on actors only
 
     read = {
@@ -86,21 +100,41 @@ def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
 
 
 def serving_priors(spec: Spec, networks: Sequence[str], stored: pl.LazyFrame) -> pl.DataFrame:
-    """Return the rows of the newest serving priors that suit a spec as it is now, one for each network and member."""
+    """Return the newest serving priors that match a spec as it is now.
+
+    Args:
+        spec: The spec.
+        networks: Names of networks.
+        stored: Rows of `priors`.
+
+    Returns:
+        One row for each network and member that has such a prior.
+    """
     wanted = _wanted(spec, networks, from_scratch=False).filter(role="serving")
     alike = stored.join(wanted.lazy(), on=["model", "member", "role", *_ALIKE], how="semi")
     return newest(alike, ["model", "member"]).collect(engine="streaming")
 
 
 def read_prior(store: Store, uri: str) -> Prior:
-    """Read a prior's weights; raises NothingStored where there are none."""
+    """Read the weights of a prior.
+
+    Args:
+        store: Holds the weights.
+        uri: The file, relative to the store.
+
+    Returns:
+        The prior.
+
+    Raises:
+        NothingStored: The file does not exist.
+    """
     from forecasting.fleet.fitted import Prior  # torch loads on actors only
 
     return Prior.from_bytes(store.read_bytes(uri))
 
 
 def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.DataFrame:
-    """Return what tells the rows of priors that would be trained now: their key, and what they are a function of."""
+    """Return the key and the inputs of each prior that would be trained now, by which stored rows are recognised."""
     from forecasting.spec.training import member_seed
 
     config = configure(spec)
@@ -130,7 +164,7 @@ def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.Da
 
 
 _ALIKE = ("config", "architecture", "seed")
-"""What two priors must have in common for one to go on from the other."""
+"""Columns that two priors must have in common for one to go on from the other."""
 
 
 def _train(run: Run, slot: Slot, wanted: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
@@ -145,26 +179,33 @@ def _train(run: Run, slot: Slot, wanted: pl.DataFrame, earlier: pl.DataFrame) ->
         resources = plan_resources(run.workers)
         refuse_too_little(cost_of(run, resources), resources)
         names = tuple(choose_prior_series(run, resources, num_points))
-        total = sum(num_points[name] for name in names)
         task = _TrainPrior(slot, alike.select("model", "member", "role", "run_cutoff", "trained_until", "weights_uri"))
-        shards = [_PriorShard(number, names, total, *member) for number, member in enumerate(members)]
-        num_together = count_together(resources, num_priors=len(shards), num_windows=configure(run.spec).prior_windows)
+        units = [_PriorTraining(number, names, *member) for number, member in enumerate(members)]
+        num_together = count_together(resources, num_priors=len(units), num_windows=configure(run.spec).prior_windows)
         if num_together > 1:
-            statuses = _train_together(run, task, shards, resources, num_together)
+            trained = _train_together(run, task, units, resources, num_together)
         else:
-            statuses = run_shards(task, shards, name=run.arguments.job, resources=resources, unit="priors")
-    most = max(status["peak_mib"] for status in statuses)
+            trained = run_units(task, units, name=run.arguments.job, resources=resources, noun="priors")
+    most = max(result.peak_mib for result in trained)
     print(f"{run.arguments.job}: priors took at most {most} MiB in a worker", flush=True)
     schema = declared_table("priors").schema(run.clock)
-    rows = [row for status in statuses for row in status["rows"]]
+    rows = [row for result in trained for row in result.rows]
     columns = {name: dtype for name, dtype in schema.items() if not rows or name in rows[0]}
     return pl.DataFrame(rows, schema=columns)
 
 
 def count_together(resources: Resources, *, num_priors: int, num_windows: int) -> int:
-    """Return on how many GPUs each prior is trained, one prior after the other; 1 where all are trained side by side.
+    """Return the number of GPUs on which each prior is trained.
 
-    Together pays where there are twice as many GPUs as priors. A step's windows are divided evenly among them.
+    Training one prior after the other on several GPUs pays where there are at least twice as many GPUs as priors.
+
+    Args:
+        resources: The workers and what each gets.
+        num_priors: Number of priors to train.
+        num_windows: Windows of one optimiser step, which the GPUs share evenly.
+
+    Returns:
+        1 where priors are trained side by side, one on each worker.
     """
     if not resources.num_gpus or resources.num_workers < 2 * num_priors:
         return 1
@@ -172,69 +213,84 @@ def count_together(resources: Resources, *, num_priors: int, num_windows: int) -
 
 
 def _train_together(
-    run: Run, task: _TrainPrior, shards: Sequence[_PriorShard], resources: Resources, num_together: int
-) -> list[Status]:
+    run: Run, task: _TrainPrior, units: Sequence[_PriorTraining], resources: Resources, num_together: int
+) -> list[_TrainedPrior]:
     """Train priors one after the other, each on several workers."""
     from workers.cluster.together import Together, run_together
 
-    print(f"{run.arguments.job}: {len(shards)} priors are trained on {num_together} GPUs together", flush=True)
+    print(f"{run.arguments.job}: {len(units)} priors are trained on {num_together} GPUs together", flush=True)
     return [
         run_together(
             Together(task.train, task.keep),
-            shard,
+            unit,
             num_processes=num_together,
             resources=resources,
             files=run.store.files,
             folder=f"{run_folder(run.arguments.run_id)}/together",
         )
-        for shard in shards
+        for unit in units
     ]
 
 
 @dataclass(frozen=True)
-class _PriorShard(Shard):
-    """The series that a prior is trained on, and which one that is."""
+class _PriorTraining:
+    """One prior and the series that it is trained on: a unit of work for the pool."""
 
+    number: int
+    unique_ids: tuple[str, ...]
     network: str
     member: int
+    size: int = 1
 
-    def __str__(self) -> str:
+    @property
+    def description(self) -> str:
         return f"the prior of {self.network}, member {self.member}"
 
 
 @dataclass(frozen=True)
+class _TrainedPrior:
+    """The registry's rows of one prior, empty where no series can train it, and the worker's peak memory."""
+
+    rows: Sequence[Mapping[str, object]]
+    peak_mib: int
+
+
+@dataclass(frozen=True)
 class _TrainPrior:
-    """Trains a prior; `earlier` has the registry's rows of those that it may go on from."""
+    """Trains a prior.
+
+    Attributes:
+        slot: The run.
+        earlier: Registry rows of the priors from which it may go on.
+    """
 
     slot: Slot
     earlier: pl.DataFrame
 
-    def __call__(self, shard: Shard) -> Status:
-        return self.keep(shard, self.train(shard))
+    def __call__(self, unit: _PriorTraining) -> _TrainedPrior:
+        return self.keep(unit, self.train(unit))
 
-    def train(self, shard: Shard) -> Priors | None:
-        """Train a prior; it goes on where an earlier try was interrupted, unless it is trained with others."""
+    def train(self, unit: _PriorTraining) -> Priors | None:
+        """Train a prior; it goes on where an earlier try was interrupted, unless several workers train it."""
         from forecasting.fleet.options import FitOptions
         from forecasting.fleet.prior.prior import is_together
         from forecasting.flow.learn import train_priors  # torch loads on actors only
 
-        assert isinstance(shard, _PriorShard)
         slot = self.slot
-        panel = slot.read_panel(shard.unique_ids)
-        checkpoint = None if is_together() else slot.checkpoint_folder(shard) / _task_of(slot)
+        panel = slot.read_panel(unit.unique_ids)
+        checkpoint = None if is_together() else slot.checkpoint_folder(f"prior={unit.number}") / _task_of(slot)
         options = FitOptions(checkpoint=checkpoint, kernel=slot.kernel)
-        start = self._find_start(panel, shard)
-        return train_priors(panel, slot.spec, shard.network, shard.member, start=start, options=options)
+        start = self._find_start(panel, unit)
+        return train_priors(panel, slot.spec, unit.network, unit.member, start=start, options=options)
 
-    def keep(self, shard: Shard, priors: Priors | None) -> Status:
+    def keep(self, unit: _PriorTraining, priors: Priors | None) -> _TrainedPrior:
         """Write a prior's weights and return its registry rows."""
         from forecasting.flow.learn import prior_row
 
-        assert isinstance(shard, _PriorShard)
         slot = self.slot
         rows = []
         for prior in priors or ():
-            name = f"prior-{shard.network}-{shard.member}-{prior.role}.safetensors"
+            name = f"prior-{unit.network}-{unit.member}-{prior.role}.safetensors"
             uri = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}/{name}"
             slot.store.write_bytes(uri, prior.to_bytes())
             stored = {
@@ -244,34 +300,37 @@ class _TrainPrior:
                 "from_scratch": slot.from_scratch,
             }
             rows.append(prior_row(prior) | stored)
-        return {"rows": rows, "peak_mib": peak_mib()}
+        return _TrainedPrior(rows, peak_mib())
 
-    def _find_start(self, panel: Panel, shard: _PriorShard) -> Prior | None:
-        """Return what to go on from: a prior of the newest cutoff that has one which has read no more than it may."""
+    def _find_start(self, panel: Panel, unit: _PriorTraining) -> Prior | None:
+        """Return the prior to go on from: of the newest cutoff whose prior has read no more than this one may."""
         from forecasting.flow.learn import candidates_until
         from forecasting.flow.warm import choose_prior
 
-        rows = self.earlier.filter(model=shard.network, member=shard.member)
+        rows = self.earlier.filter(model=unit.network, member=unit.member)
         if self.slot.from_scratch or rows.is_empty():
             return None
         until = candidates_until(panel, self.slot.spec)
         usable = rows.filter(pl.col("trained_until").to_physical() <= max(until.values(), default=0))
-        # Of a cutoff, what serves goes before the candidate.
+        # Within a cutoff, the serving prior comes before the candidate.
         uris = usable.sort("run_cutoff", "role", descending=True)["weights_uri"]
-        found = choose_prior(self._read(uris, until), until, self.slot.spec, shard.network, shard.member)
+        found = choose_prior(self._read(uris, until), until, self.slot.spec, unit.network, unit.member)
         if found is None:
-            print(f"{shard} begins anew: earlier ones are gone, or have read more than it may", flush=True)
+            print(
+                f"{unit.description} is trained from scratch: earlier ones are gone, or have read more than it may",
+                flush=True,
+            )
         return found
 
     def _read(self, uris: Iterable[str], until: dict[str, int]) -> Iterator[Prior]:
-        """Read priors one by one; `until` gains what candidates may read of those of their series that it lacks."""
+        """Read priors one by one, and add to `until` the limits of those of their series that it lacks."""
         from forecasting.flow.learn import candidates_until  # torch loads on actors only
 
         for uri in uris:
             try:
                 prior = read_prior(self.slot.store, uri)
             except NothingStored:
-                print(f"{uri} is gone, so that no prior goes on from it", flush=True)
+                print(f"{uri} is gone; no prior goes on from it", flush=True)
                 continue
             others = sorted(set(prior.trained_until or ()) - set(until))
             if others:
@@ -280,9 +339,6 @@ class _TrainPrior:
 
 
 def _task_of(slot: Slot) -> str:
-    """Name what is trained on what: an earlier try of the same run, which no plan holds yet, may have read other data.
-
-    What it left unfinished is then not taken up.
-    """
+    """Name the inputs of a prior: an earlier try of the run may have read other data, and must not be continued."""
     task = [slot.spec.model_dump_json(), str(slot.cutoff), str(slot.data_version), code_version()]
     return "priors-" + hashlib.sha256("\n".join(task).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Shards of a job: what each computes is staged by its actor; the staged files of all come back, ready to publish."""
+"""The shards of a job: actors compute and stage them; the staged files are then ready to publish."""
 
 import re
 import resource
@@ -21,7 +21,7 @@ from forecasting.store.staging import completed, mark_complete, run_folder, stag
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from workers.cluster.local_ray import local_ray
-from workers.cluster.pool import Resources, plan_resources, run_shards
+from workers.cluster.pool import Resources, plan_resources, run_units
 from workers.cluster.shards import Shard, describe_too_large, make_shards
 from workers.jobs.plan import keep_plan
 from workers.jobs.run import Run
@@ -30,7 +30,18 @@ from workers.jobs.sizing import cost_of, refuse_too_little
 
 @dataclass(frozen=True)
 class Slot:
-    """What a shard knows of its run, on whichever machine it is computed; it pickles."""
+    """What a worker needs to know about its run; it pickles.
+
+    Attributes:
+        store: The tables.
+        spec: The spec of the run.
+        networks: Networks that the run is filtered to.
+        run_id: Name of the run.
+        cutoff: The last `ds` that the run may know, on the clock of ds.
+        data_version: Version of the features table to read.
+        kernel: Recurrence that trains and forecasts.
+        from_scratch: Whether the run goes on from no earlier weights.
+    """
 
     store: Store
     spec: Spec
@@ -43,17 +54,17 @@ class Slot:
 
     @property
     def clock(self) -> Clock:
+        """The clock of ds."""
         return self.spec.clock
 
     def read_panel(self, unique_ids: Sequence[str]) -> Panel:
         """Read the features of some series, at the run's version of the table and up to its cutoff."""
-
         features = (
             self.store.scan("features", self.clock, version=self.data_version)
             .filter(
                 pl.col("spec") == self.spec.name,
                 pl.col("unique_id").is_in(list(unique_ids)),
-                # Says no more, but in a way that row groups without any of them are passed over.
+                # Redundant, but it lets the reader skip row groups without any of these series.
                 pl.col("unique_id").is_between(pl.lit(min(unique_ids)), pl.lit(max(unique_ids))),
                 pl.col("ds") <= self.cutoff,
             )
@@ -63,7 +74,7 @@ class Slot:
         return panel_of(features, self.spec, unique_ids, run_cutoff=self.cutoff)
 
     def stamp(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """Add this run's book-keeping to rows of a table."""
+        """Add this run's bookkeeping columns to rows of a table."""
         return stamp(
             rows,
             table,
@@ -74,23 +85,35 @@ class Slot:
             quantile_columns=self.spec.quantile_columns if table == "forecasts" else (),
         )
 
-    def checkpoint_folder(self, shard: Shard) -> Path:
-        """Return where an interrupted fit of this shard is taken up again: with what the run has staged, or locally."""
+    def checkpoint_folder(self, unit: str) -> Path:
+        """Return the folder, which exists, of the checkpoints from which an interrupted fit goes on.
+
+        It lies beside the run's staged files, or in the temporary folder where the store is remote.
+
+        Args:
+            unit: What is fitted, such as `shard=3`.
+
+        Returns:
+            A folder on this machine, or one that all machines share where the store is such a folder.
+        """
         root = self.store.root if self.store.files.is_local else f"{tempfile.gettempdir()}/fleetcast"
-        folder = Path(root) / run_folder(self.run_id) / "checkpoints" / f"shard={shard.number}"
+        folder = Path(root) / run_folder(self.run_id) / "checkpoints" / unit
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
 
 Compute = Callable[[Slot, Shard], Mapping[str, pl.DataFrame]]
-"""Computes the rows of a shard by table, without book-keeping."""
+"""Computes the rows of a shard by table, without bookkeeping columns."""
 
 
 @dataclass(frozen=True)
 class StagedRun:
-    """What all shards of a run have staged: files by table, in the order of shards, and rows by table.
+    """What the shards of a run have staged.
 
-    `peak_mib` is the most memory that any worker has held.
+    Attributes:
+        files: Staged files by table, in the order of the shards.
+        num_rows: Number of rows by table.
+        peak_mib: Peak memory of the largest worker, in MiB.
     """
 
     files: Mapping[str, Sequence[str]]
@@ -98,11 +121,12 @@ class StagedRun:
     peak_mib: int
 
     def describe(self) -> str:
+        """Describe the workers' memory, for the result of a job."""
         return f"at most {self.peak_mib} MiB in a worker"
 
 
 def slot_of(run: Run, data_version: int | None) -> Slot:
-    """Return what the shards of a run know of it."""
+    """Return what the workers of a run need to know about it."""
     return Slot(
         run.store,
         run.spec,
@@ -118,21 +142,29 @@ def slot_of(run: Run, data_version: int | None) -> Slot:
 def stage_shards(
     run: Run, compute: Compute, groups: Sequence[Mapping[str, int]], *, data_version: int | None
 ) -> StagedRun:
-    """Run `compute` for every series on Ray actors, and return what is staged.
+    """Compute every series on Ray actors and stage the rows.
 
-    `groups` are series with their points that may share a shard. `data_version` is the run's `pinned_version`. What
-    an earlier try of the same run has staged of the same plan is kept; what it staged of another is discarded.
+    Shards that an earlier try of the same run has staged by the same plan are kept. Those of another plan are discarded.
+
+    Args:
+        run: The run.
+        compute: Computes the rows of a shard.
+        groups: Grid points by series, for each group of series that may share a shard.
+        data_version: The run's `pinned_version`.
+
+    Returns:
+        The staged files of all shards.
     """
     slot = slot_of(run, data_version)
     with local_ray(log_to_driver=True):
         resources = plan_resources(run.workers)
         plan = keep_plan(run, groups, data_version=data_version, make=lambda: _cut_shards(run, groups, resources))
-        done = {
+        done: dict[int, Mapping[str, Any]] = {
             number: status
             for number, status in completed(run.store, slot.run_id).items()
-            if status.get("plan") == plan.name  # a worker of a try that was given up may still have marked its own
+            if status.get("plan") == plan.name  # a worker of an abandoned try may still have marked its shard
         }
-        statuses = run_shards(
+        statuses = run_units(
             _StageShard(slot, compute, plan.name), plan.shards, name=run.arguments.job, resources=resources, done=done
         )
     tables = {table for status in statuses for table in status["files"]}
@@ -165,9 +197,14 @@ def _cut_shards(run: Run, groups: Sequence[Mapping[str, int]], resources: Resour
 
 
 def group_by_files(num_points: Mapping[str, int], rows: pl.DataFrame) -> list[dict[str, int]]:
-    """Group series that have their weights in the same files, so that a shard reads few of them.
+    """Group series that have their weights in the same files, so that a shard reads few files.
 
-    `rows` are registry rows: unique_id, weights_uri. Series without any row form a group of their own.
+    Args:
+        num_points: Grid points by series.
+        rows: Registry rows with unique_id and weights_uri.
+
+    Returns:
+        Grid points by series, for each group. Series without a row form one group.
     """
     files_of = dict(
         rows.group_by("unique_id").agg(pl.col("weights_uri").drop_nulls().unique().sort().str.join("\n")).iter_rows()
@@ -200,7 +237,7 @@ class _StageShard:
 
 
 def peak_mib() -> int:
-    """Return the most memory that this process has held; where Linux does not tell, that may be its parent's."""
+    """Return the peak memory of this process in MiB; without Linux's `VmHWM`, it may be that of its parent."""
     status = Path("/proc/self/status")
     found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text() if status.exists() else "", re.MULTILINE)
     return (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) // 1024

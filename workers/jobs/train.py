@@ -61,7 +61,7 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
     from forecasting.spec.recipes import configure
 
     panel, begun = slot.read_panel(shard.unique_ids), load_priors(slot.store, priors)
-    options = FitOptions(checkpoint=slot.checkpoint_folder(shard), kernel=slot.kernel)
+    options = FitOptions(checkpoint=slot.checkpoint_folder(f"shard={shard.number}"), kernel=slot.kernel)
     architecture = describe_architecture(slot.spec)
     earlier = Earlier(earlier_networks(slot, shard), architecture, partial(read_fleet, slot.store))
     rows = []

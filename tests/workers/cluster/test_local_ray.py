@@ -142,7 +142,7 @@ def test_only_loopback_is_listened_on(ray_cluster):
     assert set(ours) <= {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
-def test_a_ray_that_nobody_listens_at_is_told_at_once(run_python):
+def test_a_ray_that_nobody_listens_at_is_reported_at_once(run_python):
     code = "from workers.cluster.local_ray import local_ray\nwith local_ray(): pass"
     began = time.monotonic()
     ended = run_python("-c", code, RAY_ADDRESS="127.0.0.1:1")

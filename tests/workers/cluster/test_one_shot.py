@@ -49,18 +49,18 @@ def spec(tmp_path):
 @pytest.mark.ray
 def test_the_cluster_forecasts_what_this_process_does(ray_cluster, spec, monkeypatch, capfd):
     monkeypatch.setenv("FLEETCAST_GPUS_PER_WORKER", "0")
-    told = []
-    on_ray = forecast_on_ray(spec, on_shard=lambda done, total: told.append((done, total)))
+    counts = []
+    on_ray = forecast_on_ray(spec, on_shard=lambda done, total: counts.append((done, total)))
     here = one_shot.forecast(spec)
     assert_frame_equal(on_ray.forecasts, here.forecasts, abs_tol=1e-5)
     assert_frame_equal(on_ray.champions, here.champions, abs_tol=1e-5)
-    assert told[-1] == (4, 4)
-    assert len(told) == 2, "four series must keep both workers busy"
+    assert counts[-1] == (4, 4)
+    assert len(counts) == 2, "four series must keep both workers busy"
     assert "max_restarts" not in capfd.readouterr().err, "Ray warns that it may be unable to restart the actors"
 
 
 @pytest.mark.ray
-def test_a_mistake_in_the_source_is_told_as_it_is(ray_cluster, spec):
+def test_a_mistake_in_the_source_is_raised_as_it_is(ray_cluster, spec):
     missing = spec.model_copy(update={"source": spec.source.model_copy(update={"uri": "/nowhere/source.parquet"})})
     with pytest.raises(SourceError, match="nowhere"):
         forecast_on_ray(missing)

@@ -7,7 +7,7 @@ import ray
 
 import workers.cluster.pool as pool
 from forecasting.errors import ClusterError, SourceError, StoreError
-from workers.cluster.pool import Resources, plan_resources, run_shards
+from workers.cluster.pool import Resources, plan_resources, run_units
 from workers.cluster.shards import Shard
 from workers.settings import WorkerSettings
 
@@ -22,80 +22,78 @@ def shards_of(count):
     return [Shard(number, (f"s{number}",), 10) for number in range(count)]
 
 
-def test_statuses_come_in_the_order_of_the_shards_whichever_ends_first(ray_cluster):
-    def task(shard):
-        time.sleep(0.5 if shard.number == 0 else 0)
-        return {"number": shard.number}
+def test_results_come_in_the_order_of_the_units_whichever_ends_first(ray_cluster):
+    def task(unit):
+        time.sleep(0.5 if unit.number == 0 else 0)
+        return {"number": unit.number}
 
     ended = []
-    statuses = run_shards(
-        task, shards_of(4), name="t", resources=TWO, on_done=lambda shard, _: ended.append(shard.number)
-    )
+    statuses = run_units(task, shards_of(4), name="t", resources=TWO, on_done=lambda unit, _: ended.append(unit.number))
     assert [status["number"] for status in statuses] == [0, 1, 2, 3]
     assert sorted(ended) == [0, 1, 2, 3]
     assert ended[0] != 0
 
 
 def test_an_actor_that_dies_is_restarted_and_its_shard_runs_again(ray_cluster, tmp_path):
-    def task(shard):
-        mark = tmp_path / f"{shard.number}"
-        if shard.number == 1 and not mark.exists():
+    def task(unit):
+        mark = tmp_path / f"{unit.number}"
+        if unit.number == 1 and not mark.exists():
             mark.write_text(str(os.getpid()))
             os._exit(1)
         return {"pid": os.getpid()}
 
-    statuses = run_shards(task, shards_of(3), name="t", resources=ONE)
+    statuses = run_units(task, shards_of(3), name="t", resources=ONE)
     died = int((tmp_path / "1").read_text())
     assert len(statuses) == 3
     assert died not in (statuses[1]["pid"], statuses[2]["pid"])
 
 
 def test_a_shard_that_always_kills_its_worker_ends_the_run_with_its_name(ray_cluster, tmp_path):
-    def task(shard):
+    def task(unit):
         with (tmp_path / "tries").open("a") as tries:
             tries.write("x")
         os._exit(1)
 
     with pytest.raises(ClusterError, match=r"shard 0 \(1 series, 's0'\) failed: its worker died 4 times"):
-        run_shards(task, shards_of(1), name="t", resources=ONE)
+        run_units(task, shards_of(1), name="t", resources=ONE)
     assert len((tmp_path / "tries").read_text()) == 4
 
 
 def test_an_error_of_the_system_is_tried_again(ray_cluster, tmp_path):
-    def task(shard):
+    def task(unit):
         tries = tmp_path / "tries"
         tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
         if len(tries.read_text()) < 3:
             raise StoreError("the store does not answer")
         return {}
 
-    assert run_shards(task, shards_of(1), name="t", resources=ONE) == [{}]
+    assert run_units(task, shards_of(1), name="t", resources=ONE) == [{}]
     assert (tmp_path / "tries").read_text() == "xxx"
 
 
 @pytest.mark.parametrize("error", [SourceError("no such column"), ZeroDivisionError("a bug")])
 def test_what_stays_wrong_is_not_tried_again(ray_cluster, tmp_path, error):
-    def task(shard):
+    def task(unit):
         with (tmp_path / "tries").open("a") as tries:
             tries.write("x")
         raise error
 
     expected = SourceError if isinstance(error, SourceError) else ClusterError
     with pytest.raises(expected, match="no such column" if expected is SourceError else r"shard 0 .*a bug"):
-        run_shards(task, shards_of(1), name="t", resources=ONE)
+        run_units(task, shards_of(1), name="t", resources=ONE)
     assert (tmp_path / "tries").read_text() == "x"
 
 
 def test_shards_that_are_done_are_skipped_and_keep_their_status(ray_cluster, capsys):
     ran = []
     done = {0: {"from": "before"}, 2: {"from": "before"}, 9: {"from": "another plan"}}
-    statuses = run_shards(
-        lambda shard: {"from": "now"},
+    statuses = run_units(
+        lambda unit: {"from": "now"},
         shards_of(3),
         name="t",
         resources=ONE,
         done=done,
-        on_done=lambda shard, _: ran.append(shard.number),
+        on_done=lambda unit, _: ran.append(unit.number),
     )
     assert statuses == [{"from": "before"}, {"from": "now"}, {"from": "before"}]
     assert ran == [1]
@@ -104,7 +102,7 @@ def test_shards_that_are_done_are_skipped_and_keep_their_status(ray_cluster, cap
 
 def test_no_worker_starts_where_everything_is_done(ray_cluster, monkeypatch):
     monkeypatch.setattr(pool, "_start_actor", None)
-    assert run_shards(lambda shard: {}, shards_of(1), name="t", resources=ONE, done={0: {"x": 1}}) == [{"x": 1}]
+    assert run_units(lambda unit: {}, shards_of(1), name="t", resources=ONE, done={0: {"x": 1}}) == [{"x": 1}]
 
 
 def test_no_actor_ever_has_more_than_two_shards_in_flight(ray_cluster, monkeypatch):
@@ -112,41 +110,41 @@ def test_no_actor_ever_has_more_than_two_shards_in_flight(ray_cluster, monkeypat
     actor_of = {}
     submit = pool._submit
 
-    def count_up(actor, shard):
-        actor_of[shard.number] = actor
+    def count_up(actor, unit):
+        actor_of[unit.number] = actor
         in_flight[actor] = in_flight.get(actor, 0) + 1
         most.append(in_flight[actor])
-        return submit(actor, shard)
+        return submit(actor, unit)
 
-    def count_down(shard, status):
-        in_flight[actor_of[shard.number]] -= 1
+    def count_down(unit, result):
+        in_flight[actor_of[unit.number]] -= 1
 
     monkeypatch.setattr(pool, "_submit", count_up)
-    run_shards(lambda shard: {}, shards_of(12), name="t", resources=TWO, on_done=count_down)
+    run_units(lambda unit: {}, shards_of(12), name="t", resources=TWO, on_done=count_down)
     assert len(most) == 12
     assert max(most) == 2
 
 
 def test_no_shard_waits_behind_another_while_an_actor_has_none(ray_cluster):
-    def task(shard):
+    def task(unit):
         time.sleep(1.0)  # longer than actors start apart
         return {"pid": os.getpid()}
 
-    statuses = run_shards(task, shards_of(2), name="t", resources=TWO)
+    statuses = run_units(task, shards_of(2), name="t", resources=TWO)
     assert len({status["pid"] for status in statuses}) == 2
 
 
 def test_the_last_shard_goes_to_whoever_is_free(ray_cluster):
-    def task(shard):
-        time.sleep(3.0 if shard.number == 0 else 0.1)
+    def task(unit):
+        time.sleep(3.0 if unit.number == 0 else 0.1)
         return {"pid": os.getpid()}
 
-    statuses = run_shards(task, shards_of(4), name="t", resources=TWO)
+    statuses = run_units(task, shards_of(4), name="t", resources=TWO)
     assert [status["pid"] == statuses[0]["pid"] for status in statuses] == [True, False, False, False]
 
 
 def test_workers_end_with_the_run(ray_cluster):
-    statuses = run_shards(lambda shard: {"pid": os.getpid()}, shards_of(2), name="t", resources=TWO)
+    statuses = run_units(lambda unit: {"pid": os.getpid()}, shards_of(2), name="t", resources=TWO)
     deadline = time.monotonic() + 20
     alive = {status["pid"] for status in statuses}
     while alive and time.monotonic() < deadline:
@@ -156,13 +154,13 @@ def test_workers_end_with_the_run(ray_cluster):
 
 
 def test_threads_follow_the_actors_share_of_cores(ray_cluster):
-    def task(shard):
+    def task(unit):
         import polars as pl
 
         return {"polars": pl.thread_pool_size(), "openmp": os.environ["OMP_NUM_THREADS"]}
 
-    (two,) = run_shards(task, shards_of(1), name="t", resources=Resources(1, 2, 0))
-    (half,) = run_shards(task, shards_of(1), name="t", resources=ONE)
+    (two,) = run_units(task, shards_of(1), name="t", resources=Resources(1, 2, 0))
+    (half,) = run_units(task, shards_of(1), name="t", resources=ONE)
     assert two == {"polars": 2, "openmp": "2"}
     assert half == {"polars": 1, "openmp": "1"}
 
@@ -172,7 +170,7 @@ def test_four_workers_share_one_gpu_at_a_quarter_each(ray_cluster, tmp_path):
     resources = plan_resources(settings)
     assert (resources.num_workers, resources.num_cpus, resources.num_gpus) == (4, 0.25, 0.25)
 
-    def task(shard):
+    def task(unit):
         (tmp_path / str(os.getpid())).touch()
         deadline = time.monotonic() + 60
         while len(list(tmp_path.iterdir())) < 4 and time.monotonic() < deadline:
@@ -185,7 +183,7 @@ def test_four_workers_share_one_gpu_at_a_quarter_each(ray_cluster, tmp_path):
             "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         }
 
-    statuses = run_shards(task, shards_of(8), name="t", resources=resources)
+    statuses = run_units(task, shards_of(8), name="t", resources=resources)
     assert {status["share"] for status in statuses} == {0.25}
     assert all(status["gpus"] in ([0], ["0"]) for status in statuses)
     assert {status["visible"] for status in statuses} == {"0"}
@@ -193,8 +191,8 @@ def test_four_workers_share_one_gpu_at_a_quarter_each(ray_cluster, tmp_path):
 
 
 def test_a_worker_without_a_gpu_sees_none(ray_cluster):
-    (status,) = run_shards(
-        lambda shard: {"visible": os.environ.get("CUDA_VISIBLE_DEVICES")}, shards_of(1), name="t", resources=ONE
+    (status,) = run_units(
+        lambda unit: {"visible": os.environ.get("CUDA_VISIBLE_DEVICES")}, shards_of(1), name="t", resources=ONE
     )
     assert status == {"visible": ""}
 

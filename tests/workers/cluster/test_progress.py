@@ -38,5 +38,5 @@ def test_series_that_were_done_before_do_not_make_it_look_faster():
     assert text == "train: 60 of 100 series · 1.0 series/s · 40 s left\n"
 
 
-def test_slow_work_is_told_in_seconds_a_series_and_long_work_in_hours():
+def test_slow_work_is_reported_in_seconds_a_series_and_long_work_in_hours():
     assert describe("train", 1, 300, 1, 30) == "train: 1 of 300 series · 30 s a series · 2 h 30 min left"

@@ -112,13 +112,13 @@ def test_a_limit_of_series_cuts_evenly():
     assert sorted(len(shard.unique_ids) for shard in shards) == [3, 3, 4]
 
 
-def test_series_that_alone_needs_too_much_has_a_shard_of_its_own_and_is_told():
+def test_series_that_alone_needs_too_much_has_a_shard_of_its_own_and_is_reported():
     lengths = {"huge": 5000 * MIB, "big": 900 * MIB, "small": MIB, "tiny": 1}
     shards = make_shards(lengths, cost=Plain(), num_workers=1, most_bytes=1000 * MIB)
     (alone,) = (shard for shard in shards if "huge" in shard.unique_ids)
     assert alone.unique_ids == ("huge",)
-    told = describe_too_large(shards, lengths, cost=Plain(), most_bytes=1000 * MIB)
-    assert told == (
+    warning = describe_too_large(shards, lengths, cost=Plain(), most_bytes=1000 * MIB)
+    assert warning == (
         f"1 of {len(shards)} shards hold a series that alone needs more memory than the 1000 MiB of a worker, such as"
         " shard 0 (1 series, 'huge'): about 5000 MiB; they run all the same"
     )
@@ -129,5 +129,5 @@ def test_series_that_alone_needs_too_much_has_a_shard_of_its_own_and_is_told():
     ("unique_ids", "text"),
     [(("a",), "shard 3 (1 series, 'a')"), (("a", "b", "c"), "shard 3 (3 series, 'a' to 'c')")],
 )
-def test_a_shard_names_itself_by_its_first_and_last_series(unique_ids, text):
-    assert str(Shard(3, unique_ids, 10)) == text
+def test_a_shard_is_described_by_its_first_and_last_series(unique_ids, text):
+    assert Shard(3, unique_ids, 10).description == text

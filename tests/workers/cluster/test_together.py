@@ -29,12 +29,12 @@ SHARD = Shard(0, ("a", "b", "c"), 300)
 HALF = Resources(2, 0.5, 0)
 
 
-def train_prior(shard: Shard) -> Prior:
+def train_prior(unit: Shard) -> Prior:
     y_SN = np.sin(np.arange(100) / 3)[None] * np.arange(1, 4)[:, None] + np.random.default_rng(0).normal(
         0, 0.1, (3, 100)
     )
     ds_SN = np.tile(np.arange(104), (3, 1))
-    panel = Panel(shard.unique_ids, y_SN, np.full(3, 100), np.zeros((3, 104, 0), np.float32), ds_SN, 4)
+    panel = Panel(unit.unique_ids, y_SN, np.full(3, 100), np.zeros((3, 104, 0), np.float32), ds_SN, 4)
     config = TrainingConfig(members=(Member(start="prior"),), prior_steps=30, prior_windows=64, prior_hidden_size=8)
     prior = fit_prior(
         panel,
@@ -51,7 +51,7 @@ def train_prior(shard: Shard) -> Prior:
 
 @pytest.mark.ray
 def test_a_prior_that_is_trained_together_is_the_one_that_is_trained_alone(ray_cluster, tmp_path: Path) -> None:
-    def keep(shard: Shard, prior: Prior) -> dict:
+    def keep(unit: Shard, prior: Prior) -> dict:
         return {"prior": prior.to_bytes(), "num_processes": torch_world()}
 
     def torch_world() -> int:
@@ -63,7 +63,7 @@ def test_a_prior_that_is_trained_together_is_the_one_that_is_trained_alone(ray_c
     files = Files(str(tmp_path), {})
     work = Together(train_prior, keep)
     status = run_together(work, SHARD, num_processes=2, resources=HALF, files=files, folder="notes/of")
-    assert files.find("notes/of"), "what Ray Train notes lies in the folder"
+    assert files.find("notes/of"), "Ray Train's notes lie in the folder"
     alone, found = train_prior(SHARD), Prior.from_bytes(status["prior"])
     assert status["num_processes"] == 2
     assert signal.getsignal(signal.SIGINT) is before
@@ -74,23 +74,23 @@ def test_a_prior_that_is_trained_together_is_the_one_that_is_trained_alone(ray_c
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    ("error", "told", "message"),
+    ("error", "raised", "message"),
     [
         (SourceError("x.csv", ["no rows"]), SourceError, "no rows"),
         (KeyError("lost"), ClusterError, "shard 0 .* failed"),
     ],
     ids=["Fleetcast's own", "any other"],
 )
-def test_what_fails_is_told_with_its_name(
-    ray_cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: type, message: str
+def test_a_failure_is_raised_with_the_description_of_its_unit(
+    ray_cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type, message: str
 ) -> None:
-    def compute(shard: Shard) -> None:
+    def compute(unit: Shard) -> None:
         raise error
 
     monkeypatch.setattr(together, "MAX_RETRIES", 0)
-    with pytest.raises(told, match=message):
+    with pytest.raises(raised, match=message):
         run_together(
-            Together(compute, lambda shard, _: {}),
+            Together(compute, lambda unit, _: {}),
             SHARD,
             num_processes=1,
             resources=HALF,

@@ -1,8 +1,8 @@
 """A small source and store, and runs of jobs on them in this process: no Ray, no Airflow."""
 
 import pickle
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ FIRST = datetime(2024, 1, 1)
 
 
 class Small:
-    """A source whose series are written anew at will, and a store."""
+    """A source that a test may rewrite, and a store."""
 
     def __init__(self, folder: Any) -> None:
         self.source = folder / "source.csv"
@@ -42,7 +42,7 @@ class Small:
         )
 
     def write(self, *extra: str, **num_points: int) -> None:
-        """Write a source with so many hours of each series; `extra` are further lines."""
+        """Write a source with `num_points` hours of each series; `extra` are further lines."""
         lines = [
             f"{name},{FIRST + timedelta(hours=hour)},{hour % 4 + 1}"
             for name, length in num_points.items()
@@ -60,7 +60,7 @@ class Small:
         kernel: Any = "auto",
         **options: Any,
     ) -> Run:
-        """Return a run whose cutoff is so many hours after the first point."""
+        """Return a run whose cutoff is `hours` after the first point."""
         named = {"run_id": f"{job}.{next(self._numbers)}", "spec": self.spec} | options
         arguments = RunArguments(job=job, flow=flow, **named)
         settings = WorkerSettings(shard_size=shard_size)
@@ -73,31 +73,41 @@ def small(tmp_path: Any) -> Small:
 
 
 @pytest.fixture
-def serial(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Shards run here, one after the other; `computed` names them, and `fail_after` so many the run dies.
+def serial() -> Iterator[SimpleNamespace]:
+    """Units of work run in this process; see `run_serially`."""
+    with run_serially() as state:
+        yield state
 
-    `priors` are the networks and members whose priors were trained.
+
+@contextmanager
+def run_serially() -> Iterator[SimpleNamespace]:
+    """Run the pool's units of work in this process, one after the other, without Ray.
+
+    Yields:
+        `computed` lists the series of each shard that was computed, and `priors` the network and member of each prior
+        that was trained. The run dies where `fail_after` shards have been computed.
     """
     state = SimpleNamespace(num_workers=1, num_bytes=LEAST_BYTES, computed=[], priors=[], fail_after=None)
 
-    def run_here(task: Callable[..., Any], shards: Any, *, done: Any, **_: Any) -> list[Any]:
-        statuses = []
+    def compute_here(task: Callable[..., Any], shards: Any, *, done: Any, **_: Any) -> list[Any]:
+        results = []
         for shard in shards:
             if shard.number not in done:
                 if state.fail_after is not None and len(state.computed) >= state.fail_after:
                     raise KeyboardInterrupt
                 state.computed.append(shard.unique_ids)
-            statuses.append(done[shard.number] if shard.number in done else task(shard))
-        return statuses
+            results.append(done[shard.number] if shard.number in done else task(shard))
+        return results
 
-    def train_here(task: Callable[..., Any], shards: Any, **_: Any) -> list[Any]:
-        state.priors += [(shard.network, shard.member) for shard in shards]
-        return [task(pickle.loads(pickle.dumps(shard))) for shard in shards]
+    def train_here(task: Callable[..., Any], units: Any, **_: Any) -> list[Any]:
+        state.priors += [(unit.network, unit.member) for unit in units]
+        return [task(pickle.loads(pickle.dumps(unit))) for unit in units]
 
-    for module in (shard_run, priors, train):
-        monkeypatch.setattr(module, "local_ray", lambda **_: nullcontext())
-    for module in (shard_run, priors):
-        monkeypatch.setattr(module, "plan_resources", lambda _: Resources(state.num_workers, 1, 0, state.num_bytes))
-    monkeypatch.setattr(shard_run, "run_shards", run_here)
-    monkeypatch.setattr(priors, "run_shards", train_here)
-    return state
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (shard_run, priors, train):
+            patch.setattr(module, "local_ray", lambda **_: nullcontext())
+        for module in (shard_run, priors):
+            patch.setattr(module, "plan_resources", lambda _: Resources(state.num_workers, 1, 0, state.num_bytes))
+        patch.setattr(shard_run, "run_units", compute_here)
+        patch.setattr(priors, "run_units", train_here)
+        yield state

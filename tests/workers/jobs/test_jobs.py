@@ -1,12 +1,20 @@
-"""The five jobs on one small store, in the order of a real week: train, forecast, score when the actuals arrive."""
+"""The five jobs on one small store, in the order of a real week: train, forecast, score when the actuals arrive.
 
+Each job runs as a process on Ray once, as do runs that are killed or fail. Further runs take the same entry point in
+this process, which has loaded torch already.
+"""
+
+import io
 import json
 import math
 import os
 import random
 import re
+import runpy
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -15,6 +23,7 @@ from polars.testing import assert_frame_equal
 
 from forecasting.spec.spec import Spec
 from forecasting.store.tables import Store
+from tests.workers.jobs.conftest import run_serially
 from workers.arguments import ARGUMENTS_VARIABLE, RunArguments, find_result
 
 pytestmark = pytest.mark.ray
@@ -55,8 +64,8 @@ class World:
             backtest={"origins": 2},
         )
 
-    def start(self, job, flow, *, arguments=None, **options):
-        """Run a job as Ray would, in a process of its own; return the process and its result."""
+    def start_process(self, job, flow, *, arguments=None, **options):
+        """Run a job as Ray would, in a process of its own on the cluster; return the ended process and its result."""
         ended = subprocess.run(
             **self.command(job, flow, arguments=arguments, **options),
             capture_output=True,
@@ -66,8 +75,26 @@ class World:
         )
         return ended, find_result(ended.stdout.splitlines())
 
+    def start(self, job, flow, *, arguments=None, **options):
+        """Run a job's entry point in this process, without Ray; return what `start_process` does."""
+        command = self.command(job, flow, arguments=arguments, **options)
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch, run_serially(), redirect_stdout(out), redirect_stderr(err):
+            for name in set(os.environ) - set(command["env"]):
+                patch.delenv(name)
+            for name, value in command["env"].items():
+                patch.setenv(name, value)
+            with warnings.catch_warnings():  # a module that is loaded already is executed again as a script
+                warnings.filterwarnings("ignore", "'workers.jobs.* found in sys.modules", RuntimeWarning)
+                try:
+                    runpy.run_module(f"workers.jobs.{job}", run_name="__main__")
+                except SystemExit as end:
+                    code = end.code
+        ended = subprocess.CompletedProcess(command["args"], code, out.getvalue(), err.getvalue())
+        return ended, find_result(ended.stdout.splitlines())
+
     def command(self, job, flow, *, arguments=None, shard_size=4, **options):
-        """Return what starts a job: its words and its environment."""
+        """Return the arguments and the environment of a job's process."""
         self.num_runs += 1
         named = {"run_id": f"{job}.{self.num_runs}", "spec": self.spec} | options
         text = arguments or RunArguments(job=job, flow=flow, **named).model_dump_json()
@@ -83,8 +110,9 @@ class World:
         }
         return {"args": [sys.executable, "-m", f"workers.jobs.{job}"], "env": environment}
 
-    def run(self, job, flow, **options):
-        ended, result = self.start(job, flow, **options)
+    def run(self, job, flow, *, as_process=False, **options):
+        """Run a job, which must succeed; return its result."""
+        ended, result = (self.start_process if as_process else self.start)(job, flow, **options)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert ended.stdout.splitlines()[-1].startswith("fleetcast-result: ")
         return result
@@ -120,7 +148,7 @@ def world(ray_cluster, tmp_path_factory):
     world.results = {}
     for flow, jobs in {"train": ("features", "train", "backtest"), "forecast": ("predict", "score")}.items():
         for job in jobs:
-            world.results[job] = world.run(job, flow, cutoff=CUTOFF)
+            world.results[job] = world.run(job, flow, cutoff=CUTOFF, as_process=True)
     return world
 
 
@@ -295,7 +323,7 @@ def test_a_killed_run_is_taken_up_where_it_stopped(world):
     assert world.rows("forecasts").equals(before)
     assert "predict.killed" not in set(world.store.scan("forecasts", "timestamp").collect()["run_id"])
 
-    ended, result = world.start("predict", "forecast", **options)
+    ended, result = world.start_process("predict", "forecast", **options)
     skipped = re.match(r"predict: (\d) series are already staged and are skipped", ended.stdout)
     assert skipped, ended.stdout + ended.stderr
     assert 1 <= int(skipped[1]) <= 7
@@ -325,16 +353,20 @@ def test_a_retry_of_a_run_that_was_done_answers_as_it_did(world):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "message", "start"),
     [
-        ({"cutoff": CUTOFF, "series": ("a", "B")}, "1 of 2 series are not among the 7: 'B' (is it 'b'?)"),
-        ({"cutoff": "soon"}, "cutoff: 'soon' must be an ISO 8601 time"),
-        ({"cutoff": "2023-01-01"}, "spec 'small' has no features at or before 2023-01-01T00:00:00"),
+        (
+            {"cutoff": CUTOFF, "series": ("a", "B")},
+            "1 of 2 series are not among the 7: 'B' (is it 'b'?)",
+            World.start_process,
+        ),
+        ({"cutoff": "soon"}, "cutoff: 'soon' must be an ISO 8601 time", World.start),
+        ({"cutoff": "2023-01-01"}, "spec 'small' has no features at or before 2023-01-01T00:00:00", World.start),
     ],
 )
-def test_mistakes_end_with_code_two_one_line_and_a_row(world, options, message):
+def test_mistakes_end_with_code_two_one_line_and_a_row(world, options, message, start):
     run_id = f"wrong.{world.num_runs}"
-    ended, result = world.start("predict", "forecast", run_id=run_id, **options)
+    ended, result = start(world, "predict", "forecast", run_id=run_id, **options)
     assert (ended.returncode, result) == (2, None)
     assert ended.stderr.splitlines() == [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert message in ended.stderr
@@ -357,7 +389,7 @@ def test_arguments_that_are_none_end_with_code_two(world):
 def test_a_fault_of_the_system_ends_with_code_one_and_a_traceback(world):
     elsewhere, world.ray_address = world.ray_address, "127.0.0.1:1"
     try:
-        ended, _ = world.start("predict", "forecast", cutoff=CUTOFF, run_id="unlucky")
+        ended, _ = world.start_process("predict", "forecast", cutoff=CUTOFF, run_id="unlucky")
     finally:
         world.ray_address = elsewhere
     assert ended.returncode == 1

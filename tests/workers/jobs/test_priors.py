@@ -1,4 +1,4 @@
-"""Priors of train jobs: what is stored of them, who finds them, and who trains them anew."""
+"""Priors of train jobs: what is stored of them, who finds them, and which runs train them again."""
 
 from typing import Any
 
@@ -79,11 +79,11 @@ def test_a_train_job_stores_each_members_priors_with_weights_that_can_be_read(fe
 def test_priors_that_several_gpus_train_together_are_stored_like_any_other(
     fed: Any, serial: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = []
+    requested = []
 
-    def run_here(work: Any, shard: Any, *, num_processes: int, resources: Any, files: Any, folder: str) -> Any:
-        asked.append((str(shard), num_processes, files.uri(folder)))
-        return work.keep(shard, work.compute(shard))
+    def run_here(work: Any, unit: Any, *, num_processes: int, resources: Any, files: Any, folder: str) -> Any:
+        requested.append((unit.description, num_processes, files.uri(folder)))
+        return work.keep(unit, work.compute(unit))
 
     run_train(fed, run_id="alone")
     alone = rows(fed, "priors", is_whole=False)
@@ -95,7 +95,7 @@ def test_priors_that_several_gpus_train_together_are_stored_like_any_other(
     assert set(rows(fed, "priors")["run_id"]) == {"together"}
     assert_frame_equal(rows(fed, "priors", is_whole=False), alone)
     folder = f"{fed.store.root}/staging/run_id=together/together"
-    assert asked == [(f"the prior of gru, member {member}", 2, folder) for _, member in BOTH]
+    assert requested == [(f"the prior of gru, member {member}", 2, folder) for _, member in BOTH]
     assert "train: 2 priors are trained on 2 GPUs together" in capsys.readouterr().out
 
 
@@ -124,9 +124,9 @@ def test_what_was_trained_on_the_same_features_is_found_and_on_new_ones_trained_
     assert_frame_equal(rows(fed, "models", is_whole=False), models)
 
     write_features(fed.run("features", LAST, cutoff="given"))  # the same rows, in another version of the table
-    run_train(fed, run_id="anew")
+    run_train(fed, run_id="again")
     assert serial.priors == BOTH + BOTH
-    assert set(rows(fed, "priors")["run_id"]) == {"anew"}
+    assert set(rows(fed, "priors")["run_id"]) == {"again"}
     assert_frame_equal(rows(fed, "priors", is_whole=False), priors.drop("run_id", "weights_uri", "data_version"))
     assert_frame_equal(rows(fed, "models", is_whole=False), models)
 

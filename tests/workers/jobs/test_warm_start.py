@@ -206,7 +206,7 @@ def test_weights_that_are_gone_are_begun_anew_and_told(fed: Any, capsys: pytest.
     assert registry(fed, "priors", run_cutoff=at(99), role="candidate")["started_from"].to_list() == [None]
     said = capsys.readouterr().out
     assert all(f"{uri} is gone" in said for uri in gone)
-    assert "the prior of gru, member 1 begins anew" in said
+    assert "the prior of gru, member 1 is trained from scratch" in said
 
 
 def test_a_new_series_begins_anew_beside_those_that_go_on_and_changes_nothing_for_them(fed: Any) -> None:
