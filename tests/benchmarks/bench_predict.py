@@ -26,7 +26,7 @@ from tests.benchmarks.stores import STEPS, Bench, make_bench
 from workers.cluster.local_ray import local_ray
 from workers.cluster.shards import Shard
 from workers.jobs.backtest import backtest
-from workers.jobs.predict import forecast_shard
+from workers.jobs.predict import compute_forecasts
 from workers.jobs.shard_run import Slot
 from workers.jobs.train import train
 from workers.settings import WorkerSettings
@@ -126,7 +126,7 @@ def _forecast(bench: Bench) -> None:
     run = bench.run("predict", WorkerSettings())
     version = bench.store.version("features", run.clock)
     slot = Slot(run.store, run.spec, run.networks, run.arguments.run_id, run.cutoff, version, run.fleet.kernel)
-    for table, rows in forecast_shard(slot, Shard(0, bench.names, 0)).items():
+    for table, rows in compute_forecasts(slot, Shard(0, bench.names, 0)).items():
         run.publish(table, [stage(run.store, slot.run_id, table, 0, slot.stamp(table, rows))])
     discard(run.store, slot.run_id)
 

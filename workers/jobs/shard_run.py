@@ -144,7 +144,7 @@ def stage_shards(
 ) -> StagedRun:
     """Compute every series on Ray actors and stage the rows.
 
-    Shards that an earlier try of the same run has staged by the same plan are kept. Those of another plan are discarded.
+    Shards that an earlier try of the run has staged by the same plan are kept. Those of another plan are discarded.
 
     Args:
         run: The run.

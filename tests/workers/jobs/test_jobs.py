@@ -383,7 +383,7 @@ def test_arguments_that_are_none_end_with_code_two(world):
         job="score", flow="forecast", spec=world.spec, run_id="r"
     ).model_dump_json())  # fmt: skip
     assert ended.returncode == 2
-    assert "run r asks for job 'score', but this is job 'train'" in ended.stderr
+    assert "run r is for job 'score', but this is job 'train'" in ended.stderr
 
 
 def test_a_fault_of_the_system_ends_with_code_one_and_a_traceback(world):

@@ -112,7 +112,7 @@ def test_paths_before_any_backtest_say_that_their_steps_go_together(drawn: Any) 
     known = rows(drawn, "sample_paths")
     drawn.store.open("correlations", "timestamp").delete()
     outcome = predict(drawn.run("predict", CUTOFF))
-    assert "whose steps go together entirely until a training has compared them" in outcome.message
+    assert "with fully correlated steps until a backtest has measured correlations" in outcome.message
     blind = rows(drawn, "sample_paths")
 
     def total_widths(paths: pl.DataFrame) -> pl.Series:

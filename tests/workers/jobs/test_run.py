@@ -7,7 +7,7 @@ import pytest
 
 from workers.arguments import RunArguments
 from workers.jobs.features import write_features
-from workers.jobs.run import asked_cutoff, count_points, newest_allowed
+from workers.jobs.run import count_points, newest_allowed, requested_cutoff
 
 
 def test_name_that_is_missing_or_blank_is_no_series(small):
@@ -34,4 +34,4 @@ def test_scheduled_time_is_compared_on_the_sources_clock_whatever_the_schedules_
     instant = datetime(2024, 1, 1, 12, tzinfo=UTC).astimezone(ZoneInfo(zone)).isoformat()
     arguments = RunArguments(job="features", flow="train", spec=spec, as_of=instant, run_id="r", generation=1)
     assert newest_allowed(arguments) == datetime(2024, 1, 1, 12)
-    assert asked_cutoff(arguments.model_copy(update={"cutoff": instant})) == datetime(2024, 1, 1, 12)
+    assert requested_cutoff(arguments.model_copy(update={"cutoff": instant})) == datetime(2024, 1, 1, 12)

@@ -61,7 +61,7 @@ def test_memory_that_holds_no_worker_is_refused_before_priors_are_trained(three:
     assert serial.computed == []
 
 
-def test_priors_learn_from_as_many_series_as_a_worker_holds_and_say_so(
+def test_priors_are_trained_on_as_many_series_as_a_worker_holds_with_a_warning(
     three: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, num_points = three.run("train", 199), {f"s{number}": 500 for number in range(3000)}
@@ -72,8 +72,8 @@ def test_priors_learn_from_as_many_series_as_a_worker_holds_and_say_so(
     sizes = sizes_of(run.spec, run.networks, kernel="cpu")
     assert prior_worker_bytes(sizes, len(some), 500, 500 * len(some)) <= 720 * MIB
     assert prior_worker_bytes(sizes, len(some) + 1, 500, 500 * (len(some) + 1)) > 720 * MIB
-    told = f"train: warning: priors are trained on {len(some)} of 3000 series, which is what the 720 MiB of a worker"
-    assert capsys.readouterr().out.startswith(told)
+    warning = f"train: warning: priors are trained on {len(some)} of 3000 series, because a worker has 720 MiB;"
+    assert capsys.readouterr().out.startswith(warning)
 
 
 def test_every_job_has_a_cost_of_its_own(three: Any) -> None:
