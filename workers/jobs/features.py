@@ -1,4 +1,4 @@
-"""The features job: a spec's source goes in; observations, rejects and features up to the cutoff are published."""
+"""The features job: reads a spec's source and publishes observations, rejects and features up to the cutoff."""
 
 import json
 import sys
@@ -17,14 +17,24 @@ from forecasting.series.validate import validate
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
-from workers.jobs.run import Outcome, Run, Skip, asked_cutoff, main, newest_allowed
+from workers.jobs.run import Outcome, Run, Skip, main, newest_allowed, requested_cutoff
 
 LAST_JOBS = {"train": "backtest", "forecast": "predict"}
-"""The job of each flow whose success says that a cutoff is done."""
+"""The job of each flow whose success marks a cutoff as done."""
 
 
 def write_features(run: Run) -> Outcome:
-    """Read the source up to the cutoff and replace the spec's rows up to it; raises Skip where nothing is new."""
+    """Read the source up to the cutoff and replace the spec's rows up to it.
+
+    Args:
+        run: The run.
+
+    Returns:
+        What was published.
+
+    Raises:
+        Skip: Nothing is new since the cutoff was done.
+    """
     if not run.arguments.is_explicit and is_done(run):
         raise Skip(f"nothing new since {format_clock(run.cutoff)}: that cutoff is done")
 
@@ -54,8 +64,8 @@ def write_features(run: Run) -> Outcome:
 
 
 def find_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
-    """Return the cutoff that was asked for, else the newest observation of the source not after `as_of`."""
-    given = asked_cutoff(arguments)
+    """Return the requested cutoff, else the time of the source's newest observation not after `as_of`."""
+    given = requested_cutoff(arguments)
     if given is not None:
         return given
     spec, not_after = arguments.spec, newest_allowed(arguments)
@@ -64,11 +74,17 @@ def find_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
 
 
 def is_done(run: Run) -> bool:
-    """Whether the flow has been done for the same spec and cutoff, every series and model, and nothing is new since.
+    """Return whether the flow has been done for the same spec and cutoff, without filters, and nothing is new since.
 
-    New are, for a forecast, a training of the spec that had not ended when the forecast began; and for both flows
-    accepted rows at or before the cutoff other than those that were read then: series that lag behind the newest one
-    bring theirs without moving the cutoff.
+    Two things count as new. One is accepted rows at or before the cutoff that differ from those that were read then:
+    series that lag behind the newest one add rows without moving the cutoff. The other, for the forecast flow, is a
+    training of the spec that had not ended when the forecast began.
+
+    Args:
+        run: A run of the features job.
+
+    Returns:
+        Whether the run has nothing to do.
     """
     began = find_last_done(run)
     if began is None:
@@ -88,7 +104,7 @@ def is_done(run: Run) -> bool:
 
 
 def find_last_done(run: Run) -> datetime | None:
-    """Return when the newest success of the flow's last job began, for the same spec, cutoff and no filters."""
+    """Return when the newest success of the flow's last job began, for the same spec and cutoff without filters."""
     recorded = (
         _successes(run)
         .filter(pl.col("job") == LAST_JOBS[run.arguments.flow], pl.col("run_cutoff") == format_clock(run.cutoff))
@@ -103,10 +119,16 @@ def find_last_done(run: Run) -> datetime | None:
 
 
 def fingerprint(observations: pl.LazyFrame) -> tuple[int, int]:
-    """Return how many rows there are and a sum of their hashes, in one pass; their order does not count.
+    """Return a value by which two sets of rows are compared, in any order and in one pass.
 
-    Equal only for equal rows, but for a chance of 2^-64. It is for comparing now, not for keeping: another version of
-    Polars hashes otherwise.
+    Different rows have the same fingerprint with a chance of 2^-64. Fingerprints are not to be stored, because versions
+    of Polars hash differently.
+
+    Args:
+        observations: Rows with unique_id, ds, y and categories.
+
+    Returns:
+        The number of rows and the sum of their hashes.
     """
     of_row = pl.struct("unique_id", "ds", "y", *categories_of(observations)).hash()
     num_rows, total = observations.select(num_rows=pl.len(), total=of_row.sum()).collect(engine="streaming").row(0)
@@ -114,16 +136,16 @@ def fingerprint(observations: pl.LazyFrame) -> tuple[int, int]:
 
 
 def _has_trained_since(run: Run, began: datetime) -> bool:
-    """Whether a training of the spec, at or before the cutoff, ended after `began`."""
+    """Return whether a training of the spec, at or before the cutoff, ended after `began`."""
     trained = _successes(run).filter(pl.col("job").is_in(["train", "backtest"]), pl.col("ended_at") > began)
-    # The spec may have run on the other clock before, of which nothing is read any more.
+    # The spec may have run on the other clock before; those runs no longer count.
     is_on_clock = pl.col("run_cutoff").str.contains("T") == (run.clock == "timestamp")
     cutoffs = trained.filter(is_on_clock).select("run_cutoff").collect()["run_cutoff"]
     return any(parse_clock(text, run.clock) <= run.cutoff for text in cutoffs)  # type: ignore[operator]
 
 
 def _read_at(run: Run, began: datetime) -> tuple[int, int] | None:
-    """Return the fingerprint of the observations that a run read which began then; None where they are not kept."""
+    """Return the fingerprint of the observations that a run begun then has read; None where they are not kept."""
     published = _successes(run).filter(pl.col("job") == "features").sort("ended_at").collect()
     before = published.filter(pl.col("ended_at") <= began)
     if before.is_empty():
@@ -139,7 +161,7 @@ def _read_at(run: Run, began: datetime) -> tuple[int, int] | None:
     except (NothingStored, StoreError, PolarsError, OSError):
         if version is None:
             raise
-        return None  # maintenance has removed that version; running again is never wrong
+        return None  # maintenance has removed that version; to run again is always correct
 
 
 def _successes(run: Run) -> pl.LazyFrame:

@@ -1,9 +1,9 @@
-"""The plan of a run: what it reads and its shards go in at the first try; a retry takes out the very same.
+"""The plan of a run: the version of the features that it reads, and its shards; retries keep the first try's plan.
 
-    staging/run_id=<id>/plan.json     beside the shards that are staged by it, and discarded with them
+    staging/run_id=<id>/plan.json     beside the shards that were staged by it, and discarded with them
 
-The tables move on between two tries, because every spec shares them, and so may the cluster's size. What is staged
-stays good as long as a retry goes by the plan of the first try.
+Tables change between two tries, because all specs share them, and so may the size of the cluster. Staged shards stay
+valid because a retry follows the plan of the first try.
 """
 
 import hashlib
@@ -21,7 +21,13 @@ from workers.jobs.run import Run
 
 @dataclass(frozen=True)
 class Plan:
-    """The shards of a run, and the version of the features that all of them read; `name` is a hash of the plan."""
+    """What a run computes.
+
+    Attributes:
+        name: A hash of the plan.
+        data_version: Version of the features table that all shards read; None where the table does not exist.
+        shards: The shards, in the order of their numbers.
+    """
 
     name: str
     data_version: int | None
@@ -29,9 +35,9 @@ class Plan:
 
 
 def pinned_version(run: Run) -> int | None:
-    """Return the version of the features table that this run's first try began to read; at first, the newest."""
+    """Return the version of the features table that this run's first try read; the newest if this is the first."""
     kept = _read_kept(run)
-    if kept is None or kept["asked"] != _describe_run(run):
+    if kept is None or kept["run"] != _describe_run(run):
         return run.store.version("features", run.clock)
     version: int | None = kept["data_version"]
     return version
@@ -44,21 +50,30 @@ def keep_plan(
     data_version: int | None,
     make: Callable[[], Iterable[Shard]],
 ) -> Plan:
-    """Return the plan that an earlier try of this run has made for the same groups of series, else make and keep one.
+    """Return the plan of an earlier try of this run for the same groups of series, else make and keep one.
 
-    Neither the number of workers nor the size of shards counts: only new shards depend on them. What was staged by
-    another plan is discarded.
+    The number of workers and the size of shards decide new plans only. Shards that were staged by another plan are
+    discarded.
+
+    Args:
+        run: The run.
+        groups: Grid points by series, for each group of series that may share a shard.
+        data_version: The run's `pinned_version`.
+        make: Divides the groups into shards.
+
+    Returns:
+        The plan to follow.
     """
-    asked = {
-        "asked": _describe_run(run),
+    wanted = {
+        "run": _describe_run(run),
         "groups": _hash([sorted(group) for group in groups]),
         "data_version": data_version,
     }
     kept = _read_kept(run)
-    if kept is None or any(kept[name] != value for name, value in asked.items()):
+    if kept is None or any(kept[name] != value for name, value in wanted.items()):
         discard(run.store, run.arguments.run_id)
         shards = [{"unique_ids": shard.unique_ids, "num_points": shard.num_points} for shard in make()]
-        kept = asked | {"shards": shards}
+        kept = wanted | {"shards": shards}
         run.store.files.write_bytes(_path(run), json.dumps(kept).encode())
     return Plan(
         _hash(kept),
@@ -79,7 +94,7 @@ def _read_kept(run: Run) -> dict[str, Any] | None:
 
 
 def _describe_run(run: Run) -> str:
-    """Return a hash of all that decides what a run computes, but for what the store held when it began."""
+    """Return a hash of everything that decides what a run computes, except the contents of the store."""
     return _hash([run.arguments.model_dump_json(), str(run.cutoff), code_version()])
 
 

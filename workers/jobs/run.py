@@ -1,4 +1,4 @@
-"""What every job shares: arguments and settings go in; a result line, a row of `runs` and an exit code come out."""
+"""What every job shares: its arguments and settings, its result line, its row of `runs` and its exit code."""
 
 import json
 import sys
@@ -28,7 +28,15 @@ from workers.settings import WorkerSettings
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one job with all that it needs; `cutoff` is on the clock of ds."""
+    """One run of one job.
+
+    Attributes:
+        arguments: What the run is requested to do.
+        store: The tables.
+        workers: Settings of the workers.
+        fleet: Settings of the networks.
+        cutoff: The last `ds` that the run may know, on the clock of ds.
+    """
 
     arguments: RunArguments
     store: Store
@@ -38,14 +46,17 @@ class Run:
 
     @property
     def spec(self) -> Spec:
+        """The spec of its arguments."""
         return self.arguments.spec
 
     @property
     def clock(self) -> Clock:
+        """The clock of ds."""
         return self.spec.clock
 
     @property
     def networks(self) -> tuple[str, ...]:
+        """The requested networks, by default those of the spec."""
         return self.arguments.models or self.spec.models
 
     def rows(self, table: str, *, version: int | None = None) -> pl.LazyFrame:
@@ -94,16 +105,23 @@ class Outcome:
 
 
 class Skip(Exception):
-    """There is nothing to do; the message says why."""
+    """Raised where a job has nothing to do; the message gives the reason."""
 
 
 def count_points(run: Run, *, data_version: int | None, is_whole: bool = False) -> dict[str, int]:
-    """Return every series that the run covers with its grid points up to the cutoff, 0 for one without any.
+    """Count the grid points up to the cutoff of every series that the run covers.
 
-    With `is_whole`, every series of the spec, whatever the run is filtered to.
+    Args:
+        run: The run.
+        data_version: Version of the features table.
+        is_whole: Whether all series of the spec are counted, regardless of the run's filters.
 
-    Series of which every row was refused are among them; a name that is missing or blank is none. Raises NothingStored
-    where the spec has no features yet, and UserError where the run is filtered to series that there are not.
+    Returns:
+        Grid points by series: 0 for a series of which every row was rejected. Missing and blank names are left out.
+
+    Raises:
+        NothingStored: The spec has no features yet.
+        UserError: The run is filtered to series that do not exist.
     """
     features = run.rows("features", version=data_version).group_by("unique_id").agg(num_points=pl.len())
     refused = (
@@ -130,9 +148,17 @@ def count_points(run: Run, *, data_version: int | None, is_whole: bool = False) 
 
 
 def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArguments, Store], datetime | int]) -> int:
-    """Run a job with this process' arguments and return its exit code: 2 for the user's mistakes, else 1.
+    """Run a job with the arguments of this process, record the run, and print its result as the last line.
 
-    The last line printed is its result. A run that was already recorded as done answers as it did then.
+    A run that is already recorded as done returns its recorded result.
+
+    Args:
+        job: Name of the job.
+        work: Does the job.
+        resolve: Returns the run's cutoff, on the clock of ds.
+
+    Returns:
+        The exit code: 0 for success, 2 for the user's mistakes, else 1.
     """
     began, started_at = time.monotonic(), datetime.now(UTC)
     arguments: RunArguments | None = None
@@ -141,7 +167,7 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
     try:
         arguments = read_arguments()
         if arguments.job != job:
-            raise UserError(f"run {arguments.run_id} asks for job '{arguments.job}', but this is job '{job}'")
+            raise UserError(f"run {arguments.run_id} is for job '{arguments.job}', but this is job '{job}'")
         settings = Settings.load()
         store = Store(settings.store, settings.storage_options)
         result = _find_recorded(store, arguments)
@@ -177,8 +203,19 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
 
 
 def stored_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
-    """Return the cutoff that was asked for, else that of the newest stored measurement not after `as_of`."""
-    given = asked_cutoff(arguments)
+    """Return the requested cutoff, else the time of the newest stored measurement not after `as_of`.
+
+    Args:
+        arguments: What the run is requested to do.
+        store: The tables.
+
+    Returns:
+        The cutoff, on the clock of ds.
+
+    Raises:
+        NothingStored: The spec has no features yet.
+    """
+    given = requested_cutoff(arguments)
     if given is not None:
         return given
     spec = arguments.spec
@@ -193,17 +230,24 @@ def stored_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
     return found
 
 
-def asked_cutoff(arguments: RunArguments) -> datetime | int | None:
-    """Return the given cutoff on the clock of ds; raises SpecError for one that is not.
+def requested_cutoff(arguments: RunArguments) -> datetime | int | None:
+    """Return the requested cutoff; one with an offset is converted to the zone of the source.
 
-    One with an offset is an instant: it raises what `clock_zone` does, which reads the source's zone.
+    Args:
+        arguments: What the run is requested to do.
+
+    Returns:
+        The cutoff, on the clock of ds; None where none is requested.
+
+    Raises:
+        SpecError: The text is not a time on that clock.
     """
     spec = arguments.spec
     return None if arguments.cutoff is None else parse_clock(arguments.cutoff, spec.clock, zone=lambda: _zone_of(spec))
 
 
 def newest_allowed(arguments: RunArguments) -> datetime | int | None:
-    """Return `as_of` on the clock of ds, as `asked_cutoff` does; integer steps have no time of day to be bounded."""
+    """Return `as_of` on the clock of ds; None where it is unset, and for integer steps, which have no time of day."""
     spec = arguments.spec
     if arguments.as_of is None or spec.clock == "step":
         return None
@@ -211,7 +255,7 @@ def newest_allowed(arguments: RunArguments) -> datetime | int | None:
 
 
 def _zone_of(spec: Spec) -> tzinfo:
-    """Return the zone of the clock of ds: the source's, or the schedule's where the source does not tell one."""
+    """Return the zone of the clock of ds: the source's, or the schedule's where the source has none."""
     zone = clock_zone(spec.source, spec.clock, spec.freq, storage_options=Settings.load().storage_options)
     return zone or spec.schedule.zone
 
@@ -224,7 +268,7 @@ def _work(work: Callable[[Run], Outcome], run: Run) -> tuple[Outcome, str]:
 
 
 def _find_recorded(store: Store, arguments: RunArguments) -> RunResult | None:
-    """Return what this very run has answered before: its job was lost after it had published everything."""
+    """Return the recorded result of this run, whose job was lost after it had published everything."""
     recorded = (
         store.scan("runs", "timestamp")
         .filter(

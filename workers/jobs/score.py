@@ -1,4 +1,4 @@
-"""The score job: earlier forecasts and the actuals that have arrived since go in; scores are published."""
+"""The score job: compares earlier forecasts with the actuals that have arrived since, and publishes scores."""
 
 import sys
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, stage_shards
 
 UNIT = ("forecast_run_cutoff", "unique_id", "model")
-"""What is scored at once: one model's forecast of one series by one run."""
+"""Key of what is scored at once: one model's forecast of one series by one run."""
 
 
 def score(run: Run) -> Outcome:
-    """Score what earlier runs forecast up to the cutoff, but not what a score run before this cutoff has completed."""
+    """Score the forecasts of earlier runs up to the cutoff that no score run before this cutoff has completed."""
     data_version = pinned_version(run)
     due = find_due(run).collect(engine="streaming")
     versions: dict[str, int] = {}
@@ -44,7 +44,7 @@ def score(run: Run) -> Outcome:
 
 
 def find_due(run: Run) -> pl.LazyFrame:
-    """Return what this run scores, one row per unit."""
+    """Return the units that this run scores, one row each."""
     due = units_due(run.rows("forecasts"), run.rows("scores"), run.cutoff, run.arguments.models)
     return due if run.arguments.series is None else due.filter(pl.col("unique_id").is_in(list(run.arguments.series)))
 
@@ -54,7 +54,17 @@ def units_due(
 ) -> pl.LazyFrame:
     """Return the units of earlier runs with a point at or before the cutoff that no earlier score run has completed.
 
-    One whose actuals were not all in stays due: its series may lag behind the others (`is_complete`, in `scores`).
+    A unit whose actuals had not all arrived stays due, because its series may lag behind the others (`is_complete`
+    in `scores`).
+
+    Args:
+        forecasts: Rows of `forecasts`.
+        scores: Rows of `scores`.
+        cutoff: The run's cutoff.
+        models: Models that the run is filtered to; None for all.
+
+    Returns:
+        One row per unit, with the columns of UNIT.
     """
     earlier = forecasts.filter(pl.col("run_cutoff") < cutoff, pl.col("ds") <= cutoff)
     if models is not None:
@@ -66,7 +76,11 @@ def units_due(
 
 @dataclass(frozen=True)
 class ScoreShard:
-    """Scores the series of a shard, run by run; `models` where the job was filtered to some."""
+    """Scores the series of a shard, run by run.
+
+    Attributes:
+        models: Models that the job is filtered to; None for all.
+    """
 
     models: tuple[str, ...] | None
 

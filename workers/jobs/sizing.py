@@ -1,4 +1,4 @@
-"""A run and the workers' resources go in; what its shards will cost comes out."""
+"""What the shards of a run will cost, predicted from its spec and the workers' resources."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from workers.jobs.run import Run
 
 
 def cost_of(run: Run, resources: Resources) -> Cost:
-    """Return the cost model of a run's job; a score job is taken for a backtest of one origin."""
+    """Return the cost model of a run's job; a score job counts as a backtest of one origin."""
     sizes = _sizes_of(run, resources)
     if run.arguments.job == "train":
         needed = required_length(configure(run.spec), horizon=run.spec.horizon)
@@ -26,15 +26,14 @@ def cost_of(run: Run, resources: Resources) -> Cost:
 
 
 def choose_prior_series(run: Run, resources: Resources, num_points: Mapping[str, int]) -> list[str]:
-    """Return the series that a run's priors are trained on, and say where a worker's memory leaves some out."""
+    """Return the series that a run's priors are trained on; print a warning where a worker's memory limits them."""
     sizes = _sizes_of(run, resources)
     wanted = prior_series(num_points)
     names = prior_series(num_points, fits=lambda *some: prior_worker_bytes(sizes, *some) <= resources.num_bytes)
     if len(names) < len(wanted):
         print(
-            f"{run.arguments.job}: warning: priors are trained on {len(names)} of {len(wanted)} series, which is what"
-            f" the {resources.num_bytes // MIB} MiB of a worker hold; more memory_per_worker_mb lets them learn from"
-            " more",
+            f"{run.arguments.job}: warning: priors are trained on {len(names)} of {len(wanted)} series, because a"
+            f" worker has {resources.num_bytes // MIB} MiB; raise memory_per_worker_mb to train them on more",
             flush=True,
         )
     return names
@@ -51,7 +50,15 @@ def _sizes_of(run: Run, resources: Resources) -> list[FleetSizes]:
 
 
 def refuse_too_little(cost: Cost, resources: Resources) -> None:
-    """Raise SpecError where a worker may not even hold what it needs before its first series."""
+    """Refuse workers whose memory cannot even hold what they need before their first series.
+
+    Args:
+        cost: Predicts the memory of a worker.
+        resources: What a worker gets.
+
+    Raises:
+        SpecError: A worker needs more memory.
+    """
     needed = cost.worker_bytes(0, 0, 0)
     if needed > resources.num_bytes:
         allowed = f"memory_per_worker_mb = {resources.num_bytes // MIB}"

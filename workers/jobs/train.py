@@ -1,4 +1,4 @@
-"""The train job: features go in; weights and their registry rows, candidates and serving, are published."""
+"""The train job: fits a spec's networks and publishes their weights and registry rows, candidates and serving."""
 
 import sys
 from collections.abc import Mapping
@@ -40,27 +40,36 @@ def train(run: Run) -> Outcome:
 
 
 def _describe_starts(run: Run, staged: StagedRun) -> str:
-    """Say how many of the networks that begin without a prior went on from earlier weights, and why others did not."""
+    """Report how many networks without a prior went on from earlier weights, and why others did not."""
     rows = pl.scan_parquet(
         list(staged.files["models"]), storage_options=run.store.storage_options or None, glob=False
     ).filter(pl.col("role") == "candidate", pl.col("status") == "trained", pl.col("prior_version").is_null())
-    told = rows.select(warm=pl.col("started_from").count(), all=pl.len(), anew=pl.col("reason").count())
-    num_warm, num_all, num_anew = told.collect(engine="streaming").row(0)
-    if not num_warm + num_anew:
+    counts = rows.select(warm=pl.col("started_from").count(), all=pl.len(), refused=pl.col("reason").count())
+    num_warm, num_all, num_refused = counts.collect(engine="streaming").row(0)
+    if not num_warm + num_refused:
         return ""
     reasons = rows.drop_nulls("reason").select(pl.col("reason").str.replace(", .*", "").value_counts(sort=True))
-    counts = [f"{each['count']} {each['reason']}" for (each,) in reasons.collect(engine="streaming").iter_rows()]
-    return "; ".join([f" {num_warm} of {num_all} networks go on from earlier weights", *counts]) + ";"
+    refusals = [f"{each['count']} {each['reason']}" for (each,) in reasons.collect(engine="streaming").iter_rows()]
+    return "; ".join([f" {num_warm} of {num_all} networks go on from earlier weights", *refusals]) + ";"
 
 
 def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
-    """Fit the networks of a shard, write their weights and return their registry rows; `priors` are rows too."""
+    """Fit the networks of a shard and write their weights.
+
+    Args:
+        slot: The run.
+        shard: The series to fit.
+        priors: Registry rows of the priors that networks begin from.
+
+    Returns:
+        The networks' rows of `models`.
+    """
     from forecasting.fleet.options import FitOptions
     from forecasting.flow.learn import registry_rows, train_member  # torch loads on actors only
     from forecasting.flow.warm import Earlier, find_starts
     from forecasting.spec.recipes import configure
 
-    panel, begun = slot.read_panel(shard.unique_ids), load_priors(slot.store, priors)
+    panel, priors_of = slot.read_panel(shard.unique_ids), load_priors(slot.store, priors)
     options = FitOptions(checkpoint=slot.checkpoint_folder(f"shard={shard.number}"), kernel=slot.kernel)
     architecture = describe_architecture(slot.spec)
     earlier = Earlier(earlier_networks(slot, shard), architecture, partial(read_fleet, slot.store))
@@ -73,11 +82,11 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
             slot.spec,
             network,
             number,
-            priors=begun.get((network, number)),
+            priors=priors_of.get((network, number)),
             starts=found.starts,
             options=options,
         )
-        for fleet in fleets:  # written one by one, so that memory holds the weights of one
+        for fleet in fleets:  # one by one, so that memory holds the weights of one fleet only
             part = f"{fleet.role}-warm" if fleet.started_from else fleet.role
             uri = f"{folder}/{shard.number}-{network}-{number}-{part}.safetensors"
             slot.store.write_bytes(uri, fleet.to_bytes())
@@ -92,10 +101,17 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
 
 
 def earlier_networks(slot: Slot, shard: Shard) -> pl.DataFrame:
-    """Return the registry's rows of networks that a shard's series have from cutoffs strictly before the run's.
+    """Return the registry rows of the networks from which those of a shard may go on.
 
-    None where the run begins from scratch. What a cutoff has of its own is never among them, so that it repeats its
-    values.
+    They are of cutoffs strictly before the run's: networks of the same cutoff are left out, so that a repeated run
+    gives the same values.
+
+    Args:
+        slot: The run.
+        shard: The series.
+
+    Returns:
+        Trained networks of the shard's series; no rows where the run begins from scratch.
     """
     models = slot.store.scan("models", slot.clock).filter(
         pl.col("spec") == slot.spec.name,

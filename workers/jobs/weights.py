@@ -1,4 +1,4 @@
-"""Registry rows go in; the fleets that they name, read from their weights, come out."""
+"""Fleets of networks, read from the weights that rows of the registry name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
 
 def load_fleets(store: Store, spec: Spec, rows: pl.DataFrame) -> list[FittedFleet]:
-    """Read each weights file once and keep the series that the rows name it for.
+    """Read each file of weights once and keep the series that the rows name it for.
 
-    `rows`: unique_id, model, role, weights_uri. A fleet of another frequency or horizon, other quantiles,
-    season lengths or categories than the spec now has cannot forecast for it: its series count as not trained.
+    A fleet with another frequency, horizon, season lengths, quantiles or categories than the spec now has cannot
+    forecast for the spec. Its series count as not trained.
+
+    Args:
+        store: Holds the weights.
+        spec: The spec to forecast for.
+        rows: Registry rows with unique_id, model, role and weights_uri.
+
+    Returns:
+        One fleet per file, in the order of the file names.
     """
     fleets = []
     named = rows.drop_nulls("weights_uri").sort("weights_uri", "unique_id")
@@ -30,7 +38,18 @@ def load_fleets(store: Store, spec: Spec, rows: pl.DataFrame) -> list[FittedFlee
 
 
 def read_fleet(store: Store, uri: str) -> FittedFleet:
-    """Read a file of weights; raises NothingStored where there is none."""
+    """Read a file of weights.
+
+    Args:
+        store: Holds the weights.
+        uri: The file, relative to the store.
+
+    Returns:
+        The fleet, with all series of the file.
+
+    Raises:
+        NothingStored: The file does not exist.
+    """
     from forecasting.fleet.fitted import FittedFleet  # torch loads on actors only
 
     path = store.local_path(uri)
@@ -38,13 +57,13 @@ def read_fleet(store: Store, uri: str) -> FittedFleet:
 
 
 def describe_architecture(spec: Spec) -> str:
-    """Describe what the shape of a network and what it says depend on besides its configuration."""
+    """Return the fields of a spec, as JSON, that networks depend on besides their configuration."""
     names = {"freq", "horizon", "quantiles", "season_lengths"}
     return spec.model_dump_json(include=names if spec.categories == Categories() else names | {"categories"})
 
 
 def newest(rows: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:
-    """Keep of each key the rows of its newest run cutoff."""
+    """Keep the rows of the newest run cutoff of each key."""
     return rows.join(rows.group_by(key).agg(pl.col("run_cutoff").max()), on=[*key, "run_cutoff"], how="semi")
 
 
