@@ -1,6 +1,6 @@
-"""A panel goes in; the forecasts of the statistical baselines, with quantiles from their own past errors, come out.
+"""Forecast with naive and seasonal naive models, whose quantiles come from their own past errors.
 
-Whatever state a series is in, `serve_simplest` finds a model that can serve it.
+`forecast_simplest` finds a model for every series, even one without any measurement.
 """
 
 # S series · N grid points · F horizon steps · Q quantiles · M phases of a season · C completed seasons (N = C x M)
@@ -14,8 +14,8 @@ import numpy.typing as npt
 from forecasting.series.panel import Panel
 
 ENOUGH_ERRORS = 20
-"""Errors from which quantiles are read as they stand. Of n errors the p quantile has the rank (n + 1) p: with 19 or
-fewer, even the 5 % quantile would be nothing but the smallest error."""
+"""Number of errors from which a phase has quantiles of its own. The p quantile of n errors has the rank (n + 1) p:
+with 19 or fewer, even the 5 % quantile would be just the smallest error."""
 
 NAIVE = "naive"
 NONE = "none"
@@ -30,66 +30,89 @@ def seasonal_naive_name(season_length: int) -> str:
     return f"seasonal_naive_{season_length}"
 
 
-def can_serve(panel: Panel, *, season_length: int) -> npt.NDArray[np.bool_]:
-    """Say which series the seasonal naive can serve: those with more observed points than a season has; shape S."""
+def can_forecast(panel: Panel, *, season_length: int) -> npt.NDArray[np.bool_]:
+    """Mark the series that the seasonal naive can forecast (S,): those with more observed points than a season has."""
     fits_S: npt.NDArray[np.bool_] = np.count_nonzero(~np.isnan(panel.y_SN), axis=1) > season_length
     return fits_S
 
 
 def seasonal_naive(panel: Panel, *, season_length: int, quantiles: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Repeat each series' last season; shape SFQ, NaN for a series that it cannot serve (`can_serve`).
+    """Repeat each series' last season.
 
-    Point: step h takes the value k = ceil(h / season_length) seasons earlier; where that is a gap, the newest earlier
-    season that has a value; where no season has one (a shop that never opens on Sundays), the phase before it.
+    The point forecast of step h is the value k = ceil(h / season_length) seasons earlier. If that is a gap, it is the
+    value of the newest earlier season that has one. If no season has one (a shop that never opens on Sundays), it is
+    that of the phase before.
 
-    Quantiles: the point plus the quantile of the series' own past errors, minus their median, so that the median equals
-    the point. The p quantile of n errors has the rank (n + 1) p, which is calibrated where errors are exchangeable. The
-    errors are those of forecasts that reach back as many seasons as the point does:
+    A quantile is the point forecast plus that quantile of the series' own past errors, minus their median, so that the
+    median equals the point forecast. The p quantile of n errors has the rank (n + 1) p, which is calibrated where
+    errors are exchangeable. The errors are those of forecasts that reach back as many seasons as the point does:
 
-    - of the step's own phase, where at least `ENOUGH_ERRORS` of these exist;
+    - of the step's own phase, where it has at least `ENOUGH_ERRORS`;
     - else of all phases pooled;
-    - or, where the pool is smaller than that too and a single season gives more, those over a single season, widened by
-      the root of the number of seasons, as the errors of a random walk are.
+    - or, where the pool has fewer too and a single season gives more, those over a single season, multiplied by the
+      square root of the number of seasons, as for a random walk.
 
-    With fewer than two errors the quantiles equal the point. Quantiles never cross.
+    With fewer than two errors the quantiles equal the point forecast. Quantiles never cross.
+
+    Args:
+        panel: the series, in units of y.
+        season_length: grid points of a season.
+        quantiles: levels, ascending.
+
+    Returns:
+        Quantiles (S, F, Q) in units of y; NaN for a series that has too few points (`can_forecast`).
     """
     num_series = len(panel.unique_ids)
     result_SFQ = np.full((num_series, panel.horizon, len(quantiles)), np.nan)
-    served = np.flatnonzero(can_serve(panel, season_length=season_length))
-    if served.size:
-        result_SFQ[served] = _repeat_season(
-            panel.y_SN[served], season_length, panel.horizon, np.asarray(quantiles, float)
-        )
+    rows = np.flatnonzero(can_forecast(panel, season_length=season_length))
+    if rows.size:
+        result_SFQ[rows] = _repeat_season(panel.y_SN[rows], season_length, panel.horizon, np.asarray(quantiles, float))
     return result_SFQ
 
 
 def naive(panel: Panel, *, quantiles: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Repeat each series' last observed value; shape SFQ, NaN for a series without any.
+    """Repeat each series' last observed value.
 
-    It is the seasonal naive of season length 1 and has its quantiles: those of the differences over as many steps as
-    the point reaches back, or of one-step differences widened by the root of that number. Flat with one observed point.
+    This is the seasonal naive of season length 1, with its quantiles: those of differences over as many steps as the
+    point reaches back, or of one-step differences times the square root of that number. With one observed point, the
+    quantiles equal it.
+
+    Args:
+        panel: the series, in units of y.
+        quantiles: levels, ascending.
+
+    Returns:
+        Quantiles (S, F, Q) in units of y; NaN for a series without any measurement.
     """
     result_SFQ = np.full((len(panel.unique_ids), panel.horizon, len(quantiles)), np.nan)
-    served = np.flatnonzero(can_serve(panel, season_length=0))
-    if served.size:
-        result_SFQ[served] = _repeat_season(panel.y_SN[served], 1, panel.horizon, np.asarray(quantiles, float))
+    rows = np.flatnonzero(can_forecast(panel, season_length=0))
+    if rows.size:
+        result_SFQ[rows] = _repeat_season(panel.y_SN[rows], 1, panel.horizon, np.asarray(quantiles, float))
     return result_SFQ
 
 
-def serve_simplest(
+def forecast_simplest(
     panel: Panel, *, season_lengths: Sequence[int], quantiles: Sequence[float]
 ) -> tuple[npt.NDArray[np.float64], tuple[str, ...], tuple[str | None, ...]]:
-    """Serve every series with the simplest model that can: forecasts SFQ, the model's name S and the reason S.
+    """Forecast every series with the simplest model that can.
 
-    The seasonal naive of the first season length that has enough observed points, else `naive`, else `none`, whose
-    forecasts are NaN. The reason says why the first season length does not serve; None where it does.
+    That is the seasonal naive of the first season length with enough observed points, else `naive`, else `none`.
+
+    Args:
+        panel: the series, in units of y.
+        season_lengths: grid points of each season, in order of preference.
+        quantiles: levels, ascending.
+
+    Returns:
+        Quantiles (S, F, Q), NaN for `none`; the model's name of each series; and the reason why the model is not the
+        seasonal naive of the first season length, None where it is.
     """
     num_observed_S = np.count_nonzero(~np.isnan(panel.y_SN), axis=1)
     result_SFQ = np.full((len(panel.unique_ids), panel.horizon, len(quantiles)), np.nan)
     names = [NONE] * len(panel.unique_ids)
     is_open_S = num_observed_S > 0
     for season_length in (*season_lengths, None):
-        fits_S = is_open_S & (True if season_length is None else can_serve(panel, season_length=season_length))
+        fits_S = is_open_S & (True if season_length is None else can_forecast(panel, season_length=season_length))
         rows = np.flatnonzero(fits_S)
         if not rows.size:
             continue
@@ -101,11 +124,11 @@ def serve_simplest(
         for row in rows:
             names[row] = NAIVE if season_length is None else seasonal_naive_name(season_length)
         is_open_S &= ~fits_S
-    reasons = [_say_why(int(num), season_lengths[0]) for num in num_observed_S]
+    reasons = [_explain(int(num), season_lengths[0]) for num in num_observed_S]
     return result_SFQ, tuple(names), tuple(reasons)
 
 
-def _say_why(num_observed: int, season_length: int) -> str | None:
+def _explain(num_observed: int, season_length: int) -> str | None:
     if num_observed > season_length:
         return None
     if num_observed == 0:
@@ -117,7 +140,7 @@ def _say_why(num_observed: int, season_length: int) -> str | None:
 def _repeat_season(
     y_SN: npt.NDArray[np.float64], season_length: int, horizon: int, quantiles_Q: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Forecast series that each have an observed point; shape SFQ."""
+    """Forecast series that each have an observed point, (S, F, Q)."""
     y_SCM = _split_into_seasons(y_SN, season_length)
     last = _find_newest_values(y_SCM)
     steps_F = np.arange(horizon)
@@ -136,7 +159,7 @@ def _repeat_season(
 
 @dataclass(frozen=True)
 class _Newest:
-    """The newest value of each phase, and how many seasons before the last one it lies."""
+    """The newest value of each phase, and its age in seasons before the last one."""
 
     value_SM: npt.NDArray[np.float64]
     age_SM: npt.NDArray[np.int64]
@@ -156,7 +179,7 @@ class _Errors:
 
 
 def _split_into_seasons(y_SN: npt.NDArray[np.float64], season_length: int) -> npt.NDArray[np.float64]:
-    """Fold time into seasons that end with the last column; NaN fills the first one."""
+    """Fold time into seasons, the last of which ends with the last column; pad the first with NaN."""
     num_series, num_points = y_SN.shape
     padding = -num_points % season_length
     padded_SN = np.pad(y_SN, ((0, 0), (padding, 0)), constant_values=np.nan)
@@ -193,7 +216,7 @@ def _collect_errors(y_SCM: npt.NDArray[np.float64], reach: int, quantiles_Q: npt
 
 
 def _choose_offsets(errors: _Errors, single: _Errors, reach: int) -> npt.NDArray[np.float64]:
-    """Return the offsets of each phase, shape SMQ, by the rule that `seasonal_naive` states."""
+    """Return the offsets of each phase, (S, M, Q), by the rule in `seasonal_naive`."""
     widened = (errors.num_S < ENOUGH_ERRORS) & (errors.num_S < single.num_S)
     pooled_SQ = np.where(widened[:, None], single.pooled_SQ * np.sqrt(reach), errors.pooled_SQ)
     return np.where((errors.num_SM >= ENOUGH_ERRORS)[:, :, None], errors.offset_SMQ, pooled_SQ[:, None, :])
@@ -202,17 +225,23 @@ def _choose_offsets(errors: _Errors, single: _Errors, reach: int) -> npt.NDArray
 def centred_quantiles(
     values: npt.NDArray[np.float64], quantiles_Q: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return quantiles minus the median along the last axis, NaN left out, and how many values there are.
+    """Return quantiles minus the median along the last axis, ignoring NaN, and the number of values.
 
-    Those of a single value, and of none, are zero.
-    numpy's nanquantile loops over slices in Python; sorting puts NaN last and does the same for all slices at once.
+    numpy's nanquantile loops over slices in Python. Sorting puts NaN last and handles all slices at once.
+
+    Args:
+        values: of any shape (…, n).
+        quantiles_Q: levels.
+
+    Returns:
+        Offsets (…, Q), zero for fewer than two values, and counts (…).
     """
     ranked = np.sort(values, axis=-1)
     num = np.count_nonzero(~np.isnan(ranked), axis=-1)
     if ranked.shape[-1] == 0:
         return np.zeros((*num.shape, len(quantiles_Q))), num
     wanted = np.append(quantiles_Q, 0.5)
-    if num.min(initial=ranked.shape[-1]) == ranked.shape[-1]:  # nothing is missing, so that all have the same ranks
+    if num.min(initial=ranked.shape[-1]) == ranked.shape[-1]:  # without gaps, all slices have the same ranks
         found = _read_ranks(ranked, np.clip((ranked.shape[-1] + 1) * wanted - 1, 0, ranked.shape[-1] - 1))
         return found[..., :-1] - found[..., -1:], num
     rank = np.clip((num[..., None] + 1) * wanted - 1, 0, np.maximum(num - 1, 0)[..., None])
@@ -226,7 +255,7 @@ def centred_quantiles(
 
 
 def _read_ranks(ranked: npt.NDArray[np.float64], rank_Q: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Interpolate between sorted values without gaps, at the same ranks everywhere."""
+    """Interpolate between sorted values that have no gaps, at the same ranks in every slice."""
     low_rank = np.floor(rank_Q).astype(np.int64)
     low = ranked[..., low_rank]
     high = ranked[..., np.minimum(low_rank + 1, ranked.shape[-1] - 1)]

@@ -1,34 +1,38 @@
-"""The combination: every model's quantiles in; of each quantile a weighted median out.
+"""Combine the quantiles of several models into one forecast, by a weighted median of each quantile.
 
-A median is robust where a mean is not: of a dozen models some are far off on some series. Weights are fixed, not
+A median is robust where a mean is not: of a dozen models, some are far off on some series. Weights are fixed, not
 learned: fitting them to the errors at earlier origins gained at most 1 % at later ones and lost up to a third where the
 season turned (`docs/accuracy.md`). Averaging quantiles: Lichtendahl, Grushka-Cockayne & Winkler 2013.
 """
 
-# S series · K models or members · F horizon steps · Q quantiles
+# S series · K forecasts · F horizon steps · Q quantiles
 
-from collections.abc import Mapping, Set
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 COMBINATION = "combination"
 NETWORKS_SHARE = 0.6
-"""What networks weigh together, each the same; the others share the rest. With more than half the median stays among
-the networks wherever they agree."""
+"""Total weight of the networks, shared equally; the other models share the rest. Above one half, the median stays
+among the networks wherever they agree."""
 _SERIES_AT_ONCE = 128
 
 Quantiles = npt.NDArray[np.float64]
 
 
-def combine(forecasts: Mapping[str, Quantiles], *, networks: Set[str]) -> Quantiles:
-    """Return the weighted median of each quantile over all forecasts, (S, F, Q), rising along Q.
+def combine(*, networks: Sequence[Quantiles], others: Sequence[Quantiles]) -> Quantiles:
+    """Return the weighted median of each quantile over all forecasts.
 
-    `forecasts` are of shape (S, F, Q), NaN where there is none; what a series lacks has no weight. `networks` names
-    those that share `NETWORKS_SHARE`. NaN for a series without any.
+    Args:
+        networks: forecasts of the members of all networks, each (S, F, Q), NaN for a series without one.
+        others: forecasts of the statistical models and naives, likewise.
+
+    Returns:
+        Quantiles (S, F, Q), rising along Q. A series uses the forecasts that it has; without any, it is NaN.
     """
-    forecast_KSFQ = list(forecasts.values())
-    is_network_K = np.array([name in networks for name in forecasts], dtype=bool)
+    forecast_KSFQ = [*others, *networks]
+    is_network_K = np.arange(len(forecast_KSFQ)) >= len(others)
     is_there_SK = np.stack([np.isfinite(each).all((1, 2)) for each in forecast_KSFQ], axis=1)
     weight_SK = np.zeros(is_there_SK.shape)
     for is_of_group_K, share in ((is_network_K, NETWORKS_SHARE), (~is_network_K, 1 - NETWORKS_SHARE)):
@@ -42,10 +46,17 @@ def combine(forecasts: Mapping[str, Quantiles], *, networks: Set[str]) -> Quanti
     return np.sort(result_SFQ, axis=-1)
 
 
-def weighted_median(values_KSFQ: npt.NDArray[np.float64], weight_KS: npt.NDArray[np.float64]) -> Quantiles:
-    """Return the weighted median over K, interpolated between the two values that the middle lies between.
+def weighted_median(values_KSFQ: Quantiles, weight_KS: npt.NDArray[np.float64]) -> Quantiles:
+    """Return the weighted median over K, interpolated between the two values on either side of half the weight.
 
-    A value stands at the middle of its own weight, so that equal weights give the usual median.
+    A value lies at the middle of its own weight, so that equal weights give the usual median.
+
+    Args:
+        values_KSFQ: finite wherever the weight is positive.
+        weight_KS: weights that sum to 1 over K, or to 0 for a series without any value.
+
+    Returns:
+        Medians (S, F, Q), NaN for a series whose weights are all 0.
 
     >>> weighted_median(np.array([1.0, 2.0, 4.0, 9.0]).reshape(4, 1, 1, 1), np.full((4, 1), 0.25)).item()
     3.0

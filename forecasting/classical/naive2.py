@@ -1,7 +1,7 @@
-"""A panel of unbroken series goes in, M4's Naive2 forecast comes out: the yardstick of the OWA.
+"""Forecast with M4's Naive2, the benchmark that the OWA divides by.
 
-Follows the organisers' benchmark code (Makridakis et al., M4-methods, "Benchmarks and Evaluation.R") and what it takes
-from R: `acf` and the classical multiplicative `decompose`.
+It follows the organisers' code (Makridakis et al., M4-methods, "Benchmarks and Evaluation.R") and the functions of R
+that it calls: `acf` and the classical multiplicative `decompose`.
 """
 
 # S series · F horizon steps
@@ -12,15 +12,22 @@ import numpy.typing as npt
 from forecasting.series.panel import Panel
 
 _CRITICAL_VALUE = 1.645
-"""Of the normal distribution, for a test at 90 %."""
+"""Quantile of the normal distribution for a test at 90 %."""
 
 
 def naive2(panel: Panel, *, season_length: int) -> npt.NDArray[np.float64]:
-    """Forecast the last seasonally adjusted value, put back into season where the series is seasonal; shape SF.
+    """Repeat the last value of each series, seasonally adjusted where the series is seasonal.
 
-    A series counts as seasonal where its autocorrelation at `season_length` is significant at 90 % (`is_seasonal`).
-    NaN for a series that is empty or has a gap, because neither the test nor the decomposition is defined there. Where
-    the decomposition is not (a trend or an index of zero), the series counts as not seasonal.
+    A series is seasonal where its autocorrelation at `season_length` is significant at 90 % (`is_seasonal`) and its
+    decomposition is defined, with neither a trend nor an index of zero.
+
+    Args:
+        panel: the series, in units of y.
+        season_length: grid points of a season.
+
+    Returns:
+        Forecasts (S, F) in units of y. NaN for a series that is empty or has a gap, where neither the test nor the
+        decomposition is defined.
     """
     forecast_SF = np.full((len(panel.unique_ids), panel.horizon), np.nan)
     for row, length in enumerate(panel.length_S):
@@ -31,9 +38,15 @@ def naive2(panel: Panel, *, season_length: int) -> npt.NDArray[np.float64]:
 
 
 def is_seasonal(y: npt.NDArray[np.float64], *, season_length: int) -> bool:
-    """Test the autocorrelation at one season at 90 %, with Bartlett's limits; never true of fewer than three seasons.
+    """Test whether the autocorrelation at one season is significant at 90 %, with Bartlett's limits.
 
-    As R's `acf` does, only lags up to 10 log10(n) are looked at: a season beyond them is not found.
+    Args:
+        y: one series without gaps, oldest value first.
+        season_length: grid points of a season.
+
+    Returns:
+        Whether it is; False with fewer than three seasons, and for a season longer than 10 log10(n) points, the last
+        lag of R's `acf`.
     """
     if season_length < 2 or len(y) < 3 * season_length or season_length > int(10 * np.log10(len(y))):
         return False
@@ -47,7 +60,15 @@ def is_seasonal(y: npt.NDArray[np.float64], *, season_length: int) -> bool:
 
 
 def seasonal_indices(y: npt.NDArray[np.float64], *, season_length: int) -> npt.NDArray[np.float64]:
-    """Return the multiplicative index of each phase, counted from the first point, with mean 1 (R's `decompose`)."""
+    """Return the multiplicative seasonal indices of a series, as R's `decompose` computes them.
+
+    Args:
+        y: one series without gaps, oldest value first.
+        season_length: grid points of a season.
+
+    Returns:
+        The index of each phase, counted from the first point; their mean is 1.
+    """
     weights = np.ones(season_length)
     if season_length % 2 == 0:
         weights = np.concatenate([[0.5], np.ones(season_length - 1), [0.5]])

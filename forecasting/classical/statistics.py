@@ -1,7 +1,6 @@
-"""A panel and the name of a statistical model go in; its forecasts with quantiles, one series at a time, come out.
+"""Forecast with the statistical models of statsforecast (Garza et al., 2022), one series at a time.
 
-The models are those of statsforecast (Garza et al., 2022), by their low-level classes: arrays in, arrays out, without
-threads of their own.
+The models' low-level classes are used: they take and return arrays, and start no threads.
 """
 
 # S series · F horizon steps · Q quantiles · y is one series, oldest first
@@ -17,16 +16,16 @@ from forecasting.classical.baselines import centred_quantiles
 from forecasting.series.panel import Panel
 
 FOR_INTERMITTENT = ("croston_sba", "tsb", "adida")
-"""Models of series that are zero most of the time; no other series has them, and these have no others."""
+"""The models of series that are zero most of the time; all other series have all other models."""
 INTERMITTENT_SHARE = 0.5
 FEWEST_POINTS = 8
-"""Measurements without which a series has nothing but naives."""
+"""Fewest measurements of a series that has statistical models."""
 MOST_SEASONS = 20
 FEW_SEASONS = 3
 SHORT, LONG = 200, 1500
-"""Grid points that a model reads whatever the season, and beyond which a few seasons have to do."""
+"""Grid points that a model reads for any season, and above which it reads only a few seasons."""
 TSB_ALPHA = 0.1
-"""Of demand and of its probability; also what Croston's method has."""
+"""Smoothing of demand and of its probability; Croston's method has the same."""
 
 Values = npt.NDArray[np.float64]
 
@@ -34,23 +33,31 @@ Values = npt.NDArray[np.float64]
 def forecast_statistics(
     panel: Panel, *, model: str, season_lengths: Sequence[int], quantiles: Sequence[float]
 ) -> npt.NDArray[np.float64]:
-    """Fit a model to every series by itself and forecast it; shape SFQ, in units of y.
+    """Fit a model to every series separately and forecast it.
 
     `theta` (dynamic optimised Theta, Fiorucci et al. 2016), `ets` (Hyndman et al. 2002) and `ces` (Svetunkov et al.
-    2022) know the first season length, `ets` only up to 24; `mstl` (Bandara et al. 2021) knows all that a series has
-    seen twice. `croston_sba` (Syntetos & Boylan 2005), `tsb` (Teunter et al. 2011) and `adida` (Nikolopoulos et al.
-    2011) forecast the mean demand of a step.
+    2022) use the first season length, `ets` only up to 24. `mstl` (Bandara et al. 2021) uses all season lengths that a
+    series covers twice. `croston_sba` (Syntetos & Boylan 2005), `tsb` (Teunter et al. 2011) and `adida` (Nikolopoulos
+    et al. 2011) forecast the mean demand of a step.
 
-    A model reads what `known_values` leaves of a series. The forecast is the median. Quantiles are the model's own, but
-    for two kinds. Those of `ces` come from its errors within the series, because statsforecast's neither grow with the
-    horizon nor hold a step's own noise. Of demand it has none: its quantiles are those of the values, scaled so that
-    their mean is the forecast, and moved onto the forecast where they lie on the wrong side of it.
+    A model reads `known_values` of a series. The forecast is the median. Quantiles are the model's own, with two
+    exceptions. Those of `ces` come from its errors within the series, because statsforecast's neither grow with the
+    horizon nor hold a step's own noise. Models of demand have none: their quantiles are those of the values, scaled so
+    that their mean is the forecast, and moved onto the forecast where they lie on the wrong side of it.
 
-    NaN for a series that the model cannot serve (`can_serve`), or whose fit fails or gives anything that is not finite.
+    Args:
+        panel: the series, in units of y.
+        model: one of `forecasting.spec.spec.STATISTICS`.
+        season_lengths: grid points of each season.
+        quantiles: levels, ascending.
+
+    Returns:
+        Quantiles (S, F, Q) in units of y. NaN for a series that the model cannot forecast (`can_forecast`), or whose
+        fit fails or returns a value that is not finite.
     """
     longest = max(season_lengths) if model == "mstl" else season_lengths[0]
     result_SFQ = np.full((len(panel.unique_ids), panel.horizon, len(quantiles)), np.nan)
-    rows = np.flatnonzero(can_serve(panel, model=model, season_lengths=season_lengths))
+    rows = np.flatnonzero(can_forecast(panel, model=model, season_lengths=season_lengths))
     if not rows.size:
         return result_SFQ
     predict = _load(model, season_lengths, quantiles)
@@ -62,11 +69,20 @@ def forecast_statistics(
     return result_SFQ
 
 
-def can_serve(panel: Panel, *, model: str, season_lengths: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Say which series a model can serve, shape S: long enough, not constant, and intermittent where it is for such.
+def can_forecast(panel: Panel, *, model: str, season_lengths: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Mark the series that a model can forecast: long enough, not constant, and of the model's kind.
 
-    Intermittent is what is never negative and zero in more than half of its measurements. `mstl` needs a season that
-    was seen twice.
+    A series is intermittent if it is never negative, and zero in more than half of its measurements. Models for
+    intermittent series forecast only these, all other models only the others. `mstl` needs a season that the series
+    covers twice.
+
+    Args:
+        panel: the series.
+        model: one of `forecasting.spec.spec.STATISTICS`.
+        season_lengths: grid points of each season.
+
+    Returns:
+        Marks (S,).
     """
     if not panel.y_SN.size:
         return np.zeros(len(panel.unique_ids), dtype=bool)
@@ -84,16 +100,30 @@ def can_serve(panel: Panel, *, model: str, season_lengths: Sequence[int]) -> npt
 
 
 def known_values(y_N: Values, *, fill_from: int, longest_season: int) -> Values:
-    """Return a series from its first measurement on, its gaps filled from the past, cut to what a model may read.
+    """Return a series from its first measurement on, its gaps filled from the past, cut to the last `most_points`.
 
-    These are the last `most_points` ones: more would cost more and say little of what comes next.
+    Older points would cost time and add little about the next ones.
+
+    Args:
+        y_N: one series, oldest value first, NaN in gaps.
+        fill_from: grid points between a gap and the value that fills it.
+        longest_season: grid points of the longest season that the model uses.
+
+    Returns:
+        Values without gaps, oldest first.
     """
     first = int(np.argmax(np.isfinite(y_N)))
     return fill_from_past(y_N[first:], season_length=fill_from)[-most_points(longest_season) :]
 
 
 def most_points(longest_season: int) -> int:
-    """Return how many grid points a model reads at most: twenty seasons, more of short ones and fewer of long ones.
+    """Return the most grid points that a model reads: twenty seasons, more of short ones and fewer of long ones.
+
+    Args:
+        longest_season: grid points of the longest season that the model uses.
+
+    Returns:
+        A number of grid points.
 
     >>> [most_points(season) for season in (1, 12, 52, 168, 8760)]
     [200, 240, 1040, 1500, 26280]
@@ -102,7 +132,14 @@ def most_points(longest_season: int) -> int:
 
 
 def fill_from_past(y: Values, *, season_length: int) -> Values:
-    """Fill every gap with the value a season earlier, or in the first season with the last one before it.
+    """Fill every gap with the value a season earlier, or in the first season with the last value before it.
+
+    Args:
+        y: one series, oldest value first; the first one is measured.
+        season_length: grid points of a season.
+
+    Returns:
+        A copy without gaps.
 
     >>> fill_from_past(np.array([1.0, 2.0, np.nan, 4.0, np.nan, 6.0]), season_length=3).tolist()
     [1.0, 2.0, 2.0, 4.0, 2.0, 6.0]
@@ -114,12 +151,13 @@ def fill_from_past(y: Values, *, season_length: int) -> Values:
 
 
 class _Fitted(NamedTuple):
-    """A forecast, and quantiles beside it; those on the wrong side of it, as of skewed errors, are moved onto it."""
+    """A point forecast and its quantiles, which skewed errors may put on the wrong side of it."""
 
     point_F: Values
     quantiles_FQ: Values
 
     def ordered(self, quantiles_Q: Values) -> Values:
+        """Return rising quantiles (F, Q): those on the wrong side of the point forecast move onto it."""
         point_F1 = self.point_F[:, None]
         low_FQ, high_FQ = np.minimum(self.quantiles_FQ, point_F1), np.maximum(self.quantiles_FQ, point_F1)
         sided_FQ = np.where(quantiles_Q < 0.5, low_FQ, np.where(quantiles_Q > 0.5, high_FQ, point_F1))
@@ -130,10 +168,10 @@ _Predict = Callable[[Values, int], Values]
 
 
 def _load(model: str, season_lengths: Sequence[int], quantiles: Sequence[float]) -> _Predict:
-    """Return what turns a series and a horizon into quantiles, shape FQ."""
+    """Return a function from a series and a horizon to quantiles (F, Q)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own dependencies
-        from statsforecast import models  # takes seconds, which only those who want a statistic should pay
+        warnings.simplefilter("ignore")  # from its dependencies
+        from statsforecast import models  # takes seconds, so it loads only where a model is fitted
 
     quantiles_Q, season = np.asarray(quantiles, dtype=np.float64), season_lengths[0]
     if model in FOR_INTERMITTENT:
@@ -157,68 +195,68 @@ def _load(model: str, season_lengths: Sequence[int], quantiles: Sequence[float])
 
 
 def _try(predict: _Predict, y: Values, horizon: int) -> Values | None:
-    """Return a forecast, or None where the fit fails: one series' trouble is none of its neighbours'."""
+    """Return a forecast, or None where the fit fails: one series' failure must not affect the others."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
             return predict(y, horizon)
-        except Exception:  # whatever its optimisers raise: a model without a forecast is no candidate
+        except Exception:  # its optimisers raise all kinds of errors; a model without a forecast does not compete
             return None
 
 
 def _forecast_own(model: Any, y: Values, horizon: int, quantiles_Q: Values) -> _Fitted:
-    """Forecast with the intervals that a model itself gives."""
+    """Forecast with the model's own intervals."""
     levels_Q = np.round(200 * np.abs(quantiles_Q - 0.5), 6).tolist()
-    told = model.forecast(y=y, h=horizon, level=sorted(set(levels_Q) - {0.0}) or None)
+    found = model.forecast(y=y, h=horizon, level=sorted(set(levels_Q) - {0.0}) or None)
     sides = [
-        told["mean"] if level == 0 else told[f"{'lo' if quantile < 0.5 else 'hi'}-{level}"]
+        found["mean"] if level == 0 else found[f"{'lo' if quantile < 0.5 else 'hi'}-{level}"]
         for quantile, level in zip(quantiles_Q.tolist(), levels_Q, strict=True)
     ]
-    return _Fitted(told["mean"], np.stack(sides, axis=1))
+    return _Fitted(found["mean"], np.stack(sides, axis=1))
 
 
 def _forecast_ces(model: Any, y: Values, horizon: int, quantiles_Q: Values) -> _Fitted:
-    """Forecast with errors of one step, widened as the model carries them on.
+    """Forecast with quantiles from one-step errors, widened over the horizon by the model's impulse response.
 
     The model is linear with additive errors: step h has the variance of one step times 1 + c_1² + … + c_(h-1)², where
-    c_j is what a unit of surprise adds j steps later.
+    c_j is the response to a unit error j steps later.
     """
     point_F = model.fit(y).predict(h=horizon)["mean"]
-    answer_F = _answer_of_ces(model.model_["seasontype"], model.model_["par"], model.season_length, horizon)
-    width_F = np.sqrt(np.cumsum(answer_F**2))
+    response_F = _impulse_response(model.model_["seasontype"], model.model_["par"], model.season_length, horizon)
+    width_F = np.sqrt(np.cumsum(response_F**2))
     offset_Q, _ = centred_quantiles(model.model_["actual_residuals"], quantiles_Q)
     return _Fitted(point_F, point_F[:, None] + width_F[:, None] * offset_Q)
 
 
-def _answer_of_ces(kind: str, parameters: Mapping[str, float], season: int, horizon: int) -> Values:
-    """Return what a unit of surprise adds at its own step and after, shape F (Svetunkov et al., 2022, section 3)."""
-    answer_F = np.zeros(horizon)
-    answer_F[0] = 1.0
-    level = _answer_of_part(parameters["alpha_0"], parameters["alpha_1"], horizon)
-    if kind == "S":  # the level itself lives a season back
-        answer_F[season::season] += level[: len(answer_F[season::season])]
-        return answer_F
-    answer_F[1:] += level[: horizon - 1]
+def _impulse_response(kind: str, parameters: Mapping[str, float], season: int, horizon: int) -> Values:
+    """Return the response to a unit error at its own step and after, (F,) (Svetunkov et al., 2022, section 3)."""
+    response_F = np.zeros(horizon)
+    response_F[0] = 1.0
+    level = _partial_response(parameters["alpha_0"], parameters["alpha_1"], horizon)
+    if kind == "S":  # the level has a lag of one season
+        response_F[season::season] += level[: len(response_F[season::season])]
+        return response_F
+    response_F[1:] += level[: horizon - 1]
     if kind == "P":
-        answer_F[season::season] += parameters["beta_0"]
+        response_F[season::season] += parameters["beta_0"]
     if kind == "F":
-        seasonal = _answer_of_part(parameters["beta_0"], parameters["beta_1"], horizon)
-        answer_F[season::season] += seasonal[: len(answer_F[season::season])]
-    return answer_F
+        seasonal = _partial_response(parameters["beta_0"], parameters["beta_1"], horizon)
+        response_F[season::season] += seasonal[: len(response_F[season::season])]
+    return response_F
 
 
-def _answer_of_part(real: float, imaginary: float, num_steps: int) -> Values:
-    """Follow a complex state, known by its two parameters, after a unit of surprise."""
+def _partial_response(real: float, imaginary: float, num_steps: int) -> Values:
+    """Return the response of one complex state, given its two parameters, to a unit error."""
     state = np.array([real - imaginary, real + imaginary])
-    answer = np.empty(num_steps)
+    response = np.empty(num_steps)
     for step in range(num_steps):
-        answer[step] = state[0]
+        response[step] = state[0]
         state = np.array([state[0] - (1 - imaginary) * state[1], state[0] + (1 - real) * state[1]])
-    return answer
+    return response
 
 
 def _forecast_demand(model: Any, y: Values, horizon: int, quantiles_Q: Values) -> _Fitted:
-    """Forecast a mean demand, with the quantiles that the values themselves have, scaled as their mean is."""
+    """Forecast a mean demand, with the quantiles of the values, scaled so that their mean is the forecast."""
     point_F = model.forecast(y=y, h=horizon)["mean"]
     offset_Q, _ = centred_quantiles(y, quantiles_Q)
     return _Fitted(point_F, point_F[:, None] * (offset_Q + np.median(y)) / y.mean())

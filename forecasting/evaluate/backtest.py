@@ -1,12 +1,13 @@
-"""A panel and forecasters go in; their scores at rolling origins, in the columns of `backtests`, come out.
+"""Score forecasters at rolling origins, as rows of the table `backtests`.
 
-No forecaster can see past an origin: it is handed a copy that ends there.
+No forecaster can see past an origin: it gets a copy of the panel that ends there.
 """
 
 # S series · N grid points · F horizon steps · Q quantiles
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,25 +19,34 @@ from forecasting.evaluate.yardstick import yardsticks
 from forecasting.series.panel import Panel
 from forecasting.spec.quantiles import quantile_column
 
-Forecaster = Callable[[Panel], npt.NDArray[np.float64]]
-"""Returns quantiles, shape SFQ in units of y, for every series of the panel it is given; NaN where it has none."""
-Forecasts = Mapping[str, npt.NDArray[np.float64]]
-"""Quantiles of several models, by name."""
+Quantiles = npt.NDArray[np.float64]
+Forecaster = Callable[[Panel], Quantiles]
+"""Returns quantiles (S, F, Q) in units of y for every series of a panel; NaN for a series that it cannot forecast."""
+Key = TypeVar("Key", bound=Hashable)
 
 
 def place_origins(
     length_S: npt.NDArray[np.int64], *, wanted: int, step: int, horizon: int, season_length: int, minimum_length: int
 ) -> npt.NDArray[np.int64]:
-    """Return how many grid points lie after each rolling origin, newest first and 0 where there is none; (S, J).
+    """Return the number of grid points after each rolling origin of each series.
 
-    The newest of the J = `wanted` origins lies a horizon before a series' end, so that each has a whole horizon to be
-    compared with; the others lie `step` grid points apart before it. The oldest of several goes further back, to whole
-    seasons of `season_length` before the end, where the series is long enough: what follows it is the time of the
-    season that is about to be forecast.
+    The newest origin lies a horizon before a series' end, so that every origin has a whole horizon to compare with. The
+    others lie `step` grid points apart before it. Of several origins, the oldest moves further back, to whole seasons
+    before the end, where the series is long enough: the season's phase is then that of the coming forecast.
 
-    Before its first origin a series keeps at least `minimum_length` grid points, and never none. A second origin, and
-    each further one, costs candidates no more than a quarter of their series: what is compared would else be worse
-    than what serves.
+    A second origin, and each further one, costs candidates at most a quarter of their series. Otherwise the compared
+    candidates would be worse than the serving networks.
+
+    Args:
+        length_S: grid points of each series.
+        wanted: number of origins J.
+        step: grid points between two origins.
+        horizon: grid points that each origin is compared over.
+        season_length: grid points of the longest season.
+        minimum_length: grid points that a series keeps before its first origin; at least one is kept.
+
+    Returns:
+        Counts (S, J), newest origin first, 0 where a series has no room for an origin.
 
     >>> lengths = np.array([50, 100, 200, 900])
     >>> place_origins(lengths, wanted=3, step=24, horizon=24, season_length=168, minimum_length=48).tolist()
@@ -55,32 +65,43 @@ def place_origins(
 def backtest(
     panel: Panel,
     *,
-    forecasters: Mapping[str, Forecaster],
+    forecasters: Mapping[Key, Forecaster],
     origins_SJ: npt.NDArray[np.int64],
     quantiles: Sequence[float],
     season_length: int,
-    assemble: Callable[[Forecasts], Forecasts] = dict,
+    assemble: Callable[[Mapping[Key, Quantiles]], Mapping[str, Quantiles]] | None = None,
     inspect: Callable[[pl.DataFrame], None] | None = None,
 ) -> pl.DataFrame:
-    """Score every forecaster at each series' rolling origins, or what `assemble` makes of all their forecasts there.
+    """Score forecasts at each series' rolling origins.
 
-    `origins_SJ` are as `place_origins` places them. At each origin a forecaster is given all series as they were then,
-    and those that have this origin are scored over the horizon that followed. MASE and MSIS are scaled by
-    `season_length` over the data up to that origin, and Naive2 knows no more.
+    At each origin a forecaster gets all series as they were then. Those that have this origin are scored over the
+    horizon that followed. MASE, MSIS and Naive2 use only what was known at that origin.
 
-    Returns one row per (`unique_id`, `model`, `origin`) with the scores and the coverage of each step, sorted; `origin`
-    is the `ds` that the forecast was made at. A forecast that is not finite in every step and quantile has no row.
-    `quantiles` must hold 0.5. `inspect` is shown every point: `unique_id, model, origin, ds, y, forecast` and the
-    quantiles. Raises ValueError where a series is given an origin that it has no room for.
+    Args:
+        panel: the series; those without an origin are forecast, but not scored.
+        forecasters: each forecasts whole panels.
+        origins_SJ: grid points after each origin, as `place_origins` returns them.
+        quantiles: what forecasters return along Q; must hold 0.5.
+        season_length: season of the scale of MASE and MSIS, and of Naive2.
+        assemble: turns the forecasters' quantiles into those of models; by default each forecaster is a model.
+        inspect: receives every compared point: `unique_id, model, origin, ds, y, forecast` and the quantiles.
+
+    Returns:
+        One row per (`unique_id`, `model`, `origin`) with the scores and the coverage of each step, sorted; `origin` is
+        the `ds` of the last known point. A forecast that is not finite in every step and quantile has no row.
+
+    Raises:
+        ValueError: a series has an origin that it has no room for.
     """
     _check_room(panel, origins_SJ)
     comparisons = []
     for dropped in np.unique(origins_SJ[origins_SJ > 0])[::-1].tolist():
         rows = np.flatnonzero((origins_SJ == dropped).any(1))
         measures = yardsticks(panel.select(rows).until(dropped), season_length=season_length)
-        # Each has its own copy, so that none can look past the origin or change what the next one reads.
-        told = {name: forecaster(_copy_until(panel, dropped)) for name, forecaster in forecasters.items()}
-        for model, forecast in assemble(told).items():
+        # Each gets its own copy, so that none can read past the origin or change what the next one reads.
+        forecasts = {key: forecaster(_copy_until(panel, dropped)) for key, forecaster in forecasters.items()}
+        models = {str(key): each for key, each in forecasts.items()} if assemble is None else assemble(forecasts)
+        for model, forecast in models.items():
             forecast_SFQ = np.asarray(forecast, dtype=np.float64)
             is_broken_S = np.count_nonzero(~np.isfinite(forecast_SFQ), axis=(1, 2)) > 0
             scored = rows[~is_broken_S[rows]]
@@ -105,7 +126,7 @@ def _check_room(panel: Panel, origins_SJ: npt.NDArray[np.int64]) -> None:
 
 
 def _copy_until(panel: Panel, dropped: int) -> Panel:
-    """Return a panel that ends earlier and shares no memory with what followed; of the future it has the calendar."""
+    """Return a panel that ends earlier, shares no memory with later points, and knows the calendar of its horizon."""
     known = panel.until(dropped)
     return replace(
         known,
@@ -123,7 +144,7 @@ def _compare(
     forecast_SFQ: npt.NDArray[np.float64],
     quantiles: Sequence[float],
 ) -> pl.DataFrame:
-    """Put forecasts beside the horizon that followed the origin, one row per series and step."""
+    """Join forecasts with the actuals of the horizon after the origin, one row per series and step."""
     first = panel.y_SN.shape[1] - dropped
     window = slice(first, first + panel.horizon)
     row_of_point = np.repeat(np.arange(len(panel.unique_ids)), panel.horizon)
@@ -140,7 +161,7 @@ def _compare(
 
 
 def _no_comparison(panel: Panel, quantiles: Sequence[float]) -> pl.DataFrame:
-    """Return the columns that `_compare` gives, without rows."""
+    """Return the columns of `_compare`, without rows."""
     on_clock = pl.Int64() if np.issubdtype(panel.ds_SN.dtype, np.integer) else pl.Datetime("us")
     columns = {"unique_id": pl.String(), "model": pl.String(), "origin": on_clock, "ds": on_clock}
     numbers = ("y", "scale", "naive2", "forecast", *(quantile_column(q) for q in quantiles))

@@ -1,4 +1,4 @@
-"""Backtest scores go in; the model that serves each series, and why, comes out in the columns of `champions`."""
+"""Choose each series' champion, its serving model, from backtest scores."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -10,8 +10,6 @@ import polars as pl
 from forecasting.classical.baselines import NAIVE, NONE, seasonal_naive_name
 from forecasting.classical.combination import COMBINATION
 from forecasting.schemas import table
-
-TOO_SHORT = "the series is too short for a comparison, and it serves where there is one"
 
 
 def choose_champions(
@@ -26,33 +24,43 @@ def choose_champions(
     statistics: Sequence[str] = (),
     combinable: Set[str] = frozenset(),
 ) -> pl.DataFrame:
-    """Choose the model that serves each series; one row per name in `unique_ids`, in their order.
+    """Choose the champion of each series.
 
     A candidate's score is its mean MASE over the origins that all candidates of the series share, weighted by the
-    points that were compared at each; where MASE is undefined at all of them (its scale is zero or unknown), its mean
-    absolute error. The combination serves, wherever it was scored, if its score is below (1 - `margin`) times that of
-    the best baseline: of the seasonal naives (or of `naive`, where that was scored and no seasonal naive was). A
-    `margin` below 0 says by how much a series' own few origins may speak against it, and is not asked where there is a
-    single origin: choosing by a series' own scores was worse than the combination for all on six sets of six
-    (`docs/accuracy.md`). Without a combination, the best network or statistical model serves if it beats the best
-    baseline by `margin`, and never if it is worse. Ties go to the earlier candidate: baselines in the order of
-    `season_lengths`, then `statistics`, then `networks` in theirs.
+    points that were compared at each. Where MASE is undefined at all of them (its scale is zero or unknown), the score
+    is the mean absolute error.
 
-    A statistical model takes part only where it was scored at every origin that the others share: one whose fit failed
-    at an early origin must not leave them fewer to be compared at.
+    The combination is the champion, wherever it was scored, if its score is below (1 - `margin`) times that of the best
+    baseline. Baselines are the seasonal naives, or `naive` where no seasonal naive was scored. A negative `margin`
+    limits how much a series' own few origins may count against the combination, and does not apply to a single origin:
+    choosing by a series' own scores was worse than the combination for all on six sets of six (`docs/accuracy.md`).
+
+    Without a combination, the best network or statistical model is the champion if its score is below (1 - `margin`)
+    times that of the best baseline, and never if it is worse. Ties go to the earlier candidate: baselines in the order
+    of `season_lengths`, then `statistics`, then `networks`.
+
+    A statistical model is a candidate only where it was scored at every origin that the others share. If its fit failed
+    at one origin, the others are still compared at all of theirs.
 
     Args:
-        backtests: one row per (`unique_id`, `model`, `origin`) with `num_points, mae, mase`; models that are no
-            candidates are not looked at.
-        unavailable: why a model cannot serve a series, by (unique_id, model); baselines may be named too.
-        alone: the one network that was asked for; it serves, compared or not, wherever it is available.
-        combinable: series that the combination can serve though none of its networks could be compared, because all
-            that is known of them came after their first origin. It serves them as it does the fleet's other series,
-            unless the `margin` asks for evidence.
+        backtests: one row per (`unique_id`, `model`, `origin`) with `num_points, mae, mase`; rows of models that are no
+            candidates are ignored.
+        unique_ids: series that need a champion.
+        networks: networks that compete.
+        season_lengths: grid points of each season, which name the seasonal naives.
+        margin: share by which the champion must be better than the best baseline; below 0, may be worse.
+        unavailable: why a model has no forecast of a series, by (unique_id, model); baselines may be named too.
+        alone: the only network that was requested; it is the champion, compared or not, wherever it is available.
+        statistics: statistical models that compete.
+        combinable: series that the combination can forecast though none of its networks could be compared, because all
+            of their data came after their first origin. The combination is their champion, as it is that of the
+            fleet's other series, unless a `margin` of zero or more requires evidence.
 
-    `is_fallback` marks a row whose networks could not be served or compared, so that the best of the other models
-    stands in, or where none of these could be compared either, the simplest one that is available: the seasonal naive
-    of the first season length that is, else `naive`, else `none`.
+    Returns:
+        One row per series in the columns of the table `champions`, in the order of `unique_ids`. `is_fallback` marks a
+        series none of whose networks could be compared. Its champion is the best of the other models, or where none of
+        these could be compared either, the simplest model that is available: the seasonal naive of the first season
+        length that is, else `naive`, else `none`.
     """
     seasonal = [seasonal_naive_name(length) for length in season_lengths]
     scores = _scores_by_series(backtests)
@@ -69,11 +77,12 @@ def choose_champions(
         choice = _choose(contest, baselines, statistics, networks, margin=margin, missing=missing, alone=alone)
         is_compared = COMBINATION in contest.scores or contest.best_of(networks) is not None
         if alone is None and not is_compared and margin < 0 and unique_id in combinable:
-            choice = _Choice(COMBINATION, False, f"{COMBINATION} serves: {TOO_SHORT}")
+            choice = _Choice(COMBINATION, False, "series is too short for a comparison; the combination is the default")
         if choice is None:
-            stand_in = next((model for model in (*seasonal, NAIVE) if model not in missing), NONE)
-            choice = _Choice(stand_in, True, f"{stand_in} stands in: no model could be compared at any origin")
+            simplest = next((model for model in (*seasonal, NAIVE) if model not in missing), NONE)
+            choice = _Choice(simplest, True, "no model could be compared at any origin")
         baseline = contest.best_of(baselines)
+        label = f"{choice.model} as fallback" if choice.is_fallback else choice.model
         rows.append(
             {
                 "unique_id": unique_id,
@@ -83,7 +92,7 @@ def choose_champions(
                 "baseline_mase": contest.mase(baseline),
                 "num_origins": contest.num_origins,
                 "is_fallback": choice.is_fallback,
-                "reason": "; ".join([choice.reason, *_name_missing(contest, networks, missing)]),
+                "reason": "; ".join([f"{label}: {choice.why}", *_name_missing(contest, networks, missing)]),
             }
         )
     return pl.DataFrame(rows, schema=table("champions").row_schema("timestamp"))
@@ -92,7 +101,7 @@ def choose_champions(
 class _Choice(NamedTuple):
     model: str
     is_fallback: bool
-    reason: str
+    why: str
 
 
 class _Score(NamedTuple):
@@ -105,7 +114,7 @@ class _Score(NamedTuple):
 
 @dataclass(frozen=True)
 class _Contest:
-    """What the candidates of one series scored over the origins that they share, best candidates first among equals."""
+    """The scores of one series' candidates over the origins that they share, in the order that decides ties."""
 
     scores: Mapping[str, float]
     metric: str
@@ -117,9 +126,21 @@ class _Contest:
     def mase(self, model: str | None) -> float | None:
         return self.scores.get(model) if model is not None and self.metric == "MASE" else None
 
+    def compare(self, model: str, other: str, *, margin: float | None = None) -> str:
+        """Describe how a model scored beside another, and the margin that the difference did not reach."""
+        score, rival = self.scores[model], self.scores[other]
+        share = _percent(1 - min(score, rival) / max(score, rival)) if score != rival else ""
+        if score == rival:
+            text = f"same {self.metric} as {other}"
+        elif score < rival:
+            text = f"{self.metric} {share} below {other}"
+        else:
+            text = f"{other} has a {share} lower {self.metric}"
+        return text + (f", less than the margin of {_percent(margin)}," if margin else "") + f" {self.over_origins()}"
+
     def over_origins(self) -> str:
         origins = "1 origin" if self.num_origins == 1 else f"{self.num_origins} origins"
-        return f"over {origins}" + ("" if self.metric == "MASE" else f" (by {self.metric}: MASE is undefined)")
+        return f"over {origins}" + ("" if self.metric == "MASE" else " (MASE is undefined)")
 
 
 def _choose(
@@ -132,57 +153,47 @@ def _choose(
     missing: Mapping[str, str],
     alone: str | None,
 ) -> _Choice | None:
-    """Return what serves a series; None where there is nothing to choose from."""
+    """Return the champion of a series; None where there is nothing to choose from."""
     if alone is not None and alone not in missing:
-        return _Choice(alone, False, f"{alone} was asked for alone")
+        return _Choice(alone, False, "the only network requested")
     baseline, challenger = contest.best_of(baselines), contest.best_of((*statistics, *networks))
     is_fallback = contest.best_of(networks) is None
     if COMBINATION in contest.scores:
         return _choose_combination(contest, baseline, is_fallback, margin=margin)
-    margin = max(margin, 0.0)
     if challenger is None:
-        return _Choice(baseline, True, f"{baseline} stands in: no network could be compared") if baseline else None
+        return _Choice(baseline, True, "no network could be compared") if baseline else None
     if baseline is None:
         kind = "network" if challenger in networks else "candidate"
-        told = f"{challenger} is the best {kind} {contest.over_origins()}; no baseline was scored"
-        return _Choice(challenger, is_fallback, told)
-    score, rival = contest.scores[challenger], contest.scores[baseline]
-    if score < (1 - margin) * rival:
-        told = f"{challenger} beats {baseline} by {_percent(1 - score / rival)} {contest.over_origins()}"
-        return _Choice(challenger, is_fallback, told)
-    if score < rival:
-        gain = f"better by {_percent(1 - score / rival)}, less than the margin of {_percent(margin)},"
-    elif score == rival or rival == 0:
-        gain = "no better" if score == rival else "worse than a perfect forecast"
-    else:
-        gain = f"worse by {_percent(score / rival - 1)}"
-    return _Choice(baseline, is_fallback, f"{baseline} serves: {challenger} is {gain} {contest.over_origins()}")
+        return _Choice(challenger, is_fallback, f"best {kind} {contest.over_origins()}; no baseline was scored")
+    return _choose_by_margin(contest, challenger, baseline, is_fallback, margin=max(margin, 0.0))
 
 
 def _choose_combination(contest: _Contest, baseline: str | None, is_fallback: bool, *, margin: float) -> _Choice:
     if baseline is None:
-        told = f"{COMBINATION} serves {contest.over_origins()}; no baseline was scored"
-        return _Choice(COMBINATION, is_fallback, told)
+        return _Choice(COMBINATION, is_fallback, f"scored {contest.over_origins()}; no baseline was scored")
+    if margin >= 0:
+        return _choose_by_margin(contest, COMBINATION, baseline, is_fallback, margin=margin)
     score, rival = contest.scores[COMBINATION], contest.scores[baseline]
-    if score < (1 - margin) * rival or (margin < 0 and (contest.num_origins == 1 or score == rival)):
-        told = _compare(COMBINATION, score, baseline, rival)
-        doubt = "" if score <= rival else ", which is too little to go by"
-        return _Choice(COMBINATION, is_fallback, f"{told} {contest.over_origins()}{doubt}")
-    return _Choice(baseline, is_fallback, f"{_compare(baseline, rival, COMBINATION, score)} {contest.over_origins()}")
+    if score < (1 - margin) * rival or contest.num_origins == 1 or score == rival:
+        doubt = "" if score <= rival else ", too little evidence against the combination"
+        return _Choice(COMBINATION, is_fallback, contest.compare(COMBINATION, baseline) + doubt)
+    return _Choice(baseline, is_fallback, contest.compare(baseline, COMBINATION))
 
 
-def _compare(served: str, score: float, other: str, rival: float) -> str:
-    """Say what serves, and how it did beside another."""
-    if score == rival:
-        return f"{served} serves: it is as good as {other}"
-    share = _percent(1 - min(score, rival) / max(score, rival))
-    return f"{served} serves: " + (f"it beats {other} by {share}" if score < rival else f"{other} beats it by {share}")
+def _choose_by_margin(
+    contest: _Contest, challenger: str, baseline: str, is_fallback: bool, *, margin: float
+) -> _Choice:
+    score, rival = contest.scores[challenger], contest.scores[baseline]
+    if score < (1 - margin) * rival:
+        return _Choice(challenger, is_fallback, contest.compare(challenger, baseline))
+    missed = margin if score < rival else None
+    return _Choice(baseline, is_fallback, contest.compare(baseline, challenger, margin=missed))
 
 
 def _name_missing(contest: _Contest, networks: Sequence[str], missing: Mapping[str, str]) -> list[str]:
-    """Say of each network that was not compared why not."""
+    """Return the reason for each network that was not compared."""
     return [
-        f"{model} is unavailable: {missing[model]}" if model in missing else f"{model} was scored at no shared origin"
+        f"{model} is unavailable: {missing[model]}" if model in missing else f"{model} has no score at a shared origin"
         for model in networks
         if model not in contest.scores
     ]
@@ -193,7 +204,7 @@ def _percent(share: float) -> str:
 
 
 def _scores_by_series(backtests: pl.DataFrame) -> dict[str, dict[str, dict[Any, _Score]]]:
-    """Look scores up by series, model and origin; origins without a compared point are left out."""
+    """Return scores by series, model and origin; origins without a compared point are left out."""
     scores: dict[str, dict[str, dict[Any, _Score]]] = {}
     wanted = backtests.select("unique_id", "model", "origin", "num_points", "mae", "mase")
     for unique_id, model, origin, num_points, mae, mase in wanted.iter_rows():
@@ -208,7 +219,7 @@ def _hold_contest(
 ) -> _Contest:
     """Compare candidates over shared origins; one that shares none with those of more origins is left out.
 
-    So is a guest that lacks any of the origins that the others share.
+    A guest is also left out where it lacks any origin that the others share.
     """
     candidates = sorted(
         (model for model in order if model in scored), key=lambda model: (model in guests, -len(scored[model]))

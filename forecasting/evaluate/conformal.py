@@ -1,9 +1,9 @@
-"""Calibration: backtested forecasts and what came of them in; by how much intervals must be wider or narrower, out.
+"""Calibrate prediction intervals by the fleet's backtests, with one factor per model and central interval.
 
-For each model and each central interval, the factor by which every interval of the fleet would have to be stretched
-about its median to have held as many actuals as it should (split conformal prediction with the interval's own width as
-the scale: Lei et al. 2018; Romano, Patterson & Candès 2019). Three quarters of its logarithm are taken, less where
-forecasts were few: candidates are older than what serves, and so more often wrong. Counts add up over shards.
+The factor is that by which all backtested intervals would have to be stretched about their medians to cover their
+nominal share of the actuals: split conformal prediction with the interval's own width as the scale (Lei et al. 2018;
+Romano, Patterson & Candès 2019). Three quarters of its logarithm are applied, less where forecasts were few, because
+candidates are older than serving networks and so more often wrong. Counts add up over shards.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from forecasting.schemas import table
 from forecasting.spec.quantiles import quantile_column
 
 BELIEF = 0.75
-"""Share of a factor's logarithm that is taken where backtested forecasts are many."""
+"""Share of a factor's logarithm that is applied where backtested forecasts are many."""
 FEW_FORECASTS = 20
-"""So many backtested forecasts are believed half as much as any number of them."""
+"""Number of backtested forecasts at which half of that share is applied."""
 BINS_PER_DOUBLING, MOST_DOUBLINGS = 32, 10
 
 COUNTS = {"model": pl.String(), "quantile": pl.Float64(), "bin": pl.Int32(), "num_points": pl.Int64()}
@@ -24,7 +24,13 @@ FACTORS = table("calibrations").row_schema("timestamp")
 
 
 def lower_quantiles(quantiles: Sequence[float]) -> list[float]:
-    """Return the lower ends of the central intervals that these quantiles have both ends of.
+    """Return the lower ends of the central intervals whose both ends are among the quantiles.
+
+    Args:
+        quantiles: levels between 0 and 1.
+
+    Returns:
+        Levels below 0.5, in the order given.
 
     >>> lower_quantiles((0.025, 0.1, 0.5, 0.9))
     [0.1]
@@ -33,11 +39,16 @@ def lower_quantiles(quantiles: Sequence[float]) -> list[float]:
 
 
 def count_ratios(comparison: pl.DataFrame, *, quantiles: Sequence[float]) -> pl.DataFrame:
-    """Count, by model and interval, how far actuals lay from the median in units of that side's width.
+    """Count actuals by model, interval and distance from the median, in units of the width of their side.
 
-    `comparison` has `model, y, forecast` and the quantile columns, a row per point. Returns `model`, `quantile` (the
-    lower end), `bin` (of the ratio's logarithm to the base 2, `BINS_PER_DOUBLING` each) and `num_points`. Points
-    without an actual, and sides without any width, do not count.
+    Args:
+        comparison: one row per point: `model, y, forecast` and the quantile columns. Points without an actual, and
+            sides of zero width, do not count.
+        quantiles: the quantiles that it has columns for.
+
+    Returns:
+        The number of points by `model`, `quantile` (the interval's lower end) and `bin` of the ratio's logarithm to
+        the base 2, with `BINS_PER_DOUBLING`.
     """
     error = pl.col("y") - pl.col("forecast")
     most = BINS_PER_DOUBLING * MOST_DOUBLINGS
@@ -56,10 +67,15 @@ def count_ratios(comparison: pl.DataFrame, *, quantiles: Sequence[float]) -> pl.
 
 
 def find_factors(counts: pl.DataFrame, *, horizon: int) -> pl.DataFrame:
-    """Return, by model and interval, the factor by which it is stretched about its median; sorted.
+    """Return the factor of each model and interval.
 
-    `counts` are those of all shards. `coverage` is the share of actuals that lay inside before, `num_points` their
-    number; a forecast counts once, whatever its horizon.
+    Args:
+        counts: rows of `count_ratios` of all shards.
+        horizon: points of a forecast; the factor depends on the number of forecasts, not of points.
+
+    Returns:
+        Rows of the table `calibrations`, sorted: `coverage` is the share of actuals inside the uncalibrated interval,
+        `num_points` their number.
     """
     by_bin = counts.group_by("model", "quantile", "bin").agg(pl.col("num_points").sum()).sort("bin")
     rows = []
@@ -76,9 +92,17 @@ def find_factors(counts: pl.DataFrame, *, horizon: int) -> pl.DataFrame:
 
 
 def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, *, quantiles: Sequence[float]) -> pl.DataFrame:
-    """Stretch the intervals of forecasts (`model, forecast` and quantile columns) about their medians.
+    """Stretch the intervals of forecasts about their medians.
 
-    A model without a factor stays as it is. Quantiles keep their order: none passes an outer one.
+    Quantiles keep their order: none passes an outer one.
+
+    Args:
+        forecasts: `model, forecast` and quantile columns.
+        factors: rows of the table `calibrations`; a model without a factor keeps its intervals.
+        quantiles: the quantiles that `forecasts` has columns for.
+
+    Returns:
+        `forecasts` with calibrated quantiles.
     """
     lows = lower_quantiles(quantiles)
     if factors.is_empty() or not lows:

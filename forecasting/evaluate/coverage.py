@@ -1,4 +1,4 @@
-"""Forecasts beside their actuals go in; whether each step of the horizon lay within its intervals comes out."""
+"""Record for each step of a forecast whether its intervals covered the actual."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,20 @@ from forecasting.spec.quantiles import quantile_column
 
 
 def coverage_by_step(comparison: pl.DataFrame, *, quantiles: Sequence[float], by: Sequence[str] = ()) -> pl.DataFrame:
-    """Tell for every forecast which steps its intervals covered, bounds included.
+    """Mark, for every forecast, the steps whose actual lies within the intervals, bounds included.
 
-    `comparison` has one row per series, model, group of `by` and step: `unique_id, model, ds, y`, the columns of `by`
-    and of `quantiles`. Returns `unique_id, model`, `by`, `covered_80_by_step` and `covered_95_by_step`: lists of
-    Booleans in the order of `ds`, null where the actual is null or NaN; no list where the quantiles have not its
-    bounds. A list takes a bit per step: rows of their own would be a horizon times as many.
+    A list takes one bit per step; separate rows would be a horizon times as many.
+
+    Args:
+        comparison: one row per series, model, group of `by` and step: `unique_id, model, ds, y`, the columns of `by`
+            and of `quantiles`.
+        quantiles: the quantiles that it has columns for.
+        by: further columns that separate forecasts, such as `origin`.
+
+    Returns:
+        One row per forecast: `unique_id, model`, `by`, `covered_80_by_step` and `covered_95_by_step`. These are lists
+        of Booleans in the order of `ds`, null where the actual is null or NaN. The whole list is null where `quantiles`
+        lacks a bound.
     """
     covered = (_covered(level, bounds, quantiles) for level, bounds in INTERVALS.items())
     return comparison.group_by("unique_id", "model", *by).agg(covered)

@@ -1,10 +1,10 @@
-"""Dependence over the horizon: backtested forecasts and what came of them in; correlations between its steps out.
+"""Estimate from backtests how a model's errors are correlated over the steps of the horizon.
 
-A forecast's quantiles tell of each step alone. How its errors go together is read from backtests: an actual becomes the
-normal score of its place among its forecast's quantiles, and the scores of all the fleet's forecasts by one model are
-correlated, step by step (a Gaussian copula). Sample correlations are shrunk towards a level and an exponential decay,
-by as much as their number is too small to be believed (Schäfer & Strimmer 2005). Sums add up over shards, exactly,
-because scores are whole numbers.
+A forecast's quantiles describe each step separately. Backtests show the joint distribution (a Gaussian copula): each
+actual becomes a normal score, by its place among its forecast's quantiles, and the scores of all the fleet's forecasts
+by one model are correlated between steps. Sample correlations are shrunk towards a level and an exponential decay, more
+the fewer forecasts there are (Schäfer & Strimmer 2005). Sums add up over shards, exactly, because scores are whole
+numbers.
 """
 
 # R forecasts, of one model · F horizon steps · Q quantiles · L lags, from 1 · P pairs of steps
@@ -20,14 +20,14 @@ from forecasting.schemas import table
 from forecasting.spec.quantiles import quantile_column
 
 PARTS_PER_SCORE = 64
-"""A score is counted in whole parts of a standard deviation."""
+"""Scores are rounded to whole multiples of this part of a standard deviation."""
 MOST_SCORE = 3.0
-"""A single miss says no more than this, however far it was off."""
+"""Largest absolute score, which limits the influence of one outlier."""
 DECAYS = np.concatenate([np.arange(0, 0.9, 0.02), 1 - np.geomspace(0.1, 1e-4, 60)])
-"""What a step may keep of the correlation that the step before has; the best of them is taken."""
+"""Candidates for the ratio of the correlations at two successive lags; the best fit is used."""
 MOST_LEVEL = 0.999
 LEAST_VARIANCE = 1e-6
-"""Of any combination of steps, in correlations of near-singular matrices."""
+"""Smallest eigenvalue of a matrix of correlations."""
 
 SUMS = {
     "model": pl.String(),
@@ -41,11 +41,18 @@ Floats = npt.NDArray[np.float64]
 
 
 def normal_scores(y_RF: Floats, quantiles_RFQ: Floats, *, quantiles: Sequence[float]) -> Floats:
-    """Return where actuals lie among their forecast's quantiles, as normal scores (R, F); NaN where that is unknown.
+    """Return the normal scores of actuals by their place among their forecast's quantiles.
 
-    Between two quantiles scores are linear in y, and beyond the outermost one they go on as of a normal distribution
-    that has the median and that quantile. Where several quantiles are equal (counts), y is in the middle of them. A
-    side without any width, and a point without an actual, tell nothing.
+    Between two quantiles, scores are linear in y. Beyond the outermost one, they follow the normal distribution with
+    the median and that quantile. Where y equals several quantiles (counts), its score is that of their middle.
+
+    Args:
+        y_RF: actuals, NaN where unknown.
+        quantiles_RFQ: forecasts, rising along Q.
+        quantiles: their levels; must hold 0.5.
+
+    Returns:
+        Scores (R, F), in standard deviations. NaN for a point without an actual, and on a side of zero width.
     """
     levels_Q, middle = np.asarray(quantiles), list(quantiles).index(0.5)
     scores_Q, last = np.array([_score(level) for level in levels_Q]), len(levels_Q) - 1
@@ -67,12 +74,19 @@ def normal_scores(y_RF: Floats, quantiles_RFQ: Floats, *, quantiles: Sequence[fl
 
 
 def count_products(comparison: pl.DataFrame, *, quantiles: Sequence[float], horizon: int) -> pl.DataFrame:
-    """Add up, by model, products of the normal scores of any two steps of the same forecast.
+    """Add up, by model, the products of the normal scores of each two steps of the same forecast.
 
-    `comparison` has `unique_id, model, origin, ds, y` and the quantile columns: the whole horizon of each forecast, a
-    row per point. Returns `model` and `step` with lists over the other step: the sum of `products`, and the `num_pairs`
-    that are in it. Scores are about the median, not about their own mean: what a whole fleet was wrong by is an error
-    that steps share.
+    Scores are about the median, not about their own mean: an error that the whole fleet has in common is one that
+    steps share.
+
+    Args:
+        comparison: one row per point of the whole horizon of each forecast: `unique_id, model, origin, ds, y` and the
+            quantile columns.
+        quantiles: the quantiles that it has columns for.
+        horizon: steps of each forecast.
+
+    Returns:
+        One row per `model` and `step`, with lists over the other step: the sum of `products`, and its `num_pairs`.
     """
     parts = [pl.DataFrame(schema=SUMS)]
     for model in comparison["model"].unique().sort():  # one at a time, for a sorted copy of all would be large
@@ -88,10 +102,16 @@ def count_products(comparison: pl.DataFrame, *, quantiles: Sequence[float], hori
 
 
 def find_correlations(sums: Iterable[pl.DataFrame], *, horizon: int) -> pl.DataFrame:
-    """Return, by model and step, the correlations of its error with those of all steps; sorted.
+    """Return the correlations of the errors of each two steps, by model.
 
-    `sums` are those of each shard. The matrix of a model is positive definite. `num_forecasts` are those that it was
-    seen from, `shrinkage` the share of the level and decay in it. A model of which no two steps were seen has no rows.
+    Args:
+        sums: rows of `count_products` of each shard.
+        horizon: steps of each forecast.
+
+    Returns:
+        Rows of the table `correlations`, sorted. The matrix of a model is positive definite; `num_forecasts` is the
+        number of forecasts behind it, `shrinkage` the share of the level and decay in it. A model without any pair of
+        scores has no rows.
     """
     parts = [pl.DataFrame(schema=CORRELATIONS)]
     for model, (products_FF, num_pairs_FF) in sorted(_add_up(sums, horizon).items()):
@@ -133,7 +153,7 @@ def _lay_out(model: str, *, products: Floats, num_pairs: Floats) -> pl.DataFrame
 
 
 def _add_up(sums: Iterable[pl.DataFrame], horizon: int) -> dict[str, tuple[Floats, Floats]]:
-    """Return products and numbers of pairs of each model; one shard's are in memory at a time."""
+    """Return products and numbers of pairs of each model, with one shard in memory at a time."""
     totals: dict[str, tuple[Floats, Floats]] = {}
     for shard in sums:
         for (model,), rows in shard.sort("model", "step").group_by("model", maintain_order=True):
@@ -144,7 +164,7 @@ def _add_up(sums: Iterable[pl.DataFrame], horizon: int) -> dict[str, tuple[Float
 
 
 def _correlate(products_FF: Floats, num_pairs_FF: Floats) -> Floats:
-    """Return sample correlations about zero; 0 where a step's scores all are."""
+    """Return sample correlations about zero; they are 0 where all scores of a step are."""
     mean_FF = products_FF / np.maximum(num_pairs_FF, 1)
     scale_F = np.sqrt(np.diag(mean_FF))
     scale_FF = scale_F[:, None] * scale_F[None, :]
@@ -155,12 +175,12 @@ def _correlate(products_FF: Floats, num_pairs_FF: Floats) -> Floats:
 
 
 def _smooth(sample_FF: Floats, num_pairs_FF: Floats) -> Floats:
-    """Return the level and exponential decay that lie nearest to sample correlations, each of so many pairs."""
+    """Fit a level and an exponential decay to sample correlations, weighted by their numbers of pairs."""
     horizon = len(sample_FF)
     lag_FF = np.abs(np.subtract.outer(np.arange(horizon), np.arange(horizon)))
     num_L = np.bincount(lag_FF.ravel(), num_pairs_FF.ravel())[1:]
-    told_L = np.bincount(lag_FF.ravel(), (num_pairs_FF * sample_FF).ravel())[1:]
-    mean_L = told_L / np.maximum(num_L, 1)
+    sum_L = np.bincount(lag_FF.ravel(), (num_pairs_FF * sample_FF).ravel())[1:]
+    mean_L = sum_L / np.maximum(num_L, 1)
     best = (np.inf, 0.0, 0.0)
     for decay in DECAYS:
         shape_L = decay ** np.arange(1, horizon)
@@ -176,7 +196,7 @@ def _smooth(sample_FF: Floats, num_pairs_FF: Floats) -> Floats:
 def _shrinkage(sample_P: Floats, smooth_P: Floats, num_pairs_P: Floats) -> float:
     """Return the share of the smooth correlations: the samples' variance over their squared distance from these.
 
-    The variance is that about the smooth ones: about a single forecast's own correlations, 1 or -1, it would be 0.
+    The variance is taken at the smooth correlations. At those of a single forecast, which are 1 or -1, it would be 0.
     """
     variance = ((1 - smooth_P**2) ** 2 / num_pairs_P).sum()
     distance = ((sample_P - smooth_P) ** 2).sum()
@@ -184,7 +204,7 @@ def _shrinkage(sample_P: Floats, smooth_P: Floats, num_pairs_P: Floats) -> float
 
 
 def _positive(matrix_FF: Floats) -> Floats:
-    """Return the correlations with no direction of less than the least variance: gaps may have made it negative."""
+    """Raise eigenvalues to `LEAST_VARIANCE`: gaps can make a matrix of pairwise correlations indefinite."""
     values_F, vectors_FF = np.linalg.eigh((matrix_FF + matrix_FF.T) / 2)
     if values_F[0] < LEAST_VARIANCE:
         matrix_FF = (vectors_FF * np.maximum(values_F, LEAST_VARIANCE)) @ vectors_FF.T
@@ -194,7 +214,7 @@ def _positive(matrix_FF: Floats) -> Floats:
 
 
 def _middles(levels: Floats) -> Floats:
-    """Return the score of y between any two counts of quantiles: so many below it, so many up to it."""
+    """Return the score of y by the number of quantiles below it, and of those not above it."""
     num = len(levels)
     result = np.full((num + 1, num + 1), np.nan)
     for below in range(num):

@@ -1,16 +1,16 @@
-"""Scores of many series (`backtests` or `scores`) go in; one row per model, and one for the champions, comes out.
+"""Rank models over many series, from rows of `backtests` or `scores`.
 
-Every mean has its standard error over series. That of a ratio of sums over series is Taylor's: the error of the mean of
-what each series adds to the numerator beyond its share of the ratio, over the mean denominator (Cochran, "Sampling
-Techniques", 1977, section 6.4). Where all denominators are equal, it is the standard error of a mean.
+Every mean has its standard error over series. That of a ratio of sums over series is the first-order Taylor
+approximation: the standard error of the mean of numerator - ratio * denominator, over the mean denominator (Cochran,
+"Sampling Techniques", 1977, section 6.4). Where all denominators are equal, it is the standard error of a mean.
 """
 
 import polars as pl
 
 CHAMPION = "champion"
-"""The row of the leaderboard that takes for each series the model that serves it."""
+"""Name of the leaderboard's row that takes the champion of each series."""
 SCORES = ("mase", "smape", "owa", "wql", "msis", "coverage_80", "coverage_95", "bias")
-"""What models are compared by, each with its standard error in a column that ends in `_se`."""
+"""The scores of the leaderboard; the standard error of each is in a column that ends in `_se`."""
 
 _PER_SERIES = ("mase", "smape", "msis")
 _PER_POINT = ("coverage_80", "coverage_95", "bias")
@@ -19,20 +19,23 @@ _SERIES = ["unique_id", "model"]
 
 
 def leaderboard(scores: pl.DataFrame, champions: pl.DataFrame | None) -> pl.DataFrame:
-    """Rank models by their mean MASE over series, best first, with a row `champion` for what serves.
+    """Rank models by their mean MASE over series, best first, with a row `champion` for the champions.
 
     Every series counts once: its MASE, sMAPE and MSIS are means over its rows (origins or past forecasts), weighted by
-    `num_points`. The champion of a series is its row in `champions` (`unique_id`, `model`); where that is None, it is
-    the rows of `scores` that have `is_champion`, and without such a column there is no champion's row. Rows in which
-    nothing could be compared are left out; a model that serves without having been scored has `num_series` 0.
+    `num_points`. Rows without any compared point are left out.
+
+    Args:
+        scores: rows of `backtests` or `scores`.
+        champions: the champion of each series (`unique_id`, `model`). None takes the rows of `scores` that have
+            `is_champion`; without such a column, the row `champion` is absent.
 
     Returns:
-        `model`; `num_series` that were scored and `num_points`; `share_served`, the share of series that the model
-        serves (of `champions`, null where it is unknown); then `SCORES`, each with its standard error: `mase`, `smape`
-        and `msis` as means over series; `owa` as in M4, the mean of sMAPE's and MASE's ratio to Naive2's, over the rows
-        that have all four; `wql`, the sum of quantile losses over that of |y|; `coverage_80`, `coverage_95` and `bias`
-        as means over points, the bias in units of y. What is undefined is null, never NaN; so is the standard error of
-        a single series.
+        One row per model: `model`; `num_series` that were scored and `num_points`; `share_served`, the share of series
+        whose champion it is (null where it is unknown); then `SCORES`, each with its standard error. `mase`, `smape`
+        and `msis` are means over series. `owa` is as in M4, the mean of sMAPE's and MASE's ratio to Naive2's, over the
+        rows that have all four. `wql` is the sum of quantile losses over that of |y|. `coverage_80`, `coverage_95` and
+        `bias` are means over points, the bias in units of y. Undefined values are null, never NaN; so is the standard
+        error of a single series. A champion that was never scored has `num_series` 0.
     """
     compared = scores.filter(pl.col("num_points") > 0).with_columns(pl.col("num_points").cast(pl.Int64))
     compared = compared.with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -62,7 +65,7 @@ def _served_rows(compared: pl.DataFrame, champions: pl.DataFrame | None) -> pl.D
 
 
 def _shares_served(compared: pl.DataFrame, champions: pl.DataFrame | None) -> pl.DataFrame:
-    """Count what each model serves; a series that several models served in turn counts in parts."""
+    """Return the share of series of each champion; a series with several champions in turn counts in parts."""
     if champions is not None:
         served = champions.select(_SERIES)
     elif "is_champion" in compared.columns:
@@ -95,7 +98,7 @@ def _summarise(compared: pl.DataFrame) -> pl.DataFrame:
 
 
 def _overall_weighted_average() -> tuple[pl.Expr, pl.Expr]:
-    """Average the two ratios of means; the error is that of their sum, series by series."""
+    """Return the average of the two ratios of means, and its standard error from their sum for each series."""
     pairs = [(pl.col(f"owa_{name}"), pl.col(f"owa_naive2_{name}")) for name in ("mase", "smape")]
     owa = sum((_ratio(ours, naive2) for ours, naive2 in pairs), start=pl.lit(0.0)) / 2
     excess = sum((_excess(ours, naive2) for ours, naive2 in pairs), start=pl.lit(0.0)) / 2
@@ -103,7 +106,7 @@ def _overall_weighted_average() -> tuple[pl.Expr, pl.Expr]:
 
 
 def _weighted_mean(score: pl.Expr) -> pl.Expr:
-    """Average by points compared; rows where the score is null have no say."""
+    """Average by compared points, without rows whose score is null."""
     num_points = pl.col("num_points")
     return _ratio(score * num_points, num_points.filter(score.is_not_null()))
 
@@ -121,5 +124,5 @@ def _error_of_ratio(above: pl.Expr, below: pl.Expr) -> pl.Expr:
 
 
 def _excess(above: pl.Expr, below: pl.Expr) -> pl.Expr:
-    """Return what each series adds to a ratio of sums beyond its share, in units of the ratio; its mean is 0."""
+    """Return each series' numerator minus ratio times denominator, over the mean denominator; its mean is 0."""
     return pl.when(below.sum() > 0).then((above - _ratio(above, below) * below) / below.mean())

@@ -1,7 +1,7 @@
-"""Forecasts beside their actuals go in; one row of scores per series and model comes out.
+"""Score forecasts against their actuals, one row per series and model.
 
-The losses themselves are utilsforecast's. What differs from it, or from M4 (Makridakis et al., "The M4 Competition:
-100,000 time series and 61 forecasting methods", 2020), is said here once:
+The losses are those of utilsforecast. They differ from it, or from M4 (Makridakis et al., "The M4 Competition: 100,000
+time series and 61 forecasting methods", 2020), as follows:
 
 - `smape` is M4's: the mean of 200 |y - f| / (|y| + |f|), from 0 to 200. utilsforecast returns the fraction
   |y - f| / (|y| + |f|), so ours is 200 times it. Where y and f are both 0, a forecast without an error, the term is 0;
@@ -9,10 +9,10 @@ The losses themselves are utilsforecast's. What differs from it, or from M4 (Mak
 - `mase` is M4's: the mean absolute error over the in-sample mean absolute difference of one season (`seasonal_scale`).
   Gaps are left out pairwise, which changes nothing where there are none.
 - `quantile_loss_sum` and `wql` are those of GIFT-Eval: twice the pinball loss, mean over the nine deciles, summed over
-  points, and that over the sum of |y|. Where a decile is missing, the mean is over all quantiles that there are.
+  points; `wql` is that over the sum of |y|. Where a decile is missing, the mean is over all quantiles.
 - `msis` is M4's: the mean interval score of the 95 % interval (Gneiting and Raftery, "Strictly proper scoring rules,
   prediction, and estimation", 2007; utilsforecast calls it Winkler's) over the scale of `mase`.
-- `naive2_mase` and `naive2_smape` are those of Naive2 at the same points: what the OWA divides by.
+- `naive2_mase` and `naive2_smape` are those of Naive2 at the same points, which the OWA divides by.
 """
 
 import math
@@ -29,7 +29,7 @@ from forecasting.spec.quantiles import quantile_column
 
 METRICS = tuple(column.name for column in SCORES)
 INTERVALS = {80: (0.1, 0.9), 95: (0.025, 0.975)}
-"""The central intervals whose coverage is measured, by level in percent, with the quantiles that bound them."""
+"""Central intervals whose coverage is measured: level in percent, and the quantiles that bound it."""
 DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 
 _GROUP = "group"
@@ -45,12 +45,12 @@ def score_forecasts(
 
     Args:
         comparison: one row per point: `unique_id, model, y, forecast`, the columns of `quantiles` and those of `by`;
-            points whose `y` or `forecast` is null or NaN are left out. `naive2`, where there is such a column, is the
-            forecast of Naive2; a group that lacks it at a compared point has no `naive2_mase` and `naive2_smape`.
-        quantiles: the quantiles that `comparison` has columns for; what needs others is null.
+            points whose `y` or `forecast` is null or NaN are left out. An optional column `naive2` is the forecast of
+            Naive2; a group that lacks it at a compared point has no `naive2_mase` and `naive2_smape`.
+        quantiles: the quantiles that `comparison` has columns for; scores that need others are null.
         scale: the denominators of MASE and MSIS: the name of a column of `comparison`, or a frame with a column `scale`
-            and with some or all of `unique_id` and `by` to join on. Where it is null, NaN or zero, these are null.
-        by: further columns that set groups apart, such as `origin`.
+            and with some or all of `unique_id` and `by` to join on. Where it is null, NaN or zero, both are null.
+        by: further columns that separate groups, such as `origin`.
 
     Returns:
         One row per (`unique_id`, `model`, *`by`), sorted, with the score columns of the tables `backtests` and `scores`
@@ -92,12 +92,18 @@ def score_forecasts(
 
 
 def seasonal_scale(panel: Panel, *, season_length: int) -> npt.NDArray[np.float64]:
-    """Return MASE's denominator of every series: its mean absolute difference over one season, shape S, units of y.
+    """Return MASE's denominator of every series: its mean absolute difference over one season.
 
-    Pairs of which one side is a gap are left out. NaN where no pair is left (the series is too short for a season),
-    where the differences are all zero (it is constant, or repeats exactly), and where their sum is no float (values
-    near the largest one): MASE is undefined there.
-    Source: Hyndman and Koehler, "Another look at measures of forecast accuracy" (2006), with the season of M4.
+    Source: Hyndman and Koehler, "Another look at measures of forecast accuracy" (2006), with the season of M4. Pairs
+    with a gap are left out.
+
+    Args:
+        panel: the series, in units of y.
+        season_length: grid points of a season.
+
+    Returns:
+        Scales (S,) in units of y. NaN, so that MASE is undefined, where no pair is left (the series is too short for a
+        season), where all differences are zero (it is constant, or repeats exactly), and where their sum overflows.
     """
     if panel.y_SN.shape[1] <= season_length:
         return np.full(len(panel.unique_ids), np.nan)
@@ -114,7 +120,7 @@ def overall_weighted_average(*, smape: float, mase: float, naive2_smape: float, 
 
 
 def _metrics_of(points: pl.DataFrame, quantiles: Sequence[float]) -> list[pl.DataFrame]:
-    """Compute one frame per metric, keyed by group, which is to utilsforecast what a series is: one call does all."""
+    """Compute one frame per metric, keyed by group; utilsforecast takes a group for a series, so one call does all."""
     model = [_FORECAST]
     yardstick = points.select(_GROUP, "y", pl.col(_NAIVE2).fill_null(math.nan).alias(_FORECAST))
     weighed = _deciles_or_all(quantiles)
@@ -145,7 +151,7 @@ def _deciles_or_all(quantiles: Sequence[float]) -> list[float]:
 
 
 def _bounded(points: pl.DataFrame, quantiles: Sequence[float], level: int) -> pl.DataFrame:
-    """Return the bounds of an interval as utilsforecast names them; null where they are not among the quantiles."""
+    """Return the bounds of an interval in utilsforecast's columns; null where the quantiles lack them."""
     bounds = INTERVALS[level]
     nothing = pl.lit(None, pl.Float64)
     low, high = (pl.col(quantile_column(q)) if set(bounds) <= set(quantiles) else nothing for q in bounds)

@@ -1,9 +1,9 @@
-"""Sample paths: quantiles of each step and correlations between steps in; joint paths over the horizon out.
+"""Draw sample paths over the horizon from the quantiles of each step and the correlations between steps.
 
-A path is a draw from a Gaussian copula: correlated normal scores, one a step, read through the quantiles of that step.
-Scores of a step are stratified over the paths (Latin hypercube sampling with dependence: Packham & Schmidt 2010): they
-keep their order and take the values of as many even quantiles, so that however few paths there are, each step is
-distributed over them as its quantiles say.
+A path is a draw from a Gaussian copula: correlated normal scores, one per step, mapped through the quantiles of that
+step. The scores of a step are stratified over the paths (Latin hypercube sampling with dependence: Packham & Schmidt
+2010). They keep their order and take the values of evenly spaced quantiles, so that even few paths have the step's
+distribution.
 """
 
 # S series · N paths · F horizon steps · Q quantiles
@@ -27,9 +27,20 @@ def draw_paths(
     num_paths: int,
     seed: int,
 ) -> Floats:
-    """Return paths of each series, (S, N, F), in units of its quantiles.
+    """Draw paths of each series.
 
-    A series' paths are a function of its name, its quantiles, the correlations and the seed, whoever stands beside it.
+    A series' paths depend on its name, its quantiles, the correlations and the seed, and on no other series.
+
+    Args:
+        quantiles_SFQ: quantiles of each step, rising along Q.
+        correlations_FF: positive semi-definite, with ones on the diagonal.
+        unique_ids: names of the series.
+        quantiles: levels of the quantiles; must hold 0.5.
+        num_paths: number of paths of each series, N.
+        seed: seed of the random numbers.
+
+    Returns:
+        Paths (S, N, F), in units of the quantiles.
     """
     root_FF = _root(correlations_FF)
     values_SNF = _even_quantiles(quantiles_SFQ, quantiles, num_paths)
@@ -42,7 +53,7 @@ def draw_paths(
 
 
 def _draw_ranks(name: str, root_FF: Floats, num_paths: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the place of each path among all of them, step by step (N, F)."""
+    """Return the rank of each path among all paths at each step, (N, F)."""
     key = hashlib.blake2b(f"{seed} paths {name}".encode(), digest_size=16).digest()
     numbers = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
     score_NF = numbers.standard_normal((num_paths, len(root_FF))) @ root_FF
@@ -53,10 +64,10 @@ def _draw_ranks(name: str, root_FF: Floats, num_paths: int, seed: int) -> npt.ND
 
 
 def _even_quantiles(quantiles_SFQ: Floats, quantiles: Sequence[float], num_paths: int) -> Floats:
-    """Return so many even quantiles of each step, (S, N, F), rising along N.
+    """Return evenly spaced quantiles of each step, (S, N, F), rising along N.
 
-    Normal scores between two given quantiles are interpolated; beyond the outermost one they go on as of a normal
-    distribution that has the median and that quantile. A side without a quantile is like the other.
+    Between two given quantiles, y is linear in the normal score. Beyond the outermost one, it follows the normal
+    distribution with the median and that quantile. A side without a quantile mirrors the other.
     """
     scores_Q = np.array([NormalDist().inv_cdf(q) for q in quantiles])
     score_N = np.array([NormalDist().inv_cdf((place + 0.5) / num_paths) for place in range(num_paths)])
@@ -73,7 +84,7 @@ def _even_quantiles(quantiles_SFQ: Floats, quantiles: Sequence[float], num_paths
 
 
 def _root(correlations_FF: Floats) -> Floats:
-    """Return the symmetric square root."""
+    """Return the symmetric square root of a matrix."""
     values_F, vectors_FF = np.linalg.eigh(correlations_FF)
     root_FF: Floats = (vectors_FF * np.sqrt(np.maximum(values_F, 0.0))) @ vectors_FF.T
     return root_FF

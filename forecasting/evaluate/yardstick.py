@@ -1,4 +1,4 @@
-"""A panel goes in; what its forecasts are measured against, each series' scale and Naive2, comes out."""
+"""Compute the denominators of relative scores: each series' MASE scale and Naive2 forecast."""
 
 import numpy as np
 import polars as pl
@@ -9,10 +9,16 @@ from forecasting.series.panel import Panel
 
 
 def yardsticks(panel: Panel, *, season_length: int) -> pl.DataFrame:
-    """Return one row per series and step of the horizon: `unique_id, ds, scale, naive2`, NaN where undefined.
+    """Return the MASE scale and the Naive2 forecast of every series.
 
-    Naive2 is scored beside the models and never serves: it is what the OWA divides by. Plain as M4 has it, it obeys no
-    bound of a spec.
+    Naive2 is scored for the OWA alone and is never a candidate. It is as M4 defines it, without the bounds of a spec.
+
+    Args:
+        panel: the series, in units of y.
+        season_length: grid points of the season of both.
+
+    Returns:
+        One row per series and step of the horizon: `unique_id, ds, scale, naive2`, NaN where undefined.
     """
     rows = np.repeat(np.arange(len(panel.unique_ids)), panel.horizon)
     return pl.DataFrame(

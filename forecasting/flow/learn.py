@@ -45,15 +45,25 @@ class Starts(NamedTuple):
     serving: Sequence[FittedFleet] = ()
 
 
-PriorsByMember = Mapping[tuple[str, int], Priors]
-"""Priors by network and member."""
+class MemberKey(NamedTuple):
+    """Names one member of a network's ensemble; prints as `gru/0`."""
+
+    model: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.number}"
 
 
-def members_with_prior(spec: Spec, networks: Sequence[str]) -> list[tuple[str, int]]:
-    """Return each network and member that begins from a prior."""
+PriorsByMember = Mapping[MemberKey, Priors]
+"""Priors of the members that begin from one."""
+
+
+def members_with_prior(spec: Spec, networks: Sequence[str]) -> list[MemberKey]:
+    """Return the members of these networks that begin from a prior."""
     members = enumerate(configure(spec).members)
     numbers = [number for number, member in members if member.start == "prior"]
-    return [(network, number) for network in networks for number in numbers]
+    return [MemberKey(network, number) for network in networks for number in numbers]
 
 
 def train_priors(
@@ -139,7 +149,9 @@ def train_network(
 ) -> Iterator[FittedFleet]:
     """Fit one network for every series of a shard, member after member, as `train_member` does."""
     for number in range(len(configure(spec).members)):
-        yield from train_member(panel, spec, network, number, priors=priors.get((network, number)), options=options)
+        yield from train_member(
+            panel, spec, network, number, priors=priors.get(MemberKey(network, number)), options=options
+        )
 
 
 def train_member(

@@ -1,7 +1,4 @@
-"""Forecasts and correlations over the horizon go in; sample paths of what serves each series come out, some at a time.
-
-`fleetcast forecast --paths` and the predict job both draw here. A forecast without quantiles has no paths.
-"""
+"""Draw sample paths of each series' champion, for `fleetcast forecast --paths` and the predict job."""
 
 # S series · N paths · F horizon steps · Q quantiles
 
@@ -21,12 +18,18 @@ Floats = npt.NDArray[np.float64]
 
 
 def sample_paths(forecasts: pl.DataFrame, correlations: pl.DataFrame, spec: Spec) -> Iterator[pl.DataFrame]:
-    """Yield `spec.paths` paths of every served series: unique_id, model, cutoff, ds, path and y.
+    """Draw `spec.paths` paths of every series whose champion has a forecast.
 
-    `forecasts` are calibrated, in the columns of that table; `correlations` those of its own. A model that has none
-    takes the mean of the others'; where there is none at all, steps go together entirely, which errs on the wide side.
-    Rows are sorted by series, path and time. `unique_id`, `ds` and `cutoff` keep their types, and paths do not depend
-    on them; nor on which other series there are.
+    A model without correlations takes the mean of the other models'. Without any, steps are fully correlated, which
+    makes sums too wide rather than too narrow. Paths do not depend on the dtypes, nor on other series.
+
+    Args:
+        forecasts: calibrated rows of the table `forecasts`; `unique_id`, `ds` and `cutoff` may have any dtype.
+        correlations: rows of the table `correlations`.
+        spec: has the number of paths, the horizon, the quantiles and the seed.
+
+    Yields:
+        Rows of some series (unique_id, model, cutoff, ds, path, y), sorted by series, path and time.
     """
     is_served = pl.col("is_champion") & pl.all_horizontal(pl.col(name).is_finite() for name in spec.quantile_columns)
     served = forecasts.filter(is_served).sort("unique_id", "ds")
@@ -37,7 +40,7 @@ def sample_paths(forecasts: pl.DataFrame, correlations: pl.DataFrame, spec: Spec
 
 
 def no_paths(forecasts: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns of paths, without rows."""
+    """Return a frame with the columns and dtypes of paths, without rows."""
     return _lay_out(forecasts.clear(), np.empty((0, 0, 1)))
 
 
@@ -73,7 +76,7 @@ def _lay_out(served: pl.DataFrame, path_SNF: Floats) -> pl.DataFrame:
 
 
 def _matrices(correlations: pl.DataFrame, horizon: int) -> dict[str, Floats]:
-    """Return the matrix of each model; what was stored for another horizon counts as not there."""
+    """Return the matrix of each model, without those that were stored for another horizon."""
     found = {}
     for (model,), rows in correlations.sort("model", "step").group_by("model", maintain_order=True):
         if rows.height == horizon and (rows["correlations"].list.len() == horizon).all():

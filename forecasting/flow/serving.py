@@ -1,6 +1,6 @@
-"""What all models say of a shard goes in; which of them serves each series, why, and rows of `forecasts`, come out."""
+"""Choose the serving model of each series from all forecasts of a shard, and lay them out as rows of `forecasts`."""
 
-# S series of a shard · F horizon steps · Q quantiles
+# S series of a shard · R rows of the panel · P pairs of series and model · F horizon steps · Q quantiles
 
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from forecasting.classical.baselines import NONE, serve_simplest
+from forecasting.classical.baselines import NONE, forecast_simplest
 from forecasting.classical.combination import COMBINATION
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.plan import required_length
@@ -18,95 +18,158 @@ from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
 
 Quantiles = npt.NDArray[np.float64]
-"""Shape (S, F, Q), in units of y, rising along Q; NaN where a model has nothing to say about a series."""
+"""Shape (S, F, Q), in units of y, rising along Q; NaN for a series that the model cannot forecast."""
+Marks = npt.NDArray[np.bool_]
 
-_NEW = "no model has been chosen for the series yet; until a training compares them, the combination of all serves"
-_LENT = "the series has no network of its own yet; the prior, which all series taught, serves until it is trained"
+_NEW = "the series has no champion yet; the combination is its serving model until a training compares models"
+_DIRECT = "the series has no network of its own yet; it uses the shared prior directly until it is trained"
 _VERSIONS = {"unique_id": pl.String, "model": pl.String, "version": pl.String}
 
 
 class Block(NamedTuple):
-    """One model's forecasts of some series, rows of the panel; R counts them."""
+    """One model's forecasts of some series.
+
+    Attributes:
+        model: name of the model.
+        rows_R: rows of the series in the panel.
+        quantiles_RFQ: their forecasts.
+    """
 
     model: str
     rows_R: npt.NDArray[np.int64]
     quantiles_RFQ: Quantiles
 
 
-def serve(
+def choose_serving_models(
     panel: Panel,
     spec: Spec,
     champions: pl.DataFrame,
-    able: Mapping[str, npt.NDArray[np.bool_]],
+    able: Mapping[str, Marks],
     networks: Sequence[str],
     *,
-    borrowers: Set[str] = frozenset(),
+    direct_ids: Set[str] = frozenset(),
 ) -> tuple[pl.DataFrame, list[Block]]:
-    """Return model and reason of what serves each series, and the forecasts that stand in where `able` has none.
+    """Choose the serving model of each series.
 
-    `borrowers` are series that a prior lends networks to.
+    That is the only network that was requested, where it has a forecast; else the champion; else, for a series without
+    one, the combination. Where the chosen model has no forecast, the fallback is the simplest model that has one.
+
+    Args:
+        panel: the series.
+        spec: has season lengths, quantiles and margin.
+        champions: rows of the table `champions`; series may be missing.
+        able: by model, which series it has a forecast of, (S,).
+        networks: networks that were requested.
+        direct_ids: series that use a prior directly.
+
+    Returns:
+        A row per series with `model` and `reason`, in the panel's order, and the fallbacks' forecasts that `able` does
+        not count.
     """
-    alone = networks[0] if len(networks) == 1 else None
     chosen = pl.DataFrame({"unique_id": panel.unique_ids}, schema={"unique_id": pl.String}).join(
         champions.select("unique_id", "model", "baseline", "is_fallback", "reason"),
         on="unique_id",
         how="left",
         maintain_order="left",
     )
+    alone = networks[0] if len(networks) == 1 else None
     nobody_S = np.zeros(chosen.height, dtype=bool)
-    serves_alone_S = able.get(alone or "", nobody_S)
+    is_alone_S = able.get(alone or "", nobody_S)
     is_usable_S = nobody_S.copy()
     for model, is_able_S in able.items():
         is_usable_S |= is_able_S & (chosen["model"] == model).fill_null(value=False).to_numpy()
-    # A champion needs a reason where it only stands in, or is not the network that was asked for.
-    is_told_S = is_usable_S & ~serves_alone_S & (chosen["is_fallback"].fill_null(value=False).to_numpy() | bool(alone))
-    suited = combinable(panel, spec, networks) if spec.backtest.margin < 0 else frozenset()
-    is_new_S = chosen["model"].is_null().to_numpy() & _is_among(panel, suited)
-    for is_able_S in (~serves_alone_S, *(able.get(model, nobody_S) for model in (*networks, COMBINATION))):
-        is_new_S &= is_able_S
+    is_new_S = ~is_alone_S & _takes_combination(panel, spec, chosen, able, networks)
+    # A champion has a reason where it is a fallback, or is not the only network that was requested.
+    is_explained_S = chosen["is_fallback"].fill_null(value=False).to_numpy() | bool(alone)
     served = chosen.select(
-        model=pl.when(pl.lit(pl.Series(serves_alone_S)))
+        model=pl.when(pl.lit(pl.Series(is_alone_S)))
         .then(pl.lit(alone, pl.String))
         .when(pl.lit(pl.Series(is_new_S)))
         .then(pl.lit(COMBINATION))
         .otherwise("model"),
-        reason=pl.when(pl.lit(pl.Series(is_told_S)))
+        reason=pl.when(pl.lit(pl.Series(is_usable_S & ~is_alone_S & is_explained_S)))
         .then("reason")
         .when(pl.lit(pl.Series(is_new_S)))
         .then(pl.lit(_NEW))
-        .when(pl.lit(pl.Series(serves_alone_S & _is_among(panel, borrowers))))
-        .then(pl.lit(_LENT)),
+        .when(pl.lit(pl.Series(is_alone_S & _is_among(panel, direct_ids))))
+        .then(pl.lit(_DIRECT)),
     )
-    rows = np.flatnonzero(~(is_usable_S | serves_alone_S | is_new_S))
-    if not len(rows):
-        return served, []
-    simplest_RFQ, simplest_R, why_R = serve_simplest(
-        panel.select(rows), season_lengths=spec.season_lengths, quantiles=spec.quantiles
+    rows_R = np.flatnonzero(~(is_usable_S | is_alone_S | is_new_S))
+    return _fall_back(panel, spec, chosen, able, served, rows_R) if len(rows_R) else (served, [])
+
+
+def _takes_combination(
+    panel: Panel, spec: Spec, chosen: pl.DataFrame, able: Mapping[str, Marks], networks: Sequence[str]
+) -> Marks:
+    """Mark series without a champion whose serving model is the combination: all networks have a forecast of them."""
+    ids = combinable(panel, spec, networks) if spec.backtest.margin < 0 else frozenset()
+    is_new_S = chosen["model"].is_null().to_numpy() & _is_among(panel, ids)
+    for model in (*networks, COMBINATION):
+        is_new_S &= able.get(model, np.zeros(chosen.height, dtype=bool))
+    return is_new_S
+
+
+def _fall_back(
+    panel: Panel,
+    spec: Spec,
+    chosen: pl.DataFrame,
+    able: Mapping[str, Marks],
+    served: pl.DataFrame,
+    rows_R: npt.NDArray[np.int64],
+) -> tuple[pl.DataFrame, list[Block]]:
+    """Replace model and reason of some series by those of their fallback, and forecast where it has not yet."""
+    simplest_RFQ, simplest_R, why_R = forecast_simplest(
+        panel.select(rows_R), season_lengths=spec.season_lengths, quantiles=spec.quantiles
     )
     decided = [
-        _stand_in(champion, {model for model, is_able_S in able.items() if is_able_S[row]}, simplest, why)
+        _choose_fallback(champion, {model for model, is_able_S in able.items() if is_able_S[row]}, simplest, why)
         for row, champion, simplest, why in zip(
-            rows, chosen[rows].iter_rows(named=True), simplest_R, why_R, strict=True
+            rows_R, chosen[rows_R].iter_rows(named=True), simplest_R, why_R, strict=True
         )
     ]
     models_R, reasons_R = (pl.Series(values, dtype=pl.String) for values in zip(*decided, strict=True))
     served = served.with_columns(
-        model=served["model"].scatter(rows, models_R), reason=served["reason"].scatter(rows, reasons_R)
+        model=served["model"].scatter(rows_R, models_R), reason=served["reason"].scatter(rows_R, reasons_R)
     )
     simplest_RFQ = admissible(simplest_RFQ, spec)
+    nobody_S = np.zeros(chosen.height, dtype=bool)
     blocks = []
     for model in models_R.unique().sort():
-        is_due_R = (models_R == model).to_numpy() & ~able.get(model, nobody_S)[rows]
-        blocks.append(Block(model, rows[is_due_R], simplest_RFQ[is_due_R]))
+        is_due_R = (models_R == model).to_numpy() & ~able.get(model, nobody_S)[rows_R]
+        blocks.append(Block(model, rows_R[is_due_R], simplest_RFQ[is_due_R]))
     return served, blocks
+
+
+def _choose_fallback(
+    champion: Mapping[str, Any], available: Set[str], simplest: str, why_simplest: str | None
+) -> tuple[str, str | None]:
+    """Return the model and the reason of a series whose champion has no forecast."""
+    if champion["model"] is None:
+        return simplest, f"{simplest} as fallback: the series has no champion yet; train first"
+    if simplest == NONE:
+        return simplest, why_simplest
+    if champion["baseline"] in available:
+        simplest = champion["baseline"]
+    if champion["model"] == simplest:
+        return simplest, "; ".join(reason for reason in (why_simplest, champion["reason"]) if reason)
+    why = f"champion {champion['model']} has no usable forecast ({champion['reason']})"
+    return simplest, f"{simplest} as fallback: {why}"
 
 
 def forecast_frame(
     panel: Panel, spec: Spec, blocks: Sequence[Block], served: pl.DataFrame, described: pl.DataFrame
 ) -> pl.DataFrame:
-    """Lay blocks of forecasts out as rows, sorted by series, model and time.
+    """Lay blocks of forecasts out as rows of the table `forecasts`.
 
-    `described` says of series and models their version, and what their networks had not seen.
+    Args:
+        panel: the series.
+        spec: has horizon and quantiles.
+        blocks: forecasts; a series and model are in one block.
+        served: the serving `model` of each series and its `reason`, in the panel's order.
+        described: `version` and `unseen` categories by `unique_id` and `model`.
+
+    Returns:
+        One row per series, model and step, sorted by series, model and time.
     """
     horizon = spec.horizon
     rows_P = np.concatenate([block.rows_R for block in blocks])
@@ -149,7 +212,7 @@ def forecast_frame(
 
 
 def admissible(values: Quantiles, spec: Spec) -> Quantiles:
-    """Return what the spec's y can be, of any shape: counts are whole numbers, and nothing is below the bound."""
+    """Round values, of any shape, to whole numbers where y counts things, and raise them to the spec's lower bound."""
     if spec.integer_valued:
         values = np.rint(values)
     if spec.lower_bound is None:
@@ -158,7 +221,16 @@ def admissible(values: Quantiles, spec: Spec) -> Quantiles:
 
 
 def combinable(panel: Panel, spec: Spec, networks: Sequence[str]) -> Set[str]:
-    """Return the series that are long enough for the combination at their end; their values must differ, too."""
+    """Return the series that the combination can forecast: long enough for a network, and not constant.
+
+    Args:
+        panel: the series, up to the run's cutoff.
+        spec: what is forecast.
+        networks: networks that were requested; the combination needs all of the spec's.
+
+    Returns:
+        Names of series.
+    """
     if not set(spec.models) <= set(networks):
         return frozenset()
     is_long_S = panel.length_S >= required_length(configure(spec), horizon=spec.horizon)
@@ -170,7 +242,15 @@ def combinable(panel: Panel, spec: Spec, networks: Sequence[str]) -> Set[str]:
 
 
 def join_versions(versions: pl.DataFrame) -> pl.DataFrame:
-    """Return one version for each series and model (unique_id, model, version): its members' in order, joined by +."""
+    """Join the versions of a model's members by +, in their order.
+
+    Args:
+        versions: rows of unique_id, model, member and version; null versions do not count, and the last of equal
+            members does.
+
+    Returns:
+        One row per series and model: unique_id, model, version.
+    """
     return (
         versions.drop_nulls("version")
         .unique(["unique_id", "model", "member"], keep="last")
@@ -181,7 +261,7 @@ def join_versions(versions: pl.DataFrame) -> pl.DataFrame:
 
 
 def versions_of(serving: Sequence[FittedFleet], panel: Panel) -> pl.DataFrame:
-    """Work out the version of each series and model from weights, as `join_versions` tells them from the registry."""
+    """Compute the version of each series and model from the weights, in the form of `join_versions`."""
     parts = [fleet.select(panel.unique_ids) for fleet in serving]
     frames = [
         pl.DataFrame({"unique_id": part.unique_ids, "version": part.versions()}, schema_overrides=_VERSIONS).select(
@@ -200,20 +280,5 @@ def with_combination(versions: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([versions, combined.select(versions.columns)])
 
 
-def _is_among(panel: Panel, names: Set[str]) -> npt.NDArray[np.bool_]:
+def _is_among(panel: Panel, names: Set[str]) -> Marks:
     return np.array([name in names for name in panel.unique_ids], dtype=bool)
-
-
-def _stand_in(
-    chosen: Mapping[str, Any], available: Set[str], simplest: str, why_simplest: str | None
-) -> tuple[str, str | None]:
-    """Return the model that serves a series whose champion cannot, and the reason."""
-    if chosen["model"] is None:
-        return simplest, f"{simplest} stands in: the series has no champion yet; train first"
-    if simplest == NONE:
-        return simplest, why_simplest
-    if chosen["baseline"] in available:
-        simplest = chosen["baseline"]
-    if chosen["model"] == simplest:
-        return simplest, "; ".join(reason for reason in (why_simplest, chosen["reason"]) if reason)
-    return simplest, f"{simplest} stands in: champion {chosen['model']} has no usable forecast ({chosen['reason']})"

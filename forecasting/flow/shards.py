@@ -1,10 +1,10 @@
-"""What follows learning, as pure functions: a panel and fleets in; backtests, champions, forecasts and scores out.
+"""Backtest, forecast, calibrate and score the series of one shard, as pure functions.
 
-The jobs on a cluster and the one-shot command both run these, shard by shard, so that they cannot differ. Frames carry
-the columns of the store's tables without the bookkeeping (spec, run cutoff, run), which the store stamps on.
+The jobs on a cluster and the one-shot command both call these functions, so that their results cannot differ. Frames
+have the columns of the store's tables without the bookkeeping (spec, run cutoff, run), which the store adds.
 """
 
-# S series of a shard · F horizon steps · Q quantiles
+# S series of a shard · K members · F horizon steps · Q quantiles
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from forecasting.classical.baselines import NAIVE, can_serve, seasonal_naive, seasonal_naive_name
+from forecasting.classical.baselines import NAIVE, can_forecast, seasonal_naive, seasonal_naive_name
 from forecasting.classical.combination import COMBINATION, combine
 from forecasting.evaluate import backtest as rolling
 from forecasting.evaluate import conformal
@@ -27,14 +27,14 @@ from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.predict import find_unseen, predict
-from forecasting.flow.learn import origins_of
+from forecasting.flow.learn import MemberKey, origins_of
 from forecasting.flow.serving import (
     Block,
     Quantiles,
     admissible,
+    choose_serving_models,
     combinable,
     forecast_frame,
-    serve,
     versions_of,
     with_combination,
 )
@@ -43,8 +43,9 @@ from forecasting.series.panel import Panel
 from forecasting.spec.spec import STATISTICS, Spec
 from forecasting.spec.training import KernelName
 
-MEMBER_MARK = "/"
-"""Between the name of a network and the number of its member."""
+Forecaster = Callable[[Panel], Quantiles]
+ForecasterKey = str | MemberKey
+"""Names a forecaster: a statistical model or naive by its model, a network by its member."""
 
 
 class ShardResult(NamedTuple):
@@ -66,10 +67,14 @@ class ShardResult(NamedTuple):
 
 
 class Backtested(NamedTuple):
-    """What backtests of a shard leave: scores, champions, and what the driver adds up over shards.
+    """The backtests of a shard, and the counts and sums that the driver adds up over shards.
 
-    `ratios` are counts for the calibration (`evaluate.conformal`), `products` sums for the correlations of sample paths
-    (`evaluate.dependence`), without rows where the spec asks for no paths.
+    Attributes:
+        backtests: rows of the table `backtests`.
+        champions: rows of the table `champions`.
+        ratios: counts for the calibration (`evaluate.conformal`).
+        products: sums for the correlations of sample paths (`evaluate.dependence`); no rows where the spec has no
+            paths.
     """
 
     backtests: pl.DataFrame
@@ -86,7 +91,18 @@ def backtest_shard(
     networks: Sequence[str],
     kernel: KernelName = "auto",
 ) -> Backtested:
-    """Score candidates, statistical models and seasonal naives at rolling origins and choose each series' champion."""
+    """Score all models at rolling origins and choose each series' champion.
+
+    Args:
+        panel: the series of the shard, up to the run's cutoff.
+        spec: what is forecast.
+        candidates: fleets that have read nothing after the first origin of any series.
+        networks: networks that compete; one alone is the champion wherever it was trained.
+        kernel: implementation of the recurrence.
+
+    Returns:
+        Scores of candidates, statistical models and seasonal naives, champions, and the counts and sums.
+    """
     statistics = statistics_forecasters(spec, panel.length_S)
     ratios: list[pl.DataFrame] = []
     products = [pl.DataFrame(schema=SUMS)]
@@ -98,7 +114,7 @@ def backtest_shard(
 
     backtests = rolling.backtest(
         panel,
-        forecasters=_baselines(spec) | statistics | _members(candidates, kernel),
+        forecasters=_forecasters(spec, statistics, candidates, kernel),
         origins_SJ=origins_of(panel, spec),
         quantiles=spec.quantiles,
         season_length=spec.season_lengths[0],
@@ -127,31 +143,43 @@ def predict_shard(
     *,
     networks: Sequence[str],
     kernel: KernelName = "auto",
-    lent: Sequence[FittedFleet] = (),
+    direct: Sequence[FittedFleet] = (),
     versions: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Forecast every series of a shard with every requested network, its statistical models and seasonal naives.
 
-    Each series has exactly one model with `is_champion`; where the chosen one has no forecast, the simplest model
-    that can serve stands in and `reason` says why. `lent` are networks of a prior for series that have none of
-    their own (`forecasting.fleet.prior.lending`): what was chosen among networks is void for them, and without a
-    champion the combination serves, if every network has a forecast. `versions` (unique_id, model, version) are the
-    registry's; where they are not given, the weights tell them.
+    Exactly one model of each series has `is_champion`. Where the champion has no forecast, the simplest model that has
+    one is the fallback, and `reason` says why.
+
+    Args:
+        panel: the series of the shard, up to the run's cutoff.
+        spec: what is forecast.
+        serving: fleets that may have read everything up to the cutoff.
+        champions: rows of the table `champions`; series may be missing.
+        networks: networks that were requested; one alone is the champion wherever it has a forecast.
+        kernel: implementation of the recurrence.
+        direct: networks of series that use a prior directly, because they have none of their own
+            (`forecasting.fleet.prior.direct`). A champion among networks does not apply to such a series. Without a
+            champion, its serving model is the combination, if every network has a forecast.
+        versions: versions of the registry (unique_id, model, version); computed from the weights where None.
+
+    Returns:
+        Rows of the table `forecasts`, not calibrated, sorted by series, model and time.
     """
-    fleets = [*serving, *lent]
-    # What was chosen among networks that a series has no more says nothing of those that it is lent.
-    borrowers = {name for fleet in lent for name in fleet.unique_ids}
-    is_void = pl.col("unique_id").is_in(borrowers) & pl.col("model").is_in([*networks, COMBINATION])
-    champions = champions.filter(~is_void)
-    crowned = dict(champions.select("unique_id", "model").iter_rows())
-    is_crowned = {
-        model: np.array([crowned.get(name) == model for name in panel.unique_ids], dtype=bool) for model in STATISTICS
+    fleets = [*serving, *direct]
+    direct_ids = {name for fleet in direct for name in fleet.unique_ids}
+    # That champion was chosen among networks that the series no longer has.
+    is_outdated = pl.col("unique_id").is_in(direct_ids) & pl.col("model").is_in([*networks, COMBINATION])
+    champions = champions.filter(~is_outdated)
+    champion_of = dict(champions.select("unique_id", "model").iter_rows())
+    is_champion = {
+        model: np.array([champion_of.get(name) == model for name in panel.unique_ids], dtype=bool)
+        for model in STATISTICS
     }
-    statistics = statistics_forecasters(spec, panel.length_S, also=is_crowned)
-    forecasters = _baselines(spec) | statistics | _members(fleets, kernel)
-    told = {name: forecaster(panel) for name, forecaster in forecasters.items()}
-    forecasts = _assemble(spec, networks, told)
-    del told
+    statistics = statistics_forecasters(spec, panel.length_S, also=is_champion)
+    quantiles = {key: make(panel) for key, make in _forecasters(spec, statistics, fleets, kernel).items()}
+    forecasts = _assemble(spec, networks, quantiles)
+    del quantiles
     able: dict[str, npt.NDArray[np.bool_]] = {
         model: np.asarray(np.isfinite(quantiles_SFQ).all((1, 2))) for model, quantiles_SFQ in forecasts.items()
     }
@@ -161,17 +189,26 @@ def predict_shard(
         )
         for model, is_able_S in able.items()
     ]
-    served, stand_ins = serve(panel, spec, champions, able, networks, borrowers=borrowers)
+    served, fallbacks = choose_serving_models(panel, spec, champions, able, networks, direct_ids=direct_ids)
     if versions is None:
         versions = versions_of(fleets, panel)
     described = with_combination(versions).join(
         _describe_unseen(panel, fleets), on=["unique_id", "model"], how="full", coalesce=True
     )
-    return forecast_frame(panel, spec, blocks + stand_ins, served, described)
+    return forecast_frame(panel, spec, blocks + fallbacks, served, described)
 
 
 def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, spec: Spec) -> pl.DataFrame:
-    """Stretch every model's intervals as the fleet's backtests say (`evaluate.conformal`), within what y can be."""
+    """Stretch every model's intervals about the median, and keep them within what the spec allows.
+
+    Args:
+        forecasts: rows of `predict_shard`.
+        factors: rows of the table `calibrations`, from the fleet's backtests (`evaluate.conformal`).
+        spec: has the quantiles, the lower bound, and whether y is a whole number.
+
+    Returns:
+        `forecasts` with calibrated quantiles.
+    """
     stretched = conformal.calibrate(forecasts, factors, quantiles=spec.quantiles)
     admissible = [pl.col(name) for name in spec.quantile_columns]
     if spec.integer_valued:
@@ -192,14 +229,22 @@ def score(
 ) -> pl.DataFrame:
     """Score the forecasts of one earlier run against a panel that has since grown to `run_cutoff`.
 
-    Returns one row per series and model that forecast a point at or before `run_cutoff`, in the columns of `scores`;
-    points that stayed gaps count for nothing. MASE and MSIS are scaled by what was known at the forecast's own cutoff,
-    and Naive2 knows no more.
+    Points that stayed gaps do not count. MASE, MSIS and Naive2 use only what was known at the forecast's own cutoff.
 
-    A forecast `is_complete` when its series has a measurement at or after its last ds; until then later runs score it
-    anew, since data may lag. So that a series which has ended is not waited for for ever, it is complete without one
-    two horizons after the run that forecast it: one for the points to pass, one for their actuals to come in. That
-    run's cutoff is `forecast_run_cutoff`, or the series' own cutoff where it is not given.
+    A forecast `is_complete` when its series has a measurement at or after its last ds. Until then later runs score it
+    again, because data may be late. A series that has ended would be scored forever; so its forecast is complete two
+    horizons after the run that made it: one for the points to pass, one for their actuals to arrive.
+
+    Args:
+        panel: the series, up to `run_cutoff`.
+        forecasts: rows of the table `forecasts` of one run.
+        spec: has the quantiles and the season lengths.
+        run_cutoff: the last ds that the scores may know, on the clock of ds.
+        forecast_run_cutoff: cutoff of the run that made the forecasts; None takes each series' own cutoff.
+
+    Returns:
+        One row per series and model with a forecast at or before `run_cutoff`, in the columns of the table `scores`,
+        sorted.
     """
     measured = panel_frame(panel)
     last_measured = measured.group_by("unique_id").agg(last_measured=pl.col("ds").max())
@@ -236,34 +281,46 @@ def panel_frame(panel: Panel) -> pl.DataFrame:
     )
 
 
-def _baselines(spec: Spec) -> dict[str, Callable[[Panel], Quantiles]]:
+def _forecasters(
+    spec: Spec, statistics: dict[str, Forecaster], fleets: Sequence[FittedFleet], kernel: KernelName
+) -> dict[ForecasterKey, Forecaster]:
+    return _baselines(spec) | statistics | _members(fleets, kernel)
+
+
+def _baselines(spec: Spec) -> dict[str, Forecaster]:
     return {
         seasonal_naive_name(length): partial(seasonal_naive, season_length=length, quantiles=spec.quantiles)
         for length in spec.season_lengths
     }
 
 
-def _assemble(spec: Spec, networks: Sequence[str], told: Mapping[str, Quantiles]) -> dict[str, Quantiles]:
-    """Make models of what members and others say: a network is the median of its members, each quantile by itself.
+def _assemble(
+    spec: Spec, networks: Sequence[str], quantiles: Mapping[ForecasterKey, Quantiles]
+) -> dict[str, Quantiles]:
+    """Return the forecasts of models: a network is the median of its members, each quantile separately.
 
-    The combination is of all that is told; it needs every network of the spec, and of a series more than naives.
+    The combination needs every network of the spec, and at least one model of the series that is not a naive.
     """
     members: dict[str, list[Quantiles]] = {}
-    for name, quantiles_SFQ in told.items():
-        members.setdefault(name.partition(MEMBER_MARK)[0], []).append(quantiles_SFQ)
+    for key, quantiles_SFQ in quantiles.items():
+        members.setdefault(key.model if isinstance(key, MemberKey) else key, []).append(quantiles_SFQ)
     models = {model: _median(each) for model, each in members.items()}
-    others = [name for name in told if name not in _baselines(spec)]
-    if others and set(spec.models) <= set(networks):
-        has_more_S = np.any([np.isfinite(told[name][:, 0, 0]) for name in others], axis=0)
-        combined_SFQ = combine(told, networks={name for name in told if MEMBER_MARK in name})
-        models[COMBINATION] = np.where(has_more_S[:, None, None], combined_SFQ, np.nan)
+    baselines = _baselines(spec)
+    not_naive = [quantiles_SFQ for key, quantiles_SFQ in quantiles.items() if key not in baselines]
+    if not_naive and set(spec.models) <= set(networks):
+        is_more_than_naive_S = np.any([np.isfinite(quantiles_SFQ[:, 0, 0]) for quantiles_SFQ in not_naive], axis=0)
+        combined_SFQ = combine(
+            networks=[each for key, each in quantiles.items() if isinstance(key, MemberKey)],
+            others=[each for key, each in quantiles.items() if not isinstance(key, MemberKey)],
+        )
+        models[COMBINATION] = np.where(is_more_than_naive_S[:, None, None], combined_SFQ, np.nan)
     return {model: admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}
 
 
 def _unavailable(
     panel: Panel, spec: Spec, candidates: Sequence[FittedFleet], networks: Sequence[str]
 ) -> dict[tuple[str, str], str]:
-    """Say for each series and model that has no forecast why not."""
+    """Return the reason for each series and model that has no forecast."""
     reasons: dict[tuple[str, str], str] = {}
     trained = {(name, fleet.model) for fleet in candidates for name in fleet.unique_ids}
     refused = {(r.unique_id, fleet.model): r.reason for fleet in candidates for r in fleet.refused}
@@ -273,30 +330,31 @@ def _unavailable(
                 reasons[name, network] = refused.get((name, network), f"{network} was not trained for series '{name}'")
     needs = {seasonal_naive_name(length): length for length in spec.season_lengths} | {NAIVE: 0}
     for model, length in needs.items():
-        for name, is_able in zip(panel.unique_ids, can_serve(panel, season_length=length), strict=True):
+        for name, is_able in zip(panel.unique_ids, can_forecast(panel, season_length=length), strict=True):
             if not is_able:
                 reasons[name, model] = f"series '{name}' has too few observed points for {model}"
     return reasons
 
 
 def _describe_unseen(panel: Panel, serving: Sequence[FittedFleet]) -> pl.DataFrame:
-    """Say for each series which categories its networks had not seen in training: unique_id, model, unseen."""
+    """Return the categories that a series' networks had not seen in training: unique_id, model, unseen."""
     found: dict[tuple[str, str], set[str]] = {}
     for fleet in serving:
         for name, values in find_unseen(fleet, panel).items():
             for model in (fleet.model, COMBINATION):
                 found.setdefault((name, model), set()).update(f"{category} '{value}'" for category, value in values)
-    rows = [(name, model, sorted(told)) for (name, model), told in found.items()]
+    rows = [(name, model, sorted(unseen)) for (name, model), unseen in found.items()]
     schema: dict[str, Any] = {"unique_id": pl.String, "model": pl.String, "unseen": pl.List(pl.String)}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _members(fleets: Sequence[FittedFleet], kernel: KernelName) -> dict[str, Callable[[Panel], Quantiles]]:
-    """Return a forecaster for each member of each network among the fleets; its series may lie in several of them."""
-    parts: dict[str, list[FittedFleet]] = {}
+def _members(fleets: Sequence[FittedFleet], kernel: KernelName) -> dict[MemberKey, Forecaster]:
+    """Return a forecaster for each member of each network; its series may lie in several fleets."""
+    parts: dict[MemberKey, list[FittedFleet]] = {}
     for fleet in fleets:
-        parts.setdefault(f"{fleet.model}{MEMBER_MARK}{fleet.member}", []).append(fleet)
-    return {name: partial(_forecast_member, parts[name], kernel=kernel) for name in sorted(parts)}
+        parts.setdefault(MemberKey(fleet.model, fleet.member), []).append(fleet)
+    # Ordered as text (gru/10 before gru/2): the combination sums weights in this order, to the last bit.
+    return {key: partial(_forecast_member, parts[key], kernel=kernel) for key in sorted(parts, key=str)}
 
 
 def _forecast_member(fleets: Sequence[FittedFleet], panel: Panel, *, kernel: KernelName) -> Quantiles:
@@ -308,7 +366,7 @@ def _forecast_member(fleets: Sequence[FittedFleet], panel: Panel, *, kernel: Ker
 
 
 def _median(member_KSFQ: Sequence[Quantiles]) -> Quantiles:
-    """Return the median over members of each quantile; a member without a forecast of a series has no say there."""
+    """Return the median over members of each quantile; members without a forecast of a series do not count there."""
     if len(member_KSFQ) == 1:
         return member_KSFQ[0]
     is_able_SK = np.stack([np.isfinite(each_SFQ[:, 0, 0]) for each_SFQ in member_KSFQ], axis=1)
@@ -316,13 +374,13 @@ def _median(member_KSFQ: Sequence[Quantiles]) -> Quantiles:
     for able_K in np.unique(is_able_SK, axis=0):
         if able_K.any():
             rows = np.flatnonzero((is_able_SK == able_K).all(1))
-            told = [each_SFQ[rows] for each_SFQ, is_able in zip(member_KSFQ, able_K, strict=True) if is_able]
-            result_SFQ[rows] = np.median(told, axis=0)
+            able_KRFQ = [each_SFQ[rows] for each_SFQ, is_able in zip(member_KSFQ, able_K, strict=True) if is_able]
+            result_SFQ[rows] = np.median(able_KRFQ, axis=0)
     return result_SFQ
 
 
 def _yardsticks_at(panel: Panel, cutoffs: pl.DataFrame, spec: Spec) -> pl.DataFrame:
-    """Return what each series' forecast is measured against, as it was at its cutoff."""
+    """Return scale and Naive2 of each series (`evaluate.yardstick`) as of its cutoff."""
     cutoff_of = dict(cutoffs.iter_rows())
     rows = np.array([row for row, name in enumerate(panel.unique_ids) if name in cutoff_of], dtype=np.int64)
     grown = panel.select(rows)

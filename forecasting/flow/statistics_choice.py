@@ -1,7 +1,7 @@
-"""A spec and the length of a series go in; the statistical models that compete with its networks come out.
+"""Choose the statistical models that compete with a series' networks.
 
-A spec may name them; otherwise its recipe chooses, such that they never cost more than the networks of the same series.
-Nothing but the spec and the series' own length decides, so that neither its shard nor the machine changes anything.
+A spec may name them. Otherwise they are chosen such that they never cost more than the networks of the same series. The
+choice depends on the spec and the series' length alone, not on the shard or the machine.
 """
 
 # S series · F horizon steps · Q quantiles
@@ -26,15 +26,15 @@ from forecasting.spec.spec import STATISTICS, Spec
 Forecaster = Callable[[Panel], npt.NDArray[np.float64]]
 
 PREFERENCE = ("theta", "ets", "ces", "mstl")
-"""Of series that are not intermittent: which is taken first, where the networks leave time."""
+"""Models of series that are not intermittent, in the order in which they are chosen while there is time."""
 LONGEST_ETS_SEASON = 24
-"""Of longer seasons statsforecast's AutoETS knows nothing; then it says little that the naives do not."""
+"""Longest season that statsforecast's AutoETS models; without a season it adds little to the naives."""
 
-# Seconds of one fit with its quantiles: constant, per grid point that is read, and per square of these. Measured on one
-# core of an AMD EPYC, where `forecasting/fleet/cost/pace.py` was, with statsforecast 2.1.1: the best of six tries,
-# averaged over six made series (trend, season, random walk), at each of 18 lengths and seasons, of 25 to 1,500 points
-# and 1 to 168. Most are within a quarter; `ets` of seasons below 12 takes down to two thirds of it. `theta` is dearer
-# on real series, and is fitted to quarters (41 points: 3.0 ms) and months of tourism (240 points: 15 ms).
+# Seconds of one fit with its quantiles: constant, per grid point that is read, and per square of these. Measured on the
+# same core of an AMD EPYC as `forecasting/fleet/cost/pace.py`, with statsforecast 2.1.1: the best of six runs, averaged
+# over six synthetic series (trend, season, random walk), for 18 pairs of length (25 to 1,500 points) and season (1 to
+# 168). Most are within a quarter; `ets` with seasons below 12 takes down to two thirds of it. `theta` takes longer on
+# real series, and is fitted to quarters (41 points: 3.0 ms) and months (240 points: 15 ms) of tourism.
 _SECONDS = {
     "theta": (0.001, 48e-6, 25e-9),
     "ets": (0.0015, 45e-6, 0.0),
@@ -46,19 +46,27 @@ _SECONDS = {
     "adida": (0.00005, 2.3e-6, 0.0),
 }
 _SEVERAL_SEASONS = 1.6
-"""For each of several seasons `mstl` passes through the series, twice."""
+"""Factor per season where `mstl` has several: it passes through the series twice for each."""
 _MIB = 190
-"""What loading statsforecast adds to a process, pandas and statsmodels included."""
+"""Memory that a process needs to load statsforecast, with pandas and statsmodels."""
 
 
 def chosen_statistics(spec: Spec, num_points: int) -> tuple[str, ...]:
-    """Name the statistical models of a series of so many grid points.
+    """Return the statistical models of a series by its length.
 
-    Those that the spec names; where it names none, models of its recipe's choice. Their fits (one for each backtest
-    origin and one that serves) take no longer than the training of its networks is predicted to take, if these run
-    all their steps on one core of a CPU; loading the library takes each worker two seconds besides. A series that gets
-    no network gets none of them either: it has no backtest. Models of demand, whose forecasts are flat, are chosen for
-    days and coarser steps: of an hour's place in the day they know nothing.
+    These are the models that the spec names. Where it names none, they are chosen such that their fits take no longer
+    than the predicted training of the series' networks, with all steps, on one core of a CPU. There is one fit for each
+    backtest origin and one up to the cutoff. Loading the library takes each worker another two seconds.
+
+    A series too short for a network has no statistical model either, because it has no backtest. Models of demand are
+    chosen for days and coarser steps only: their forecasts are flat and cannot follow the hours of a day.
+
+    Args:
+        spec: what is forecast.
+        num_points: grid points of the series.
+
+    Returns:
+        Names from `forecasting.spec.spec.STATISTICS`.
     """
     if spec.statistics is not None:
         return spec.statistics
@@ -66,7 +74,7 @@ def chosen_statistics(spec: Spec, num_points: int) -> tuple[str, ...]:
 
 
 def statistics_seconds(spec: Spec, num_points: int) -> float:
-    """Predict what one fit of each of a series' models takes, dearer kind of series."""
+    """Predict the seconds of one fit of each of a series' models, for the costlier kind of series."""
     seconds = _fit_seconds(spec, chosen_statistics(spec, num_points), num_points)
     demand = sum(each for model, each in seconds.items() if model in FOR_INTERMITTENT)
     return max(demand, sum(seconds.values()) - demand)
@@ -75,10 +83,15 @@ def statistics_seconds(spec: Spec, num_points: int) -> float:
 def statistics_forecasters(
     spec: Spec, length_S: Sequence[int] | npt.NDArray[np.int64], also: Mapping[str, npt.NDArray[np.bool_]] | None = None
 ) -> dict[str, Forecaster]:
-    """Return a forecaster for each model that any series has; it forecasts those series and leaves the others NaN.
+    """Return a forecaster for each model that any series has.
 
-    `length_S` are the series' whole lengths, so that a series has the same models at every origin. `also` marks by
-    model further series that need it, whatever is chosen now.
+    Args:
+        spec: what is forecast.
+        length_S: grid points of each series up to the cutoff, so that a series has the same models at every origin.
+        also: by model, marks (S,) of further series that need it.
+
+    Returns:
+        Forecasters by model. Each returns quantiles (S, F, Q), NaN for a series that does not have the model.
     """
     chosen = {int(length): chosen_statistics(spec, int(length)) for length in set(length_S)}
     forecasters: dict[str, Forecaster] = {}
@@ -96,9 +109,14 @@ def statistics_forecasters(
 
 @dataclass(frozen=True)
 class CostWithStatistics:
-    """What a job's shards cost with the statistical models of their series, each fitted `num_fits` times.
+    """The cost of a job's shards, including the statistical models of their series.
 
-    That of demand and that of other series are not told apart before a series is read: the dearer kind counts.
+    Whether a series is intermittent is unknown until it is read, so the costlier kind counts.
+
+    Attributes:
+        cost: the cost without statistical models.
+        spec: what is forecast.
+        num_fits: number of fits of each model.
     """
 
     cost: Cost
@@ -107,12 +125,24 @@ class CostWithStatistics:
 
     @property
     def fixed_seconds(self) -> float:
+        """Seconds that do not depend on the series of a shard."""
         return self.cost.fixed_seconds
 
     def series_seconds(self, num_points: int) -> float:
+        """Predict the seconds of a series by its number of grid points."""
         return self.cost.series_seconds(num_points) + self.num_fits * statistics_seconds(self.spec, num_points)
 
     def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
+        """Predict the memory of a worker.
+
+        Args:
+            num_series: series of the shard.
+            longest: grid points of its longest series.
+            num_points: grid points of all its series.
+
+        Returns:
+            Bytes.
+        """
         needed = self.cost.worker_bytes(num_series, longest, num_points)
         models = chosen_statistics(self.spec, longest)
         if not (num_series and models):
@@ -147,7 +177,7 @@ def _is_of_use(model: str, spec: Spec) -> bool:
 
 
 def _fit_seconds(spec: Spec, models: Sequence[str], num_points: int) -> dict[str, float]:
-    """Predict what one fit of each model takes."""
+    """Predict the seconds of one fit of each model."""
     season, longest = spec.season_lengths[0], max(spec.season_lengths)
     has_season = 1 < season <= LONGEST_ETS_SEASON
     seconds = {}

@@ -120,7 +120,8 @@ def choose(name: str, known: Path, actual_SF: Quantiles) -> list[str]:
         ]
         members = {f"{NETWORK}/{number}": _quantiles_of(trained[number]) for number in chosen}
         networks = _score(np.median(list(members.values()), axis=0), actual_SF, panel, spec)
-        combined = _score(combine(members | others, networks=set(members)), actual_SF, panel, spec)
+        both_SFQ = combine(networks=list(members.values()), others=list(others.values()))
+        combined = _score(both_SFQ, actual_SF, panel, spec)
         scores = " | ".join(f"{mase:.3f} | {wql:.4f}" for mase, wql in (networks, combined))
         rows.append(f"| {name} | {label} | {scores} | {sum(trained[n].seconds for n in chosen):.0f} |")
     return rows

@@ -91,7 +91,7 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         champions,
         networks=slot.networks,
         kernel=slot.kernel,
-        lent=[fleet for fleet, _ in lent],
+        direct=[fleet for fleet, _ in lent],
         versions=join_versions(pl.concat(versions)),
     )
     forecasts = calibrate(forecasts, factors, slot.spec)

@@ -85,7 +85,7 @@ def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
     Returns:
         Priors by network and member.
     """
-    from forecasting.flow.learn import Priors  # torch loads on actors only
+    from forecasting.flow.learn import MemberKey, Priors  # torch loads on actors only
 
     read = {
         (model, member, role): read_prior(store, uri)
@@ -93,7 +93,7 @@ def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
         if uri is not None
     }
     return {
-        (model, member): Priors(read[model, member, "candidate"], read[model, member, "serving"])
+        MemberKey(model, member): Priors(read[model, member, "candidate"], read[model, member, "serving"])
         for model, member, role in read
         if role == "serving"
     }

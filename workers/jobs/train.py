@@ -65,7 +65,7 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
         The networks' rows of `models`.
     """
     from forecasting.fleet.options import FitOptions
-    from forecasting.flow.learn import registry_rows, train_member  # torch loads on actors only
+    from forecasting.flow.learn import MemberKey, registry_rows, train_member  # torch loads on actors only
     from forecasting.flow.warm import Earlier, find_starts
     from forecasting.spec.recipes import configure
 
@@ -82,7 +82,7 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
             slot.spec,
             network,
             number,
-            priors=priors_of.get((network, number)),
+            priors=priors_of.get(MemberKey(network, number)),
             starts=found.starts,
             options=options,
         )

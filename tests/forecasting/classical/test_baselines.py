@@ -1,4 +1,4 @@
-"""Baselines: what they repeat, how wide their quantiles are, and that every series is served."""
+"""Baselines: the values they repeat, the width of their quantiles, and that every series has a forecast."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.classical.baselines import ENOUGH_ERRORS, can_serve, naive, seasonal_naive, serve_simplest
+from forecasting.classical.baselines import ENOUGH_ERRORS, can_forecast, forecast_simplest, naive, seasonal_naive
 from forecasting.series.panel import Panel
 from forecasting.spec.quantiles import DEFAULT_QUANTILES
 
@@ -36,15 +36,15 @@ def test_phase_that_was_never_observed_takes_the_phase_before_it(make_panel) -> 
 
 
 @pytest.mark.parametrize("num_points", [3, 4])
-def test_seasonal_naive_serves_series_with_more_observed_points_than_a_season(make_panel, num_points: int) -> None:
+def test_seasonal_naive_forecasts_series_with_more_observed_points_than_a_season(make_panel, num_points: int) -> None:
     panel = make_panel([[1.0] * num_points + [NAN] * 8, [5.0] * 12])
-    assert can_serve(panel, season_length=3).tolist() == [num_points > 3, True]
+    assert can_forecast(panel, season_length=3).tolist() == [num_points > 3, True]
     is_served_SF = ~np.isnan(seasonal_naive(panel, season_length=3, quantiles=MEDIAN)[:, :, 0])
     assert is_served_SF.all(axis=1).tolist() == [num_points > 3, True]
     assert is_served_SF.any(axis=1).tolist() == [num_points > 3, True]
 
 
-def test_panel_shorter_than_a_season_is_not_served(make_panel) -> None:
+def test_panel_shorter_than_a_season_has_no_forecast(make_panel) -> None:
     assert np.isnan(seasonal_naive(make_panel([[1.0, 2.0]]), season_length=24, quantiles=MEDIAN)).all()
 
 
@@ -89,7 +89,7 @@ def test_quantiles_widen_with_the_seasons_that_the_point_reaches_back(make_panel
     np.testing.assert_allclose(late, spread[9:])
 
 
-def test_where_long_errors_are_few_those_of_one_season_are_widened(make_panel) -> None:
+def test_errors_over_one_season_are_widened_where_those_over_several_are_few(make_panel) -> None:
     values = np.random.default_rng(5).normal(size=14)
     spread = np.ptp(naive(make_panel([values], horizon=9), quantiles=(0.1, 0.5, 0.9))[0], axis=-1)
     np.testing.assert_allclose(spread, spread[0] * np.sqrt(np.arange(1, 10)))
@@ -127,14 +127,14 @@ def test_quantiles_scale_with_the_series_never_cross_and_hold_the_point(
         make_panel(y_SN * factor, horizon=horizon), season_length=season_length, quantiles=DEFAULT_QUANTILES
     )
     np.testing.assert_allclose(scaled, ours * factor, rtol=1e-9, atol=1e-9 * factor)
-    is_served = can_serve(panel, season_length=season_length)
+    is_served = can_forecast(panel, season_length=season_length)
     assert (np.isfinite(ours) == is_served[:, None, None]).all()
     assert (np.diff(ours[is_served], axis=-1) >= 0).all()
     medians = ours[is_served][:, :, DEFAULT_QUANTILES.index(0.5)]
     assert all(np.isin(medians[row], y_SN[s]).all() for row, s in enumerate(np.flatnonzero(is_served)))
 
 
-def test_every_series_is_served_by_the_simplest_model_that_can_with_the_reason(make_panel) -> None:
+def test_simplest_model_that_can_forecast_a_series_is_chosen_with_the_reason(make_panel) -> None:
     panel = make_panel(
         [
             [float(n % 4) for n in range(12)],
@@ -146,7 +146,7 @@ def test_every_series_is_served_by_the_simplest_model_that_can_with_the_reason(m
         ],
         horizon=3,
     )
-    quantiles_SFQ, models, reasons = serve_simplest(panel, season_lengths=(4, 2), quantiles=(0.1, 0.5, 0.9))
+    quantiles_SFQ, models, reasons = forecast_simplest(panel, season_lengths=(4, 2), quantiles=(0.1, 0.5, 0.9))
     assert models == ("seasonal_naive_4", "seasonal_naive_2", "naive", "none", "none", "seasonal_naive_4")
     assert reasons == (
         None,
@@ -165,8 +165,8 @@ def test_every_series_is_served_by_the_simplest_model_that_can_with_the_reason(m
 
 def test_season_lengths_are_tried_in_their_order(make_panel) -> None:
     panel = make_panel([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
-    assert serve_simplest(panel, season_lengths=(2, 4), quantiles=MEDIAN)[1] == ("seasonal_naive_2",)
-    assert serve_simplest(panel, season_lengths=(4, 2), quantiles=MEDIAN)[1] == ("seasonal_naive_4",)
+    assert forecast_simplest(panel, season_lengths=(2, 4), quantiles=MEDIAN)[1] == ("seasonal_naive_2",)
+    assert forecast_simplest(panel, season_lengths=(4, 2), quantiles=MEDIAN)[1] == ("seasonal_naive_4",)
 
 
 def test_naive_repeats_the_last_observed_value(make_panel) -> None:
@@ -174,7 +174,7 @@ def test_naive_repeats_the_last_observed_value(make_panel) -> None:
     assert naive(panel, quantiles=MEDIAN)[0, :, 0].tolist() == [7.0] * 4
 
 
-def test_panel_without_series_or_points_is_served_with_nothing(make_panel) -> None:
-    quantiles_SFQ, models, reasons = serve_simplest(make_panel([]), season_lengths=(4,), quantiles=MEDIAN)
+def test_panel_without_series_or_points_has_no_forecast(make_panel) -> None:
+    quantiles_SFQ, models, reasons = forecast_simplest(make_panel([]), season_lengths=(4,), quantiles=MEDIAN)
     assert (quantiles_SFQ.shape, models, reasons) == ((0, 4, 1), (), ())
-    assert serve_simplest(make_panel([[], []]), season_lengths=(4,), quantiles=MEDIAN)[1] == ("none", "none")
+    assert forecast_simplest(make_panel([[], []]), season_lengths=(4,), quantiles=MEDIAN)[1] == ("none", "none")

@@ -1,4 +1,4 @@
-"""The combination: a weighted median of every quantile, of what there is, that nothing far off can carry away."""
+"""The combination: a weighted median of every quantile, over the forecasts that a series has."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,17 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 NETWORKS = {"n0", "n1", "n2"}
 
 
-def told(seed: int, *, num_series: int = 5, horizon: int = 3) -> dict[str, Array]:
+def forecasts_of(seed: int, *, num_series: int = 5, horizon: int = 3) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
     names = ("n0", "n1", "n2", "theta", "naive")
     return {name: np.sort(rng.normal(size=(num_series, horizon, 5)), axis=-1) for name in names}
+
+
+def combined(forecasts: dict[str, Array]) -> Array:
+    return combine(
+        networks=[each for name, each in forecasts.items() if name in NETWORKS],
+        others=[each for name, each in forecasts.items() if name not in NETWORKS],
+    )
 
 
 def weights_of(names: list[str]) -> dict[str, float]:
@@ -28,49 +35,51 @@ def weights_of(names: list[str]) -> dict[str, float]:
 
 @given(st.integers(0, 500))
 def test_half_of_the_weight_lies_on_either_side(seed: int) -> None:
-    forecasts = told(seed)
-    combined = combine(forecasts, networks=NETWORKS)
+    forecasts = forecasts_of(seed)
+    result = combined(forecasts)
     weights = weights_of(list(forecasts))
-    below = sum(weights[name] * (each < combined - 1e-12) for name, each in forecasts.items())
-    above = sum(weights[name] * (each > combined + 1e-12) for name, each in forecasts.items())
+    below = sum(weights[name] * (each < result - 1e-12) for name, each in forecasts.items())
+    above = sum(weights[name] * (each > result + 1e-12) for name, each in forecasts.items())
     assert np.max(below) <= 0.5 + 1e-9
     assert np.max(above) <= 0.5 + 1e-9
-    assert (np.diff(combined, axis=-1) >= 0).all()
+    assert (np.diff(result, axis=-1) >= 0).all()
 
 
 @given(st.integers(0, 500))
-def test_what_is_missing_has_no_say(seed: int) -> None:
-    forecasts = told(seed)
+def test_missing_forecasts_have_no_weight(seed: int) -> None:
+    forecasts = forecasts_of(seed)
     forecasts["n1"][2] = np.nan
     forecasts["theta"][2, 1, 3] = np.nan
-    combined = combine(forecasts, networks=NETWORKS)
+    result = combined(forecasts)
     rest = {name: each[[2]] for name, each in forecasts.items() if name not in ("n1", "theta")}
-    assert np.array_equal(combined[[2]], combine(rest, networks=NETWORKS))
-    assert np.isfinite(combined).all()
+    assert np.array_equal(result[[2]], combined(rest))
+    assert np.isfinite(result).all()
 
 
 def test_series_without_any_forecast_has_none() -> None:
-    forecasts = {name: np.where(np.arange(5)[:, None, None] == 4, np.nan, each) for name, each in told(1).items()}
-    combined = combine(forecasts, networks=NETWORKS)
-    assert np.isnan(combined[4]).all()
-    assert np.isfinite(combined[:4]).all()
+    forecasts = {
+        name: np.where(np.arange(5)[:, None, None] == 4, np.nan, each) for name, each in forecasts_of(1).items()
+    }
+    result = combined(forecasts)
+    assert np.isnan(result[4]).all()
+    assert np.isfinite(result[:4]).all()
 
 
-def test_a_model_that_is_far_off_moves_it_no_further_than_its_neighbour() -> None:
-    forecasts = told(3)
-    before = combine(forecasts, networks=NETWORKS)
+def test_an_outlying_model_moves_the_median_no_further_than_its_neighbour() -> None:
+    forecasts = forecasts_of(3)
+    before = combined(forecasts)
     forecasts["theta"] = forecasts["theta"] * 0 + 1e300
-    after = combine(forecasts, networks=NETWORKS)
+    after = combined(forecasts)
     largest = np.max([each for name, each in forecasts.items() if name != "theta"], axis=0)
     assert (after <= largest).all()
     assert (after >= before - 1e-12).mean() > 0.99
 
 
-def test_a_series_alone_is_combined_as_among_many() -> None:
-    forecasts = told(4, num_series=300)
-    combined = combine(forecasts, networks=NETWORKS)
-    alone = combine({name: each[[250]] for name, each in forecasts.items()}, networks=NETWORKS)
-    assert np.array_equal(combined[[250]], alone)
+def test_other_series_do_not_change_the_combination_of_one() -> None:
+    forecasts = forecasts_of(4, num_series=300)
+    result = combined(forecasts)
+    alone = combined({name: each[[250]] for name, each in forecasts.items()})
+    assert np.array_equal(result[[250]], alone)
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 6, 7])

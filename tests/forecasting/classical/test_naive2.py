@@ -29,7 +29,7 @@ def test_series_without_a_season_repeats_its_last_value(make_panel) -> None:
 
 
 @pytest.mark.parametrize("season", [PATTERN, PATTERN[:3]])
-def test_indices_recover_an_even_and_an_odd_season_whatever_the_phase_of_the_end(season: np.ndarray) -> None:
+def test_indices_recover_an_even_and_an_odd_season_at_any_phase_of_the_end(season: np.ndarray) -> None:
     for num_points in range(24, 30):
         indices = seasonal_indices(seasonal_series(num_points, season=season), season_length=len(season))
         np.testing.assert_allclose(indices, season / season.mean())
@@ -44,7 +44,7 @@ def test_indices_are_mean_ratios_to_a_centred_average_with_half_weights_at_its_e
     np.testing.assert_allclose(seasonal_indices(y, season_length=4), figure / figure.mean())
 
 
-def test_seasonality_needs_three_seasons_more_than_one_phase_and_a_lag_within_reach() -> None:
+def test_seasonality_needs_three_seasons_more_than_one_phase_and_a_lag_of_the_acf() -> None:
     december = np.eye(12)[11]
     assert is_seasonal(seasonal_series(36, season=december), season_length=12)
     assert not is_seasonal(seasonal_series(35, season=december), season_length=12)
@@ -54,12 +54,12 @@ def test_seasonality_needs_three_seasons_more_than_one_phase_and_a_lag_within_re
     assert not is_seasonal(np.full(40, 3.0), season_length=4)
 
 
-def test_seasonality_is_found_by_chance_in_about_a_tenth_of_noises() -> None:
+def test_about_a_tenth_of_white_noise_series_pass_as_seasonal() -> None:
     noises = np.random.default_rng(1).normal(size=(600, 120))
     assert np.mean([is_seasonal(noise, season_length=6) for noise in noises]) == pytest.approx(0.1, abs=0.05)
 
 
-def test_gap_or_an_empty_series_has_no_forecast_and_zeros_do_no_harm(make_panel) -> None:
+def test_series_with_a_gap_or_no_point_has_no_forecast_and_zeros_are_allowed(make_panel) -> None:
     gappy = seasonal_series(40)
     gappy[5] = math.nan
     forecast_SF = naive2(make_panel([gappy, [], np.resize([0.0, 0.0, 8.0, 0.0], 40)]), season_length=4)

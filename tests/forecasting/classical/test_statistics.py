@@ -1,4 +1,4 @@
-"""Statistical models: statsforecast's own figures, series by themselves, gaps, and series that they cannot serve."""
+"""Statistical models: they equal statsforecast, keep series apart, fill gaps, and leave out unsuitable series."""
 
 import math
 
@@ -11,7 +11,7 @@ from statsforecast.models import ADIDA, MSTL, TSB, AutoCES, AutoETS, CrostonSBA,
 from forecasting.classical.statistics import (
     FEWEST_POINTS,
     FOR_INTERMITTENT,
-    can_serve,
+    can_forecast,
     fill_from_past,
     forecast_statistics,
     known_values,
@@ -91,7 +91,7 @@ def test_intervals_widen_over_the_horizon_as_those_of_a_random_walk(make_panel, 
     assert 2 < spread_F[-1] / spread_F[0] < 6
 
 
-def test_intervals_of_ces_cover_what_they_say(make_panel) -> None:
+def test_intervals_of_ces_have_their_nominal_coverage(make_panel) -> None:
     rng = np.random.default_rng(4)
     walks_SN = np.cumsum(rng.normal(size=(150, 66)), axis=1)
     low_SF, high_SF = np.moveaxis(
@@ -112,7 +112,7 @@ def test_gaps_are_filled_from_the_past_alone(make_panel) -> None:
 
 
 @given(st.integers(1, 6), st.lists(st.one_of(st.none(), st.floats(-9, 9)), max_size=30), st.integers(0, 9))
-def test_filling_keeps_measurements_and_never_looks_ahead(season: int, rest: list, num_more: int) -> None:
+def test_filling_keeps_measurements_and_uses_no_later_ones(season: int, rest: list, num_more: int) -> None:
     y = np.array([1.0, *rest], dtype=float)
     filled = fill_from_past(y, season_length=season)
     assert np.isfinite(filled).all()
@@ -128,11 +128,11 @@ def test_long_history_is_cut_to_its_last_seasons(make_panel) -> None:
 
 
 @pytest.mark.parametrize("model", STATISTICS)
-def test_series_that_a_model_cannot_serve_are_nan_and_harm_nobody(make_panel, model: str) -> None:
+def test_series_that_a_model_cannot_forecast_are_nan_and_do_not_affect_others(make_panel, model: str) -> None:
     fine, other = (series_of(model), demand(2) if model not in FOR_INTERMITTENT else seasonal(2))
     odd = [[7.0] * 40, [0.0] * 40, [1.0, 2.0], [5.0], [NAN] * 40, [], fine[: FEWEST_POINTS - 1], other]
     panel = make_panel([*odd, fine])
-    able_S = can_serve(panel, model=model, season_lengths=[4])
+    able_S = can_forecast(panel, model=model, season_lengths=[4])
     assert able_S.tolist() == [False] * len(odd) + [True]
     result_SFQ = forecast(panel, model)
     np.testing.assert_array_equal(np.isfinite(result_SFQ).all((1, 2)), able_S)
@@ -145,28 +145,28 @@ def test_fit_that_fails_leaves_the_series_without_forecast(make_panel, model: st
     assert np.isnan(forecast(make_panel([huge, seasonal(2)]), model)[0]).all()
 
 
-def test_negative_values_are_no_demand(make_panel) -> None:
+def test_series_with_negative_values_is_not_intermittent(make_panel) -> None:
     values = [-1.0, *demand(3)]
-    assert not can_serve(make_panel([values]), model="tsb", season_lengths=[4]).any()
-    assert can_serve(make_panel([values]), model="theta", season_lengths=[4]).all()
+    assert not can_forecast(make_panel([values]), model="tsb", season_lengths=[4]).any()
+    assert can_forecast(make_panel([values]), model="theta", season_lengths=[4]).all()
 
 
-def test_mstl_takes_the_seasons_that_were_seen_twice(make_panel) -> None:
+def test_mstl_uses_the_seasons_that_a_series_covers_twice(make_panel) -> None:
     panel = make_panel([seasonal(1)])
     both, one = (
         forecast_statistics(panel, model="mstl", season_lengths=lengths, quantiles=FEW) for lengths in ([4, 24], [4])
     )
     np.testing.assert_array_equal(both, one)
     for lengths in ([1], [24]):
-        assert not can_serve(panel, model="mstl", season_lengths=lengths).any()
+        assert not can_forecast(panel, model="mstl", season_lengths=lengths).any()
 
 
-def test_panel_without_series_or_points_is_served_with_nothing(make_panel) -> None:
+def test_panel_without_series_or_points_has_no_forecast(make_panel) -> None:
     assert forecast(make_panel([]), "theta").shape == (0, 4, 3)
     assert np.isnan(forecast(make_panel([[], []]), "tsb")).all()
 
 
-def test_backtest_of_a_statistic_sees_nothing_past_an_origin(make_panel) -> None:
+def test_backtest_of_a_statistical_model_reads_nothing_past_an_origin(make_panel) -> None:
     def scores(values: list[float]) -> list[float]:
         frame = backtest(
             make_panel([values]),

@@ -1,4 +1,4 @@
-"""Rolling origins: how many there are, what a forecaster is shown, and what is compared with what."""
+"""Rolling origins: their number, the data that a forecaster sees, and the points that are compared."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ def repeat_last(panel: Panel) -> np.ndarray:
 
 
 def every(num_origins: list[int], *, step: int, horizon: int = 4) -> np.ndarray:
-    """Place so many origins of each series, `step` grid points apart."""
+    """Place the given number of origins of each series, `step` grid points apart."""
     number_J = np.arange(max(num_origins))
     return np.where(number_J < np.array(num_origins)[:, None], horizon + step * number_J, 0)
 
@@ -84,7 +84,7 @@ def test_a_single_origin_is_the_newest() -> None:
     season=st.integers(1, 60),
     minimum=st.integers(0, 60),
 )
-def test_origins_are_as_many_as_there_is_room_for(
+def test_a_series_has_all_origins_that_it_has_room_for(
     length: int, wanted: int, step: int, horizon: int, season: int, minimum: int
 ) -> None:
     (origins,) = place_origins(
@@ -143,15 +143,15 @@ def test_naive2_knows_no_more_than_the_origin_and_scores_as_a_forecaster_would(m
     assert run(make_panel([y]), origins=[1])["naive2_mase"].to_list() == [None]
 
 
-def test_coverage_is_told_of_each_step_and_null_in_a_gap(make_panel) -> None:
+def test_coverage_is_recorded_for_each_step_and_null_in_a_gap(make_panel) -> None:
     def between_0_and_10(panel: Panel) -> np.ndarray:
         return np.tile([0.0, 5.0, 10.0], (len(panel.unique_ids), panel.horizon, 1))
 
     values = np.concatenate([np.arange(20.0), [0.0, 11.0, math.nan, 10.0], [-1.0, 5.0, 5.0, 5.0]])
     scores = run(make_panel([values, values]), {"interval": between_0_and_10}, origins=[2, 1])
-    told = scores.select("unique_id", "origin", "covered_80_by_step", "covered_95_by_step").rows()
+    rows = scores.select("unique_id", "origin", "covered_80_by_step", "covered_95_by_step").rows()
     first, second = [True, False, None, True], [False, True, True, True]
-    assert told == [("s0", 20, first, None), ("s0", 24, second, None), ("s1", 24, second, None)]
+    assert rows == [("s0", 20, first, None), ("s0", 24, second, None), ("s1", 24, second, None)]
     assert scores["coverage_80"].to_list() == pytest.approx([2 / 3, 3 / 4, 3 / 4])
 
 

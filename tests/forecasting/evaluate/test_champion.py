@@ -1,4 +1,4 @@
-"""Champions: who serves a series, by which margin, and with which reason."""
+"""Champions: the model that is chosen, the margin it needs, and the reason."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,19 +30,19 @@ def rows(model: str, *mases: float | None, unique_id: str = "a", mae: float = 1.
 
 
 def choose(scores: Sequence[Row], **options: Any) -> dict[str, Any]:
-    asked = {
+    defaults = {
         "unique_ids": ["a"],
         "networks": ["lstm", "gru"],
         "season_lengths": [24, 168],
         "margin": 0.02,
         "unavailable": {},
     }
-    champions = choose_champions(pl.DataFrame(list(scores), schema=SCHEMA, orient="row"), **asked | options)
+    champions = choose_champions(pl.DataFrame(list(scores), schema=SCHEMA, orient="row"), **defaults | options)
     assert champions.height == 1
     return champions.row(0, named=True)
 
 
-def test_network_that_beats_the_best_baseline_by_the_margin_serves() -> None:
+def test_network_that_beats_the_best_baseline_by_the_margin_is_champion() -> None:
     champion = choose([*rows(NAIVE_24, 2, 2), *rows(NAIVE_168, 1, 1), *rows("lstm", 0.8, 0.9), *rows("gru", 0.9, 0.9)])
     assert champion == {
         "unique_id": "a",
@@ -52,26 +52,26 @@ def test_network_that_beats_the_best_baseline_by_the_margin_serves() -> None:
         "baseline_mase": 1.0,
         "num_origins": 2,
         "is_fallback": False,
-        "reason": f"lstm beats {NAIVE_168} by 15 % over 2 origins",
+        "reason": f"lstm: MASE 15 % below {NAIVE_168} over 2 origins",
     }
 
 
 @pytest.mark.parametrize(
     ("mase", "reason"),
     [
-        (0.99, "lstm is better by 1 %, less than the margin of 2 %, over 1 origin"),
-        (1.0, "lstm is no better over 1 origin"),
-        (1.5, "lstm is worse by 50 % over 1 origin"),
+        (0.99, "lstm has a 1 % lower MASE, less than the margin of 2 %, over 1 origin"),
+        (1.0, "same MASE as lstm over 1 origin"),
+        (1.5, "MASE 33.33 % below lstm over 1 origin"),
     ],
 )
-def test_baseline_serves_where_a_network_is_not_better_by_the_margin(mase: float, reason: str) -> None:
+def test_baseline_is_champion_where_a_network_is_not_better_by_the_margin(mase: float, reason: str) -> None:
     champion = choose([*rows(NAIVE_24, 1.0), *rows("lstm", mase)], networks=["lstm"])
     assert champion["model"] == NAIVE_24
     assert champion["is_fallback"] is False
-    assert champion["reason"] == f"{NAIVE_24} serves: {reason}"
+    assert champion["reason"] == f"{NAIVE_24}: {reason}"
 
 
-def test_network_at_the_margin_itself_does_not_serve() -> None:
+def test_network_exactly_at_the_margin_is_not_champion() -> None:
     scores = [*rows(NAIVE_24, 1.0), *rows("lstm", 0.75)]
     assert choose(scores, margin=0.25, networks=["lstm"])["model"] == NAIVE_24
     assert choose(scores, margin=0.24, networks=["lstm"])["model"] == "lstm"
@@ -92,11 +92,11 @@ def test_only_origins_that_all_candidates_share_are_compared() -> None:
     assert (champion["model"], champion["num_origins"]) == (NAIVE_24, 1)
 
 
-def test_candidate_that_shares_no_origin_is_left_out_and_said_so() -> None:
+def test_candidate_that_shares_no_origin_is_left_out_and_named() -> None:
     scores = [*rows(NAIVE_24, 1.0, 1.0), *rows("lstm", 0.5, 0.5), ("a", "gru", 7, 10, 1.0, 0.1)]
     champion = choose(scores)
     assert champion["model"] == "lstm"
-    assert champion["reason"].endswith("; gru was scored at no shared origin")
+    assert champion["reason"].endswith("; gru has no score at a shared origin")
 
 
 def test_origins_weigh_as_much_as_they_have_points() -> None:
@@ -119,13 +119,13 @@ def test_mae_decides_where_mase_is_undefined() -> None:
         NAIVE_24,
         None,
     )
-    assert champion["reason"] == f"lstm beats {NAIVE_24} by 50 % over 1 origin (by MAE: MASE is undefined)"
+    assert champion["reason"] == f"lstm: MAE 50 % below {NAIVE_24} over 1 origin (MASE is undefined)"
 
 
 def test_errors_near_the_largest_float_can_be_compared() -> None:
     scores = [*rows(NAIVE_24, None, None, mae=8e307), *rows("lstm", None, None, mae=6e307)]
     champion = choose(scores, networks=["lstm"])
-    assert champion["reason"] == f"lstm beats {NAIVE_24} by 25 % over 2 origins (by MAE: MASE is undefined)"
+    assert champion["reason"] == f"lstm: MAE 25 % below {NAIVE_24} over 2 origins (MASE is undefined)"
 
 
 def test_perfect_baseline_cannot_be_beaten() -> None:
@@ -137,34 +137,35 @@ def test_perfect_baseline_cannot_be_beaten() -> None:
 @pytest.mark.parametrize(
     ("margin", "mases", "model", "reason"),
     [
-        (-0.5, (0.8, 0.8), "combination", "it beats seasonal_naive_24 by 20 % over 2 origins"),
+        (-0.5, (0.8, 0.8), "combination", "MASE 20 % below seasonal_naive_24 over 2 origins"),
         (
             -0.5,
             (1.2, 1.4),
             "combination",
-            "seasonal_naive_24 beats it by 23.08 % over 2 origins, which is too little to go by",
+            "seasonal_naive_24 has a 23.08 % lower MASE over 2 origins, too little evidence against the combination",
         ),
-        (-0.5, (1.6, 1.6), NAIVE_24, "it beats combination by 37.5 % over 2 origins"),
-        (-0.5, (9.0,), "combination", "by 88.89 % over 1 origin, which is too little to go by"),
-        (-0.5, (1.0, 1.0), "combination", "it is as good as seasonal_naive_24 over 2 origins"),
-        (0.0, (1.0, 1.0), NAIVE_24, "it is as good as combination over 2 origins"),
-        (0.3, (0.8, 0.8), NAIVE_24, "combination beats it by 20 % over 2 origins"),
-        (0.3, (9.0,), NAIVE_24, "it beats combination by 88.89 % over 1 origin"),
+        (-0.5, (1.6, 1.6), NAIVE_24, "MASE 37.5 % below combination over 2 origins"),
+        (-0.5, (9.0,), "combination", "88.89 % lower MASE over 1 origin, too little evidence against the combination"),
+        (-0.5, (1.0, 1.0), "combination", "same MASE as seasonal_naive_24 over 2 origins"),
+        (0.0, (1.0, 1.0), NAIVE_24, "same MASE as combination over 2 origins"),
+        (0.3, (0.8, 0.8), NAIVE_24, "combination has a 20 % lower MASE, less than the margin of 30 %, over 2 origins"),
+        (0.3, (9.0,), NAIVE_24, "MASE 88.89 % below combination over 1 origin"),
     ],
 )
-def test_combination_serves_unless_a_baseline_is_far_better(
+def test_combination_is_champion_unless_a_baseline_is_far_better(
     margin: float, mases: tuple[float, ...], model: str, reason: str
 ) -> None:
     ones = [1.0] * len(mases)
-    best = rows("lstm", *[0.1] * len(mases))  # a series' own best model is no reason: choosing it loses
+    # The network that scores best is no reason to choose it: choosing by a series' own scores loses.
+    best = rows("lstm", *[0.1] * len(mases))
     champion = choose([*rows(NAIVE_24, *ones), *rows("combination", *mases), *best], margin=margin)
     assert champion["model"] == model
     assert reason in champion["reason"]
-    assert champion["reason"].startswith(f"{model} serves: ")
+    assert champion["reason"].startswith(f"{model}: ")
     assert champion["baseline"] == NAIVE_24
 
 
-def test_a_margin_below_zero_lets_no_worse_network_serve_without_a_combination() -> None:
+def test_a_negative_margin_lets_no_worse_network_win_without_a_combination() -> None:
     scores = [*rows(NAIVE_24, 1.0, 1.0), *rows("lstm", 1.2, 1.2)]
     assert choose(scores, margin=-0.5)["model"] == NAIVE_24
 
@@ -174,7 +175,7 @@ def test_combination_that_lacks_an_origin_costs_the_others_none() -> None:
     assert (champion["model"], champion["num_origins"]) == ("lstm", 2)
 
 
-def test_network_asked_for_alone_serves_even_where_it_is_worse_or_was_not_compared() -> None:
+def test_the_only_requested_network_is_champion_even_where_it_is_worse_or_was_not_compared() -> None:
     worse = [*rows(NAIVE_24, 1.0), *rows("lstm", 5.0)]
     champion = choose(worse, networks=["lstm"], alone="lstm")
     assert (champion["model"], champion["mase"], champion["baseline_mase"], champion["is_fallback"]) == (
@@ -192,7 +193,7 @@ def test_network_asked_for_alone_serves_even_where_it_is_worse_or_was_not_compar
     )
 
 
-def test_network_asked_for_alone_that_is_unavailable_falls_back_with_its_reason() -> None:
+def test_an_unavailable_only_network_falls_back_with_its_reason() -> None:
     champion = choose(
         [*rows(NAIVE_24, 1.0), *rows(NAIVE_168, 0.9), *rows("lstm", 0.1)],
         networks=["lstm"],
@@ -201,16 +202,18 @@ def test_network_asked_for_alone_that_is_unavailable_falls_back_with_its_reason(
     )
     assert (champion["model"], champion["is_fallback"], champion["mase"]) == (NAIVE_168, True, 0.9)
     assert champion["reason"] == (
-        f"{NAIVE_168} stands in: no network could be compared; "
+        f"{NAIVE_168} as fallback: no network could be compared; "
         "lstm is unavailable: series 'a' has 10 points but needs 72"
     )
 
 
-def test_unavailable_network_leaves_the_field_to_the_others() -> None:
+def test_an_unavailable_network_does_not_compete() -> None:
     scores = [*rows(NAIVE_24, 1.0), *rows("lstm", 0.1), *rows("gru", 0.5)]
     champion = choose(scores, unavailable={("a", "lstm"): "its loss became NaN", ("b", "gru"): "other series"})
     assert (champion["model"], champion["is_fallback"]) == ("gru", False)
-    assert champion["reason"] == f"gru beats {NAIVE_24} by 50 % over 1 origin; lstm is unavailable: its loss became NaN"
+    assert (
+        champion["reason"] == f"gru: MASE 50 % below {NAIVE_24} over 1 origin; lstm is unavailable: its loss became NaN"
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,12 +225,12 @@ def test_unavailable_network_leaves_the_field_to_the_others() -> None:
         ([NAIVE_24, NAIVE_168, "naive"], "none"),
     ],
 )
-def test_series_without_an_origin_is_served_by_the_simplest_baseline_that_can(
+def test_champion_of_a_series_without_an_origin_is_the_simplest_available_baseline(
     missing: list[str], expected: str
 ) -> None:
     champion = choose([], unavailable={("a", model): "too short" for model in missing})
     assert (champion["model"], champion["is_fallback"], champion["num_origins"]) == (expected, True, 0)
-    assert champion["reason"].startswith(f"{expected} stands in: no model could be compared at any origin")
+    assert champion["reason"].startswith(f"{expected} as fallback: no model could be compared at any origin")
 
 
 def test_naive_is_the_rival_where_no_seasonal_naive_was_scored() -> None:
@@ -255,7 +258,7 @@ def test_columns_are_those_of_the_table_and_rows_those_of_the_names_in_order() -
     margin=st.floats(0, 0.9),
     missing=st.sets(st.sampled_from([NAIVE_24, NAIVE_168, "naive", "lstm", "gru"])),
 )
-def test_a_network_that_serves_is_always_better_by_the_margin(
+def test_a_network_that_is_champion_is_always_better_by_the_margin(
     mases: list[float | None], margin: float, missing: set[str]
 ) -> None:
     models = (NAIVE_24, NAIVE_168, "lstm", "gru")
@@ -266,41 +269,41 @@ def test_a_network_that_serves_is_always_better_by_the_margin(
         assert champion["mase"] < (1 - margin) * champion["baseline_mase"]
 
 
-def test_statistical_model_that_beats_the_best_baseline_by_the_margin_serves() -> None:
+def test_statistical_model_that_beats_the_best_baseline_by_the_margin_is_champion() -> None:
     scores = [*rows(NAIVE_24, 1, 1), *rows("theta", 0.8, 0.8), *rows("lstm", 0.9, 0.9)]
     champion = choose(scores, statistics=["theta", "ets"], networks=["lstm"])
     assert champion["model"] == "theta"
     assert champion["mase"] == pytest.approx(0.8)
     assert champion["is_fallback"] is False
-    assert champion["reason"] == f"theta beats {NAIVE_24} by 20 % over 2 origins"
+    assert champion["reason"] == f"theta: MASE 20 % below {NAIVE_24} over 2 origins"
     slightly = choose([*rows(NAIVE_24, 1.0), *rows("theta", 0.99)], statistics=["theta"], networks=["lstm"])
     assert slightly["model"] == NAIVE_24
-    told = f"{NAIVE_24} serves: theta is better by 1 %, less than the margin of 2 %, over 1 origin"
-    assert slightly["reason"].startswith(told)
+    reason = f"{NAIVE_24} as fallback: theta has a 1 % lower MASE, less than the margin of 2 %, over 1 origin"
+    assert slightly["reason"].startswith(reason)
 
 
-def test_network_asked_for_alone_serves_whatever_a_statistic_scored() -> None:
+def test_the_only_requested_network_is_champion_though_a_statistical_model_is_better() -> None:
     scores = [*rows(NAIVE_24, 1.0), *rows("theta", 0.1), *rows("lstm", 0.9)]
     assert choose(scores, statistics=["theta"], networks=["lstm"], alone="lstm")["model"] == "lstm"
 
 
-def test_statistic_that_is_no_candidate_is_not_looked_at() -> None:
+def test_statistical_model_that_does_not_compete_is_ignored() -> None:
     assert choose([*rows(NAIVE_24, 1.0), *rows("theta", 0.1), *rows("lstm", 0.9)], networks=["lstm"])["model"] == "lstm"
 
 
-def test_statistic_without_a_network_stands_in_and_says_so() -> None:
+def test_statistical_model_without_a_network_beside_it_is_a_fallback() -> None:
     why = {("a", "lstm"): "series is too short"}
     champion = choose(
         [*rows(NAIVE_24, 1.0), *rows("theta", 0.5)], statistics=["theta"], networks=["lstm"], unavailable=why
     )
     assert (champion["model"], champion["is_fallback"]) == ("theta", True)
-    told = f"theta beats {NAIVE_24} by 50 % over 1 origin; lstm is unavailable: series is too short"
-    assert champion["reason"] == told
+    reason = f"theta as fallback: MASE 50 % below {NAIVE_24} over 1 origin; lstm is unavailable: series is too short"
+    assert champion["reason"] == reason
     unopposed = choose(rows("theta", 0.5), statistics=["theta"], networks=["lstm"], unavailable=why)
-    assert unopposed["reason"].startswith("theta is the best candidate over 1 origin; no baseline was scored")
+    assert unopposed["reason"].startswith("theta as fallback: best candidate over 1 origin; no baseline was scored")
 
 
-def test_statistic_that_lacks_an_origin_leaves_the_others_all_of_theirs() -> None:
+def test_statistical_model_that_lacks_an_origin_costs_the_others_none() -> None:
     late = [row for row in rows("theta", 0.1, 0.1, 0.1) if row[2] > 1]
     champion = choose(
         [*rows(NAIVE_24, 1, 1, 1), *late, *rows("ets", 0.7, 0.7, 0.7), *rows("lstm", 0.8, 0.8, 0.8)],
@@ -310,7 +313,7 @@ def test_statistic_that_lacks_an_origin_leaves_the_others_all_of_theirs() -> Non
     assert (champion["model"], champion["num_origins"]) == ("ets", 3)
 
 
-def test_tie_of_a_statistic_and_a_network_goes_to_the_statistic() -> None:
+def test_tie_of_a_statistical_model_and_a_network_goes_to_the_statistical_model() -> None:
     scores = [*rows(NAIVE_24, 1.0), *rows("lstm", 0.5), *rows("theta", 0.5)]
     assert choose(scores, statistics=["theta"], networks=["lstm"])["model"] == "theta"
 
@@ -326,9 +329,9 @@ def test_tie_of_a_statistic_and_a_network_goes_to_the_statistic() -> None:
         ([*rows(NAIVE_24, 1.0, 1.0), *rows("combination", 9.0, 9.0)], {}, NAIVE_24),
         ([*rows(NAIVE_24, 1.0, 1.0), *rows("lstm", 2.0, 2.0)], {}, NAIVE_24),
     ],
-    ids=["too short", "no origin", "evidence is asked for", "cannot be served", "one network", "compared", "network"],
+    ids=["too short", "no origin", "evidence is required", "not combinable", "one network", "compared", "network"],
 )
-def test_combination_serves_a_series_that_is_too_short_for_a_comparison_as_it_does_the_others(
+def test_combination_is_champion_of_a_series_that_is_too_short_for_a_comparison(
     scores: list[Row], options: dict[str, Any], model: str
 ) -> None:
     (name,) = options.get("unique_ids", ["a"])

@@ -1,4 +1,4 @@
-"""Calibration: intervals that held too few actuals become wider, too many narrower, and quantiles stay in order."""
+"""Calibration: intervals with too few actuals become wider, with too many narrower, and quantiles stay in order."""
 
 import numpy as np
 import polars as pl
@@ -30,17 +30,17 @@ def coverage(frame: pl.DataFrame, low: str, high: str) -> float:
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
-def test_intervals_move_three_quarters_of_the_way_to_the_width_that_would_have_been_right(spread: float) -> None:
+def test_intervals_move_three_quarters_of_the_way_to_the_right_width(spread: float) -> None:
     counts = count_ratios(forecasts(100_000, spread=spread), quantiles=QUANTILES)
     factors = find_factors(counts, horizon=HORIZON)
     assert factors["quantile"].to_list() == [0.025, 0.1]
     assert factors["factor"].to_numpy() == pytest.approx(spread**-0.75, rel=0.03)
-    told = forecasts(100_000, spread=spread)
+    made = forecasts(100_000, spread=spread)
     for low, row in zip((("q02_5", "q97_5"), ("q10", "q90")), factors.iter_rows(named=True), strict=True):
-        assert row["coverage"] == pytest.approx(coverage(told, *low), abs=1e-9)
+        assert row["coverage"] == pytest.approx(coverage(made, *low), abs=1e-9)
 
 
-def test_calibrated_forecasts_are_nearer_to_what_they_promise() -> None:
+def test_calibrated_intervals_are_nearer_to_their_nominal_coverage() -> None:
     factors = find_factors(count_ratios(forecasts(50_000, spread=0.5), quantiles=QUANTILES), horizon=HORIZON)
     later = forecasts(50_000, spread=0.5, seed=1)
     better = calibrate(later, factors, quantiles=QUANTILES)
@@ -57,27 +57,27 @@ def test_few_forecasts_change_little() -> None:
     assert 1 < few < 1.5 < many  # type: ignore[operator]
 
 
-def test_counts_of_shards_add_up_whatever_their_order() -> None:
-    told = forecasts(3000, spread=0.7)
-    parts = [count_ratios(told[begin : begin + 1000], quantiles=QUANTILES) for begin in (2000, 0, 1000)]
-    whole = count_ratios(told, quantiles=QUANTILES)
+def test_counts_of_shards_add_up_in_any_order() -> None:
+    made = forecasts(3000, spread=0.7)
+    parts = [count_ratios(made[begin : begin + 1000], quantiles=QUANTILES) for begin in (2000, 0, 1000)]
+    whole = count_ratios(made, quantiles=QUANTILES)
     assert find_factors(pl.concat(parts), horizon=HORIZON).equals(find_factors(whole, horizon=HORIZON))
 
 
 def test_points_without_an_actual_or_width_do_not_count() -> None:
-    told = forecasts(200, spread=0.7)
-    gap = told.with_columns(y=pl.lit(None, pl.Float64))
-    flat = told.with_columns(pl.col("forecast").alias(name) for name in COLUMNS)
-    nothing = count_ratios(pl.concat([gap, flat, told.with_columns(y=pl.lit(np.nan))]), quantiles=QUANTILES)
+    made = forecasts(200, spread=0.7)
+    gap = made.with_columns(y=pl.lit(None, pl.Float64))
+    flat = made.with_columns(pl.col("forecast").alias(name) for name in COLUMNS)
+    nothing = count_ratios(pl.concat([gap, flat, made.with_columns(y=pl.lit(np.nan))]), quantiles=QUANTILES)
     assert nothing.is_empty()
     assert find_factors(nothing, horizon=HORIZON).is_empty()
-    assert calibrate(told, find_factors(nothing, horizon=HORIZON), quantiles=QUANTILES).equals(told)
+    assert calibrate(made, find_factors(nothing, horizon=HORIZON), quantiles=QUANTILES).equals(made)
 
 
 def test_a_perfect_forecast_and_huge_errors_are_counted() -> None:
-    told = forecasts(100, spread=1.0).with_columns(y=pl.col("forecast"))
+    made = forecasts(100, spread=1.0).with_columns(y=pl.col("forecast"))
     far = forecasts(100, spread=1.0).with_columns(y=pl.lit(1e300))
-    for rows in (told, far):
+    for rows in (made, far):
         factors = find_factors(count_ratios(rows, quantiles=QUANTILES), horizon=HORIZON)
         assert factors["factor"].is_finite().all()
 
@@ -92,7 +92,7 @@ def test_models_have_factors_of_their_own_and_others_stay() -> None:
 
 
 @given(st.lists(st.floats(0.05, 20), min_size=2, max_size=2), st.integers(0, 20))
-def test_quantiles_stay_in_order_whatever_the_factors(numbers: list[float], seed: int) -> None:
+def test_quantiles_stay_in_order_with_any_factors(numbers: list[float], seed: int) -> None:
     factors = pl.DataFrame(
         {
             "model": ["lstm"] * 2,
@@ -104,13 +104,13 @@ def test_quantiles_stay_in_order_whatever_the_factors(numbers: list[float], seed
         schema=FACTORS,
     )
     grid = (0.01, *QUANTILES)  # one without its counterpart
-    told = forecasts(50, spread=1.0, seed=seed).with_columns(q01=pl.col("q02_5") - 0.1)
-    values = calibrate(told, factors, quantiles=grid).select("q01", *COLUMNS).to_numpy()
+    made = forecasts(50, spread=1.0, seed=seed).with_columns(q01=pl.col("q02_5") - 0.1)
+    values = calibrate(made, factors, quantiles=grid).select("q01", *COLUMNS).to_numpy()
     assert (np.diff(values, axis=1) >= 0).all()
 
 
 def test_null_quantiles_stay_null() -> None:
-    told = forecasts(50, spread=0.5)
-    factors = find_factors(count_ratios(told, quantiles=QUANTILES), horizon=HORIZON)
-    unknown = told.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("forecast", *COLUMNS))
+    made = forecasts(50, spread=0.5)
+    factors = find_factors(count_ratios(made, quantiles=QUANTILES), horizon=HORIZON)
+    unknown = made.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("forecast", *COLUMNS))
     assert calibrate(unknown, factors, quantiles=QUANTILES)["q97_5"].null_count() == 50

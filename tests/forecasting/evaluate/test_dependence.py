@@ -1,4 +1,4 @@
-"""Correlations over the horizon: scores turn quantiles around, sums add up exactly, matrices can be drawn from."""
+"""Correlations over the horizon: scores invert the quantiles, sums add up exactly, matrices are positive definite."""
 
 import math
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ START = datetime(2024, 1, 1)
 
 
 def comparison(y_RF: np.ndarray, *, model: str = "lstm", spread: float = 1.0, seasons: int = 1) -> pl.DataFrame:
-    """Forecasts of a standard normal at every step, and what came; a series has so many origins."""
+    """Forecasts of a standard normal at every step, beside their actuals; a series has `seasons` origins."""
     num, horizon = y_RF.shape
     steps = np.tile(np.arange(1, horizon + 1), num)
     rows = np.repeat(np.arange(num), horizon)
@@ -42,7 +42,7 @@ def comparison(y_RF: np.ndarray, *, model: str = "lstm", spread: float = 1.0, se
 
 
 def decaying(num: int, share: float, *, horizon: int = HORIZON, seed: int = 0) -> np.ndarray:
-    """Normal errors of which each step keeps a share of the one before."""
+    """Normal errors with an exponentially decaying autocorrelation."""
     rng = np.random.default_rng(seed)
     y_RF = rng.normal(size=(num, horizon))
     for step in range(1, horizon):
@@ -60,7 +60,7 @@ def find(*frames: pl.DataFrame, horizon: int = HORIZON) -> pl.DataFrame:
 
 
 @given(st.lists(st.floats(0.01, 50), min_size=len(QUANTILES) - 1, max_size=len(QUANTILES) - 1), st.floats(-4, 4))
-def test_scores_turn_the_quantile_function_around(gaps: list[float], score: float) -> None:
+def test_scores_invert_the_quantile_function(gaps: list[float], score: float) -> None:
     quantiles_Q = np.concatenate([[-3.0], np.cumsum(gaps) - 3.0])
     median = quantiles_Q[QUANTILES.index(0.5)]
     if abs(score) <= SCORES[-1]:
@@ -74,27 +74,27 @@ def test_scores_turn_the_quantile_function_around(gaps: list[float], score: floa
 
 def test_a_count_lies_in_the_middle_of_the_quantiles_that_are_equal() -> None:
     quantiles_Q = np.array([0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 3.0])
-    told = normal_scores(np.array([[0.0, 1.0, 2.0]]), np.tile(quantiles_Q, (1, 3, 1)), quantiles=QUANTILES)
+    score_RF = normal_scores(np.array([[0.0, 1.0, 2.0]]), np.tile(quantiles_Q, (1, 3, 1)), quantiles=QUANTILES)
     middles = [NormalDist().inv_cdf(level) for level in (0.15, 0.6, 0.9)]
-    assert told[0] == pytest.approx(middles)
+    assert score_RF[0] == pytest.approx(middles)
 
 
-def test_what_tells_nothing_has_no_score() -> None:
+def test_points_without_an_actual_or_a_width_have_no_score() -> None:
     flat, half = np.ones(7), np.array([0.0, 0, 0, 0, 1, 2, 3])
     y_RF = np.array([[1.0, 2.0, np.nan, -1.0, 4.0]])
-    told = normal_scores(y_RF, np.stack([flat, flat, half, half, half])[None], quantiles=QUANTILES)
-    assert np.isnan(told[0, :4]).all()
-    assert told[0, 4] > SCORES[-1]
+    score_RF = normal_scores(y_RF, np.stack([flat, flat, half, half, half])[None], quantiles=QUANTILES)
+    assert np.isnan(score_RF[0, :4]).all()
+    assert score_RF[0, 4] > SCORES[-1]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("spread", [0.5, 2.0])
-def test_correlations_are_those_of_the_errors_whatever_the_intervals_width(share: float, spread: float) -> None:
-    told = find(comparison(decaying(4000, share), spread=spread))
+def test_correlations_are_those_of_the_errors_at_any_width_of_the_intervals(share: float, spread: float) -> None:
+    correlations = find(comparison(decaying(4000, share), spread=spread))
     lag = np.abs(np.subtract.outer(np.arange(HORIZON), np.arange(HORIZON)))
-    assert matrix(told) == pytest.approx(share**lag, abs=0.07)
-    assert told["num_forecasts"].to_list() == [4000] * HORIZON
-    assert told["step"].to_list() == list(range(1, HORIZON + 1))
+    assert matrix(correlations) == pytest.approx(share**lag, abs=0.07)
+    assert correlations["num_forecasts"].to_list() == [4000] * HORIZON
+    assert correlations["step"].to_list() == list(range(1, HORIZON + 1))
 
 
 def test_an_error_that_a_whole_fleet_shares_is_one_that_steps_share() -> None:
@@ -103,7 +103,7 @@ def test_an_error_that_a_whole_fleet_shares_is_one_that_steps_share() -> None:
     assert matrix(find(comparison(apart + 1.0)))[0, -1] == pytest.approx(0.5, abs=0.06)
 
 
-def test_sums_of_shards_add_up_to_the_same_bits_however_they_are_cut() -> None:
+def test_sums_add_up_to_the_same_bits_for_any_cut_of_shards() -> None:
     y_RF = decaying(400, 0.7)
     y_RF[np.random.default_rng(1).random(y_RF.shape) < 0.2] = np.nan
     whole = comparison(y_RF)
@@ -113,7 +113,7 @@ def test_sums_of_shards_add_up_to_the_same_bits_however_they_are_cut() -> None:
     assert find(whole.sample(fraction=1.0, shuffle=True, seed=3)).equals(find(whole))
 
 
-def test_gaps_leave_the_correlations_of_what_was_seen() -> None:
+def test_gaps_do_not_change_the_correlations_of_the_other_points() -> None:
     y_RF = decaying(6000, 0.8)
     y_RF[np.random.default_rng(1).random(y_RF.shape) < 0.3] = np.nan
     assert matrix(find(comparison(y_RF))) == pytest.approx(matrix(find(comparison(decaying(6000, 0.8)))), abs=0.08)
@@ -121,20 +121,20 @@ def test_gaps_leave_the_correlations_of_what_was_seen() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(2, 12), st.floats(0, 1), st.integers(0, 1000))
-def test_correlations_can_be_drawn_from_whatever_was_seen(num: int, horizon: int, gaps: float, seed: int) -> None:
+def test_correlations_are_positive_definite_for_any_forecasts(num: int, horizon: int, gaps: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     y_RF = rng.standard_cauchy((num, horizon)).round(1)
     y_RF[rng.random(y_RF.shape) < gaps] = np.nan
-    told = find(comparison(y_RF), horizon=horizon)
-    if told.height:
-        found_FF = matrix(told)
+    correlations = find(comparison(y_RF), horizon=horizon)
+    if correlations.height:
+        found_FF = matrix(correlations)
         assert np.allclose(np.diag(found_FF), 1)
         assert np.array_equal(found_FF, found_FF.T)
         assert np.linalg.eigvalsh(found_FF)[0] > 0
-        assert told["shrinkage"].is_between(0, 1).all()
+        assert correlations["shrinkage"].is_between(0, 1).all()
 
 
-def test_gaps_that_no_correlations_agree_with_leave_some_that_can_be_drawn_from() -> None:
+def test_indefinite_pairwise_correlations_become_positive_definite() -> None:
     y_RF = np.full((3000, 3), np.nan)
     numbers = np.random.default_rng(0).normal(size=3000)
     for part, (first, second, sign) in enumerate(((0, 1, 1), (1, 2, 1), (0, 2, -1))):
@@ -147,40 +147,42 @@ def test_gaps_that_no_correlations_agree_with_leave_some_that_can_be_drawn_from(
     assert found_FF[0, 2] < -0.3
 
 
-def test_a_single_forecast_is_not_taken_at_its_word() -> None:
+def test_correlations_of_a_single_forecast_are_shrunk() -> None:
     signs = np.array([1.0, -1, -1, 1, -1, 1, 1, -1])
-    told = find(comparison(signs[None]), horizon=8)
-    assert told["shrinkage"][0] > 0.9
-    assert np.abs(matrix(told) - np.eye(8)).max() < 0.3
+    correlations = find(comparison(signs[None]), horizon=8)
+    assert correlations["shrinkage"][0] > 0.9
+    assert np.abs(matrix(correlations) - np.eye(8)).max() < 0.3
 
 
-def test_few_forecasts_are_smoothed_and_many_believed() -> None:
+def test_correlations_of_few_forecasts_are_smoothed_and_of_many_kept() -> None:
     def distance(num: int) -> tuple[float, float]:
-        told = find(comparison(decaying(num, 0.8, horizon=20, seed=2)), horizon=20)
-        away = matrix(told) - 0.8 ** np.abs(np.subtract.outer(np.arange(20), np.arange(20)))
-        return float(told["shrinkage"][0]), float(np.sqrt((away**2).mean()))
+        correlations = find(comparison(decaying(num, 0.8, horizon=20, seed=2)), horizon=20)
+        away = matrix(correlations) - 0.8 ** np.abs(np.subtract.outer(np.arange(20), np.arange(20)))
+        return float(correlations["shrinkage"][0]), float(np.sqrt((away**2).mean()))
 
     (few, far), (many, near) = distance(10), distance(5000)
     assert 0.2 < few <= 1
     assert near < 0.03 < far < 0.3
-    # A shape that is neither level nor decay is not smoothed away where it was seen often.
+    # A shape that is neither level nor decay remains where there are many forecasts.
     wave = 0.6 * np.cos(np.subtract.outer(np.arange(HORIZON), np.arange(HORIZON)) * np.pi) + 0.4 * np.eye(HORIZON)
     y_RF = np.random.default_rng(0).multivariate_normal(np.zeros(HORIZON), wave, 3000)
-    told = find(comparison(y_RF))
-    assert told["shrinkage"][0] < 0.1
-    assert matrix(told)[0, 1] == pytest.approx(-0.6, abs=0.06)
+    correlations = find(comparison(y_RF))
+    assert correlations["shrinkage"][0] < 0.1
+    assert matrix(correlations)[0, 1] == pytest.approx(-0.6, abs=0.06)
     assert many <= 1
 
 
-def test_models_have_correlations_of_their_own_and_one_that_was_not_seen_has_none() -> None:
+def test_models_have_correlations_of_their_own_and_one_without_forecasts_has_none() -> None:
     unseen = comparison(np.full((3, HORIZON), np.nan), model="theta")
-    told = find(pl.concat([comparison(decaying(500, 0.9)), comparison(decaying(500, 0.0), model="gru"), unseen]))
-    assert told["model"].unique(maintain_order=True).to_list() == ["gru", "lstm"]
-    assert matrix(told)[0, 1] > 0.8 > 0.2 > abs(matrix(told, "gru")[0, 1])
+    correlations = find(
+        pl.concat([comparison(decaying(500, 0.9)), comparison(decaying(500, 0.0), model="gru"), unseen])
+    )
+    assert correlations["model"].unique(maintain_order=True).to_list() == ["gru", "lstm"]
+    assert matrix(correlations)[0, 1] > 0.8 > 0.2 > abs(matrix(correlations, "gru")[0, 1])
     nothing = find(comparison(np.empty((0, HORIZON))))
     assert nothing.is_empty()
     assert nothing.schema == pl.Schema(CORRELATIONS)
 
 
-def test_a_single_step_has_nothing_to_go_together_with() -> None:
+def test_a_single_step_has_no_correlations() -> None:
     assert find(comparison(np.random.default_rng(0).normal(size=(9, 1))), horizon=1).is_empty()

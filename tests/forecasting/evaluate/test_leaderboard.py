@@ -1,4 +1,4 @@
-"""The leaderboard: means over series with their standard errors, the champion's row, and what it does not know."""
+"""The leaderboard: means over series with their standard errors, the champion's row, and undefined values."""
 
 import math
 from typing import Any
@@ -70,7 +70,7 @@ def test_wql_is_a_ratio_of_sums_and_coverage_and_bias_are_means_over_points() ->
     assert lines["lstm"]["bias"] == pytest.approx(1.0)
 
 
-def test_errors_of_means_over_series_are_those_worked_out_by_hand() -> None:
+def test_standard_errors_of_means_over_series_equal_those_computed_by_hand() -> None:
     lines = board(
         row("a", "lstm", mase=1.0, smape=10.0, msis=4.0),
         row("b", "lstm", mase=2.0, smape=10.0, msis=8.0),
@@ -143,7 +143,7 @@ def test_nothing_undefined_is_nan() -> None:
     assert (lines["gru"]["mase"], lines["gru"]["mase_se"], lines["gru"]["owa"]) == (1.0, None, None)
 
 
-def test_champion_takes_for_each_series_the_model_that_serves_it() -> None:
+def test_row_champion_takes_the_champion_of_each_series() -> None:
     lines = board(
         row("a", "lstm", mase=1.0),
         row("a", "gru", mase=2.0),
@@ -155,25 +155,25 @@ def test_champion_takes_for_each_series_the_model_that_serves_it() -> None:
     assert {model: line["share_served"] for model, line in lines.items()} == {"lstm": 0.5, "gru": 0.5, "champion": 1.0}
 
 
-def test_rows_that_served_are_the_champion_where_no_champions_are_given() -> None:
+def test_rows_marked_is_champion_are_the_row_champion_without_champions() -> None:
     lines = board(row("a", "lstm", mase=1.0, is_champion=True), row("a", "gru", mase=0.5, is_champion=False))
     assert lines["champion"]["mase"] == 1.0
     assert (lines["lstm"]["share_served"], lines["gru"]["share_served"]) == (1.0, 0.0)
 
 
-def test_model_that_serves_without_scores_is_still_listed() -> None:
+def test_champion_without_scores_is_still_listed() -> None:
     lines = board(row("a", "lstm"), champions={"a": "lstm", "b": "naive"})
     assert (lines["naive"]["num_series"], lines["naive"]["share_served"], lines["naive"]["mase"]) == (0, 0.5, None)
     assert lines["champion"]["num_series"] == 1
 
 
-def test_without_champions_nothing_is_said_about_serving() -> None:
+def test_without_champions_shares_are_null_and_the_row_is_missing() -> None:
     lines = board(row("a", "lstm"))
     assert set(lines) == {"lstm"}
     assert lines["lstm"]["share_served"] is None
 
 
-def test_rows_without_compared_points_and_null_scores_have_no_say() -> None:
+def test_rows_without_compared_points_and_null_scores_do_not_count() -> None:
     lines = board(
         row("a", "lstm", num_points=0, mase=None, smape=None, coverage_80=None),
         row("b", "lstm", mase=None, coverage_80=None),

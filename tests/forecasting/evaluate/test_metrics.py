@@ -1,4 +1,4 @@
-"""Scores: their definitions, what they leave out, and where they are undefined."""
+"""Scores: their definitions, the points they leave out, and where they are undefined."""
 
 import math
 
@@ -28,7 +28,7 @@ def score_one(comparison: pl.DataFrame, quantiles: tuple[float, ...] = (0.5,)) -
     return score_forecasts(comparison, quantiles=quantiles).row(0, named=True)
 
 
-def test_scores_of_a_small_example_are_those_worked_out_by_hand() -> None:
+def test_scores_of_a_small_example_equal_those_computed_by_hand() -> None:
     scores = score_one(compare([10.0, 20.0], [12.0, 16.0], scale=2.0))
     assert scores["num_points"] == 2
     assert scores["mae"] == 3
@@ -63,7 +63,7 @@ def test_wql_is_over_the_nine_deciles_where_the_quantiles_have_them() -> None:
     assert scores["wql"] == pytest.approx(0.4)
 
 
-def test_msis_of_a_small_example_is_that_worked_out_by_hand() -> None:
+def test_msis_of_a_small_example_equals_that_computed_by_hand() -> None:
     # The width is 10; 3 below and 1 above the interval cost 2 / 0.05 = 40 times as much.
     comparison = compare([5.0, -3.0, 11.0, 10.0], [5.0] * 4, q02_5=[0.0] * 4, q97_5=[10.0] * 4, scale=2.0)
     assert score_one(comparison, (0.025, 0.5, 0.975))["msis"] == pytest.approx((10 + 40 * (3 + 1) / 4) / 2)
@@ -85,7 +85,7 @@ def test_naive2_is_scored_at_the_points_that_are_compared() -> None:
 
 
 @pytest.mark.parametrize("columns", [{}, {"naive2": [5.0, None]}, {"naive2": [5.0, NAN]}])
-def test_scores_of_naive2_are_null_where_it_has_not_every_point(columns: dict[str, object]) -> None:
+def test_scores_of_naive2_are_null_where_it_lacks_a_compared_point(columns: dict[str, object]) -> None:
     scores = score_one(compare([1.0, 2.0], [1.0, 2.0], **columns))
     assert (scores["naive2_mase"], scores["naive2_smape"]) == (None, None)
 

@@ -1,4 +1,4 @@
-"""Sample paths of forecasts: what the rows hold, and that sums over the horizon are as sure as they say."""
+"""Sample paths of forecasts: their rows, and the coverage of sums over the horizon."""
 
 from datetime import datetime
 from typing import Any
@@ -51,29 +51,29 @@ def correlations_of(**shares: float) -> pl.DataFrame:
 
 
 def draw(forecasts: pl.DataFrame, correlations: pl.DataFrame | None = None, **fields: Any) -> pl.DataFrame:
-    told = correlations_of(combination=0.7) if correlations is None else correlations
-    return pl.concat([no_paths(forecasts), *sample_paths(forecasts, told, spec_of(**fields))])
+    matrices = correlations_of(combination=0.7) if correlations is None else correlations
+    return pl.concat([no_paths(forecasts), *sample_paths(forecasts, matrices, spec_of(**fields))])
 
 
-def test_every_series_has_so_many_paths_over_its_whole_horizon_sorted() -> None:
+def test_every_series_has_the_requested_paths_over_its_whole_horizon_sorted() -> None:
     forecasts = forecasts_of("b", "a")
-    told = draw(forecasts)
-    assert told.columns == ["unique_id", "model", "cutoff", "ds", "path", "y"]
-    assert told.height == 2 * 50 * HORIZON
-    assert told.sort("unique_id", "path", "ds").equals(told)
-    assert told.group_by("unique_id", "path").agg(pl.col("ds").sort()).select("ds").n_unique() == 1
-    assert set(told["path"]) == set(range(1, 51))
-    assert told["ds"].unique().sort().equals(forecasts["ds"].unique().sort())
+    paths = draw(forecasts)
+    assert paths.columns == ["unique_id", "model", "cutoff", "ds", "path", "y"]
+    assert paths.height == 2 * 50 * HORIZON
+    assert paths.sort("unique_id", "path", "ds").equals(paths)
+    assert paths.group_by("unique_id", "path").agg(pl.col("ds").sort()).select("ds").n_unique() == 1
+    assert set(paths["path"]) == set(range(1, 51))
+    assert paths["ds"].unique().sort().equals(forecasts["ds"].unique().sort())
 
 
-def test_only_what_serves_has_paths_and_what_has_no_forecast_has_none() -> None:
+def test_only_champions_with_a_forecast_have_paths() -> None:
     other = forecasts_of("a", model="lstm", low=100.0).with_columns(is_champion=pl.lit(False))
     none = forecasts_of("none", model="none").with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("q50",))
-    told = draw(pl.concat([other, none, forecasts_of("a")]))
-    assert set(told["unique_id"]) == {"a"}
-    assert told["y"].max() < 50  # type: ignore[operator]
+    paths = draw(pl.concat([other, none, forecasts_of("a")]))
+    assert set(paths["unique_id"]) == {"a"}
+    assert paths["y"].max() < 50  # type: ignore[operator]
     assert draw(none).is_empty()
-    assert draw(none).schema == told.schema
+    assert draw(none).schema == paths.schema
 
 
 def test_series_are_drawn_some_at_a_time_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,31 +86,31 @@ def test_series_are_drawn_some_at_a_time_with_the_same_bits(monkeypatch: pytest.
     assert draw(forecasts_of("c")).equals(whole.filter(unique_id="c"))
 
 
-def test_types_of_names_and_times_change_no_path() -> None:
+def test_dtypes_of_names_and_times_do_not_change_paths() -> None:
     forecasts = forecasts_of("10", "9")
     native = forecasts.with_columns(pl.col("unique_id").cast(pl.Int32), pl.col("ds").cast(pl.Datetime("ms")))
-    told = draw(native)
-    assert told["unique_id"].unique(maintain_order=True).to_list() == [9, 10]
-    assert told.schema["ds"] == pl.Datetime("ms")
+    paths = draw(native)
+    assert paths["unique_id"].unique(maintain_order=True).to_list() == [9, 10]
+    assert paths.schema["ds"] == pl.Datetime("ms")
     text = draw(forecasts)
     for name in ("9", "10"):
-        assert told.filter(unique_id=int(name))["y"].equals(text.filter(unique_id=name)["y"])
+        assert paths.filter(unique_id=int(name))["y"].equals(text.filter(unique_id=name)["y"])
 
 
-def test_paths_are_what_y_can_be() -> None:
-    told = draw(forecasts_of("a", low=-1.0), lower_bound=0.5, integer_valued=True)["y"]
-    assert told.min() == 1
-    assert (told == told.round()).all()
+def test_paths_keep_the_lower_bound_and_whole_numbers() -> None:
+    paths = draw(forecasts_of("a", low=-1.0), lower_bound=0.5, integer_valued=True)["y"]
+    assert paths.min() == 1
+    assert (paths == paths.round()).all()
     assert draw(forecasts_of("a", low=-1.0))["y"].min() < 0  # type: ignore[operator]
 
 
-def crossings(told: pl.DataFrame) -> int:
-    """Count pairs of a path and a step at which its place among all paths is another than at the first step."""
-    places = told.with_columns(place=pl.col("y").rank().over("ds")).sort("path", "ds")
+def crossings(paths: pl.DataFrame) -> int:
+    """Count pairs of a path and a step at which its rank among all paths differs from that at the first step."""
+    places = paths.with_columns(place=pl.col("y").rank().over("ds")).sort("path", "ds")
     return int((places["place"] != places.select(pl.col("place").first().over("path"))["place"]).sum())
 
 
-def test_a_model_that_was_not_seen_takes_the_mean_of_the_others_and_without_any_steps_go_together() -> None:
+def test_a_model_without_correlations_takes_the_mean_of_the_others_or_fully_correlated_steps() -> None:
     forecasts = forecasts_of("a", model="naive")
     mean = correlations_of(lstm=0.0, gru=0.8)
     halves = mean.group_by("step", maintain_order=True).agg(pl.col("correlations").list.to_array(HORIZON).alias("both"))
@@ -121,7 +121,7 @@ def test_a_model_that_was_not_seen_takes_the_mean_of_the_others_and_without_any_
     assert crossings(draw(forecasts, mean.clear())) == 0
 
 
-def test_correlations_of_another_horizon_count_as_not_there() -> None:
+def test_correlations_of_another_horizon_are_ignored() -> None:
     stored = correlations_of(combination=0.7)
     assert crossings(draw(forecasts_of("a"), stored)) > 0
     longer = stored.with_columns(pl.col("correlations").list.concat([pl.lit([0.5])]))
@@ -133,7 +133,7 @@ SERIES, POINTS, SUMMED = 400, 160, 12
 
 @pytest.fixture(scope="module")
 def wandering() -> tuple[Spec, pl.DataFrame, pl.DataFrame, np.ndarray]:
-    """Calibrated forecasts of series of which each step keeps six tenths of the last, correlations, what followed."""
+    """Calibrated forecasts of AR(1) series with coefficient 0.6, their correlations, and the actuals."""
     rng = np.random.default_rng(0)
     y_SN = rng.normal(size=(SERIES, POINTS + SUMMED))
     for point in range(1, POINTS + SUMMED):
@@ -149,10 +149,10 @@ def wandering() -> tuple[Spec, pl.DataFrame, pl.DataFrame, np.ndarray]:
     )
     fields = {"horizon": SUMMED, "season_lengths": (1,), "statistics": ("ces",), "paths": 200, "models": ("gru",)}
     spec = spec_of(**fields, quantiles=(0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975))
-    told = backtest_shard(panel, spec, [], networks=spec.models)
-    forecasts = predict_shard(panel, spec, [], told.champions, networks=spec.models)
-    forecasts = calibrate(forecasts, find_factors(told.ratios, horizon=SUMMED), spec)
-    correlations = find_correlations([told.products], horizon=SUMMED)
+    backtested = backtest_shard(panel, spec, [], networks=spec.models)
+    forecasts = predict_shard(panel, spec, [], backtested.champions, networks=spec.models)
+    forecasts = calibrate(forecasts, find_factors(backtested.ratios, horizon=SUMMED), spec)
+    correlations = find_correlations([backtested.products], horizon=SUMMED)
     return spec, forecasts.filter("is_champion"), correlations, y_SN[:, POINTS:]
 
 
@@ -163,8 +163,10 @@ def test_sums_of_paths_are_calibrated_where_sums_of_quantiles_are_not(wandering:
     def held(low: pl.Series, high: pl.Series) -> float:
         return float(((total_S >= low.to_numpy()) & (total_S <= high.to_numpy())).mean())
 
-    def held_by_paths(told: pl.DataFrame) -> float:
-        sums = pl.concat(sample_paths(forecasts, told, spec)).group_by("unique_id", "path").agg(pl.col("y").sum())
+    def held_by_paths(correlations: pl.DataFrame) -> float:
+        sums = (
+            pl.concat(sample_paths(forecasts, correlations, spec)).group_by("unique_id", "path").agg(pl.col("y").sum())
+        )
         ends = (pl.col("y").quantile(level, "linear").alias(name) for level, name in ((0.1, "low"), (0.9, "high")))
         by_series = sums.group_by("unique_id").agg(ends).sort("unique_id")
         return held(by_series["low"], by_series["high"])
@@ -178,7 +180,7 @@ def test_sums_of_paths_are_calibrated_where_sums_of_quantiles_are_not(wandering:
 
 def test_steps_of_paths_have_the_published_quantiles(wandering: Any) -> None:
     spec, forecasts, correlations, _ = wandering
-    told = (
+    paths = (
         pl.concat(sample_paths(forecasts, correlations, spec))
         .group_by("unique_id", "ds")
         .agg(
@@ -188,7 +190,7 @@ def test_steps_of_paths_have_the_published_quantiles(wandering: Any) -> None:
             }
         )
     )
-    both = forecasts.join(told, on=["unique_id", "ds"])
+    both = forecasts.join(paths, on=["unique_id", "ds"])
     for mine, published in (("p10", "q10"), ("p50", "q50"), ("p90", "q90")):
         width = both["q90"] - both["q10"]
         assert ((both[mine] - both[published]).abs() / width).max() < 0.01  # type: ignore[operator]

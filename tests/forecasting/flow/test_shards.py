@@ -1,7 +1,8 @@
-"""The whole flow on small fleets: every series is served, nothing after the cutoff matters, and runs repeat."""
+"""The whole flow on small fleets: every series has a champion, nothing after the cutoff matters, and runs repeat."""
 
 import gc
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -22,6 +23,7 @@ from forecasting.fleet.module import FleetModule
 from forecasting.fleet.predict import predict
 from forecasting.flow import one_shot, shards
 from forecasting.flow.learn import (
+    MemberKey,
     members_with_prior,
     origins_of,
     registry_rows,
@@ -128,7 +130,7 @@ def values_of(outcome: OneShot, **equals: Any) -> np.ndarray:
     return rows.sort("unique_id", "model", "ds").select("^q\\d.*$").to_numpy()
 
 
-def test_every_series_is_served_by_exactly_one_model_for_the_whole_horizon(odd_run: OneShot) -> None:
+def test_every_series_has_exactly_one_champion_over_the_whole_horizon(odd_run: OneShot) -> None:
     counts = (
         served(odd_run).group_by("unique_id").agg(rows=pl.len(), models=pl.col("model").n_unique()).sort("unique_id")
     )
@@ -146,7 +148,7 @@ def test_every_series_is_served_by_exactly_one_model_for_the_whole_horizon(odd_r
         ("rejected", "none", "has no observed point"),
     ],
 )
-def test_odd_series_is_served_by_the_simplest_model_that_can_with_the_reason(
+def test_champion_of_an_odd_series_is_the_simplest_model_that_can_forecast_it_with_the_reason(
     odd_run: OneShot, name: str, model: str, reason: str
 ) -> None:
     rows = served(odd_run).filter(unique_id=name)
@@ -154,12 +156,12 @@ def test_odd_series_is_served_by_the_simplest_model_that_can_with_the_reason(
     assert reason in rows["reason"][0]
 
 
-def test_series_too_short_for_a_backtest_is_served_as_the_others_are(odd_run: OneShot) -> None:
+def test_champion_of_a_series_too_short_for_a_backtest_is_the_combination_with_the_reason(odd_run: OneShot) -> None:
     rows = served(odd_run).filter(unique_id="too_short")
     assert rows["model"].unique().to_list() == ["combination"]
     assert rows["reason"].null_count() == rows.height
     (champion,) = odd_run.champions.filter(unique_id="too_short").iter_rows(named=True)
-    assert champion["reason"].startswith("combination serves: the series is too short for a comparison")
+    assert champion["reason"].startswith("combination: series is too short for a comparison")
 
 
 def test_champion_of_a_series_is_the_model_that_its_forecast_names(odd_run: OneShot) -> None:
@@ -281,7 +283,7 @@ def test_lower_bound_holds_for_every_model_and_quantile(spec_of: Callable[..., S
 
 
 @pytest.mark.parametrize("network", ["lstm", "gru"])
-def test_network_asked_for_alone_serves_alone(spec_of: Callable[..., Spec], network: str) -> None:
+def test_the_only_requested_network_is_champion(spec_of: Callable[..., Spec], network: str) -> None:
     outcome = forecast(spec_of(odd_fleet(), models=[network]))
     models = dict(served(outcome).select("unique_id", "model").unique().iter_rows())
     assert {models[name] for name in ("plain", "plain_too", "gappy", "ended")} == {network}
@@ -292,15 +294,15 @@ def test_network_asked_for_alone_serves_alone(spec_of: Callable[..., Spec], netw
     assert fallback["model"][0] == "seasonal_naive_6"
 
 
-def test_networks_that_must_be_far_better_leave_the_seasonal_naive_serving(spec_of: Callable[..., Spec]) -> None:
+def test_seasonal_naive_is_champion_where_networks_must_be_far_better(spec_of: Callable[..., Spec]) -> None:
     outcome = forecast(spec_of(odd_fleet(), backtest={"margin": 0.99}))
     assert served(outcome).filter(unique_id="plain")["model"].unique().to_list() == ["seasonal_naive_6"]
 
 
-def test_progress_tells_how_many_series_there_are_and_counts_them(spec_of: Callable[..., Spec]) -> None:
-    told: list[tuple[int, int]] = []
-    forecast(spec_of(odd_fleet()), shard_size=4, on_shard=lambda done, total: told.append((done, total)))
-    assert told == [(0, 9), (4, 9), (8, 9), (9, 9)]
+def test_progress_reports_the_series_that_are_done_and_all_series(spec_of: Callable[..., Spec]) -> None:
+    counts: list[tuple[int, int]] = []
+    forecast(spec_of(odd_fleet()), shard_size=4, on_shard=lambda done, total: counts.append((done, total)))
+    assert counts == [(0, 9), (4, 9), (8, 9), (9, 9)]
 
 
 def test_suitable_size_keeps_workers_busy_and_memory_bounded(
@@ -347,7 +349,7 @@ def test_ingest_takes_the_newest_observation_not_after_a_time(spec_of: Callable[
     assert ingested.features["ds"].max() == ingested.cutoff
 
 
-def test_ingest_keeps_the_series_that_were_asked_for(spec_of: Callable[..., Spec]) -> None:
+def test_ingest_keeps_the_requested_series(spec_of: Callable[..., Spec]) -> None:
     spec = spec_of(odd_fleet())
     assert ingest(spec, series=["plain", "rejected"]).unique_ids == ["plain", "rejected"]
     with pytest.raises(UserError, match="is it 'plain'"):
@@ -384,7 +386,7 @@ def test_registry_has_a_row_per_series_and_role_trained_or_not(trained: Any) -> 
         assert refused["version"].null_count() == refused.height
 
 
-def test_versions_of_the_registry_spare_working_them_out(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_of_the_registry_are_not_computed_again(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, panel, fleets = trained
     serving = [fleet for fleet in fleets if fleet.role == "serving"]
     champions = backtest_shard(panel, spec, fleets[:1], networks=["gru"]).champions
@@ -441,7 +443,7 @@ def test_candidate_never_sees_what_lies_after_its_first_origin(trained: Any) -> 
         assert torch.equal(weight, after.weights[name])
 
 
-def test_scores_are_measured_by_what_each_series_knew_at_its_own_cutoff(spec_of: Callable[..., Spec]) -> None:
+def test_scores_are_scaled_by_what_each_series_knew_at_its_own_cutoff(spec_of: Callable[..., Spec]) -> None:
     spec = spec_of(odd_fleet().filter(pl.col("unique_id").is_in(["plain", "plain_too"])))
     grown = ingest(spec)
     panel = panel_of(grown.features, spec, grown.unique_ids, run_cutoff=grown.cutoff)
@@ -505,23 +507,23 @@ def test_forecast_of_a_network_is_the_median_of_its_members(ensembles: Any) -> N
     champions = backtest_shard(panel, spec, [f for f in fleets if f.role == "candidate"], networks=["gru"]).champions
     made = predict_shard(panel, spec, serving, champions, networks=["gru"]).filter(unique_id="plain", model="gru")
     row = panel.unique_ids.index("plain")
-    told = np.stack([predict(fleet, panel)[row] for fleet in serving])
-    assert np.allclose(made.select(spec.quantile_columns).to_numpy(), np.median(told, axis=0))
+    member_KFQ = np.stack([predict(fleet, panel)[row] for fleet in serving])
+    assert np.allclose(made.select(spec.quantile_columns).to_numpy(), np.median(member_KFQ, axis=0))
     assert len({fleet.versions()[fleet.unique_ids.index("plain")] for fleet in serving}) == 3
     versions = [fleet.versions()[fleet.unique_ids.index("plain")] for fleet in serving]
     assert made["model_version"].unique().to_list() == ["+".join(versions)]
 
 
-def test_a_member_without_a_forecast_of_a_series_has_no_say_there(ensembles: Any) -> None:
+def test_a_member_without_a_forecast_of_a_series_does_not_count_there(ensembles: Any) -> None:
     _, panel, _, serving = ensembles
     row = panel.unique_ids.index("plain")
     others = [name for name in serving[0].unique_ids if name != "plain"]
     parts = [serving[0].select(others), serving[1].select(["plain"]), serving[1].select(others), serving[2]]
-    told = {name: forecaster(panel) for name, forecaster in shards._members(parts, "auto").items()}
-    told_SFQ = shards._median(list(told.values()))
-    assert np.allclose(told_SFQ[row], np.median([predict(fleet, panel)[row] for fleet in serving[1:]], axis=0))
+    members = {key: forecaster(panel) for key, forecaster in shards._members(parts, "auto").items()}
+    median_SFQ = shards._median(list(members.values()))
+    assert np.allclose(median_SFQ[row], np.median([predict(fleet, panel)[row] for fleet in serving[1:]], axis=0))
     empty = panel.unique_ids.index("all_null")
-    assert np.isnan(told_SFQ[empty]).all()
+    assert np.isnan(median_SFQ[empty]).all()
 
 
 def test_registry_has_a_row_per_member(ensembles: Any) -> None:
@@ -552,7 +554,7 @@ def statistics_run(tmp_path_factory: pytest.TempPathFactory) -> OneShot:
     return forecast(make_spec(fields | named, subject="the test's spec"))
 
 
-def test_statistics_are_backtested_and_forecast_where_they_can_serve(statistics_run: OneShot) -> None:
+def test_statistical_models_are_backtested_and_forecast_the_series_of_their_kind(statistics_run: OneShot) -> None:
     for rows in (statistics_run.backtests, statistics_run.forecasts):
         kinds = rows.filter(pl.col("model").is_in(["theta", "tsb"])).select("unique_id", "model").unique()
         assert {("demand", "tsb"), ("trend", "theta")} <= set(kinds.rows())
@@ -561,10 +563,10 @@ def test_statistics_are_backtested_and_forecast_where_they_can_serve(statistics_
     assert origins.filter(unique_id="trend")["origin"].unique().to_list() == [3]
 
 
-def test_combination_of_networks_and_statistics_serves_with_its_reason(statistics_run: OneShot) -> None:
+def test_combination_of_networks_and_statistical_models_is_champion_with_its_reason(statistics_run: OneShot) -> None:
     champion = statistics_run.champions.row(by_predicate=pl.col("unique_id") == "trend", named=True)
     assert champion["model"] == "combination"
-    assert champion["reason"].startswith("combination serves: it beats seasonal_naive_6 by ")
+    assert re.match(r"combination: MASE \S+ % below seasonal_naive_6 over 3 origins", champion["reason"])
     rows = served(statistics_run).filter(unique_id="trend")
     assert rows["model"].unique().to_list() == ["combination"]
     assert rows["reason"].null_count() == HORIZON
@@ -575,11 +577,11 @@ def test_combination_of_networks_and_statistics_serves_with_its_reason(statistic
 
 def test_combination_is_the_weighted_median_of_members_statistics_and_naives(ensembles: Any) -> None:
     spec, panel, _, serving = ensembles
-    told = {name: forecaster(panel) for name, forecaster in shards._members(serving, "auto").items()}
-    told |= {name: forecaster(panel) for name, forecaster in shards._baselines(spec).items()}
+    makers = {**shards._members(serving, "auto"), **shards._baselines(spec)}
+    quantiles = {key: forecaster(panel) for key, forecaster in makers.items()}
     row = panel.unique_ids.index("plain")
-    combined = shards._assemble(spec, spec.models, told)["combination"][row, 0, 6]
-    values = [(each[row, 0, 6], 0.6 / 3 if "/" in name else 0.4) for name, each in told.items()]
+    combined = shards._assemble(spec, spec.models, quantiles)["combination"][row, 0, 6]
+    values = [(each[row, 0, 6], 0.6 / 3 if isinstance(key, MemberKey) else 0.4) for key, each in quantiles.items()]
     below = sum(weight for value, weight in values if value < combined)
     above = sum(weight for value, weight in values if value > combined)
     assert max(below, above) <= 0.5 + 1e-9
@@ -591,11 +593,11 @@ def test_series_of_naives_alone_has_no_combination(odd_run: OneShot) -> None:
     assert not {"constant", "one_point", "all_null", "rejected"} & set(combined)
 
 
-def test_series_too_short_for_a_backtest_is_served_by_the_combination(statistics_run: OneShot) -> None:
+def test_champion_of_a_series_too_short_for_a_backtest_is_the_combination(statistics_run: OneShot) -> None:
     assert served(statistics_run).filter(unique_id="short")["model"].unique().to_list() == ["combination"]
 
 
-def test_statistics_change_nothing_of_other_models(statistics_run: OneShot, spec_of: Callable[..., Spec]) -> None:
+def test_statistical_models_do_not_change_other_models(statistics_run: OneShot, spec_of: Callable[..., Spec]) -> None:
     without = forecast(spec_of(season_and_demand(), statistics=[]))
     others = ~pl.col("model").is_in(["theta", "tsb", "combination"])
     marks = ("is_champion", "reason")
@@ -603,20 +605,20 @@ def test_statistics_change_nothing_of_other_models(statistics_run: OneShot, spec
     assert without.backtests.filter(others).equals(statistics_run.backtests.filter(others))
 
 
-def test_champion_is_forecast_whatever_statistics_are_chosen_by_now(spec_of: Callable[..., Spec]) -> None:
+def test_champion_is_forecast_though_other_statistical_models_are_chosen_by_now(spec_of: Callable[..., Spec]) -> None:
     spec = spec_of(season_and_demand(), statistics=[])
     ingested = ingest(spec)
     panel = panel_of(ingested.features, spec, ingested.unique_ids, run_cutoff=ingested.cutoff)
     champions = backtest_shard(panel, spec, [], networks=[]).champions
-    crowned = champions.with_columns(
+    altered = champions.with_columns(
         model=pl.when(pl.col("unique_id") == "trend").then(pl.lit("theta")).otherwise("model")
     )
-    rows = predict_shard(panel, spec, [], crowned, networks=[]).filter(model="theta")
+    rows = predict_shard(panel, spec, [], altered, networks=[]).filter(model="theta")
     assert rows["unique_id"].unique().to_list() == ["trend"]
     assert rows["is_champion"].all()
 
 
-def test_network_asked_for_alone_serves_beside_statistics(spec_of: Callable[..., Spec]) -> None:
+def test_the_only_requested_network_is_champion_beside_statistical_models(spec_of: Callable[..., Spec]) -> None:
     outcome = forecast(spec_of(season_and_demand(), statistics=["theta"], models=["gru"]))
     assert served(outcome).filter(unique_id="trend")["model"].unique().to_list() == ["gru"]
     assert "theta" in outcome.forecasts["model"].to_list()

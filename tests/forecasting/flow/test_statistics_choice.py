@@ -1,4 +1,4 @@
-"""Which statistical models a series has: those named, or what its recipe affords beside its networks."""
+"""The statistical models of a series: those that the spec names, or those that cost no more than its networks."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from forecasting.spec.recipes import configure
 from forecasting.spec.spec import STATISTICS, Spec, make_spec
 
 LAVISH = {"max_steps": 100_000}
-"""Networks so dear that every statistical model is cheap beside them."""
+"""Networks so costly that every statistical model fits beside them."""
 
 
 def spec_of(**fields: Any) -> Spec:
@@ -54,7 +54,7 @@ def test_statistics_never_cost_more_than_the_networks_of_the_series(
     assert num_fits * statistics_seconds(spec, num_points) <= networks.series_seconds(num_points)
 
 
-def test_dearer_networks_afford_more_statistics() -> None:
+def test_costlier_networks_leave_time_for_more_statistical_models() -> None:
     chosen = [chosen_statistics(spec_of(overrides={"max_steps": steps}), 120) for steps in (1, 1000, 100_000)]
     assert set(chosen[0]) <= set(chosen[1]) <= set(chosen[2])
     assert chosen[0] != chosen[2]
@@ -70,12 +70,12 @@ def test_dearer_networks_afford_more_statistics() -> None:
         ({"freq": 1}, set()),
     ],
 )
-def test_models_that_can_tell_nothing_are_not_chosen(fields: dict[str, Any], missing: set[str]) -> None:
+def test_models_that_cannot_fit_the_series_are_not_chosen(fields: dict[str, Any], missing: set[str]) -> None:
     chosen = chosen_statistics(spec_of(overrides=LAVISH, **fields), 300)
     assert set(STATISTICS) - set(chosen) == missing
 
 
-def test_series_without_networks_has_no_statistics_of_the_recipes_choice() -> None:
+def test_series_without_networks_has_no_statistical_models_unless_the_spec_names_them() -> None:
     spec = spec_of(overrides=LAVISH)
     needed = required_length(configure(spec), horizon=spec.horizon)
     assert chosen_statistics(spec, needed - 1) == ()

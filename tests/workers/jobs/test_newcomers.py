@@ -49,7 +49,7 @@ def test_a_new_series_is_served_by_networks_of_the_prior_which_its_version_names
     }
     for name in ("new", "young"):
         assert served[name][0] == "combination"
-        assert served[name][1].startswith("no model has been chosen for the series yet")
+        assert served[name][1].startswith("the series has no champion yet; the combination")
     assert served["flat"][0].startswith("seasonal_naive")
     assert served["single"][0] == "naive"
     priors = trained.store.scan("priors", "timestamp").collect().filter(role="serving")
@@ -80,7 +80,7 @@ def test_networks_of_another_design_neither_serve_nor_count_as_what_did(trained:
     priors = trained.store.scan("priors", "timestamp").collect().filter(role="serving", model="gru").sort("run_cutoff")
     assert dict(rows.select("model", "model_version").iter_rows())["gru"] == priors["version"][-1]
     reason = rows.filter("is_champion", model="combination")["reason"].item()
-    assert reason.startswith("no model has been chosen for the series yet")
+    assert reason.startswith("the series has no champion yet; the combination")
 
 
 def test_a_forecast_of_the_past_is_lent_nothing_that_was_trained_later(trained: Any) -> None:
@@ -123,4 +123,4 @@ def test_a_prior_that_does_not_suit_the_spec_any_more_is_lent_to_nobody(trained:
     trained.spec = trained.spec.model_copy(update=change)
     served = forecast(trained).filter("is_champion", step=1, unique_id="new")
     assert served["model"].to_list() == ["seasonal_naive_4"]
-    assert "no champion yet" in served["reason"].item()
+    assert "as fallback: the series has no champion yet" in served["reason"].item()
