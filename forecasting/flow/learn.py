@@ -1,7 +1,6 @@
-"""Learning as pure functions: a panel in; priors, every series' own networks, and the registry's rows of both, out.
+"""Train priors and every series' own networks, and describe both as rows of the registry, as pure functions.
 
-Frames carry the columns of the store's tables without the bookkeeping (spec, run cutoff, run), which the store stamps
-on.
+Frames have the columns of the store's tables without the bookkeeping (spec, run cutoff, run), which the store adds.
 """
 
 # S series of a shard
@@ -32,14 +31,24 @@ from forecasting.version import code_version
 
 
 class Priors(NamedTuple):
-    """What one member's networks begin from: candidates from one that ends before each series' first origin."""
+    """The priors that one member's networks begin from.
+
+    Attributes:
+        candidate: has read nothing after the first origin of any series; candidates begin from it.
+        serving: has read everything; serving networks begin from it.
+    """
 
     candidate: Prior
     serving: Prior
 
 
 class Starts(NamedTuple):
-    """Fleets that one member's networks go on from: of some series candidates' weights, and of the same what serves."""
+    """Earlier fleets of the same series that one member's networks continue from.
+
+    Attributes:
+        candidate: weights that candidates continue from.
+        serving: weights that serving networks continue from.
+    """
 
     candidate: Sequence[FittedFleet] = ()
     serving: Sequence[FittedFleet] = ()
@@ -75,11 +84,21 @@ def train_priors(
     start: Prior | None = None,
     options: FitOptions = FitOptions(),
 ) -> Priors | None:
-    """Train what one member's networks begin from on all series of a panel; None where no series is fit for it.
+    """Train the priors of one member on all series of a panel.
 
-    The serving prior is the candidate one, trained further on everything. The candidate goes on from `start`, an
-    earlier prior that has read nothing later than it may itself, where there is one; then both take a share of the
-    steps. `options.checkpoint` names a folder here.
+    The serving prior is the candidate prior, trained further on all data.
+
+    Args:
+        panel: series to train on, up to the run's cutoff.
+        spec: what is forecast.
+        network: design of the network.
+        member: number of the member.
+        start: an earlier prior to continue from, with a share of the steps; it has read nothing later than the new
+            candidate may.
+        options: how to train; `checkpoint` names a folder.
+
+    Returns:
+        Both priors; None where no series can be trained on.
     """
     from forecasting.fleet.fit import measure_gains
     from forecasting.fleet.prior.prior import fit_prior
@@ -120,7 +139,7 @@ def train_priors(
         options=_checkpoint_at(options, f"{begun}-serving.ckpt"),
     )
     _free_trainer()
-    if serving is None:  # what came after every series' first origin has left none that can be learned from
+    if serving is None:  # with the data after the first origins, no series can be trained on any more
         serving = replace(candidate, role="serving")
     return Priors(candidate, replace(serving, gains=gains))
 
@@ -133,7 +152,7 @@ def train_shard(
     priors: PriorsByMember = MappingProxyType({}),
     options: FitOptions = FitOptions(),
 ) -> list[FittedFleet]:
-    """Fit every requested network for every series of a shard, as `train_network` does."""
+    """Fit several networks for every series of a shard, in the order of `train_network`."""
     return [
         fleet for network in networks for fleet in train_network(panel, spec, network, priors=priors, options=options)
     ]
@@ -147,7 +166,7 @@ def train_network(
     priors: PriorsByMember = MappingProxyType({}),
     options: FitOptions = FitOptions(),
 ) -> Iterator[FittedFleet]:
-    """Fit one network for every series of a shard, member after member, as `train_member` does."""
+    """Fit one network for every series of a shard, member after member, in the order of `train_member`."""
     for number in range(len(configure(spec).members)):
         yield from train_member(
             panel, spec, network, number, priors=priors.get(MemberKey(network, number)), options=options
@@ -164,13 +183,23 @@ def train_member(
     starts: Starts = Starts(),
     options: FitOptions = FitOptions(),
 ) -> Iterator[FittedFleet]:
-    """Fit one member of a network for every series of a shard: the candidates, then what serves.
+    """Fit one member of a network for every series of a shard.
 
-    A candidate ends before its series' first backtest origin. A member that begins from a prior is left out where it
-    has none. Series that `starts` has weights of go on from these, as fleets of their own. `options.checkpoint` names
-    a folder here.
+    A candidate reads nothing after its series' first backtest origin.
+
+    Args:
+        panel: the series of the shard, up to the run's cutoff.
+        spec: what is forecast.
+        network: design of the network.
+        number: number of the member.
+        priors: what the networks begin from, if the member begins from a prior; without any, nothing is fitted.
+        starts: earlier weights. Series that have some continue from them, as fleets of their own.
+        options: how to train; `checkpoint` names a folder.
+
+    Yields:
+        Candidates, then serving networks, of each group of series.
     """
-    from forecasting.fleet import fit as fleet_fit  # brings Lightning, which takes seconds that only training needs
+    from forecasting.fleet import fit as fleet_fit  # loads Lightning, which takes seconds that only training needs
 
     _set_imports_aside()
     architecture, config, dropped_S = _architecture(spec, network), configure(spec), _held_back(panel, spec)
@@ -204,9 +233,14 @@ def train_member(
 
 
 def candidates_until(panel: Panel, spec: Spec) -> dict[str, int]:
-    """Return the last grid point that each series' candidate may read: a step, or microseconds since 1970.
+    """Return the last grid point that each series' candidate may read.
 
-    Series without any point are left out.
+    Args:
+        panel: the series, up to the run's cutoff.
+        spec: what is forecast.
+
+    Returns:
+        Steps, or microseconds since 1970, by name; series without any point are left out.
     """
     columns = panel.y_SN.shape[1] - 1 - _held_back(panel, spec)
     last_S = panel.ds_SN[np.arange(len(columns)), columns].astype(np.int64)
@@ -218,16 +252,21 @@ def candidates_until(panel: Panel, spec: Spec) -> dict[str, int]:
 
 
 def origins_of(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
-    """Return the backtest origins that each series has room for after what a network needs to learn, (S, J).
+    """Return the backtest origins of each series, which leave enough points before them to train a network.
 
-    They are told by the grid points that follow them, as `forecasting.evaluate.backtest.place_origins` does.
+    Args:
+        panel: the series, up to the run's cutoff.
+        spec: what is forecast.
+
+    Returns:
+        Grid points after each origin (S, J), as `forecasting.evaluate.backtest.place_origins` returns them.
     """
     return rolling.place_origins(
         panel.length_S,
         wanted=spec.backtest.origins,
         step=spec.origin_step,
         horizon=spec.horizon,
-        # Whoever says how far apart origins are to lie has them there.
+        # A spec that sets the distance between origins gets exactly that.
         season_length=1 if spec.backtest.step else max(spec.season_lengths),
         minimum_length=required_length(configure(spec), horizon=spec.horizon),
     )
@@ -236,9 +275,15 @@ def origins_of(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
 def registry_rows(
     fleet: FittedFleet, panel: Panel, *, reasons: Mapping[str, str] = MappingProxyType({})
 ) -> pl.DataFrame:
-    """Return the registry's rows of a fleet: one per series of its member, trained or refused.
+    """Return a fleet's rows of the table `models`, one per series, trained or refused.
 
-    `reasons` say why series that were trained began anew.
+    Args:
+        fleet: one member's networks.
+        panel: the series that they were fitted to.
+        reasons: by series, why it was trained from scratch though it has earlier weights.
+
+    Returns:
+        Rows without the columns that the job adds (`weights_uri`, `data_version`, `architecture`), sorted.
     """
     cutoff_of = dict(zip(panel.unique_ids, panel.last_ds.tolist(), strict=True))
     versions = fleet.versions()
@@ -291,7 +336,7 @@ def _finite(number: float) -> float | None:
 
 
 def prior_row(prior: Prior) -> dict[str, Any]:
-    """Return what the table of priors says of one, but for where it lies and what it was trained on."""
+    """Return a prior's row of the table `priors`, without the columns that the job adds."""
     return {
         "model": prior.architecture.model,
         "member": prior.member,
@@ -311,7 +356,7 @@ def prior_row(prior: Prior) -> dict[str, Any]:
 
 
 def _newest_read(prior: Prior) -> datetime | int | None:
-    """Return the last point of any series that a prior may have read, on the clock of ds."""
+    """Return the latest point of any series that a prior may have read, on the clock of ds."""
     newest = max((prior.trained_until or {}).values(), default=None)
     if newest is None or isinstance(prior.architecture.freq, int):
         return newest
@@ -323,7 +368,7 @@ _ADDED_BY_THE_JOB = ("weights_uri", "data_version", "architecture")
 
 
 def _split(panel: Panel, starts: Starts) -> list[tuple[npt.NDArray[np.int64], Starts]]:
-    """Return the rows of the series that go on from earlier weights, with these, and those of the others."""
+    """Split the panel's rows into series that continue from earlier weights, and the others."""
     warm = {name for fleet in starts.candidate for name in fleet.unique_ids}
     is_warm_S = np.array([name in warm for name in panel.unique_ids], dtype=bool)
     parts = [(np.flatnonzero(is_warm_S), starts), (np.flatnonzero(~is_warm_S), Starts())]
@@ -331,7 +376,7 @@ def _split(panel: Panel, starts: Starts) -> list[tuple[npt.NDArray[np.int64], St
 
 
 def _name_checkpoint(name: str, panel: Panel, rows: npt.NDArray[np.int64], starts: Starts) -> str:
-    """Name the fit of a part so that a retry which splits series otherwise takes up no other part's checkpoint."""
+    """Name the fit of a group such that a retry with other groups does not resume another group's checkpoint."""
     if len(rows) == len(panel.unique_ids) and not starts.candidate:
         return name
     begun = [version for fleets in starts for fleet in fleets for version in fleet.versions()]
@@ -345,13 +390,13 @@ def _checkpoint_at(options: FitOptions, name: str) -> FitOptions:
 
 @cache
 def _set_imports_aside() -> None:
-    """Leave what the process has loaded out of later searches for cycles, which then take milliseconds."""
+    """Exclude loaded modules from later garbage collections, which then take milliseconds."""
     gc.collect()
     gc.freeze()
 
 
 def _free_trainer() -> None:
-    """Let go of the weights and moments that Lightning's trainer and the module keep alive by naming each other."""
+    """Free weights and moments: Lightning's trainer and module reference each other and keep them alive."""
     gc.collect()
 
 
@@ -360,6 +405,6 @@ def _architecture(spec: Spec, network: str) -> Architecture:
 
 
 def _held_back(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
-    """Return how many grid points of each series its candidates may not see, (S,)."""
+    """Return the number of last grid points of each series that its candidates may not read, (S,)."""
     num_steps_S: npt.NDArray[np.int64] = origins_of(panel, spec).max(1)
     return num_steps_S

@@ -1,7 +1,7 @@
-"""Warm starts: registry rows of earlier cutoffs in; what each series' network goes on from, or why it begins anew, out.
+"""Find the earlier weights that networks and priors continue from, or the reason why they are trained from scratch.
 
-No network goes on from weights that have read more of its series than it may read itself. So candidates, which end
-before their series' first backtest origin, seldom go on from what served: that has seen the origins.
+No network continues from weights that have read more of its series than it may read itself. So candidates seldom
+continue from serving networks, which have read what follows the first backtest origin.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,19 +19,23 @@ from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
 from forecasting.spec.training import member_seed
 
-OTHER_TRAINING = "begins anew: earlier weights were trained with another configuration, horizon, seed or categories"
-SEEN_TOO_MUCH = "begins anew: earlier weights have read what follows its first backtest origin"
+OTHER_TRAINING = "trained from scratch: earlier weights have another configuration, horizon, seed or categories"
+SEEN_TOO_MUCH = "trained from scratch: earlier weights have read data after the first backtest origin"
 
 
 def lost(uri: str) -> str:
-    return f"begins anew: its earlier weights are gone, {uri}"
+    """Return the reason for a series whose earlier weights are missing."""
+    return f"trained from scratch: its earlier weights are gone, {uri}"
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """Networks that were trained at earlier cutoffs: their registry rows, and how a file of their weights is read.
+    """Networks that were trained at earlier cutoffs.
 
-    `architecture` describes the spec's as rows do. `read` raises NothingStored for a file that is gone.
+    Attributes:
+        rows: their rows of the table `models`.
+        architecture: the spec's, in the form of that column.
+        read: reads a file of weights; raises NothingStored where it is missing.
     """
 
     rows: pl.DataFrame
@@ -41,17 +45,32 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Found:
-    """What one member's networks go on from, and why series that were trained before begin anew."""
+    """Earlier weights of one member's networks.
+
+    Attributes:
+        starts: fleets to continue from.
+        reasons: by series, why it is trained from scratch though it was trained before.
+    """
 
     starts: Starts = field(default_factory=Starts)
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_starts(panel: Panel, spec: Spec, network: str, number: int, earlier: Earlier) -> Found:
-    """Find what one member of a network goes on from, series by series; those without a prior of their own alone.
+    """Find the earlier weights that one member's networks continue from, series by series.
 
-    Both roles of a series go on, or none. Each takes the newest cutoff's weights that were trained alike and have read
-    no more than it may: first what serves, then the candidate.
+    Both roles of a series continue, or neither does. Each takes the newest weights of the same training that have read
+    no more than it may; of one cutoff, serving weights come before the candidate's.
+
+    Args:
+        panel: the series, up to the run's cutoff.
+        spec: what is forecast.
+        network: design of the network.
+        number: number of the member; one that begins from a prior never continues from earlier weights.
+        earlier: networks of earlier cutoffs.
+
+    Returns:
+        Fleets to continue from, and the reasons for the other series.
     """
     config = configure(spec).of_member(number)
     if config.start == "prior":
@@ -88,10 +107,18 @@ def find_starts(panel: Panel, spec: Spec, network: str, number: int, earlier: Ea
 def choose_prior(
     earlier: Iterable[Prior], until: Mapping[str, int], spec: Spec, network: str, number: int
 ) -> Prior | None:
-    """Return the first prior that has read no more of any series than `until` allows, and has the member's shape.
+    """Return the first prior that has the member's shapes and has read no more of any series than its candidate may.
 
-    `until` has the last point of each series that a candidate may read; of a series that is not in it any more, and so
-    is not backtested, a prior may have read all.
+    Args:
+        earlier: priors, best first.
+        until: the last point of each series that a candidate may read: a step, or microseconds since 1970. A series
+            that is missing is not backtested, so that a prior may have read all of it.
+        spec: what is forecast.
+        network: design of the network.
+        number: number of the member.
+
+    Returns:
+        The prior, or None.
     """
     shapes = _shapes(spec, network, number)
     for prior in earlier:
@@ -104,7 +131,7 @@ def choose_prior(
 
 
 def _newest(rows: pl.DataFrame) -> pl.DataFrame:
-    """Keep of each series the newest cutoff's row, of that rather what serves than the candidate."""
+    """Keep each series' row of the newest cutoff, the serving network's before the candidate's."""
     ordered = rows.sort("unique_id", "run_cutoff", "role", descending=[False, True, True])
     return ordered.unique("unique_id", keep="first", maintain_order=True).select("unique_id", "weights_uri")
 
@@ -112,7 +139,7 @@ def _newest(rows: pl.DataFrame) -> pl.DataFrame:
 def _read(
     uris: Iterable[str], read: Callable[[str], FittedFleet], shapes: Mapping[str, int], vocabulary: Vocabulary
 ) -> tuple[dict[str, FittedFleet], dict[str, str]]:
-    """Return the fleets by file, and why other files have none that can be gone on from."""
+    """Return fleets by file, and the reasons why other files cannot be continued from."""
     fleets, unfit = {}, {}
     for uri in uris:
         try:
@@ -133,6 +160,6 @@ def _shapes(spec: Spec, network: str, number: int) -> dict[str, int]:
 
 
 def _parts(rows: pl.DataFrame, column: str, read: Mapping[str, FittedFleet]) -> tuple[FittedFleet, ...]:
-    """Return of each file the part that belongs to the series which name it."""
+    """Return the part of each file that belongs to the series that name it."""
     named = rows.group_by(column, maintain_order=True)
     return tuple(read[str(uri)].select(part["unique_id"].to_list()) for (uri,), part in named)

@@ -156,7 +156,7 @@ def test_combination_is_champion_unless_a_baseline_is_far_better(
     margin: float, mases: tuple[float, ...], model: str, reason: str
 ) -> None:
     ones = [1.0] * len(mases)
-    # The network that scores best is no reason to choose it: choosing by a series' own scores loses.
+    # A network with the best score of the series is ignored: choosing by a series' own scores loses.
     best = rows("lstm", *[0.1] * len(mases))
     champion = choose([*rows(NAIVE_24, *ones), *rows("combination", *mases), *best], margin=margin)
     assert champion["model"] == model

@@ -1,4 +1,4 @@
-"""Learning as pure functions: priors and the networks that begin from them, and what the registry says of both."""
+"""Learning: priors, the networks that begin from them, and their rows of the registry."""
 
 from typing import Any
 
@@ -83,12 +83,12 @@ def trained(panel: Panel) -> dict[tuple[str, int], Priors]:
     }
 
 
-def test_members_that_begin_from_a_prior_are_those_that_the_recipe_says() -> None:
+def test_members_that_begin_from_a_prior_are_those_of_the_recipe() -> None:
     assert members_with_prior(spec_of(), ("lstm", "gru")) == [("lstm", 1), ("lstm", 2), ("gru", 1), ("gru", 2)]
     assert members_with_prior(spec_of([{}]), ("gru",)) == []
 
 
-def test_candidate_priors_end_before_the_first_origin_and_serving_ones_go_on_from_them(
+def test_candidate_priors_end_before_the_first_origin_and_serving_priors_continue_from_them(
     panel: Panel, trained: dict[tuple[str, int], Priors]
 ) -> None:
     assert (origins_of(panel, spec_of()) > 0).sum(1).tolist() == [3, 3, 3, 0, 3, 0]
@@ -112,7 +112,7 @@ def test_candidate_priors_end_before_the_first_origin_and_serving_ones_go_on_fro
     assert (candidate.num_series, serving.num_series) == (4, 4)
 
 
-def test_checkpoints_of_priors_lie_in_the_folder_that_options_name(panel: Panel, tmp_path: Any) -> None:
+def test_checkpoints_of_priors_lie_in_the_folder_of_the_options(panel: Panel, tmp_path: Any) -> None:
     saved: list[str] = []
 
     class Folder(type(tmp_path)):  # type: ignore[misc]
@@ -125,12 +125,12 @@ def test_checkpoints_of_priors_lie_in_the_folder_that_options_name(panel: Panel,
     assert not list(tmp_path.iterdir())
 
 
-def test_there_is_no_prior_where_no_series_is_fit_for_one() -> None:
+def test_there_is_no_prior_where_no_series_can_be_trained_on() -> None:
     hopeless = panel_of(constant=np.full(50, 2.0), one=np.array([1.0]), empty=np.full(9, np.nan))
     assert train_priors(hopeless, spec_of(), "gru", 1, options=CPU) is None
 
 
-def test_a_candidate_serves_where_what_came_later_cannot_be_learned_from(panel: Panel) -> None:
+def test_the_candidate_prior_is_also_the_serving_one_where_later_data_cannot_be_trained_on(panel: Panel) -> None:
     broken = np.concatenate([wave(71, 0), np.resize([1.7e308, -1.7e308], 9)])
     candidate, serving = train_priors(panel_of(a=broken), spec_of(), "gru", 1, options=CPU)  # type: ignore[misc]
     assert serving.role == "serving"
@@ -198,7 +198,7 @@ def test_registry_rows_name_prior_and_strength_where_there_are_any(
     assert set(rows.filter(pl.col("unique_id").is_in(["constant", "one"]))["status"]) == {"constant", "too_short"}
 
 
-def test_row_of_a_prior_says_what_it_is_a_function_of(trained: dict[tuple[str, int], Priors]) -> None:
+def test_row_of_a_prior_has_every_column_that_the_job_does_not_add(trained: dict[tuple[str, int], Priors]) -> None:
     prior = trained["lstm", 2].serving
     row = prior_row(prior)
     columns = table("priors").schema("step")

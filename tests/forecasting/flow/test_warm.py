@@ -1,4 +1,4 @@
-"""Warm starts as pure functions: what networks may go on from, and what it is worth on the data that are shipped."""
+"""Warm starts: the weights that networks may continue from, and the gain on the shipped data."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -104,7 +104,7 @@ def count_steps(fleets: dict[str, FittedFleet]) -> int:
 
 
 def test_networks_are_as_good_as_from_scratch_after_a_quarter_of_the_steps(flights: Panel) -> None:
-    """The two members of `standard` that have no prior, week after week; measured: an error of .484 for .501."""
+    """The two members of `standard` without a prior, over two weekly cutoffs; measured MASE: .484 for .501."""
     spec, weeks = spec_of(), 2
     cold, warm = Trained(spec), Trained(spec)
     errors, steps = [], []
@@ -166,7 +166,7 @@ def week_ago(flights: Panel, quick: Spec) -> Trained:
     return runs
 
 
-def test_what_was_trained_alike_is_gone_on_from_and_a_series_without_an_earlier_network_is_not_told_of(
+def test_networks_continue_from_the_same_training_and_series_without_earlier_weights_have_no_reason(
     flights: Panel, quick: Spec, week_ago: Trained
 ) -> None:
     found = find_starts(flights, quick, "gru", 0, week_ago.earlier(1))
@@ -179,11 +179,11 @@ def test_what_was_trained_alike_is_gone_on_from_and_a_series_without_an_earlier_
     assert find_starts(flights, quick, "gru", 1, week_ago.earlier(1)) == Found(), "it begins from its prior"
 
 
-def test_a_candidate_may_go_on_from_what_served_once_that_has_read_no_more_than_it(
+def test_a_candidate_continues_from_serving_weights_that_have_read_no_more_than_it_may(
     flights: Panel, quick: Spec, week_ago: Trained
 ) -> None:
-    held_back = int(origins_of(flights, quick).max())
-    for num_more, role in ((held_back - WEEK, "serving"), (held_back - WEEK - 1, "candidate")):
+    num_hidden = int(origins_of(flights, quick).max())
+    for num_more, role in ((num_hidden - WEEK, "serving"), (num_hidden - WEEK - 1, "candidate")):
         at_once = week_ago.earlier(1)
         later = at_once.rows.with_columns(pl.col("trained_until").dt.offset_by(f"{-num_more}h"))
         found = find_starts(flights, quick, "gru", 0, replace(at_once, rows=later))
@@ -191,7 +191,7 @@ def test_a_candidate_may_go_on_from_what_served_once_that_has_read_no_more_than_
         assert {fleet.role for fleet in found.starts.serving} == {"serving"}
 
 
-def test_earlier_weights_that_cannot_be_gone_on_from_say_why(flights: Panel, quick: Spec, week_ago: Trained) -> None:
+def test_earlier_weights_that_do_not_fit_have_a_reason(flights: Panel, quick: Spec, week_ago: Trained) -> None:
     at_once = week_ago.earlier(1)
     (uri,) = at_once.rows.filter(role="serving")["weights_uri"].unique()
     fleet = week_ago.files[uri]
@@ -212,7 +212,7 @@ def test_earlier_weights_that_cannot_be_gone_on_from_say_why(flights: Panel, qui
     assert found == Found(reasons=dict.fromkeys(SERIES, SEEN_TOO_MUCH))
 
 
-def test_a_prior_is_chosen_by_what_it_has_read_of_every_series(quick: Spec, flights: Panel) -> None:
+def test_a_prior_is_chosen_by_the_last_point_that_it_has_read_of_every_series(quick: Spec, flights: Panel) -> None:
     spec = spec_of(prior_steps=1, prior_hidden_size=2, prior_windows=2, members=[{"start": "prior"}])
     trained = train_priors(flights.until(WEEK), spec, "gru", 0, options=CPU)
     assert trained is not None

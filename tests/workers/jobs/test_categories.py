@@ -87,4 +87,4 @@ def test_networks_and_priors_go_on_from_those_of_the_same_categories_alone(class
     models = classed.store.scan("models", "timestamp").collect().filter(member=0, role="serving")
     newest = models.filter(pl.col("run_cutoff") == FIRST + timedelta(hours=121))
     assert newest["started_from"].null_count() == newest.height
-    assert newest["reason"].str.starts_with("begins anew").all()
+    assert newest["reason"].str.starts_with("trained from scratch").all()

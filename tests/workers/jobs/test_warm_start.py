@@ -121,9 +121,12 @@ def test_a_longer_holdback_than_any_earlier_training_knew_begins_anew_and_says_w
     outcome = train_at(fed, 91)
     assert set(starts(fed, 91, member=0).values()) == {None}
     reasons = registry(fed, run_cutoff=at(91), member=0)["reason"].unique().to_list()
-    assert reasons == ["begins anew: earlier weights have read what follows its first backtest origin"]
+    assert reasons == ["trained from scratch: earlier weights have read data after the first backtest origin"]
     assert registry(fed, "priors", run_cutoff=at(91), role="candidate")["started_from"].to_list() == [None]
-    assert "0 of 3 networks go on from earlier weights; 3 begins anew: earlier weights have read" in outcome.message
+    assert (
+        "0 of 3 networks go on from earlier weights; 3 trained from scratch: earlier weights have read"
+        in outcome.message
+    )
 
 
 def test_a_cutoff_that_is_trained_again_repeats_its_values_though_later_ones_are_there(fed: Any) -> None:
@@ -165,7 +168,7 @@ def test_another_training_begins_anew_and_says_why(fed: Any, changed: dict[str, 
     rows = registry(fed, run_cutoff=at(99), member=0)
     assert set(rows["started_from"]) == {None}
     assert set(rows["reason"]) == {
-        "begins anew: earlier weights were trained with another configuration, horizon, seed or categories"
+        "trained from scratch: earlier weights have another configuration, horizon, seed or categories"
     }
     assert registry(fed, "priors", run_cutoff=at(99), role="candidate")["started_from"].to_list() == [None]
 
@@ -199,10 +202,13 @@ def test_weights_that_are_gone_are_begun_anew_and_told(fed: Any, capsys: pytest.
     told = {row["unique_id"]: (row["started_from"] is None, row["reason"]) for row in rows.iter_rows(named=True)}
     assert told == {
         "a": (False, None),
-        "b": (True, f"begins anew: its earlier weights are gone, {lost}"),
+        "b": (True, f"trained from scratch: its earlier weights are gone, {lost}"),
         "c": (False, None),
     }
-    assert "2 of 3 networks go on from earlier weights; 1 begins anew: its earlier weights are gone;" in outcome.message
+    assert (
+        "2 of 3 networks go on from earlier weights; 1 trained from scratch: its earlier weights are gone;"
+        in outcome.message
+    )
     assert registry(fed, "priors", run_cutoff=at(99), role="candidate")["started_from"].to_list() == [None]
     said = capsys.readouterr().out
     assert all(f"{uri} is gone" in said for uri in gone)
