@@ -7,6 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
+from forecasting.flow.scoring import score as score_forecasts
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
 from forecasting.store.staging import discard
@@ -85,8 +86,6 @@ class ScoreShard:
     models: tuple[str, ...] | None
 
     def __call__(self, slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
-        from forecasting.flow.shards import score as score_forecasts  # torch loads on actors only
-
         forecasts, scores = (
             slot.store.scan(table, slot.clock).filter(
                 pl.col("spec") == slot.spec.name, pl.col("unique_id").is_in(list(shard.unique_ids))

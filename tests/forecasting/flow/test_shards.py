@@ -15,9 +15,7 @@ import polars as pl
 import pytest
 import torch
 
-from forecasting.classical.naive2 import naive2
 from forecasting.errors import SourceError, UserError
-from forecasting.evaluate.metrics import seasonal_scale
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.module import FleetModule
 from forecasting.fleet.predict import predict
@@ -33,7 +31,7 @@ from forecasting.flow.learn import (
 )
 from forecasting.flow.one_shot import OneShot, forecast
 from forecasting.flow.serving import join_versions
-from forecasting.flow.shards import backtest_shard, predict_shard, score
+from forecasting.flow.shards import backtest_shard, predict_shard
 from forecasting.series.ingest import ingest, panel_of
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec, make_spec
@@ -441,52 +439,6 @@ def test_candidate_never_sees_what_lies_after_its_first_origin(trained: Any) -> 
     assert num_held.max() > 0
     for name, weight in before.weights.items():
         assert torch.equal(weight, after.weights[name])
-
-
-def test_scores_are_scaled_by_what_each_series_knew_at_its_own_cutoff(spec_of: Callable[..., Spec]) -> None:
-    spec = spec_of(odd_fleet().filter(pl.col("unique_id").is_in(["plain", "plain_too"])))
-    grown = ingest(spec)
-    panel = panel_of(grown.features, spec, grown.unique_ids, run_cutoff=grown.cutoff)
-    num_later = {"plain": HORIZON, "plain_too": HORIZON + 2}
-    made = pl.concat(
-        shards.panel_frame(panel)
-        .filter(unique_id=name)
-        .slice(NUM_POINTS - later, HORIZON)
-        .with_columns(
-            pl.lit(START + timedelta(hours=NUM_POINTS - later - 1), pl.Datetime("us")).alias("cutoff"),
-            *(pl.lit(20.0).alias(column) for column in ("forecast", *spec.quantile_columns)),
-            model=pl.lit("lstm"),
-            is_champion=True,
-        )
-        .drop("y")
-        for name, later in num_later.items()
-    )
-    rows = {row["unique_id"]: row for row in score(panel, made, spec, run_cutoff=grown.cutoff).iter_rows(named=True)}
-    for name, later in num_later.items():
-        known = panel.select(np.array([panel.unique_ids.index(name)])).until(later)
-        scale = seasonal_scale(known, season_length=SEASON)[0]
-        actual = np.array(wave(1 if name == "plain" else 2)[NUM_POINTS - later :][:HORIZON], dtype=float)
-        assert rows[name]["mase"] == pytest.approx(np.abs(actual - 20).mean() / scale)
-        assert rows[name]["msis"] == pytest.approx(40 * np.abs(actual - 20).mean() / scale)
-        yardstick = naive2(known, season_length=SEASON)[0]
-        assert rows[name]["naive2_mase"] == pytest.approx(np.abs(actual - yardstick).mean() / scale)
-
-
-def test_score_counts_only_points_that_have_arrived(spec_of: Callable[..., Spec]) -> None:
-    spec = spec_of(odd_fleet(), models=["gru"])
-    cutoff = START + timedelta(hours=NUM_POINTS - 1 - 2)
-    made = forecast(spec, cutoff=cutoff).forecasts
-    grown = ingest(spec)
-    panel = panel_of(grown.features, spec, grown.unique_ids, run_cutoff=grown.cutoff)
-    rows = score(panel, made, spec, run_cutoff=grown.cutoff)
-    plain = rows.filter(unique_id="plain", model="gru").row(0, named=True)
-    assert plain["num_points"] == 2
-    assert plain["is_complete"] is False
-    actual = np.array(wave(1)[-2:], dtype=float)
-    wanted = made.filter(unique_id="plain", model="gru").sort("ds")["forecast"].to_numpy()[:2]
-    assert plain["mae"] == pytest.approx(np.abs(actual - wanted).mean())
-    complete = score(panel, forecast(spec, cutoff=cutoff - timedelta(hours=2)).forecasts, spec, run_cutoff=grown.cutoff)
-    assert complete.filter(unique_id="plain", model="gru")["is_complete"].to_list() == [True]
 
 
 MEMBERS = [{"transform": "none"}, {"transform": "log", "context_segments": 2}, {"transform": "none"}]
