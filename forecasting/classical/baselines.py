@@ -55,9 +55,9 @@ def seasonal_naive(panel: Panel, *, season_length: int, quantiles: Sequence[floa
     With fewer than two errors the quantiles equal the point forecast. Quantiles never cross.
 
     Args:
-        panel: the series, in units of y.
-        season_length: grid points of a season.
-        quantiles: levels, ascending.
+        panel: The series, in units of y.
+        season_length: Grid points of a season.
+        quantiles: Levels, ascending.
 
     Returns:
         Quantiles (S, F, Q) in units of y; NaN for a series that has too few points (`can_forecast`).
@@ -78,8 +78,8 @@ def naive(panel: Panel, *, quantiles: Sequence[float]) -> npt.NDArray[np.float64
     quantiles equal it.
 
     Args:
-        panel: the series, in units of y.
-        quantiles: levels, ascending.
+        panel: The series, in units of y.
+        quantiles: Levels, ascending.
 
     Returns:
         Quantiles (S, F, Q) in units of y; NaN for a series without any measurement.
@@ -99,9 +99,9 @@ def forecast_simplest(
     That is the seasonal naive of the first season length with enough observed points, else `naive`, else `none`.
 
     Args:
-        panel: the series, in units of y.
-        season_lengths: grid points of each season, in order of preference.
-        quantiles: levels, ascending.
+        panel: The series, in units of y.
+        season_lengths: Grid points of each season, in order of preference.
+        quantiles: Levels, ascending.
 
     Returns:
         Quantiles (S, F, Q), NaN for `none`; the model's name of each series; and the reason why the model is not the
@@ -230,8 +230,8 @@ def centred_quantiles(
     numpy's nanquantile loops over slices in Python. Sorting puts NaN last and handles all slices at once.
 
     Args:
-        values: of any shape (…, n).
-        quantiles_Q: levels.
+        values: Of any shape (…, n).
+        quantiles_Q: Levels.
 
     Returns:
         Offsets (…, Q), zero for fewer than two values, and counts (…).

@@ -25,8 +25,8 @@ def combine(*, networks: Sequence[Quantiles], others: Sequence[Quantiles]) -> Qu
     """Return the weighted median of each quantile over all forecasts.
 
     Args:
-        networks: forecasts of the members of all networks, each (S, F, Q), NaN for a series without one.
-        others: forecasts of the statistical models and naives, likewise.
+        networks: Forecasts of the members of all networks, each (S, F, Q), NaN for a series without one.
+        others: Forecasts of the statistical models and naives, likewise.
 
     Returns:
         Quantiles (S, F, Q), rising along Q. A series uses the forecasts that it has; without any, it is NaN.
@@ -52,8 +52,8 @@ def weighted_median(values_KSFQ: Quantiles, weight_KS: npt.NDArray[np.float64]) 
     A value lies at the middle of its own weight, so that equal weights give the usual median.
 
     Args:
-        values_KSFQ: finite wherever the weight is positive.
-        weight_KS: weights that sum to 1 over K, or to 0 for a series without any value.
+        values_KSFQ: Finite wherever the weight is positive.
+        weight_KS: Weights that sum to 1 over K, or to 0 for a series without any value.
 
     Returns:
         Medians (S, F, Q), NaN for a series whose weights are all 0.

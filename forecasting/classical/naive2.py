@@ -22,8 +22,8 @@ def naive2(panel: Panel, *, season_length: int) -> npt.NDArray[np.float64]:
     decomposition is defined, with neither a trend nor an index of zero.
 
     Args:
-        panel: the series, in units of y.
-        season_length: grid points of a season.
+        panel: The series, in units of y.
+        season_length: Grid points of a season.
 
     Returns:
         Forecasts (S, F) in units of y. NaN for a series that is empty or has a gap, where neither the test nor the
@@ -41,8 +41,8 @@ def is_seasonal(y: npt.NDArray[np.float64], *, season_length: int) -> bool:
     """Test whether the autocorrelation at one season is significant at 90 %, with Bartlett's limits.
 
     Args:
-        y: one series without gaps, oldest value first.
-        season_length: grid points of a season.
+        y: One series without gaps, oldest value first.
+        season_length: Grid points of a season.
 
     Returns:
         Whether it is; False with fewer than three seasons, and for a season longer than 10 log10(n) points, the last
@@ -63,8 +63,8 @@ def seasonal_indices(y: npt.NDArray[np.float64], *, season_length: int) -> npt.N
     """Return the multiplicative seasonal indices of a series, as R's `decompose` computes them.
 
     Args:
-        y: one series without gaps, oldest value first.
-        season_length: grid points of a season.
+        y: One series without gaps, oldest value first.
+        season_length: Grid points of a season.
 
     Returns:
         The index of each phase, counted from the first point; their mean is 1.

@@ -46,10 +46,10 @@ def forecast_statistics(
     that their mean is the forecast, and moved onto the forecast where they lie on the wrong side of it.
 
     Args:
-        panel: the series, in units of y.
-        model: one of `forecasting.spec.spec.STATISTICS`.
-        season_lengths: grid points of each season.
-        quantiles: levels, ascending.
+        panel: The series, in units of y.
+        model: One of `forecasting.spec.spec.STATISTICS`.
+        season_lengths: Grid points of each season.
+        quantiles: Levels, ascending.
 
     Returns:
         Quantiles (S, F, Q) in units of y. NaN for a series that the model cannot forecast (`can_forecast`), or whose
@@ -77,9 +77,9 @@ def can_forecast(panel: Panel, *, model: str, season_lengths: Sequence[int]) -> 
     covers twice.
 
     Args:
-        panel: the series.
-        model: one of `forecasting.spec.spec.STATISTICS`.
-        season_lengths: grid points of each season.
+        panel: The series.
+        model: One of `forecasting.spec.spec.STATISTICS`.
+        season_lengths: Grid points of each season.
 
     Returns:
         Marks (S,).
@@ -105,9 +105,9 @@ def known_values(y_N: Values, *, fill_from: int, longest_season: int) -> Values:
     Older points would cost time and add little about the next ones.
 
     Args:
-        y_N: one series, oldest value first, NaN in gaps.
-        fill_from: grid points between a gap and the value that fills it.
-        longest_season: grid points of the longest season that the model uses.
+        y_N: One series, oldest value first, NaN in gaps.
+        fill_from: Grid points between a gap and the value that fills it.
+        longest_season: Grid points of the longest season that the model uses.
 
     Returns:
         Values without gaps, oldest first.
@@ -120,7 +120,7 @@ def most_points(longest_season: int) -> int:
     """Return the most grid points that a model reads: twenty seasons, more of short ones and fewer of long ones.
 
     Args:
-        longest_season: grid points of the longest season that the model uses.
+        longest_season: Grid points of the longest season that the model uses.
 
     Returns:
         A number of grid points.
@@ -135,8 +135,8 @@ def fill_from_past(y: Values, *, season_length: int) -> Values:
     """Fill every gap with the value a season earlier, or in the first season with the last value before it.
 
     Args:
-        y: one series, oldest value first; the first one is measured.
-        season_length: grid points of a season.
+        y: One series, oldest value first; the first one is measured.
+        season_length: Grid points of a season.
 
     Returns:
         A copy without gaps.

@@ -38,12 +38,12 @@ def place_origins(
     candidates would be worse than the serving networks.
 
     Args:
-        length_S: grid points of each series.
-        wanted: number of origins J.
-        step: grid points between two origins.
-        horizon: grid points that each origin is compared over.
-        season_length: grid points of the longest season.
-        minimum_length: grid points that a series keeps before its first origin; at least one is kept.
+        length_S: Grid points of each series.
+        wanted: Number of origins J.
+        step: Grid points between two origins.
+        horizon: Grid points that each origin is compared over.
+        season_length: Grid points of the longest season.
+        minimum_length: Grid points that a series keeps before its first origin; at least one is kept.
 
     Returns:
         Counts (S, J), newest origin first, 0 where a series has no room for an origin.
@@ -78,20 +78,20 @@ def backtest(
     horizon that followed. MASE, MSIS and Naive2 use only what was known at that origin.
 
     Args:
-        panel: the series; those without an origin are forecast, but not scored.
-        forecasters: each forecasts whole panels.
-        origins_SJ: grid points after each origin, as `place_origins` returns them.
-        quantiles: what forecasters return along Q; must hold 0.5.
-        season_length: season of the scale of MASE and MSIS, and of Naive2.
-        assemble: turns the forecasters' quantiles into those of models; by default each forecaster is a model.
-        inspect: receives every compared point: `unique_id, model, origin, ds, y, forecast` and the quantiles.
+        panel: The series; those without an origin are forecast, but not scored.
+        forecasters: Each forecasts whole panels.
+        origins_SJ: Grid points after each origin, as `place_origins` returns them.
+        quantiles: What forecasters return along Q; must hold 0.5.
+        season_length: Season of the scale of MASE and MSIS, and of Naive2.
+        assemble: Turns the forecasters' quantiles into those of models; by default each forecaster is a model.
+        inspect: Receives every compared point: `unique_id, model, origin, ds, y, forecast` and the quantiles.
 
     Returns:
         One row per (`unique_id`, `model`, `origin`) with the scores and the coverage of each step, sorted; `origin` is
         the `ds` of the last known point. A forecast that is not finite in every step and quantile has no row.
 
     Raises:
-        ValueError: a series has an origin that it has no room for.
+        ValueError: A series has an origin that it has no room for.
     """
     _check_room(panel, origins_SJ)
     comparisons = []

@@ -43,16 +43,16 @@ def choose_champions(
     at one origin, the others are still compared at all of theirs.
 
     Args:
-        backtests: one row per (`unique_id`, `model`, `origin`) with `num_points, mae, mase`; rows of models that are no
+        backtests: One row per (`unique_id`, `model`, `origin`) with `num_points, mae, mase`; rows of models that are no
             candidates are ignored.
-        unique_ids: series that need a champion.
-        networks: networks that compete.
-        season_lengths: grid points of each season, which name the seasonal naives.
-        margin: share by which the champion must be better than the best baseline; below 0, may be worse.
-        unavailable: why a model has no forecast of a series, by (unique_id, model); baselines may be named too.
-        alone: the only network that was requested; it is the champion, compared or not, wherever it is available.
-        statistics: statistical models that compete.
-        combinable: series that the combination can forecast though none of its networks could be compared, because all
+        unique_ids: Series that need a champion.
+        networks: Networks that compete.
+        season_lengths: Grid points of each season, which name the seasonal naives.
+        margin: Share by which the champion must be better than the best baseline; below 0, may be worse.
+        unavailable: Why a model has no forecast of a series, by (unique_id, model); baselines may be named too.
+        alone: The only network that was requested; it is the champion, compared or not, wherever it is available.
+        statistics: Statistical models that compete.
+        combinable: Series that the combination can forecast though none of its networks could be compared, because all
             of their data came after their first origin. The combination is their champion, as it is that of the
             fleet's other series, unless a `margin` of zero or more requires evidence.
 

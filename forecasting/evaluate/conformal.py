@@ -27,7 +27,7 @@ def lower_quantiles(quantiles: Sequence[float]) -> list[float]:
     """Return the lower ends of the central intervals whose both ends are among the quantiles.
 
     Args:
-        quantiles: levels between 0 and 1.
+        quantiles: Levels between 0 and 1.
 
     Returns:
         Levels below 0.5, in the order given.
@@ -42,9 +42,9 @@ def count_ratios(comparison: pl.DataFrame, *, quantiles: Sequence[float]) -> pl.
     """Count actuals by model, interval and distance from the median, in units of the width of their side.
 
     Args:
-        comparison: one row per point: `model, y, forecast` and the quantile columns. Points without an actual, and
+        comparison: One row per point: `model, y, forecast` and the quantile columns. Points without an actual, and
             sides of zero width, do not count.
-        quantiles: the quantiles that it has columns for.
+        quantiles: The quantiles that it has columns for.
 
     Returns:
         The number of points by `model`, `quantile` (the interval's lower end) and `bin` of the ratio's logarithm to
@@ -70,8 +70,8 @@ def find_factors(counts: pl.DataFrame, *, horizon: int) -> pl.DataFrame:
     """Return the factor of each model and interval.
 
     Args:
-        counts: rows of `count_ratios` of all shards.
-        horizon: points of a forecast; the factor depends on the number of forecasts, not of points.
+        counts: Rows of `count_ratios` of all shards.
+        horizon: Points of a forecast; the factor depends on the number of forecasts, not of points.
 
     Returns:
         Rows of the table `calibrations`, sorted: `coverage` is the share of actuals inside the uncalibrated interval,
@@ -98,8 +98,8 @@ def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, *, quantiles: Sequ
 
     Args:
         forecasts: `model, forecast` and quantile columns.
-        factors: rows of the table `calibrations`; a model without a factor keeps its intervals.
-        quantiles: the quantiles that `forecasts` has columns for.
+        factors: Rows of the table `calibrations`; a model without a factor keeps its intervals.
+        quantiles: The quantiles that `forecasts` has columns for.
 
     Returns:
         `forecasts` with calibrated quantiles.

@@ -14,10 +14,10 @@ def coverage_by_step(comparison: pl.DataFrame, *, quantiles: Sequence[float], by
     A list takes one bit per step; separate rows would be a horizon times as many.
 
     Args:
-        comparison: one row per series, model, group of `by` and step: `unique_id, model, ds, y`, the columns of `by`
+        comparison: One row per series, model, group of `by` and step: `unique_id, model, ds, y`, the columns of `by`
             and of `quantiles`.
-        quantiles: the quantiles that it has columns for.
-        by: further columns that separate forecasts, such as `origin`.
+        quantiles: The quantiles that it has columns for.
+        by: Further columns that separate forecasts, such as `origin`.
 
     Returns:
         One row per forecast: `unique_id, model`, `by`, `covered_80_by_step` and `covered_95_by_step`. These are lists

@@ -47,9 +47,9 @@ def normal_scores(y_RF: Floats, quantiles_RFQ: Floats, *, quantiles: Sequence[fl
     the median and that quantile. Where y equals several quantiles (counts), its score is that of their middle.
 
     Args:
-        y_RF: actuals, NaN where unknown.
-        quantiles_RFQ: forecasts, rising along Q.
-        quantiles: their levels; must hold 0.5.
+        y_RF: Actuals, NaN where unknown.
+        quantiles_RFQ: Forecasts, rising along Q.
+        quantiles: Their levels; must hold 0.5.
 
     Returns:
         Scores (R, F), in standard deviations. NaN for a point without an actual, and on a side of zero width.
@@ -80,10 +80,10 @@ def count_products(comparison: pl.DataFrame, *, quantiles: Sequence[float], hori
     steps share.
 
     Args:
-        comparison: one row per point of the whole horizon of each forecast: `unique_id, model, origin, ds, y` and the
+        comparison: One row per point of the whole horizon of each forecast: `unique_id, model, origin, ds, y` and the
             quantile columns.
-        quantiles: the quantiles that it has columns for.
-        horizon: steps of each forecast.
+        quantiles: The quantiles that it has columns for.
+        horizon: Steps of each forecast.
 
     Returns:
         One row per `model` and `step`, with lists over the other step: the sum of `products`, and its `num_pairs`.
@@ -105,8 +105,8 @@ def find_correlations(sums: Iterable[pl.DataFrame], *, horizon: int) -> pl.DataF
     """Return the correlations of the errors of each two steps, by model.
 
     Args:
-        sums: rows of `count_products` of each shard.
-        horizon: steps of each forecast.
+        sums: Rows of `count_products` of each shard.
+        horizon: Steps of each forecast.
 
     Returns:
         Rows of the table `correlations`, sorted. The matrix of a model is positive definite; `num_forecasts` is the

@@ -25,8 +25,8 @@ def leaderboard(scores: pl.DataFrame, champions: pl.DataFrame | None) -> pl.Data
     `num_points`. Rows without any compared point are left out.
 
     Args:
-        scores: rows of `backtests` or `scores`.
-        champions: the champion of each series (`unique_id`, `model`). None takes the rows of `scores` that have
+        scores: Rows of `backtests` or `scores`.
+        champions: The champion of each series (`unique_id`, `model`). None takes the rows of `scores` that have
             `is_champion`; without such a column, the row `champion` is absent.
 
     Returns:

@@ -44,13 +44,13 @@ def score_forecasts(
     """Score every series and model over the points that have an actual and a forecast.
 
     Args:
-        comparison: one row per point: `unique_id, model, y, forecast`, the columns of `quantiles` and those of `by`;
+        comparison: One row per point: `unique_id, model, y, forecast`, the columns of `quantiles` and those of `by`;
             points whose `y` or `forecast` is null or NaN are left out. An optional column `naive2` is the forecast of
             Naive2; a group that lacks it at a compared point has no `naive2_mase` and `naive2_smape`.
-        quantiles: the quantiles that `comparison` has columns for; scores that need others are null.
-        scale: the denominators of MASE and MSIS: the name of a column of `comparison`, or a frame with a column `scale`
+        quantiles: The quantiles that `comparison` has columns for; scores that need others are null.
+        scale: The denominators of MASE and MSIS: the name of a column of `comparison`, or a frame with a column `scale`
             and with some or all of `unique_id` and `by` to join on. Where it is null, NaN or zero, both are null.
-        by: further columns that separate groups, such as `origin`.
+        by: Further columns that separate groups, such as `origin`.
 
     Returns:
         One row per (`unique_id`, `model`, *`by`), sorted, with the score columns of the tables `backtests` and `scores`
@@ -98,8 +98,8 @@ def seasonal_scale(panel: Panel, *, season_length: int) -> npt.NDArray[np.float6
     with a gap are left out.
 
     Args:
-        panel: the series, in units of y.
-        season_length: grid points of a season.
+        panel: The series, in units of y.
+        season_length: Grid points of a season.
 
     Returns:
         Scales (S,) in units of y. NaN, so that MASE is undefined, where no pair is left (the series is too short for a

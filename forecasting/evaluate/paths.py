@@ -32,12 +32,12 @@ def draw_paths(
     A series' paths depend on its name, its quantiles, the correlations and the seed, and on no other series.
 
     Args:
-        quantiles_SFQ: quantiles of each step, rising along Q.
-        correlations_FF: positive semi-definite, with ones on the diagonal.
-        unique_ids: names of the series.
-        quantiles: levels of the quantiles; must hold 0.5.
-        num_paths: number of paths of each series, N.
-        seed: seed of the random numbers.
+        quantiles_SFQ: Quantiles of each step, rising along Q.
+        correlations_FF: Positive semi-definite, with ones on the diagonal.
+        unique_ids: Names of the series.
+        quantiles: Levels of the quantiles; must hold 0.5.
+        num_paths: Number of paths of each series, N.
+        seed: Seed of the random numbers.
 
     Returns:
         Paths (S, N, F), in units of the quantiles.

@@ -14,8 +14,8 @@ def yardsticks(panel: Panel, *, season_length: int) -> pl.DataFrame:
     Naive2 is scored for the OWA alone and is never a candidate. It is as M4 defines it, without the bounds of a spec.
 
     Args:
-        panel: the series, in units of y.
-        season_length: grid points of the season of both.
+        panel: The series, in units of y.
+        season_length: Grid points of the season of both.
 
     Returns:
         One row per series and step of the horizon: `unique_id, ds, scale, naive2`, NaN where undefined.

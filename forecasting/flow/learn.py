@@ -34,8 +34,8 @@ class Priors(NamedTuple):
     """The priors that one member's networks begin from.
 
     Attributes:
-        candidate: has read nothing after the first origin of any series; candidates begin from it.
-        serving: has read everything; serving networks begin from it.
+        candidate: Has read nothing after the first origin of any series; candidates begin from it.
+        serving: Has read everything; serving networks begin from it.
     """
 
     candidate: Prior
@@ -46,8 +46,8 @@ class Starts(NamedTuple):
     """Earlier fleets of the same series that one member's networks continue from.
 
     Attributes:
-        candidate: weights that candidates continue from.
-        serving: weights that serving networks continue from.
+        candidate: Weights that candidates continue from.
+        serving: Weights that serving networks continue from.
     """
 
     candidate: Sequence[FittedFleet] = ()
@@ -89,13 +89,13 @@ def train_priors(
     The serving prior is the candidate prior, trained further on all data.
 
     Args:
-        panel: series to train on, up to the run's cutoff.
-        spec: what is forecast.
-        network: design of the network.
-        member: number of the member.
-        start: an earlier prior to continue from, with a share of the steps; it has read nothing later than the new
+        panel: Series to train on, up to the run's cutoff.
+        spec: What to forecast.
+        network: Design of the network.
+        member: Number of the member.
+        start: An earlier prior to continue from, with a share of the steps; it has read nothing later than the new
             candidate may.
-        options: how to train; `checkpoint` names a folder.
+        options: How to train; `checkpoint` names a folder.
 
     Returns:
         Both priors; None where no series can be trained on.
@@ -188,13 +188,13 @@ def train_member(
     A candidate reads nothing after its series' first backtest origin.
 
     Args:
-        panel: the series of the shard, up to the run's cutoff.
-        spec: what is forecast.
-        network: design of the network.
-        number: number of the member.
-        priors: what the networks begin from, if the member begins from a prior; without any, nothing is fitted.
-        starts: earlier weights. Series that have some continue from them, as fleets of their own.
-        options: how to train; `checkpoint` names a folder.
+        panel: The series of the shard, up to the run's cutoff.
+        spec: What to forecast.
+        network: Design of the network.
+        number: Number of the member.
+        priors: What the networks begin from, if the member begins from a prior; without any, nothing is fitted.
+        starts: Earlier weights. Series that have some continue from them, as fleets of their own.
+        options: How to train; `checkpoint` names a folder.
 
     Yields:
         Candidates, then serving networks, of each group of series.
@@ -236,8 +236,8 @@ def candidates_until(panel: Panel, spec: Spec) -> dict[str, int]:
     """Return the last grid point that each series' candidate may read.
 
     Args:
-        panel: the series, up to the run's cutoff.
-        spec: what is forecast.
+        panel: The series, up to the run's cutoff.
+        spec: What to forecast.
 
     Returns:
         Steps, or microseconds since 1970, by name; series without any point are left out.
@@ -255,8 +255,8 @@ def origins_of(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
     """Return the backtest origins of each series, which leave enough points before them to train a network.
 
     Args:
-        panel: the series, up to the run's cutoff.
-        spec: what is forecast.
+        panel: The series, up to the run's cutoff.
+        spec: What to forecast.
 
     Returns:
         Grid points after each origin (S, J), as `forecasting.evaluate.backtest.place_origins` returns them.
@@ -278,9 +278,9 @@ def registry_rows(
     """Return a fleet's rows of the table `models`, one per series, trained or refused.
 
     Args:
-        fleet: one member's networks.
-        panel: the series that they were fitted to.
-        reasons: by series, why it was trained from scratch though it has earlier weights.
+        fleet: One member's networks.
+        panel: The series that they were fitted to.
+        reasons: By series, why it was trained from scratch though it has earlier weights.
 
     Returns:
         Rows without the columns that the job adds (`weights_uri`, `data_version`, `architecture`), sorted.

@@ -24,9 +24,9 @@ def sample_paths(forecasts: pl.DataFrame, correlations: pl.DataFrame, spec: Spec
     makes sums too wide rather than too narrow. Paths do not depend on the dtypes, nor on other series.
 
     Args:
-        forecasts: calibrated rows of the table `forecasts`; `unique_id`, `ds` and `cutoff` may have any dtype.
-        correlations: rows of the table `correlations`.
-        spec: has the number of paths, the horizon, the quantiles and the seed.
+        forecasts: Calibrated rows of the table `forecasts`; `unique_id`, `ds` and `cutoff` may have any dtype.
+        correlations: Rows of the table `correlations`.
+        spec: Has the number of paths, the horizon, the quantiles and the seed.
 
     Yields:
         Rows of some series (unique_id, model, cutoff, ds, path, y), sorted by series, path and time.

@@ -30,11 +30,11 @@ def score(
     horizons after the run that made it: one for the points to pass, one for their actuals to arrive.
 
     Args:
-        panel: the series, up to `run_cutoff`.
-        forecasts: rows of the table `forecasts` of one run.
-        spec: has the quantiles and the season lengths.
-        run_cutoff: the last ds that the scores may know, on the clock of ds.
-        forecast_run_cutoff: cutoff of the run that made the forecasts; None takes each series' own cutoff.
+        panel: The series, up to `run_cutoff`.
+        forecasts: Rows of the table `forecasts` of one run.
+        spec: Has the quantiles and the season lengths.
+        run_cutoff: The last ds that the scores may know, on the clock of ds.
+        forecast_run_cutoff: Cutoff of the run that made the forecasts; None takes each series' own cutoff.
 
     Returns:
         One row per series and model with a forecast at or before `run_cutoff`, in the columns of the table `scores`,

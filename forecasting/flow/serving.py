@@ -30,9 +30,9 @@ class Block(NamedTuple):
     """One model's forecasts of some series.
 
     Attributes:
-        model: name of the model.
-        rows_R: rows of the series in the panel.
-        quantiles_RFQ: their forecasts.
+        model: Name of the model.
+        rows_R: Rows of the series in the panel.
+        quantiles_RFQ: Their forecasts.
     """
 
     model: str
@@ -55,12 +55,12 @@ def choose_serving_models(
     one, the combination. Where the chosen model has no forecast, the fallback is the simplest model that has one.
 
     Args:
-        panel: the series.
-        spec: has season lengths, quantiles and margin.
-        champions: rows of the table `champions`; series may be missing.
-        able: by model, which series it has a forecast of, (S,).
-        networks: networks that were requested.
-        direct_ids: series that use a prior directly.
+        panel: The series.
+        spec: Has season lengths, quantiles and margin.
+        champions: Rows of the table `champions`; series may be missing.
+        able: By model, which series it has a forecast of, (S,).
+        networks: Networks that were requested.
+        direct_ids: Series that use a prior directly.
 
     Returns:
         A row per series with `model` and `reason`, in the panel's order, and the fallbacks' forecasts that `able` does
@@ -162,10 +162,10 @@ def forecast_frame(
     """Lay blocks of forecasts out as rows of the table `forecasts`.
 
     Args:
-        panel: the series.
-        spec: has horizon and quantiles.
-        blocks: forecasts; a series and model are in one block.
-        served: the serving `model` of each series and its `reason`, in the panel's order.
+        panel: The series.
+        spec: Has horizon and quantiles.
+        blocks: Forecasts; a series and model are in one block.
+        served: The serving `model` of each series and its `reason`, in the panel's order.
         described: `version` and `unseen` categories by `unique_id` and `model`.
 
     Returns:
@@ -224,9 +224,9 @@ def combinable(panel: Panel, spec: Spec, networks: Sequence[str]) -> Set[str]:
     """Return the series that the combination can forecast: long enough for a network, and not constant.
 
     Args:
-        panel: the series, up to the run's cutoff.
-        spec: what is forecast.
-        networks: networks that were requested; the combination needs all of the spec's.
+        panel: The series, up to the run's cutoff.
+        spec: What to forecast.
+        networks: Networks that were requested; the combination needs all of the spec's.
 
     Returns:
         Names of series.
@@ -245,7 +245,7 @@ def join_versions(versions: pl.DataFrame) -> pl.DataFrame:
     """Join the versions of a model's members by +, in their order.
 
     Args:
-        versions: rows of unique_id, model, member and version; null versions do not count, and the last of equal
+        versions: Rows of unique_id, model, member and version; null versions do not count, and the last of equal
             members does.
 
     Returns:

@@ -49,11 +49,11 @@ class ShardResult(NamedTuple):
     """Everything that one shard of a one-shot forecast returns.
 
     Attributes:
-        forecasts: rows of the table `forecasts`, not calibrated yet.
-        backtests: rows of the table `backtests`.
-        champions: rows of the table `champions`.
-        ratios: counts for the calibration (`evaluate.conformal`).
-        products: sums for the correlations of sample paths (`evaluate.dependence`).
+        forecasts: Rows of the table `forecasts`, not calibrated yet.
+        backtests: Rows of the table `backtests`.
+        champions: Rows of the table `champions`.
+        ratios: Counts for the calibration (`evaluate.conformal`).
+        products: Sums for the correlations of sample paths (`evaluate.dependence`).
     """
 
     forecasts: pl.DataFrame
@@ -67,10 +67,10 @@ class Backtested(NamedTuple):
     """The backtests of a shard, and the counts and sums that the driver adds up over shards.
 
     Attributes:
-        backtests: rows of the table `backtests`.
-        champions: rows of the table `champions`.
-        ratios: counts for the calibration (`evaluate.conformal`).
-        products: sums for the correlations of sample paths (`evaluate.dependence`); no rows where the spec has no
+        backtests: Rows of the table `backtests`.
+        champions: Rows of the table `champions`.
+        ratios: Counts for the calibration (`evaluate.conformal`).
+        products: Sums for the correlations of sample paths (`evaluate.dependence`); no rows where the spec has no
             paths.
     """
 
@@ -91,11 +91,11 @@ def backtest_shard(
     """Score all models at rolling origins and choose each series' champion.
 
     Args:
-        panel: the series of the shard, up to the run's cutoff.
-        spec: what is forecast.
-        candidates: fleets that have read nothing after the first origin of any series.
-        networks: networks that compete; one alone is the champion wherever it was trained.
-        kernel: implementation of the recurrence.
+        panel: The series of the shard, up to the run's cutoff.
+        spec: What to forecast.
+        candidates: Fleets that have read nothing after the first origin of any series.
+        networks: Networks that compete; one alone is the champion wherever it was trained.
+        kernel: Implementation of the recurrence.
 
     Returns:
         Scores of candidates, statistical models and seasonal naives, champions, and the counts and sums.
@@ -149,16 +149,16 @@ def predict_shard(
     one is the fallback, and `reason` says why.
 
     Args:
-        panel: the series of the shard, up to the run's cutoff.
-        spec: what is forecast.
-        serving: fleets that may have read everything up to the cutoff.
-        champions: rows of the table `champions`; series may be missing.
-        networks: networks that were requested; one alone is the champion wherever it has a forecast.
-        kernel: implementation of the recurrence.
-        direct: networks of series that use a prior directly, because they have none of their own
+        panel: The series of the shard, up to the run's cutoff.
+        spec: What to forecast.
+        serving: Fleets that may have read everything up to the cutoff.
+        champions: Rows of the table `champions`; series may be missing.
+        networks: Networks that were requested; one alone is the champion wherever it has a forecast.
+        kernel: Implementation of the recurrence.
+        direct: Networks of series that use a prior directly, because they have none of their own
             (`forecasting.fleet.prior.direct`). A champion among networks does not apply to such a series. Without a
             champion, its serving model is the combination, if every network has a forecast.
-        versions: versions of the registry (unique_id, model, version); computed from the weights where None.
+        versions: Versions of the registry (unique_id, model, version); computed from the weights where None.
 
     Returns:
         Rows of the table `forecasts`, not calibrated, sorted by series, model and time.
@@ -199,9 +199,9 @@ def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, spec: Spec) -> pl.
     """Stretch every model's intervals about the median, and keep them within what the spec allows.
 
     Args:
-        forecasts: rows of `predict_shard`.
-        factors: rows of the table `calibrations`, from the fleet's backtests (`evaluate.conformal`).
-        spec: has the quantiles, the lower bound, and whether y is a whole number.
+        forecasts: Rows of `predict_shard`.
+        factors: Rows of the table `calibrations`, from the fleet's backtests (`evaluate.conformal`).
+        spec: Has the quantiles, the lower bound, and whether y is a whole number.
 
     Returns:
         `forecasts` with calibrated quantiles.

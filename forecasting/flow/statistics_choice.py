@@ -62,8 +62,8 @@ def chosen_statistics(spec: Spec, num_points: int) -> tuple[str, ...]:
     chosen for days and coarser steps only: their forecasts are flat and cannot follow the hours of a day.
 
     Args:
-        spec: what is forecast.
-        num_points: grid points of the series.
+        spec: What to forecast.
+        num_points: Grid points of the series.
 
     Returns:
         Names from `forecasting.spec.spec.STATISTICS`.
@@ -86,9 +86,9 @@ def statistics_forecasters(
     """Return a forecaster for each model that any series has.
 
     Args:
-        spec: what is forecast.
-        length_S: grid points of each series up to the cutoff, so that a series has the same models at every origin.
-        also: by model, marks (S,) of further series that need it.
+        spec: What to forecast.
+        length_S: Grid points of each series up to the cutoff, so that a series has the same models at every origin.
+        also: By model, marks (S,) of further series that need it.
 
     Returns:
         Forecasters by model. Each returns quantiles (S, F, Q), NaN for a series that does not have the model.
@@ -114,9 +114,9 @@ class CostWithStatistics:
     Whether a series is intermittent is unknown until it is read, so the costlier kind counts.
 
     Attributes:
-        cost: the cost without statistical models.
-        spec: what is forecast.
-        num_fits: number of fits of each model.
+        cost: The cost without statistical models.
+        spec: What to forecast.
+        num_fits: Number of fits of each model.
     """
 
     cost: Cost
@@ -136,9 +136,9 @@ class CostWithStatistics:
         """Predict the memory of a worker.
 
         Args:
-            num_series: series of the shard.
-            longest: grid points of its longest series.
-            num_points: grid points of all its series.
+            num_series: Series of the shard.
+            longest: Grid points of its longest series.
+            num_points: Grid points of all its series.
 
         Returns:
             Bytes.

@@ -33,9 +33,9 @@ class Earlier:
     """Networks that were trained at earlier cutoffs.
 
     Attributes:
-        rows: their rows of the table `models`.
-        architecture: the spec's, in the form of that column.
-        read: reads a file of weights; raises NothingStored where it is missing.
+        rows: Their rows of the table `models`.
+        architecture: The spec's, in the form of that column.
+        read: Reads a file of weights; raises NothingStored where it is missing.
     """
 
     rows: pl.DataFrame
@@ -48,8 +48,8 @@ class Found:
     """Earlier weights of one member's networks.
 
     Attributes:
-        starts: fleets to continue from.
-        reasons: by series, why it is trained from scratch though it was trained before.
+        starts: Fleets to continue from.
+        reasons: By series, why it is trained from scratch though it was trained before.
     """
 
     starts: Starts = field(default_factory=Starts)
@@ -63,11 +63,11 @@ def find_starts(panel: Panel, spec: Spec, network: str, number: int, earlier: Ea
     no more than it may; of one cutoff, serving weights come before the candidate's.
 
     Args:
-        panel: the series, up to the run's cutoff.
-        spec: what is forecast.
-        network: design of the network.
-        number: number of the member; one that begins from a prior never continues from earlier weights.
-        earlier: networks of earlier cutoffs.
+        panel: The series, up to the run's cutoff.
+        spec: What to forecast.
+        network: Design of the network.
+        number: Number of the member; one that begins from a prior never continues from earlier weights.
+        earlier: Networks of earlier cutoffs.
 
     Returns:
         Fleets to continue from, and the reasons for the other series.
@@ -110,12 +110,12 @@ def choose_prior(
     """Return the first prior that has the member's shapes and has read no more of any series than its candidate may.
 
     Args:
-        earlier: priors, best first.
-        until: the last point of each series that a candidate may read: a step, or microseconds since 1970. A series
+        earlier: Priors, best first.
+        until: The last point of each series that a candidate may read: a step, or microseconds since 1970. A series
             that is missing is not backtested, so that a prior may have read all of it.
-        spec: what is forecast.
-        network: design of the network.
-        number: number of the member.
+        spec: What to forecast.
+        network: Design of the network.
+        number: Number of the member.
 
     Returns:
         The prior, or None.

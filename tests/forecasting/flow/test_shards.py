@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
@@ -476,6 +477,12 @@ def test_a_member_without_a_forecast_of_a_series_does_not_count_there(ensembles:
     assert np.allclose(median_SFQ[row], np.median([predict(fleet, panel)[row] for fleet in serving[1:]], axis=0))
     empty = panel.unique_ids.index("all_null")
     assert np.isnan(median_SFQ[empty]).all()
+
+
+def test_members_are_combined_in_the_order_of_their_names_as_text() -> None:
+    fleets: Any = [SimpleNamespace(model=model, member=number) for model in ("lstm", "gru") for number in (2, 10, 0)]
+    names = [str(key) for key in shards._members(fleets, "auto")]
+    assert names == ["gru/0", "gru/10", "gru/2", "lstm/0", "lstm/10", "lstm/2"]
 
 
 def test_registry_has_a_row_per_member(ensembles: Any) -> None:
