@@ -17,7 +17,7 @@ from forecasting.settings import SETTINGS_FILE_VARIABLE, FleetSettings, Settings
 from forecasting.spec.recipes import RECIPES
 from forecasting.spec.spec import NETWORKS, STATISTICS, Spec, make_spec
 from forecasting.spec.training import TrainingConfig
-from forecasting.store.query import query
+from forecasting.store.query import describe_tables, query
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
 from workers.settings import WorkerSettings
@@ -259,6 +259,16 @@ def test_shown_sql_can_be_answered(tmp_path):
     assert len(shown) > 8
     for sql in shown:
         assert query(Store(tmp_path), sql).columns
+
+
+def test_shown_tables_are_those_of_a_store(tmp_path):
+    described = describe_tables(Store(tmp_path))
+    (shown,) = (block for block in blocks("docs/quickstart.md", "") if block.startswith("│ table "))
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines()[1:]]
+    assert len(rows) > 6
+    for name, _, num_columns, meaning in rows:
+        columns = described.filter(table=name)
+        assert (columns.height, columns["meaning"][0]) == (int(num_columns), meaning), name
 
 
 def test_every_table_is_named():
