@@ -52,18 +52,18 @@ def attention_of_store(
 
 
 def _attention(store: Store, spec: str, name: str, fleet: FittedFleet, until: Any) -> Attention:
-    architecture, config = fleet.architecture, fleet.config
-    clock = clock_of(architecture.freq)
+    task, config = fleet.task, fleet.config
+    clock = clock_of(task.freq)
     rows = store.scan("features", clock).filter(pl.col("spec") == spec, pl.col("unique_id") == name)
     if until is not None:
         rows = rows.filter(pl.col("ds") <= until)
-    features = rows.select(*feature_columns(architecture.freq, architecture.categories)).collect()
+    features = rows.select(*feature_columns(task.freq, task.categories)).collect()
     panel = to_panel(
         features,
-        freq=architecture.freq,
-        horizon=architecture.horizon,
+        freq=task.freq,
+        horizon=task.horizon,
         unique_ids=[name],
-        categories=architecture.categories,
+        categories=task.categories,
     )
     (share_KT,) = attend(fleet, panel)
     last, length = panel.y_SN.shape[1] - 1, config.segment_length

@@ -241,7 +241,7 @@ def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", se
                 panels,
                 on_shard,
                 num_processes=num_processes,
-                on_look=progress.on_look,
+                on_validation=progress.on_validation,
                 on_end=progress.on_end,
             )
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.cells import Weights
-from forecasting.fleet.cost.sizes import embedding_name, most_values
+from forecasting.fleet.embedding_shapes import embedding_name, most_values
 from forecasting.fleet.windows import WindowBatch, WindowSource
 from forecasting.series.categories import MISSING, Coded
 from forecasting.spec.categories import Categories
@@ -106,12 +106,14 @@ def seen_rows(windows: WindowSource, last_S: Tensor, embeddings: Mapping[str, tu
     return seen
 
 
-def hide_unseen(row_SNK: Tensor, seen: Sequence[Tensor]) -> None:
-    """Replace rows that were not seen, as `seen_rows` tells, by the row of the unseen, in place."""
+def hide_unseen(row_SNK: Tensor, seen: Sequence[Tensor]) -> Tensor:
+    """Return rows with those that were not seen (see `seen_rows`) replaced by the row of the unseen."""
+    row_SNK = row_SNK.clone()
     for category, is_seen_SV in enumerate(seen):
         row_SN = row_SNK[..., category]
         is_seen_SN = is_seen_SV.expand(len(row_SN), -1).gather(1, row_SN.long())
         row_SN.masked_fill_(~is_seen_SN, UNSEEN)
+    return row_SNK
 
 
 @torch.no_grad()

@@ -14,36 +14,27 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from forecasting.fleet import kernels
-from forecasting.fleet.architectures import make_wiring
-from forecasting.fleet.categories import (
-    Vocabulary,
-    hide_unseen,
-    learn_vocabulary,
-    rows_of,
-    seen_by,
-    seen_rows,
-    tie_unseen,
-)
-from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
-from forecasting.fleet.module import FleetModule, Schedule
-from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.assembly import Assembly, assemble
+from forecasting.fleet.categories import Vocabulary, learn_vocabulary, seen_by, seen_rows, tie_unseen
+from forecasting.fleet.fitted import FittedFleet, Prior
+from forecasting.fleet.module import FleetModule, StepBudget
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import GAINS_SERIES, Refusal, TrainingPlan, plan_training
-from forecasting.fleet.prior.lending import lend
+from forecasting.fleet.prior.direct import use_prior_directly
 from forecasting.fleet.prior.tuning import STRENGTHS, choose_strengths, log_ratios
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import Scaling, scaling_for
+from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.trainer import device_of, run_trainer
-from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig, member_seed
+from forecasting.spec.training import MemberConfig, Role
 
 
 def fit_candidates(
     panel: Panel,
-    architecture: Architecture,
-    config: TrainingConfig,
+    model: str,
+    task: ForecastTask,
+    config: MemberConfig,
     *,
     seed: int,
     dropped_S: npt.NDArray[np.int64],
@@ -54,7 +45,7 @@ def fit_candidates(
 ) -> FittedFleet:
     """Fit one member's network of every series, blind to its last `dropped_S[s]` grid points.
 
-    `config` and `seed` are those of the whole ensemble. A network that begins at random stops early by its own
+    `config` and `seed` are the member's own. A network that begins at random stops early by its own
     validation windows. One that begins from the `prior` is tuned for a few small steps, and then goes back as far
     towards it as validation says (`forecasting.fleet.prior.tuning`); a series too short to be tuned has the prior
     itself.
@@ -62,22 +53,21 @@ def fit_candidates(
     Where there is a `start`, networks go on from its weights instead, for a share of the steps: fleets of the same
     shape that hold each of the series and have not read what is hidden here.
     """
-    known, config, seed = panel.hide_end(dropped_S), config.of_member(member), member_seed(seed, member)
+    known = panel.hide_end(dropped_S)
     plan = _Plan(
         "candidate",
         known,
-        architecture,
+        model,
+        task,
         config,
         seed,
-        scaling_for(config, known, architecture.season_lengths),
+        scaling_for(config, known, task.season_lengths),
         prior if config.start == "prior" else None,
         start,
     )
-    training = plan_training(
-        known, plan.scaling, model=architecture.model, config=config, dropped_S=dropped_S, with_validation=True
-    )
+    training = plan_training(known, plan.scaling, model=model, config=config, dropped_S=dropped_S, with_validation=True)
     if plan.prior is None:
-        fitted = _fit(plan, training, Schedule(plan.run_config.max_steps), options)
+        fitted = _fit(plan, training, StepBudget(plan.run_config.max_steps), options)
     else:
         fitted = _tune(plan, training, options)
     return replace(fitted, member=member, trained_until_S=_last_read(panel, dropped_S, fitted))
@@ -101,10 +91,11 @@ def fit_serving(
     plan = _Plan(
         "serving",
         known,
-        candidates.architecture,
+        candidates.model,
+        candidates.task,
         config,
         candidates.seed,
-        scaling_for(config, known, candidates.architecture.season_lengths),
+        scaling_for(config, known, candidates.task.season_lengths),
         prior if config.start == "prior" else None,
         start,
     )
@@ -118,8 +109,8 @@ def fit_serving(
     )
     if plan.prior is None:
         num_steps_S = candidates.num_steps_S[training.rows_S]
-        schedule = Schedule(int(num_steps_S.max(initial=0)), torch.from_numpy(num_steps_S))
-        fitted = _fit(plan, training, schedule, options)
+        budget = StepBudget(int(num_steps_S.max(initial=0)), torch.from_numpy(num_steps_S))
+        fitted = _fit(plan, training, budget, options)
     else:
         fitted = _tune(plan, training, options, strength_S=candidates.strength_S)
     return replace(
@@ -145,19 +136,19 @@ def measure_gains(
     keys_S = series_keys(panel.unique_ids, seed=prior.seed).numpy()
     rows = np.sort(np.argsort(keys_S, kind="stable")[:num_series])
     known, dropped_S = panel.hide_end(dropped_S).select(rows), dropped_S[rows]
-    scaling = scaling_for(prior.config, known, prior.architecture.season_lengths)
-    plan = _Plan("candidate", known, prior.architecture, prior.config, prior.seed, scaling, prior)
+    scaling = scaling_for(prior.config, known, prior.task.season_lengths)
+    plan = _Plan("candidate", known, prior.model, prior.task, prior.config, prior.seed, scaling, prior)
     training = plan_training(
         known,
         scaling,
-        model=prior.architecture.model,
+        model=prior.model,
         config=prior.config,
         dropped_S=dropped_S,
         with_validation=True,
     )
     if not len(training.rows_S):
         return (0.0,) * len(STRENGTHS)
-    loss_SA = _losses(_run(plan, training, _tuning_schedule(prior.config, training), options), prior, options)
+    loss_SA = _losses(_run(plan, training, _tuning_budget(prior.config, training), options), prior, options)
     return tuple(float(gain) for gain in log_ratios(loss_SA).mean(0))
 
 
@@ -168,10 +159,11 @@ class _Plan:
     With a `start`, each goes on from its own weights there.
     """
 
-    role: str
+    role: Role
     panel: Panel
-    architecture: Architecture
-    config: TrainingConfig
+    model: str
+    task: ForecastTask
+    config: MemberConfig
     seed: int
     scaling: Scaling
     prior: Prior | None
@@ -182,50 +174,31 @@ class _Plan:
         """Return the values that have vectors: those of the prior, or the calendar's."""
         if self.prior is not None:
             return self.prior.vocabulary
-        return learn_vocabulary(self.panel.coded, self.architecture.categories, reads_static=False)
+        return learn_vocabulary(self.panel.coded, self.task.categories, reads_static=False)
 
     @property
-    def run_config(self) -> TrainingConfig:
+    def run_config(self) -> MemberConfig:
         return self.config.as_warm if self.start else self.config.as_run
 
 
-def _fit(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOptions) -> FittedFleet:
-    return _read_fleet(plan, training, _run(plan, training, schedule, options))
+def _fit(plan: _Plan, training: TrainingPlan, budget: StepBudget, options: FitOptions) -> FittedFleet:
+    return _read_fleet(plan, training, _run(plan, training, budget, options))
 
 
-def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOptions) -> FleetModule:
-    panel, config, architecture = plan.panel.select(training.rows_S), plan.run_config, plan.architecture
-    references = config.references(architecture.season_lengths)
-    windows = window_source(
+def _run(plan: _Plan, training: TrainingPlan, budget: StepBudget, options: FitOptions) -> FleetModule:
+    panel, config = plan.panel.select(training.rows_S), plan.run_config
+    ready = assemble(
         panel,
         plan.scaling.select(training.rows_S),
+        model=plan.model,
+        task=plan.task,
         config=config,
-        season_lengths=references,
-        row_SNK=rows_of(panel.coded, plan.vocabulary),
-        num_static=architecture.num_static(config),
-        vector_size=architecture.categories.size,
+        vocabulary=plan.vocabulary,
     )
-    smoothed = config.smoothed(architecture.season_lengths)
-    if smoothed is not None:
-        windows.smooth(panel, season_lengths=smoothed, freq=architecture.freq)
+    seen = _seen(plan, training, ready)
+    ready = ready.hide_unseen(seen)
+    network = ready.make_network(num_series=len(panel.unique_ids), device=device_of(options), kernel=options.kernel)
     keys_S = series_keys(panel.unique_ids, seed=plan.seed)
-    wiring = make_wiring(architecture.model, config.design)
-    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
-    dimensions = architecture.dimensions(config, num_inputs=windows.num_inputs)
-    seen = _seen(plan, training, windows, num_ahead=wiring.count_read_ahead(dimensions))
-    if windows.row_SNK is not None:
-        hide_unseen(windows.row_SNK, seen)
-    network = FleetNetwork(
-        wiring,
-        dimensions,
-        kernel=kernels.choose(
-            wiring.cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel
-        ),
-        num_series=len(panel.unique_ids),
-        num_references=config.num_references(architecture.season_lengths),
-        smoothed=smoothed,
-        embeddings=architecture.embeddings(config),
-    )
     if plan.prior is not None:
         network.load_weights(plan.prior.weights)
     elif plan.start:
@@ -233,36 +206,34 @@ def _run(plan: _Plan, training: TrainingPlan, schedule: Schedule, options: FitOp
             network.load_weights(part.weights, rows_S=_rows_of(part.unique_ids, panel.unique_ids))
     else:
         network.initialise(keys_S)
-        if windows.smoothing is not None:
-            windows.smoothing.initialise(dict(network.weights.items()), windows.y_SN)
+        if ready.windows.smoothing is not None:
+            ready.windows.smoothing.initialise(dict(network.weights.items()), ready.windows.y_SN)
     module = FleetModule(
         network,
-        windows,
+        ready.windows,
         config=config,
-        quantiles=architecture.quantiles,
+        quantiles=plan.task.quantiles,
         keys_S=keys_S,
         first_S=torch.from_numpy(training.first_S),
         num_windows_S=torch.from_numpy(training.num_windows_S),
         validation_SV=torch.from_numpy(training.validation_SV),
-        schedule=schedule,
+        budget=budget,
     )
-    if panel.unique_ids and schedule.max_steps:
-        run_trainer(module, max_epochs=-(-schedule.max_steps // config.evaluate_every), options=options)
+    if panel.unique_ids and budget.max_steps:
+        run_trainer(module, max_epochs=-(-budget.max_steps // config.evaluate_every), options=options)
     module.cpu()
     tie_unseen(dict(module.kept.items()), seen)
     return module
 
 
-def _seen(plan: _Plan, training: TrainingPlan, windows: WindowSource, *, num_ahead: int) -> list[Tensor]:
-    """Return which categories each network has seen by the end of its training: its prior's, or its own series'.
-
-    A window reads those of so many points after its origin.
-    """
-    embeddings = plan.architecture.embeddings(plan.config)
+def _seen(plan: _Plan, training: TrainingPlan, ready: Assembly) -> list[Tensor]:
+    """Return which categories each network has seen by the end of its training: its prior's, or its own series'."""
+    embeddings = plan.task.embeddings(plan.config)
     if plan.prior is not None:
         return seen_by(plan.prior.weights, len(embeddings))
+    num_ahead = ready.wiring.count_read_ahead(ready.dimensions)
     last_S = torch.from_numpy(training.first_S + training.num_windows_S - 1 + num_ahead)
-    seen = seen_rows(windows, last_S, embeddings)
+    seen = seen_rows(ready.windows, last_S, embeddings)
     unique_ids = [plan.panel.unique_ids[row] for row in training.rows_S]
     for part in _parts_of(plan.start, unique_ids):
         rows_S = torch.from_numpy(_rows_of(part.unique_ids, unique_ids))
@@ -276,7 +247,8 @@ def _read_fleet(plan: _Plan, training: TrainingPlan, module: FleetModule) -> Fit
     return _drop_broken(
         FittedFleet(
             role=plan.role,
-            architecture=plan.architecture,
+            model=plan.model,
+            task=plan.task,
             config=plan.config,
             seed=plan.seed,
             kernel=module.network.kernel.NAME,
@@ -331,7 +303,7 @@ def _tune(
     What cannot be tuned, and what broke, has the prior itself, as long as it has a scale.
     """
     assert plan.prior is not None
-    module = _run(plan, training, _tuning_schedule(plan.config, training), options)
+    module = _run(plan, training, _tuning_budget(plan.config, training), options)
     if strength_S is None:
         loss_SA = _losses(module, plan.prior, options)
         chosen_S = choose_strengths(loss_SA, plan.prior.gains)
@@ -343,7 +315,7 @@ def _tune(
     is_sound_S = (module.broken_step_S < 0).numpy()
     for weight in weights.values():
         is_sound_S &= torch.isfinite(weight).flatten(1).all(1).numpy()
-    lent = lend(plan.prior, plan.panel, plan.scaling, role=plan.role)
+    lent = use_prior_directly(plan.prior, plan.panel, plan.scaling, role=plan.role)
     assert lent.strength_S is not None, "what is lent has gone no way from its prior"
     slot_of = {name: slot for slot, name in enumerate(lent.unique_ids)}
     slot_R = np.array([slot_of.get(plan.panel.unique_ids[row], -1) for row in training.rows_S], dtype=np.int64)
@@ -356,7 +328,8 @@ def _tune(
     planned = {plan.panel.unique_ids[row] for row in training.rows_S}
     return replace(
         lent,
-        architecture=plan.architecture,
+        model=plan.model,
+        task=plan.task,
         config=plan.config,
         seed=plan.seed,
         kernel=module.network.kernel.NAME,
@@ -367,9 +340,9 @@ def _tune(
     )
 
 
-def _tuning_schedule(config: TrainingConfig, training: TrainingPlan) -> Schedule:
+def _tuning_budget(config: MemberConfig, training: TrainingPlan) -> StepBudget:
     """Every series takes all of its few steps."""
-    return Schedule(config.tuning_steps, torch.full((len(training.rows_S),), config.tuning_steps))
+    return StepBudget(config.tuning_steps, torch.full((len(training.rows_S),), config.tuning_steps))
 
 
 def _between(prior: Prior, module: FleetModule, share_S: Tensor) -> dict[str, Tensor]:
@@ -389,7 +362,7 @@ def _losses(module: FleetModule, prior: Prior, options: FitOptions) -> npt.NDArr
     num_series = len(module.keys_S)
     device = device_of(options)  # where the kernel that was chosen runs
     module.to(device)
-    module.windows.to(device)
+    module.windows = module.windows.to(device)
     losses = [
         module.steps.validation_loss(module, _between(prior, module, torch.full((num_series,), strength)))
         for strength in STRENGTHS
@@ -418,5 +391,5 @@ def _drop_broken(fitted: FittedFleet, *, broken_step_S: npt.NDArray[np.int64]) -
 
 def _say_how(broken_step: int) -> str:
     if broken_step < 0:
-        return "no look at validation found finite weights that improved"
+        return "no validation pass found finite weights that improved"
     return f"its loss or gradient was not finite at step {broken_step}"

@@ -19,48 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from forecasting.fleet.architectures import Dimensions
-from forecasting.fleet.cost.sizes import embedding_shapes
 from forecasting.fleet.plan import Refusal
 from forecasting.fleet.scaling import Scaling
-from forecasting.spec.categories import Categories
-from forecasting.spec.training import TrainingConfig
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What a fleet's networks look like beyond their configuration."""
-
-    model: str
-    freq: str | int
-    horizon: int
-    quantiles: tuple[float, ...]
-    season_lengths: tuple[int, ...]
-    categories: Categories = field(default_factory=Categories)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what it is as plain values, from which it is read again."""
-        return {**vars(self), "categories": self.categories.model_dump()}
-
-    def embeddings(self, config: TrainingConfig) -> dict[str, tuple[int, int]]:
-        """Return the shapes of the tables of the categories that a member's networks read."""
-        return embedding_shapes(self.categories, reads_static=config.start == "prior")
-
-    def num_static(self, config: TrainingConfig) -> int:
-        """Count the static categories that a member's networks read; they are the last."""
-        return len(self.categories.static) if config.start == "prior" else 0
-
-    def dimensions(self, config: TrainingConfig, *, num_inputs: int) -> Dimensions:
-        """Return what the shapes of a member's parameters follow from."""
-        return Dimensions(
-            num_inputs,
-            config.context_segments,
-            config.hidden_size,
-            self.horizon,
-            len(self.quantiles),
-            config.segment_length,
-            self.quantiles.index(0.5) if 0.5 in self.quantiles else len(self.quantiles) // 2,
-        )
+from forecasting.fleet.task import ForecastTask
+from forecasting.spec.training import MemberConfig, Role
 
 
 @dataclass(frozen=True)
@@ -71,9 +33,10 @@ class Prior:
     alone, `seed` too; `loss` is the mean pinball loss of its last steps, in units of each series' seasonal error.
     """
 
-    role: str
-    architecture: Architecture
-    config: TrainingConfig
+    role: Role
+    model: str
+    task: ForecastTask
+    config: MemberConfig
     seed: int
     member: int
     kernel: str
@@ -93,9 +56,9 @@ class Prior:
 
     @property
     def version(self) -> str:
-        """A hash of the weights, the configuration, the architecture, the gains and the vocabulary."""
+        """A hash of the weights, the configuration, the task, the gains and the vocabulary."""
         described = json.dumps(
-            [self.config.model_dump(), self.architecture.describe(), self.gains, self.vocabulary], sort_keys=True
+            [self.model, self.config.model_dump(), self.task.describe(), self.gains, self.vocabulary], sort_keys=True
         ).encode()
         weights = (np.ascontiguousarray(weight.numpy()).tobytes() for _, weight in sorted(self.weights.items()))
         return hashlib.sha256(described + b"".join(weights)).hexdigest()[:16]
@@ -103,7 +66,7 @@ class Prior:
     def to_bytes(self) -> bytes:
         """Write the prior as one safetensors file."""
         described = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "weights"} | {
-            "architecture": self.architecture.describe(),
+            "task": self.task.describe(),
             "config": self.config.model_dump(),
         }
         return save(
@@ -115,8 +78,8 @@ class Prior:
     def from_bytes(cls, content: bytes) -> "Prior":
         """Read what `to_bytes` wrote."""
         described = _read_description(content)
-        described["architecture"] = _read_architecture(described["architecture"])
-        described["config"] = TrainingConfig(**described["config"])
+        described["task"] = ForecastTask.read(described["task"])
+        described["config"] = MemberConfig(**described["config"])
         described["gains"] = tuple(described["gains"])
         described["vocabulary"] = _read_vocabulary(described)
         return cls(**described, weights=load(content))
@@ -129,9 +92,10 @@ class FittedFleet:
     `config` is that of the member alone, `seed` too; `refused` are the series without a network, with reasons.
     """
 
-    role: str
-    architecture: Architecture
-    config: TrainingConfig
+    role: Role
+    model: str
+    task: ForecastTask
+    config: MemberConfig
     seed: int
     kernel: str
     unique_ids: tuple[str, ...]
@@ -152,14 +116,10 @@ class FittedFleet:
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of each category that networks read, the values that have a row of its table (`forecasting.fleet.categories`)."""
 
-    @property
-    def model(self) -> str:
-        return self.architecture.model
-
     def versions(self) -> tuple[str, ...]:
-        """Return each series' version: a hash of weights, scaling, configuration, architecture and vocabulary."""
+        """Return each series' version: a hash of weights, scaling, configuration, task and vocabulary."""
         described = json.dumps(
-            [self.config.model_dump(), self.architecture.describe(), self.vocabulary], sort_keys=True
+            [self.model, self.config.model_dump(), self.task.describe(), self.vocabulary], sort_keys=True
         ).encode()
         weights = {name: np.ascontiguousarray(weight.numpy()) for name, weight in sorted(self.weights.items())}
         scales = self.scaling.stack()
@@ -200,7 +160,8 @@ class FittedFleet:
         """Write the fleet as one safetensors file."""
         described = {
             "role": self.role,
-            "architecture": self.architecture.describe(),
+            "model": self.model,
+            "task": self.task.describe(),
             "vocabulary": self.vocabulary,
             "config": self.config.model_dump(),
             "seed": self.seed,
@@ -233,11 +194,12 @@ class FittedFleet:
 
     @classmethod
     def _from_parts(cls, described: dict[str, Any], tensors: dict[str, Tensor]) -> "FittedFleet":
-        started_from = described.get("started_from")  # of this and all below, files of earlier versions have none
+        started_from = described["started_from"]
         return cls(
             role=described["role"],
-            architecture=_read_architecture(described["architecture"]),
-            config=TrainingConfig(**described["config"]),
+            model=described["model"],
+            task=ForecastTask.read(described["task"]),
+            config=MemberConfig(**described["config"]),
             seed=described["seed"],
             kernel=described["kernel"],
             unique_ids=tuple(described["unique_ids"]),
@@ -248,7 +210,7 @@ class FittedFleet:
             validation_loss_S=tensors["validation_loss_S"].numpy(),
             refused=tuple(Refusal(**refusal) for refusal in described["refused"]),
             member=described["member"],
-            prior_version=described.get("prior_version"),
+            prior_version=described["prior_version"],
             started_from=None if started_from is None else tuple(started_from),
             strength_S=tensors["strength_S"].numpy() if "strength_S" in tensors else None,
             trained_until_S=tensors["trained_until_S"].numpy() if "trained_until_S" in tensors else None,
@@ -263,11 +225,5 @@ def _read_description(content: bytes) -> dict[str, Any]:
     return described
 
 
-def _read_architecture(described: dict[str, Any]) -> Architecture:
-    lists = {name: tuple(described[name]) for name in ("quantiles", "season_lengths")}
-    categories = Categories.model_validate(described.get("categories", {}))
-    return Architecture(**described | lists | {"categories": categories})
-
-
 def _read_vocabulary(described: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(values) for name, values in described.get("vocabulary", {}).items()}
+    return {name: tuple(values) for name, values in described["vocabulary"].items()}

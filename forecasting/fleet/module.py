@@ -1,7 +1,8 @@
 """The Lightning module of a fleet: trains every series' own network; each stops, is kept and is set aside on its own.
 
-Lightning drives epochs, device, checkpoints and progress. One `training_step` runs a whole look's optimiser steps
-(manual optimisation), because Lightning's overhead per call would otherwise cost a small fleet half its time.
+Lightning drives epochs, device, checkpoints and progress. One `training_step` runs all optimiser steps up to a
+validation pass (manual optimisation), because Lightning's overhead per call would otherwise cost a small fleet half its
+time.
 """
 
 # S series (one network each) · B windows · V validation windows
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from forecasting.fleet.engine import runs_in_engine
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.steps import Steps
 from forecasting.fleet.steps.engine import EngineSteps
@@ -22,11 +24,11 @@ from forecasting.fleet.steps.operations import TorchSteps
 from forecasting.fleet.steps.streams import StreamSteps
 from forecasting.fleet.trainer import OneBlock
 from forecasting.fleet.windows import WindowSource
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig
 
 
 @dataclass(frozen=True)
-class Schedule:
+class StepBudget:
     """How long to train: with validation up to `max_steps`, or each series exactly `num_steps_S`."""
 
     max_steps: int
@@ -43,7 +45,7 @@ class FleetModule(lightning.LightningModule):
     quantiles_Q: Tensor
     best_loss_S: Tensor
     best_step_S: Tensor
-    num_looks_S: Tensor
+    num_passes_S: Tensor
     broken_step_S: Tensor
     num_steps_S: Tensor | None
 
@@ -52,20 +54,24 @@ class FleetModule(lightning.LightningModule):
         network: FleetNetwork,
         windows: WindowSource,
         *,
-        config: TrainingConfig,
+        config: MemberConfig,
         quantiles: tuple[float, ...],
         keys_S: Tensor,
         first_S: Tensor,
         num_windows_S: Tensor,
         validation_SV: Tensor,
-        schedule: Schedule,
+        budget: StepBudget,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.windows, self.config, self.schedule = network, windows, config, schedule
+        self.network, self.windows, self.config, self.budget = network, windows, config, budget
         num_series = len(keys_S)
-        # The engine knows neither smoothing nor categories, nor any other architecture.
-        in_engine = network.kernel.NAME == "cpu" and network.wiring.is_plain and windows.is_plain
+        in_engine = runs_in_engine(
+            network.kernel.NAME,
+            network.wiring,
+            is_smoothed=windows.smoothing is not None,
+            has_categories=windows.row_SNK is not None,
+        )
         self.steps: Steps = EngineSteps() if in_engine else TorchSteps()
         if network.wiring.is_stream:
             self.steps = StreamSteps()
@@ -75,13 +81,13 @@ class FleetModule(lightning.LightningModule):
             "num_windows_S": num_windows_S,
             "validation_SV": validation_SV,
             "quantiles_Q": torch.tensor(quantiles, dtype=torch.float32),
-            "num_steps_S": schedule.num_steps_S,
+            "num_steps_S": budget.num_steps_S,
         }.items():
             self.register_buffer(name, constant, persistent=False)
         self.num_steps = 0
         self.register_buffer("best_loss_S", torch.full((num_series,), math.inf))
         self.register_buffer("best_step_S", torch.zeros(num_series, dtype=torch.int64))
-        self.register_buffer("num_looks_S", torch.zeros(num_series, dtype=torch.int64))
+        self.register_buffer("num_passes_S", torch.zeros(num_series, dtype=torch.int64))
         self.register_buffer("broken_step_S", torch.full((num_series,), -1, dtype=torch.int64))
         self.kept = _copy_weights(network)
         self.average = _copy_weights(network) if config.weight_average else None
@@ -99,13 +105,24 @@ class FleetModule(lightning.LightningModule):
         )
 
     def on_fit_start(self) -> None:
-        self.windows.to(self.device)
+        self.windows = self.windows.to(self.device)
 
     def training_step(self, block: int, block_index: int) -> None:
-        """Run the optimiser steps up to the next look at validation."""
-        num_steps = min(self.config.evaluate_every, self.schedule.max_steps - self.num_steps)
+        """Run the optimiser steps up to the next validation pass."""
+        num_steps = min(self.config.evaluate_every, self.max_steps - self.num_steps)
         self.steps.advance(self, num_steps)
         self.num_steps += num_steps
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser itself, without Lightning's wrapper."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer), "a fleet has one optimiser"
+        return optimizer
+
+    @property
+    def max_steps(self) -> int:
+        return self.budget.max_steps
 
     def step_size(self, step: int) -> float:
         """Fall along a cosine to a twentieth; a function of the configuration alone, so that a refit repeats it."""
@@ -127,7 +144,7 @@ class FleetModule(lightning.LightningModule):
         is_running_S = self.is_running(self.num_steps) & (self.broken_step_S < 0)
         is_better_S = is_running_S & (loss_S < self.best_loss_S)
         self.best_loss_S.copy_(torch.where(is_better_S, loss_S, self.best_loss_S))
-        self.num_looks_S.copy_(torch.where(is_better_S, 0, self.num_looks_S + 1))
+        self.num_passes_S.copy_(torch.where(is_better_S, 0, self.num_passes_S + 1))
         self._keep(weights_now, is_better_S)
         if not bool((self.is_running(self.num_steps) & (self.broken_step_S < 0)).any()):
             self.trainer.should_stop = True
@@ -136,7 +153,7 @@ class FleetModule(lightning.LightningModule):
         """Which series still learn; what happens to the others' weights while a neighbour goes on is of no account."""
         if self.num_steps_S is not None:
             return self.num_steps_S > step
-        return self.num_looks_S < self.config.patience
+        return self.num_passes_S < self.config.patience
 
     def _keep(self, weights_now: dict[str, Tensor], is_kept_S: Tensor) -> None:
         kept_K = is_kept_S.nonzero()[:, 0]

@@ -20,7 +20,7 @@ from forecasting.fleet.architectures import Dimensions, Wiring
 from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.categories import embed
 from forecasting.fleet.cells import Weights
-from forecasting.fleet.cost.sizes import EMBEDDING
+from forecasting.fleet.embedding_shapes import EMBEDDING
 from forecasting.fleet.kernels import Kernel
 from forecasting.fleet.random import draw_uniform
 from forecasting.fleet.smoothing import COEFFICIENTS, SEASONS, parameter_shapes
@@ -52,7 +52,7 @@ class FleetNetwork(nn.Module):
     ) -> None:
         """Stack the networks of so many series; those that are smoothed have weights for it (`smoothed`: seasons).
 
-        `embeddings` are the shapes of the tables of categories (`forecasting.fleet.cost.sizes.embedding_shapes`).
+        `embeddings` are the shapes of the tables of categories (`forecasting.fleet.embedding_shapes.embedding_shapes`).
         """
         super().__init__()
         self.wiring, self.dimensions, self.kernel = wiring, dimensions, kernel

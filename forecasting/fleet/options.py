@@ -19,5 +19,5 @@ class FitOptions:
     accelerator: str = "auto"
     kernel: KernelName = "auto"
     """Which recurrence trains and forecasts; named in the registry row of each model it trained."""
-    on_look: Callable[[int], None] | None = None
+    on_validation: Callable[[int], None] | None = None
     """Called after each look at validation with the optimiser steps so far."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from forecasting.fleet.scaling import Scaling
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig, Status, TrainingConfig
 
 MIN_WINDOWS = 8
 """Training windows without which a network is not worth fitting."""
@@ -35,7 +35,7 @@ class Refusal:
     """A series that gets no network; `status` is too_short, constant, empty or broken."""
 
     unique_id: str
-    status: str
+    status: Status
     reason: str
 
 
@@ -55,9 +55,9 @@ def required_length(config: TrainingConfig, *, horizon: int) -> int:
 
     Where a member begins from a prior, which serves a series that is too short to be tuned, a segment and a point.
     """
-    members = [config.of_member(number) for number in range(len(config.members))]
     return min(
-        member.segment_length + (1 if member.start == "prior" else MIN_WINDOWS - 1 + 2 * horizon) for member in members
+        member.segment_length + (1 if member.start == "prior" else MIN_WINDOWS - 1 + 2 * horizon)
+        for member in config.member_configs
     )
 
 
@@ -95,7 +95,7 @@ def plan_training(
     scaling: Scaling,
     *,
     model: str,
-    config: TrainingConfig,
+    config: MemberConfig,
     dropped_S: IntS,
     with_validation: bool,
     least_windows: int = MIN_WINDOWS,
@@ -118,8 +118,8 @@ def plan_training(
     validation_S = (
         np.maximum(length_S // 10, 2 * horizon).clip(max=np.maximum(length_S // 3, horizon)).clip(max=largest_S)
     )
-    held_back_S = validation_S if with_validation else np.zeros_like(length_S)
-    room_S = length_S - held_back_S - horizon
+    judged_S = validation_S if with_validation else np.zeros_like(length_S)
+    room_S = length_S - judged_S - horizon
     context_S = np.clip(room_S - 63, segment, segment * config.context_segments)
     start_S, end_S = num_columns - panel.length_S, num_columns - dropped_S
     first_S = start_S + context_S - 1
@@ -140,7 +140,7 @@ def plan_training(
             refused.append(
                 Refusal(unique_id, "constant", f"series '{unique_id}' is constant; there is nothing to learn")
             )
-        elif not is_observed_SN[row, first_S[row] + 1 : end_S[row] - held_back_S[row]].any():
+        elif not is_observed_SN[row, first_S[row] + 1 : end_S[row] - judged_S[row]].any():
             refused.append(Refusal(unique_id, "empty", f"series '{unique_id}' has no observed point to learn from"))
         else:
             rows.append(row)

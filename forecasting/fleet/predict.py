@@ -2,7 +2,7 @@
 
 # S series · F horizon steps · Q quantiles
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from forecasting.fleet import kernels
-from forecasting.fleet.architectures import Recurrent, Seq2Seq, Wiring, make_wiring
-from forecasting.fleet.categories import embed, rows_of, unseen
+from forecasting.fleet.architectures import Recurrent, Seq2Seq, make_wiring
+from forecasting.fleet.assembly import Assembly, assemble
+from forecasting.fleet.categories import embed, unseen
+from forecasting.fleet.engine import runs_in_engine
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.network import forecast_windows, reference_of
 from forecasting.fleet.steps import engine
 from forecasting.fleet.stream import forecast_streams
-from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
 from forecasting.spec.training import KernelName
 
@@ -28,8 +29,8 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
     A series without weights in the fleet, without a point in the panel, or whose forecast is not finite gets NaN.
     Crossing quantiles are sorted (rearrangement, Chernozhukov, Fernández-Val & Galichon 2010).
     """
-    architecture = fitted.architecture
-    quantiles_SFQ = np.full((len(panel.unique_ids), architecture.horizon, len(architecture.quantiles)), np.nan)
+    task = fitted.task
+    quantiles_SFQ = np.full((len(panel.unique_ids), task.horizon, len(task.quantiles)), np.nan)
     fitted = fitted.select(panel.unique_ids)
     row_of = {name: row for row, name in enumerate(panel.unique_ids)}
     rows = np.array([row_of[name] for name in fitted.unique_ids], dtype=np.int64)
@@ -50,7 +51,7 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
 
 def _newest(panel: Panel, fitted: FittedFleet) -> Panel:
     """Return as much of a panel without gaps as the last windows read; a gap may be filled from long before."""
-    config, seasons = fitted.config, fitted.config.references(fitted.architecture.season_lengths)
+    config, seasons = fitted.config, fitted.config.references(fitted.task.season_lengths)
     width = max(config.segment_length * config.context_segments + seasons[0], *seasons)
     return replace(
         panel,
@@ -76,7 +77,7 @@ def find_unseen(fitted: FittedFleet, panel: Panel) -> dict[str, tuple[tuple[str,
     first = 0
     if not wiring.is_stream:
         first = max(0, num_known - fitted.config.segment_length * fitted.config.context_segments)
-    num_ahead = wiring.count_read_ahead(fitted.architecture.dimensions(fitted.config, num_inputs=0))
+    num_ahead = wiring.count_read_ahead(fitted.task.dimensions(fitted.config, num_inputs=0))
     columns = slice(first, num_known + num_ahead)
     told = unseen(coded, fitted.vocabulary, fitted.weights, columns)
     return {name: values for name, values in zip(fitted.unique_ids, told, strict=True) if values}
@@ -89,69 +90,50 @@ def attend(fitted: FittedFleet, panel: Panel) -> npt.NDArray[np.float64]:
     `fitted` is a fleet with attention that has weights of all of the panel's series.
     """
     fitted = fitted.select(panel.unique_ids)
-    ready = _prepare(fitted, panel)
-    wiring, dimensions = (
-        ready.wiring,
-        fitted.architecture.dimensions(fitted.config, num_inputs=ready.windows.num_inputs),
-    )
-    assert isinstance(wiring, Seq2Seq), "only a decoder attends"
-    batch = embed(ready.windows.gather(ready.origins_S1, weights=fitted.weights), fitted.weights)
+    ready, origins_S1 = _prepare(fitted, panel)
+    assert isinstance(ready.wiring, Seq2Seq), "only a decoder attends"
+    batch = embed(ready.windows.gather(origins_S1, weights=fitted.weights), fitted.weights)
     reference_SBF = reference_of(batch, fitted.weights)
-    _, share_SBKT = wiring.run_with_attention(batch, reference_SBF, fitted.weights, dimensions)
+    _, share_SBKT = ready.wiring.run_with_attention(batch, reference_SBF, fitted.weights, ready.dimensions)
     assert share_SBKT is not None, "a decoder without attention weighs nothing"
     shares: npt.NDArray[np.float64] = share_SBKT[:, 0].double().numpy()
     return shares
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """What forecasts of a fleet are made from: windows end at the panel's last column."""
-
-    wiring: Wiring
-    windows: WindowSource
-    origins_S1: Tensor
-
-
-def _prepare(fitted: FittedFleet, panel: Panel) -> _Ready:
-    """Make a panel of the fleet's series, in its order, ready to be forecast."""
-    wiring = make_wiring(fitted.model, fitted.config.design)
-    seasons = fitted.config.references(fitted.architecture.season_lengths)
-    windows = window_source(
+def _prepare(fitted: FittedFleet, panel: Panel) -> tuple[Assembly, Tensor]:
+    """Return what reads a panel of the fleet's series, in its order, and its last columns as origins, (S, 1)."""
+    ready = assemble(
         panel,
         fitted.scaling,
+        model=fitted.model,
+        task=fitted.task,
         config=fitted.config,
-        season_lengths=seasons,
-        row_SNK=rows_of(panel.coded, fitted.vocabulary),
-        num_static=fitted.architecture.num_static(fitted.config),
-        vector_size=fitted.architecture.categories.size,
+        vocabulary=fitted.vocabulary,
     )
-    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
-    smoothed = fitted.config.smoothed(fitted.architecture.season_lengths)
-    if smoothed is not None:
-        windows.smooth(panel, season_lengths=smoothed, freq=fitted.architecture.freq)
-    return _Ready(wiring, windows, torch.full((len(panel.unique_ids), 1), panel.y_SN.shape[1] - 1))
+    return ready, torch.full((len(panel.unique_ids), 1), panel.y_SN.shape[1] - 1)
 
 
 def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDArray[np.float64]:
     """Return (S, F, Q) in the unit of y for a panel of the fleet's series, in its order."""
-    ready = _prepare(fitted, panel)
-    wiring, windows, origins_S1, scaling = ready.wiring, ready.windows, ready.origins_S1, fitted.scaling
-    quantiles_Q = torch.tensor(fitted.architecture.quantiles, dtype=torch.float32)
+    ready, origins_S1 = _prepare(fitted, panel)
+    wiring, windows, scaling = ready.wiring, ready.windows, fitted.scaling
+    quantiles_Q = torch.tensor(fitted.task.quantiles, dtype=torch.float32)
     # A forecast is over in milliseconds: it moves to a GPU only where the kernel that is wanted runs nowhere else.
     device = torch.device("cuda" if wanted == "gpu" and torch.cuda.is_available() else "cpu")
     cell = wiring.cell
     kernel = kernels.choose(cell, device, torch.float32, fitted.config.hidden_size, wanted=wanted)
-    if kernel.NAME == "cpu" and cell is not None and wiring.is_plain and windows.is_plain:
+    if cell is not None and runs_in_engine(
+        kernel.NAME, wiring, is_smoothed=windows.smoothing is not None, has_categories=windows.row_SNK is not None
+    ):
         predicted_SBFQ = engine.forecast(cell.name, windows, fitted.weights, origins_S1, quantiles_Q=quantiles_Q)
     else:
-        dimensions = fitted.architecture.dimensions(fitted.config, num_inputs=windows.num_inputs)
         weights = {name: weight.to(device) for name, weight in fitted.weights.items()}
         windows, origins_S1 = windows.to(device), origins_S1.to(device)
         if isinstance(wiring, Recurrent) and wiring.is_stream:
-            predicted_SBFQ = forecast_streams(wiring, windows, weights, origins_S1[:, 0], dimensions)
+            predicted_SBFQ = forecast_streams(wiring, windows, weights, origins_S1[:, 0], ready.dimensions)
         else:
             batch = windows.gather(origins_S1, weights=weights)
-            predicted_SBFQ = forecast_windows(wiring, dimensions, batch, weights, kernel=kernel)
+            predicted_SBFQ = forecast_windows(wiring, ready.dimensions, batch, weights, kernel=kernel)
     values_SFQ: npt.NDArray[np.float64] = predicted_SBFQ[:, 0].cpu().double().numpy()
     crosses_SF = (values_SFQ[..., 1:] < values_SFQ[..., :-1]).any(-1)
     values_SFQ[crosses_SF] = np.sort(values_SFQ[crosses_SF], axis=-1)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig, Transform
+from forecasting.spec.training import MemberConfig, Transform
 
 FloatS = npt.NDArray[np.float64]
 
@@ -109,8 +109,8 @@ def measure_scaling(
     return Scaling(location_S, spread_S, error_S, offset_S, floor_S)
 
 
-def scaling_for(config: TrainingConfig, panel: Panel, season_lengths: tuple[int, ...]) -> Scaling:
-    """Measure a panel's scales as a single member's network needs them."""
+def scaling_for(config: MemberConfig, panel: Panel, season_lengths: tuple[int, ...]) -> Scaling:
+    """Measure a panel's scales as a member's networks need them."""
     return measure_scaling(
         panel.y_SN, season_length=season_lengths[0], transform=config.transform, is_shared=config.start == "prior"
     )

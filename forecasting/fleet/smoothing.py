@@ -13,7 +13,7 @@ Written in the errors of one step (Hyndman, Koehler, Ord & Snyder 2008), with α
 # W grid points of a block
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -56,7 +56,7 @@ class Smoothed:
     next_seasons: tuple[Tensor, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Smoothing:
     """What the recursion reads beside z: where each series begins, and where in its seasons.
 
@@ -74,12 +74,10 @@ class Smoothing:
     """Of each season length, the phases of the first columns of the first block, one season, (S, length)."""
 
     def to(self, device: torch.device) -> Self:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                setattr(self, field.name, value.to(device))
-        self.phases = tuple(phases.to(device) for phases in self.phases)
-        return self
+        """Return the same with its tensors on a device."""
+        tensors = ((name, value) for name, value in vars(self).items() if isinstance(value, Tensor))
+        moved: dict[str, Any] = {name: value.to(device) for name, value in tensors}
+        return replace(self, phases=tuple(phases.to(device) for phases in self.phases), **moved)
 
     def run(self, z_SN: Tensor, weights: Mapping[str, Tensor]) -> Smoothed:
         """Smooth every series from its first point on, differentiable in the weights."""

@@ -27,7 +27,7 @@ class OneBlock(torch.utils.data.IterableDataset[int]):
 def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: FitOptions) -> None:
     """Let Lightning run the module's looks, from a checkpoint where there is one; Ctrl-C raises KeyboardInterrupt."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    callbacks: list[lightning.Callback] = [_Looks(options.on_look)] if options.on_look else []
+    callbacks: list[lightning.Callback] = [_Passes(options.on_validation)] if options.on_validation else []
     if options.checkpoint:
         callbacks.append(SaveSometimes(options.checkpoint, seconds=options.seconds_between_checkpoints))
     device = device_of(options)
@@ -68,12 +68,12 @@ def device_of(options: FitOptions) -> torch.device:
 
 
 def _is_watched(options: FitOptions) -> bool:
-    return sys.stderr.isatty() and options.on_look is None
+    return sys.stderr.isatty() and options.on_validation is None
 
 
-class _Looks(lightning.Callback):
-    def __init__(self, on_look: Callable[[int], None]) -> None:
-        self.on_look = on_look
+class _Passes(lightning.Callback):
+    def __init__(self, on_validation: Callable[[int], None]) -> None:
+        self.on_validation = on_validation
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.on_look(int(pl_module.num_steps))  # type: ignore[arg-type]
+        self.on_validation(int(pl_module.num_steps))  # type: ignore[arg-type]

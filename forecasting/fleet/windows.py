@@ -13,8 +13,8 @@ relative to the level at the origin, which is a reference too; references get th
 # C calendar features · F horizon steps · M season lengths · K categories
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from torch import Tensor
 from forecasting.fleet.scaling import Scaling
 from forecasting.fleet.smoothing import Smoothed, Smoothing, smoothing_for
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig
 
 _Take = Callable[[Tensor, Tensor], Tensor]
 
@@ -49,7 +49,7 @@ class WindowBatch:
     """Those of the horizon, where the source is asked for what is known of it."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class WindowSource:
     """A panel as float32 tensors in scaled units, gaps filled, from which windows are gathered."""
 
@@ -79,27 +79,15 @@ class WindowSource:
     """Numbers in the vector of a category."""
 
     @property
-    def is_plain(self) -> bool:
-        """Whether inputs are the panel's alone: no weights of the series have a part in them."""
-        return self.smoothing is None and self.row_SNK is None
-
-    @property
     def num_inputs(self) -> int:
         num_vectors = 0 if self.row_SNK is None else self.row_SNK.shape[-1]
         return 2 * self.segment_length + 1 + self.calendar_SNC.shape[-1] + num_vectors * self.vector_size
 
     def to(self, device: torch.device) -> Self:
-        for name in ("y_SN", "is_observed_SN", "calendar_SNC", "calendar_after_SFC", "error_unit_S", "start_S"):
-            setattr(self, name, getattr(self, name).to(device))
-        if self.row_SNK is not None:
-            self.row_SNK = self.row_SNK.to(device)
-        if self.smoothing is not None:
-            self.smoothing.to(device)
-        return self
-
-    def smooth(self, panel: Panel, *, season_lengths: tuple[int, ...], freq: str | int) -> None:
-        """Have the panel's series smoothed by their weights."""
-        self.smoothing = smoothing_for(panel, self.is_observed_SN, season_lengths=season_lengths, freq=freq)
+        """Return the source with its tensors on a device."""
+        tensors = ((name, value) for name, value in vars(self).items() if isinstance(value, Tensor | Smoothing))
+        moved: dict[str, Any] = {name: value.to(device) for name, value in tensors}
+        return replace(self, **moved)
 
     def gather(
         self,
@@ -204,11 +192,15 @@ def window_source(
     panel: Panel,
     scaling: Scaling,
     *,
-    config: TrainingConfig,
+    config: MemberConfig,
     season_lengths: tuple[int, ...],
+    smoothed: tuple[int, ...] | None = None,
+    freq: str | int | None = None,
     row_SNK: npt.NDArray[np.int32] | None = None,
     num_static: int = 0,
     vector_size: int = 0,
+    reads_future: bool = False,
+    is_causal: bool = False,
 ) -> WindowSource:
     """Transform and scale a panel, fill its gaps from the past alone and pad it, ready for gathering on a CPU.
 
@@ -229,9 +221,14 @@ def window_source(
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and breaks only its own series' fit
         y_SN = np.pad(filled_SN, before, mode="edge").astype(np.float32)
         error_unit_S = (spread_S1[:, 0] / error_S).astype(np.float32)
+    is_observed_SN = torch.from_numpy(np.pad(observed_SN, before).astype(np.float32))
+    smoothing = None
+    if smoothed is not None:
+        assert freq is not None, "phases of a season follow from the frequency"
+        smoothing = smoothing_for(panel, is_observed_SN, season_lengths=smoothed, freq=freq)
     return WindowSource(
         y_SN=torch.from_numpy(y_SN),
-        is_observed_SN=torch.from_numpy(np.pad(observed_SN, before).astype(np.float32)),
+        is_observed_SN=is_observed_SN,
         calendar_SNC=torch.from_numpy(np.nan_to_num(calendar_SNC)),
         start_S=torch.from_numpy(num_known - panel.length_S.astype(np.int64)),
         calendar_after_SFC=torch.from_numpy(np.nan_to_num(panel.calendar_SNC[:, num_known:])),
@@ -241,6 +238,9 @@ def window_source(
         context_segments=config.context_segments,
         season_lengths=season_lengths,
         padding=padding,
+        smoothing=smoothing,
+        reads_future=reads_future,
+        is_causal=is_causal,
         row_SNK=None if row_SNK is None else torch.from_numpy(_pad_rows(row_SNK, padding, num_static)),
         vector_size=vector_size,
     )

@@ -19,14 +19,16 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.evaluate import backtest as rolling
-from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
+from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import required_length
+from forecasting.fleet.task import ForecastTask
 from forecasting.schemas import STEP, table
 from forecasting.series.panel import Panel
 from forecasting.spec.frequency import Clock
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
+from forecasting.spec.training import member_seed
 from forecasting.version import code_version
 
 
@@ -104,15 +106,16 @@ def train_priors(
     from forecasting.fleet.prior.prior import fit_prior
 
     _set_imports_aside()
-    architecture, config = _architecture(spec, network), configure(spec)
-    dropped_S = _held_back(panel, spec)
+    task, config = ForecastTask.of(spec), configure(spec).of_member(member)
+    seed, dropped_S = member_seed(spec.seed, member), _hidden_from_candidates(panel, spec)
     share = config.warm_share if start else 1.0
     begun = f"prior-{network}-{member}" + (f"-{start.version}" if start else "")
     candidate = fit_prior(
         panel,
-        architecture,
+        network,
+        task,
         config,
-        seed=spec.seed,
+        seed=seed,
         dropped_S=dropped_S,
         role="candidate",
         member=member,
@@ -128,9 +131,10 @@ def train_priors(
     _free_trainer()
     serving = fit_prior(
         panel,
-        architecture,
+        network,
+        task,
         config,
-        seed=spec.seed,
+        seed=seed,
         dropped_S=np.zeros_like(dropped_S),
         role="serving",
         member=member,
@@ -202,17 +206,19 @@ def train_member(
     from forecasting.fleet import fit as fleet_fit  # loads Lightning, which takes seconds that only training needs
 
     _set_imports_aside()
-    architecture, config, dropped_S = _architecture(spec, network), configure(spec), _held_back(panel, spec)
-    has_prior = config.members[number].start == "prior"
+    task, config = ForecastTask.of(spec), configure(spec).of_member(number)
+    dropped_S = _hidden_from_candidates(panel, spec)
+    has_prior = config.start == "prior"
     if has_prior and priors is None:
         return
     for rows, begun in _split(panel, starts):
         part, name = panel.select(rows), _name_checkpoint(f"{network}-{number}", panel, rows, begun)
         candidates = fleet_fit.fit_candidates(
             part,
-            architecture,
+            network,
+            task,
             config,
-            seed=spec.seed,
+            seed=member_seed(spec.seed, number),
             dropped_S=dropped_S[rows],
             member=number,
             prior=priors.candidate if priors and has_prior else None,
@@ -242,7 +248,7 @@ def candidates_until(panel: Panel, spec: Spec) -> dict[str, int]:
     Returns:
         Steps, or microseconds since 1970, by name; series without any point are left out.
     """
-    columns = panel.y_SN.shape[1] - 1 - _held_back(panel, spec)
+    columns = panel.y_SN.shape[1] - 1 - _hidden_from_candidates(panel, spec)
     last_S = panel.ds_SN[np.arange(len(columns)), columns].astype(np.int64)
     return {
         name: int(last)
@@ -338,7 +344,7 @@ def _finite(number: float) -> float | None:
 def prior_row(prior: Prior) -> dict[str, Any]:
     """Return a prior's row of the table `priors`, without the columns that the job adds."""
     return {
-        "model": prior.architecture.model,
+        "model": prior.model,
         "member": prior.member,
         "role": prior.role,
         "version": prior.version,
@@ -358,7 +364,7 @@ def prior_row(prior: Prior) -> dict[str, Any]:
 def _newest_read(prior: Prior) -> datetime | int | None:
     """Return the latest point of any series that a prior may have read, on the clock of ds."""
     newest = max((prior.trained_until or {}).values(), default=None)
-    if newest is None or isinstance(prior.architecture.freq, int):
+    if newest is None or isinstance(prior.task.freq, int):
         return newest
     return datetime(1970, 1, 1) + timedelta(microseconds=newest)
 
@@ -400,11 +406,7 @@ def _free_trainer() -> None:
     gc.collect()
 
 
-def _architecture(spec: Spec, network: str) -> Architecture:
-    return Architecture(network, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths, spec.categories)
-
-
-def _held_back(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
+def _hidden_from_candidates(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
     """Return the number of last grid points of each series that its candidates may not read, (S,)."""
     num_steps_S: npt.NDArray[np.int64] = origins_of(panel, spec).max(1)
     return num_steps_S

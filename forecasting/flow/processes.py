@@ -41,26 +41,26 @@ def run_on_processes(
     on_shard: Callable[[int, int], None],
     *,
     num_processes: int,
-    on_look: Callable[[int, int], None] | None = None,
+    on_validation: Callable[[int, int], None] | None = None,
     on_end: Callable[[int], None] | None = None,
 ) -> "list[ShardResult]":
     """Run a task over panels on so many processes; results come back in the order of the series.
 
-    `task` is a partial of `one_shot.run_shard` and must pickle. `on_look` is told, from a thread of its own, a
-    shard's number and the optimiser steps of its current fit at each look at validation; `on_end` its number when it
-    is done. Fewer than `FEWEST_SERIES` series run in this process. Raises ServiceError where a process dies. No process
-    is left behind, whatever happens.
+    `task` is a partial of `one_shot.run_shard` and must pickle. `on_validation` gets, from a thread of its
+    own, a shard's number and the optimiser steps of its current fit at each validation pass; `on_end` its number
+    when it is done. Fewer than `FEWEST_SERIES` series run in this process. Raises ServiceError where a process dies.
+    No process is left behind, whatever happens.
     """
     from forecasting.flow.one_shot import spread
 
     num_series, num_done = sum(len(panel.unique_ids) for panel in panels), 0
     if num_processes == 1 or num_series < FEWEST_SERIES:
-        return _run_here(task, panels, on_shard, on_look, on_end)
+        return _run_here(task, panels, on_shard, on_validation, on_end)
     on_shard(num_done, num_series)
     panels = spread(panels, num_processes)
     looks = multiprocessing.get_context("spawn").SimpleQueue()
     results: dict[int, ShardResult] = {}
-    with _listen(looks, on_look):
+    with _listen(looks, on_validation):
         jobs = [partial(_run_one, task, panel, number) for number, panel in enumerate(panels)]
         for number, result in _run_in_pool(jobs, num_processes, looks):
             results[number] = result
@@ -133,7 +133,7 @@ def _run_here(
     task: Any,
     panels: "Sequence[Panel]",
     on_shard: Callable[[int, int], None],
-    on_look: Callable[[int, int], None] | None,
+    on_validation: Callable[[int, int], None] | None,
     on_end: Callable[[int], None] | None,
 ) -> "list[ShardResult]":
     import torch
@@ -141,8 +141,8 @@ def _run_here(
     from forecasting.flow.one_shot import run_shards_here
 
     torch.set_num_threads(1)
-    if on_look is not None:
-        task = partial(task, options=replace(task.keywords["options"], on_look=partial(on_look, 0)))
+    if on_validation is not None:
+        task = partial(task, options=replace(task.keywords["options"], on_validation=partial(on_validation, 0)))
 
     def count(num_done: int, num_series: int) -> None:
         if on_end is not None:
@@ -164,7 +164,7 @@ def _prepare(looks: Any) -> None:
 
 
 def _run_one(task: Any, panel: "Panel", number: int) -> "ShardResult":
-    options = replace(task.keywords["options"], on_look=partial(_tell_look, number))
+    options = replace(task.keywords["options"], on_validation=partial(_tell_look, number))
     result: ShardResult = partial(task, options=options)(panel)
     return result
 
@@ -174,11 +174,11 @@ def _tell_look(number: int, num_steps: int) -> None:
 
 
 @contextmanager
-def _listen(looks: Any, on_look: Callable[[int, int], None] | None) -> "Iterator[None]":
+def _listen(looks: Any, on_validation: Callable[[int, int], None] | None) -> "Iterator[None]":
     def drain() -> None:
         while (told := looks.get()) is not None:
-            if on_look is not None:
-                on_look(*told)
+            if on_validation is not None:
+                on_validation(*told)
 
     listener = threading.Thread(target=drain, daemon=True)
     listener.start()

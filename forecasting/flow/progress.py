@@ -61,7 +61,7 @@ class FitProgress:
             self._bar.update(self._task, description=self._beginning)
         self._show()
 
-    def on_look(self, shard: int, num_steps: int) -> None:
+    def on_validation(self, shard: int, num_steps: int) -> None:
         """Count a look at validation within a shard's current fit; steps that fall tell that its next fit has begun."""
         num_fits, last_step = self._running.get(shard, (0, 0))
         if num_steps <= last_step:

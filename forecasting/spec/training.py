@@ -17,6 +17,14 @@ Start = Literal["random", "prior"]
 """What a network begins from: weights drawn at random, or those of the prior (`forecasting.fleet.prior.prior`)."""
 
 
+Role = Literal["candidate", "serving"]
+"""A candidate ends before its series' first backtest origin; the serving network may know everything."""
+
+
+Status = Literal["trained", "too_short", "constant", "empty", "broken"]
+"""What became of a series' network; all but `trained` are reasons why it has none."""
+
+
 Smoothing = Literal["none", "level_season"]
 """Whether level and season of each series are smoothed exponentially, by coefficients and first seasonal indices that
 are trained with its network (ES-RNN, Smyl 2020; `forecasting.fleet.smoothing`)."""
@@ -80,15 +88,12 @@ class Design(BaseModel):
         return None
 
 
-class Member(BaseModel):
-    """How one network of a series differs from the others of its ensemble; each has a seed of its own besides."""
+class MemberTraits(BaseModel):
+    """How one network of a series differs from the others of its ensemble; each also has its own seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     transform: Transform = Field("none", description="what the network sees of y")
-    context_segments: int | None = Field(
-        None, ge=1, le=10_000, description="recurrent steps in one window; the configuration's where not given"
-    )
     last_value: bool = Field(
         True, description="whether the mixture that a forecast is the difference from holds the last value too"
     )
@@ -108,8 +113,16 @@ class Member(BaseModel):
         return self
 
 
-class TrainingConfig(BaseModel):
-    """A complete training configuration; a registry row keeps it whole, as JSON."""
+class Member(MemberTraits):
+    """One network of an ensemble, as a recipe or a spec names it."""
+
+    context_segments: int | None = Field(
+        None, ge=1, le=10_000, description="recurrent steps in one window; the configuration's where not given"
+    )
+
+
+class Hyperparameters(BaseModel):
+    """What the configurations of an ensemble and of a single member have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -137,6 +150,61 @@ class TrainingConfig(BaseModel):
     warm_share: float = Field(
         0.25, gt=0, le=1, description="share of the steps of what goes on from weights that were trained before"
     )
+
+
+class MemberConfig(Hyperparameters, MemberTraits):
+    """A complete configuration of one network; its registry row keeps it whole, as JSON."""
+
+    @property
+    def as_run(self) -> Self:
+        """What a fit goes by: a network that begins from a prior takes few small steps."""
+        if self.start == "random":
+            return self
+        tuning = {"learning_rate": self.tuning_rate, "max_steps": self.tuning_steps, "weight_average": 0.0}
+        return self.model_copy(update=tuning)
+
+    @property
+    def as_warm(self) -> Self:
+        """What a fit goes by that continues from earlier weights: fewer steps, whose sizes decay sooner.
+
+        >>> MemberConfig(max_steps=150).as_warm.max_steps
+        38
+        """
+        return self.model_copy(update={"max_steps": math.ceil(self.max_steps * self.warm_share)})
+
+    def references(self, season_lengths: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the distances, in grid points, of the values that the mixture of references repeats.
+
+        >>> MemberConfig().references((24, 168))
+        (24, 168, 1)
+        """
+        return (*season_lengths, 1) if self.last_value and 1 not in season_lengths else season_lengths
+
+    @property
+    def is_smoothed(self) -> bool:
+        """Whether level and season of the series are smoothed."""
+        return self.smoothing != "none"
+
+    def smoothed(self, season_lengths: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the seasons that series are smoothed by; None where they are not smoothed.
+
+        >>> MemberConfig(smoothing="level_season").smoothed((1, 12))
+        (12,)
+        """
+        return tuple(length for length in season_lengths if length > 1) if self.is_smoothed else None
+
+    def num_references(self, season_lengths: tuple[int, ...]) -> int:
+        """Return the number of references in the mixture: a smoothed series has its level as well.
+
+        >>> MemberConfig(smoothing="level_season").num_references((12,))
+        3
+        """
+        return len(self.references(season_lengths)) + self.is_smoothed
+
+
+class TrainingConfig(Hyperparameters):
+    """A complete training configuration of an ensemble, which recipes return."""
+
     members: tuple[Member, ...] = Field(
         (Member(),),
         min_length=1,
@@ -146,76 +214,24 @@ class TrainingConfig(BaseModel):
     )
 
     @property
-    def start(self) -> Start:
-        """What a single member's network begins from."""
-        (member,) = self.members
-        return member.start
+    def member_configs(self) -> tuple[MemberConfig, ...]:
+        """The configurations of all members."""
+        return tuple(self.of_member(number) for number in range(len(self.members)))
 
-    @property
-    def as_run(self) -> "TrainingConfig":
-        """What a single member's fit goes by: one that has a prior takes few small steps."""
-        if self.start == "random":
-            return self
-        tuning = {"learning_rate": self.tuning_rate, "max_steps": self.tuning_steps, "weight_average": 0.0}
-        return self.model_copy(update=tuning)
+    def of_member(self, number: int) -> MemberConfig:
+        """Return the configuration of one member.
 
-    @property
-    def as_warm(self) -> "TrainingConfig":
-        """What the fit of a network goes by that goes on from earlier weights: its steps, and their sizes, end sooner.
-
-        >>> TrainingConfig(max_steps=150).as_warm.max_steps
-        38
+        >>> TrainingConfig(members=(Member(), Member(context_segments=5))).of_member(1).context_segments
+        5
         """
-        return self.model_copy(update={"max_steps": math.ceil(self.max_steps * self.warm_share)})
-
-    @property
-    def transform(self) -> Transform:
-        """What a single member's network sees of y."""
-        (member,) = self.members
-        return member.transform
-
-    def references(self, season_lengths: tuple[int, ...]) -> tuple[int, ...]:
-        """Return how many grid points apart the values lie that a single member's mixture of references repeats.
-
-        >>> TrainingConfig().references((24, 168))
-        (24, 168, 1)
-        """
-        (member,) = self.members
-        return (*season_lengths, 1) if member.last_value and 1 not in season_lengths else season_lengths
-
-    @property
-    def is_smoothed(self) -> bool:
-        """Whether a single member's series are smoothed."""
-        (member,) = self.members
-        return member.smoothing != "none"
-
-    def smoothed(self, season_lengths: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the seasons that a single member's series are smoothed by; None where they are not smoothed.
-
-        >>> TrainingConfig(members=(Member(smoothing="level_season"),)).smoothed((1, 12))
-        (12,)
-        """
-        return tuple(length for length in season_lengths if length > 1) if self.is_smoothed else None
-
-    def num_references(self, season_lengths: tuple[int, ...]) -> int:
-        """Count what a single member's forecast is the difference from: a smoothed series has its level besides.
-
-        >>> TrainingConfig(members=(Member(smoothing="level_season"),)).num_references((12,))
-        3
-        """
-        return len(self.references(season_lengths)) + self.is_smoothed
-
-    def of_member(self, number: int) -> "TrainingConfig":
-        """Return the configuration of one member alone."""
         member = self.members[number]
-        alone = member.model_copy(update={"context_segments": None})
-        own: dict[str, Any] = {
-            "members": (alone,),
-            "context_segments": member.context_segments or self.context_segments,
-        }
+        shared = {name: getattr(self, name) for name in Hyperparameters.model_fields}
+        own = {name: getattr(member, name) for name in MemberTraits.model_fields}
+        if member.context_segments is not None:
+            own["context_segments"] = member.context_segments
         if member.start == "prior":
             own["hidden_size"] = self.prior_hidden_size
-        return self.model_copy(update=own)
+        return MemberConfig(**shared | own)
 
 
 def member_seed(seed: int, number: int) -> int:

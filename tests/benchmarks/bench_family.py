@@ -15,15 +15,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from forecasting.fleet import kernels
-from forecasting.fleet.architectures import make_wiring
-from forecasting.fleet.fitted import Architecture
-from forecasting.fleet.module import FleetModule, Schedule
-from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.assembly import assemble
+from forecasting.fleet.module import FleetModule, StepBudget
 from forecasting.fleet.plan import plan_training
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import measure_scaling
-from forecasting.fleet.windows import window_source
+from forecasting.fleet.task import ForecastTask
 from forecasting.spec.spec import NETWORKS
 from forecasting.spec.training import Design, KernelName
 from tests.benchmarks.cases import CASES, HORIZON, SEASON_LENGTH, SEED, make_panel
@@ -91,28 +88,21 @@ def _module(model: str, design: Design, rows: list[int], num_steps: int, *, kern
     config = CASE.config(num_steps * (NUM_ROUNDS + 1)).model_copy(update={"design": design})
     scaling, nothing_S = measure_scaling(panel.y_SN, season_length=SEASON_LENGTH), np.zeros(len(rows), dtype=np.int64)
     plan = plan_training(panel, scaling, model=model, config=config, dropped_S=nothing_S, with_validation=True)
-    windows = window_source(panel, scaling, config=config, season_lengths=(SEASON_LENGTH,))
-    architecture, wiring = Architecture(model, 1, HORIZON, QUANTILES, (SEASON_LENGTH,)), make_wiring(model, design)
-    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
-    network = FleetNetwork(
-        wiring,
-        architecture.dimensions(config, num_inputs=windows.num_inputs),
-        kernel=kernels.choose(wiring.cell, torch.device("cpu"), torch.float32, config.hidden_size, wanted=kernel),
-        num_series=len(rows),
-        num_references=1,
-    )
+    task = ForecastTask(1, HORIZON, QUANTILES, (SEASON_LENGTH,))
+    ready = assemble(panel, scaling, model=model, task=task, config=config, vocabulary={})
+    network = ready.make_network(num_series=len(rows), device=torch.device("cpu"), kernel=kernel)
     keys_S = series_keys(panel.unique_ids, seed=SEED)
     network.initialise(keys_S)
     module = FleetModule(
         network,
-        windows,
+        ready.windows,
         config=config,
         quantiles=QUANTILES,
         keys_S=keys_S,
         first_S=torch.from_numpy(plan.first_S),
         num_windows_S=torch.from_numpy(plan.num_windows_S),
         validation_SV=torch.from_numpy(plan.validation_SV),
-        schedule=Schedule(config.max_steps),
+        budget=StepBudget(config.max_steps),
     )
     optimizer = module.configure_optimizers()
     module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]

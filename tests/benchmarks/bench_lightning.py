@@ -13,17 +13,17 @@ import torch
 
 from forecasting.fleet import kernels, trainer
 from forecasting.fleet.architectures import Dimensions, make_wiring
-from forecasting.fleet.module import FleetModule, Schedule
+from forecasting.fleet.module import FleetModule, StepBudget
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig
 from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
 
-CONFIG = TrainingConfig(segment_length=24, context_segments=14, max_steps=400, evaluate_every=25, patience=1000)
+CONFIG = MemberConfig(segment_length=24, context_segments=14, max_steps=400, evaluate_every=25, patience=1000)
 QUANTILES = (0.1, 0.5, 0.9)
 HORIZON, NUM_POINTS, SEASONS = 48, 1000, (24, 168)
 SHORT_ROUNDS, FULL_ROUNDS = 5, 9
@@ -90,7 +90,7 @@ def _module(num_series: int) -> FleetModule:
         first_S=torch.full((num_series,), 400),
         num_windows_S=torch.full((num_series,), last - 500),
         validation_SV=torch.arange(last - 64, last, 2).repeat(num_series, 1),
-        schedule=Schedule(CONFIG.max_steps),
+        budget=StepBudget(CONFIG.max_steps),
     )
 
 

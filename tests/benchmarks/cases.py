@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from forecasting.fleet.architectures import Dimensions, make_wiring
-from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.plan import plan_training
 from forecasting.fleet.random import draw_bits, series_keys
 from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.windows import WindowBatch, window_source
 from forecasting.series.panel import Panel
-from forecasting.spec.training import Member, TrainingConfig
+from forecasting.spec.training import MemberConfig
 
 HORIZON = SEASON_LENGTH = 24
 NUM_POINTS = 1000
@@ -64,9 +64,9 @@ class Case:
         state = num_rows * self.hidden_size * num_gates
         return 2 * (forward + weights + state)
 
-    def config(self, num_steps: int) -> TrainingConfig:
+    def config(self, num_steps: int) -> MemberConfig:
         """Return a configuration of exactly so many steps, one look at validation, and a clip that never bites."""
-        return TrainingConfig(
+        return MemberConfig(
             hidden_size=self.hidden_size,
             segment_length=self.segment_length,
             context_segments=self.num_recurrent_steps,
@@ -74,7 +74,7 @@ class Case:
             max_steps=num_steps,
             evaluate_every=num_steps,
             gradient_clip=1e9,
-            members=(Member(last_value=False),),
+            last_value=False,
         )
 
 
@@ -89,8 +89,7 @@ CASES = {
 }
 
 
-def architecture(cell: str) -> Architecture:
-    return Architecture(cell, 1, HORIZON, MEDIAN, (SEASON_LENGTH,))
+TASK = ForecastTask(1, HORIZON, MEDIAN, (SEASON_LENGTH,))
 
 
 def make_panel(case: Case, rows: list[int]) -> Panel:

@@ -106,7 +106,7 @@ def _lend_priors(
     slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], panel: Panel
 ) -> list[tuple[FittedFleet, str]]:
     """Return the newest priors as fleets of the series without networks of their own, each with its version."""
-    from forecasting.fleet.prior.lending import lend  # torch loads on actors only
+    from forecasting.fleet.prior.direct import use_prior_directly  # torch loads on actors only
 
     rows_without: dict[str, list[int]] = {}
     for network in slot.networks:
@@ -119,7 +119,7 @@ def _lend_priors(
     priors = serving_priors(slot.spec, needed, stored)
     for network, version, uri in priors.select("model", "version", "weights_uri").iter_rows():
         some = panel.select(np.array(rows_without[network], dtype=np.int64))
-        lent.append((lend(read_prior(slot.store, uri), some), version))
+        lent.append((use_prior_directly(read_prior(slot.store, uri), some), version))
     return lent
 
 

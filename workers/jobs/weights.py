@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from forecasting.fleet.task import ForecastTask
 from forecasting.spec.spec import Categories, Spec
 from forecasting.store.tables import Store
 
@@ -32,7 +34,7 @@ def load_fleets(store: Store, spec: Spec, rows: pl.DataFrame) -> list[FittedFlee
     named = rows.drop_nulls("weights_uri").sort("weights_uri", "unique_id")
     for (uri,), members in named.group_by("weights_uri", maintain_order=True):
         fleet = read_fleet(store, str(uri))
-        if _is_for(fleet, spec):
+        if fleet.task == ForecastTask.of(spec):
             fleets.append(fleet.select(members["unique_id"].to_list()))
     return fleets
 
@@ -58,15 +60,10 @@ def read_fleet(store: Store, uri: str) -> FittedFleet:
 
 def describe_architecture(spec: Spec) -> str:
     """Return the fields of a spec, as JSON, that networks depend on besides their configuration."""
-    names = {"freq", "horizon", "quantiles", "season_lengths"}
-    return spec.model_dump_json(include=names if spec.categories == Categories() else names | {"categories"})
+    names = {each.name for each in fields(ForecastTask)}
+    return spec.model_dump_json(include=names if spec.categories != Categories() else names - {"categories"})
 
 
 def newest(rows: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:
     """Keep the rows of the newest run cutoff of each key."""
     return rows.join(rows.group_by(key).agg(pl.col("run_cutoff").max()), on=[*key, "run_cutoff"], how="semi")
-
-
-def _is_for(fleet: FittedFleet, spec: Spec) -> bool:
-    names = ("freq", "horizon", "quantiles", "season_lengths", "categories")
-    return all(getattr(fleet.architecture, name) == getattr(spec, name) for name in names)

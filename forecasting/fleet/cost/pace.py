@@ -72,7 +72,7 @@ def fit_seconds(sizes: FleetSizes, *, num_points: int) -> float:
     judged = config.validation_windows
     if sizes.wiring.is_stream:  # all of it is read
         judged = num_points // (config.segment_length * config.context_segments) + 1
-    looks = sizes.num_looks * judged / (3 * sizes.batch_windows)
+    looks = sizes.num_passes * judged / (3 * sizes.batch_windows)
     step = step_seconds(sizes) + _smoothing_seconds(sizes, num_points)
     steps = (config.max_steps + looks) * step / sizes.num_threads
     copies = SECONDS_PER_FITTED_WEIGHT * sizes.num_weights + SECONDS_PER_FITTED_POINT * num_points
@@ -86,7 +86,7 @@ def fixed_fit_seconds(sizes: FleetSizes) -> float:
     if sizes.smoothed is not None:
         num_blocks = (USUAL_POINTS + sizes.padding) / min((BLOCK, *sizes.smoothed))
         launches += SMOOTHING_SECONDS_PER_BLOCK * num_blocks * sizes.config.max_steps
-    return SECONDS_PER_FIT + SECONDS_PER_LOOK * sizes.num_looks + launches
+    return SECONDS_PER_FIT + SECONDS_PER_LOOK * sizes.num_passes + launches
 
 
 def _smoothing_seconds(sizes: FleetSizes, num_points: int) -> float:

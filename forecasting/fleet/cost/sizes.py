@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from forecasting.fleet.architectures import Dimensions, Wiring, make_wiring
+from forecasting.fleet.embedding_shapes import embedding_shapes
+from forecasting.fleet.engine import runs_in_engine
 from forecasting.fleet.native import CELLS
 from forecasting.series.calendar import calendar_columns
 from forecasting.spec.categories import Categories
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
-from forecasting.spec.training import KernelName, TrainingConfig
+from forecasting.spec.training import KernelName, MemberConfig
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class FleetSizes:
     """What a fleet of one network is like, whatever series it holds; `kernel` is the one that runs, not `auto`."""
 
     model: str
-    config: TrainingConfig
+    config: MemberConfig
     horizon: int
     num_quantiles: int
     num_calendar: int
@@ -88,11 +90,13 @@ class FleetSizes:
 
     @property
     def in_engine(self) -> bool:
-        """Whether the CPU engine runs whole steps; it knows one cell under a head, no smoothing and no categories."""
-        return self.kernel == "cpu" and self.wiring.is_plain and self.smoothed is None and not self.embeddings
+        """Whether the CPU engine runs whole steps."""
+        return runs_in_engine(
+            self.kernel, self.wiring, is_smoothed=self.smoothed is not None, has_categories=bool(self.embeddings)
+        )
 
     @property
-    def num_looks(self) -> int:
+    def num_passes(self) -> int:
         return -(-self.config.max_steps // self.config.evaluate_every)
 
     @property
@@ -128,36 +132,6 @@ class FleetSizes:
         return num_windows * self.config.context_segments
 
 
-EMBEDDING = "embedding_"
-_CALENDAR_VALUES = {"hour": 24, "weekday": 7, "month": 12}
-
-
-def most_values(name: str, categories: Categories) -> int:
-    """Return how many values of a category have vectors of their own."""
-    return _CALENDAR_VALUES.get(name, categories.most)
-
-
-def embedding_name(category: int) -> str:
-    """Name the table of vectors of a category, by its number among those that a network reads.
-
-    >>> embedding_name(0)
-    'embedding_0_VE'
-    """
-    return f"{EMBEDDING}{category}_VE"
-
-
-def embedding_shapes(categories: Categories, *, reads_static: bool) -> dict[str, tuple[int, int]]:
-    """Return the shapes of the tables of the categories that a network reads, calendar ones first.
-
-    A table has a row for what training has not seen, and as many more as there may be values: those of static
-    categories and holidays may grow in number, but not a table that was trained.
-    """
-    names = (*categories.calendar, *(categories.static if reads_static else ()))
-    return {
-        embedding_name(place): (1 + most_values(name, categories), categories.size) for place, name in enumerate(names)
-    }
-
-
 def sizes_of(
     spec: Spec, networks: Sequence[str], *, kernel: KernelName, has_gpu: bool = False, num_threads: int = 1
 ) -> list[FleetSizes]:
@@ -177,8 +151,7 @@ def sizes_of(
             categories=spec.categories,
         )
         for network in networks
-        for member in range(len(config.members))
-        for alone in (config.of_member(member).as_run,)
+        for alone in (member.as_run for member in config.member_configs)
     ]
 
 

@@ -17,19 +17,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
-from forecasting.fleet import kernels
-from forecasting.fleet.architectures import make_wiring
 from forecasting.fleet.architectures.noise import Noise
-from forecasting.fleet.categories import (
-    extend_vocabulary,
-    hide_unseen,
-    learn_vocabulary,
-    rows_of,
-    seen_by,
-    seen_rows,
-    tie_unseen,
-)
-from forecasting.fleet.fitted import Architecture, Prior
+from forecasting.fleet.assembly import assemble
+from forecasting.fleet.categories import extend_vocabulary, learn_vocabulary, seen_by, seen_rows, tie_unseen
+from forecasting.fleet.fitted import Prior
 from forecasting.fleet.losses import pinball_loss
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
@@ -37,10 +28,11 @@ from forecasting.fleet.plan import plan_training
 from forecasting.fleet.random import draw_bits, series_keys
 from forecasting.fleet.scaling import scaling_for
 from forecasting.fleet.steps.graphs import GraphedSteps
+from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.trainer import OneBlock, device_of, run_trainer
-from forecasting.fleet.windows import WindowBatch, WindowSource, window_source
+from forecasting.fleet.windows import WindowBatch, WindowSource
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig, member_seed
+from forecasting.spec.training import MemberConfig, Role
 
 STEPS_OF_A_BLOCK = 50
 """Optimiser steps in one `training_step`, as Lightning's overhead per call counts for little then."""
@@ -51,12 +43,13 @@ PASSES = 30
 
 def fit_prior(
     panel: Panel,
-    architecture: Architecture,
-    config: TrainingConfig,
+    model: str,
+    task: ForecastTask,
+    config: MemberConfig,
     *,
     seed: int,
     dropped_S: npt.NDArray[np.int64],
-    role: str,
+    role: Role,
     member: int = 0,
     start: Prior | None = None,
     share: float = 1.0,
@@ -64,70 +57,48 @@ def fit_prior(
 ) -> Prior | None:
     """Fit what one member's networks begin from, blind to the last `dropped_S[s]` grid points of each series.
 
-    `config` and `seed` are those of the whole ensemble. A series with anything that is not finite in scaled units, or
+    `config` and `seed` are the member's own. A series with anything that is not finite in scaled units, or
     that is too short, constant or empty, takes no part. None where no series is left. `start`, an earlier prior of
     the same shape, is trained further. `share` is that of the steps that are taken.
     """
-    config, seed = config.of_member(member), member_seed(seed, member)
     known = panel.hide_end(dropped_S)
-    scaling = scaling_for(config, known, architecture.season_lengths)
+    scaling = scaling_for(config, known, task.season_lengths)
     plan = plan_training(
         known,
         scaling,
-        model=architecture.model,
+        model=model,
         config=config,
         dropped_S=dropped_S,
         with_validation=False,
         least_windows=1,
     )
     known, scaling = known.select(plan.rows_S), scaling.select(plan.rows_S)
-    vocabulary = learn_vocabulary(known.coded, architecture.categories, reads_static=True)
+    vocabulary = learn_vocabulary(known.coded, task.categories, reads_static=True)
     if start is not None:
-        vocabulary = extend_vocabulary(start.vocabulary, vocabulary, architecture.categories)
-    windows = window_source(
-        known,
-        scaling,
-        config=config,
-        season_lengths=config.references(architecture.season_lengths),
-        row_SNK=rows_of(known.coded, vocabulary),
-        num_static=architecture.num_static(config),
-        vector_size=architecture.categories.size,
-    )
-    wiring = make_wiring(architecture.model, config.design)
-    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
-    is_sound_S = (torch.isfinite(windows.y_SN).all(1) & torch.isfinite(windows.error_unit_S)).numpy()
+        vocabulary = extend_vocabulary(start.vocabulary, vocabulary, task.categories)
+    ready = assemble(known, scaling, model=model, task=task, config=config, vocabulary=vocabulary)
+    is_sound_S = (torch.isfinite(ready.windows.y_SN).all(1) & torch.isfinite(ready.windows.error_unit_S)).numpy()
     if not is_sound_S.any():
         return None
-    dimensions = architecture.dimensions(config, num_inputs=windows.num_inputs)
-    network = FleetNetwork(
-        wiring,
-        dimensions,
-        kernel=kernels.choose(
-            wiring.cell, device_of(options), torch.float32, config.hidden_size, wanted=options.kernel
-        ),
-        num_series=1,
-        num_references=len(windows.season_lengths),
-        embeddings=architecture.embeddings(config),
-    )
+    network = ready.make_network(num_series=1, device=device_of(options), kernel=options.kernel)
     key_1 = series_keys(("prior",), seed=seed)
     network.initialise(key_1)
     if start is not None:
         network.load_weights(start.weights)
     rows_S = torch.from_numpy(np.flatnonzero(is_sound_S))
-    last_S = torch.from_numpy(plan.first_S + plan.num_windows_S - 1 + wiring.count_read_ahead(dimensions))
-    of_series = seen_rows(windows, last_S, architecture.embeddings(config))
+    last_S = torch.from_numpy(plan.first_S + plan.num_windows_S - 1 + ready.wiring.count_read_ahead(ready.dimensions))
+    of_series = seen_rows(ready.windows, last_S, task.embeddings(config))
     seen = [is_seen_SV[rows_S].any(0, keepdim=True) for is_seen_SV in of_series]
     if start is not None:
         seen = [now | then for now, then in zip(seen, seen_by(start.weights, len(seen)), strict=True)]
-    if windows.row_SNK is not None:
-        hide_unseen(windows.row_SNK, seen)
+    ready = ready.hide_unseen(seen)
     most_steps = -(-PASSES * int(plan.num_windows_S[is_sound_S].sum()) // config.prior_windows)
     num_steps = min(config.prior_steps, most_steps)
     module = PriorModule(
         network,
-        windows,
+        ready.windows,
         config=config,
-        quantiles=architecture.quantiles,
+        quantiles=task.quantiles,
         key_1=key_1,
         rows_S=rows_S,
         first_S=torch.from_numpy(plan.first_S),
@@ -139,7 +110,8 @@ def fit_prior(
     tie_unseen(dict(module.average.items()), seen)
     return Prior(
         role=role,
-        architecture=architecture,
+        model=model,
+        task=task,
         config=config,
         seed=seed,
         member=member,
@@ -183,7 +155,7 @@ class PriorModule(lightning.LightningModule):
         network: FleetNetwork,
         windows: WindowSource,
         *,
-        config: TrainingConfig,
+        config: MemberConfig,
         quantiles: tuple[float, ...],
         key_1: Tensor,
         rows_S: Tensor,
@@ -223,7 +195,7 @@ class PriorModule(lightning.LightningModule):
         )
 
     def on_fit_start(self) -> None:
-        self.windows.to(self.device)
+        self.windows = self.windows.to(self.device)
 
     def training_step(self, block: int, block_index: int) -> None:
         """Run the optimiser steps of one block."""

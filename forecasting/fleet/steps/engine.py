@@ -9,24 +9,21 @@ so neither Python nor memory is in their way; series are dealt to threads.
 import ctypes
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from forecasting.fleet.native import library
 from forecasting.fleet.random import purpose_keys
+from forecasting.fleet.steps import FleetInTraining
 from forecasting.fleet.windows import WindowSource
-
-if TYPE_CHECKING:
-    from forecasting.fleet.module import FleetModule
 
 
 class EngineSteps:
     """Adam's moments stay in the optimiser's own state, where checkpoints look for them."""
 
-    def advance(self, module: "FleetModule", num_steps: int) -> None:
-        optimizer: Any = module.optimizers(use_pl_optimizer=False)
+    def advance(self, module: FleetInTraining, num_steps: int) -> None:
+        optimizer = module.optimizer
         (group,) = optimizer.param_groups
         values = dict(module.network.weights.items())
         states = {name: _adam_state(optimizer, value) for name, value in values.items()}
@@ -77,13 +74,13 @@ class EngineSteps:
         for state in states.values():
             state["step"].fill_(module.num_steps + num_steps)
 
-    def validation_loss(self, module: "FleetModule", weights: dict[str, Tensor]) -> Tensor:
+    def validation_loss(self, module: FleetInTraining, weights: dict[str, Tensor]) -> Tensor:
         loss_S = torch.zeros(len(module.keys_S))
         _forecast(_cell_of(module), module.windows, weights, module.quantiles_Q, module.validation_SV, None, loss_S)
         return loss_S
 
 
-def _cell_of(module: "FleetModule") -> str:
+def _cell_of(module: FleetInTraining) -> str:
     cell = module.network.wiring.cell
     assert cell is not None, "the engine was chosen for its recurrence"
     return cell.name

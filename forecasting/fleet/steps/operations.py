@@ -5,8 +5,6 @@ On a GPU one step is captured as a CUDA graph and replayed (`forecasting.fleet.s
 
 # S series · B windows
 
-from typing import TYPE_CHECKING, Any
-
 import torch
 from torch import Tensor
 
@@ -14,10 +12,8 @@ from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.losses import pinball_loss
 from forecasting.fleet.network import forecast_windows
 from forecasting.fleet.random import draw_bits
+from forecasting.fleet.steps import FleetInTraining
 from forecasting.fleet.steps.graphs import GraphedSteps
-
-if TYPE_CHECKING:
-    from forecasting.fleet.module import FleetModule
 
 
 class TorchSteps:
@@ -27,12 +23,12 @@ class TorchSteps:
         self._step: Tensor | None = None
         self.graphed: GraphedSteps | None = None
 
-    def advance(self, module: "FleetModule", num_steps: int) -> None:
-        optimizer: Any = module.optimizers(use_pl_optimizer=False)
+    def advance(self, module: FleetInTraining, num_steps: int) -> None:
+        optimizer = module.optimizer
         device = module.device
         if self._step is None:
             self._step = torch.tensor(module.num_steps, device=device)
-            steps = range(module.schedule.max_steps)
+            steps = range(module.max_steps)
             self._rates = torch.tensor([module.step_size(step) for step in steps], device=device)
             self._fresh = torch.tensor([module.averaging(step) for step in steps], device=device)
             for group in optimizer.param_groups:
@@ -45,7 +41,7 @@ class TorchSteps:
             for _ in range(num_steps):
                 self._one_step(module, optimizer)
 
-    def _one_step(self, module: "FleetModule", optimizer: torch.optim.Optimizer) -> None:
+    def _one_step(self, module: FleetInTraining, optimizer: torch.optim.Optimizer) -> None:
         assert self._step is not None, "advance sets it"
         batch_windows, step = module.config.batch_windows, self._step
         counters_B = step * batch_windows + torch.arange(batch_windows, device=step.device)
@@ -73,13 +69,13 @@ class TorchSteps:
                 module.average[name].lerp_(weight.detach(), self._fresh.index_select(0, step.view(1)))
         step.add_(1)
 
-    def validation_loss(self, module: "FleetModule", weights: dict[str, Tensor]) -> Tensor:
+    def validation_loss(self, module: FleetInTraining, weights: dict[str, Tensor]) -> Tensor:
         network, windows = module.network, module.windows.gather(module.validation_SV, weights=weights)
         predicted_SVFQ = forecast_windows(network.wiring, network.dimensions, windows, weights, kernel=network.kernel)
         return pinball_loss(predicted_SVFQ, windows.target_SBF, windows.is_observed_SBF, module.quantiles_Q)
 
 
-def clip_gradients(module: "FleetModule", loss_S: Tensor, step: Tensor) -> None:
+def clip_gradients(module: FleetInTraining, loss_S: Tensor, step: Tensor) -> None:
     """Clip each series' gradient by its own norm; a series whose loss or gradient is not finite gets none."""
     gradients = [parameter.grad for parameter in module.network.parameters() if parameter.grad is not None]
     squares_S = torch.stack([gradient.square().flatten(1).sum(1) for gradient in gradients]).sum(0)

@@ -7,8 +7,6 @@ own horizon.
 
 # S series · B = 1 · T steps of a stretch · F horizon steps · Q quantiles · V validation windows
 
-from typing import TYPE_CHECKING, Any
-
 import torch
 from torch import Tensor
 
@@ -16,11 +14,9 @@ from forecasting.fleet.architectures import Recurrent
 from forecasting.fleet.architectures.layers import States
 from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.losses import pinball_loss
+from forecasting.fleet.steps import FleetInTraining
 from forecasting.fleet.steps.operations import clip_gradients
 from forecasting.fleet.stream import count_stretches, read, stretch, stretches, tell
-
-if TYPE_CHECKING:
-    from forecasting.fleet.module import FleetModule
 
 
 class StreamSteps:
@@ -29,15 +25,15 @@ class StreamSteps:
     def __init__(self) -> None:
         self.states: States | None = None
 
-    def advance(self, module: "FleetModule", num_steps: int) -> None:
-        optimizer: Any = module.optimizers(use_pl_optimizer=False)
+    def advance(self, module: FleetInTraining, num_steps: int) -> None:
+        optimizer = module.optimizer
         for step in range(module.num_steps, module.num_steps + num_steps):
             for group in optimizer.param_groups:
                 rate = module.step_size(step)
                 group["lr"] = torch.tensor(rate, device=module.device) if group["capturable"] else rate
             self._one_step(module, optimizer, step)
 
-    def _one_step(self, module: "FleetModule", optimizer: torch.optim.Optimizer, step: int) -> None:
+    def _one_step(self, module: FleetInTraining, optimizer: torch.optim.Optimizer, step: int) -> None:
         wiring, windows, weights = _wiring_of(module), module.windows, dict(module.network.weights.items())
         last_S = module.first_S + module.num_windows_S - 1
         part = stretch(windows, last_S, step % count_stretches(windows, last_S))
@@ -57,7 +53,7 @@ class StreamSteps:
         self.states = [tuple(state.detach() for state in layer) for layer in states]
 
     @torch.no_grad()
-    def validation_loss(self, module: "FleetModule", weights: dict[str, Tensor]) -> Tensor:
+    def validation_loss(self, module: FleetInTraining, weights: dict[str, Tensor]) -> Tensor:
         """Return each series' loss at all steps of its stream that end among its validation windows, (S,)."""
         wiring, windows = _wiring_of(module), module.windows
         first_S, last_S = module.validation_SV.amin(1), module.validation_SV.amax(1)
@@ -78,7 +74,7 @@ class StreamSteps:
         return total_S / count_S.clamp(min=1)
 
 
-def _wiring_of(module: "FleetModule") -> Recurrent:
+def _wiring_of(module: FleetInTraining) -> Recurrent:
     wiring = module.network.wiring
     assert isinstance(wiring, Recurrent), "only recurrent layers under a head are streams"
     return wiring

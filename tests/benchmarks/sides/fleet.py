@@ -8,7 +8,7 @@ import torch
 
 from forecasting.fleet.fit import fit_candidates
 from forecasting.fleet.options import FitOptions
-from tests.benchmarks.cases import CASES, SEED, architecture, make_panel
+from tests.benchmarks.cases import CASES, SEED, TASK, make_panel
 
 
 def prepare(
@@ -21,7 +21,7 @@ def prepare(
     dropped_S = np.zeros(len(rows), dtype=np.int64)
 
     def run() -> dict[str, Any]:
-        fitted = fit_candidates(panel, architecture(cell), config, seed=SEED, dropped_S=dropped_S, options=options)
+        fitted = fit_candidates(panel, cell, TASK, config, seed=SEED, dropped_S=dropped_S, options=options)
         losses = dict(zip(fitted.unique_ids, fitted.validation_loss_S.tolist(), strict=True))
         return {"losses": losses, "kernel": fitted.kernel}
 

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from forecasting.fleet.fit import fit_candidates, fit_serving, measure_gains
-from forecasting.fleet.fitted import Architecture, Prior
+from forecasting.fleet.fitted import Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.prior.prior import fit_prior
+from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
+from forecasting.spec.training import member_seed
 
 NUM_POINTS = 1000
 
@@ -23,27 +25,36 @@ NUM_POINTS = 1000
 def prepare(*, spec: Spec, cell: str, num_series: int, threads: int, accelerator: str) -> Callable[[], dict[str, Any]]:
     """Make the panel; what comes back fits all members and answers with the candidates' mean loss of each."""
     panel, config = make_hours(num_series, spec.horizon), configure(spec)
-    architecture = Architecture(cell, spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
+    task = ForecastTask(spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
     options = FitOptions(show_progress=False, accelerator=accelerator)
     dropped_S, nothing_S = np.full(num_series, spec.horizon), np.zeros(num_series, dtype=np.int64)
 
     def teach(member: int) -> tuple[Prior | None, Prior | None]:
         torch.set_num_threads(1)  # one network gains nothing from more
-        common: dict[str, Any] = {"seed": 0, "member": member, "options": options}
-        prior = fit_prior(panel, architecture, config, dropped_S=dropped_S, role="candidate", **common)
+        common: dict[str, Any] = {"seed": member_seed(0, member), "member": member, "options": options}
+        own = config.of_member(member)
+        prior = fit_prior(panel, cell, task, own, dropped_S=dropped_S, role="candidate", **common)
         assert prior is not None
         prior = replace(prior, gains=measure_gains(panel, prior, dropped_S=dropped_S, options=options))
-        further = fit_prior(panel, architecture, config, dropped_S=nothing_S, role="serving", start=prior, **common)
+        further = fit_prior(panel, cell, task, own, dropped_S=nothing_S, role="serving", start=prior, **common)
         assert further is not None
         return prior, replace(further, gains=prior.gains)
 
     def run() -> dict[str, Any]:
         losses = []
-        for member in range(len(config.members)):
-            prior, further = teach(member) if config.of_member(member).start == "prior" else (None, None)
+        for member, own in enumerate(config.member_configs):
+            prior, further = teach(member) if own.start == "prior" else (None, None)
             torch.set_num_threads(threads)
             candidates = fit_candidates(
-                panel, architecture, config, seed=0, dropped_S=dropped_S, member=member, prior=prior, options=options
+                panel,
+                cell,
+                task,
+                own,
+                seed=member_seed(0, member),
+                dropped_S=dropped_S,
+                member=member,
+                prior=prior,
+                options=options,
             )
             fit_serving(panel, candidates, prior=further, options=options)
             losses.append(float(np.nanmean(candidates.validation_loss_S)))

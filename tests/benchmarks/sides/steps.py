@@ -7,7 +7,7 @@ import torch
 
 from forecasting.fleet import kernels
 from forecasting.fleet.architectures import Dimensions, make_wiring
-from forecasting.fleet.module import FleetModule, Schedule
+from forecasting.fleet.module import FleetModule, StepBudget
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import measure_scaling
@@ -50,7 +50,7 @@ def prepare(
         first_S=torch.from_numpy(gathered.first_S),
         num_windows_S=torch.from_numpy(gathered.num_windows_S),
         validation_SV=torch.from_numpy(gathered.validation_SV),
-        schedule=Schedule(config.max_steps),
+        budget=StepBudget(config.max_steps),
     ).to(device)
     module.on_fit_start()
     optimizer = module.configure_optimizers()

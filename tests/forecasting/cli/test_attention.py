@@ -12,13 +12,13 @@ import pytest
 from forecasting.cli.attention import attention_of_store
 from forecasting.errors import NothingStored
 from forecasting.fleet.fit import fit_candidates, fit_serving
-from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.options import FitOptions
+from forecasting.fleet.task import ForecastTask
 from forecasting.flow.learn import registry_rows
 from forecasting.plots import Attention, attention_chart
 from forecasting.series.calendar import calendar_columns
 from forecasting.series.panel import to_panel
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig
 from forecasting.store.publish import publish
 from forecasting.store.slices import Slice
 from forecasting.store.stamp import stamp
@@ -26,7 +26,7 @@ from forecasting.store.tables import Store
 
 Fleetcast = Callable[..., Any]
 URI = "weights/demo/attention.safetensors"
-CONFIG = TrainingConfig(
+CONFIG = MemberConfig(
     hidden_size=4, segment_length=2, context_segments=4, max_steps=4, evaluate_every=2, batch_windows=4
 )
 
@@ -45,8 +45,8 @@ def attentive(store: Store) -> Store:
     )
     panel = to_panel(long, freq="1h", horizon=3, unique_ids=["EWR"])
     options = FitOptions(accelerator="cpu", show_progress=False)
-    architecture = Architecture("attention", "1h", 3, (0.1, 0.5, 0.9), (6,))
-    candidates = fit_candidates(panel, architecture, CONFIG, seed=0, dropped_S=np.array([6]), options=options)
+    model, task = "attention", ForecastTask("1h", 3, (0.1, 0.5, 0.9), (6,))
+    candidates = fit_candidates(panel, model, task, CONFIG, seed=0, dropped_S=np.array([6]), options=options)
     fleet = fit_serving(panel, candidates, options=options)
     store.write_bytes(URI, fleet.to_bytes())
     rows = registry_rows(fleet, panel).with_columns(

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from forecasting.fleet import kernels
-from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.native import library
 from forecasting.fleet.options import FitOptions
+from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
-from forecasting.spec.training import Member, TrainingConfig
+from forecasting.spec.training import Member, MemberConfig, TrainingConfig
 
 QUANTILES = (0.1, 0.5, 0.9)
 HORIZON = 6
@@ -75,29 +75,37 @@ def make_panel() -> Callable[..., Panel]:
     return make
 
 
-@pytest.fixture
-def config() -> TrainingConfig:
-    return TrainingConfig(
-        hidden_size=5,
-        segment_length=4,
-        context_segments=3,
-        batch_windows=7,
-        max_steps=40,
-        evaluate_every=10,
-        patience=3,
-        validation_windows=9,
-        learning_rate=1e-2,
-    )
+SMALL = {
+    "hidden_size": 5,
+    "segment_length": 4,
+    "context_segments": 3,
+    "batch_windows": 7,
+    "max_steps": 40,
+    "evaluate_every": 10,
+    "patience": 3,
+    "validation_windows": 9,
+    "learning_rate": 1e-2,
+}
 
 
 @pytest.fixture
-def prior_config(config: TrainingConfig) -> TrainingConfig:
+def config() -> MemberConfig:
+    return MemberConfig(**SMALL)
+
+
+@pytest.fixture
+def prior_config() -> TrainingConfig:
     """Three members: one from random weights, one from a prior, one from a prior of logarithms."""
     members = (Member(), Member(start="prior"), Member(start="prior", transform="log", context_segments=2))
-    small = {"prior_hidden_size": 5, "prior_steps": 120, "prior_windows": 16, "tuning_steps": 20}
-    return config.model_copy(update=small | {"members": members})
+    of_priors = {"prior_hidden_size": 5, "prior_steps": 120, "prior_windows": 16, "tuning_steps": 20}
+    return TrainingConfig(**SMALL, **of_priors, members=members)
 
 
 @pytest.fixture(params=["lstm", "gru"])
-def architecture(request: pytest.FixtureRequest) -> Architecture:
-    return Architecture(request.param, 1, HORIZON, QUANTILES, (8,))
+def model(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def task() -> ForecastTask:
+    return ForecastTask(1, HORIZON, QUANTILES, (8,))

@@ -12,17 +12,18 @@ import torch
 from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.categories import embed, extend_vocabulary, learn_vocabulary
 from forecasting.fleet.fit import fit_candidates, fit_serving
-from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
+from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import find_unseen, predict
 from forecasting.fleet.prior.prior import fit_prior
 from forecasting.fleet.random import series_keys
+from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.windows import WindowBatch
 from forecasting.series.categories import MISSING, Coded
 from forecasting.series.panel import Panel
 from forecasting.spec.categories import Categories
 from forecasting.spec.spec import NETWORKS
-from forecasting.spec.training import Design, Member, TrainingConfig
+from forecasting.spec.training import Design, MemberConfig
 
 MakePanel = Callable[..., Panel]
 CPU = FitOptions(accelerator="cpu", show_progress=False)
@@ -56,7 +57,7 @@ def random_days(panel: Panel, *, most: int = 7) -> npt.NDArray[np.int32]:
     return np.array(draws, dtype=np.int32)
 
 
-def config_of(design: dict[str, Any] | None = None, **fields: Any) -> TrainingConfig:
+def config_of(design: dict[str, Any] | None = None, **fields: Any) -> MemberConfig:
     small = {
         "hidden_size": 6,
         "prior_hidden_size": 6,
@@ -72,23 +73,23 @@ def config_of(design: dict[str, Any] | None = None, **fields: Any) -> TrainingCo
         "prior_windows": 32,
         "tuning_steps": 10,
     }
-    return TrainingConfig(**small | fields, design=Design(**design or {}))
+    return MemberConfig(**small | fields, design=Design(**design or {}))
 
 
-def architecture_of(model: str, categories: Categories) -> Architecture:
-    return Architecture(model, 1, 6, (0.1, 0.5, 0.9), (8,), categories)
+def task_of(categories: Categories) -> ForecastTask:
+    return ForecastTask(1, 6, (0.1, 0.5, 0.9), (8,), categories)
 
 
-def fit(panel: Panel, model: str, config: TrainingConfig, categories: Categories, **more: Any) -> FittedFleet:
+def fit(panel: Panel, model: str, config: MemberConfig, categories: Categories, **more: Any) -> FittedFleet:
     held_back = np.full(len(panel.unique_ids), 12)
-    architecture = architecture_of(model, categories)
-    return fit_candidates(panel, architecture, config, seed=7, dropped_S=held_back, options=CPU, **more)
+    task = task_of(categories)
+    return fit_candidates(panel, model, task, config, seed=7, dropped_S=held_back, options=CPU, **more)
 
 
-def train(panel: Panel, config: TrainingConfig, categories: Categories, **more: Any) -> Prior:
+def train(panel: Panel, config: MemberConfig, categories: Categories, **more: Any) -> Prior:
     held_back = np.full(len(panel.unique_ids), 12)
-    architecture = architecture_of("gru", categories)
-    prior = fit_prior(panel, architecture, config, seed=7, dropped_S=held_back, role="candidate", options=CPU, **more)
+    task = task_of(categories)
+    prior = fit_prior(panel, "gru", task, config, seed=7, dropped_S=held_back, role="candidate", options=CPU, **more)
     assert prior is not None
     return prior
 
@@ -200,7 +201,7 @@ def test_a_prior_learns_what_classes_whole_series_and_a_network_of_one_series_do
     y_SN = np.cumsum(drift_S1 + rng.normal(0, 1.5, (24, 120)), axis=1)
     panel = make_panel(24, num_points=120)
     panel = with_stores(replace(panel, y_SN=y_SN), stores)
-    config = config_of(members=(Member(start="prior", context_segments=1),), prior_steps=600)
+    config = config_of(start="prior", context_segments=1, prior_steps=600)
     told, untold = train(panel, config, STORE), train(panel, config, Categories())
     assert told.vocabulary == {"store": ("down", "up")}
     assert told.weights["embedding_0_VE"].shape == (1, 5, 3)
@@ -219,7 +220,7 @@ def test_a_prior_learns_what_classes_whole_series_and_a_network_of_one_series_do
 
 
 def test_a_class_that_the_prior_has_not_seen_is_read_as_the_unseen_and_told(make_panel: MakePanel) -> None:
-    panel, config = make_panel(4), config_of(members=(Member(start="prior"),))
+    panel, config = make_panel(4), config_of(start="prior")
     prior = train(with_stores(panel, ["A", "A", "B", None]), config, STORE)
     fitted = fit(with_stores(panel, ["A", "A", "B", None]), "gru", config, STORE, prior=prior)
     moved = with_stores(panel, ["A", "C", "C", None])
@@ -230,7 +231,7 @@ def test_a_class_that_the_prior_has_not_seen_is_read_as_the_unseen_and_told(make
 
 
 def test_a_prior_that_is_trained_further_keeps_its_rows_and_adds_new_values(make_panel: MakePanel) -> None:
-    panel, config = make_panel(4), config_of(members=(Member(start="prior"),))
+    panel, config = make_panel(4), config_of(start="prior")
     first = train(with_stores(panel, ["B", "B", "B", "C"]), config, STORE)
     assert first.vocabulary == {"store": ("B", "C")}
     further = train(with_stores(panel, ["A", "A", "A", "B"]), config, STORE, start=first, share=0.1)

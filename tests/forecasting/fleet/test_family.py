@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from forecasting.fleet.fit import fit_candidates, fit_serving
-from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
+from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import predict
 from forecasting.fleet.prior.prior import fit_prior
+from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import NETWORKS
-from forecasting.spec.training import Design, Member, TrainingConfig
+from forecasting.spec.training import Design, MemberConfig
 
 MakePanel = Callable[..., Panel]
 QUANTILES = (0.1, 0.5, 0.9)
@@ -47,11 +48,11 @@ every_variant = pytest.mark.parametrize(("model", "design"), VARIANTS.values(), 
 every_model = pytest.mark.parametrize("model", NETWORKS)
 
 
-def architecture_of(model: str, *, horizon: int = 6, season: int = SEASON) -> Architecture:
-    return Architecture(model, 1, horizon, QUANTILES, (season,))
+def task_of(*, horizon: int = 6, season: int = SEASON) -> ForecastTask:
+    return ForecastTask(1, horizon, QUANTILES, (season,))
 
 
-def config_of(design: dict[str, Any], **fields: Any) -> TrainingConfig:
+def config_of(design: dict[str, Any], **fields: Any) -> MemberConfig:
     small = {
         "hidden_size": 5,
         "segment_length": 4,
@@ -63,15 +64,16 @@ def config_of(design: dict[str, Any], **fields: Any) -> TrainingConfig:
         "validation_windows": 9,
         "learning_rate": 1e-2,
     }
-    return TrainingConfig(**small | fields, design=Design(**design))
+    return MemberConfig(**small | fields, design=Design(**design))
 
 
 def fit(
-    panel: Panel, model: str, config: TrainingConfig, *, season: int = SEASON, held_back: int = 12, **more: Any
+    panel: Panel, model: str, config: MemberConfig, *, season: int = SEASON, held_back: int = 12, **more: Any
 ) -> FittedFleet:
     return fit_candidates(
         panel,
-        architecture_of(model, horizon=panel.horizon, season=season),
+        model,
+        task_of(horizon=panel.horizon, season=season),
         config,
         seed=7,
         dropped_S=np.full(len(panel.unique_ids), held_back),
@@ -163,10 +165,11 @@ def test_a_prior_is_learned_from_all_and_tuned_for_each(
 ) -> None:
     panel = make_panel(4)
     small = {"prior_hidden_size": 5, "prior_steps": 30, "prior_windows": 16, "tuning_steps": 10}
-    config = config_of(design, members=(Member(start="prior"),), **small)
+    config = config_of(design, start="prior", **small)
     prior = fit_prior(
         panel,
-        architecture_of(model),
+        model,
+        task_of(),
         config,
         seed=7,
         dropped_S=np.full(4, 12),

@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load, save
 
 from forecasting.fleet.fit import fit_candidates
-from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.plan import Refusal
 from forecasting.fleet.predict import predict
+from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig
 
 
 @pytest.fixture
@@ -22,14 +21,14 @@ def panel(make_panel: Callable[..., Panel]) -> Panel:
 
 
 @pytest.fixture
-def fitted(panel: Panel, architecture: Architecture, config: TrainingConfig) -> FittedFleet:
-    return fit_candidates(panel, architecture, config, seed=0, dropped_S=np.zeros(4, dtype=np.int64))
+def fitted(panel: Panel, model: str, task: ForecastTask, config: MemberConfig) -> FittedFleet:
+    return fit_candidates(panel, model, task, config, seed=0, dropped_S=np.zeros(4, dtype=np.int64))
 
 
 def test_bytes_give_back_the_same_fleet_bit_for_bit(fitted: FittedFleet, panel: Panel) -> None:
     read = FittedFleet.from_bytes(fitted.to_bytes())
     assert read.versions() == fitted.versions()
-    assert (read.config, read.architecture, read.seed) == (fitted.config, fitted.architecture, fitted.seed)
+    assert (read.config, read.model, read.task, read.seed) == (fitted.config, fitted.model, fitted.task, fitted.seed)
     assert np.array_equal(predict(read, panel), predict(fitted, panel))
 
 
@@ -39,7 +38,7 @@ def test_file_gives_back_what_bytes_do(fitted: FittedFleet, panel: Panel, tmp_pa
     read = FittedFleet.from_file(path)
     path.unlink()
     assert read.versions() == fitted.versions()
-    assert (read.config, read.architecture, read.refused) == (fitted.config, fitted.architecture, fitted.refused)
+    assert (read.config, read.task, read.refused) == (fitted.config, fitted.task, fitted.refused)
     assert np.array_equal(predict(read, panel), predict(fitted, panel))
 
 
@@ -52,22 +51,6 @@ def test_what_a_fleet_has_read_and_went_on_from_travels_with_it(fitted: FittedFl
         assert read.trained_until_S.tolist() == each.trained_until_S.tolist()  # type: ignore[union-attr]
     assert each.started_from == ("s", "q")
     assert read.trained_until_S.tolist() == [2**60, 8]
-
-
-def test_a_file_from_before_there_were_priors_is_read_as_one_without(fitted: FittedFleet) -> None:
-    content = fitted.to_bytes()
-    size = int.from_bytes(content[:8], "little")
-    described = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["fleetcast"])
-    del described["prior_version"], described["started_from"]
-    for name in TrainingConfig.model_fields:
-        if name.startswith(("prior_", "tuning_", "warm_")):
-            del described["config"][name]
-    tensors = load(content)
-    del tensors["trained_until_S"]
-    read = FittedFleet.from_bytes(save(tensors, metadata={"fleetcast": json.dumps(described)}))
-    assert (read.prior_version, read.strength_S) == (None, None)
-    assert (read.started_from, read.trained_until_S) == (None, None)
-    assert read.versions() == fitted.versions()
 
 
 def test_weights_of_all_series_are_not_copied(fitted: FittedFleet) -> None:

@@ -12,9 +12,9 @@ from forecasting.fleet import plan
 from forecasting.fleet.plan import plan_training, prior_series, required_length
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.series.panel import Panel
-from forecasting.spec.training import Member, TrainingConfig
+from forecasting.spec.training import Member, MemberConfig, TrainingConfig
 
-CONFIG = TrainingConfig(segment_length=4, context_segments=3, validation_windows=9)
+CONFIG = MemberConfig(segment_length=4, context_segments=3, validation_windows=9)
 
 
 def panel_of(*series: list[float] | np.ndarray, horizon: int = 6) -> Panel:
@@ -47,7 +47,7 @@ def plan_of(panel: Panel, dropped: int = 0, *, with_validation: bool = True):
 def test_training_validation_and_held_back_points_never_overlap(num_points: int, dropped: int) -> None:
     panel = panel_of(np.random.default_rng(0).normal(size=num_points))
     plan = plan_of(panel, dropped)
-    if num_points - dropped < required_length(CONFIG, horizon=6):
+    if num_points - dropped < required_length(TrainingConfig(segment_length=4), horizon=6):
         assert plan.refused[0].status == "too_short"
         return
     last_training_target = plan.first_S[0] + plan.num_windows_S[0] - 1 + 6
@@ -86,7 +86,7 @@ def test_series_that_ends_in_a_gap_is_judged_on_what_was_observed_before_it() ->
 
 
 def test_required_length_is_enough_and_one_less_is_not() -> None:
-    needed = required_length(CONFIG, horizon=6)
+    needed = required_length(TrainingConfig(segment_length=4), horizon=6)
     wave = np.sin(np.arange(needed))
     assert len(plan_of(panel_of(wave)).rows_S) == 1
     assert len(plan_of(panel_of(wave[1:])).rows_S) == 0
@@ -94,8 +94,8 @@ def test_required_length_is_enough_and_one_less_is_not() -> None:
 
 def test_a_prior_serves_series_that_are_a_segment_and_a_point_long() -> None:
     members = (Member(), Member(start="prior"))
-    assert required_length(CONFIG.model_copy(update={"members": members}), horizon=6) == CONFIG.segment_length + 1
-    assert required_length(CONFIG.model_copy(update={"members": members[:1]}), horizon=6) == 4 + 7 + 2 * 6
+    assert required_length(TrainingConfig(segment_length=4, members=members), horizon=6) == 4 + 1
+    assert required_length(TrainingConfig(segment_length=4, members=members[:1]), horizon=6) == 4 + 7 + 2 * 6
 
 
 @given(

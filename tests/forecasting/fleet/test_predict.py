@@ -11,12 +11,14 @@ import torch
 
 from forecasting.fleet import kernels
 from forecasting.fleet.fit import fit_candidates
-from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.predict import predict
+from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig
 
 module = import_module("forecasting.fleet.predict")
+assembly = import_module("forecasting.fleet.assembly")
 
 
 @pytest.fixture
@@ -31,23 +33,23 @@ def panel(make_panel: Callable[..., Panel]) -> Panel:
 
 @pytest.fixture(params=[(8,), (7, 30)])
 def fitted(
-    request: pytest.FixtureRequest, panel: Panel, architecture: Architecture, config: TrainingConfig
+    request: pytest.FixtureRequest, panel: Panel, model: str, task: ForecastTask, config: MemberConfig
 ) -> FittedFleet:
-    wanted = replace(architecture, season_lengths=request.param)
-    return fit_candidates(panel, wanted, config, seed=0, dropped_S=np.zeros(4, dtype=np.int64))
+    wanted = replace(task, season_lengths=request.param)
+    return fit_candidates(panel, model, wanted, config, seed=0, dropped_S=np.zeros(4, dtype=np.int64))
 
 
 def test_forecast_reads_the_last_windows_alone_and_says_the_same(
     fitted: FittedFleet, panel: Panel, monkeypatch: pytest.MonkeyPatch, every_kernel: str
 ) -> None:
     widths = []
-    source = module.window_source
+    source = assembly.window_source
 
     def watched(known: Panel, *arguments: Any, **options: Any) -> Any:
         widths.append(known.y_SN.shape[1])
         return source(known, *arguments, **options)
 
-    monkeypatch.setattr(module, "window_source", watched)
+    monkeypatch.setattr(assembly, "window_source", watched)
     short = predict(fitted, panel)
     assert np.isfinite(short).all()
     assert min(widths) < 60

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from forecasting.fleet.cost.pace import BLOCK
 from forecasting.fleet.fit import fit_candidates, fit_serving
-from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.native import library
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import predict
@@ -21,28 +21,29 @@ from forecasting.fleet.smoothing import (
     FIRST_COEFFICIENT,
     LARGEST_BLOCK,
     SEASONS,
+    Smoothing,
     block_width,
     grid_index,
     smooth,
     squash,
 )
+from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
-from forecasting.spec.training import Member, TrainingConfig
+from forecasting.spec.training import MemberConfig
 
 MakePanel = Callable[..., Panel]
-SMOOTHED = (Member(smoothing="level_season"),)
 
 
 @pytest.fixture
-def smoothed(config: TrainingConfig) -> TrainingConfig:
-    return config.model_copy(update={"members": SMOOTHED})
+def smoothed(config: MemberConfig) -> MemberConfig:
+    return config.model_copy(update={"smoothing": "level_season"})
 
 
-def fit(panel: Panel, architecture: Architecture, config: TrainingConfig, *, kernel: str = "auto") -> FittedFleet:
+def fit(panel: Panel, model: str, task: ForecastTask, config: MemberConfig, *, kernel: str = "auto") -> FittedFleet:
     options = FitOptions(accelerator="cpu", kernel=kernel)
     dropped_S = np.full(len(panel.unique_ids), 12)
-    return fit_candidates(panel, architecture, config, seed=7, dropped_S=dropped_S, options=options)
+    return fit_candidates(panel, model, task, config, seed=7, dropped_S=dropped_S, options=options)
 
 
 def one_by_one(
@@ -113,19 +114,23 @@ def test_neighbours_on_a_grid_have_neighbouring_numbers(freq: str) -> None:
     assert set(np.diff(grid_index(np.arange(-21, 20, 7), 7))) == {1}
 
 
-def windows_of(
-    panel: Panel, config: TrainingConfig, seasons: tuple[int, ...]
-) -> tuple[WindowSource, dict[str, Tensor]]:
+def windows_of(panel: Panel, config: MemberConfig, seasons: tuple[int, ...]) -> tuple[WindowSource, dict[str, Tensor]]:
     scaling = Scaling(*np.array([[30.0], [10.0], [2.0], [np.nan], [np.nan]]).repeat(len(panel.unique_ids), axis=1))
-    source = window_source(panel, scaling, config=config, season_lengths=config.references(seasons or (1,)))
-    source.smooth(panel, season_lengths=config.smoothed(seasons), freq=1)
+    source = window_source(
+        panel,
+        scaling,
+        config=config,
+        season_lengths=config.references(seasons or (1,)),
+        smoothed=config.smoothed(seasons),
+        freq=1,
+    )
     num_series = len(panel.unique_ids)
     weights = {COEFFICIENTS: torch.zeros(num_series, 1 + len(seasons)), SEASONS: torch.zeros(num_series, sum(seasons))}
     source.smoothing.initialise(weights, source.y_SN)
     return source, weights
 
 
-def test_windows_do_not_know_what_follows_their_origin(make_panel: MakePanel, smoothed: TrainingConfig) -> None:
+def test_windows_do_not_know_what_follows_their_origin(make_panel: MakePanel, smoothed: MemberConfig) -> None:
     panel = make_panel(2)
     source, weights = windows_of(panel, smoothed, (8, 12))
     altered = replace(source, y_SN=source.y_SN.clone())
@@ -139,7 +144,7 @@ def test_windows_do_not_know_what_follows_their_origin(make_panel: MakePanel, sm
     assert not torch.equal(*at_151)
 
 
-def test_a_series_of_level_and_season_alone_is_told_exactly_by_every_reference(smoothed: TrainingConfig) -> None:
+def test_a_series_of_level_and_season_alone_is_told_exactly_by_every_reference(smoothed: MemberConfig) -> None:
     """Steady seasons around a steady level: nothing is left for the network, and its input is nothing."""
     points = np.arange(120)
     y_N = 50 + np.array([3.0, -1.0, -4.0, 2.0])[points % 4] + np.array([1.0, 0.0, 2.0, -1.0, -2.0, 0.0])[points % 6]
@@ -154,7 +159,7 @@ def test_a_series_of_level_and_season_alone_is_told_exactly_by_every_reference(s
 
 
 def test_gaps_move_neither_level_nor_season_and_before_a_series_there_is_its_level(
-    make_panel: MakePanel, smoothed: TrainingConfig
+    make_panel: MakePanel, smoothed: MemberConfig
 ) -> None:
     panel = make_panel(1)
     panel.y_SN[:, :40] = np.nan
@@ -172,11 +177,11 @@ def test_gaps_move_neither_level_nor_season_and_before_a_series_there_is_its_lev
 
 @pytest.mark.parametrize("seasons", [(8,), (4, 12), (1,)])
 def test_bits_are_the_same_alone_among_many_and_on_any_number_of_threads(
-    make_panel: MakePanel, smoothed: TrainingConfig, seasons: tuple[int, ...]
+    make_panel: MakePanel, smoothed: MemberConfig, seasons: tuple[int, ...]
 ) -> None:
     if not library.find():
         pytest.skip("the CPU engine is not built here")
-    architecture = Architecture("gru", 1, 6, (0.1, 0.5, 0.9), seasons)
+    model, task = "gru", ForecastTask(1, 6, (0.1, 0.5, 0.9), seasons)
     config = smoothed.model_copy(update={"weight_average": 0.9, "max_steps": 30})
     many = make_panel(8)
     many.y_SN[6, 80:90] = np.nan
@@ -184,7 +189,7 @@ def test_bits_are_the_same_alone_among_many_and_on_any_number_of_threads(
     for rows, num_threads in (([*range(8)], 1), ([*range(8)], 3), ([4, 5, 6], 2), ([6], 1)):
         torch.set_num_threads(num_threads)
         panel = many.select(np.array(rows))
-        fitted = fit(panel, architecture, config, kernel="cpu")
+        fitted = fit(panel, model, task, config, kernel="cpu")
         versions.append(fitted.versions()[rows.index(6)])
         forecasts.append(predict(fitted, panel)[rows.index(6)].tobytes())
     assert len(set(versions)) == len(set(forecasts)) == 1
@@ -192,7 +197,7 @@ def test_bits_are_the_same_alone_among_many_and_on_any_number_of_threads(
 
 @pytest.mark.parametrize("seasons", [(8,), (5, 12), ()])
 def test_bits_do_not_depend_on_how_long_other_series_are(
-    make_panel: MakePanel, smoothed: TrainingConfig, seasons: tuple[int, ...]
+    make_panel: MakePanel, smoothed: MemberConfig, seasons: tuple[int, ...]
 ) -> None:
     """A longer series beside it gives a panel more columns before a series begins."""
     long = make_panel(1, num_points=217)
@@ -213,12 +218,12 @@ def test_bits_do_not_depend_on_how_long_other_series_are(
 
 @pytest.mark.usefixtures("every_kernel")
 def test_candidates_do_not_know_what_was_held_back_and_serving_does(
-    make_panel: MakePanel, architecture: Architecture, smoothed: TrainingConfig
+    make_panel: MakePanel, model: str, task: ForecastTask, smoothed: MemberConfig
 ) -> None:
     panel = make_panel(2)
     altered = panel.y_SN.copy()
     altered[:, -12:] = 1e6
-    first, second = (fit(each, architecture, smoothed) for each in (panel, replace(panel, y_SN=altered)))
+    first, second = (fit(each, model, task, smoothed) for each in (panel, replace(panel, y_SN=altered)))
     assert first.versions() == second.versions()
     serving = fit_serving(panel, first, options=FitOptions(accelerator="cpu"))
     assert serving.num_steps_S.tolist() == first.num_steps_S.tolist()
@@ -229,28 +234,23 @@ def test_candidates_do_not_know_what_was_held_back_and_serving_does(
 @pytest.mark.parametrize("name", [COEFFICIENTS, SEASONS])
 def test_a_series_that_blows_up_is_set_aside_and_its_neighbours_do_not_change(
     make_panel: MakePanel,
-    architecture: Architecture,
-    smoothed: TrainingConfig,
+    model: str,
+    task: ForecastTask,
+    smoothed: MemberConfig,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
     panel = make_panel(3)
-    sound = fit(panel, architecture, smoothed)
-    load = WindowSource.smooth
+    sound = fit(panel, model, task, smoothed)
+    initialise = Smoothing.initialise
 
-    def poisoned(source: WindowSource, *arguments: object, **options: object) -> None:
-        load(source, *arguments, **options)
-        initialise = source.smoothing.initialise
+    def poisoned(smoothing: Smoothing, weights: dict[str, Tensor], z_SN: Tensor) -> None:
+        initialise(smoothing, weights, z_SN)
+        with torch.no_grad():
+            weights[name][1, 0] = torch.nan
 
-        def poison(weights: dict[str, Tensor], z_SN: Tensor) -> None:
-            initialise(weights, z_SN)
-            with torch.no_grad():
-                weights[name][1, 0] = torch.nan
-
-        source.smoothing.initialise = poison
-
-    monkeypatch.setattr(WindowSource, "smooth", poisoned)
-    broken = fit(panel, architecture, smoothed)
+    monkeypatch.setattr(Smoothing, "initialise", poisoned)
+    broken = fit(panel, model, task, smoothed)
     assert broken.unique_ids == ("s0", "s2")
     assert [(refusal.unique_id, refusal.status) for refusal in broken.refused] == [("s1", "broken")]
     for each, weight in broken.weights.items():
@@ -258,27 +258,27 @@ def test_a_series_that_blows_up_is_set_aside_and_its_neighbours_do_not_change(
 
 
 def test_coefficients_and_seasons_are_weights_that_learn_and_travel(
-    make_panel: MakePanel, architecture: Architecture, smoothed: TrainingConfig
+    make_panel: MakePanel, model: str, task: ForecastTask, smoothed: MemberConfig
 ) -> None:
     panel = make_panel(3)
-    fitted = fit(panel, architecture, smoothed)
+    fitted = fit(panel, model, task, smoothed)
     coefficient_SC = squash(fitted.weights[COEFFICIENTS])
     assert fitted.weights[SEASONS].shape == (3, 8)
     assert ((coefficient_SC - FIRST_COEFFICIENT).abs() > 1e-3).all()
     read = FittedFleet.from_bytes(fitted.to_bytes())
     assert read.versions() == fitted.versions()
-    assert read.config.members == SMOOTHED
+    assert read.config.smoothing == "level_season"
     assert np.array_equal(predict(read, panel), predict(fitted, panel))
     some = fitted.select(["s2", "s0"])
     np.testing.assert_allclose(predict(some, panel)[[0, 2]], predict(fitted, panel)[[0, 2]], rtol=1e-6)
 
 
 def test_a_backtest_goes_on_smoothing_to_its_origin_without_a_refit(
-    make_panel: MakePanel, architecture: Architecture, smoothed: TrainingConfig
+    make_panel: MakePanel, model: str, task: ForecastTask, smoothed: MemberConfig
 ) -> None:
     """What has moved since the fit is told: after a step of the level, forecasts follow it."""
     panel = make_panel(2)
-    fitted = fit(panel, architecture, smoothed)
+    fitted = fit(panel, model, task, smoothed)
     moved = panel.y_SN.copy()
     moved[:, -40:] += 2 * panel.y_SN[:, :8].mean(1, keepdims=True)
     before, after = (predict(fitted, each)[:, :, 1] for each in (panel, replace(panel, y_SN=moved)))
@@ -287,11 +287,11 @@ def test_a_backtest_goes_on_smoothing_to_its_origin_without_a_refit(
 
 
 def test_a_series_that_loses_its_beginning_keeps_its_season_whenever_it_ends(
-    make_panel: MakePanel, architecture: Architecture, smoothed: TrainingConfig
+    make_panel: MakePanel, model: str, task: ForecastTask, smoothed: MemberConfig
 ) -> None:
     """Five seasons are left, too few to forget where they began."""
     panel = make_panel(2)
-    fitted = fit(panel, architecture, smoothed)
+    fitted = fit(panel, model, task, smoothed)
     scale_S = np.abs(np.diff(panel.y_SN)).mean(1)
     for num_dropped in range(5):
         known = panel.until(num_dropped)
@@ -302,17 +302,17 @@ def test_a_series_that_loses_its_beginning_keeps_its_season_whenever_it_ends(
 
 
 def test_what_was_long_before_the_newest_window_still_counts(
-    make_panel: MakePanel, architecture: Architecture, smoothed: TrainingConfig
+    make_panel: MakePanel, model: str, task: ForecastTask, smoothed: MemberConfig
 ) -> None:
     panel = make_panel(2)
-    fitted = fit(panel, architecture, smoothed)
+    fitted = fit(panel, model, task, smoothed)
     altered = panel.y_SN.copy()
     altered[:, 150] *= 1.5
     assert (predict(fitted, replace(panel, y_SN=altered)) != predict(fitted, panel)).any((1, 2)).all()
 
 
 def test_a_moving_level_under_a_season_of_its_own_size_is_learned_better_with_smoothing(
-    config: TrainingConfig,
+    config: MemberConfig,
 ) -> None:
     """Levels that jump, seasons in proportion to them: the logarithm makes both sums."""
     random = np.random.default_rng(4)
@@ -326,27 +326,27 @@ def test_a_moving_level_under_a_season_of_its_own_size_is_learned_better_with_sm
     panel = Panel(tuple("abcdef"), y_SN, np.full(num_series, num_points), calendar_SNC, ds_SN, horizon)
     losses = []
     for smoothing in ("level_season", "none"):
-        members = (Member(transform="log", smoothing=smoothing),)
-        longer = config.model_copy(update={"members": members, "max_steps": 150, "patience": 8})
-        fitted = fit(panel, Architecture("gru", 1, horizon, (0.1, 0.5, 0.9), (8,)), longer)
+        logged = {"transform": "log", "smoothing": smoothing}
+        longer = config.model_copy(update=logged | {"max_steps": 150, "patience": 8})
+        fitted = fit(panel, "gru", ForecastTask(1, horizon, (0.1, 0.5, 0.9), (8,)), longer)
         losses.append(fitted.validation_loss_S.mean())
     assert losses[0] < 0.85 * losses[1]
 
 
 @pytest.mark.parametrize("num_points", [20, 24, 30])
-def test_a_series_shorter_than_its_season_begins_without_one(smoothed: TrainingConfig, num_points: int) -> None:
-    architecture = Architecture("gru", 1, 3, (0.5,), (24, 168))
+def test_a_series_shorter_than_its_season_begins_without_one(smoothed: MemberConfig, num_points: int) -> None:
+    model, task = "gru", ForecastTask(1, 3, (0.5,), (24, 168))
     config = smoothed.model_copy(update={"segment_length": 2})
     random = np.random.default_rng(0)
     ds_SN = np.arange(num_points + 3)[None]
     calendar_SNC = np.zeros((1, num_points + 3, 0), np.float32)
     panel = Panel(("s",), random.normal(size=(1, num_points)), np.array([num_points]), calendar_SNC, ds_SN, 3)
-    fitted = fit_candidates(panel, architecture, config, seed=0, dropped_S=np.zeros(1, dtype=np.int64))
+    fitted = fit_candidates(panel, model, task, config, seed=0, dropped_S=np.zeros(1, dtype=np.int64))
     assert np.isfinite(predict(fitted, panel)).all()
     _, weights = windows_of(panel, config, (24, 168))
     assert not weights[SEASONS].any()
 
 
-def test_network_without_smoothing_has_no_such_weights(make_panel: MakePanel, config: TrainingConfig) -> None:
-    fitted = fit(make_panel(1), Architecture("gru", 1, 6, (0.5,), (8,)), config)
+def test_network_without_smoothing_has_no_such_weights(make_panel: MakePanel, config: MemberConfig) -> None:
+    fitted = fit(make_panel(1), "gru", ForecastTask(1, 6, (0.5,), (8,)), config)
     assert not {COEFFICIENTS, SEASONS} & set(fitted.weights)

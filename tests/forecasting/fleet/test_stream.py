@@ -14,26 +14,26 @@ import torch
 from forecasting.errors import SpecError
 from forecasting.fleet.architectures import Dimensions, Recurrent, make_wiring
 from forecasting.fleet.fit import fit_candidates
-from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import predict
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.stream import count_stretches, forecast_streams, read, stretch, stretches, tell
+from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
-from forecasting.spec.training import Design, TrainingConfig
+from forecasting.spec.training import Design, MemberConfig
 
 MakePanel = Callable[..., Panel]
 L, H, HORIZON = 4, 5, 6
 
 
 def source_of(panel: Panel, *, num_steps: int) -> WindowSource:
-    config = TrainingConfig(segment_length=L, context_segments=num_steps)
-    windows = window_source(panel, measure_scaling(panel.y_SN, season_length=8), config=config, season_lengths=(8, 1))
-    windows.is_causal = True
-    for name in ("y_SN", "is_observed_SN", "calendar_SNC", "calendar_after_SFC", "error_unit_S"):
-        setattr(windows, name, getattr(windows, name).double())
-    return windows
+    config = MemberConfig(segment_length=L, context_segments=num_steps)
+    scaling = measure_scaling(panel.y_SN, season_length=8)
+    windows = window_source(panel, scaling, config=config, season_lengths=(8, 1), is_causal=True)
+    names = ("y_SN", "is_observed_SN", "calendar_SNC", "calendar_after_SFC", "error_unit_S")
+    return replace(windows, **{name: getattr(windows, name).double() for name in names})
 
 
 def network_of(num_series: int, *, num_steps: int, **design: Any) -> tuple[Recurrent, Dimensions, dict]:
@@ -142,8 +142,9 @@ def fit(panel: Panel, *, options: FitOptions = FitOptions(accelerator="cpu"), **
     small = {"hidden_size": 8, "segment_length": 4, "context_segments": 5, "max_steps": 40, "evaluate_every": 10}
     return fit_candidates(
         panel,
-        Architecture("gru", 1, HORIZON, (0.1, 0.5, 0.9), (8,)),
-        TrainingConfig(**small | {"validation_windows": 8, "design": Design(stream=True)} | fields),
+        "gru",
+        ForecastTask(1, HORIZON, (0.1, 0.5, 0.9), (8,)),
+        MemberConfig(**small | {"validation_windows": 8, "design": Design(stream=True)} | fields),
         seed=0,
         dropped_S=np.full(len(panel.unique_ids), 6),
         options=options,
@@ -160,7 +161,7 @@ def test_an_interrupted_fit_goes_on_from_the_states_that_it_had(make_panel: Make
 
     saving = FitOptions(accelerator="cpu", checkpoint=tmp_path / "fit.ckpt", seconds_between_checkpoints=0.0)
     with pytest.raises(OSError, match="killed"):
-        fit(panel, options=replace(saving, on_look=stop_at_20))
+        fit(panel, options=replace(saving, on_validation=stop_at_20))
     assert (tmp_path / "fit.ckpt").exists()
     assert fit(panel, options=saving).versions() == whole.versions()
 
@@ -181,19 +182,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from forecasting.fleet.fit import fit_candidates
-from forecasting.fleet.fitted import Architecture, FittedFleet
+from forecasting.fleet.task import ForecastTask
+from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.options import FitOptions
 from forecasting.series.panel import Panel
-from forecasting.spec.training import Design, TrainingConfig
+from forecasting.spec.training import Design, MemberConfig
 
 torch.set_num_threads(1)
 n, horizon = 1_000_000, 24
 y = 10 + np.sin(2 * np.pi * np.arange(n) / 24) + np.random.default_rng(0).normal(0, 0.1, n)
 panel = Panel(("s",), y[None], np.array([n]), np.zeros((1, n + horizon, 0), np.float32),
               np.arange(n + horizon)[None], horizon)
-config = TrainingConfig(hidden_size=16, segment_length=24, context_segments=50, max_steps=20, evaluate_every=20,
+config = MemberConfig(hidden_size=16, segment_length=24, context_segments=50, max_steps=20, evaluate_every=20,
                         design=Design(stream=True))
-fitted = fit_candidates(panel, Architecture("lstm", 1, horizon, (0.1, 0.5, 0.9), (24,)), config, seed=0,
+fitted = fit_candidates(panel, "lstm", ForecastTask(1, horizon, (0.1, 0.5, 0.9), (24,)), config, seed=0,
                         dropped_S=np.zeros(1, dtype=np.int64), options=FitOptions(accelerator="cpu"))
 assert fitted.unique_ids == ("s",)
 print(int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)

@@ -11,15 +11,22 @@ from hypothesis import strategies as st
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import WindowBatch, WindowSource, fill_gaps, window_source
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig
 
-CONFIG = TrainingConfig(segment_length=4, context_segments=3)
+CONFIG = MemberConfig(segment_length=4, context_segments=3)
 SEASONS = (8, 5)
 
 
 def source_of(panel: Panel, row_SNK: npt.NDArray[np.int32] | None = None) -> WindowSource:
-    scaling = measure_scaling(panel.y_SN, season_length=SEASONS[0])
-    return window_source(panel, scaling, config=CONFIG, season_lengths=SEASONS, row_SNK=row_SNK, vector_size=3)
+    return window_source(
+        panel,
+        measure_scaling(panel.y_SN, season_length=SEASONS[0]),
+        config=CONFIG,
+        season_lengths=SEASONS,
+        row_SNK=row_SNK,
+        vector_size=3,
+        reads_future=row_SNK is not None,
+    )
 
 
 def test_a_window_holds_the_segments_before_its_origin_and_the_targets_after_it(
@@ -124,13 +131,11 @@ def test_windows_of_some_series_are_those_of_the_panel_with_these_series_alone(p
     rows = np.array([row for row, _ in pairs])
     origins_SB = torch.tensor([[origin, 199 - origin] for _, origin in pairs])
     source = source_of(panel, row_SNK)
-    source.reads_future = True
     some = source.gather(origins_SB, torch.from_numpy(rows))
     names = tuple(f"{number}" for number in range(len(rows)))
     alone = replace(panel.select(rows), unique_ids=names)
     alone = replace(alone, y_SN=panel.y_SN[rows], calendar_SNC=calendar_SNC[rows], length_S=np.full(len(rows), 200))
     source = source_of(alone, row_SNK[rows])
-    source.reads_future = True
     whole = source.gather(origins_SB)
     for name in WindowBatch.__dataclass_fields__:
         assert torch.equal(getattr(some, name), getattr(whole, name)), name
@@ -142,7 +147,6 @@ def test_a_window_has_the_categories_of_its_points_and_of_its_horizon(
     panel = make_panel(2)
     row_SNK = np.arange(2 * 206 * 2, dtype=np.int32).reshape(2, 206, 2)
     source = source_of(panel, row_SNK)
-    source.reads_future = True
     windows = source.gather(torch.tensor([[50, 199]] * 2))
     assert windows.row_SBTLK is not None
     assert windows.future_row_SBFK is not None

@@ -22,8 +22,8 @@ def panel_of(*names: str) -> Panel:
 
 
 def describe(panel: Panel, *, options: FitOptions) -> pl.DataFrame:
-    assert options.on_look is not None
-    options.on_look(len(panel.unique_ids))
+    assert options.on_validation is not None
+    options.on_validation(len(panel.unique_ids))
     import torch
 
     return pl.DataFrame({"unique_id": panel.unique_ids, "pid": os.getpid(), "threads": torch.get_num_threads()})
@@ -60,7 +60,7 @@ def run() -> Callable[..., list[pl.DataFrame]]:
 def test_one_large_shard_is_shared_by_single_threaded_processes_and_keeps_its_order(run: Callable) -> None:
     told: list[tuple[int, int]] = []
     looks: list[tuple[int, int]] = []
-    results = run(describe, [panel_of("c", "a", "b")], told=told, on_look=lambda *look: looks.append(look))
+    results = run(describe, [panel_of("c", "a", "b")], told=told, on_validation=lambda *look: looks.append(look))
     together = pl.concat(results)
     assert together["unique_id"].to_list() == ["c", "a", "b"]
     assert together["threads"].unique().to_list() == [1]
@@ -100,6 +100,6 @@ def test_few_series_run_here(run: Callable, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(processes, "FEWEST_SERIES", 16)
     told: list[tuple[int, int]] = []
     looks: list[tuple[int, int]] = []
-    (result,) = run(describe, [panel_of("a", "b")], told=told, on_look=lambda *look: looks.append(look))
+    (result,) = run(describe, [panel_of("a", "b")], told=told, on_validation=lambda *look: looks.append(look))
     assert result["pid"].unique().to_list() == [os.getpid()]
     assert (told, looks) == ([(0, 2), (2, 2)], [(0, 2)])

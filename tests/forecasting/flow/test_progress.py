@@ -24,13 +24,13 @@ def fit(monkeypatch: pytest.MonkeyPatch) -> FitProgress:
 def test_steps_of_a_shards_fits_count_as_parts_of_its_series(fit: FitProgress) -> None:
     fit.on_shard(0, 6)
     assert fit.series_done == 0
-    fit.on_look(0, 50)
+    fit.on_validation(0, 50)
     assert fit.series_done == pytest.approx(1.0)
-    fit.on_look(0, 100)
+    fit.on_validation(0, 100)
     assert fit.series_done == pytest.approx(2.0)
-    fit.on_look(0, 50)
+    fit.on_validation(0, 50)
     assert fit.series_done == pytest.approx(3.0)
-    fit.on_look(1, 50)
+    fit.on_validation(1, 50)
     assert fit.series_done == pytest.approx(4.0)
     fit.on_end(0)
     fit.on_shard(4, 6)
@@ -45,7 +45,7 @@ def test_log_gets_lines_that_can_be_read(fit: FitProgress) -> None:
     assert isinstance(stream, io.StringIO)
     with fit:
         fit.on_shard(0, 6)
-        fit.on_look(0, 100)
+        fit.on_validation(0, 100)
         fit.on_shard(6, 6)
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("forecast: 0 of 6 series · 0% ·")
@@ -68,6 +68,6 @@ def test_terminal_gets_a_bar_that_goes_away() -> None:
     stream = Terminal()
     with FitProgress(stream) as fit:
         fit.on_shard(0, 6)
-        fit.on_look(0, 1)
+        fit.on_validation(0, 1)
         fit.on_shard(6, 6)
     assert "forecasting, 6 of 6 series done" in stream.getvalue()

@@ -62,9 +62,8 @@ def test_overrides_lie_over_the_recipe_and_leave_the_rest() -> None:
 @pytest.mark.parametrize("season_lengths", [[1], [7], [24, 168]])
 def test_members_differ_in_what_they_see_and_how_far_they_look_back(recipe: str, season_lengths: list[int]) -> None:
     config = configure(spec_of(recipe=recipe, season_lengths=season_lengths))
-    alone = [config.of_member(number) for number in range(len(config.members))]
-    assert {member.transform for member in alone} == {"none", "log"}
-    assert len({member.context_segments for member in alone}) > 1
+    assert {member.transform for member in config.member_configs} == {"none", "log"}
+    assert len({member.context_segments for member in config.member_configs}) > 1
 
 
 def test_a_dearer_recipe_has_more_members() -> None:

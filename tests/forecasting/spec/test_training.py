@@ -3,7 +3,14 @@
 import pytest
 from pydantic import ValidationError
 
-from forecasting.spec.training import Member, RecipeOverrides, TrainingConfig, apply_overrides, member_seed
+from forecasting.spec.training import (
+    Member,
+    MemberConfig,
+    RecipeOverrides,
+    TrainingConfig,
+    apply_overrides,
+    member_seed,
+)
 
 
 def test_overrides_know_every_field_and_set_none_of_them() -> None:
@@ -35,8 +42,12 @@ def test_value_out_of_bounds_is_refused_in_both(model: type[TrainingConfig], fie
 def test_configuration_survives_json_and_cannot_be_changed() -> None:
     config = TrainingConfig(max_steps=3, members=(Member(), Member(transform="log", context_segments=5)))
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
+    member = config.of_member(1)
+    assert MemberConfig.model_validate_json(member.model_dump_json()) == member
     with pytest.raises(ValidationError, match="frozen"):
         config.max_steps = 4  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        member.start = "prior"  # type: ignore[misc]
 
 
 def test_overridden_zero_counts_as_set() -> None:
@@ -50,12 +61,12 @@ def test_a_member_alone_has_its_own_context_and_all_else_of_the_whole() -> None:
     first, second = config.of_member(0), config.of_member(1)
     assert (first.transform, first.context_segments) == ("log", 9)
     assert (second.transform, second.context_segments) == ("none", 5)
-    assert first == TrainingConfig(max_steps=3, context_segments=9, members=(Member(transform="log"),))
-    assert second.of_member(0) == second
+    assert first == MemberConfig(max_steps=3, context_segments=9, transform="log")
+    assert config.member_configs == (first, second)
 
 
 def test_a_members_references_are_the_seasons_and_the_last_value_unless_it_has_none() -> None:
-    with_last, without = TrainingConfig(), TrainingConfig(members=(Member(last_value=False),))
+    with_last, without = MemberConfig(), MemberConfig(last_value=False)
     assert with_last.references((24, 168)) == (24, 168, 1)
     assert with_last.references((1, 7)) == without.references((1, 7)) == (1, 7)
     assert without.references((24, 168)) == (24, 168)
@@ -74,12 +85,15 @@ def test_overridden_members_stay_members() -> None:
 
 
 def test_a_smoothed_member_has_its_seasons_its_level_as_a_reference_and_no_prior() -> None:
-    smoothed = TrainingConfig(members=(Member(smoothing="level_season"),))
+    smoothed = MemberConfig(smoothing="level_season")
     assert smoothed.smoothed((1, 24, 168)) == (24, 168)
     assert smoothed.smoothed((1,)) == ()
-    assert TrainingConfig().smoothed((24,)) is None
-    assert smoothed.num_references((24,)) == TrainingConfig().num_references((24,)) + 1
+    assert MemberConfig().smoothed((24,)) is None
+    assert smoothed.num_references((24,)) == MemberConfig().num_references((24,)) + 1
     overrides = RecipeOverrides.model_validate({"members": [{"smoothing": "level_season"}]})
-    assert apply_overrides(TrainingConfig(), overrides).members == smoothed.members
+    assert apply_overrides(TrainingConfig(), overrides).member_configs == (smoothed,)
+    both = {"smoothing": "level_season", "start": "prior"}
     with pytest.raises(ValidationError, match=r"smoothing 'level_season' .* start must be 'random'"):
-        RecipeOverrides.model_validate({"members": [{"smoothing": "level_season", "start": "prior"}]})
+        MemberConfig(**both)
+    with pytest.raises(ValidationError, match=r"smoothing 'level_season' .* start must be 'random'"):
+        RecipeOverrides.model_validate({"members": [both]})

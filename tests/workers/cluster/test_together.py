@@ -9,11 +9,12 @@ import pytest
 import ray
 
 from forecasting.errors import ClusterError, SourceError
-from forecasting.fleet.fitted import Architecture, Prior
+from forecasting.fleet.fitted import Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.prior.prior import fit_prior
+from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
-from forecasting.spec.training import Member, TrainingConfig
+from forecasting.spec.training import MemberConfig
 from forecasting.store.files import Files
 from workers.cluster import together
 from workers.cluster.pool import Resources
@@ -35,10 +36,11 @@ def train_prior(unit: Shard) -> Prior:
     )
     ds_SN = np.tile(np.arange(104), (3, 1))
     panel = Panel(unit.unique_ids, y_SN, np.full(3, 100), np.zeros((3, 104, 0), np.float32), ds_SN, 4)
-    config = TrainingConfig(members=(Member(start="prior"),), prior_steps=30, prior_windows=64, prior_hidden_size=8)
+    config = MemberConfig(start="prior", prior_steps=30, prior_windows=64, hidden_size=8)
     prior = fit_prior(
         panel,
-        Architecture("gru", 1, 4, (0.1, 0.5, 0.9), (7,)),
+        "gru",
+        ForecastTask(1, 4, (0.1, 0.5, 0.9), (7,)),
         config,
         seed=3,
         dropped_S=np.zeros(3, dtype=np.int64),

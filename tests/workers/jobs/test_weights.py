@@ -3,10 +3,10 @@ import polars as pl
 import pytest
 
 from forecasting.fleet.fit import fit_candidates
-from forecasting.fleet.fitted import Architecture
+from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec, make_spec
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig
 from forecasting.store.tables import Store
 from workers.jobs.backtest import contestants
 from workers.jobs.predict import serving_models
@@ -24,9 +24,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, pl.DataFram
     ds_SN = np.arange(62)[None]
     y_SN = np.sin(np.arange(60.0))[None]
     panel = Panel(("a",), y_SN, np.array([60]), np.zeros((1, 62, 0), np.float32), ds_SN, 2)
-    config = TrainingConfig(hidden_size=2, segment_length=4, context_segments=2, max_steps=2, evaluate_every=2)
+    config = MemberConfig(hidden_size=2, segment_length=4, context_segments=2, max_steps=2, evaluate_every=2)
     fleet = fit_candidates(
-        panel, Architecture("gru", "1h", 2, (0.5,), (4,)), config, seed=0, dropped_S=np.zeros(1, dtype=np.int64)
+        panel, "gru", ForecastTask("1h", 2, (0.5,), (4,)), config, seed=0, dropped_S=np.zeros(1, dtype=np.int64)
     )
     store = Store(str(tmp_path_factory.mktemp("store")))
     store.write_bytes("weights/x/0-gru.safetensors", fleet.to_bytes())

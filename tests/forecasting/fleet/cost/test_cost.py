@@ -21,18 +21,18 @@ from forecasting.fleet.cost.cost import (
 from forecasting.fleet.cost.memory import activation_bytes, fitting_bytes, panel_bytes, prior_bytes, scratch_bytes
 from forecasting.fleet.cost.pace import fit_seconds, fixed_fit_seconds, step_seconds
 from forecasting.fleet.cost.sizes import FleetSizes, sizes_of
-from forecasting.fleet.fitted import Architecture
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
 from forecasting.spec.categories import Categories
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
-from forecasting.spec.training import Member, Smoothing, Start, TrainingConfig
+from forecasting.spec.training import MemberConfig, Smoothing, Start
 
-CONFIG = TrainingConfig(segment_length=24, context_segments=14)
+CONFIG = MemberConfig(segment_length=24, context_segments=14)
 DAY = FleetSizes("lstm", CONFIG, horizon=48, num_quantiles=13, num_calendar=6, season_lengths=(24, 168))
 CLASSED = Categories(calendar=("weekday", "holiday"), static=("store",), country="US")
 COSTS = (TrainingCost([DAY], 100), ForecastCost([DAY]), ForecastCost([DAY], 10), ForecastCost([DAY], 0, 200))
@@ -58,8 +58,12 @@ def test_parameters_are_those_of_a_network(
     smoothing: Smoothing,
     start: Start,
 ) -> None:
-    members = (Member(smoothing="none" if start == "prior" else smoothing, start=start),)
-    config = TrainingConfig(hidden_size=hidden_size, segment_length=segment_length, members=members)
+    config = MemberConfig(
+        hidden_size=hidden_size,
+        segment_length=segment_length,
+        smoothing="none" if start == "prior" else smoothing,
+        start=start,
+    )
     sizes = FleetSizes(cell, config, horizon, num_quantiles, num_calendar, (7, 30), categories=CLASSED)
     network = FleetNetwork(
         sizes.wiring,
@@ -68,7 +72,7 @@ def test_parameters_are_those_of_a_network(
         num_series=1,
         num_references=config.num_references((7, 30)),
         smoothed=sizes.smoothed,
-        embeddings=Architecture(cell, "1d", horizon, (0.5,), (7, 30), CLASSED).embeddings(config),
+        embeddings=ForecastTask("1d", horizon, (0.5,), (7, 30), CLASSED).embeddings(config),
     )
     assert sizes.parameters == {name: weight.numel() for name, weight in network.weights.items()}
 
@@ -79,7 +83,7 @@ def test_panel_and_windows_are_as_large_as_counted(make_panel: Callable[..., Pan
     counted = panel_bytes(3, columns, num_known=2)
     # y ends where the horizon begins.
     assert counted - 3 * 8 * panel.horizon == panel.y_SN.nbytes + panel.ds_SN.nbytes + panel.calendar_SNC.nbytes
-    config = TrainingConfig(segment_length=4, context_segments=3)
+    config = MemberConfig(segment_length=4, context_segments=3)
     sizes = FleetSizes("gru", config, panel.horizon, 3, 2, (8, 30))
     source = window_source(
         panel, measure_scaling(panel.y_SN, season_length=8), config=config, season_lengths=sizes.references
@@ -171,7 +175,7 @@ def test_every_member_counts_but_only_the_network_has_rows() -> None:
     spec = Spec(name="x", source={"uri": "x.csv"}, freq="1h", season_lengths=(24,), horizon=5, quantiles=(0.5,))
     config = configure(spec)
     sizes = sizes_of(spec, ("lstm", "gru"), kernel="cpu")
-    members = [config.of_member(number).as_run for number in range(len(config.members))]
+    members = [member.as_run for member in config.member_configs]
     assert [each.config for each in sizes] == 2 * members
     assert {each.config.max_steps for each in sizes if each.config.start == "prior"} == {config.tuning_steps}
     alone = [sizes[0], sizes[len(config.members)]]
@@ -198,17 +202,17 @@ def test_what_a_prior_holds_grows_with_its_series_and_their_length_and_is_nothin
 
 
 def test_a_network_that_is_tuned_from_a_prior_holds_its_weights_twice_more_at_the_end() -> None:
-    config = TrainingConfig(hidden_size=64, members=(Member(start="prior"),))
+    config = MemberConfig(hidden_size=64, start="prior")
     tuned = FleetSizes("gru", config, horizon=28, num_quantiles=13, num_calendar=6, season_lengths=(7,))
-    scratch = replace(tuned, config=config.model_copy(update={"members": (Member(),)}))
+    scratch = replace(tuned, config=config.model_copy(update={"start": "random"}))
     more = fitting_bytes(tuned, num_series=500, longest=30) - fitting_bytes(scratch, num_series=500, longest=30)
     assert more == 2 * 4 * tuned.num_weights * 500
 
 
 def test_weights_that_networks_may_go_on_from_are_counted_for_both_roles_but_where_there_is_a_prior() -> None:
-    config = TrainingConfig(hidden_size=64)
+    config = MemberConfig(hidden_size=64)
     sizes = FleetSizes("gru", config, horizon=28, num_quantiles=13, num_calendar=6, season_lengths=(7,))
-    tuned = replace(sizes, config=config.model_copy(update={"members": (Member(start="prior"),)}))
+    tuned = replace(sizes, config=config.model_copy(update={"start": "prior"}))
     cold, warm = (TrainingCost([sizes], 50, is_warm=is_warm).worker_bytes(500, 30, 15_000) for is_warm in (False, True))
     assert warm - cold == 2 * 4 * sizes.num_weights * 500
     assert len({fitting_bytes(tuned, num_series=500, longest=30, is_warm=is_warm) for is_warm in (False, True)}) == 1
@@ -224,7 +228,7 @@ def test_paths_cost_a_forecast_their_rows_and_a_backtest_the_sums_of_their_corre
 
 
 def test_smoothing_costs_time_and_memory_that_grow_with_the_series_and_leaves_the_engine() -> None:
-    smoothed = replace(DAY, config=CONFIG.model_copy(update={"members": (Member(smoothing="level_season"),)}))
+    smoothed = replace(DAY, config=CONFIG.model_copy(update={"smoothing": "level_season"}))
     assert (DAY.in_engine, smoothed.in_engine) == (True, False)
     assert scratch_bytes(smoothed) == 0
     for kernel in ("cpu", "reference", "gpu"):

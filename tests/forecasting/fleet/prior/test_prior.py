@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from forecasting.fleet.fitted import Architecture, Prior
+from forecasting.fleet.fitted import Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.prior.prior import PASSES, PriorModule, fit_prior
+from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.windows import WindowBatch, WindowSource
 from forecasting.series.panel import Panel
 from forecasting.spec.training import Member, TrainingConfig, member_seed
@@ -24,7 +25,8 @@ CPU = FitOptions(accelerator="cpu")
 
 def train(
     panel: Panel,
-    architecture: Architecture,
+    model: str,
+    task: ForecastTask,
     config: TrainingConfig,
     *,
     seed: int = 7,
@@ -37,9 +39,10 @@ def train(
     dropped = dropped or (*DROPPED, *(len(panel.unique_ids) - 3) * (0,))
     return fit_prior(
         panel,
-        architecture,
-        config,
-        seed=seed,
+        model,
+        task,
+        config.of_member(member),
+        seed=member_seed(seed, member),
         dropped_S=np.array(dropped),
         role="candidate",
         member=member,
@@ -70,27 +73,27 @@ def quick(prior_config: TrainingConfig) -> TrainingConfig:
 
 @pytest.mark.usefixtures("every_kernel")
 def test_nothing_from_its_first_origin_on_reaches_a_candidate(
-    make_panel: MakePanel, architecture: Architecture, quick: TrainingConfig
+    make_panel: MakePanel, model: str, task: ForecastTask, quick: TrainingConfig
 ) -> None:
     panel = make_panel(3)
     altered = panel.y_SN.copy()
     for row, dropped in enumerate(DROPPED):
         altered[row, -dropped:] = [1e6, -5.0, np.nan][row]
-    blind, other = train(panel, architecture, quick), train(replace(panel, y_SN=altered), architecture, quick)
+    blind, other = train(panel, model, task, quick), train(replace(panel, y_SN=altered), model, task, quick)
     assert is_same(blind, other)
     assert blind is not None
     assert other is not None
     assert (blind.version, blind.loss) == (other.version, other.loss)
     altered[2, -DROPPED[2] - 1] = 1e6
-    assert not is_same(blind, train(replace(panel, y_SN=altered), architecture, quick))
+    assert not is_same(blind, train(replace(panel, y_SN=altered), model, task, quick))
 
 
 @pytest.mark.parametrize("member", [1, 2])
 def test_the_same_data_and_seed_give_the_same_bits_and_another_seed_others(
-    make_panel: MakePanel, architecture: Architecture, quick: TrainingConfig, member: int
+    make_panel: MakePanel, model: str, task: ForecastTask, quick: TrainingConfig, member: int
 ) -> None:
     panel = make_panel(3)
-    first, again, other = (train(panel, architecture, quick, seed=seed, member=member) for seed in (7, 7, 8))
+    first, again, other = (train(panel, model, task, quick, seed=seed, member=member) for seed in (7, 7, 8))
     assert is_same(first, again)
     assert not is_same(first, other)
     assert first is not None
@@ -116,29 +119,29 @@ def test_the_same_data_and_seed_give_the_same_bits_and_another_seed_others(
 def test_a_series_that_cannot_be_learned_from_is_as_if_it_were_not_there(
     make_panel: MakePanel, quick: TrainingConfig, y: np.ndarray
 ) -> None:
-    architecture, panel = Architecture("gru", 1, 6, (0.1, 0.5, 0.9), (8,)), make_panel(3)
+    model, task, panel = "gru", ForecastTask(1, 6, (0.1, 0.5, 0.9), (8,)), make_panel(3)
     polluted = with_rows(panel, y)
     if np.isnan(y[:192]).all():
         polluted = replace(polluted, length_S=np.array([200, 200, 200, 8]))
-    among = train(polluted, architecture, quick)
-    assert is_same(train(panel, architecture, quick), among)
+    among = train(polluted, model, task, quick)
+    assert is_same(train(panel, model, task, quick), among)
     assert among is not None
     assert among.num_series == 3
-    assert train(polluted.select(np.array([3])), architecture, quick, dropped=(0,)) is None
+    assert train(polluted.select(np.array([3])), model, task, quick, dropped=(0,)) is None
 
 
 def test_values_of_any_size_are_read_in_their_own_unit(
-    make_panel: MakePanel, architecture: Architecture, quick: TrainingConfig
+    make_panel: MakePanel, model: str, task: ForecastTask, quick: TrainingConfig
 ) -> None:
     panel = make_panel(3)
-    prior = train(panel, architecture, quick)
+    prior = train(panel, model, task, quick)
     for factor in (2.0**-900, 2.0**900):
         scaled = panel.y_SN.copy()
         scaled[1] *= factor
-        assert is_same(prior, train(replace(panel, y_SN=scaled), architecture, quick))
+        assert is_same(prior, train(replace(panel, y_SN=scaled), model, task, quick))
     spiked = panel.y_SN.copy()
     spiked[1, 50], spiked[2, 60] = 1e300, -np.inf
-    polluted = train(replace(panel, y_SN=spiked), architecture, quick)
+    polluted = train(replace(panel, y_SN=spiked), model, task, quick)
     assert polluted is not None
     assert all(torch.isfinite(weight).all() for weight in polluted.weights.values())
 
@@ -158,7 +161,7 @@ def test_windows_are_drawn_over_all_series_alike_and_none_reaches_into_what_is_h
 
     monkeypatch.setattr(WindowSource, "gather", watched)
     panel = with_rows(make_panel(3), np.resize([1.7e308, -1.7e308], 200), make_panel(1).y_SN[0])
-    train(panel, Architecture("gru", 1, 6, (0.1, 0.5, 0.9), (8,)), quick)
+    train(panel, "gru", ForecastTask(1, 6, (0.1, 0.5, 0.9), (8,)), quick)
     rows, origins = (torch.cat(parts).numpy() for parts in zip(*drawn, strict=True))
     assert len(rows) == 60 * 16
     names, counts = np.unique(rows, return_counts=True)
@@ -174,9 +177,9 @@ def test_windows_are_drawn_over_all_series_alike_and_none_reaches_into_what_is_h
 def test_an_interrupted_prior_resumes_to_the_same_weights(
     make_panel: MakePanel, prior_config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    architecture = Architecture("lstm", 1, 6, (0.1, 0.5, 0.9), (8,))
+    model, task = "lstm", ForecastTask(1, 6, (0.1, 0.5, 0.9), (8,))
     panel, checkpoint = make_panel(3), tmp_path / "prior.ckpt"
-    whole = train(panel, architecture, prior_config)
+    whole = train(panel, model, task, prior_config)
     blocks: list[int] = []
     training_step = PriorModule.training_step
 
@@ -190,9 +193,9 @@ def test_an_interrupted_prior_resumes_to_the_same_weights(
     monkeypatch.setattr(PriorModule, "training_step", watched)
     options = FitOptions(accelerator="cpu", checkpoint=checkpoint, seconds_between_checkpoints=0.0)
     with pytest.raises(OSError, match="killed"):
-        train(panel, architecture, prior_config, options=options)
+        train(panel, model, task, prior_config, options=options)
     assert checkpoint.exists()
-    resumed = train(panel, architecture, prior_config, options=options)
+    resumed = train(panel, model, task, prior_config, options=options)
     assert blocks == [0, 1, -1, 2], "what was done must not be done again"
     assert is_same(whole, resumed)
     assert resumed is not None
@@ -202,24 +205,24 @@ def test_an_interrupted_prior_resumes_to_the_same_weights(
 
 
 def test_an_earlier_prior_is_trained_further_for_a_share_of_the_steps(
-    make_panel: MakePanel, architecture: Architecture, prior_config: TrainingConfig
+    make_panel: MakePanel, model: str, task: ForecastTask, prior_config: TrainingConfig
 ) -> None:
     panel = make_panel(3)
-    start = train(panel, architecture, prior_config)
+    start = train(panel, model, task, prior_config)
     assert start is not None
     still = prior_config.model_copy(update={"prior_rate": 1e-12, "prior_steps": 10})
-    further = train(panel, architecture, still, start=start, share=0.25)
+    further = train(panel, model, task, still, start=start, share=0.25)
     assert further is not None
     assert further.num_steps == 3
     assert (start.started_from, further.started_from) == (None, start.version)
     for name, weight in further.weights.items():
         torch.testing.assert_close(weight, start.weights[name], rtol=0, atol=1e-6)
-    assert further.loss < 0.9 * train(panel, architecture, still).loss, "it must not begin anew"
+    assert further.loss < 0.9 * train(panel, model, task, still).loss, "it must not begin anew"
 
 
 def test_few_windows_are_not_learned_by_heart(make_panel: MakePanel, prior_config: TrainingConfig) -> None:
-    architecture = Architecture("gru", 1, 6, (0.1, 0.5, 0.9), (8,))
-    prior = train(make_panel(1, num_points=20), architecture, prior_config, dropped=(0,))
+    model, task = "gru", ForecastTask(1, 6, (0.1, 0.5, 0.9), (8,))
+    prior = train(make_panel(1, num_points=20), model, task, prior_config, dropped=(0,))
     assert prior is not None
     assert prior.num_steps == -(-PASSES * (20 - 6 - 4 + 1) // 16)
 
@@ -229,11 +232,11 @@ def test_a_series_of_a_single_window_takes_part(
     make_panel: MakePanel, quick: TrainingConfig, num_points: int, is_enough: bool
 ) -> None:
     panel = make_panel(1, num_points=num_points)
-    prior = train(panel, Architecture("gru", 1, 6, (0.1, 0.5, 0.9), (8,)), quick, dropped=(0,))
+    prior = train(panel, "gru", ForecastTask(1, 6, (0.1, 0.5, 0.9), (8,)), quick, dropped=(0,))
     assert (prior is not None) == is_enough
 
 
-def test_a_prior_learns_what_its_series_share(make_panel: MakePanel, architecture: Architecture) -> None:
+def test_a_prior_learns_what_its_series_share(make_panel: MakePanel, model: str, task: ForecastTask) -> None:
     config = TrainingConfig(
         segment_length=4,
         context_segments=4,
@@ -241,12 +244,13 @@ def test_a_prior_learns_what_its_series_share(make_panel: MakePanel, architectur
         prior_hidden_size=8,
         prior_steps=400,
         prior_windows=32,
-    )
+    ).of_member(0)
     panel = make_panel(6)
     losses = [
         fit_prior(
             panel,
-            architecture,
+            model,
+            task,
             config.model_copy(update={"prior_steps": num_steps}),
             seed=0,
             dropped_S=np.zeros(6, dtype=np.int64),
@@ -258,8 +262,8 @@ def test_a_prior_learns_what_its_series_share(make_panel: MakePanel, architectur
 
 
 @pytest.fixture
-def prior(make_panel: MakePanel, architecture: Architecture, quick: TrainingConfig) -> Prior:
-    trained = train(make_panel(3), architecture, quick.model_copy(update={"prior_steps": 2}))
+def prior(make_panel: MakePanel, model: str, task: ForecastTask, quick: TrainingConfig) -> Prior:
+    trained = train(make_panel(3), model, task, quick.model_copy(update={"prior_steps": 2}))
     assert trained is not None
     return replace(trained, gains=(0.0, -0.25, -0.5, 0.125, 1.0))
 
@@ -278,7 +282,7 @@ def test_version_tells_weights_configuration_architecture_and_gains_apart(prior:
         prior,
         replace(prior, weights=weights),
         replace(prior, config=prior.config.model_copy(update={"prior_rate": 0.5})),
-        replace(prior, architecture=replace(prior.architecture, season_lengths=(9,))),
+        replace(prior, task=replace(prior.task, season_lengths=(9,))),
         replace(prior, gains=(0.0, -0.25, -0.5, 0.125, 1.5)),
     ]
     assert len({each.version for each in changed}) == len(changed)

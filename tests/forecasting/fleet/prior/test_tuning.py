@@ -13,15 +13,16 @@ from hypothesis.extra import numpy as arrays
 
 from forecasting.fleet import fit as fleet_fit
 from forecasting.fleet.fit import fit_candidates, fit_serving, measure_gains
-from forecasting.fleet.fitted import Architecture, FittedFleet, Prior
+from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.module import FleetModule
 from forecasting.fleet.native import library
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import predict
 from forecasting.fleet.prior.prior import fit_prior
 from forecasting.fleet.prior.tuning import OWN_SHARE, STRENGTHS, choose_strengths, log_ratios
+from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import TrainingConfig, member_seed
 
 MakePanel = Callable[..., Panel]
 CPU = FitOptions(accelerator="cpu")
@@ -74,20 +75,16 @@ def test_a_fifth_of_what_a_series_says_itself_is_believed() -> None:
 
 
 @pytest.fixture
-def gru() -> Architecture:
-    return Architecture("gru", 1, 6, (0.1, 0.5, 0.9), (8,))
-
-
-@pytest.fixture
 def make_prior(make_panel: MakePanel, prior_config: TrainingConfig) -> Callable[..., Prior]:
     """Train a prior on four waves."""
 
-    def make(architecture: Architecture, *, gains: tuple[float, ...] = HALF, member: int = 1) -> Prior:
+    def make(model: str, task: ForecastTask, *, gains: tuple[float, ...] = HALF, member: int = 1) -> Prior:
         prior = fit_prior(
             make_panel(4),
-            architecture,
-            prior_config,
-            seed=7,
+            model,
+            task,
+            prior_config.of_member(member),
+            seed=member_seed(7, member),
             dropped_S=np.full(4, DROPPED),
             role="candidate",
             member=member,
@@ -102,9 +99,10 @@ def make_prior(make_panel: MakePanel, prior_config: TrainingConfig) -> Callable[
 def tune(panel: Panel, prior: Prior, config: TrainingConfig, *, dropped: int = DROPPED, **options: Any) -> FittedFleet:
     return fit_candidates(
         panel,
-        prior.architecture,
-        config,
-        seed=7,
+        prior.model,
+        prior.task,
+        config.of_member(prior.member),
+        seed=member_seed(7, prior.member),
         dropped_S=np.full(len(panel.unique_ids), dropped),
         member=prior.member,
         prior=prior,
@@ -136,7 +134,8 @@ def with_rows(panel: Panel, **rows: np.ndarray) -> Panel:
 def test_a_network_lies_between_the_prior_and_what_was_tuned_to_the_last_bit_at_both_ends(
     make_panel: MakePanel,
     make_prior: Callable[..., Prior],
-    architecture: Architecture,
+    model: str,
+    task: ForecastTask,
     prior_config: TrainingConfig,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -148,7 +147,7 @@ def test_a_network_lies_between_the_prior_and_what_was_tuned_to_the_last_bit_at_
         tuned.append({name: weight.detach().clone() for name, weight in module.network.weights.items()})
 
     monkeypatch.setattr(fleet_fit, "run_trainer", watched)
-    panel, prior = make_panel(3), make_prior(architecture)
+    panel, prior = make_panel(3), make_prior(model, task)
     still, half, whole = (
         tune(panel, replace(prior, gains=gains), prior_config) for gains in (PRIOR_ITSELF, HALF, WHOLE_WAY)
     )
@@ -163,9 +162,9 @@ def test_a_network_lies_between_the_prior_and_what_was_tuned_to_the_last_bit_at_
 
 
 def test_tuning_takes_the_steps_that_the_configuration_says_or_none(
-    make_panel: MakePanel, make_prior: Callable[..., Prior], gru: Architecture, prior_config: TrainingConfig
+    make_panel: MakePanel, make_prior: Callable[..., Prior], task: ForecastTask, prior_config: TrainingConfig
 ) -> None:
-    panel, prior = make_panel(2), make_prior(gru, gains=WHOLE_WAY)
+    panel, prior = make_panel(2), make_prior("gru", task, gains=WHOLE_WAY)
     few, many = (tune(panel, prior, prior_config.model_copy(update={"tuning_steps": steps})) for steps in (5, 20))
     assert not torch.equal(few.weights["head_HO"], many.weights["head_HO"])
     usual = {"tuning_steps": 20, "max_steps": 400, "learning_rate": 0.1, "weight_average": 0.9}
@@ -183,11 +182,11 @@ def test_tuning_takes_the_steps_that_the_configuration_says_or_none(
 def test_tuned_candidates_do_not_know_what_was_held_back(
     make_panel: MakePanel,
     make_prior: Callable[..., Prior],
-    gru: Architecture,
+    task: ForecastTask,
     prior_config: TrainingConfig,
     member: int,
 ) -> None:
-    panel, prior = make_panel(2), make_prior(gru, gains=WHOLE_WAY, member=member)
+    panel, prior = make_panel(2), make_prior("gru", task, gains=WHOLE_WAY, member=member)
     altered = panel.y_SN.copy()
     altered[:, -DROPPED:] = 1e6
     first, second = (tune(each, prior, prior_config) for each in (panel, replace(panel, y_SN=altered)))
@@ -200,13 +199,14 @@ def test_tuned_candidates_do_not_know_what_was_held_back(
 def test_given_the_prior_a_series_alone_has_the_bits_that_it_has_among_many(
     make_panel: MakePanel,
     make_prior: Callable[..., Prior],
-    architecture: Architecture,
+    model: str,
+    task: ForecastTask,
     prior_config: TrainingConfig,
     member: int,
 ) -> None:
     if not library.find():
         pytest.skip("the CPU engine is not built here")
-    prior = make_prior(architecture, gains=(0.0, -0.01, -0.02, -0.02, -0.01), member=member)
+    prior = make_prior(model, task, gains=(0.0, -0.01, -0.02, -0.02, -0.01), member=member)
     many = make_panel(9)
     among, alone = (tune(panel, prior, prior_config) for panel in (many, many.select(np.array([6]))))
     assert among.versions()[6] == alone.versions()[0]
@@ -221,12 +221,13 @@ def test_given_the_prior_a_series_alone_has_the_bits_that_it_has_among_many(
 def test_a_series_that_breaks_keeps_the_prior_and_its_neighbours_do_not_change(
     make_panel: MakePanel,
     make_prior: Callable[..., Prior],
-    architecture: Architecture,
+    model: str,
+    task: ForecastTask,
     prior_config: TrainingConfig,
     monkeypatch: pytest.MonkeyPatch,
     how: str,
 ) -> None:
-    panel, prior = make_panel(3), make_prior(architecture, gains=WHOLE_WAY)
+    panel, prior = make_panel(3), make_prior(model, task, gains=WHOLE_WAY)
     sound = tune(panel, prior, prior_config)
     training_step = FleetModule.training_step
 
@@ -251,7 +252,7 @@ def test_a_series_that_breaks_keeps_the_prior_and_its_neighbours_do_not_change(
 
 
 def test_a_series_too_short_to_be_tuned_has_the_prior_and_one_without_a_scale_a_reason(
-    make_panel: MakePanel, make_prior: Callable[..., Prior], gru: Architecture, prior_config: TrainingConfig
+    make_panel: MakePanel, make_prior: Callable[..., Prior], task: ForecastTask, prior_config: TrainingConfig
 ) -> None:
     panel = with_rows(
         make_panel(2),
@@ -261,7 +262,7 @@ def test_a_series_too_short_to_be_tuned_has_the_prior_and_one_without_a_scale_a_
         empty=np.full(30, np.nan),
         huge=np.resize([1.7e308, -1.7e308], 120),
     )
-    prior = make_prior(gru, gains=WHOLE_WAY)
+    prior = make_prior("gru", task, gains=WHOLE_WAY)
     candidates = tune(panel, prior, prior_config, dropped=0)
     assert (candidates.num_steps_S[2], candidates.num_windows_S[2]) == (0, 0)
     assert np.isnan(candidates.validation_loss_S).tolist() == [False, False, True]
@@ -285,11 +286,11 @@ def test_a_series_too_short_to_be_tuned_has_the_prior_and_one_without_a_scale_a_
 
 
 def test_serving_goes_as_far_from_its_prior_as_the_candidate_went(
-    make_panel: MakePanel, make_prior: Callable[..., Prior], gru: Architecture, prior_config: TrainingConfig
+    make_panel: MakePanel, make_prior: Callable[..., Prior], task: ForecastTask, prior_config: TrainingConfig
 ) -> None:
     short = 10 + np.sin(np.arange(14.0))  # too short to be tuned at all
     later = 10 + np.sin(np.arange(30.0))  # too short without its last 12 points
-    panel, prior = with_rows(make_panel(3), short=short, later=later), make_prior(gru)
+    panel, prior = with_rows(make_panel(3), short=short, later=later), make_prior("gru", task)
     panel = panel.select(np.array([3, 0, 1, 4, 2]))
     moved = {name: weight + 0.01 for name, weight in prior.weights.items()}
     serving_prior = replace(prior, role="serving", weights=moved)
@@ -308,9 +309,9 @@ def test_serving_goes_as_far_from_its_prior_as_the_candidate_went(
 
 
 def test_gains_are_blind_to_what_is_held_back_and_zero_at_the_prior_itself(
-    make_panel: MakePanel, make_prior: Callable[..., Prior], gru: Architecture
+    make_panel: MakePanel, make_prior: Callable[..., Prior], task: ForecastTask
 ) -> None:
-    panel, prior = make_panel(4), make_prior(gru)
+    panel, prior = make_panel(4), make_prior("gru", task)
     altered = panel.y_SN.copy()
     altered[:, -DROPPED:] = 1e6
     gains = measure_gains(panel, prior, dropped_S=np.full(4, DROPPED), options=CPU)
@@ -322,18 +323,18 @@ def test_gains_are_blind_to_what_is_held_back_and_zero_at_the_prior_itself(
 
 
 def test_gains_are_those_of_the_losses_that_candidates_have(
-    make_panel: MakePanel, make_prior: Callable[..., Prior], gru: Architecture, prior_config: TrainingConfig
+    make_panel: MakePanel, make_prior: Callable[..., Prior], task: ForecastTask, prior_config: TrainingConfig
 ) -> None:
-    panel, prior = make_panel(4), make_prior(gru)
+    panel, prior = make_panel(4), make_prior("gru", task)
     still, whole = (tune(panel, replace(prior, gains=gains), prior_config) for gains in (PRIOR_ITSELF, WHOLE_WAY))
     gains = measure_gains(panel, prior, dropped_S=np.full(4, DROPPED), options=CPU)
     assert gains[-1] == pytest.approx(np.log(whole.validation_loss_S / still.validation_loss_S).mean(), rel=1e-4)
 
 
 def test_gains_of_a_sample_leave_the_other_series_out(
-    make_panel: MakePanel, make_prior: Callable[..., Prior], gru: Architecture
+    make_panel: MakePanel, make_prior: Callable[..., Prior], task: ForecastTask
 ) -> None:
-    panel, prior = make_panel(5), make_prior(gru)
+    panel, prior = make_panel(5), make_prior("gru", task)
     each = [
         measure_gains(panel.select(np.array([row])), prior, dropped_S=np.array([DROPPED]), options=CPU)
         for row in range(5)
@@ -352,11 +353,11 @@ def test_gains_of_a_sample_leave_the_other_series_out(
 def test_bytes_and_files_keep_strengths_and_the_version_of_the_prior(
     make_panel: MakePanel,
     make_prior: Callable[..., Prior],
-    gru: Architecture,
+    task: ForecastTask,
     prior_config: TrainingConfig,
     tmp_path: Any,
 ) -> None:
-    fleet = replace(tune(make_panel(3), make_prior(gru), prior_config), strength_S=np.array([0.25, 0.0, 1.0]))
+    fleet = replace(tune(make_panel(3), make_prior("gru", task), prior_config), strength_S=np.array([0.25, 0.0, 1.0]))
     path = tmp_path / "fleet.safetensors"
     path.write_bytes(fleet.to_bytes())
     for read in (FittedFleet.from_bytes(fleet.to_bytes()), FittedFleet.from_file(path)):

@@ -9,7 +9,7 @@ import torch
 
 from forecasting.fleet import kernels
 from forecasting.fleet.architectures import Dimensions, make_wiring
-from forecasting.fleet.module import FleetModule, Schedule
+from forecasting.fleet.module import FleetModule, StepBudget
 from forecasting.fleet.native import CELLS, library
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.predict import predict
@@ -17,7 +17,7 @@ from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
-from forecasting.spec.training import TrainingConfig
+from forecasting.spec.training import MemberConfig
 
 pytestmark = pytest.mark.skipif(library.find() is None, reason="the CPU engine is not built here")
 
@@ -54,7 +54,7 @@ def module_of(
         y_SN = panel.y_SN.copy()
         y_SN[np.random.default_rng(0).random(y_SN.shape) < 0.3] = np.nan
         panel = replace(panel, y_SN=y_SN)
-    training = TrainingConfig(
+    training = MemberConfig(
         **{"hidden_size": 5, "segment_length": 4, "context_segments": 3, "batch_windows": 7, "validation_windows": 4}
         | config
     )
@@ -81,7 +81,7 @@ def module_of(
         first_S=torch.tensor([20, 15, 30]),
         num_windows_S=torch.tensor([150, 179, 9]),
         validation_SV=torch.tensor([[150, 160, 170, 199]] * NUM_SERIES),
-        schedule=Schedule(training.max_steps),
+        budget=StepBudget(training.max_steps),
     )
     optimizer = module.configure_optimizers()
     module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]
@@ -178,12 +178,12 @@ def test_every_processor_learns_the_same(make_panel: Callable[..., Panel], lanes
 
 def test_forecasts_agree_with_the_reference(make_panel: Callable[..., Panel]) -> None:
     from forecasting.fleet.fit import fit_candidates
-    from forecasting.fleet.fitted import Architecture
+    from forecasting.fleet.task import ForecastTask
 
     panel = make_panel(5)
-    config = TrainingConfig(segment_length=4, context_segments=3, max_steps=20)
-    architecture = Architecture("lstm", 1, 6, QUANTILES[3], (8, 16))
-    fitted = fit_candidates(panel, architecture, config, seed=1, dropped_S=np.zeros(5, dtype=np.int64))
+    config = MemberConfig(segment_length=4, context_segments=3, max_steps=20)
+    model, task = "lstm", ForecastTask(1, 6, QUANTILES[3], (8, 16))
+    fitted = fit_candidates(panel, model, task, config, seed=1, dropped_S=np.zeros(5, dtype=np.int64))
     np.testing.assert_allclose(
         predict(fitted, panel, kernel="cpu"), predict(fitted, panel, kernel="reference"), rtol=1e-6
     )

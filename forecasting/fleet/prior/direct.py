@@ -11,21 +11,25 @@ from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.plan import Refusal
 from forecasting.fleet.scaling import Scaling, scaling_for
 from forecasting.series.panel import Panel
+from forecasting.spec.training import Role
 
 
-def lend(prior: Prior, panel: Panel, scaling: Scaling | None = None, *, role: str = "serving") -> FittedFleet:
+def use_prior_directly(
+    prior: Prior, panel: Panel, scaling: Scaling | None = None, *, role: Role = "serving"
+) -> FittedFleet:
     """Return the prior as each series' network, each by its own scale; its strength is 0, and it took no step.
 
     Weights have shapes (S, …). `scaling` is that of the panel, where it has been measured. A series without two
     different points, or whose values lie too far apart to be scaled, is refused.
     """
-    scaling = scaling or scaling_for(prior.config, panel, prior.architecture.season_lengths)
+    scaling = scaling or scaling_for(prior.config, panel, prior.task.season_lengths)
     is_scaled_S = (scaling.spread_S > 0) & np.isfinite([scaling.location_S, scaling.spread_S, scaling.error_S]).all(0)
     rows = np.flatnonzero(is_scaled_S)
     num_series = len(rows)
     return FittedFleet(
         role=role,
-        architecture=prior.architecture,
+        model=prior.model,
+        task=prior.task,
         config=prior.config,
         seed=prior.seed,
         kernel=prior.kernel,
