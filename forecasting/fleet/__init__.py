@@ -1,1 +1,1 @@
-"""The only torch code: cells, network, loss, sampling, Lightning module, fit, predict."""
+"""Networks of a fleet, their training and their forecasts; the only room that uses torch."""

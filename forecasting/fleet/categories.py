@@ -1,12 +1,12 @@
-"""Categories as learned embeddings: a panel's values in; rows of tables of vectors, and what is read of them, out.
+"""Categories as learned embeddings: the rows of a panel's values in tables of vectors, and the vectors of windows.
 
 Each network has a table of vectors for each of its categories (entity embeddings, Guo & Berkhahn 2016; Bengio et al.
-2003 for words). The first row of a table is for what training has not seen. It is learned too: a share of training
-windows has a category hidden. So a value that is new at prediction, or that only one series had not met, has a vector
-of its own; values that were not seen keep that very vector, by which they are told (`unseen`).
+2003 for words). The first row of a table is for values that training has not seen. It is learned too: a share of
+training windows has a category hidden. A value that is new at prediction, or that a series has never had, reads that
+vector. Rows that were not seen hold the same vector, which identifies them (`unseen`).
 
-What classes whole series never changes within one, so only a network that begins from a prior, which all series have
-taught, reads it.
+Static categories do not change within a series. So only a network that begins from a prior, which learns from all
+series, reads them.
 """
 
 # S series · N grid points · B windows · T steps · L points of a segment · F horizon steps · K categories
@@ -29,17 +29,25 @@ from forecasting.series.categories import MISSING, Coded
 from forecasting.spec.categories import Categories
 
 Vocabulary = Mapping[str, tuple[str, ...]]
-"""The values that have a row of each category, in the rows' order; the row before them is for all others."""
+"""The values of each category that have a row, in the order of rows; the row before them is for all others."""
 
 HIDDEN_SHARE = 0.05
-"""Share of training windows that have a category hidden."""
+"""Share of training windows in which a category is hidden."""
 UNSEEN = 0
 
 
 def learn_vocabulary(coded: Coded | None, categories: Categories, *, reads_static: bool) -> dict[str, tuple[str, ...]]:
-    """Return the values that have rows: of the calendar's all, of static categories those that most series have.
+    """Return the values that have rows of their own, most frequent first for static categories.
 
-    Where there are more than `categories.most`, the rarer ones share the row of the unseen.
+    Where a category has more values than `categories.most`, the rarer ones share the row of unseen values.
+
+    Args:
+        coded: Categories of a panel; None where it has none.
+        categories: The spec's categories.
+        reads_static: Whether the network reads static categories.
+
+    Returns:
+        The values of each category that the network reads, in the order of their rows.
     """
     if coded is None:
         return {}
@@ -58,7 +66,7 @@ def learn_vocabulary(coded: Coded | None, categories: Categories, *, reads_stati
 def extend_vocabulary(
     earlier: Vocabulary, vocabulary: Vocabulary, categories: Categories
 ) -> dict[str, tuple[str, ...]]:
-    """Keep the rows of earlier values, so that weights can be trained further, and add new values behind them.
+    """Keep the rows of earlier values, so that weights can be trained further, and append new values.
 
     >>> extend_vocabulary({"store": ("B", "A")}, {"store": ("A", "C")}, Categories(static=("store",)))
     {'store': ('B', 'A', 'C')}
@@ -72,9 +80,14 @@ def extend_vocabulary(
 
 
 def rows_of(coded: Coded | None, vocabulary: Vocabulary) -> npt.NDArray[np.int32] | None:
-    """Return the row of each category's table at every grid point, (S, N, K) in the vocabulary's order.
+    """Return the row of each category's table at every grid point.
 
-    None where no category is read.
+    Args:
+        coded: Categories of a panel; None where it has none.
+        vocabulary: Values that have rows, by category.
+
+    Returns:
+        (S, N, K) in the vocabulary's order; None where no category is read.
     """
     if not vocabulary:
         return None
@@ -84,14 +97,20 @@ def rows_of(coded: Coded | None, vocabulary: Vocabulary) -> npt.NDArray[np.int32
         place = coded.names.index(name)
         row_of = {value: row for row, value in enumerate(values, start=1)}
         row_V = np.array([*(row_of.get(value, UNSEEN) for value in coded.values[place]), UNSEEN], dtype=np.int32)
-        rows.append(row_V[coded.code_SNK[:, :, place]])  # the code of what is missing is the last row's
+        rows.append(row_V[coded.code_SNK[:, :, place]])  # the code of a missing value selects the last row
     return np.stack(rows, axis=-1)
 
 
 def seen_rows(windows: WindowSource, last_S: Tensor, embeddings: Mapping[str, tuple[int, int]]) -> list[Tensor]:
-    """Return which rows of each table a series has up to a column of the panel: K of (S, V).
+    """Return which rows of each table occur in a series up to a column of the panel.
 
-    `embeddings` are the shapes of the tables.
+    Args:
+        windows: The series.
+        last_S: Last column of each series that counts, without padding.
+        embeddings: Shapes of the tables.
+
+    Returns:
+        K masks of shape (S, V).
     """
     row_SNK = windows.row_SNK
     if row_SNK is None:
@@ -107,7 +126,7 @@ def seen_rows(windows: WindowSource, last_S: Tensor, embeddings: Mapping[str, tu
 
 
 def hide_unseen(row_SNK: Tensor, seen: Sequence[Tensor]) -> Tensor:
-    """Return rows with those that were not seen (see `seen_rows`) replaced by the row of the unseen."""
+    """Return rows in which those that were not seen (`seen_rows`) are replaced by the row of unseen values."""
     row_SNK = row_SNK.clone()
     for category, is_seen_SV in enumerate(seen):
         row_SN = row_SNK[..., category]
@@ -118,23 +137,30 @@ def hide_unseen(row_SNK: Tensor, seen: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def tie_unseen(weights: Weights, seen: Sequence[Tensor]) -> None:
-    """Give the rows of what was not seen the vector of the unseen, in place."""
+    """Set the vectors of rows that were not seen to the vector of unseen values, in place."""
     for category, is_seen_SV in enumerate(seen):
         table_SVE = weights[embedding_name(category)]
         table_SVE.copy_(torch.where(is_seen_SV.unsqueeze(-1), table_SVE, table_SVE[:, UNSEEN : UNSEEN + 1]))
 
 
 def seen_by(weights: Weights, num_categories: int) -> list[Tensor]:
-    """Return which rows of each table are not that of the unseen, as `seen_rows` does."""
+    """Return which rows of each table differ from the row of unseen values, as `seen_rows` does."""
     tables = [weights[embedding_name(category)] for category in range(num_categories)]
     return [(table_SVE != table_SVE[:, UNSEEN : UNSEEN + 1]).any(-1) for table_SVE in tables]
 
 
 def embed(windows: WindowBatch, weights: Weights, noise: Noise | None = None) -> WindowBatch:
-    """Return windows whose inputs hold the vectors of their categories behind what they held, as does their future.
+    """Append the vectors of categories to the inputs of windows, and to their future.
 
-    A segment has the mean of its points' vectors, and so has each point of the horizon that of its segment. `noise` is
-    what training draws; it hides categories.
+    A segment has the mean of its points' vectors, and each point of the horizon the mean of its segment's.
+
+    Args:
+        windows: Windows with rows of categories, or without any.
+        weights: Weights of the networks, tables of vectors included.
+        noise: Random numbers of a training step, which hide some categories; None outside training.
+
+    Returns:
+        The windows themselves where they read no categories.
     """
     if windows.row_SBTLK is None:
         return windows
@@ -168,9 +194,9 @@ def embed(windows: WindowBatch, weights: Weights, noise: Noise | None = None) ->
 
 
 def unseen(coded: Coded, vocabulary: Vocabulary, weights: Weights, columns: slice) -> list[tuple[tuple[str, str], ...]]:
-    """Return for each series the categories, with values, that its network has not seen, among some grid points."""
+    """Return, for each series, the categories and values within `columns` that its network has not seen."""
     num_series = next(iter(weights.values())).shape[0]
-    told: list[list[tuple[str, str]]] = [[] for _ in range(num_series)]
+    found: list[list[tuple[str, str]]] = [[] for _ in range(num_series)]
     seen = seen_by(weights, len(vocabulary))
     all_rows_SNK = rows_of(coded, vocabulary)
     assert all_rows_SNK is not None, "there is a vocabulary"
@@ -181,5 +207,5 @@ def unseen(coded: Coded, vocabulary: Vocabulary, weights: Weights, columns: slic
         is_seen_SN = seen[category].gather(1, row_SNK[..., category]).numpy()
         series_P, column_P = np.nonzero(~is_seen_SN & (code_SN != MISSING))
         for series, code in np.unique(np.stack([series_P, code_SN[series_P, column_P]]), axis=1).T.tolist():
-            told[series].append((name, coded.values[place][code]))
-    return [tuple(sorted(each)) for each in told]
+            found[series].append((name, coded.values[place][code]))
+    return [tuple(sorted(each)) for each in found]

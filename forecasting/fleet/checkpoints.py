@@ -1,4 +1,4 @@
-"""Checkpoints of a running fit: a callback that saves the trainer's whole state now and then, whole or not at all."""
+"""Checkpoints of a running fit: a callback that saves the trainer's state at intervals, completely or not at all."""
 
 import os
 import time
@@ -8,9 +8,9 @@ import pytorch_lightning as lightning
 
 
 class SaveSometimes(lightning.Callback):
-    """Save at the end of an epoch when `seconds` have passed since the last save.
+    """Saves at the end of an epoch when `seconds` have passed since the last save.
 
-    The file is written beside its place and renamed, so that an interrupted save leaves the previous one.
+    The file is written beside its final place and renamed, so that an interrupted save leaves the previous one.
     """
 
     def __init__(self, path: Path, *, seconds: float) -> None:
@@ -18,6 +18,7 @@ class SaveSometimes(lightning.Callback):
         self._last = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save if it is time."""
         if time.monotonic() - self._last < self.seconds:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Fit a fleet: a panel in, a `FittedFleet` out; first as candidates that may be backtested, then as what serves.
+"""Fits of a fleet: candidates, which may be backtested, and then serving networks.
 
-A candidate never reads the points after its series' first backtest origin, early stopping included. The serving
-network is fitted on everything, for as many steps as the candidate found best.
+A candidate never reads points after its series' first backtest origin, not even for early stopping. The serving
+network is fitted on everything, for the number of steps that the candidate found best.
 """
 
 # S series · N grid points
@@ -43,15 +43,27 @@ def fit_candidates(
     start: Sequence[FittedFleet] = (),
     options: FitOptions = FitOptions(),
 ) -> FittedFleet:
-    """Fit one member's network of every series, blind to its last `dropped_S[s]` grid points.
+    """Fit one member's network of every series without its last `dropped_S[s]` grid points.
 
-    `config` and `seed` are the member's own. A network that begins at random stops early by its own
-    validation windows. One that begins from the `prior` is tuned for a few small steps, and then goes back as far
-    towards it as validation says (`forecasting.fleet.prior.tuning`); a series too short to be tuned has the prior
-    itself.
+    A network that begins at random stops early by its own validation windows. A network that begins from the prior
+    takes a few small steps, and is then moved back towards the prior as far as validation requires
+    (`forecasting.fleet.prior.tuning`). A series too short to be tuned uses the prior directly.
 
-    Where there is a `start`, networks go on from its weights instead, for a share of the steps: fleets of the same
-    shape that hold each of the series and have not read what is hidden here.
+    Args:
+        panel: The series.
+        model: Name of the network.
+        task: What is to be forecast.
+        config: Configuration of the member.
+        seed: Seed of the member.
+        dropped_S: Grid points at the end of each series that are hidden.
+        member: Number of the member in its ensemble.
+        prior: The candidate prior, where the member begins from one.
+        start: Fleets with earlier weights of the same shape, which together hold every series and have not read hidden
+            points. Networks start from them and take a share of the steps.
+        options: Where and how the fit runs.
+
+    Returns:
+        Networks of the series that could be trained, and reasons for the others.
     """
     known = panel.hide_end(dropped_S)
     plan = _Plan(
@@ -83,8 +95,17 @@ def fit_serving(
 ) -> FittedFleet:
     """Refit the candidates' series on the whole panel, each for the steps that its candidate found best.
 
-    Those with a prior begin from one that has seen the whole panel, and go as far from it as their candidates. Where
-    candidates went on from earlier weights, `start` has those that what serves goes on from.
+    Networks with a prior begin from the serving prior and go as far from it as their candidates did.
+
+    Args:
+        panel: Series, at least those of the candidates.
+        candidates: Fitted candidates.
+        prior: The serving prior, where the member begins from one.
+        start: Earlier serving weights, where the candidates started from earlier weights.
+        options: Where and how the fit runs.
+
+    Returns:
+        The serving networks; refused series include those of the candidates.
     """
     rows = _rows_of(candidates.unique_ids, panel.unique_ids)
     known, config = panel.select(rows), candidates.config
@@ -129,9 +150,17 @@ def measure_gains(
     num_series: int = GAINS_SERIES,
     options: FitOptions = FitOptions(),
 ) -> tuple[float, ...]:
-    """Return what going away from a prior gains over many series, for each of `STRENGTHS` (see `Prior.gains`).
+    """Return the mean gain of tuning away from a prior, for each of `STRENGTHS` (see `Prior.gains`).
 
-    Of more than `num_series` series, those count whose keys are the least.
+    Args:
+        panel: The series that the prior was trained on.
+        prior: The candidate prior.
+        dropped_S: Grid points at the end of each series that are hidden.
+        num_series: Largest number of series to tune; those with the smallest keys are chosen.
+        options: Where and how the fit runs.
+
+    Returns:
+        Mean logarithm of the loss relative to the prior's, one number per strength; zeros where no series can be tuned.
     """
     keys_S = series_keys(panel.unique_ids, seed=prior.seed).numpy()
     rows = np.sort(np.argsort(keys_S, kind="stable")[:num_series])
@@ -154,9 +183,9 @@ def measure_gains(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is fitted to what: `scaling` is that of the whole panel; with a `prior`, networks begin from it.
+    """What is fitted, and to which series; `scaling` is that of the whole panel.
 
-    With a `start`, each goes on from its own weights there.
+    With a `prior` networks begin from it. With a `start` each network begins from its own weights there.
     """
 
     role: Role
@@ -171,7 +200,7 @@ class _Plan:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Return the values that have vectors: those of the prior, or the calendar's."""
+        """The values that have vectors: those of the prior, or the calendar's."""
         if self.prior is not None:
             return self.prior.vocabulary
         return learn_vocabulary(self.panel.coded, self.task.categories, reads_static=False)
@@ -227,7 +256,7 @@ def _run(plan: _Plan, training: TrainingPlan, budget: StepBudget, options: FitOp
 
 
 def _seen(plan: _Plan, training: TrainingPlan, ready: Assembly) -> list[Tensor]:
-    """Return which categories each network has seen by the end of its training: its prior's, or its own series'."""
+    """Return the categories that each network has seen by the end of training: its prior's, or its own series'."""
     embeddings = plan.task.embeddings(plan.config)
     if plan.prior is not None:
         return seen_by(plan.prior.weights, len(embeddings))
@@ -267,12 +296,12 @@ def _read_fleet(plan: _Plan, training: TrainingPlan, module: FleetModule) -> Fit
 
 
 def _parts_of(start: Sequence[FittedFleet], unique_ids: Sequence[str]) -> Iterator[FittedFleet]:
-    """Yield of each fleet the part that belongs to the series."""
+    """Yield the part of each fleet that belongs to the series."""
     return (fleet.select(unique_ids) for fleet in start)
 
 
 def _versions_of(start: Sequence[FittedFleet], unique_ids: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the version of each series' weights in a start; None where there is none."""
+    """Return the version of each series' starting weights, or None without a start."""
     if not start:
         return None
     version_of: dict[str, str] = {}
@@ -282,13 +311,13 @@ def _versions_of(start: Sequence[FittedFleet], unique_ids: Sequence[str]) -> tup
 
 
 def _rows_of(some: Sequence[str], unique_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return where some of the series stand."""
+    """Return the rows of some of the series."""
     row_of = {name: row for row, name in enumerate(unique_ids)}
     return np.array([row_of[name] for name in some], dtype=np.int64)
 
 
 def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], fitted: FittedFleet) -> npt.NDArray[np.int64]:
-    """Return the last grid point before what is dropped of each series that has a network, as an integer."""
+    """Return the last visible grid point of each fitted series as an integer."""
     rows = _rows_of(fitted.unique_ids, panel.unique_ids)
     columns = panel.y_SN.shape[1] - 1 - dropped_S[rows]
     last_S: npt.NDArray[np.int64] = panel.ds_SN[rows, columns].astype(np.int64)
@@ -298,9 +327,9 @@ def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], fitted: FittedFle
 def _tune(
     plan: _Plan, training: TrainingPlan, options: FitOptions, strength_S: npt.NDArray[np.float64] | None = None
 ) -> FittedFleet:
-    """Tune networks from their prior, and go back towards it; `strength_S` are a panel's shares, else they are chosen.
+    """Tune networks from their prior and move them back towards it; `strength_S` has known shares of a panel's series.
 
-    What cannot be tuned, and what broke, has the prior itself, as long as it has a scale.
+    A series that cannot be tuned, or whose network breaks, uses the prior directly if it can be scaled.
     """
     assert plan.prior is not None
     module = _run(plan, training, _tuning_budget(plan.config, training), options)
@@ -315,19 +344,19 @@ def _tune(
     is_sound_S = (module.broken_step_S < 0).numpy()
     for weight in weights.values():
         is_sound_S &= torch.isfinite(weight).flatten(1).all(1).numpy()
-    lent = use_prior_directly(plan.prior, plan.panel, plan.scaling, role=plan.role)
-    assert lent.strength_S is not None, "what is lent has gone no way from its prior"
-    slot_of = {name: slot for slot, name in enumerate(lent.unique_ids)}
+    direct = use_prior_directly(plan.prior, plan.panel, plan.scaling, role=plan.role)
+    assert direct.strength_S is not None, "a fleet that uses its prior directly has strengths of 0"
+    slot_of = {name: slot for slot, name in enumerate(direct.unique_ids)}
     slot_R = np.array([slot_of.get(plan.panel.unique_ids[row], -1) for row in training.rows_S], dtype=np.int64)
     tuned = np.flatnonzero(is_sound_S & (slot_R >= 0))
     slots = slot_R[tuned]
     for name, weight in weights.items():
-        lent.weights[name][torch.from_numpy(slots)] = weight[torch.from_numpy(tuned)]
-    lent.strength_S[slots], lent.validation_loss_S[slots] = chosen_S[tuned], best_loss_S[tuned]
-    lent.num_steps_S[slots], lent.num_windows_S[slots] = plan.config.tuning_steps, training.num_windows_S[tuned]
+        direct.weights[name][torch.from_numpy(slots)] = weight[torch.from_numpy(tuned)]
+    direct.strength_S[slots], direct.validation_loss_S[slots] = chosen_S[tuned], best_loss_S[tuned]
+    direct.num_steps_S[slots], direct.num_windows_S[slots] = plan.config.tuning_steps, training.num_windows_S[tuned]
     planned = {plan.panel.unique_ids[row] for row in training.rows_S}
     return replace(
-        lent,
+        direct,
         model=plan.model,
         task=plan.task,
         config=plan.config,
@@ -335,13 +364,13 @@ def _tune(
         kernel=module.network.kernel.NAME,
         refused=(
             *(refusal for refusal in training.refused if refusal.unique_id not in slot_of),
-            *(refusal for refusal in lent.refused if refusal.unique_id in planned),
+            *(refusal for refusal in direct.refused if refusal.unique_id in planned),
         ),
     )
 
 
 def _tuning_budget(config: MemberConfig, training: TrainingPlan) -> StepBudget:
-    """Every series takes all of its few steps."""
+    """Return a budget in which every series takes all tuning steps."""
     return StepBudget(config.tuning_steps, torch.full((len(training.rows_S),), config.tuning_steps))
 
 
@@ -360,7 +389,7 @@ def _between(prior: Prior, module: FleetModule, share_S: Tensor) -> dict[str, Te
 def _losses(module: FleetModule, prior: Prior, options: FitOptions) -> npt.NDArray[np.float64]:
     """Return the loss on each series' validation windows at every strength, (S, A)."""
     num_series = len(module.keys_S)
-    device = device_of(options)  # where the kernel that was chosen runs
+    device = device_of(options)  # of the kernel that was chosen
     module.to(device)
     module.windows = module.windows.to(device)
     losses = [
@@ -372,13 +401,13 @@ def _losses(module: FleetModule, prior: Prior, options: FitOptions) -> npt.NDArr
 
 
 def _drop_broken(fitted: FittedFleet, *, broken_step_S: npt.NDArray[np.int64]) -> FittedFleet:
-    """Set aside the series whose loss or gradient was not finite at some step, or whose kept weights are not."""
+    """Set aside series whose loss or gradient was not finite at some step, or whose best weights are not."""
     is_finite_S = np.ones(len(fitted.unique_ids), dtype=bool)
     for weight in fitted.weights.values():
         is_finite_S &= torch.isfinite(weight).flatten(1).all(1).numpy()
     is_sound_S = is_finite_S & (broken_step_S < 0) & (fitted.num_steps_S > 0)
     broken = tuple(
-        Refusal(name, "broken", f"series '{name}': {fitted.model} broke, {_say_how(int(step))}")
+        Refusal(name, "broken", f"series '{name}': {fitted.model} broke, {_explain_break(int(step))}")
         for name, step, is_sound in zip(fitted.unique_ids, broken_step_S, is_sound_S, strict=True)
         if not is_sound
     )
@@ -389,7 +418,7 @@ def _drop_broken(fitted: FittedFleet, *, broken_step_S: npt.NDArray[np.int64]) -
     return replace(kept, refused=fitted.refused + broken)
 
 
-def _say_how(broken_step: int) -> str:
+def _explain_break(broken_step: int) -> str:
     if broken_step < 0:
         return "no validation pass found finite weights that improved"
     return f"its loss or gradient was not finite at step {broken_step}"

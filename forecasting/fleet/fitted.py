@@ -1,6 +1,6 @@
-"""A fitted fleet: every series' own weights with what is needed to forecast and to trace them; to bytes and back.
+"""Fitted fleets and priors: every network's weights, and the facts needed to forecast with them and trace them.
 
-Weights travel as safetensors, never as pickle; configuration, names and reasons travel in the file's metadata.
+Both are stored as safetensors, never as pickle; configuration, names and reasons are metadata of the file.
 """
 
 # S series that have weights
@@ -27,10 +27,10 @@ from forecasting.spec.training import MemberConfig, Role
 
 @dataclass(frozen=True)
 class Prior:
-    """One member's network that all series share, each weight of shape (1, …); series' own begin from it.
+    """One member's network that all series share, each weight of shape (1, …); series' own networks begin from it.
 
-    `role` is candidate (it ends before each series' first backtest origin) or serving; `config` is that of the member
-    alone, `seed` too; `loss` is the mean pinball loss of its last steps, in units of each series' seasonal error.
+    A candidate prior ends before each series' first backtest origin. `config` and `seed` are the member's. `loss` is
+    the mean pinball loss of the last steps, in units of each series' seasonal error.
     """
 
     role: Role
@@ -45,18 +45,18 @@ class Prior:
     num_steps: int
     loss: float
     gains: tuple[float, ...] = (0.0,)
-    """How the loss of validation windows changes, as the mean over series of the logarithm of its ratio, where series'
-    own networks go so far from the prior as `forecasting.fleet.prior.tuning.STRENGTHS` says."""
+    """Mean over series of the logarithm of the validation loss relative to the prior's, at each distance of
+    `forecasting.fleet.prior.tuning.STRENGTHS`."""
     trained_until: Mapping[str, int] | None = None
-    """The last grid point of each of its series that it may have read: a step, or microseconds since 1970."""
+    """Last grid point of each of its series that it may have read: a step, or microseconds since 1970."""
     started_from: str | None = None
-    """Version of the prior that it went on from."""
+    """Version of the prior that it was trained from."""
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of each category that it reads, the values that have a row of its table (`forecasting.fleet.categories`)."""
+    """Values of each category that have a row in its table (`forecasting.fleet.categories`)."""
 
     @property
     def version(self) -> str:
-        """A hash of the weights, the configuration, the task, the gains and the vocabulary."""
+        """A hash of weights, network, configuration, task, gains and vocabulary."""
         described = json.dumps(
             [self.model, self.config.model_dump(), self.task.describe(), self.gains, self.vocabulary], sort_keys=True
         ).encode()
@@ -64,7 +64,7 @@ class Prior:
         return hashlib.sha256(described + b"".join(weights)).hexdigest()[:16]
 
     def to_bytes(self) -> bytes:
-        """Write the prior as one safetensors file."""
+        """Return the prior as a safetensors file."""
         described = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "weights"} | {
             "task": self.task.describe(),
             "config": self.config.model_dump(),
@@ -76,7 +76,7 @@ class Prior:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Prior":
-        """Read what `to_bytes` wrote."""
+        """Read the file that `to_bytes` returned."""
         described = _read_description(content)
         described["task"] = ForecastTask.read(described["task"])
         described["config"] = MemberConfig(**described["config"])
@@ -87,9 +87,9 @@ class Prior:
 
 @dataclass(frozen=True)
 class FittedFleet:
-    """One member of every series' ensemble; `role` is candidate (may be backtested) or serving.
+    """One member of every series' ensemble, as candidates or as serving networks.
 
-    `config` is that of the member alone, `seed` too; `refused` are the series without a network, with reasons.
+    `config` and `seed` are the member's. `refused` lists series without a network, with reasons.
     """
 
     role: Role
@@ -108,16 +108,16 @@ class FittedFleet:
     member: int = 0
     prior_version: str | None = None
     trained_until_S: npt.NDArray[np.int64] | None = None
-    """The last grid point of each series that its network may have read: a step, or microseconds since 1970."""
+    """Last grid point of each series that its network may have read: a step, or microseconds since 1970."""
     started_from: tuple[str, ...] | None = None
-    """Versions of the weights that the networks went on from; None where they began anew or from a prior."""
+    """Versions of the weights that the networks started from; None where they began at random or from a prior."""
     strength_S: npt.NDArray[np.float64] | None = None
-    """How far each network went from its prior towards what it would be without one, 0 to 1; None without a prior."""
+    """Share of the way from the prior to the tuned network, 0 to 1; None without a prior."""
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of each category that networks read, the values that have a row of its table (`forecasting.fleet.categories`)."""
+    """Values of each category that have a row in its table (`forecasting.fleet.categories`)."""
 
     def versions(self) -> tuple[str, ...]:
-        """Return each series' version: a hash of weights, scaling, configuration, task and vocabulary."""
+        """Return each series' version: a hash of weights, scaling, network, configuration, task and vocabulary."""
         described = json.dumps(
             [self.model, self.config.model_dump(), self.task.describe(), self.vocabulary], sort_keys=True
         ).encode()
@@ -131,12 +131,18 @@ class FittedFleet:
         )
 
     def select(self, unique_ids: Sequence[str]) -> "FittedFleet":
-        """Return the part that belongs to some series, in the order given; others are passed over.
+        """Return the part of the fleet that belongs to some series.
 
-        Weights are copied only where series are left out or change places.
+        Weights are copied only where series are left out or reordered.
+
+        Args:
+            unique_ids: Names of series; unknown names are ignored.
+
+        Returns:
+            A fleet in the order given.
         """
-        asked = set(unique_ids)
-        refused = tuple(refusal for refusal in self.refused if refusal.unique_id in asked)
+        wanted_ids = set(unique_ids)
+        refused = tuple(refusal for refusal in self.refused if refusal.unique_id in wanted_ids)
         slot_of = {name: slot for slot, name in enumerate(self.unique_ids)}
         wanted = tuple(name for name in unique_ids if name in slot_of)
         if wanted == self.unique_ids:
@@ -157,7 +163,7 @@ class FittedFleet:
         )
 
     def to_bytes(self) -> bytes:
-        """Write the fleet as one safetensors file."""
+        """Return the fleet as a safetensors file."""
         described = {
             "role": self.role,
             "model": self.model,
@@ -182,12 +188,12 @@ class FittedFleet:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "FittedFleet":
-        """Read what `to_bytes` wrote."""
+        """Read the file that `to_bytes` returned."""
         return cls._from_parts(_read_description(content), load(content))
 
     @classmethod
     def from_file(cls, path: Path) -> "FittedFleet":
-        """Read a file of what `to_bytes` wrote; its weights come from the disk as they are used, and are not copied."""
+        """Read a file of `to_bytes` from disk; weights are mapped into memory and not copied."""
         with safe_open(path, framework="pt") as content:
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no dict
             return cls._from_parts(json.loads(content.metadata()["fleetcast"]), tensors)
@@ -219,7 +225,7 @@ class FittedFleet:
 
 
 def _read_description(content: bytes) -> dict[str, Any]:
-    """Return what the header of a safetensors file says of it."""
+    """Return the metadata in the header of a safetensors file."""
     header_size = int.from_bytes(content[:8], "little")
     described: dict[str, Any] = json.loads(json.loads(content[8 : 8 + header_size])["__metadata__"]["fleetcast"])
     return described

@@ -6,9 +6,16 @@ from torch import Tensor
 
 
 def pinball_loss(predicted_SBFQ: Tensor, target_SBF: Tensor, is_observed_SBF: Tensor, quantiles_Q: Tensor) -> Tensor:
-    """Return each series' mean pinball loss over its observed targets, (S,), in units of the target.
+    """Return each series' mean pinball loss over its observed targets (Koenker & Bassett 1978).
 
-    Unobserved targets count for nothing; a series without any gets 0. Pinball loss: Koenker & Bassett 1978.
+    Args:
+        predicted_SBFQ: Predicted quantiles.
+        target_SBF: Targets.
+        is_observed_SBF: Whether a target is observed; others are left out.
+        quantiles_Q: Levels of the quantiles, in (0, 1).
+
+    Returns:
+        (S,) in units of the target; 0 for a series without an observed target.
     """
     error_SBFQ = target_SBF.unsqueeze(-1) - predicted_SBFQ
     loss_SBF = (error_SBFQ.clamp(min=0) - (1 - quantiles_Q) * error_SBFQ).mean(-1)

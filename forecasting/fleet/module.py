@@ -1,8 +1,8 @@
-"""The Lightning module of a fleet: trains every series' own network; each stops, is kept and is set aside on its own.
+"""The Lightning module of a fleet, which trains every series' network and stops, keeps and sets aside each on its own.
 
-Lightning drives epochs, device, checkpoints and progress. One `training_step` runs all optimiser steps up to a
-validation pass (manual optimisation), because Lightning's overhead per call would otherwise cost a small fleet half its
-time.
+Lightning drives epochs, device, checkpoints and progress. One `training_step` runs all optimiser steps up to the next
+validation pass (manual optimisation), because Lightning's overhead per call would otherwise cost a small fleet half
+its time.
 """
 
 # S series (one network each) · B windows · V validation windows
@@ -29,14 +29,26 @@ from forecasting.spec.training import MemberConfig
 
 @dataclass(frozen=True)
 class StepBudget:
-    """How long to train: with validation up to `max_steps`, or each series exactly `num_steps_S`."""
+    """How long to train: up to `max_steps` with validation, or exactly `num_steps_S` for each series."""
 
     max_steps: int
     num_steps_S: Tensor | None = None
 
 
 class FleetModule(lightning.LightningModule):
-    """Trains one fleet; everything that decides about a series (best weights, stop, breakage) has an entry each."""
+    """Trains one fleet; best weights, early stopping and breakage are decided for each series.
+
+    Args:
+        network: The networks, with initial weights.
+        windows: Windows of the series, in the order of the networks.
+        config: Configuration of the member.
+        quantiles: Levels of the quantiles.
+        keys_S: Each series' key of random numbers.
+        first_S: Column of each series' first training origin.
+        num_windows_S: Number of each series' training origins, which are consecutive columns.
+        validation_SV: Columns of the validation origins; V is 0 where the budget fixes the steps.
+        budget: How long to train.
+    """
 
     keys_S: Tensor
     first_S: Tensor
@@ -93,18 +105,22 @@ class FleetModule(lightning.LightningModule):
         self.average = _copy_weights(network) if config.weight_average else None
 
     def train_dataloader(self) -> DataLoader[int]:
+        """Return one block per epoch."""
         return DataLoader(OneBlock(), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[int]:
+        """Return one block per epoch."""
         return DataLoader(OneBlock(), batch_size=None)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam over all weights."""
         on_gpu = self.device.type == "cuda"
         return torch.optim.Adam(
             self.network.parameters(), lr=self.config.learning_rate, capturable=on_gpu, fused=on_gpu or None
         )
 
     def on_fit_start(self) -> None:
+        """Move the windows to the device of the weights."""
         self.windows = self.windows.to(self.device)
 
     def training_step(self, block: int, block_index: int) -> None:
@@ -115,26 +131,27 @@ class FleetModule(lightning.LightningModule):
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser itself, without Lightning's wrapper."""
+        """The optimiser without Lightning's wrapper."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer), "a fleet has one optimiser"
         return optimizer
 
     @property
     def max_steps(self) -> int:
+        """Largest number of optimiser steps."""
         return self.budget.max_steps
 
     def step_size(self, step: int) -> float:
-        """Fall along a cosine to a twentieth; a function of the configuration alone, so that a refit repeats it."""
+        """Return the step size at a step: a cosine from the learning rate to a twentieth of it, the same in a refit."""
         decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / self.config.max_steps))
         return self.config.learning_rate * decay
 
     def averaging(self, step: int) -> float:
-        """Return the share of the new weights in their average; the first steps weigh more, so that it forgets them."""
+        """Return the share of a step's new weights in their average; early steps weigh more, and are soon forgotten."""
         return 1 - min(self.config.weight_average, (1 + step) / (10 + step))
 
     def validation_step(self, block: int, block_index: int) -> None:
-        """Judge every series on its own validation windows, and keep the weights of those that improved."""
+        """Judge every series on its own validation windows, and keep the weights of series that improved."""
         weights = self.average if self.average is not None else self.network.weights
         weights_now = {name: weight.detach() for name, weight in weights.items()}
         if self.num_steps_S is not None:
@@ -150,7 +167,7 @@ class FleetModule(lightning.LightningModule):
             self.trainer.should_stop = True
 
     def is_running(self, step: int | Tensor) -> Tensor:
-        """Which series still learn; what happens to the others' weights while a neighbour goes on is of no account."""
+        """Return whether each series still trains, (S,); the weights of the others may change but are not kept."""
         if self.num_steps_S is not None:
             return self.num_steps_S > step
         return self.num_passes_S < self.config.patience
@@ -162,11 +179,13 @@ class FleetModule(lightning.LightningModule):
             self.kept[name].index_copy_(0, kept_K, weight.index_select(0, kept_K))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the number of steps, and the states of streams."""
         checkpoint["num_steps"] = self.num_steps
         if isinstance(self.steps, StreamSteps):
             checkpoint["states"] = self.steps.states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what `on_save_checkpoint` added."""
         self.num_steps = checkpoint["num_steps"]
         if isinstance(self.steps, StreamSteps):
             self.steps.states = checkpoint["states"]

@@ -1,7 +1,7 @@
-"""A fleet's networks as one module: windows of every series in, every horizon step's quantiles out.
+"""A fleet's networks as one torch module, from windows of every series to quantiles of every horizon step.
 
-Each series has a network of its own. How it gets from a window to the horizon is its architecture's
-(`forecasting.fleet.architectures`); what it says is the difference from a learned mixture of seasonal references.
+Each series has its own network. Its architecture (`forecasting.fleet.architectures`) maps a window to the horizon; the
+output is the difference from a learned mixture of references.
 """
 
 # S series (one network each) · B windows · F horizon steps · Q quantiles · O = F Q · M references
@@ -27,17 +27,27 @@ from forecasting.fleet.smoothing import COEFFICIENTS, SEASONS, parameter_shapes
 from forecasting.fleet.windows import WindowBatch
 
 MIXTURE_GAIN = 10.0
-"""Lets Adam's small steps move a mixture of references from even to one-sided within a hundred steps."""
+"""Scale of raw mixtures, so that Adam's small steps reach a one-sided mixture within a hundred steps."""
 
 EMBEDDING_BOUND = 0.5
-"""Largest magnitude that a number of a category's vector begins with: half of what scaled inputs vary by."""
+"""Largest initial magnitude in a category's vector: half the spread of scaled inputs."""
 
 DRAWS_AT_ONCE = 1 << 16
-"""Random numbers that are drawn together: their 64-bit steps on the way stay in the cache, and weigh nothing."""
+"""Random numbers that are drawn together, so that 64-bit temporaries stay in the cache."""
 
 
 class FleetNetwork(nn.Module):
-    """The stacked networks of one fleet; every parameter's first axis is the series, so series never mix."""
+    """The stacked networks of one fleet; every parameter's first axis is the series, so series never mix.
+
+    Args:
+        wiring: How the networks are wired.
+        dimensions: Numbers that determine the shapes of parameters.
+        kernel: Kernel that runs the recurrence.
+        num_series: Networks to stack.
+        num_references: References in the mixture, M.
+        smoothed: Seasons that series are smoothed by; None where they are not smoothed.
+        embeddings: Shapes of the tables of categories (`forecasting.fleet.embedding_shapes`).
+    """
 
     def __init__(
         self,
@@ -50,10 +60,6 @@ class FleetNetwork(nn.Module):
         smoothed: Sequence[int] | None = None,
         embeddings: Mapping[str, tuple[int, int]] = MappingProxyType({}),
     ) -> None:
-        """Stack the networks of so many series; those that are smoothed have weights for it (`smoothed`: seasons).
-
-        `embeddings` are the shapes of the tables of categories (`forecasting.fleet.embedding_shapes.embedding_shapes`).
-        """
         super().__init__()
         self.wiring, self.dimensions, self.kernel = wiring, dimensions, kernel
         shapes = wiring.parameter_shapes(dimensions) | {
@@ -67,10 +73,13 @@ class FleetNetwork(nn.Module):
 
     @torch.no_grad()
     def initialise(self, keys_S: Tensor) -> None:
-        """Draw each series' own weights: uniform within what torch's own layers have, the head a tenth of that.
+        """Draw each series' initial weights: uniform within the bounds of torch's layers, the head a tenth of that.
 
-        A small head and an even mixture make the first forecast the mean of the references. What smooths a series is
-        not drawn, but estimated (`forecasting.fleet.smoothing`).
+        A small head and an even mixture make the first forecast the mean of the references. Smoothing weights are
+        estimated instead (`forecasting.fleet.smoothing`).
+
+        Args:
+            keys_S: Each series' key of random numbers.
         """
         for name, weight in self.weights.items():
             if name in ("mixture_FM", "bias_head_1O", COEFFICIENTS, SEASONS):
@@ -90,12 +99,12 @@ class FleetNetwork(nn.Module):
 
     @torch.no_grad()
     def bound(self) -> None:
-        """Put weights that left their bounds back to them, as each optimiser step does."""
+        """Clamp weights to their bounds, as each optimiser step does."""
         self.wiring.bound(dict(self.weights.items()), num_steps=self.dimensions.num_steps)
 
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, Tensor], *, rows_S: npt.NDArray[np.int64] | None = None) -> None:
-        """Copy weights, one set for each series, or for each of those in `rows_S`, or one for all of them."""
+        """Copy weights: one set for each series, for each series in `rows_S`, or one for all series."""
         for name, weight in self.weights.items():
             if rows_S is None:
                 weight.copy_(weights[name].expand_as(weight))
@@ -103,7 +112,7 @@ class FleetNetwork(nn.Module):
                 weight[torch.from_numpy(rows_S)] = weights[name]
 
     def forward(self, windows: WindowBatch, noise: Noise | None = None) -> Tensor:
-        """Return (S, B, F, Q) quantiles in the loss's units; they may cross until they are sorted."""
+        """Return (S, B, F, Q) quantiles in the loss's unit; they may cross."""
         return forecast_windows(
             self.wiring,
             self.dimensions,
@@ -123,7 +132,19 @@ def forecast_windows(
     kernel: Kernel,
     noise: Noise | None = None,
 ) -> Tensor:
-    """Run the networks with the given weights: (S, B, F, Q); what training draws is drawn from `noise`, if any."""
+    """Run networks with the given weights.
+
+    Args:
+        wiring: How the networks are wired.
+        dimensions: Numbers that determine the shapes of parameters.
+        windows: Windows to forecast from.
+        weights: Weights by name.
+        kernel: Kernel that runs the recurrence.
+        noise: Random numbers of a training step; None outside training.
+
+    Returns:
+        Quantiles (S, B, F, Q) in the loss's unit.
+    """
     windows = embed(windows, weights, noise)
     reference_SBF = reference_of(windows, weights)
     difference_SBO = wiring.run(windows, reference_SBF, weights, dimensions, kernel=kernel, noise=noise)
@@ -131,9 +152,16 @@ def forecast_windows(
 
 
 def reference_of(windows: WindowBatch, weights: Weights) -> Tensor:
-    """Return each series' mixture of its references, (S, B, F), in the loss's units.
+    """Return each series' mixture of its references.
 
-    Steps beyond those that have a mixture begin again with the first one's.
+    Steps beyond the number of mixtures start over with the first mixture.
+
+    Args:
+        windows: Windows with references.
+        weights: Weights by name, of which the mixture is read.
+
+    Returns:
+        (S, B, F) in the loss's unit.
     """
     share_S1FM = torch.softmax(MIXTURE_GAIN * weights["mixture_FM"], dim=-1).unsqueeze(1)
     num_steps, num_mixtures = windows.reference_SBFM.shape[2], share_S1FM.shape[2]

@@ -1,4 +1,4 @@
-"""Where and how a fit runs; light, so that what only predicts need not import Lightning."""
+"""Options of a fit that decide where and how it runs; they do not import Lightning."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from forecasting.spec.training import KernelName
 
 @dataclass(frozen=True)
 class FitOptions:
-    """Where and how a fit runs; none of it changes what is learned."""
+    """Where and how a fit runs; no option changes what is learned."""
 
     checkpoint: Path | None = None
-    """File that an interrupted fit resumes from; removed at the end."""
+    """File from which an interrupted fit resumes; removed at the end."""
     seconds_between_checkpoints: float = 60.0
     show_progress: bool | None = None
-    """Lightning's own bar; where unset, when a person is watching stderr and nobody else counts the looks."""
+    """Whether Lightning shows its bar; if unset, only on a terminal and without `on_validation`."""
     accelerator: str = "auto"
     kernel: KernelName = "auto"
-    """Which recurrence trains and forecasts; named in the registry row of each model it trained."""
+    """Kernel that trains and forecasts; registry rows name the one that trained a model."""
     on_validation: Callable[[int], None] | None = None
-    """Called after each look at validation with the optimiser steps so far."""
+    """Called after each validation pass with the optimiser steps so far."""

@@ -1,4 +1,4 @@
-"""The training plan of a fleet: a panel in; which series to train, on which windows, and why not others, out."""
+"""Training plans: which series of a panel are trained, on which windows, and why the others are not."""
 
 # S series · N grid points · V validation windows
 
@@ -15,24 +15,24 @@ from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig, Status, TrainingConfig
 
 MIN_WINDOWS = 8
-"""Training windows without which a network is not worth fitting."""
+"""Fewest training windows that justify a network."""
 
 MOST_POINTS, MOST_SERIES = 4_000_000, 20_000
-"""Of all series, what a prior is trained on at most, each counted as long as the longest of them: more would teach it
-little, and has to lie in one memory."""
+"""Limits of a prior's training data, with every series counted as long as the longest. More data would improve it
+little, and must fit into one memory."""
 
 GAINS_SERIES = 256
-"""The series at most by which is measured how far all go from a prior."""
+"""Largest number of series on which a prior's gains are measured."""
 
 LONGEST_OF_MEDIAN = 20
-"""A series so many times as long as the median would make a panel of many almost empty."""
+"""Length over median length at which a series is left out: it would make the panel almost empty."""
 
 IntS = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A series that gets no network; `status` is too_short, constant, empty or broken."""
+    """A series without a network, and why it has none."""
 
     unique_id: str
     status: Status
@@ -41,7 +41,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Training origins `first_S … first_S + num_windows_S - 1` and validation origins, all columns of the panel."""
+    """Origins of the series that are trained, as columns of the panel.
+
+    Training origins are `first_S … first_S + num_windows_S - 1`.
+    """
 
     rows_S: IntS
     first_S: IntS
@@ -51,9 +54,15 @@ class TrainingPlan:
 
 
 def required_length(config: TrainingConfig, *, horizon: int) -> int:
-    """Return the grid points that a series needs: a segment, a few windows, and a horizon each to learn and judge.
+    """Return the grid points that a series needs: a segment, a few windows, and a horizon each to train and validate.
 
-    Where a member begins from a prior, which serves a series that is too short to be tuned, a segment and a point.
+    Args:
+        config: Configuration of the ensemble.
+        horizon: Steps ahead.
+
+    Returns:
+        The least number over members. A member that begins from a prior needs one segment and one point, because a
+        series too short to be tuned uses the prior directly.
     """
     return min(
         member.segment_length + (1 if member.start == "prior" else MIN_WINDOWS - 1 + 2 * horizon)
@@ -64,20 +73,25 @@ def required_length(config: TrainingConfig, *, horizon: int) -> int:
 def prior_series(
     num_points: Mapping[str, int], *, fits: Callable[[int, int, int], bool] = lambda *_: True
 ) -> list[str]:
-    """Return the series that priors are trained on: all, or those of the least hashes that fit, `MOST_SERIES` at most.
+    """Return the series that priors are trained on: all, or those with the smallest hashes that fit.
 
-    A panel is as wide as its longest series, so that what fits is `MOST_POINTS` of such rows; a series far longer than
-    most (`LONGEST_OF_MEDIAN`) is passed over, as are those that would leave too little room for what is chosen.
-    `fits` tells whether a worker's memory holds so many series, the longest of so many points, with so many in all;
-    where it holds not even one, that one is returned.
+    A panel is as wide as its longest series, so `MOST_POINTS` and `MOST_SERIES` limit rows of that width. A series far
+    longer than the median (`LONGEST_OF_MEDIAN`) is left out, as is one that would leave no room for those chosen.
+
+    Args:
+        num_points: Grid points of each series.
+        fits: Whether a worker's memory holds a number of series, the grid points of the longest, and the points of all.
+
+    Returns:
+        Names in alphabetical order; at least one, even where `fits` accepts none.
     """
     order = sorted(num_points, key=lambda name: (hashlib.sha256(name.encode()).digest(), name))
-    longest_taken = LONGEST_OF_MEDIAN * median([num for num in num_points.values() if num] or [0])
+    longest_allowed = LONGEST_OF_MEDIAN * median([num for num in num_points.values() if num] or [0])
     chosen: list[str] = []
     longest = 0
     for name in order:
         width = max(longest, num_points[name])
-        if len(chosen) < MOST_SERIES and width <= longest_taken and width * (len(chosen) + 1) <= MOST_POINTS:
+        if len(chosen) < MOST_SERIES and width <= longest_allowed and width * (len(chosen) + 1) <= MOST_POINTS:
             chosen.append(name)
             longest = width
     chosen = chosen or order[:1]
@@ -100,17 +114,29 @@ def plan_training(
     with_validation: bool,
     least_windows: int = MIN_WINDOWS,
 ) -> TrainingPlan:
-    """Plan for a panel whose series s may be read up to `dropped_S[s]` points before its end.
+    """Plan the training of a panel whose series s may be read up to `dropped_S[s]` points before its end.
 
-    The last part (two horizons, or a tenth of a long series) validates; no training target reaches into it. The
-    context of a window may begin before its series where that leaves more windows, but holds one segment at least.
-    A series with fewer than `least_windows` is refused.
+    The last part of a series (two horizons, or a tenth of a long series) is for validation; no training target reaches
+    into it. The context of a window may begin before its series where that gives more windows, but at least one segment
+    lies inside.
+
+    Args:
+        panel: The series.
+        scaling: Scales of the panel's series.
+        model: Name of the network, for messages.
+        config: Configuration of the member.
+        dropped_S: Grid points at the end of each series that are hidden.
+        with_validation: Whether to reserve validation windows.
+        least_windows: Fewest training windows of a series that is not refused.
+
+    Returns:
+        Origins of the series that are trained, and reasons for the others.
     """
     horizon, segment = panel.horizon, config.segment_length
     num_columns = panel.y_SN.shape[1]
     is_observed_SN = np.isfinite(panel.y_SN)
     num_observed_S = is_observed_SN.sum(1)
-    # What ends in a gap is planned to its last observed point, so that there is something to judge by.
+    # A series that ends in a gap is planned up to its last observed point, so that its validation has targets.
     trailing_S = np.where(num_observed_S > 0, np.argmax(is_observed_SN[:, ::-1], axis=1), 0)
     dropped_S = np.maximum(dropped_S, trailing_S)
     length_S = panel.length_S - dropped_S
@@ -118,8 +144,8 @@ def plan_training(
     validation_S = (
         np.maximum(length_S // 10, 2 * horizon).clip(max=np.maximum(length_S // 3, horizon)).clip(max=largest_S)
     )
-    judged_S = validation_S if with_validation else np.zeros_like(length_S)
-    room_S = length_S - judged_S - horizon
+    reserved_S = validation_S if with_validation else np.zeros_like(length_S)
+    room_S = length_S - reserved_S - horizon
     context_S = np.clip(room_S - 63, segment, segment * config.context_segments)
     start_S, end_S = num_columns - panel.length_S, num_columns - dropped_S
     first_S = start_S + context_S - 1
@@ -140,8 +166,8 @@ def plan_training(
             refused.append(
                 Refusal(unique_id, "constant", f"series '{unique_id}' is constant; there is nothing to learn")
             )
-        elif not is_observed_SN[row, first_S[row] + 1 : end_S[row] - judged_S[row]].any():
-            refused.append(Refusal(unique_id, "empty", f"series '{unique_id}' has no observed point to learn from"))
+        elif not is_observed_SN[row, first_S[row] + 1 : end_S[row] - reserved_S[row]].any():
+            refused.append(Refusal(unique_id, "empty", f"series '{unique_id}' has no observed point to train on"))
         else:
             rows.append(row)
     rows_S = np.array(rows, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Forecast with a fitted fleet: a panel in, every series' quantiles over the horizon after its end out."""
+"""Forecasts of a fitted fleet: every series' quantiles over the horizon after the panel's end."""
 
 # S series · F horizon steps · Q quantiles
 
@@ -24,10 +24,18 @@ from forecasting.spec.training import KernelName
 
 @torch.no_grad()
 def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -> npt.NDArray[np.float64]:
-    """Return (S, F, Q) quantiles in the unit of y for the panel's series, rising along Q.
+    """Forecast the panel's series.
 
-    A series without weights in the fleet, without a point in the panel, or whose forecast is not finite gets NaN.
     Crossing quantiles are sorted (rearrangement, Chernozhukov, Fernández-Val & Galichon 2010).
+
+    Args:
+        fitted: The fleet.
+        panel: Series to forecast; they end at the cutoff.
+        kernel: The requested kernel.
+
+    Returns:
+        Quantiles (S, F, Q) in the unit of y, rising along Q. A series without weights in the fleet, without an observed
+        point, or whose forecast is not finite has NaN.
     """
     task = fitted.task
     quantiles_SFQ = np.full((len(panel.unique_ids), task.horizon, len(task.quantiles)), np.nan)
@@ -50,7 +58,7 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
 
 
 def _newest(panel: Panel, fitted: FittedFleet) -> Panel:
-    """Return as much of a panel without gaps as the last windows read; a gap may be filled from long before."""
+    """Return the part of a panel without gaps that the last windows read; a gap may be filled from long before."""
     config, seasons = fitted.config, fitted.config.references(fitted.task.season_lengths)
     width = max(config.segment_length * config.context_segments + seasons[0], *seasons)
     return replace(
@@ -64,9 +72,16 @@ def _newest(panel: Panel, fitted: FittedFleet) -> Panel:
 
 
 def find_unseen(fitted: FittedFleet, panel: Panel) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return the categories, with values, that a forecast reads though its network has not seen them, by series.
+    """Return the categories, with values, that a forecast reads although its network has not seen them.
 
-    Each is read as the vector of the unseen. Series of the panel that the fleet has no weights of are left out.
+    A network reads them as the vector of unseen values.
+
+    Args:
+        fitted: The fleet.
+        panel: Series to forecast.
+
+    Returns:
+        Pairs of category and value for each series that has any; series without weights in the fleet are left out.
     """
     fitted = fitted.select(panel.unique_ids)
     if not fitted.vocabulary or not fitted.unique_ids or panel.coded is None:
@@ -79,15 +94,20 @@ def find_unseen(fitted: FittedFleet, panel: Panel) -> dict[str, tuple[tuple[str,
         first = max(0, num_known - fitted.config.segment_length * fitted.config.context_segments)
     num_ahead = wiring.count_read_ahead(fitted.task.dimensions(fitted.config, num_inputs=0))
     columns = slice(first, num_known + num_ahead)
-    told = unseen(coded, fitted.vocabulary, fitted.weights, columns)
-    return {name: values for name, values in zip(fitted.unique_ids, told, strict=True) if values}
+    found = unseen(coded, fitted.vocabulary, fitted.weights, columns)
+    return {name: values for name, values in zip(fitted.unique_ids, found, strict=True) if values}
 
 
 @torch.no_grad()
 def attend(fitted: FittedFleet, panel: Panel) -> npt.NDArray[np.float64]:
-    """Return how each segment of the horizon weighs the steps of the context before it, (S, K, T); rows sum to one.
+    """Return the attention weights of each segment of the horizon over the steps of the context.
 
-    `fitted` is a fleet with attention that has weights of all of the panel's series.
+    Args:
+        fitted: A fleet of networks with attention, which has weights for all of the panel's series.
+        panel: Series to forecast.
+
+    Returns:
+        Weights (S, K, T) of K segments and T steps, which sum to one along T.
     """
     fitted = fitted.select(panel.unique_ids)
     ready, origins_S1 = _prepare(fitted, panel)
@@ -95,13 +115,13 @@ def attend(fitted: FittedFleet, panel: Panel) -> npt.NDArray[np.float64]:
     batch = embed(ready.windows.gather(origins_S1, weights=fitted.weights), fitted.weights)
     reference_SBF = reference_of(batch, fitted.weights)
     _, share_SBKT = ready.wiring.run_with_attention(batch, reference_SBF, fitted.weights, ready.dimensions)
-    assert share_SBKT is not None, "a decoder without attention weighs nothing"
+    assert share_SBKT is not None, "a decoder without attention has no weights"
     shares: npt.NDArray[np.float64] = share_SBKT[:, 0].double().numpy()
     return shares
 
 
 def _prepare(fitted: FittedFleet, panel: Panel) -> tuple[Assembly, Tensor]:
-    """Return what reads a panel of the fleet's series, in its order, and its last columns as origins, (S, 1)."""
+    """Assemble the windows of the fleet's series, which the panel has in order; origins (S, 1) are its last column."""
     ready = assemble(
         panel,
         fitted.scaling,
@@ -118,7 +138,7 @@ def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDAr
     ready, origins_S1 = _prepare(fitted, panel)
     wiring, windows, scaling = ready.wiring, ready.windows, fitted.scaling
     quantiles_Q = torch.tensor(fitted.task.quantiles, dtype=torch.float32)
-    # A forecast is over in milliseconds: it moves to a GPU only where the kernel that is wanted runs nowhere else.
+    # A forecast takes milliseconds, so it moves to a GPU only where the requested kernel needs one.
     device = torch.device("cuda" if wanted == "gpu" and torch.cuda.is_available() else "cpu")
     cell = wiring.cell
     kernel = kernels.choose(cell, device, torch.float32, fitted.config.hidden_size, wanted=wanted)

@@ -1,7 +1,8 @@
-"""Counter-based random numbers: the same for a series wherever it stands in a fleet, on any device.
+"""Counter-based random numbers: a series gets the same numbers at any place in a fleet and on any device.
 
-A number is a hash of (seed, series, purpose, counter), so drawing it needs no state and no order. The mixing function
-is the finaliser of SplitMix64 (Steele, Lea & Flood 2014), which torch's wrapping int64 arithmetic computes exactly.
+A number is a hash of (seed, series, purpose, counter), so drawing it needs neither state nor order. The mixing
+function is the finaliser of SplitMix64 (Steele, Lea & Flood 2014), which torch's wrapping int64 arithmetic computes
+exactly.
 """
 
 # S series · D draws
@@ -22,18 +23,18 @@ def stable_hash(text: str) -> int:
 
 
 def series_keys(unique_ids: tuple[str, ...], *, seed: int) -> Tensor:
-    """Return one int64 key per series (S,), a function of its name and the seed alone."""
+    """Return one int64 key per series, (S,), which depends on its name and the seed alone."""
     names_S = torch.tensor([stable_hash(name) for name in unique_ids], dtype=torch.int64)
     return _mix(names_S + torch.tensor(seed, dtype=torch.int64) * _GOLDEN)
 
 
 def purpose_keys(keys_S: Tensor, *, purpose: str) -> Tensor:
-    """Return the key of each series' numbers for one purpose (S,), from which counters draw."""
+    """Return each series' key for one purpose, (S,), from which counters draw numbers."""
     return _mix(keys_S ^ stable_hash(purpose))
 
 
 def draw_bits(keys_S: Tensor, *, purpose: str, counters_D: Tensor) -> Tensor:
-    """Return 63 random bits per series and counter, (S, D), int64 and never negative."""
+    """Return 63 random bits per series and counter, (S, D), as non-negative int64."""
     purpose_key_S1 = purpose_keys(keys_S, purpose=purpose)[:, None]
     return _mix(purpose_key_S1 + (counters_D + 1)[None, :] * _GOLDEN) & 0x7FFF_FFFF_FFFF_FFFF
 
@@ -51,5 +52,5 @@ def _mix(bits: Tensor) -> Tensor:
 
 
 def _shift_right(bits: Tensor, places: int) -> Tensor:
-    """Shift without the sign, which int64's own shift would drag along."""
+    """Shift logically; int64's own shift repeats the sign."""
     return (bits >> places) & ((1 << (64 - places)) - 1)

@@ -1,4 +1,4 @@
-"""Per-series scales: a panel's history in; the numbers by which each series is normalised and restored out."""
+"""Per-series scales, which normalise a series for a network and restore forecasts to the unit of y."""
 
 # S series · N grid points
 
@@ -16,19 +16,19 @@ FloatS = npt.NDArray[np.float64]
 
 _BLOCK = 64
 MOST_ZEROS = 0.2
-"""Share of zeros up to which a series may be seen as its logarithm: an intermittent one has no use for it."""
+"""Largest share of zeros of a series that is seen as its logarithm; intermittent series do not benefit."""
 SHIFT = 0.1
-"""Of the mean, added to a series with zeros before its logarithm is taken."""
+"""Share of the mean that is added to a series with zeros before its logarithm is taken."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How each series is seen: as z, which is y or its logarithm, and by three scales in the unit of z.
+    """How each series is scaled: as z, which is y or its logarithm, and three scales in the unit of z.
 
     `location_S` and `spread_S` bring inputs near zero and one; `error_S` is the size of a seasonal-naive error.
-    `spread_S` is 0 for a series that is constant and NaN for one without observations. Where `offset_S` is a number,
-    z = log(y + offset); where it is NaN, z = y. `floor_S` is the least y + offset that a later value is taken for, so
-    that a first zero has a logarithm too.
+    `spread_S` is 0 for a constant series and NaN for one without observations. Where `offset_S` is a number, z = log(y
+    + offset); where it is NaN, z = y. Later values of y + offset are raised to `floor_S`, so that a first zero also
+    has a logarithm.
     """
 
     location_S: FloatS
@@ -46,7 +46,7 @@ class Scaling:
         return type(self)(*self.stack()[:, rows_S])
 
     def to_z(self, y_SN: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Turn y into what networks see, (S, N); NaN stays NaN."""
+        """Transform y to z, (S, N); NaN stays NaN."""
         logged_S = np.isfinite(self.offset_S)
         if not logged_S.any():
             return y_SN
@@ -57,9 +57,13 @@ class Scaling:
         return z_SN
 
     def to_y(self, z_SFQ: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Turn z back into y, the inverse of `to_z`; any shape that begins with S. What is too large becomes infinite.
+        """Transform z back to y, the inverse of `to_z`.
 
-        It rises with z, so that quantiles stay quantiles.
+        Args:
+            z_SFQ: Values in the unit of z, of any shape that begins with S.
+
+        Returns:
+            Values of y in the same shape, rising with z; infinite where they exceed float64.
         """
         logged_S = np.isfinite(self.offset_S)
         if not logged_S.any():
@@ -72,19 +76,27 @@ class Scaling:
 
 
 ERRORS_OF_A_SPREAD = 4.0
-"""Seasonal errors that make up the spread, where that must stand in the same relation to the error for all series."""
+"""Spread over seasonal error, where the ratio must be the same for all series."""
 
 
 def measure_scaling(
     y_SN: npt.NDArray[np.float64], *, season_length: int, transform: Transform = "none", is_shared: bool = False
 ) -> Scaling:
-    """Measure each series' own scales on observed values alone (NaN is a gap).
+    """Measure each series' scales on its observed values (NaN is a gap).
 
-    Location is the mean, spread the standard deviation, error the mean absolute seasonal difference, bounded from below
-    by a hundredth of the spread so that a near-perfect season does not blow up its residuals. With `transform` log, a
-    series without negative values and with few zeros (`MOST_ZEROS`) is seen as the logarithm of y, or of y and a tenth
-    of its mean where there are zeros; any other as it is. For a network that series share (`is_shared`), the spread is
-    a fixed multiple of the error, so that what it reads and what it says are in one unit for all of them.
+    Location is the mean, spread the standard deviation, and error the mean absolute seasonal difference. The error is
+    at least a hundredth of the spread, so that a near-perfect season does not inflate its residuals. A logarithm is
+    taken of y, or of y and a tenth of its mean where there are zeros.
+
+    Args:
+        y_SN: History of each series.
+        season_length: Grid points in a season.
+        transform: With `log`, series without negative values and with few zeros (`MOST_ZEROS`) are seen as logarithms.
+        is_shared: Whether one network reads all series. The spread is then a fixed multiple of the error, so that
+            inputs and outputs have one unit for every series.
+
+    Returns:
+        Scales in the order of the rows.
     """
     offset_S, floor_S = _logarithm(y_SN) if transform == "log" else (np.full(len(y_SN), np.nan),) * 2
     y_SN = Scaling(offset_S, offset_S, offset_S, offset_S, floor_S).to_z(y_SN)
@@ -104,7 +116,7 @@ def measure_scaling(
     error_S = np.where(np.isfinite(error_S), error_S, spread_S)
     error_S = np.maximum(error_S, 0.01 * spread_S)
     if is_shared:
-        with np.errstate(over="ignore"):  # an infinite spread is no scale, and is told as such
+        with np.errstate(over="ignore"):  # a series with an infinite spread is refused later
             spread_S = ERRORS_OF_A_SPREAD * error_S
     return Scaling(location_S, spread_S, error_S, offset_S, floor_S)
 
@@ -117,19 +129,19 @@ def scaling_for(config: MemberConfig, panel: Panel, season_lengths: tuple[int, .
 
 
 def _logarithm(y_SN: npt.NDArray[np.float64]) -> tuple[FloatS, FloatS]:
-    """Return offset and floor of each series, NaN where it is better seen as it is."""
+    """Return offset and floor of each series; NaN where a series has no use for a logarithm."""
     observed_SN = np.isfinite(y_SN)
     count_S = observed_SN.sum(1)
     num_zeros_S = (y_SN == 0).sum(1)
     least_S = np.where(observed_SN, y_SN, np.inf).min(1, initial=np.inf)
     with np.errstate(all="ignore"):
         mean_S = sum_rows(np.where(observed_SN, y_SN / count_S[:, None], 0.0))
-        suits_S = (least_S >= 0) & (mean_S > 0) & np.isfinite(mean_S) & (num_zeros_S <= MOST_ZEROS * count_S)
-        offset_S = np.where(suits_S, np.where(num_zeros_S > 0, SHIFT * mean_S, 0.0), np.nan)
+        is_logged_S = (least_S >= 0) & (mean_S > 0) & np.isfinite(mean_S) & (num_zeros_S <= MOST_ZEROS * count_S)
+        offset_S = np.where(is_logged_S, np.where(num_zeros_S > 0, SHIFT * mean_S, 0.0), np.nan)
         floor_S = 0.5 * (least_S + offset_S)
-    # What is too small to be halved has no logarithm that could be told from that of zero.
-    suits_S &= floor_S > 0
-    return np.where(suits_S, offset_S, np.nan), np.where(suits_S, floor_S, np.nan)
+    # A value too small to be halved has the same logarithm as zero.
+    is_logged_S &= floor_S > 0
+    return np.where(is_logged_S, offset_S, np.nan), np.where(is_logged_S, floor_S, np.nan)
 
 
 def _mean_seasonal_difference(y_SN: npt.NDArray[np.float64], *, season_length: int) -> FloatS:
@@ -142,10 +154,16 @@ def _mean_seasonal_difference(y_SN: npt.NDArray[np.float64], *, season_length: i
 
 
 def sum_rows(values_SN: npt.NDArray[np.float64]) -> FloatS:
-    """Sum each row, whose last columns hold its series and whose others are 0, to the same bits however many those are.
+    """Sum each row to the same bits regardless of the number of zeros before its series.
 
-    numpy adds pairwise, in an order that depends on a row's length: a longer series in the panel would change the last
-    bit of a shorter one's scales. Blocks from the end and their sums, one after the other, do not.
+    numpy adds pairwise in an order that depends on a row's length, so a longer series in the panel would change the
+    last bit of a shorter series' scales. Sums of blocks from the end, added one after the other, do not depend on it.
+
+    Args:
+        values_SN: Rows whose last columns hold the series and whose other columns are 0.
+
+    Returns:
+        The sums, (S,).
     """
     num_rows, num_columns = values_SN.shape
     num_blocks = 1 + num_columns // _BLOCK

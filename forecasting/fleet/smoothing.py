@@ -1,10 +1,10 @@
-"""Exponential smoothing that is trained with a network: scaled histories in, each series' level and season out.
+"""Exponential smoothing that is trained with a network: scaled histories become each series' level and season.
 
-Every series has smoothing coefficients and initial seasonal indices of its own, which are weights of its network like
-any other (ES-RNN: Smyl 2020, International Journal of Forecasting 36(1):75-85). Level and seasons are added, not
-multiplied: of a member that sees the logarithm they are factors. A gap changes neither level nor season.
+Every series has its own smoothing coefficients and initial seasonal indices, which are weights of its network (ES-RNN:
+Smyl 2020, International Journal of Forecasting 36(1):75-85). Level and seasons are added, not multiplied; for a member
+that reads logarithms they are factors. A gap changes neither level nor season.
 
-Written in the errors of one step (Hyndman, Koehler, Ord & Snyder 2008), with α and γ between 0 and 1:
+The recursion in terms of the one-step error (Hyndman, Koehler, Ord & Snyder 2008), with α and γ between 0 and 1:
 
     error = z - level - season,   level += α error,   season += γ (1 - α) error
 """
@@ -25,20 +25,20 @@ from forecasting.series.panel import Panel
 from forecasting.spec.frequency import fixed_width, num_months
 
 COEFFICIENTS, SEASONS = "coefficients_C", "seasons_P"
-"""Names of the weights: what the coefficients come from, and the indices before a series begins, by phase."""
+"""Names of the weights: raw coefficients, and initial seasonal indices by phase."""
 
 GAIN = 10.0
-"""Lets Adam's small steps move a coefficient from one end to the other within a hundred steps."""
+"""Scale of raw coefficients, so that Adam's small steps cross their whole range within a hundred steps."""
 FIRST_COEFFICIENT = 0.2
-"""What every coefficient begins as."""
+"""Initial value of every coefficient."""
 FIRST_SEASONS = 4
-"""Seasons at a series' beginning, of which the mean is where its initial indices begin."""
+"""First seasons of a series, whose mean gives its initial indices."""
 LARGEST_BLOCK = 64
-"""Grid points that are smoothed together, at most; a block is no longer than the shortest season."""
+"""Largest number of grid points that are smoothed together; a block is at most the shortest season."""
 
 
 def parameter_shapes(season_lengths: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of one series' weights."""
+    """Return the shapes of one series' smoothing weights."""
     return {COEFFICIENTS: (1 + len(season_lengths),), SEASONS: (sum(season_lengths),)}
 
 
@@ -46,9 +46,9 @@ def parameter_shapes(season_lengths: Sequence[int]) -> dict[str, tuple[int, ...]
 class Smoothed:
     """Level and seasons as they are known at each point.
 
-    `level_SN` is the level after the point. `without_season_SN` is z without all seasons as they were before it, and
-    before a series begins its first level. `next_seasons` has of each season length the index after the point, which
-    serves one season later, (S, N).
+    `level_SN` is the level after the point. `without_season_SN` is z without all seasons as they were before the point;
+    before a series begins it is the first level. `next_seasons` has, for each season length, the index after the point,
+    which is used one season later, (S, N).
     """
 
     level_SN: Tensor
@@ -58,20 +58,20 @@ class Smoothed:
 
 @dataclass(frozen=True)
 class Smoothing:
-    """What the recursion reads beside z: where each series begins, and where in its seasons.
+    """Inputs of the recursion besides z: where each series begins, and at which phase of its seasons.
 
-    The phase of a grid point is that of the calendar, or of the integer step, so that it stays where it is when a
-    series loses points at its beginning.
+    The phase of a grid point follows from the calendar or the integer step, so it does not change when a series loses
+    points at its beginning.
     """
 
     season_lengths: tuple[int, ...]
     is_observed_SN: Tensor
     has_begun_SN: Tensor
-    """Whether a point is observed there or before."""
+    """Whether this or an earlier point is observed."""
     first_S: Tensor
     """The first observed column."""
     phases: tuple[Tensor, ...]
-    """Of each season length, the phases of the first columns of the first block, one season, (S, length)."""
+    """For each season length, the phases of one season from the first column of the first block, (S, length)."""
 
     def to(self, device: torch.device) -> Self:
         """Return the same with its tensors on a device."""
@@ -80,7 +80,7 @@ class Smoothing:
         return replace(self, phases=tuple(phases.to(device) for phases in self.phases), **moved)
 
     def run(self, z_SN: Tensor, weights: Mapping[str, Tensor]) -> Smoothed:
-        """Smooth every series from its first point on, differentiable in the weights."""
+        """Smooth every series from its first point on; differentiable with respect to the weights."""
         splits = weights[SEASONS].split(self.season_lengths, dim=1) if self.season_lengths else ()
         initial = [values.gather(1, phases) for values, phases in zip(splits, self.phases, strict=True)]
         coefficient_SC = squash(weights[COEFFICIENTS])
@@ -96,12 +96,12 @@ class Smoothing:
 
     @property
     def num_before(self) -> int:
-        """Columns before the first one that fill a block: so a series' points share theirs with no more of them."""
+        """Columns that complete the first block, so that blocks are aligned with the end of the series."""
         return -self.is_observed_SN.shape[1] % block_width(self.season_lengths)
 
     @torch.no_grad()
     def initialise(self, weights: Mapping[str, Tensor], z_SN: Tensor) -> None:
-        """Set the weights that a fit begins from: seasons as the first few of them were, on average."""
+        """Set the initial weights in place: seasons are the mean of a series' first few seasons."""
         squashed = 2 * FIRST_COEFFICIENT - 1
         weights[COEFFICIENTS].fill_(squashed / (1 - abs(squashed)) / GAIN)
         rest_SN = np.where(self.is_observed_SN.cpu().numpy() > 0, z_SN.cpu().numpy().astype(np.float64), np.nan)
@@ -131,7 +131,7 @@ def smoothing_for(panel: Panel, is_observed_SN: Tensor, *, season_lengths: Seque
 
 
 def grid_index(ds_S: npt.NDArray[np.generic], freq: str | int) -> npt.NDArray[np.int64]:
-    """Number grid points so that neighbours of any even grid differ by one.
+    """Number grid points so that neighbours on any even grid differ by one.
 
     >>> grid_index(np.array(["2024-12-31", "2025-01-31"], "datetime64[us]"), "1mo").tolist()
     [659, 660]
@@ -145,7 +145,7 @@ def grid_index(ds_S: npt.NDArray[np.generic], freq: str | int) -> npt.NDArray[np
 
 
 def squash(raw: Tensor) -> Tensor:
-    """Map any number between 0 and 1, by operations that every processor rounds alike, wherever a series stands.
+    """Map any number into (0, 1) by operations that every processor rounds alike, at any place in a tensor.
 
     >>> squash(torch.tensor([-0.15, 0.0]))
     tensor([0.2000, 0.5000])
@@ -157,11 +157,18 @@ def squash(raw: Tensor) -> Tensor:
 def smooth(
     z_SN: Tensor, is_observed_SN: Tensor, coefficient_SC: Tensor, level_S1: Tensor, initial: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Run the recursion: z, coefficients (the level's, then the seasons'), the first level and indices in.
+    """Run the recursion; differentiable in everything but z and what is observed.
 
-    Return the level after each point, all seasons together before it, and of each season length its index after it,
-    (S, N). `initial` has of each season length the indices of the first columns, (S, length). Columns are whole blocks.
-    Differentiable in all but z and what is observed.
+    Args:
+        z_SN: Scaled histories; the number of columns is a multiple of the block width.
+        is_observed_SN: 1 where a point is observed, else 0.
+        coefficient_SC: Coefficients in (0, 1): the level's, then one for each season.
+        level_S1: The level before the first column.
+        initial: For each season length, the indices of the first columns, (S, length).
+
+    Returns:
+        The level after each point, the sum of all seasons before it, and for each season length its index after it;
+        each (S, N).
     """
     assert z_SN.shape[1] % block_width([season.shape[1] for season in initial]) == 0
     alpha_S1 = coefficient_SC[:, :1]
@@ -171,15 +178,22 @@ def smooth(
 
 
 def block_width(season_lengths: Sequence[int]) -> int:
-    """Return how many grid points are smoothed together: within them, all seasonal indices are known beforehand.
+    """Return the number of grid points that are smoothed together; within a block all indices are known before.
 
-    Blocks are whole, and laid from the end, where series are aligned: so no bit depends on how long others are.
+    Blocks are whole and counted from the end, where series are aligned, so no bit depends on the length of other
+    series.
+
+    Args:
+        season_lengths: Grid points in each season.
+
+    Returns:
+        The shortest season, and at most `LARGEST_BLOCK`.
     """
     return min(LARGEST_BLOCK, *season_lengths) if season_lengths else LARGEST_BLOCK
 
 
 class _Recursion(torch.autograd.Function):
-    """Block by block, levels are a linear recursion, and so are their gradients the other way."""
+    """Within a block the level is a linear recursion; its gradient is one in the other direction."""
 
     @staticmethod
     def forward(
@@ -193,7 +207,7 @@ class _Recursion(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         lengths = [season.shape[1] for season in initial]
         level_SN, season_SN, error_SN = (torch.empty_like(z_SN) for _ in range(3))
-        # What a column reads stands at its place, and what it writes a season later.
+        # A column reads the index at its own place and writes the one a season later.
         indices = [torch.cat([season, torch.empty_like(z_SN)], dim=1) for season in initial]
         last_S1 = level_S1
         for block in _blocks(z_SN.shape[1], lengths):
@@ -236,7 +250,7 @@ class _Recursion(torch.autograd.Function):
             for season, d_written_SW in enumerate(written):
                 d_gains[season] = d_gains[season] + (d_written_SW * error_SW).sum(1, keepdim=True)
                 d_error_SW = d_error_SW + gain_SD[:, season : season + 1] * d_written_SW
-            # A level is kept by the next, and lessens the next one's error.
+            # A level enters the next level, and reduces the next error.
             keep_SW, less_SW = 1 - alpha_S1 * is_observed_SW, is_observed_SW * d_error_SW
             add_SW = d_level_SN[:, block] - torch.cat([less_SW[:, 1:], -d_last_S1], dim=1)
             kept_SW = torch.cat([keep_SW[:, 1:], torch.zeros_like(d_last_S1)], dim=1)
@@ -257,7 +271,7 @@ def _blocks(num_columns: int, season_lengths: Sequence[int]) -> list[slice]:
 
 
 def _scan(keep_SW: Tensor, x_SW: Tensor) -> Tensor:
-    """Return x[t] + keep[t] x[t - 1], each with the one before it so made, in a few rounds (Hillis & Steele 1986)."""
+    """Return y[t] = x[t] + keep[t] y[t - 1] in a logarithmic number of rounds (Hillis & Steele 1986)."""
     reach = 1
     while reach < x_SW.shape[1]:
         later_SW = keep_SW[:, reach:]
@@ -270,9 +284,10 @@ def _scan(keep_SW: Tensor, x_SW: Tensor) -> Tensor:
 def _first_indices(
     rest_SN: npt.NDArray[np.float64], phase_SN: npt.NDArray[np.int64], first_S: npt.NDArray[np.int64], length: int
 ) -> npt.NDArray[np.float64]:
-    """Return the mean of each phase in a series' first seasons, less the mean of all, (S, L); 0 where there is none.
+    """Return the mean of each phase in a series' first seasons, less the mean of all phases, (S, L).
 
-    Seasons that are not whole have no say, nor has a single one: it could not be told from the level's own way.
+    Incomplete seasons do not count, nor does a single season, whose shape cannot be separated from the level's trend.
+    Phases without an observation are 0.
     """
     place_SN = np.arange(rest_SN.shape[1])[None, :] - first_S[:, None]
     num_points_S = np.where(np.isfinite(rest_SN), place_SN + 1, 0).max(1, initial=0)

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as fleets and priors use it: epochs are blocks of optimiser steps; it can be interrupted."""
+"""Lightning's Trainer for fleets and priors: an epoch is a block of optimiser steps, and a fit can be interrupted."""
 
 import logging
 import signal
@@ -15,7 +15,7 @@ from forecasting.fleet.options import FitOptions
 
 
 class OneBlock(torch.utils.data.IterableDataset[int]):
-    """One item an epoch: an epoch is one block of optimiser steps."""
+    """One item per epoch, because an epoch is one block of optimiser steps."""
 
     def __iter__(self) -> Iterator[int]:
         yield 0
@@ -25,9 +25,18 @@ class OneBlock(torch.utils.data.IterableDataset[int]):
 
 
 def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: FitOptions) -> None:
-    """Let Lightning run the module's looks, from a checkpoint where there is one; Ctrl-C raises KeyboardInterrupt."""
+    """Train a module, from a checkpoint where there is one.
+
+    Args:
+        module: A fleet or a prior.
+        max_epochs: Largest number of blocks of optimiser steps.
+        options: Device, checkpoint and progress.
+
+    Raises:
+        KeyboardInterrupt: The fit was interrupted by Ctrl-C.
+    """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    callbacks: list[lightning.Callback] = [_Passes(options.on_validation)] if options.on_validation else []
+    callbacks: list[lightning.Callback] = [_ReportPasses(options.on_validation)] if options.on_validation else []
     if options.checkpoint:
         callbacks.append(SaveSometimes(options.checkpoint, seconds=options.seconds_between_checkpoints))
     device = device_of(options)
@@ -36,7 +45,7 @@ def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: 
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer = lightning.Trainer(
             accelerator=device.type if options.accelerator == "auto" else options.accelerator,
-            # Of several GPUs that a process sees, the one that it was told to take.
+            # A process that sees several GPUs uses the current one.
             devices=[torch.cuda.current_device()] if device.type == "cuda" else 1,
             max_epochs=max_epochs,
             callbacks=callbacks,
@@ -50,7 +59,7 @@ def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: 
         try:
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
         except SystemExit:
-            # Lightning turns Ctrl-C into an exit and ignores the signal from then on; callers decide about exits here.
+            # Lightning turns Ctrl-C into an exit and then ignores the signal; callers decide about exits here.
             if not trainer.interrupted:
                 raise
             if threading.current_thread() is threading.main_thread():
@@ -61,7 +70,7 @@ def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: 
 
 
 def device_of(options: FitOptions) -> torch.device:
-    """Return the kind of device that a fit takes: a GPU where there is one, unless the CPU's kernel is asked for."""
+    """Return the device of a fit: a GPU where there is one, unless the options request the CPU's kernel."""
     may_use_gpu = options.accelerator in ("gpu", "cuda") or (options.accelerator == "auto" and options.kernel != "cpu")
     on_gpu = may_use_gpu and torch.cuda.is_available()
     return torch.device("cuda" if on_gpu else "cpu")
@@ -71,7 +80,7 @@ def _is_watched(options: FitOptions) -> bool:
     return sys.stderr.isatty() and options.on_validation is None
 
 
-class _Passes(lightning.Callback):
+class _ReportPasses(lightning.Callback):
     def __init__(self, on_validation: Callable[[int], None]) -> None:
         self.on_validation = on_validation
 

@@ -1,12 +1,12 @@
-"""Windows of a fleet: a panel in; context, seasonal reference and targets of any windows out, gathered on the fly.
+"""Windows of a fleet: context, references and targets at any origins, gathered from a panel when they are needed.
 
-A window ends at a column of the panel, its *origin*: the last point that the network may see. Its context is
-`context_segments` segments of `segment_length` points each: the points themselves, relative to the last segment, and
-their change since a season ago, in the unit of the loss. The network learns the difference from references that repeat
-the last seasons, and perhaps the last value, which is a season of one point. The first season length is the season.
+A window ends at a column of the panel, its *origin*: the last point that the network may read. Its context is
+`context_segments` segments of `segment_length` points each. A step reads its points relative to the last segment, and
+their change since one season ago in the unit of the loss. The network learns the difference from references, which
+repeat the last seasons and possibly the last value, a season of one point. The first season length is the season.
 
-Where a series is smoothed (`forecasting.fleet.smoothing`), points and references are taken without their season,
-relative to the level at the origin, which is a reference too; references get the season back as the origin knows it.
+Where a series is smoothed (`forecasting.fleet.smoothing`), points and references have no season and are relative to
+the level at the origin, which is one more reference. References get back the season that is known at the origin.
 """
 
 # S series · N grid points (context padding included) · B windows · T steps · L points of a segment · I inputs
@@ -31,33 +31,33 @@ _Take = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class WindowBatch:
-    """What the network reads (`x_SBTI`, `reference_SBFM`) and what it should say (`target_SBF` where observed)."""
+    """Inputs of the network (`x_SBTI`, `reference_SBFM`), and its targets (`target_SBF` where observed)."""
 
     x_SBTI: Tensor
     reference_SBFM: Tensor
     target_SBF: Tensor
     is_observed_SBF: Tensor
     future_SBFC: Tensor | None = None
-    """The calendar of the horizon, where the source is asked for it."""
+    """The calendar of the horizon, where the source reads the future."""
     level_SB1: Tensor | None = None
-    """What the points of an input are relative to, where that is the same for all of them."""
+    """The level that the points of the last step are relative to, where the source reads the future."""
     unit_S11: Tensor | None = None
-    """What turns the units of points into the loss's, (S, 1, 1)."""
+    """Factor from the unit of points to that of the loss, (S, 1, 1)."""
     row_SBTLK: Tensor | None = None
-    """Rows of the tables of the points' categories, whose vectors `forecasting.fleet.categories.embed` adds."""
+    """Rows of category tables at the points; `forecasting.fleet.categories.embed` looks up their vectors."""
     future_row_SBFK: Tensor | None = None
-    """Those of the horizon, where the source is asked for what is known of it."""
+    """Rows of category tables over the horizon, where the source reads the future."""
 
 
 @dataclass(frozen=True)
 class WindowSource:
-    """A panel as float32 tensors in scaled units, gaps filled, from which windows are gathered."""
+    """A panel as float32 tensors in scaled units without gaps, from which windows are gathered."""
 
     y_SN: Tensor
     is_observed_SN: Tensor
     calendar_SNC: Tensor
     error_unit_S: Tensor
-    """Spread over error: turns inputs' units into the loss's units."""
+    """Spread over error: the factor from the unit of inputs to that of the loss."""
     horizon: int
     segment_length: int
     context_segments: int
@@ -67,19 +67,20 @@ class WindowSource:
     calendar_after_SFC: Tensor
     """The calendar of the horizon after the panel's last column."""
     padding: int
-    """Columns before the panel's first one, so that a context may begin before its series does."""
+    """Columns before the panel's first column, so that a context may begin before its series."""
     smoothing: Smoothing | None = None
     reads_future: bool = False
-    """Whether windows have the calendar of their horizon."""
+    """Whether windows have the calendar and categories of their horizon."""
     is_causal: bool = False
-    """Whether each step's points are relative to the segment before, so that no step tells of a later one."""
+    """Whether each step's points are relative to the segment before it, so that no step depends on a later one."""
     row_SNK: Tensor | None = None
-    """Rows of the tables of categories, int32, at the columns of `calendar_SNC` and the horizon after them."""
+    """Rows of category tables, int32, at the columns of `calendar_SNC` and the horizon after them."""
     vector_size: int = 0
-    """Numbers in the vector of a category."""
+    """Numbers in a category's vector."""
 
     @property
     def num_inputs(self) -> int:
+        """Numbers of one step's input, vectors of categories included."""
         num_vectors = 0 if self.row_SNK is None else self.row_SNK.shape[-1]
         return 2 * self.segment_length + 1 + self.calendar_SNC.shape[-1] + num_vectors * self.vector_size
 
@@ -99,9 +100,14 @@ class WindowSource:
     ) -> WindowBatch:
         """Gather the windows that end at the given columns of the panel.
 
-        They are those of every series, or of the series in `rows_S` alone, which may name one more than once. Where
-        series are smoothed, `weights` say how. With `every_step`, references and targets are those of every step of
-        every window, B·T of them.
+        Args:
+            origins_SB: Columns of the panel, without padding.
+            rows_S: Rows of the series to gather, possibly repeated; None for every series in order.
+            weights: Weights of the networks, from which level and season of smoothed series follow.
+            every_step: Whether references and targets belong to every step of every window, B·T of them.
+
+        Returns:
+            Windows of the series that `rows_S` lists.
         """
         smoothed, history_SN = None, self.y_SN
         if self.smoothing is not None:
@@ -138,12 +144,12 @@ class WindowSource:
         change_SBTL = change_SBTL * unit_S11.unsqueeze(-1)
         x_SBTI = torch.cat([values_SBTL - level_SBT1, change_SBTL, observed_SBT1, calendar_SBTC], dim=-1)
 
-        asked_SB = segment_ends_SBT.flatten(1) if every_step else ends_SB
-        future_SBF = ahead_SBF = asked_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
+        last_known_SB = segment_ends_SBT.flatten(1) if every_step else ends_SB
+        future_SBF = ahead_SBF = last_known_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
         references = [take(history_SN, self._seasons_back(future_SBF, m)) for m in self.season_lengths]
         if smoothed is not None:
             season_SBF = self._known_season(smoothed, future_SBF, take)
-            level_SBF = take(smoothed.level_SN, asked_SB).unsqueeze(-1).expand_as(future_SBF)
+            level_SBF = take(smoothed.level_SN, last_known_SB).unsqueeze(-1).expand_as(future_SBF)
             references = [each_SBF + season_SBF for each_SBF in (*references, level_SBF)]
         reference_SBFM = torch.stack(references, -1)
         is_inside_SBF = future_SBF < self.y_SN.shape[1]
@@ -153,7 +159,7 @@ class WindowSource:
             reference_SBFM=reference_SBFM * unit_S11.unsqueeze(-1),
             target_SBF=take(self.y_SN, future_SBF) * unit_S11,
             is_observed_SBF=take(self.is_observed_SN, future_SBF) * is_inside_SBF,
-            future_SBFC=self._future(rows_S, asked_SB) if self.reads_future else None,
+            future_SBFC=self._future(rows_S, last_known_SB) if self.reads_future else None,
             level_SB1=level_SBT1[:, :, -1] if self.reads_future else None,
             unit_S11=unit_S11 if self.reads_future else None,
             row_SBTLK=self._rows(rows_S, points_SBK.view(shape)),
@@ -175,14 +181,14 @@ class WindowSource:
         return torch.where((columns_SBF < num_columns).unsqueeze(-1), inside_SBFC, after_SBFC)
 
     def _known_season(self, smoothed: Smoothed, future_SBF: Tensor, take: _Take) -> Tensor:
-        """Return what the origin knows of the season at future columns: the newest indices of their phases."""
+        """Return the season at future columns that is known at the origin: each phase's newest index."""
         assert self.smoothing is not None
         seasons = zip(smoothed.next_seasons, self.smoothing.season_lengths, strict=True)
         known = (take(index_SN, self._seasons_back(future_SBF, length)) for index_SN, length in seasons)
         return sum(known, torch.zeros(future_SBF.shape, device=future_SBF.device))
 
     def _seasons_back(self, future_SBF: Tensor, season_length: int) -> Tensor:
-        """Return the newest column at or before the origin that lies whole seasons before each future one."""
+        """Return the newest column up to the origin that lies whole seasons before each future column."""
         steps_F = torch.arange(1, self.horizon + 1, device=future_SBF.device)
         seasons_F = (steps_F + season_length - 1) // season_length
         return (future_SBF - seasons_F * season_length).clamp(min=0)
@@ -202,15 +208,29 @@ def window_source(
     reads_future: bool = False,
     is_causal: bool = False,
 ) -> WindowSource:
-    """Transform and scale a panel, fill its gaps from the past alone and pad it, ready for gathering on a CPU.
+    """Transform and scale a panel, fill its gaps from the past alone, and pad it; tensors are on the CPU.
 
-    A gap takes the value one season earlier, or else the last value; what precedes a series takes its first value.
-    `row_SNK` are rows of tables of categories, over the panel and its horizon, whose vectors have `vector_size`; the
-    last `num_static` class whole series, what precedes them too.
+    A gap takes the value of one season earlier, or else the last value. Columns before a series take its first value.
+
+    Args:
+        panel: The series.
+        scaling: Scales of the panel's series, in its order.
+        config: Configuration of the member, of which the lengths of segments and contexts matter.
+        season_lengths: Distances of the references, M of them; the first is the season.
+        smoothed: Seasons that series are smoothed by; None where they are not smoothed.
+        freq: The panel's frequency, which smoothing needs.
+        row_SNK: Rows of tables of categories over panel and horizon; None where none are read.
+        num_static: Number of static categories, the last ones; they also hold before a series begins.
+        vector_size: Numbers in a category's vector.
+        reads_future: Whether windows have the calendar and categories of their horizon.
+        is_causal: Whether each step's points are relative to the segment before it.
+
+    Returns:
+        The source of the panel's windows.
     """
     padding = max(config.segment_length * config.context_segments, *season_lengths)
     spread_S1 = np.where(scaling.spread_S > 0, scaling.spread_S, 1.0)[:, None]
-    with np.errstate(over="ignore", invalid="ignore"):  # values near the largest float; a fit that they break is told
+    with np.errstate(over="ignore", invalid="ignore"):  # values near the largest float break only the fit
         scaled_SN = (scaling.to_z(panel.y_SN) - np.nan_to_num(scaling.location_S)[:, None]) / spread_S1
     filled_SN = fill_gaps(scaled_SN, season_length=season_lengths[0])
     observed_SN = np.isfinite(scaled_SN)
@@ -218,7 +238,7 @@ def window_source(
     num_known = panel.y_SN.shape[1]
     calendar_SNC = np.pad(panel.calendar_SNC[:, :num_known], (*before, (0, 0)))
     error_S = np.where(scaling.error_S > 0, scaling.error_S, 1.0)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and breaks only its own series' fit
+    with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite and breaks only its own series' fit
         y_SN = np.pad(filled_SN, before, mode="edge").astype(np.float32)
         error_unit_S = (spread_S1[:, 0] / error_S).astype(np.float32)
     is_observed_SN = torch.from_numpy(np.pad(observed_SN, before).astype(np.float32))
@@ -254,7 +274,7 @@ def _pad_rows(row_SNK: npt.NDArray[np.int32], padding: int, num_static: int) -> 
 
 
 def fill_gaps(y_SN: npt.NDArray[np.float64], *, season_length: int) -> npt.NDArray[np.float64]:
-    """Fill gaps (NaN) from the past: the value one season earlier, else the last; leading gaps take the first value.
+    """Fill gaps (NaN) with the value of one season earlier, else the last; leading gaps take the first value.
 
     >>> fill_gaps(np.array([[np.nan, 1.0, 2.0, np.nan, 4.0, np.nan]]), season_length=3)
     array([[1., 1., 2., 2., 4., 2.]])

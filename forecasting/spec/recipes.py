@@ -1,10 +1,8 @@
 """Recipes: named functions of a spec that return a complete training configuration.
 
-A recipe's members differ so that their errors do: one sees y, another its logarithm, they look back differently far,
-and begin at random or from a prior. Their median is the forecast. A series too short to be learned from alone has the
-members that begin from a prior.
-
-`configure(spec)` is what jobs call: the named recipe, with the spec's overrides laid over it.
+A recipe's members differ so that their errors differ: some read y, some its logarithm; their contexts differ; they
+begin at random or from a prior. Their median is the forecast. A series too short for its own network uses the members
+that begin from a prior.
 """
 
 from collections.abc import Callable
@@ -17,7 +15,7 @@ TRANSFORMS: tuple[Transform, ...] = ("none", "log")
 
 
 def fast(spec: Spec) -> TrainingConfig:
-    """For a first look: one member, few steps of few windows; seconds per hundred series."""
+    """A first try: one member, few steps of few windows; seconds per hundred series."""
     segment, context = _windows(spec)
     return TrainingConfig(
         segment_length=segment, context_segments=context, max_steps=150, batch_windows=8, learning_rate=1e-2
@@ -25,7 +23,7 @@ def fast(spec: Spec) -> TrainingConfig:
 
 
 def standard(spec: Spec) -> TrainingConfig:
-    """The default: two members from random weights, two from a prior that all series have taught."""
+    """The default: two members from random weights and two from a prior."""
     segment, context = _windows(spec)
     half = max(2, context // 2)
     return TrainingConfig(
@@ -41,10 +39,16 @@ def standard(spec: Spec) -> TrainingConfig:
 
 
 def accurate(spec: Spec) -> TrainingConfig:
-    """For forecasts that are worth five times the time: six members of either start, and weights averaged over steps.
+    """For forecasts that justify five times the training time: six members of each start, and averaged weights.
 
-    As many from a prior as from random weights, because some sets are better off with the one and some with the other
-    (docs/accuracy.md), and before the fact there is no telling which.
+    Half of the members begin from a prior, because which start is better depends on the data set (docs/accuracy.md) and
+    is not known in advance.
+
+    Args:
+        spec: The spec, of which horizon and season lengths matter.
+
+    Returns:
+        The configuration of twelve members.
     """
     segment, context = _windows(spec)
     half = max(2, context // 2)
@@ -71,11 +75,18 @@ RECIPES: dict[str, Callable[[Spec], TrainingConfig]] = {"fast": fast, "standard"
 def configure(spec: Spec) -> TrainingConfig:
     """Return the spec's recipe with its overrides.
 
-    Raises SpecError where there are static categories and no member that could learn them.
+    Args:
+        spec: The spec.
+
+    Returns:
+        The configuration of the ensemble.
+
+    Raises:
+        SpecError: The spec has static categories, but no member begins from a prior, which alone can learn them.
     """
     config = apply_overrides(RECIPES[spec.recipe](spec), spec.overrides)
     if spec.categories.static and all(member.start != "prior" for member in config.members):
-        needs = f"is for members that begin from a prior, of which recipe {spec.recipe!r} with its overrides has none"
+        needs = f"needs a member that begins from a prior; recipe {spec.recipe!r} with its overrides has none"
         raise SpecError(f"spec {spec.name}", [f"categories.static {needs}"])
     return config
 
@@ -84,11 +95,11 @@ LONGEST_SEGMENT, USUAL_SEGMENT = 24, 12
 
 
 def _windows(spec: Spec) -> tuple[int, int]:
-    """Choose the segment that a step reads and how many of them a window holds.
+    """Return the points of a segment and the segments of a window.
 
-    A step reads one shortest season (SegRNN, Lin et al. 2023), so that a window of two longer seasons stays a
-    sequence of a few steps. Of a season too long for that (a year of weeks) it reads an even part, such as a month,
-    and a window holds one such season, because few series hold many.
+    A segment is one shortest season (SegRNN, Lin et al. 2023), so that a window of two of the longest seasons has few
+    steps. A season too long for that (a year of weeks) is divided evenly, such as into months, and a window holds only
+    one such season, because few series hold many.
     """
     seasons = [length for length in spec.season_lengths if length > 1]
     if not seasons:

@@ -1,1 +1,1 @@
-"""What training and prediction cost: seconds and bytes, predicted without loading torch."""
+"""The predicted cost of training and prediction in seconds and bytes, without torch."""

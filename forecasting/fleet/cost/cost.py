@@ -1,6 +1,6 @@
-"""What a shard costs a worker: its networks' sizes and its series in; seconds and bytes out, before anything runs.
+"""Predicted cost of a shard: seconds, and bytes of a worker, from the sizes of its networks and series.
 
-Arithmetic alone: a driver that cuts shards by it loads no torch.
+The module needs no torch, because drivers cut shards by it.
 """
 
 import math
@@ -35,52 +35,64 @@ from forecasting.fleet.cost.pace import (
 from forecasting.fleet.cost.sizes import FleetSizes
 
 LINGERING_SECONDS = 2.0
-"""How long Polars' allocator holds on to what was read: a shorter training comes on top of it."""
+"""How long Polars' allocator keeps the memory of what was read; a shorter training adds to it."""
 MOST_SECONDS = 40.0
-"""What a shard takes at most: as much is lost when its worker dies."""
+"""Longest time of a shard, because it is lost when its worker dies."""
 SHARDS_PER_WORKER = 3
-"""Enough that workers end together."""
+"""Shards per worker that are enough for workers to end together."""
 FIXED_SHARE = 0.03
-"""What fixed costs may take of a shard's time; smaller shards only where workers would stand idle."""
+"""Largest share of a shard's time that fixed costs may take, unless workers would be idle."""
 
 
 class Cost(Protocol):
-    """What shards of one job cost."""
+    """Predicted cost of the shards of one job."""
 
     @property
     def fixed_seconds(self) -> float:
-        """What a shard takes however few its series are."""
+        """Seconds that a shard takes regardless of its number of series."""
         ...
 
     def series_seconds(self, num_points: int) -> float:
-        """Predict what a series of so many grid points adds."""
+        """Return the seconds that a series of `num_points` grid points adds."""
         ...
 
     def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
-        """Predict the most that a worker's whole process holds with so many series, and points of all of them."""
+        """Return the peak memory of a worker's whole process.
+
+        Args:
+            num_series: Series of a shard.
+            longest: Grid points of the longest series.
+            num_points: Points of all series together.
+
+        Returns:
+            Bytes, including Python and the libraries.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """Shards of a train job: every member of every network is fitted twice, one after the other."""
+    """Shards of a train job: every member of every network is fitted twice, one fit after the other."""
 
     networks: Sequence[FleetSizes]
     required_length: int
-    """Grid points without which a series gets no network."""
+    """Fewest grid points of a series that gets a network."""
     is_warm: bool = False
-    """Whether networks may go on from earlier weights."""
+    """Whether networks may start from earlier weights."""
 
     @property
     def fixed_seconds(self) -> float:
+        """Seconds that a shard takes regardless of its number of series."""
         return SECONDS_PER_SHARD + sum(2 * fixed_fit_seconds(sizes) for sizes in self.networks)
 
     def series_seconds(self, num_points: int) -> float:
+        """Return the seconds that a series of `num_points` grid points adds."""
         if num_points < self.required_length:
             return SECONDS_PER_FITTED_SERIES + SECONDS_PER_FITTED_POINT * num_points
         return sum(2 * fit_seconds(sizes, num_points=num_points) for sizes in self.networks)
 
     def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
+        """Return the peak memory of a worker's whole process, in bytes."""
         panel, reading = _reading(self.networks[0], num_series, longest, num_points)
         fitting = panel + max(
             fitting_bytes(sizes, num_series=num_series, longest=longest, is_warm=self.is_warm)
@@ -92,37 +104,39 @@ class TrainingCost:
 
 
 def prior_worker_bytes(networks: Sequence[FleetSizes], num_series: int, longest: int, num_points: int) -> int:
-    """Predict the most that a worker holds that trains the priors of a run, one after the other, on so many series."""
+    """Return the peak memory of a worker that trains the priors of a run one after the other, in bytes."""
     panel, reading = _reading(networks[0], num_series, longest, num_points)
-    begun = [sizes for sizes in networks if sizes.config.start == "prior"]
-    training = max((prior_bytes(sizes, num_series=num_series, longest=longest) for sizes in begun), default=0)
+    from_prior = [sizes for sizes in networks if sizes.config.start == "prior"]
+    training = max((prior_bytes(sizes, num_series=num_series, longest=longest) for sizes in from_prior), default=0)
     return trainer_bytes(networks[0]) + max(reading, panel + training)
 
 
 def trainer_bytes(sizes: FleetSizes) -> int:
-    """Return what a worker that trains holds before its first series."""
+    """Return the memory of a training worker before its first series, in bytes."""
     return (TRAINER_MIB + (CUDA_MIB if sizes.on_gpu else 0)) * MIB
 
 
 @dataclass(frozen=True)
 class ForecastCost:
-    """Shards of a predict job, or with `num_origins` of a backtest job."""
+    """Shards of a predict job, or of a backtest job where `num_origins` is set."""
 
     networks: Sequence[FleetSizes]
     num_origins: int = 0
     num_paths: int = 0
-    """Sample paths: a predict job draws them, a backtest job finds their correlations."""
+    """Sample paths of a series: a predict job draws them, a backtest job measures their correlations."""
 
     @property
     def fixed_seconds(self) -> float:
+        """Seconds that a shard takes regardless of its number of series."""
         return SECONDS_PER_SHARD
 
     @property
     def num_models(self) -> int:
-        """Networks, each with all of its members, a seasonal naive for each season, and the combination."""
+        """Number of models: networks (with all members), a seasonal naive for each season, and the combination."""
         return len({sizes.model for sizes in self.networks}) + len(self.networks[0].season_lengths) + 1
 
     def series_seconds(self, num_points: int) -> float:
+        """Return the seconds that a series of `num_points` grid points adds."""
         num_values = (len(self.networks) + len(self.networks[0].season_lengths)) * self.networks[0].num_outputs
         once = SECONDS_PER_FORECAST_POINT * num_points + SECONDS_PER_FORECAST_VALUE * num_values
         loading = SECONDS_PER_LOADED_WEIGHT * sum(sizes.num_weights for sizes in self.networks)
@@ -130,6 +144,7 @@ class ForecastCost:
         return loading + paths + max(1, self.num_origins) * once
 
     def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
+        """Return the peak memory of a worker's whole process, in bytes."""
         sizes = self.networks[0]
         panel, reading = _reading(sizes, num_series, longest, num_points)
         weights = sum(4 * each.num_weights * num_series for each in self.networks)
@@ -143,10 +158,19 @@ class ForecastCost:
 
 
 def count_shards(seconds: float, cost: Cost, *, num_series: int, num_workers: int) -> int:
-    """Return how many shards suit so much work: long enough to pay for themselves, short enough to share and to lose.
+    """Return the number of shards: long enough to justify their fixed cost, short enough to balance and to lose.
 
-    The same number for each worker, where there are as many series: of seven, one of two workers would take four
-    while the other stands idle for the last.
+    Every worker gets the same number of shards where there are enough series. With seven shards, one of two workers
+    would take four while the other idles during the last.
+
+    Args:
+        seconds: Predicted seconds of all work on one worker.
+        cost: Cost of a shard of the job.
+        num_series: Series to divide among the shards.
+        num_workers: Workers that take shards.
+
+    Returns:
+        At least one shard per worker and at most one per series; 0 without series.
     """
     if not num_series:
         return 0

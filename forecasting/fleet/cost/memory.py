@@ -1,6 +1,6 @@
-"""What a worker holds: sizes and series in, bytes out, counted from the code that allocates them.
+"""Predicted memory of a worker in bytes, counted from the code that allocates it.
 
-`tests/benchmarks/bench_memory.py` holds predictions against the peaks of real jobs.
+`tests/benchmarks/bench_memory.py` compares the predictions with the peaks of real jobs.
 """
 
 # S series · R rows, the points of all series · N grid points of the longest · C calendar features · W weights
@@ -10,64 +10,70 @@ from forecasting.fleet.plan import GAINS_SERIES
 
 MIB = 1 << 20
 TRAINER_MIB, FORECASTER_MIB = 670, 435
-"""Peak of a Ray worker that trains, or forecasts, a single series: Python, torch, Polars, Lightning; measured with
+"""Peak of a Ray worker that trains, or forecasts, a single series: Python, torch, Polars, Lightning. Measured with
 torch 2.13 for CPUs on x86 Linux."""
 CUDA_MIB = 1250
-"""What torch's CUDA build and CUDA itself add to that in the machine's own memory: 1,225 MiB measured with torch 2.11
-for CUDA 13 on an H200."""
+"""Host memory that torch's CUDA build and CUDA add: 1,225 MiB measured with torch 2.11 for CUDA 13 on an H200."""
 FRAME_FACTOR = 2.7
-"""What frames of forecasts take over their own bytes: in arrays, sorted, joined, compressed. Fitted to ten jobs."""
+"""Memory of frames of forecasts over their own bytes: arrays, sorting, joining, compression. Fitted to ten jobs."""
 
 LOOKUP_BYTES = 16
-"""A number of a vector that is looked up: its place, itself, side by side with others, and its gradient."""
+"""Bytes per number of a looked-up vector: its index, its value, the concatenated copy, and its gradient."""
 
 BYTES_PER_PATH_POINT = 200
-"""A row of sample paths with its book-keeping, until it is sorted and staged: 181 to 204 in four measured shards."""
+"""Bytes per row of sample paths until it is sorted and staged: 181 to 204 in four measured shards."""
 BYTES_PER_PRODUCT = 48
-"""A pair of steps in the sums that correlations come of, until they are staged: two whole numbers, three times."""
+"""Bytes per pair of steps in the sums of correlations until they are staged: two integers, three copies."""
 
 
 def reading_bytes(
     *, num_series: int, longest: int, num_points: int, horizon: int, num_known: int, num_static: int = 0
 ) -> int:
-    """Predict the peak while a panel is filled: the frame of all rows, where each of them goes, and the panel."""
+    """Return the peak while a panel is filled: the frame of all rows, the place of each row, and the panel."""
     row = 32 + 4 * num_known  # unique_id's view, ds, y
     if num_static:  # a list's offset, and views of names and values
         row += 8 + 32 * num_static
-    places = 32  # two arrays of int64, and as much on the way
+    places = 32  # two arrays of int64, and temporary copies of both
     return num_points * (row + places) + panel_bytes(num_series, longest + horizon, num_known=num_known)
 
 
 def panel_bytes(num_series: int, num_columns: int, *, num_known: int) -> int:
-    """Return the size of y, ds and what is known besides: calendar and codes of categories."""
+    """Return the size of a panel: y, ds, calendar and codes of categories."""
     return num_series * num_columns * (16 + 4 * num_known)
 
 
 def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int, is_warm: bool = False) -> int:
-    """Predict the peak while candidates and then serving networks are fitted, beside the panel.
+    """Return the peak, beside the panel, while candidates and then serving networks are fitted.
 
-    Where they may go on from earlier weights (`is_warm`), those of both lie there until the end.
+    Args:
+        sizes: The network.
+        num_series: Series of the shard.
+        longest: Grid points of the longest series.
+        is_warm: Whether networks may start from earlier weights, which are held until the end.
+
+    Returns:
+        Bytes.
     """
     cells, columns = num_series * longest, num_series * (longest + sizes.padding)
     weights = 4 * sizes.num_weights * num_series
     candidates_y = 8 * cells
     windows, preparing = _windows_bytes(sizes, cells=cells, columns=columns)
-    # The network, the weights kept, Adam's two moments and perhaps the average.
+    # The network, its best weights, Adam's two moments, and the average where there is one.
     trainer = weights * (4 + bool(sizes.config.weight_average))
-    # At the end what was kept is copied, and a parameter at a time is searched for what is not finite.
+    # At the end the best weights are copied, and one parameter at a time is searched for values that are not finite.
     ending = weights + 7 * num_series * max(sizes.parameters.values())
-    if sizes.config.start == "prior":  # what lies between the prior and the network, and then what series have of both
+    if sizes.config.start == "prior":  # weights between the prior and the tuned network, then those of every series
         ending += 2 * weights
     stepping = num_series * activation_bytes(sizes) + sizes.num_threads * scratch_bytes(sizes)
     if not sizes.in_engine:
         stepping += columns * smoothing_bytes(sizes)
-        stepping += 3 * weights  # gradients, and what clipping and Adam write on their way
+        stepping += 3 * weights  # gradients, and temporaries of clipping and Adam
     starts = 2 * weights if is_warm and sizes.config.start == "random" else 0
     return starts + candidates_y + windows + weights + max(preparing, trainer + max(ending, stepping))
 
 
 def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
-    """Predict the peak while a prior is trained on a whole panel and its gains are measured, beside that panel."""
+    """Return the peak, beside the panel, while a prior is trained on it and its gains are measured."""
     cells, columns = num_series * longest, num_series * (longest + sizes.padding)
     sound = panel_bytes(num_series, longest + sizes.horizon, num_known=sizes.num_known)
     windows, preparing = _windows_bytes(sizes, cells=cells, columns=columns)
@@ -76,14 +82,14 @@ def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
 
 
 def prior_step_bytes(sizes: FleetSizes) -> int:
-    """Count what one step of a prior keeps for its gradient: inputs, gates and states of all its windows."""
+    """Return the bytes that one step of a prior keeps for its gradient: inputs, gates and states of all windows."""
     num_inputs = sizes.config.context_segments * sizes.num_inputs
     kept = 3 * num_inputs + sizes.wiring.count_kept(sizes.dimensions)
     return sizes.config.prior_windows * (4 * kept + LOOKUP_BYTES * sizes.num_looked_up)
 
 
 def scratch_bytes(sizes: FleetSizes) -> int:
-    """Count what a thread of the CPU engine works in: one series' weights, windows, states, gates and gradients."""
+    """Return the working memory of one engine thread: a series' weights, windows, states, gates and gradients."""
     if not sizes.in_engine:
         return 0
     config, gates, inputs = sizes.config, sizes.num_gates, sizes.num_inputs
@@ -98,11 +104,17 @@ def scratch_bytes(sizes: FleetSizes) -> int:
 
 
 def activation_bytes(sizes: FleetSizes) -> int:
-    """Count what a series' step keeps for its gradient; the CPU engine keeps nothing between series.
+    """Return the bytes of a series' step that are kept for its gradient; the CPU engine keeps none between series.
 
-    On a GPU it lies in that one's memory, as the network and its moments do; counted with the rest, shards stay small
-    enough for either. Of six sizes on an H200, of one to four GiB, the peak of what was allocated lay 7 % below to
-    6 % above; of two of 190 MiB it was 200 MiB above.
+    On a GPU these bytes, the network and its moments lie in the GPU's memory. They are still counted with the rest,
+    which keeps shards small enough for both memories. On an H200 the peak allocation of six sizes of one to four GiB
+    was 7 % below to 6 % above the prediction; of two sizes of 190 MiB it was 200 MiB above.
+
+    Args:
+        sizes: The network.
+
+    Returns:
+        Bytes per series.
     """
     if sizes.in_engine:
         return 0
@@ -110,26 +122,26 @@ def activation_bytes(sizes: FleetSizes) -> int:
     rows = sizes.num_rows(sizes.batch_windows)
     columns = 24 * sizes.batch_windows * config.context_segments * config.segment_length
     columns += LOOKUP_BYTES * sizes.batch_windows * sizes.num_looked_up
-    num_asked = sizes.batch_windows * (config.context_segments if sizes.wiring.is_dense else 1)
-    judging = 24 * num_asked * sizes.num_outputs
-    if sizes.kernel == "gpu":  # as forecasting.fleet.kernels.gpu counts, and the inputs as they are gathered
+    num_outputs_at = sizes.batch_windows * (config.context_segments if sizes.wiring.is_dense else 1)
+    judging = 24 * num_outputs_at * sizes.num_outputs
+    if sizes.kernel == "gpu":  # as forecasting.fleet.kernels.gpu allocates, and the gathered inputs
         return columns + judging + 4 * rows * (10 * hidden + 3 * inputs)
     kept = sizes.wiring.count_kept(sizes.dimensions)
     return columns + judging + 4 * (2 * rows * inputs + sizes.batch_windows * kept)
 
 
 def smoothing_bytes(sizes: FleetSizes) -> int:
-    """Count what a step keeps of a point whose series is smoothed: level, season, error, indices, and gradients."""
+    """Return the bytes a step keeps of a smoothed point: level, season, error, indices, and their gradients."""
     return 0 if sizes.smoothed is None else 4 * 2 * (5 + 2 * len(sizes.smoothed))
 
 
 def forecast_bytes(*, num_rows: int, num_quantiles: int) -> int:
-    """Predict what so many rows of forecasts, or of their comparison with actuals, take until they are staged."""
+    """Return the size of frames of forecasts, or of forecasts with actuals, until they are staged."""
     return int(FRAME_FACTOR * num_rows * (72 + 8 * num_quantiles))
 
 
 def _windows_bytes(sizes: FleetSizes, *, cells: int, columns: int) -> tuple[int, int]:
-    """Return what a panel in scaled units takes, and the peak on the way to it: scales, then gaps filled and padded."""
+    """Return the bytes of a panel in scaled units, and the peak while it is scaled, filled and padded."""
     windows = columns * (8 + 4 * sizes.num_known)
     return windows, max(40 * cells, columns * (20 + 8 * sizes.num_known))
 

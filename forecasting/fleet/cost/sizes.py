@@ -1,4 +1,4 @@
-"""A spec or the sizes of one network go in; the numbers that the cost of its fleets depends on come out."""
+"""Sizes of a spec's networks, from which the cost of fleets is predicted; needs no torch."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from forecasting.spec.training import KernelName, MemberConfig
 
 @dataclass(frozen=True)
 class FleetSizes:
-    """What a fleet of one network is like, whatever series it holds; `kernel` is the one that runs, not `auto`."""
+    """Sizes of a fleet of one network, apart from its series; `kernel` is the one that runs, never `auto`."""
 
     model: str
     config: MemberConfig
@@ -32,10 +32,12 @@ class FleetSizes:
 
     @property
     def wiring(self) -> Wiring:
+        """How the network is wired."""
         return make_wiring(self.model, self.config.design)
 
     @property
     def dimensions(self) -> Dimensions:
+        """The numbers that determine the shapes of parameters."""
         config = self.config
         return Dimensions(
             self.num_inputs,
@@ -48,12 +50,13 @@ class FleetSizes:
 
     @property
     def num_gates(self) -> int:
-        """Numbers that a unit of the recurrence takes from the projection of an input."""
+        """Numbers per unit of an input's projection."""
         cell = self.wiring.cell
         return cell.num_gates if cell is not None else 1
 
     @property
     def num_inputs(self) -> int:
+        """Numbers of one step's input."""
         vectors = sum(size for _, size in self.embeddings.values())
         return 2 * self.config.segment_length + 1 + self.num_calendar + vectors
 
@@ -64,7 +67,7 @@ class FleetSizes:
 
     @property
     def num_looked_up(self) -> int:
-        """Numbers of the vectors that a window's points look up."""
+        """Numbers of category vectors that one window looks up."""
         points = self.config.context_segments * self.config.segment_length
         points += self.horizon if self.wiring.reads_future else 0
         return points * sum(size for _, size in self.embeddings.values())
@@ -76,11 +79,12 @@ class FleetSizes:
 
     @property
     def num_outputs(self) -> int:
+        """Quantiles of all horizon steps."""
         return self.horizon * self.num_quantiles
 
     @property
     def references(self) -> tuple[int, ...]:
-        """What a forecast is the difference from, M."""
+        """Distances of the references whose mixture a forecast is added to, M of them."""
         return self.config.references(self.season_lengths)
 
     @property
@@ -97,16 +101,17 @@ class FleetSizes:
 
     @property
     def num_passes(self) -> int:
+        """Largest number of validation passes of a fit."""
         return -(-self.config.max_steps // self.config.evaluate_every)
 
     @property
     def padding(self) -> int:
-        """Columns that windows need before a panel's first one."""
+        """Columns that windows need before a panel's first column."""
         return max(self.config.segment_length * self.config.context_segments, *self.season_lengths)
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Numbers in each parameter of one network."""
+        """Numbers in each parameter of one network, by name."""
         shapes = self.wiring.parameter_shapes(self.dimensions)
         seasons = self.smoothed
         smoothing = {} if seasons is None else {"coefficients_C": 1 + len(seasons), "seasons_P": sum(seasons)}
@@ -124,18 +129,29 @@ class FleetSizes:
 
     @property
     def batch_windows(self) -> int:
-        """Windows of a series in one optimiser step; of a stream, the stretch that it is at."""
+        """Windows of a series in one optimiser step; a stream has one, its current stretch."""
         return 1 if self.wiring.is_stream else self.config.batch_windows
 
     def num_rows(self, num_windows: int) -> int:
-        """Count the recurrent steps of so many windows."""
+        """Return the number of recurrent steps in `num_windows` windows."""
         return num_windows * self.config.context_segments
 
 
 def sizes_of(
     spec: Spec, networks: Sequence[str], *, kernel: KernelName, has_gpu: bool = False, num_threads: int = 1
 ) -> list[FleetSizes]:
-    """Return the sizes of a spec's networks, member by member, on a worker with so many threads, and perhaps a GPU."""
+    """Return the sizes of a spec's networks, one per network and member.
+
+    Args:
+        spec: The spec.
+        networks: Names of networks.
+        kernel: The requested kernel.
+        has_gpu: Whether the worker has a GPU.
+        num_threads: Threads of the worker.
+
+    Returns:
+        Sizes in the order of `networks`, and of members within each.
+    """
     config = configure(spec)
     return [
         FleetSizes(
@@ -156,7 +172,7 @@ def sizes_of(
 
 
 def _kernel_of(wiring: Wiring, wanted: KernelName, *, has_gpu: bool) -> str:
-    """Tell which kernel will run, as `forecasting.fleet.kernels.choose` does where torch is there."""
+    """Return the kernel that will run, as `forecasting.fleet.kernels.choose` does with torch."""
     if wiring.cell is None or wiring.cell.name not in CELLS:
         return "reference"
     return wanted if wanted != "auto" else "gpu" if has_gpu else "cpu"

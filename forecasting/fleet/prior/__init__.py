@@ -1,1 +1,1 @@
-"""One network trained on all series, and how each series' own network starts from it."""
+"""One network trained on all series, and the ways in which a series' own network begins from it."""

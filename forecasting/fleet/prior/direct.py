@@ -1,6 +1,6 @@
-"""A prior and a panel go in; a fleet of the prior itself, for every series that can be scaled, comes out.
+"""Fleets in which every series uses its prior directly, without tuning.
 
-So a series has a network before it has one of its own: because it is new, too short to be tuned, or broke at it.
+So a series has a network before it has its own: because it is new, too short to be tuned, or its network broke.
 """
 
 # S series
@@ -17,10 +17,17 @@ from forecasting.spec.training import Role
 def use_prior_directly(
     prior: Prior, panel: Panel, scaling: Scaling | None = None, *, role: Role = "serving"
 ) -> FittedFleet:
-    """Return the prior as each series' network, each by its own scale; its strength is 0, and it took no step.
+    """Return the prior as each series' network, with the series' own scale, strength 0 and no steps.
 
-    Weights have shapes (S, …). `scaling` is that of the panel, where it has been measured. A series without two
-    different points, or whose values lie too far apart to be scaled, is refused.
+    Args:
+        prior: The prior.
+        panel: The series.
+        scaling: Scales of the panel, where they have been measured already.
+        role: Role of the networks.
+
+    Returns:
+        A fleet with weights of shape (S, …). Series without two different values, or whose values differ too much in
+        size to be scaled, are refused.
     """
     scaling = scaling or scaling_for(prior.config, panel, prior.task.season_lengths)
     is_scaled_S = (scaling.spread_S > 0) & np.isfinite([scaling.location_S, scaling.spread_S, scaling.error_S]).all(0)
@@ -40,7 +47,7 @@ def use_prior_directly(
         num_windows_S=np.zeros(num_series, dtype=np.int64),
         validation_loss_S=np.full(num_series, np.nan),
         refused=tuple(
-            Refusal(name, "broken", f"series '{name}': its values lie too far apart to be scaled")
+            Refusal(name, "broken", f"series '{name}': its values differ too much in size to be scaled")
             for name, is_scaled in zip(panel.unique_ids, is_scaled_S, strict=True)
             if not is_scaled
         ),

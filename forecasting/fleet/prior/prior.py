@@ -1,7 +1,7 @@
-"""The prior: a panel of all series in; one network that they share, from which each series' own may begin, out.
+"""The prior: one network that all series share, from which each series' own network may begin.
 
-It is trained by Lightning on windows drawn over all series, along a cosine of step sizes, and its weights are averaged
-over the last steps. It is a versioned input of every fleet that starts from it, as the data are.
+Lightning trains it on windows drawn over all series, with a cosine of step sizes, and its weights are averaged over
+the last steps. It is a versioned input of every fleet that begins from it, as the data are.
 """
 
 # S series · B windows, each of any series · F horizon steps · Q quantiles
@@ -35,10 +35,10 @@ from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig, Role
 
 STEPS_OF_A_BLOCK = 50
-"""Optimiser steps in one `training_step`, as Lightning's overhead per call counts for little then."""
+"""Optimiser steps in one `training_step`, so that Lightning's overhead per call is small."""
 WARM_UP_STEPS = 50
 PASSES = 30
-"""How often a window is seen at most, so that few series are not learned by heart."""
+"""Largest number of times a window is read, so that few series are not overfitted."""
 
 
 def fit_prior(
@@ -55,11 +55,25 @@ def fit_prior(
     share: float = 1.0,
     options: FitOptions = FitOptions(),
 ) -> Prior | None:
-    """Fit what one member's networks begin from, blind to the last `dropped_S[s]` grid points of each series.
+    """Fit one member's prior without the last `dropped_S[s]` grid points of each series.
 
-    `config` and `seed` are the member's own. A series with anything that is not finite in scaled units, or
-    that is too short, constant or empty, takes no part. None where no series is left. `start`, an earlier prior of
-    the same shape, is trained further. `share` is that of the steps that are taken.
+    A series with values that are not finite in scaled units, or that is too short, constant or empty, takes no part.
+
+    Args:
+        panel: All series of the spec, or those of `prior_series`.
+        model: Name of the network.
+        task: What is to be forecast.
+        config: Configuration of the member.
+        seed: Seed of the member.
+        dropped_S: Grid points at the end of each series that are hidden.
+        role: Role of the networks that begin from the prior.
+        member: Number of the member in its ensemble.
+        start: An earlier prior of the same shape, which is trained further.
+        share: Share of the steps to take.
+        options: Where and how the fit runs.
+
+    Returns:
+        The prior, or None where no series can take part.
     """
     known = panel.hide_end(dropped_S)
     scaling = scaling_for(config, known, task.season_lengths)
@@ -127,7 +141,7 @@ def fit_prior(
 
 
 def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], is_sound_S: npt.NDArray[np.bool_]) -> dict[str, int]:
-    """Return each sound series' last grid point before what is dropped of it, as an integer."""
+    """Return the last visible grid point of each series that takes part, as an integer."""
     last_S = panel.ds_SN[np.arange(len(dropped_S)), panel.y_SN.shape[1] - 1 - dropped_S].astype(np.int64)
     return {panel.unique_ids[row]: int(last_S[row]) for row in np.flatnonzero(is_sound_S)}
 
@@ -138,9 +152,20 @@ def is_together() -> bool:
 
 
 class PriorModule(lightning.LightningModule):
-    """Trains one network on windows of all series; a window counts in units of its series' own seasonal error.
+    """Trains one network on windows of all series, in units of each series' seasonal error.
 
-    Processes that form a group of torch.distributed divide the windows of every step and average their gradients.
+    Processes of a torch.distributed group divide the windows of every step and average their gradients.
+
+    Args:
+        network: The network, with initial weights.
+        windows: Windows of all series.
+        config: Configuration of the member.
+        quantiles: Levels of the quantiles.
+        key_1: Key of random numbers, (1,).
+        rows_S: Rows of the series that take part.
+        first_S: Column of each series' first training origin.
+        num_windows_S: Number of each series' training origins, which are consecutive columns.
+        num_steps: Optimiser steps to take.
     """
 
     rows_S: Tensor
@@ -182,9 +207,11 @@ class PriorModule(lightning.LightningModule):
         )
 
     def train_dataloader(self) -> DataLoader[int]:
+        """Return one block per epoch."""
         return DataLoader(OneBlock(), batch_size=None)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW over all weights."""
         on_gpu = self.device.type == "cuda"
         return torch.optim.AdamW(
             self.network.parameters(),
@@ -195,6 +222,7 @@ class PriorModule(lightning.LightningModule):
         )
 
     def on_fit_start(self) -> None:
+        """Move the windows to the device of the weights."""
         self.windows = self.windows.to(self.device)
 
     def training_step(self, block: int, block_index: int) -> None:
@@ -211,9 +239,9 @@ class PriorModule(lightning.LightningModule):
             self._one_step(optimizer, step, self.averaging(step))
 
     def _steps_on_gpu(self, optimizer: Any, steps: range) -> None:
-        """Take steps that read their number, step size and averaging from tensors, as a captured step must."""
+        """Run steps that read their number, step size and averaging from tensors, so that they can be captured."""
         if self._graphed is None:
-            # Processes that train together exchange gradients within a step, which a graph would not record.
+            # Processes of a group exchange gradients within a step, which a graph cannot record.
             self._graphed = GraphedSteps(self.device, may_capture=self.num_together == 1)
             every = range(self.num_steps)
             self._step = torch.tensor(steps.start, device=self.device)
@@ -257,18 +285,24 @@ class PriorModule(lightning.LightningModule):
             gradient.copy_(part.view_as(gradient))
 
     def averaging(self, step: int) -> float:
-        """Return the share of the new weights in their average; the first steps weigh more, so that it forgets them."""
+        """Return the share of a step's new weights in their average; early steps weigh more, and are soon forgotten."""
         return 1 - min(self.config.prior_average, (1 + step) / (10 + step))
 
     def step_size(self, step: int) -> float:
-        """Rise for a few steps, then fall along a cosine to a fiftieth."""
+        """Return the step size at a step: it rises for a few steps, then falls along a cosine to a fiftieth."""
         decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.num_steps))
         return self.config.prior_rate * min(1.0, (1 + step) / WARM_UP_STEPS) * decay
 
     def draw(self, step: int | Tensor) -> WindowBatch:
-        """Draw windows over all series, each series as often as the next; shapes are (1, B, …).
+        """Draw the windows of a step over all series, each series equally often.
 
-        Of the windows of a step, each process of several has its share, so that together they have what one would.
+        Each process of a group draws its share, so that together they have the windows that one process would draw.
+
+        Args:
+            step: Number of the step, on the GPU as a tensor.
+
+        Returns:
+            Windows of shape (1, B, …).
         """
         first, last = self._share_of_windows()
         counters_B = step * self.config.prior_windows + torch.arange(first, last, device=self.device)
@@ -282,11 +316,12 @@ class PriorModule(lightning.LightningModule):
         return replace(drawn, **by_network)
 
     def _share_of_windows(self) -> tuple[int, int]:
-        """Return where this process's windows of a step begin and end."""
+        """Return the first of this process's windows of a step, and the end of them."""
         rank, num_windows = distributed.get_rank() if self.num_together > 1 else 0, self.config.prior_windows
         first, last = (num_windows * place // self.num_together for place in (rank, rank + 1))
         return first, last
 
     def loss_of(self, windows: WindowBatch, noise: Noise | None = None) -> Tensor:
+        """Return the mean pinball loss of windows."""
         predicted_SBFQ = self.network(windows, noise)
         return pinball_loss(predicted_SBFQ, windows.target_SBF, windows.is_observed_SBF, self.quantiles_Q).sum()

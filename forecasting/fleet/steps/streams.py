@@ -16,7 +16,7 @@ from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.losses import pinball_loss
 from forecasting.fleet.steps import FleetInTraining
 from forecasting.fleet.steps.operations import clip_gradients
-from forecasting.fleet.stream import count_stretches, read, stretch, stretches, tell
+from forecasting.fleet.stream import count_stretches, forecast_outputs, read, stretch, stretches
 
 
 class StreamSteps:
@@ -40,7 +40,7 @@ class StreamSteps:
         batch = windows.gather(part.ends_S1, weights=weights, every_step=True)
         noise = Noise(module.keys_S, step, 1, max_steps=module.config.max_steps)
         outputs_SBTH, states = read(wiring, batch, weights, self.states, part.begins_S, noise=noise)
-        predicted_SBFQ = tell(wiring, outputs_SBTH.flatten(1, 2), batch, weights, module.network.dimensions)
+        predicted_SBFQ = forecast_outputs(wiring, outputs_SBTH.flatten(1, 2), batch, weights, module.network.dimensions)
         loss_S = pinball_loss(predicted_SBFQ, batch.target_SBF, batch.is_observed_SBF, module.quantiles_Q)
         optimizer.zero_grad(set_to_none=True)
         loss_S.sum().backward()
@@ -66,7 +66,9 @@ class StreamSteps:
             outputs_SBTH, states = read(wiring, batch, weights, states, part.begins_S)
             if not is_judged_ST.any():
                 continue
-            predicted_SBFQ = tell(wiring, outputs_SBTH.flatten(1, 2), batch, weights, module.network.dimensions)
+            predicted_SBFQ = forecast_outputs(
+                wiring, outputs_SBTH.flatten(1, 2), batch, weights, module.network.dimensions
+            )
             seen_SBF = batch.is_observed_SBF * is_judged_ST.unsqueeze(-1)
             num_seen_S = seen_SBF.sum((1, 2))
             total_S += num_seen_S * pinball_loss(predicted_SBFQ, batch.target_SBF, seen_SBF, module.quantiles_Q)

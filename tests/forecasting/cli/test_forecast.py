@@ -358,7 +358,7 @@ def test_categories_are_learned_and_one_that_training_had_not_seen_is_named(
     assert differs.all()
     refused = fleetcast(*words, "--static", "store", "--recipe", "fast", "--out", "none.parquet")
     assert refused.exit_code == 2
-    assert "categories.static is for members that begin from a prior, of which recipe 'fast'" in refused.err
+    assert "categories.static needs a member that begins from a prior; recipe 'fast'" in refused.err
     refused = fleetcast(*words, "--calendar", "holiday", "--country", "UK", "--out", "none.parquet")
     assert refused.exit_code == 2
     assert "'UK' must be the ISO 3166-1 code of a country whose holidays are known, such as US or GB" in refused.err

@@ -73,7 +73,7 @@ def test_early_stopping_and_best_weights_are_each_series_own(make_panel: MakePan
 
 
 @pytest.mark.usefixtures("every_kernel")
-@pytest.mark.parametrize(("poison", "how"), [(torch.nan, "not finite at step 1"), (torch.inf, "no look at validation")])
+@pytest.mark.parametrize(("poison", "how"), [(torch.nan, "not finite at step 1"), (torch.inf, "no validation pass")])
 def test_a_series_that_blows_up_is_set_aside_and_its_neighbours_do_not_change(
     make_panel: MakePanel,
     model: str,

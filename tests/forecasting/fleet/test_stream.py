@@ -18,7 +18,7 @@ from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import predict
 from forecasting.fleet.scaling import measure_scaling
-from forecasting.fleet.stream import count_stretches, forecast_streams, read, stretch, stretches, tell
+from forecasting.fleet.stream import count_stretches, forecast_outputs, forecast_streams, read, stretch, stretches
 from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
@@ -105,7 +105,7 @@ def gradients(panel: Panel, *, num_steps: int, cuts: bool = True) -> list[torch.
         batch = windows.gather(part.ends_S1, every_step=True)
         states = states if states is None or not cuts else [tuple(s.detach() for s in layer) for layer in states]
         outputs, states = read(wiring, batch, weights, states, part.begins_S)
-    told = tell(wiring, outputs[:, :, -1:].flatten(1, 2), windows.gather(part.ends_S1), weights, dimensions)
+    told = forecast_outputs(wiring, outputs[:, :, -1:].flatten(1, 2), windows.gather(part.ends_S1), weights, dimensions)
     return list(torch.autograd.grad(told.sum(), list(weights.values())))
 
 
