@@ -66,7 +66,7 @@ def fit_candidates(
         Networks of the series that could be trained, and reasons for the others.
     """
     known = panel.hide_end(dropped_S)
-    plan = _Plan(
+    request = _Request(
         "candidate",
         known,
         model,
@@ -77,11 +77,11 @@ def fit_candidates(
         prior if config.start == "prior" else None,
         start,
     )
-    training = plan_training(known, plan.scaling, model=model, config=config, dropped_S=dropped_S, with_validation=True)
-    if plan.prior is None:
-        fitted = _fit(plan, training, StepBudget(plan.run_config.max_steps), options)
+    training = request.plan(dropped_S, with_validation=True)
+    if request.prior is None:
+        fitted = _fit(request, training, StepBudget(request.run_config.max_steps), options)
     else:
-        fitted = _tune(plan, training, options)
+        fitted = _tune(request, training, options)
     return replace(fitted, member=member, trained_until_S=_last_read(panel, dropped_S, fitted))
 
 
@@ -109,7 +109,7 @@ def fit_serving(
     """
     rows = _rows_of(candidates.unique_ids, panel.unique_ids)
     known, config = panel.select(rows), candidates.config
-    plan = _Plan(
+    request = _Request(
         "serving",
         known,
         candidates.model,
@@ -120,25 +120,19 @@ def fit_serving(
         prior if config.start == "prior" else None,
         start,
     )
-    training = plan_training(
-        known,
-        plan.scaling,
-        model=candidates.model,
-        config=config,
-        dropped_S=np.zeros(len(rows), dtype=np.int64),
-        with_validation=False,
-    )
-    if plan.prior is None:
+    nothing_S = np.zeros(len(rows), dtype=np.int64)
+    training = request.plan(nothing_S, with_validation=False)
+    if request.prior is None:
         num_steps_S = candidates.num_steps_S[training.rows_S]
         budget = StepBudget(int(num_steps_S.max(initial=0)), torch.from_numpy(num_steps_S))
-        fitted = _fit(plan, training, budget, options)
+        fitted = _fit(request, training, budget, options)
     else:
-        fitted = _tune(plan, training, options, strength_S=candidates.strength_S)
+        fitted = _tune(request, training, options, strength_S=candidates.strength_S)
     return replace(
         fitted,
         refused=candidates.refused + fitted.refused,
         member=candidates.member,
-        trained_until_S=_last_read(known, np.zeros(len(rows), dtype=np.int64), fitted),
+        trained_until_S=_last_read(known, nothing_S, fitted),
     )
 
 
@@ -166,23 +160,16 @@ def measure_gains(
     rows = np.sort(np.argsort(keys_S, kind="stable")[:num_series])
     known, dropped_S = panel.hide_end(dropped_S).select(rows), dropped_S[rows]
     scaling = scaling_for(prior.config, known, prior.task.season_lengths)
-    plan = _Plan("candidate", known, prior.model, prior.task, prior.config, prior.seed, scaling, prior)
-    training = plan_training(
-        known,
-        scaling,
-        model=prior.model,
-        config=prior.config,
-        dropped_S=dropped_S,
-        with_validation=True,
-    )
+    request = _Request("candidate", known, prior.model, prior.task, prior.config, prior.seed, scaling, prior)
+    training = request.plan(dropped_S, with_validation=True)
     if not len(training.rows_S):
         return (0.0,) * len(STRENGTHS)
-    loss_SA = _losses(_run(plan, training, _tuning_budget(prior.config, training), options), prior, options)
+    loss_SA = _losses(_run(request, training, _tuning_budget(prior.config, training), options), prior, options)
     return tuple(float(gain) for gain in log_ratios(loss_SA).mean(0))
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Request:
     """What is fitted, and to which series; `scaling` is that of the whole panel.
 
     With a `prior` networks begin from it. With a `start` each network begins from its own weights there.
@@ -209,29 +196,39 @@ class _Plan:
     def run_config(self) -> MemberConfig:
         return self.config.as_warm if self.start else self.config.as_run
 
+    def plan(self, dropped_S: npt.NDArray[np.int64], *, with_validation: bool) -> TrainingPlan:
+        return plan_training(
+            self.panel,
+            self.scaling,
+            model=self.model,
+            config=self.config,
+            dropped_S=dropped_S,
+            with_validation=with_validation,
+        )
 
-def _fit(plan: _Plan, training: TrainingPlan, budget: StepBudget, options: FitOptions) -> FittedFleet:
-    return _read_fleet(plan, training, _run(plan, training, budget, options))
+
+def _fit(request: _Request, training: TrainingPlan, budget: StepBudget, options: FitOptions) -> FittedFleet:
+    return _read_fleet(request, training, _run(request, training, budget, options))
 
 
-def _run(plan: _Plan, training: TrainingPlan, budget: StepBudget, options: FitOptions) -> FleetModule:
-    panel, config = plan.panel.select(training.rows_S), plan.run_config
+def _run(request: _Request, training: TrainingPlan, budget: StepBudget, options: FitOptions) -> FleetModule:
+    panel, config = request.panel.select(training.rows_S), request.run_config
     ready = assemble(
         panel,
-        plan.scaling.select(training.rows_S),
-        model=plan.model,
-        task=plan.task,
+        request.scaling.select(training.rows_S),
+        model=request.model,
+        task=request.task,
         config=config,
-        vocabulary=plan.vocabulary,
+        vocabulary=request.vocabulary,
     )
-    seen = _seen(plan, training, ready)
+    seen = _seen(request, training, ready)
     ready = ready.hide_unseen(seen)
     network = ready.make_network(num_series=len(panel.unique_ids), device=device_of(options), kernel=options.kernel)
-    keys_S = series_keys(panel.unique_ids, seed=plan.seed)
-    if plan.prior is not None:
-        network.load_weights(plan.prior.weights)
-    elif plan.start:
-        for part in _parts_of(plan.start, panel.unique_ids):
+    keys_S = series_keys(panel.unique_ids, seed=request.seed)
+    if request.prior is not None:
+        network.load_weights(request.prior.weights)
+    elif request.start:
+        for part in _parts_of(request.start, panel.unique_ids):
             network.load_weights(part.weights, rows_S=_rows_of(part.unique_ids, panel.unique_ids))
     else:
         network.initialise(keys_S)
@@ -241,7 +238,7 @@ def _run(plan: _Plan, training: TrainingPlan, budget: StepBudget, options: FitOp
         network,
         ready.windows,
         config=config,
-        quantiles=plan.task.quantiles,
+        quantiles=request.task.quantiles,
         keys_S=keys_S,
         first_S=torch.from_numpy(training.first_S),
         num_windows_S=torch.from_numpy(training.num_windows_S),
@@ -255,41 +252,41 @@ def _run(plan: _Plan, training: TrainingPlan, budget: StepBudget, options: FitOp
     return module
 
 
-def _seen(plan: _Plan, training: TrainingPlan, ready: Assembly) -> list[Tensor]:
+def _seen(request: _Request, training: TrainingPlan, ready: Assembly) -> list[Tensor]:
     """Return the categories that each network has seen by the end of training: its prior's, or its own series'."""
-    embeddings = plan.task.embeddings(plan.config)
-    if plan.prior is not None:
-        return seen_by(plan.prior.weights, len(embeddings))
+    embeddings = request.task.embeddings(request.config)
+    if request.prior is not None:
+        return seen_by(request.prior.weights, len(embeddings))
     num_ahead = ready.wiring.count_read_ahead(ready.dimensions)
     last_S = torch.from_numpy(training.first_S + training.num_windows_S - 1 + num_ahead)
     seen = seen_rows(ready.windows, last_S, embeddings)
-    unique_ids = [plan.panel.unique_ids[row] for row in training.rows_S]
-    for part in _parts_of(plan.start, unique_ids):
+    unique_ids = [request.panel.unique_ids[row] for row in training.rows_S]
+    for part in _parts_of(request.start, unique_ids):
         rows_S = torch.from_numpy(_rows_of(part.unique_ids, unique_ids))
         for now, then in zip(seen, seen_by(part.weights, len(seen)), strict=True):
             now[rows_S] |= then
     return seen
 
 
-def _read_fleet(plan: _Plan, training: TrainingPlan, module: FleetModule) -> FittedFleet:
-    unique_ids = tuple(plan.panel.unique_ids[row] for row in training.rows_S)
+def _read_fleet(request: _Request, training: TrainingPlan, module: FleetModule) -> FittedFleet:
+    unique_ids = tuple(request.panel.unique_ids[row] for row in training.rows_S)
     return _drop_broken(
         FittedFleet(
-            role=plan.role,
-            model=plan.model,
-            task=plan.task,
-            config=plan.config,
-            seed=plan.seed,
+            role=request.role,
+            model=request.model,
+            task=request.task,
+            config=request.config,
+            seed=request.seed,
             kernel=module.network.kernel.NAME,
             unique_ids=unique_ids,
             weights={name: weight.detach().clone() for name, weight in module.kept.items()},
-            scaling=plan.scaling.select(training.rows_S),
+            scaling=request.scaling.select(training.rows_S),
             num_steps_S=module.best_step_S.numpy().copy(),
             num_windows_S=training.num_windows_S,
             validation_loss_S=module.best_loss_S.double().numpy().copy(),
             refused=training.refused,
-            started_from=_versions_of(plan.start, unique_ids),
-            vocabulary=plan.vocabulary,
+            started_from=_versions_of(request.start, unique_ids),
+            vocabulary=request.vocabulary,
         ),
         broken_step_S=module.broken_step_S.numpy(),
     )
@@ -325,42 +322,42 @@ def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], fitted: FittedFle
 
 
 def _tune(
-    plan: _Plan, training: TrainingPlan, options: FitOptions, strength_S: npt.NDArray[np.float64] | None = None
+    request: _Request, training: TrainingPlan, options: FitOptions, strength_S: npt.NDArray[np.float64] | None = None
 ) -> FittedFleet:
     """Tune networks from their prior and move them back towards it; `strength_S` has known shares of a panel's series.
 
     A series that cannot be tuned, or whose network breaks, uses the prior directly if it can be scaled.
     """
-    assert plan.prior is not None
-    module = _run(plan, training, _tuning_budget(plan.config, training), options)
+    assert request.prior is not None
+    module = _run(request, training, _tuning_budget(request.config, training), options)
     if strength_S is None:
-        loss_SA = _losses(module, plan.prior, options)
-        chosen_S = choose_strengths(loss_SA, plan.prior.gains)
+        loss_SA = _losses(module, request.prior, options)
+        chosen_S = choose_strengths(loss_SA, request.prior.gains)
         best_loss_S = loss_SA[np.arange(len(loss_SA)), np.searchsorted(STRENGTHS, chosen_S)]
     else:
         chosen_S = strength_S[training.rows_S]
         best_loss_S = np.full(len(chosen_S), np.nan)
-    weights = _between(plan.prior, module, torch.from_numpy(chosen_S).float())
+    weights = _between(request.prior, module, torch.from_numpy(chosen_S).float())
     is_sound_S = (module.broken_step_S < 0).numpy()
     for weight in weights.values():
         is_sound_S &= torch.isfinite(weight).flatten(1).all(1).numpy()
-    direct = use_prior_directly(plan.prior, plan.panel, plan.scaling, role=plan.role)
+    direct = use_prior_directly(request.prior, request.panel, request.scaling, role=request.role)
     assert direct.strength_S is not None, "a fleet that uses its prior directly has strengths of 0"
     slot_of = {name: slot for slot, name in enumerate(direct.unique_ids)}
-    slot_R = np.array([slot_of.get(plan.panel.unique_ids[row], -1) for row in training.rows_S], dtype=np.int64)
+    slot_R = np.array([slot_of.get(request.panel.unique_ids[row], -1) for row in training.rows_S], dtype=np.int64)
     tuned = np.flatnonzero(is_sound_S & (slot_R >= 0))
     slots = slot_R[tuned]
     for name, weight in weights.items():
         direct.weights[name][torch.from_numpy(slots)] = weight[torch.from_numpy(tuned)]
     direct.strength_S[slots], direct.validation_loss_S[slots] = chosen_S[tuned], best_loss_S[tuned]
-    direct.num_steps_S[slots], direct.num_windows_S[slots] = plan.config.tuning_steps, training.num_windows_S[tuned]
-    planned = {plan.panel.unique_ids[row] for row in training.rows_S}
+    direct.num_steps_S[slots], direct.num_windows_S[slots] = request.config.tuning_steps, training.num_windows_S[tuned]
+    planned = {request.panel.unique_ids[row] for row in training.rows_S}
     return replace(
         direct,
-        model=plan.model,
-        task=plan.task,
-        config=plan.config,
-        seed=plan.seed,
+        model=request.model,
+        task=request.task,
+        config=request.config,
+        seed=request.seed,
         kernel=module.network.kernel.NAME,
         refused=(
             *(refusal for refusal in training.refused if refusal.unique_id not in slot_of),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from forecasting.fleet.task import ForecastTask
-from forecasting.spec.spec import Categories, Spec
+from forecasting.spec.categories import Categories
+from forecasting.spec.spec import Spec
 from forecasting.store.tables import Store
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Small panels and fits that the tests of the fleet share."""
+"""Small panels, configurations and kernels that the tests of the fleet share."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _only_tests_of_gpus_see_one(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let all others run as they do where there is none."""
+    """Hide the GPU from all other tests."""
     if request.node.get_closest_marker("gpu") is None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -39,7 +39,7 @@ def on_gpu() -> FitOptions:
 
 @pytest.fixture(params=["reference", "cpu"])
 def every_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run the test with each kernel that a CPU has, wherever none is named."""
+    """Run the test with each CPU kernel, wherever it names none."""
     if request.param == "cpu" and not library.find():
         pytest.skip("the CPU engine is not built here")
     choose = kernels.choose
@@ -53,7 +53,7 @@ def every_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def make_panel() -> Callable[..., Panel]:
-    """Noisy daily waves of different sizes and phases; series i is the same whoever stands beside it."""
+    """Noisy daily waves of different sizes and phases; series i does not depend on the others."""
 
     def make(num_series: int = 3, *, num_points: int = 200, horizon: int = HORIZON, first: int = 0) -> Panel:
         points = np.arange(num_points)

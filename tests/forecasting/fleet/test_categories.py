@@ -1,4 +1,4 @@
-"""Embeddings of categories: what they teach networks, whose they are, and what becomes of a value nobody has seen."""
+"""Embeddings of categories: what networks learn from them, which series own them, and how unseen values are read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,7 +40,7 @@ every_variant = pytest.mark.parametrize(("model", "design"), VARIANTS.values(), 
 
 
 def with_days(panel: Panel, code_SN: npt.NDArray[np.int32]) -> Panel:
-    """Give a panel days of the week as the test has them, so that nothing else can tell them."""
+    """Give a panel arbitrary days of the week, which no other input reveals."""
     return replace(panel, coded=Coded(("weekday",), (DAYS,), code_SN[..., None].astype(np.int32)))
 
 
@@ -52,7 +52,7 @@ def with_stores(panel: Panel, stores: Sequence[str | None]) -> Panel:
 
 
 def random_days(panel: Panel, *, most: int = 7) -> npt.NDArray[np.int32]:
-    """Draw days that do not follow each other; series i's are the same whoever stands beside it."""
+    """Draw days that do not follow each other; series i's do not depend on the others."""
     draws = [np.random.default_rng(int(name[1:])).integers(0, most, panel.ds_SN.shape[1]) for name in panel.unique_ids]
     return np.array(draws, dtype=np.int32)
 
@@ -81,15 +81,15 @@ def task_of(categories: Categories) -> ForecastTask:
 
 
 def fit(panel: Panel, model: str, config: MemberConfig, categories: Categories, **more: Any) -> FittedFleet:
-    held_back = np.full(len(panel.unique_ids), 12)
+    dropped_S = np.full(len(panel.unique_ids), 12)
     task = task_of(categories)
-    return fit_candidates(panel, model, task, config, seed=7, dropped_S=held_back, options=CPU, **more)
+    return fit_candidates(panel, model, task, config, seed=7, dropped_S=dropped_S, options=CPU, **more)
 
 
 def train(panel: Panel, config: MemberConfig, categories: Categories, **more: Any) -> Prior:
-    held_back = np.full(len(panel.unique_ids), 12)
+    dropped_S = np.full(len(panel.unique_ids), 12)
     task = task_of(categories)
-    prior = fit_prior(panel, "gru", task, config, seed=7, dropped_S=held_back, role="candidate", options=CPU, **more)
+    prior = fit_prior(panel, "gru", task, config, seed=7, dropped_S=dropped_S, role="candidate", options=CPU, **more)
     assert prior is not None
     return prior
 
@@ -138,11 +138,13 @@ def test_a_category_that_is_known_of_the_future_is_used(make_panel: MakePanel, m
         forecast = predict(fitted, panel.until(12))[:, :, 1]
         return float(np.abs(forecast - panel.y_SN[:, -12:-6]).mean())
 
-    told, untold = error(WEEKDAY), error(Categories())
-    assert told < 0.4 * untold, f"{told:.2f} with the category, {untold:.2f} without"
+    with_days_error, without_error = error(WEEKDAY), error(Categories())
+    assert with_days_error < 0.4 * without_error, (
+        f"{with_days_error:.2f} with the category, {without_error:.2f} without"
+    )
 
 
-def test_a_value_that_a_series_never_met_has_the_vector_of_the_unseen_and_is_told(make_panel: MakePanel) -> None:
+def test_a_value_that_a_series_never_had_has_the_vector_of_the_unseen_and_is_reported(make_panel: MakePanel) -> None:
     panel = make_panel(2)
     days = random_days(panel, most=5)
     days[1, 10] = 6  # one series has met a Sunday, long ago
@@ -183,7 +185,7 @@ def test_a_value_that_no_training_window_reads_is_not_seen(
         assert torch.equal(table_SVE[0, 7], table_SVE[0, 0]) != is_seen, column
 
 
-def test_what_is_held_back_teaches_no_vector(make_panel: MakePanel) -> None:
+def test_hidden_points_train_no_vector(make_panel: MakePanel) -> None:
     panel = make_panel(2)
     days = random_days(panel, most=5)
     shown = fit(with_days(panel, days), "gru", config_of(), WEEKDAY)
@@ -191,10 +193,10 @@ def test_what_is_held_back_teaches_no_vector(make_panel: MakePanel) -> None:
     assert fit(with_days(panel, days), "gru", config_of(), WEEKDAY).versions() == shown.versions()
 
 
-def test_a_prior_learns_what_classes_whole_series_and_a_network_of_one_series_does_not_read_it(
+def test_a_prior_learns_static_categories_and_a_network_of_one_series_does_not_read_them(
     make_panel: MakePanel,
 ) -> None:
-    """Series of one store rise as those of the other fall, so unsteadily that a window hardly tells which is which."""
+    """Series of one store rise as those of the other fall, so noisily that a window hardly shows which is which."""
     rng = np.random.default_rng(0)
     stores = ["up" if row % 2 else "down" for row in range(24)]
     drift_S1 = np.where(np.arange(24) % 2, 0.4, -0.4)[:, None]
@@ -202,15 +204,15 @@ def test_a_prior_learns_what_classes_whole_series_and_a_network_of_one_series_do
     panel = make_panel(24, num_points=120)
     panel = with_stores(replace(panel, y_SN=y_SN), stores)
     config = config_of(start="prior", context_segments=1, prior_steps=600)
-    told, untold = train(panel, config, STORE), train(panel, config, Categories())
-    assert told.vocabulary == {"store": ("down", "up")}
-    assert told.weights["embedding_0_VE"].shape == (1, 5, 3)
-    assert told.loss < 0.97 * untold.loss
-    assert untold.vocabulary == {}
-    assert Prior.from_bytes(told.to_bytes()).version == told.version
+    classed, without = train(panel, config, STORE), train(panel, config, Categories())
+    assert classed.vocabulary == {"store": ("down", "up")}
+    assert classed.weights["embedding_0_VE"].shape == (1, 5, 3)
+    assert classed.loss < 0.97 * without.loss
+    assert without.vocabulary == {}
+    assert Prior.from_bytes(classed.to_bytes()).version == classed.version
 
-    fitted = fit(panel, "gru", config, STORE, prior=told)
-    assert fitted.vocabulary == told.vocabulary
+    fitted = fit(panel, "gru", config, STORE, prior=classed)
+    assert fitted.vocabulary == classed.vocabulary
     swapped = with_stores(panel, ["down" if store == "up" else "up" for store in stores])
     gain_S = (predict(fitted, panel) - predict(fitted, swapped))[:, -1, 1] * drift_S1[:, 0]
     assert (gain_S > 0).mean() > 0.9, "the class carries over to each series' own network"
@@ -219,7 +221,7 @@ def test_a_prior_learns_what_classes_whole_series_and_a_network_of_one_series_do
     assert "embedding_0_VE" not in scratch.weights
 
 
-def test_a_class_that_the_prior_has_not_seen_is_read_as_the_unseen_and_told(make_panel: MakePanel) -> None:
+def test_a_class_that_the_prior_has_not_seen_is_read_as_the_unseen_and_reported(make_panel: MakePanel) -> None:
     panel, config = make_panel(4), config_of(start="prior")
     prior = train(with_stores(panel, ["A", "A", "B", None]), config, STORE)
     fitted = fit(with_stores(panel, ["A", "A", "B", None]), "gru", config, STORE, prior=prior)

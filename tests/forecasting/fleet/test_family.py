@@ -1,4 +1,4 @@
-"""What every design must do, whatever its wiring: the fleet's contract, one model and one variant after the other."""
+"""The fleet's contract for every design: each model and variant in turn."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,7 +68,7 @@ def config_of(design: dict[str, Any], **fields: Any) -> MemberConfig:
 
 
 def fit(
-    panel: Panel, model: str, config: MemberConfig, *, season: int = SEASON, held_back: int = 12, **more: Any
+    panel: Panel, model: str, config: MemberConfig, *, season: int = SEASON, num_hidden: int = 12, **more: Any
 ) -> FittedFleet:
     return fit_candidates(
         panel,
@@ -76,7 +76,7 @@ def fit(
         task_of(horizon=panel.horizon, season=season),
         config,
         seed=7,
-        dropped_S=np.full(len(panel.unique_ids), held_back),
+        dropped_S=np.full(len(panel.unique_ids), num_hidden),
         options=FitOptions(accelerator="cpu"),
         **more,
     )
@@ -123,7 +123,7 @@ def test_a_series_that_blows_up_is_set_aside_and_its_neighbours_do_not_change(
 
 
 @every_variant
-def test_what_is_held_back_is_never_read(make_panel: MakePanel, model: str, design: dict[str, Any]) -> None:
+def test_hidden_points_are_never_read(make_panel: MakePanel, model: str, design: dict[str, Any]) -> None:
     panel, config = make_panel(2), config_of(design)
     altered = panel.y_SN.copy()
     altered[:, -12:] *= -50
@@ -146,11 +146,11 @@ def test_a_saved_fleet_forecasts_the_same_bits_and_a_second_fit_repeats_them(
 
 
 @every_variant
-def test_a_serving_network_and_a_warm_start_go_on_from_candidates(
+def test_a_serving_network_and_a_warm_start_begin_from_candidates(
     make_panel: MakePanel, model: str, design: dict[str, Any]
 ) -> None:
     panel, config = make_panel(2), config_of(design, max_steps=40)
-    candidates = fit(panel, model, config, held_back=24)
+    candidates = fit(panel, model, config, num_hidden=24)
     serving = fit_serving(panel, candidates, options=FitOptions(accelerator="cpu"))
     assert serving.num_steps_S.tolist() == candidates.num_steps_S.tolist()
     assert np.isfinite(predict(serving, panel)).all()
@@ -188,7 +188,7 @@ def test_a_prior_is_learned_from_all_and_tuned_for_each(
 @pytest.mark.parametrize("horizon", [1, 168])
 def test_a_horizon_may_be_a_step_or_a_week_of_hours(make_panel: MakePanel, model: str, horizon: int) -> None:
     panel = make_panel(2, num_points=700, horizon=horizon)
-    forecasts = predict(fit(panel, model, config_of({}), held_back=0), panel)
+    forecasts = predict(fit(panel, model, config_of({}), num_hidden=0), panel)
     assert forecasts.shape == (2, horizon, 3)
     assert np.isfinite(forecasts).all()
 
@@ -214,6 +214,6 @@ def test_a_sine_a_ramp_and_a_pattern_are_learned_to_a_twentieth_of_their_spread(
     noise = np.random.default_rng(0).normal(0, 0.02, 240)
     panel = replace(panel, y_SN=(values[:240] + noise)[None])
     config = config_of({}, hidden_size=12, max_steps=300, evaluate_every=25, patience=6, batch_windows=16)
-    forecasts = predict(fit(panel, model, config, held_back=0), panel)[0, :, 1]
+    forecasts = predict(fit(panel, model, config, num_hidden=0), panel)[0, :, 1]
     spread = values.std() if kind != "ramp" else 0.2 * SEASON
     assert np.abs(forecasts - values[240:]).mean() < 0.05 * spread + 0.03

@@ -1,4 +1,4 @@
-"""The fleet's contract: series never mix, a fit repeats, an end that is held back is never read."""
+"""The fleet's contract: series never mix, a fit is reproducible, and hidden points are never read."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -104,7 +104,7 @@ def test_a_series_that_blows_up_is_set_aside_and_its_neighbours_do_not_change(
 
 @pytest.mark.usefixtures("every_kernel")
 @pytest.mark.parametrize(("row", "is_kept"), [(0, True), (1, False)])
-def test_what_happens_to_a_series_after_its_last_step_is_of_no_account(
+def test_what_happens_to_a_series_after_its_last_step_does_not_matter(
     make_panel: MakePanel, config: MemberConfig, monkeypatch: pytest.MonkeyPatch, row: int, is_kept: bool
 ) -> None:
     panel = make_panel(2)
@@ -134,7 +134,7 @@ def test_huge_and_tiny_units_train_like_any_other(make_panel: MakePanel, config:
 
 
 @pytest.mark.usefixtures("every_kernel")
-def test_candidates_do_not_know_what_was_held_back(
+def test_candidates_never_read_hidden_points(
     make_panel: MakePanel, model: str, task: ForecastTask, config: MemberConfig
 ) -> None:
     panel = make_panel(2)
@@ -183,10 +183,10 @@ def test_an_interrupted_fit_resumes_to_the_same_weights(
     config = config.model_copy(update={"weight_average": 0.9})
     panel, checkpoint = make_panel(3), tmp_path / "fit.ckpt"
     whole = fit(panel, model, task, config)
-    looks: list[int] = []
+    steps_seen: list[int] = []
 
     def stop_at_20(num_steps: int) -> None:
-        looks.append(num_steps)
+        steps_seen.append(num_steps)
         if num_steps == 20:
             # What a killed process leaves behind is the checkpoint of the look before.
             raise OSError("killed")
@@ -195,8 +195,8 @@ def test_an_interrupted_fit_resumes_to_the_same_weights(
     with pytest.raises(OSError, match="killed"):
         fit(panel, model, task, config, on_validation=stop_at_20, **saving)
     assert checkpoint.exists()
-    resumed = fit(panel, model, task, config, on_validation=looks.append, **saving)
-    assert looks == [10, 20, 20, 30, 40]
+    resumed = fit(panel, model, task, config, on_validation=steps_seen.append, **saving)
+    assert steps_seen == [10, 20, 20, 30, 40]
     assert resumed.versions() == whole.versions()
     assert not checkpoint.exists()
 
@@ -302,7 +302,7 @@ def test_a_level_that_moves_is_followed_by_the_last_value_among_the_references(
     assert losses[0] < 0.8 * losses[1]
 
 
-def go_on(
+def start_from(
     panel: Panel, start: list[FittedFleet], config: MemberConfig, *, dropped: int = 12, **options: object
 ) -> FittedFleet:
     return fit_candidates(
@@ -318,19 +318,19 @@ def go_on(
 
 
 @pytest.mark.usefixtures("every_kernel")
-def test_networks_go_on_from_their_own_earlier_weights_for_a_share_of_the_steps(
+def test_networks_start_from_their_own_earlier_weights_for_a_share_of_the_steps(
     make_panel: MakePanel, model: str, task: ForecastTask, config: MemberConfig
 ) -> None:
     panel = make_panel(5)
     earlier = fit(panel, model, task, config)
     backwards = ["s4", "s2", "s0"]
     start = [earlier.select(backwards), earlier.select(["s1", "s3", "s2"]).select(["s3", "s1"])]
-    still = go_on(panel, start, config.model_copy(update={"learning_rate": 1e-12}))
+    still = start_from(panel, start, config.model_copy(update={"learning_rate": 1e-12}))
     for name, weight in still.weights.items():
         torch.testing.assert_close(weight, earlier.weights[name], rtol=0, atol=1e-6)
     assert still.started_from == earlier.versions()
     assert earlier.started_from is None
-    warm = go_on(panel, start, config)
+    warm = start_from(panel, start, config)
     assert warm.config == config, "what it is compared by later is the whole training"
     assert 0 < warm.num_steps_S.max() <= 10 < earlier.num_steps_S.max() <= 40
     serving = fit_serving(panel, warm, start=start, options=FitOptions(accelerator="cpu"))
@@ -345,14 +345,14 @@ def test_a_warm_start_gives_the_same_bits_alone_as_among_many(
         pytest.skip("the CPU engine is not built here")
     panel = make_panel(4)
     earlier = fit(panel, model, task, config, kernel="cpu")
-    whole = go_on(panel, [earlier], config, kernel="cpu")
-    alone = go_on(panel.select(np.array([2])), [earlier], config, kernel="cpu")
+    whole = start_from(panel, [earlier], config, kernel="cpu")
+    alone = start_from(panel.select(np.array([2])), [earlier], config, kernel="cpu")
     assert alone.versions() == whole.versions()[2:3]
     assert alone.started_from == earlier.versions()[2:3]
     assert whole.versions() != fit(panel, model, task, config, kernel="cpu").versions()
 
 
-def test_a_fit_says_until_when_it_has_read_each_series(
+def test_a_fit_reports_the_last_point_that_it_read_of_each_series(
     make_panel: MakePanel, model: str, task: ForecastTask, config: MemberConfig
 ) -> None:
     panel = make_panel(3)

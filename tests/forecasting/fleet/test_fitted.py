@@ -42,7 +42,7 @@ def test_file_gives_back_what_bytes_do(fitted: FittedFleet, panel: Panel, tmp_pa
     assert np.array_equal(predict(read, panel), predict(fitted, panel))
 
 
-def test_what_a_fleet_has_read_and_went_on_from_travels_with_it(fitted: FittedFleet) -> None:
+def test_last_read_points_and_starting_versions_survive_bytes(fitted: FittedFleet) -> None:
     warm = replace(fitted, started_from=("p", "q", "r", "s"), trained_until_S=np.array([9, 8, -7, 2**60]))
     for each in (warm, warm.select(["s3", "s1"])):
         read = FittedFleet.from_bytes(each.to_bytes())
@@ -71,7 +71,7 @@ def test_a_selected_series_keeps_its_version_and_forecast(fitted: FittedFleet, p
     assert np.isnan(some[[1, 3]]).all()
 
 
-def test_version_tells_weights_scaling_and_configuration_apart(fitted: FittedFleet) -> None:
+def test_version_changes_with_weights_and_scaling(fitted: FittedFleet) -> None:
     versions = fitted.versions()
     assert len(set(versions)) == 4
     with torch.no_grad():

@@ -44,7 +44,7 @@ def plan_of(panel: Panel, dropped: int = 0, *, with_validation: bool = True):
 
 
 @given(num_points=st.integers(23, 400), dropped=st.integers(0, 20))
-def test_training_validation_and_held_back_points_never_overlap(num_points: int, dropped: int) -> None:
+def test_training_validation_and_hidden_points_never_overlap(num_points: int, dropped: int) -> None:
     panel = panel_of(np.random.default_rng(0).normal(size=num_points))
     plan = plan_of(panel, dropped)
     if num_points - dropped < required_length(TrainingConfig(segment_length=4), horizon=6):
@@ -62,7 +62,7 @@ def test_refit_uses_every_window_up_to_the_end() -> None:
     assert plan.validation_SV.shape == (1, 0)
 
 
-def test_each_series_that_cannot_be_trained_says_why(make_panel: Callable[..., Panel]) -> None:
+def test_each_series_that_cannot_be_trained_has_a_reason(make_panel: Callable[..., Panel]) -> None:
     long = np.random.default_rng(0).normal(size=60)
     plan = plan_of(panel_of(long, long[:20], [5.0] * 60, [np.nan] * 60, [1.0], [2.0] + [np.nan] * 59, []))
     assert plan.rows_S.tolist() == [0]
@@ -77,7 +77,7 @@ def test_each_series_that_cannot_be_trained_says_why(make_panel: Callable[..., P
     assert plan.refused[0].reason == "series 's1' has 20 points; lstm needs 23"
 
 
-def test_series_that_ends_in_a_gap_is_judged_on_what_was_observed_before_it() -> None:
+def test_series_that_ends_in_a_gap_is_validated_before_the_gap() -> None:
     values = np.random.default_rng(0).normal(size=100)
     values[70:] = np.nan
     plan = plan_of(panel_of(values))
@@ -92,7 +92,7 @@ def test_required_length_is_enough_and_one_less_is_not() -> None:
     assert len(plan_of(panel_of(wave[1:])).rows_S) == 0
 
 
-def test_a_prior_serves_series_that_are_a_segment_and_a_point_long() -> None:
+def test_a_series_of_a_segment_and_a_point_can_use_a_prior() -> None:
     members = (Member(), Member(start="prior"))
     assert required_length(TrainingConfig(segment_length=4, members=members), horizon=6) == 4 + 1
     assert required_length(TrainingConfig(segment_length=4, members=members[:1]), horizon=6) == 4 + 7 + 2 * 6
@@ -104,7 +104,7 @@ def test_a_prior_serves_series_that_are_a_segment_and_a_point_long() -> None:
     most_series=st.integers(1, 12),
     shuffled=st.randoms(use_true_random=False),
 )
-def test_a_prior_is_trained_on_the_same_series_whatever_their_order_and_on_no_more_than_it_may(
+def test_a_prior_is_trained_on_the_same_series_in_any_order_and_within_its_limits(
     num_points: dict[str, int], most_points: int, most_series: int, shuffled: Any
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Forecasts of a fitted fleet: what is left out of a long panel, and what a gap must not lose."""
+"""Forecasts of a fitted fleet: the part of a long panel that they read, and gaps filled from long before."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -71,7 +71,7 @@ def test_crossing_quantiles_are_sorted(fitted: FittedFleet, panel: Panel) -> Non
     assert (np.diff(predict(fitted, panel), axis=-1) >= 0).all()
 
 
-def test_a_wanted_gpu_is_asked_for_its_own_device(
+def test_a_requested_gpu_kernel_runs_on_the_gpu(
     fitted: FittedFleet, panel: Panel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []

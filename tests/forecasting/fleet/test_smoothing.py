@@ -1,4 +1,4 @@
-"""Level and seasons of a series as weights of its network: the recursion, what windows see of it, and whole fits."""
+"""Level and seasons of a series as weights of its network: the recursion, its effect on windows, and whole fits."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -130,7 +130,7 @@ def windows_of(panel: Panel, config: MemberConfig, seasons: tuple[int, ...]) -> 
     return source, weights
 
 
-def test_windows_do_not_know_what_follows_their_origin(make_panel: MakePanel, smoothed: MemberConfig) -> None:
+def test_nothing_after_the_origin_enters_a_window(make_panel: MakePanel, smoothed: MemberConfig) -> None:
     panel = make_panel(2)
     source, weights = windows_of(panel, smoothed, (8, 12))
     altered = replace(source, y_SN=source.y_SN.clone())
@@ -144,7 +144,7 @@ def test_windows_do_not_know_what_follows_their_origin(make_panel: MakePanel, sm
     assert not torch.equal(*at_151)
 
 
-def test_a_series_of_level_and_season_alone_is_told_exactly_by_every_reference(smoothed: MemberConfig) -> None:
+def test_every_reference_of_a_series_of_level_and_season_is_exact(smoothed: MemberConfig) -> None:
     """Steady seasons around a steady level: nothing is left for the network, and its input is nothing."""
     points = np.arange(120)
     y_N = 50 + np.array([3.0, -1.0, -4.0, 2.0])[points % 4] + np.array([1.0, 0.0, 2.0, -1.0, -2.0, 0.0])[points % 6]
@@ -217,7 +217,7 @@ def test_bits_do_not_depend_on_how_long_other_series_are(
 
 
 @pytest.mark.usefixtures("every_kernel")
-def test_candidates_do_not_know_what_was_held_back_and_serving_does(
+def test_candidates_never_read_hidden_points_and_serving_does(
     make_panel: MakePanel, model: str, task: ForecastTask, smoothed: MemberConfig
 ) -> None:
     panel = make_panel(2)
@@ -273,10 +273,10 @@ def test_coefficients_and_seasons_are_weights_that_learn_and_travel(
     np.testing.assert_allclose(predict(some, panel)[[0, 2]], predict(fitted, panel)[[0, 2]], rtol=1e-6)
 
 
-def test_a_backtest_goes_on_smoothing_to_its_origin_without_a_refit(
+def test_a_backtest_smooths_up_to_its_origin_without_a_refit(
     make_panel: MakePanel, model: str, task: ForecastTask, smoothed: MemberConfig
 ) -> None:
-    """What has moved since the fit is told: after a step of the level, forecasts follow it."""
+    """After a step of the level since the fit, forecasts follow it."""
     panel = make_panel(2)
     fitted = fit(panel, model, task, smoothed)
     moved = panel.y_SN.copy()

@@ -1,4 +1,4 @@
-"""Series read as streams: what a stretch hands on is exact, gradients end where it begins, memory does not grow."""
+"""Series as streams: states between stretches are exact, gradients end with a stretch, and memory does not grow."""
 
 import subprocess
 import sys
@@ -62,11 +62,11 @@ def uneven(make_panel: MakePanel) -> Panel:
 def test_what_is_known_at_the_origin_is_the_same_however_long_stretches_are(
     make_panel: MakePanel, num_layers: int
 ) -> None:
-    panel, told = uneven(make_panel), []
+    panel, forecasts = uneven(make_panel), []
     for num_steps in (50, 7, 1):
         wiring, dimensions, weights = network_of(3, num_steps=num_steps, layers=num_layers)
         windows = source_of(panel, num_steps=num_steps)
-        told.append(forecast_streams(wiring, windows, weights, torch.tensor([199, 180, 199]), dimensions))
+        forecasts.append(forecast_streams(wiring, windows, weights, torch.tensor([199, 180, 199]), dimensions))
     # Of one series, whose stream is a whole number of every stretch, and so begins with its own first point.
     whole = panel.select(np.array([0]))
     exact = []
@@ -76,11 +76,11 @@ def test_what_is_known_at_the_origin_is_the_same_however_long_stretches_are(
         exact.append(forecast_streams(wiring, windows, weights, torch.tensor([199]), dimensions))
     for other in exact[1:]:
         torch.testing.assert_close(other, exact[0], rtol=1e-12, atol=1e-12)
-    assert told[0].shape == (3, 1, HORIZON, 3)
-    assert all(torch.isfinite(each).all() for each in told)
+    assert forecasts[0].shape == (3, 1, HORIZON, 3)
+    assert all(torch.isfinite(each).all() for each in forecasts)
 
 
-def test_a_series_reads_its_own_stretches_whoever_stands_beside_it(make_panel: MakePanel) -> None:
+def test_a_series_reads_its_own_stretches_regardless_of_its_neighbours(make_panel: MakePanel) -> None:
     panel = uneven(make_panel)
     wiring, dimensions, weights = network_of(3, num_steps=7)
     origins = torch.tensor([199, 180, 199])
@@ -105,8 +105,10 @@ def gradients(panel: Panel, *, num_steps: int, cuts: bool = True) -> list[torch.
         batch = windows.gather(part.ends_S1, every_step=True)
         states = states if states is None or not cuts else [tuple(s.detach() for s in layer) for layer in states]
         outputs, states = read(wiring, batch, weights, states, part.begins_S)
-    told = forecast_outputs(wiring, outputs[:, :, -1:].flatten(1, 2), windows.gather(part.ends_S1), weights, dimensions)
-    return list(torch.autograd.grad(told.sum(), list(weights.values())))
+    forecasts = forecast_outputs(
+        wiring, outputs[:, :, -1:].flatten(1, 2), windows.gather(part.ends_S1), weights, dimensions
+    )
+    return list(torch.autograd.grad(forecasts.sum(), list(weights.values())))
 
 
 def test_a_stretch_as_long_as_its_series_gives_the_whole_gradient_and_a_shorter_one_a_part(
@@ -123,7 +125,7 @@ def test_a_stretch_as_long_as_its_series_gives_the_whole_gradient_and_a_shorter_
     assert any(not torch.allclose(part, full, rtol=1e-6, atol=1e-9) for part, full in zip(cut, whole, strict=True))
 
 
-def test_stretches_end_at_the_origin_and_a_stream_begins_anew_after_its_last_one(make_panel: MakePanel) -> None:
+def test_stretches_end_at_the_origin_and_a_stream_starts_over_after_its_last_one(make_panel: MakePanel) -> None:
     windows = source_of(uneven(make_panel), num_steps=7)  # 28 points
     origins = torch.tensor([199, 199, 199])
     assert count_stretches(windows, origins).tolist() == [8, 4, 2]
@@ -151,7 +153,7 @@ def fit(panel: Panel, *, options: FitOptions = FitOptions(accelerator="cpu"), **
     )
 
 
-def test_an_interrupted_fit_goes_on_from_the_states_that_it_had(make_panel: MakePanel, tmp_path: Path) -> None:
+def test_an_interrupted_fit_resumes_from_its_states(make_panel: MakePanel, tmp_path: Path) -> None:
     panel = make_panel(2)
     whole = fit(panel)
 
@@ -166,7 +168,9 @@ def test_an_interrupted_fit_goes_on_from_the_states_that_it_had(make_panel: Make
     assert fit(panel, options=saving).versions() == whole.versions()
 
 
-def test_a_forecast_knows_of_points_before_its_last_stretch_as_one_of_a_window_does_not(make_panel: MakePanel) -> None:
+def test_a_stream_forecast_alone_depends_on_points_before_its_last_stretch(
+    make_panel: MakePanel,
+) -> None:
     panel = make_panel(1)
     values = panel.y_SN.copy()
     values[0, 120:124] += 20  # a stretch, and a window, has 20 points: the last ones begin at 180

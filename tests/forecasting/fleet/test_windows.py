@@ -70,7 +70,7 @@ def test_nothing_after_the_origin_enters_a_window(seed: int) -> None:
     assert torch.equal(windows.reference_SBFM, others.reference_SBFM)
 
 
-def test_gap_is_filled_but_told_and_is_no_target(make_panel: Callable[..., Panel]) -> None:
+def test_gap_is_filled_and_marked_and_not_a_target(make_panel: Callable[..., Panel]) -> None:
     panel = make_panel(1)
     y = panel.y_SN.copy()
     y[0, [97, 98, 103]] = np.nan

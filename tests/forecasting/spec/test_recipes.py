@@ -1,4 +1,4 @@
-"""Recipes give complete configurations whose windows suit the spec."""
+"""Recipes return complete configurations whose windows match the spec."""
 
 from typing import Any, get_args
 

@@ -17,19 +17,24 @@ from forecasting.fleet.scaling import measure_scaling
 from forecasting.fleet.windows import WindowSource, window_source
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import make_spec
-from forecasting.spec.training import Design, TrainingConfig
+from forecasting.spec.training import Design, MemberConfig
 
 MakePanel = Callable[..., Panel]
 L, T, HORIZON, H = 4, 3, 6, 5
-CONFIG = TrainingConfig(segment_length=L, context_segments=T, hidden_size=H)
+CONFIG = MemberConfig(segment_length=L, context_segments=T, hidden_size=H)
 DIMENSIONS = Dimensions(2 * L + 1 + 2, T, H, HORIZON, 3, segment_length=L, median=1)
 
 
 def source_of(panel: Panel, *, head: str) -> WindowSource:
-    windows = window_source(panel, measure_scaling(panel.y_SN, season_length=8), config=CONFIG, season_lengths=(8, 1))
     wiring = make_wiring("gru", Design(head=head))
-    windows.reads_future, windows.is_causal = wiring.reads_future, wiring.is_dense
-    return windows
+    return window_source(
+        panel,
+        measure_scaling(panel.y_SN, season_length=8),
+        config=CONFIG,
+        season_lengths=(8, 1),
+        reads_future=wiring.reads_future,
+        is_causal=wiring.is_dense,
+    )
 
 
 def draw(head: str, num_series: int) -> dict[str, Tensor]:
@@ -66,8 +71,13 @@ def test_no_step_of_a_window_tells_of_a_later_one(make_panel: MakePanel) -> None
     for head, tells in (("every_step", False), ("horizon", True)):
         parts = []
         for values in (panel.y_SN, altered):
-            source = window_source(replace(panel, y_SN=values), scaling, config=CONFIG, season_lengths=(8, 1))
-            source.is_causal = make_wiring("gru", Design(head=head)).is_dense
+            source = window_source(
+                replace(panel, y_SN=values),
+                scaling,
+                config=CONFIG,
+                season_lengths=(8, 1),
+                is_causal=make_wiring("gru", Design(head=head)).is_dense,
+            )
             parts.append(source.gather(ends).x_SBTI[:, :, :-1])
         assert torch.equal(*parts) != tells
 

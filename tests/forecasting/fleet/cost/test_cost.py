@@ -1,4 +1,4 @@
-"""The cost model: what it counts is what there is, it grows with what is asked for, and it needs no torch."""
+"""The cost model: its counts are exact, its predictions grow with their inputs, and it needs no torch."""
 
 import subprocess
 import sys
@@ -156,7 +156,7 @@ def test_shards_pay_for_their_fixed_costs_and_end_in_time() -> None:
 
 
 @given(st.floats(0.01, 1e5), st.integers(1, 9), st.sampled_from(COSTS))
-def test_every_worker_gets_as_many_shards_so_that_none_waits_for_the_last_one(
+def test_every_worker_gets_the_same_number_of_shards_so_that_none_waits(
     seconds: float, num_workers: int, cost: Any
 ) -> None:
     assert count_shards(seconds, cost, num_series=1_000_000, num_workers=num_workers) % num_workers == 0
@@ -183,13 +183,13 @@ def test_every_member_counts_but_only_the_network_has_rows() -> None:
     assert ForecastCost(sizes).series_seconds(100) > ForecastCost(alone).series_seconds(100)
 
 
-def test_a_driver_that_asks_for_costs_loads_no_torch() -> None:
+def test_a_driver_that_predicts_costs_loads_no_torch() -> None:
     modules = "forecasting.fleet.cost.cost, workers.cluster.shards, workers.jobs.sizing"
     code = f"import {modules}, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_a_prior_holds_grows_with_its_series_and_their_length_and_is_nothing_where_none_is_wanted() -> None:
+def test_a_priors_memory_grows_with_its_series_and_their_length_and_is_zero_without_a_prior() -> None:
     spec = Spec(name="x", source={"uri": "x.csv"}, freq="1h", season_lengths=(24,), horizon=5, quantiles=(0.5,))
     networks = sizes_of(spec, ["gru"], kernel="cpu")
     sizes = [prior_worker_bytes(networks, num, length, num * length) for num in (1, 900) for length in (50, 4000)]
@@ -209,7 +209,7 @@ def test_a_network_that_is_tuned_from_a_prior_holds_its_weights_twice_more_at_th
     assert more == 2 * 4 * tuned.num_weights * 500
 
 
-def test_weights_that_networks_may_go_on_from_are_counted_for_both_roles_but_where_there_is_a_prior() -> None:
+def test_earlier_weights_are_counted_for_both_roles_unless_there_is_a_prior() -> None:
     config = MemberConfig(hidden_size=64)
     sizes = FleetSizes("gru", config, horizon=28, num_quantiles=13, num_calendar=6, season_lengths=(7,))
     tuned = replace(sizes, config=config.model_copy(update={"start": "prior"}))

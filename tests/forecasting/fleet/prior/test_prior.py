@@ -1,4 +1,4 @@
-"""What networks begin from: it repeats, it is blind to what is held back, and one bad series costs only itself."""
+"""Priors: they are reproducible, never read hidden points, and are not affected by a bad series."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,7 +116,7 @@ def test_the_same_data_and_seed_give_the_same_bits_and_another_seed_others(
     ],
     ids=["gaps", "infinite", "huge constant", "huge", "huge with gaps", "huge errors", "constant", "short"],
 )
-def test_a_series_that_cannot_be_learned_from_is_as_if_it_were_not_there(
+def test_a_series_that_cannot_be_trained_on_changes_nothing(
     make_panel: MakePanel, quick: TrainingConfig, y: np.ndarray
 ) -> None:
     model, task, panel = "gru", ForecastTask(1, 6, (0.1, 0.5, 0.9), (8,)), make_panel(3)
@@ -217,10 +217,10 @@ def test_an_earlier_prior_is_trained_further_for_a_share_of_the_steps(
     assert (start.started_from, further.started_from) == (None, start.version)
     for name, weight in further.weights.items():
         torch.testing.assert_close(weight, start.weights[name], rtol=0, atol=1e-6)
-    assert further.loss < 0.9 * train(panel, model, task, still).loss, "it must not begin anew"
+    assert further.loss < 0.9 * train(panel, model, task, still).loss, "it must not begin from scratch"
 
 
-def test_few_windows_are_not_learned_by_heart(make_panel: MakePanel, prior_config: TrainingConfig) -> None:
+def test_few_windows_are_not_overfitted(make_panel: MakePanel, prior_config: TrainingConfig) -> None:
     model, task = "gru", ForecastTask(1, 6, (0.1, 0.5, 0.9), (8,))
     prior = train(make_panel(1, num_points=20), model, task, prior_config, dropped=(0,))
     assert prior is not None
@@ -275,7 +275,7 @@ def test_bytes_give_back_the_same_prior_bit_for_bit(prior: Prior) -> None:
     assert replace(read, weights={}) == replace(prior, weights={})
 
 
-def test_version_tells_weights_configuration_architecture_and_gains_apart(prior: Prior) -> None:
+def test_version_changes_with_weights_configuration_task_and_gains(prior: Prior) -> None:
     weights = {name: weight.clone() for name, weight in prior.weights.items()}
     weights["head_HO"][0, 0, 0] += 1e-6
     changed = [

@@ -1,4 +1,4 @@
-"""Networks that begin from a prior: how far they go from it, that they never mix, and who has the prior itself."""
+"""Networks that begin from a prior: how far they go from it, that they never mix, and which use it directly."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,21 +36,19 @@ some_gains = st.tuples(*(NUM_STRENGTHS * [st.floats(-1.0, 1.0)]))
 
 
 @given(arrays.arrays(np.float64, (5, NUM_STRENGTHS)), some_gains)
-def test_a_strength_is_one_of_those_tried_whatever_the_losses_are(
-    loss_SA: np.ndarray, gains_A: tuple[float, ...]
-) -> None:
+def test_a_strength_is_always_one_of_those_tried(loss_SA: np.ndarray, gains_A: tuple[float, ...]) -> None:
     assert set(choose_strengths(loss_SA, gains_A)) <= set(STRENGTHS)
     assert np.isfinite(log_ratios(loss_SA)).all()
 
 
 @given(st.sampled_from([0.0, 1.0, 7.5, np.nan, np.inf]), some_gains)
-def test_losses_that_say_nothing_leave_the_fleets_best(loss: float, gains_A: tuple[float, ...]) -> None:
+def test_uninformative_losses_leave_the_fleets_best(loss: float, gains_A: tuple[float, ...]) -> None:
     strengths_S = choose_strengths(np.full((3, NUM_STRENGTHS), loss), gains_A)
     assert strengths_S.tolist() == 3 * [STRENGTHS[int(np.argmin(gains_A))]]
 
 
 @given(some_losses, some_gains, arrays.arrays(np.int64, 5, elements=st.integers(-30, 30)))
-def test_the_unit_of_a_series_losses_is_of_no_account(
+def test_the_unit_of_a_series_losses_does_not_matter(
     loss_SA: np.ndarray, gains_A: tuple[float, ...], power_S: np.ndarray
 ) -> None:
     scaled_SA = loss_SA * 2.0 ** power_S[:, None]
@@ -63,7 +61,7 @@ def test_each_series_strength_is_its_own(loss_SA: np.ndarray, gains_A: tuple[flo
     assert [choose_strengths(loss_A[None], gains_A)[0] for loss_A in loss_SA] == whole_S.tolist()
 
 
-def test_a_fifth_of_what_a_series_says_itself_is_believed() -> None:
+def test_a_series_own_losses_count_a_fifth() -> None:
     fleet = (0.0, -0.1, -0.2, -0.1, 0.0)
     own = np.exp([0.0, -0.5, -0.5, -0.5, -1.0])
     balance = 4 * 0.2  # what 1.0 must be better than 0.5 by, for a series whose word counts a fifth
@@ -169,7 +167,7 @@ def test_tuning_takes_the_steps_that_the_configuration_says_or_none(
     assert not torch.equal(few.weights["head_HO"], many.weights["head_HO"])
     usual = {"tuning_steps": 20, "max_steps": 400, "learning_rate": 0.1, "weight_average": 0.9}
     for name, weight in tune(panel, prior, prior_config.model_copy(update=usual)).weights.items():
-        assert torch.equal(weight, many.weights[name]), "what random beginnings are trained by is of no account"
+        assert torch.equal(weight, many.weights[name]), "settings of random starts must not matter"
     larger = tune(panel, prior, prior_config.model_copy(update={"tuning_steps": 5, "tuning_rate": 0.1}))
     moved = [(fleet.weights["head_HO"] - prior.weights["head_HO"]).abs().max() for fleet in (few, larger)]
     assert moved[1] > 10 * moved[0]
@@ -179,7 +177,7 @@ def test_tuning_takes_the_steps_that_the_configuration_says_or_none(
 
 
 @pytest.mark.parametrize("member", [1, 2])
-def test_tuned_candidates_do_not_know_what_was_held_back(
+def test_tuned_candidates_never_read_hidden_points(
     make_panel: MakePanel,
     make_prior: Callable[..., Prior],
     task: ForecastTask,
@@ -308,7 +306,7 @@ def test_serving_goes_as_far_from_its_prior_as_the_candidate_went(
     assert np.isnan(serving.validation_loss_S).all()
 
 
-def test_gains_are_blind_to_what_is_held_back_and_zero_at_the_prior_itself(
+def test_gains_never_read_hidden_points_and_are_zero_at_the_prior_itself(
     make_panel: MakePanel, make_prior: Callable[..., Prior], task: ForecastTask
 ) -> None:
     panel, prior = make_panel(4), make_prior("gru", task)
