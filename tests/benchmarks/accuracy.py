@@ -1,11 +1,11 @@
-"""Accuracy on published data sets: a recipe's one-shot forecasts of all series, scored by the held-out actuals.
+"""Measure accuracy on published data sets: one-shot forecasts of all series by a recipe, scored on held-out actuals.
 
     FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.accuracy m4_hourly tourism_monthly --seeds 0 1 2
     FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.accuracy tourism_monthly --ablation
     FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.accuracy m4_hourly --recipe fast --sums
 
-Prints rows of `docs/accuracy.md`. Nothing here chooses anything: all series of a set with one recipe, told the
-frequency, the season lengths and the horizon alone.
+Prints rows of `docs/accuracy.md`. Nothing is tuned here: all series of a set have one recipe, which is given only the
+frequency, the season lengths and the horizon.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SCORES = ("mase", "smape", "owa", "wql", "msis", "coverage_80", "coverage_95")
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a set's forecaster is told; without a test file of its own, the last horizon is held out."""
+    """What the forecast of a set is given; without a test file of its own, the last horizon is held out."""
 
     freq: str | int
     season_lengths: tuple[int, ...]
@@ -63,7 +63,7 @@ ONE_MEMBER: Mapping[str, Mapping[str, Any]] = {
     "prior alone": {"members": [_PRIOR], "tuning_steps": 0},
     "prior, then tuned": {"members": [_PRIOR]},
 }
-"""Overrides of the recipe that leave one member of one network, forecast without statistical models."""
+"""Overrides of the recipe that keep one member of one network; it forecasts without statistical models."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--ablation", action="store_true", help="what each part of the recipe adds")
-    what.add_argument("--sums", action="store_true", help="how often intervals of sums over steps hold the actual sum")
+    what.add_argument("--sums", action="store_true", help="how often intervals of sums over steps cover the actual sum")
     asked = parser.parse_args(arguments)
     root = os.environ.get(DATA_VARIABLE)
     if not root:
@@ -86,14 +86,14 @@ def main(arguments: Sequence[str]) -> int:
         with TemporaryDirectory() as folder:
             known, actuals = split(Path(root), name, Path(folder))
             for seed in asked.seeds:
-                told = add_up if asked.sums else ablate if asked.ablation else judge
-                for row in told(name, known, actuals, recipe=asked.recipe, seed=seed):
+                rows_of = add_up if asked.sums else ablate if asked.ablation else judge
+                for row in rows_of(name, known, actuals, recipe=asked.recipe, seed=seed):
                     print(row, flush=True)
     return 0
 
 
 def split(root: Path, name: str, folder: Path) -> tuple[Path, Path]:
-    """Return the files of what is known and of what followed."""
+    """Return the files of the known part and of the actuals."""
     known, actuals = root / name / f"{name}.parquet", root / name / f"{name}_test.parquet"
     if actuals.exists():
         return known, actuals
@@ -107,7 +107,7 @@ def split(root: Path, name: str, folder: Path) -> tuple[Path, Path]:
 
 
 def judge(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
-    """Yield a row for what serves, and one for each model."""
+    """Yield a row for the champions, and one for each model."""
     outcome, evaluation, seconds = _forecast(describe(name, known, recipe=recipe, seed=seed, overrides={}), actuals)
     board = leaderboard(evaluation.scores, outcome.champions)
     for row in board.filter(pl.col("num_series") > 0).iter_rows(named=True):
@@ -117,8 +117,8 @@ def judge(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> I
 def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
     """Yield a row for each step of the ablation, and differences of MASE, paired by series.
 
-    First one member alone: from random weights, from a prior, and tuned from it. Then the recipe whole: its members,
-    one model for each series or one for all by what backtests said, and the combination with statistical models.
+    The first steps are one member alone: from random weights, from a prior, and tuned from it. The others are the whole
+    recipe: its members, the best model of the backtests for each series or for all, the combination, the champions.
     """
     of_step: dict[str, pl.DataFrame] = {}
     for step, overrides in ONE_MEMBER.items():
@@ -126,7 +126,7 @@ def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
         alone = alone.model_copy(update={"models": (ABLATED,), "statistics": ()})
         _, evaluation, seconds = _forecast(alone, actuals)
         of_step[step] = evaluation.scores.filter(model=ABLATED)
-        if of_step[step]["num_points"].sum():  # series may all be too short to be learned from alone
+        if of_step[step]["num_points"].sum():  # all series may be too short for a network of their own
             yield _row(name, step, seed, _score_of(of_step[step]), seconds)
     whole = describe(name, known, recipe=recipe, seed=seed, overrides={})
     outcome, evaluation, seconds = _forecast(whole, actuals)
@@ -142,11 +142,11 @@ def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
         ),
         "the best single model of the backtests": evaluation.scores.filter(model=single),
         "the combination": evaluation.scores.filter(model="combination"),
-        "what serves": evaluation.scores.filter("is_champion"),
+        "the champions": evaluation.scores.filter("is_champion"),
     }
     for step in list(of_step)[len(ONE_MEMBER) :]:
-        told = f"{step}: {single}" if "single" in step else step
-        yield _row(name, told, seed, _score_of(of_step[step]), seconds if step == "what serves" else None)
+        label = f"{step}: {single}" if "single" in step else step
+        yield _row(name, label, seed, _score_of(of_step[step]), seconds if step == "the champions" else None)
     for better, worse in (
         ("prior, then tuned", "prior alone"),
         ("the combination", "the best of each series' own backtest"),
@@ -156,14 +156,14 @@ def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
 
 
 def _difference(ours: pl.DataFrame, theirs: pl.DataFrame) -> str:
-    """Tell the mean difference of MASE, its standard error over series, and how many there are."""
+    """Describe the mean difference of MASE, its standard error over series, and their number."""
     pairs = ours.join(theirs, on="unique_id", suffix="_theirs").with_columns(off=pl.col("mase") - pl.col("mase_theirs"))
     off = pairs["off"].drop_nulls().drop_nans()
     return f"{off.mean():+.4f} ± {off.std() / len(off) ** 0.5:.4f} ({len(off)} series)"
 
 
 def add_up(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
-    """Yield a row for sums over the first steps of the horizon, and over more and more of them."""
+    """Yield a row for sums over the first step, a quarter, half and all of the horizon."""
     spec = describe(name, known, recipe=recipe, seed=seed, overrides={}, paths=NUM_PATHS)
     outcome = _run(spec)
     served = outcome.forecasts.filter("is_champion", pl.col("forecast").is_not_null())
@@ -186,11 +186,13 @@ def add_up(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
             .join(summed.select("unique_id", "y"), on="unique_id")
             for rows in drawn
         ]
-        held = [f"{_held(rows, 'q10', 'q90')} / {_held(rows, 'q02_5', 'q97_5')}" for rows in (*of_paths, summed, some)]
-        yield f"| {name} | {seed} | {num_steps} | " + " | ".join(held) + " |"
+        covered = [
+            f"{_covered(rows, 'q10', 'q90')} / {_covered(rows, 'q02_5', 'q97_5')}" for rows in (*of_paths, summed, some)
+        ]
+        yield f"| {name} | {seed} | {num_steps} | " + " | ".join(covered) + " |"
 
 
-def _held(rows: pl.DataFrame, low: str, high: str) -> str:
+def _covered(rows: pl.DataFrame, low: str, high: str) -> str:
     return f"{100 * rows.select(pl.col('y').is_between(low, high).mean()).item():.0f} %"
 
 
@@ -211,7 +213,7 @@ def _forecast(spec: Spec, actuals: Path) -> tuple[one_shot.OneShot, Evaluation, 
 
 
 def describe(name: str, known: Path, *, recipe: str, seed: int, overrides: Mapping[str, Any], paths: int = 0) -> Spec:
-    """Return the spec of a set's forecast: all that its forecaster is told."""
+    """Return the spec of a set's forecast."""
     described = DATA_SETS[name]
     fields = {"name": "accuracy", "freq": described.freq, "season_lengths": described.season_lengths, "paths": paths}
     fields |= {"horizon": described.horizon, "recipe": recipe, "seed": seed, "overrides": dict(overrides)}

@@ -1,11 +1,11 @@
-"""The family of networks on published data sets: each alone, one random member a series, told what all others are told.
+"""Measure every network on published data sets: each alone, with one random member a series.
 
     FLEETCAST_BENCHMARK_DATA=FOLDER python -m tests.benchmarks.family_accuracy m4_hourly:4 tourism_monthly
 
-Prints rows of `docs/models.md`: scores on the test part of what the network itself forecasts, without statistical
-models or a choice between them, and beside them of the seasonal naives. `:4` takes every fourth series. Each network
-has a process of its own, and one thread; two run beside each other. Seconds are those of the forecast, imports left
-out; MiB are the process's peak over what it held before.
+Prints rows of `docs/models.md`: scores of the network's own forecasts on the test part, without statistical models or a
+combination, and scores of the seasonal naives. `:4` takes every fourth series. Each network has a process of its own
+with one thread, and two run at the same time. Seconds are those of the forecast without imports; MiB is the growth of
+the process up to its peak.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from tests.benchmarks.m4 import DATA_VARIABLE
 
 NUM_BESIDE = 2
 DESIGNS: dict[str, dict[str, Any]] = {"indrnn": {"layers": 2}}
-"""What a network is advised to be where its defaults are not: units of an IndRNN meet in the layer above alone."""
+"""Recommended variants that are not defaults: units of an IndRNN are combined only in the layer above."""
 SCORES = {"MASE": ("mase", 3), "sMAPE": ("smape", 2), "OWA": ("owa", 3), "WQL": ("wql", 4)}
 
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def thin_out(files: tuple[Path, Path], folder: Path, *, every: int) -> tuple[Path, Path]:
-    """Return files with every so-manieth series of what is known and of what followed."""
+    """Return files with every n-th series (`every`) of the known part and of the actuals."""
     kept = pl.read_parquet(files[0])["unique_id"].unique().sort()[::every]
     thin = folder / "thin_known.parquet", folder / "thin_actuals.parquet"
     for whole, part in zip(files, thin, strict=True):
@@ -74,7 +74,7 @@ def thin_out(files: tuple[Path, Path], folder: Path, *, every: int) -> tuple[Pat
 
 
 def forecast(name: str, known: str, actuals: str, model: str) -> list[dict[str, Any]]:
-    """Train, forecast and score one network here; return a row for it, and one for each seasonal naive."""
+    """Train, forecast and score one network; return a row for it, and one for each seasonal naive."""
     import torch
 
     from forecasting.fleet import fit as _loads_lightning  # noqa: F401
