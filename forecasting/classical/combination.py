@@ -19,6 +19,7 @@ among the networks wherever they agree."""
 _SERIES_AT_ONCE = 128
 
 Quantiles = npt.NDArray[np.float64]
+"""Shape (S, F, Q), in units of y, rising along Q; NaN for a series that the model cannot forecast."""
 
 
 def combine(*, networks: Sequence[Quantiles], others: Sequence[Quantiles]) -> Quantiles:

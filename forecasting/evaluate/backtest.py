@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from forecasting.classical.combination import Quantiles
 from forecasting.evaluate.coverage import coverage_by_step
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.series.panel import Panel
 from forecasting.spec.quantiles import quantile_column
 
-Quantiles = npt.NDArray[np.float64]
 Forecaster = Callable[[Panel], Quantiles]
-"""Returns quantiles (S, F, Q) in units of y for every series of a panel; NaN for a series that it cannot forecast."""
+"""Forecasts every series of a panel."""
 Key = TypeVar("Key", bound=Hashable)
 
 

@@ -10,15 +10,13 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.classical.baselines import NONE, forecast_simplest
-from forecasting.classical.combination import COMBINATION
+from forecasting.classical.combination import COMBINATION, Quantiles
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.plan import required_length
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
 
-Quantiles = npt.NDArray[np.float64]
-"""Shape (S, F, Q), in units of y, rising along Q; NaN for a series that the model cannot forecast."""
 Marks = npt.NDArray[np.bool_]
 
 _NEW = "the series has no champion yet; the combination is its serving model until a training compares models"

@@ -7,7 +7,7 @@ have the columns of the store's tables without the bookkeeping (spec, run cutoff
 # S series of a shard · K members · F horizon steps · Q quantiles
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,9 +16,10 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.classical.baselines import NAIVE, can_forecast, seasonal_naive, seasonal_naive_name
-from forecasting.classical.combination import COMBINATION, combine
+from forecasting.classical.combination import COMBINATION, Quantiles, combine
 from forecasting.evaluate import backtest as rolling
 from forecasting.evaluate import conformal
+from forecasting.evaluate.backtest import Forecaster
 from forecasting.evaluate.champion import choose_champions
 from forecasting.evaluate.conformal import count_ratios
 from forecasting.evaluate.dependence import SUMS, count_products
@@ -27,7 +28,6 @@ from forecasting.fleet.predict import find_unseen, predict
 from forecasting.flow.learn import MemberKey, origins_of
 from forecasting.flow.serving import (
     Block,
-    Quantiles,
     admissible,
     choose_serving_models,
     combinable,
@@ -40,7 +40,6 @@ from forecasting.series.panel import Panel
 from forecasting.spec.spec import STATISTICS, Spec
 from forecasting.spec.training import KernelName
 
-Forecaster = Callable[[Panel], Quantiles]
 ForecasterKey = str | MemberKey
 """Names a forecaster: a statistical model or naive by its model, a network by its member."""
 

@@ -6,7 +6,7 @@ choice depends on the spec and the series' length alone, not on the shard or the
 
 # S series · F horizon steps · Q quantiles
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.classical.statistics import FOR_INTERMITTENT, forecast_statistics, most_points
+from forecasting.evaluate.backtest import Forecaster
 from forecasting.fleet.cost.cost import Cost, TrainingCost
 from forecasting.fleet.cost.memory import MIB, forecast_bytes
 from forecasting.fleet.cost.sizes import sizes_of
@@ -22,8 +23,6 @@ from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import STATISTICS, Spec
-
-Forecaster = Callable[[Panel], npt.NDArray[np.float64]]
 
 PREFERENCE = ("theta", "ets", "ces", "mstl")
 """Models of series that are not intermittent, in the order in which they are chosen while there is time."""
