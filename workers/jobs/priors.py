@@ -285,7 +285,7 @@ class _TrainPrior:
 
     def keep(self, unit: _PriorTraining, priors: Priors | None) -> _TrainedPrior:
         """Write a prior's weights and return its registry rows."""
-        from forecasting.flow.learn import prior_row
+        from forecasting.flow.registry import prior_row
 
         slot = self.slot
         rows = []

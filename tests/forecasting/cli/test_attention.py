@@ -14,7 +14,7 @@ from forecasting.errors import NothingStored
 from forecasting.fleet.fit import fit_candidates, fit_serving
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.task import ForecastTask
-from forecasting.flow.learn import registry_rows
+from forecasting.flow.registry import registry_rows
 from forecasting.plots import Attention, attention_chart
 from forecasting.series.calendar import calendar_columns
 from forecasting.series.panel import to_panel

@@ -14,16 +14,14 @@ from forecasting.flow.learn import (
     Priors,
     members_with_prior,
     origins_of,
-    prior_row,
-    registry_rows,
     train_network,
     train_priors,
     train_shard,
 )
+from forecasting.flow.registry import registry_rows
 from forecasting.schemas import table
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec, make_spec
-from forecasting.version import code_version
 
 CPU = FitOptions(accelerator="cpu")
 MEMBERS = [{}, {"start": "prior"}, {"start": "prior", "transform": "log"}]
@@ -189,31 +187,10 @@ def test_registry_rows_name_prior_and_strength_where_there_are_any(
             assert row["reason"]
             continue
         assert (row["strength"] in STRENGTHS) if is_tuned else row["strength"] is None
-        # Never NaN, by which SQL's averages would be none.
+        # Never NaN, because SQL averages over NaN are NaN.
         is_judged = row["role"] == "candidate" and row["unique_id"] != "short"
         assert (row["validation_loss"] is not None) == is_judged
         assert row["validation_loss"] is None or np.isfinite(row["validation_loss"])
     short = rows.filter(pl.col("unique_id") == "short", pl.col("member") > 0)
     assert short["strength"].to_list() == 4 * [0.0]
     assert set(rows.filter(pl.col("unique_id").is_in(["constant", "one"]))["status"]) == {"constant", "too_short"}
-
-
-def test_row_of_a_prior_has_every_column_that_the_job_does_not_add(trained: dict[tuple[str, int], Priors]) -> None:
-    prior = trained["lstm", 2].serving
-    row = prior_row(prior)
-    columns = table("priors").schema("step")
-    stamped = {
-        "spec",
-        "cutoff_date",
-        "run_cutoff",
-        "run_id",
-        "weights_uri",
-        "data_version",
-        "architecture",
-        "from_scratch",
-    }
-    assert set(row) == set(columns) - stamped
-    assert (row["model"], row["member"], row["role"], row["version"]) == ("lstm", 2, "serving", prior.version)
-    assert row["config"] == prior.config.model_dump_json()
-    assert (row["seed"], row["code_version"]) == (prior.seed, code_version())
-    assert tuple(row["gains"]) == prior.gains

@@ -25,12 +25,12 @@ from forecasting.flow.learn import (
     MemberKey,
     members_with_prior,
     origins_of,
-    registry_rows,
     train_network,
     train_priors,
     train_shard,
 )
 from forecasting.flow.one_shot import OneShot, forecast
+from forecasting.flow.registry import registry_rows
 from forecasting.flow.serving import join_versions
 from forecasting.flow.shards import backtest_shard, predict_shard
 from forecasting.series.ingest import ingest, panel_of
