@@ -165,7 +165,7 @@ def test_priors_of_another_training_are_not_taken(
     elif change == "seed":
         fed.spec = fed.spec.model_copy(update={"seed": 5})
     else:
-        for module in ("forecasting.flow.learn", "workers.jobs.priors"):
+        for module in ("forecasting.flow.registry", "workers.jobs.priors"):
             monkeypatch.setattr(f"{module}.code_version", lambda: "another")
     run_train(fed, run_id="other", series=("a",))
     assert serial.priors == BOTH
