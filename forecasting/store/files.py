@@ -1,6 +1,6 @@
-"""Bytes under the store root: relative paths go in, whole files come out, on a local disk and on S3 alike.
+"""Whole files below the root of a store, on a local disk or in S3: staged rows and weights.
 
-Delta tables do their own reading and writing; this is for what lies beside them (staged files, weights).
+Delta tables read and write their own files.
 """
 
 import os
@@ -20,15 +20,23 @@ _TEMPORARY = ".tmp"
 
 @dataclass(frozen=True)
 class StoredFile:
+    """One file: its path relative to the root, its size in bytes, and when it was last modified (UTC)."""
+
     path: str
     num_bytes: int
     modified: datetime
 
 
 class Files:
-    """Files below one root, a local folder or `s3://bucket/prefix`; a path is relative and has no `..`.
+    """Files below one root; all paths are relative to it and have no `..`.
 
-    Raises SpecError for a root of another kind; StoreError where the disk or the object store fails.
+    Args:
+        root: A local folder or `s3://bucket/prefix`.
+        storage_options: Options of the object store, as deltalake takes them.
+
+    Raises:
+        SpecError: The root is of another kind, or is a file.
+        StoreError: Raised by all methods if the disk or the object store fails.
     """
 
     def __init__(self, root: str, storage_options: Mapping[str, str]) -> None:
@@ -37,36 +45,55 @@ class Files:
         self.filesystem = _open_filesystem(root, storage_options)
 
     def uri(self, path: str) -> str:
-        """Return where a file lies, in the form that Polars and Delta Lake take."""
+        """Return the path or URI of a file, as Polars and Delta Lake take it."""
         return f"{self.root}/{_check_path(path)}"
 
     def read_bytes(self, path: str) -> bytes:
-        """Read a whole file; raises NothingStored where there is none."""
+        """Read a whole file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Its content.
+
+        Raises:
+            NothingStored: The file does not exist.
+            StoreError: The file could not be read.
+        """
         try:
             with self.filesystem.open_input_file(_check_path(path)) as stream:
                 return bytes(stream.read())
         except FileNotFoundError as error:
-            raise NothingStored(f"the store {self.root} holds no file '{path}'") from error
+            raise NothingStored(f"the store {self.root} has no file '{path}'") from error
         except OSError as error:
             raise StoreError(f"file '{path}' of store {self.root} could not be read: {first_line(error)}") from error
 
     def write_bytes(self, path: str, content: bytes) -> None:
-        """Write a whole file, replacing one of that name; readers see the old content or the new, never a part."""
+        """Write a whole file, or replace it. Readers see the old or the new content, never a part of it.
+
+        Args:
+            path: The file.
+            content: Its content.
+
+        Raises:
+            StoreError: The file could not be written.
+        """
         try:
             if self.is_local:
                 _write_and_rename(Path(self.root) / _check_path(path), content)
-            else:  # an object appears when its upload is complete
+            else:  # an object becomes visible when its upload is complete
                 with self.filesystem.open_output_stream(_check_path(path)) as stream:
                     stream.write(content)
         except OSError as error:
             raise StoreError(f"file '{path}' of store {self.root} could not be written: {first_line(error)}") from error
 
     def find(self, folder: str) -> list[StoredFile]:
-        """Return every file below a folder, sorted by path; half-written ones are left out."""
+        """Return all complete files below a folder, sorted by path; an absent folder has none."""
         return [file for file in self.find_all(folder) if not file.path.endswith(_TEMPORARY)]
 
     def find_all(self, folder: str) -> list[StoredFile]:
-        """Return every file below a folder, also what a killed writer left half-written."""
+        """Return all files below a folder, sorted by path, including partial files of writers that were killed."""
         selector = arrow_fs.FileSelector(_check_path(folder), allow_not_found=True, recursive=True)
         try:
             found = self.filesystem.get_file_info(selector)
@@ -84,7 +111,7 @@ class Files:
         )
 
     def delete(self, path: str) -> None:
-        """Delete a file; one that is already gone is no error."""
+        """Delete a file, if it exists."""
         try:
             self.filesystem.delete_file(_check_path(path))
         except FileNotFoundError:
@@ -93,7 +120,7 @@ class Files:
             raise StoreError(f"file '{path}' of store {self.root} could not be deleted: {first_line(error)}") from error
 
     def delete_folder(self, folder: str) -> None:
-        """Delete a folder with all that is in it; one that is already gone is no error."""
+        """Delete a folder and everything in it, if it exists."""
         try:
             self.filesystem.delete_dir(_check_path(folder))
         except FileNotFoundError:
@@ -105,7 +132,14 @@ class Files:
 
 
 def s3_arguments(storage_options: Mapping[str, str]) -> dict[str, object]:
-    """Translate the object store options that deltalake takes into those of pyarrow's S3 file system."""
+    """Convert options of an object store from deltalake's names to those of pyarrow's S3 file system.
+
+    Args:
+        storage_options: Options as deltalake takes them, with or without the prefix `aws_`, in any case.
+
+    Returns:
+        Keyword arguments of `pyarrow.fs.S3FileSystem`; options that it does not have are left out.
+    """
     options = {re.sub("^aws_", "", name.lower()): value for name, value in storage_options.items()}
     arguments: dict[str, object] = {}
     for name, spellings in {
@@ -130,7 +164,7 @@ def s3_arguments(storage_options: Mapping[str, str]) -> dict[str, object]:
 def _open_filesystem(root: str, storage_options: Mapping[str, str]) -> arrow_fs.FileSystem:
     if "://" not in root:
         if Path(root).is_file():
-            raise SpecError("store root", [f"'{root}' is a file; it must be a folder, or the name of a new one"])
+            raise SpecError("store root", [f"'{root}' is a file; it must be a folder, which need not exist yet"])
         return arrow_fs.SubTreeFileSystem(root, arrow_fs.LocalFileSystem())
     scheme, _, place = root.partition("://")
     if scheme not in ("s3", "s3a") or not place:
@@ -151,7 +185,7 @@ def _write_and_rename(path: Path, content: bytes) -> None:
         with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())  # a rename that outlives a power cut must not name an empty file
+            os.fsync(stream.fileno())  # after a power cut, the renamed file must not be empty
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Maintenance: a store goes in, tidied; an account of what was (or would be) compacted and removed comes out.
+"""Maintenance of a store: compact tables, and remove files that nothing needs any longer.
 
-It may run beside writers: a table that is being written is left for the next time, and nothing younger than `keep`
-is removed, which must therefore be longer than any run or query lasts.
+Maintenance can run while others write. It skips a table that is being written, and removes nothing younger than `keep`,
+which must therefore exceed the duration of any run or query.
 """
 
 import math
@@ -23,44 +23,59 @@ _TARGET_FILE_BYTES = 128 * 1024 * 1024
 
 @dataclass
 class Maintenance:
-    """What one maintenance did, or in a dry run would do; paths are relative to the store."""
+    """What one maintenance has done, or in a dry run would do; paths are relative to the store.
+
+    Attributes:
+        num_compacted: Small files that were merged into larger ones, by table; in a dry run an upper bound.
+        removed_table_files: Removed files that no version within `keep` needs, by table.
+        removed_staging: Removed staging folders.
+        removed_weights: Removed files of weights.
+        skipped: Tables that another process was writing.
+    """
 
     num_compacted: dict[str, int] = field(default_factory=dict)
-    """Small files that were merged into larger ones, by table; in a dry run an upper bound."""
     removed_table_files: dict[str, int] = field(default_factory=dict)
-    """Files that no version within `keep` needs, by table."""
     removed_staging: list[str] = field(default_factory=list)
     removed_weights: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    """Tables that somebody else was writing."""
 
 
 def maintain(store: Store, *, keep: timedelta, dry_run: bool = False) -> Maintenance:
-    """Compact tables, then remove what nobody can need any more and is older than `keep`.
+    """Compact all tables, then remove unneeded files older than `keep`.
 
-    That is: table files of replaced versions and of failed writes; staging folders of runs that never published;
-    weights that no row of `models` or `priors` names. Time travel to versions older than `keep` ends. Raises
-    StoreError for a negative `keep` and where the store fails.
+    Unneeded files are those of replaced table versions and failed writes, staging folders of runs that never published,
+    and weights that no row of `models` or `priors` names. Versions older than `keep` can no longer be read.
+
+    Args:
+        store: The store.
+        keep: The smallest age at which a file is removed.
+        dry_run: Whether to report only, and change nothing.
+
+    Returns:
+        What was compacted, removed and skipped.
+
+    Raises:
+        StoreError: `keep` is negative, or the store fails.
     """
     if keep < timedelta(0):
         raise StoreError(f"keep = {keep} must not be negative")
-    done = Maintenance()
+    report = Maintenance()
     for declared, clock in each_table():
         snapshot = store.open(declared.name, clock)
         if snapshot is not None:
-            _tidy_table(declared.stored_as(clock), snapshot, keep, dry_run, done)
+            _tidy_table(declared.stored_as(clock), snapshot, keep, dry_run, report)
     oldest = datetime.now(UTC) - keep
-    done.removed_staging = _stale_staging(store, oldest)
-    done.removed_weights = _stale_weights(store, oldest)
+    report.removed_staging = _stale_staging(store, oldest)
+    report.removed_weights = _stale_weights(store, oldest)
     if not dry_run:
-        for folder in done.removed_staging:
+        for folder in report.removed_staging:
             store.files.delete_folder(folder)
-        for path in done.removed_weights:
+        for path in report.removed_weights:
             store.files.delete(path)
-    return done
+    return report
 
 
-def _tidy_table(stored_as: str, snapshot: DeltaTable, keep: timedelta, dry_run: bool, done: Maintenance) -> None:
+def _tidy_table(stored_as: str, snapshot: DeltaTable, keep: timedelta, dry_run: bool, report: Maintenance) -> None:
     try:
         if dry_run:
             num_compacted = _count_compactable(snapshot)
@@ -72,19 +87,19 @@ def _tidy_table(stored_as: str, snapshot: DeltaTable, keep: timedelta, dry_run: 
             retention_hours=math.ceil(keep / timedelta(hours=1)),
             dry_run=dry_run,
             enforce_retention_duration=False,
-            full=True,  # also what failed writes left behind
+            full=True,  # includes files of failed writes
         )
         if not dry_run:
             snapshot.create_checkpoint()
     except CommitFailedError:
-        done.skipped.append(stored_as)
+        report.skipped.append(stored_as)
         return
     except (DeltaError, OSError) as error:
         raise StoreError(f"table '{stored_as}' could not be tidied: {first_line(error)}") from error
     if num_compacted:
-        done.num_compacted[stored_as] = num_compacted
+        report.num_compacted[stored_as] = num_compacted
     if removed:
-        done.removed_table_files[stored_as] = len(removed)
+        report.removed_table_files[stored_as] = len(removed)
 
 
 def _count_compactable(snapshot: DeltaTable) -> int:
@@ -97,7 +112,7 @@ def _count_compactable(snapshot: DeltaTable) -> int:
 
 
 def _stale_staging(store: Store, oldest: datetime) -> list[str]:
-    """A run's folder is stale when the newest file in it is."""
+    """Return the folders of runs whose newest file is older than `oldest`."""
     newest: dict[str, datetime] = defaultdict(lambda: datetime.min.replace(tzinfo=UTC))
     for file in store.files.find_all(STAGING_FOLDER):
         folder = "/".join(file.path.split("/")[:2])
@@ -106,7 +121,7 @@ def _stale_staging(store: Store, oldest: datetime) -> list[str]:
 
 
 def _stale_weights(store: Store, oldest: datetime) -> list[str]:
-    # Listed before the registry is read: a file that is registered between the two is then found in it.
+    # Files are listed before the registry is read, so that a file registered in between is found in the registry.
     stale = [file.path for file in store.files.find_all(WEIGHTS_FOLDER) if file.modified < oldest]
     named: set[str] = set()
     for declared, clock in each_table():

@@ -1,4 +1,4 @@
-"""Publishing: checked rows and the slice that they replace go in; one commit and the table's new version come out."""
+"""Publishing: replace a slice of a table by checked rows, in one commit."""
 
 import random
 import time
@@ -35,21 +35,35 @@ def publish(
     generation: int,
     quantile_columns: Sequence[str] = (),
 ) -> int:
-    """Replace a slice of a table by `frames` in one commit, and return the table's version after it.
+    """Replace a slice of a table by new rows in one commit.
 
-    `frames` is a DataFrame, a LazyFrame or a list of staged Parquet files; none or no rows delete the slice.
-    The commit carries (application, generation) as Delta's transaction, and one that the table already carries is
-    not written again: a retry is one publication. `quantile_columns` names those that the spec has beyond the
-    default; new ones join the table.
+    The commit carries (application, generation) as a Delta transaction. If the table already has that transaction,
+    nothing is written, so that a retry publishes once. If an error is raised, the table is unchanged.
 
-    Raises StoreError, and leaves the table as it was, for rows that do not suit the table or lie outside the slice,
-    for a generation lower than the one published, and where the store fails or stays contested.
+    Args:
+        store: The store.
+        table: The declared name of the table.
+        clock: The clock of the spec.
+        frames: A DataFrame, a LazyFrame or URIs of staged Parquet files; no files or no rows delete the slice.
+        slice: The rows to replace.
+        application: The name of the writer, the same for all retries of a run.
+        generation: The number of the run among repeated runs.
+        quantile_columns: The spec's quantile columns; those that the table does not have yet are added to it.
+
+    Returns:
+        The version of the table after the commit.
+
+    Raises:
+        StoreError: Rows do not match the table's schema or lie outside the slice, a higher generation is already
+            published, the store fails, or other writers win every attempt to commit.
     """
     declared = declared_table(table)
     stored_as = declared.stored_as(clock)
-    odd = [name for name in quantile_columns if not is_quantile_column(name)]
-    if odd:
-        raise StoreError(f"table '{stored_as}' cannot take {', '.join(odd)} as quantile columns; q02_5 is one")
+    invalid = [name for name in quantile_columns if not is_quantile_column(name)]
+    if invalid:
+        raise StoreError(
+            f"table '{stored_as}' cannot take {', '.join(invalid)} as quantile columns; their names must be like q02_5"
+        )
     predicate = slice.predicate(declared, clock)
     if _is_published(store.open(table, clock), stored_as, application, generation):
         return _version(store, table, clock)
@@ -60,15 +74,23 @@ def publish(
 
 
 def append_run(store: Store, row: Mapping[str, Any]) -> int:
-    """Write one row of `runs`, replacing that of the same run_id, and return the table's version.
+    """Write one row of `runs`, or replace the row of the same run_id.
 
-    Columns that `row` leaves out are null. Raises StoreError for unknown columns and values of another type.
+    Args:
+        store: The store.
+        row: Values by column name; columns that are left out become null.
+
+    Returns:
+        The version of the table after the commit.
+
+    Raises:
+        StoreError: A column is unknown, a value has the wrong type, or the store fails.
     """
     declared = TABLES["runs"]
     schema = declared.schema("timestamp")
     unknown = [name for name in row if name not in schema]
     if unknown:
-        raise StoreError(f"a row of table 'runs' has no {', '.join(unknown)}")
+        raise StoreError(f"table 'runs' has no column {', '.join(unknown)}")
     try:
         frame = pl.DataFrame([{name: row.get(name) for name in schema}], schema=schema, strict=True)
     except (PolarsError, TypeError) as error:
@@ -81,9 +103,9 @@ def append_run(store: Store, row: Mapping[str, Any]) -> int:
 def _commit(
     store: Store, declared: Table, clock: Clock, rows: Rows, predicate: str, application: str | None, generation: int
 ) -> int:
-    """Overwrite by predicate; a lost race starts again from a fresh snapshot, after a wait that is never the same.
+    """Overwrite the predicate's rows; after a lost race, try again on a new snapshot after a random wait.
 
-    Delta Lake refuses the loser of two commits that could have seen each other's rows, and lets two specs pass.
+    Delta Lake refuses the second of two commits whose rows could overlap; commits of different specs do not.
     """
     stored_as = declared.stored_as(clock)
     transactions = [Transaction(application, generation)] if application is not None else None
@@ -112,11 +134,13 @@ def _commit(
             raise StoreError(
                 f"table '{stored_as}' of store {store.root} could not be written: {first_line(error)}"
             ) from error
-    raise StoreError(f"table '{stored_as}' of store {store.root} is contested: {NUM_ATTEMPTS} commits lost their race")
+    raise StoreError(
+        f"table '{stored_as}' of store {store.root} is contested: other writers won {NUM_ATTEMPTS} commits in a row"
+    )
 
 
 def _writer_properties(schema: pl.Schema) -> WriterProperties:
-    """Numbers that hardly repeat get no dictionary: it would be built in vain, for more time than all else takes."""
+    """Disable dictionaries for floats: their values hardly repeat, and building one takes most of the write's time."""
     floats = [name for name, dtype in schema.items() if dtype.is_float()]
     return WriterProperties(
         compression="ZSTD",
@@ -130,7 +154,7 @@ def _is_published(snapshot: DeltaTable | None, stored_as: str, application: str,
     if published is not None and published > generation:
         raise StoreError(
             f"table '{stored_as}' already has generation {published} of '{application}';"
-            f" generation {generation} comes from a writer that was replaced"
+            f" generation {generation} comes from a writer that a later run has replaced"
         )
     return published == generation
 
@@ -142,7 +166,7 @@ def _version(store: Store, table: str, clock: Clock) -> int:
 
 
 def _check_stored_schema(snapshot: DeltaTable, schema: pl.Schema, stored_as: str) -> None:
-    """Refuse a table that was stored with other dtypes: Delta Lake would cast the rows without a word."""
+    """Refuse a table that is stored with other dtypes, because Delta Lake would silently cast the rows."""
     stored = pl.Schema(snapshot.schema().to_arrow())
     for name, dtype in schema.items():
         if name in stored and stored[name] != dtype:

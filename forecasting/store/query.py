@@ -1,4 +1,4 @@
-"""Read-only SQL: one SELECT goes in, a frame comes out; DuckDB runs it over every table and view of a store."""
+"""Read-only SQL: DuckDB runs one SELECT over the tables and views of a store."""
 
 import re
 import tempfile
@@ -20,17 +20,25 @@ _LOCKS = (
     "SET lock_configuration = true",
 )
 _FOREIGN = re.compile(r"INTERVAL|UNION|BIT\b|BIGNUM|VARINT|VARIANT|GEOMETRY|TIME WITH TIME ZONE")
-"""DuckDB types that Polars has no like of; columns of them come as text."""
+"""DuckDB types without a counterpart in Polars; columns of these types are returned as text."""
 
 
 def query(store: Store, sql: str) -> pl.DataFrame:
-    """Answer one SELECT (or FROM, WITH, VALUES, DESCRIBE, SUMMARIZE, SHOW TABLES) over the tables and views.
+    """Run one SELECT (or FROM, WITH, VALUES, DESCRIBE, SUMMARIZE, SHOW TABLES) over the tables and views.
 
-    Tables that hold nothing yet are empty. Filters and columns are pushed into the scan of a table. Intervals and
-    other types that Polars lacks come as text; a column name that comes twice is numbered.
+    Tables that do not exist yet are empty. Filters and columns are pushed down into the scan of a table. Nothing
+    outside the store can be read.
 
-    Raises QueryError for anything else than one readable SELECT and for what DuckDB refuses, in one line that keeps
-    its hint; nothing outside the store can be read.
+    Args:
+        store: The store.
+        sql: The statement.
+
+    Returns:
+        The result. Intervals and other types that Polars lacks become text; repeated column names are numbered.
+
+    Raises:
+        QueryError: The text is not a single SELECT, or DuckDB refuses it; the message is one line with DuckDB's hint.
+        StoreError: A table could not be read.
     """
     with tempfile.TemporaryDirectory(prefix="fleetcast-") as spill, _connect(spill) as connection:
         try:
@@ -46,10 +54,14 @@ def query(store: Store, sql: str) -> pl.DataFrame:
 
 
 def describe_tables(store: Store) -> pl.DataFrame:
-    """Say what there is to query: a row per column of each table and view that can be read.
+    """Describe the tables and views that `query` can read.
 
-    Columns: table, meaning, rows (null for views), column, dtype and column_meaning. A table of steps is listed
-    where the store has one; those of timestamps always.
+    Args:
+        store: The store.
+
+    Returns:
+        One row per column of each table and view: table, meaning, rows (null for views), column, dtype and
+        column_meaning. Tables of timestamps are always listed, tables of steps only if the store has them.
     """
     stored = {table.name: table.num_rows for table in store.tables()}
     described = []
@@ -87,14 +99,14 @@ def _one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
         raise QueryError(f"a query is one SELECT statement; this has {len(statements)} statements")
     if statements[0].type != duckdb.StatementType.SELECT:
         kind = str(statements[0].type).rpartition(".")[2]
-        raise QueryError(f"a query is one SELECT statement; this is {kind}, and tables are only written by runs")
+        raise QueryError(f"a query is one SELECT statement; this is {kind}, and only runs write tables")
     return str(statements[0].query)
 
 
 def _register_tables(connection: duckdb.DuckDBPyConnection, store: Store, sql: str) -> None:
-    """Register every table and view; only those that the text names are opened, for opening costs a listing each.
+    """Register all tables and views, but open only those in the text, because opening a table costs a listing.
 
-    `query` and `query_table` can put a name together at run time, so with them everything is opened.
+    DuckDB's functions `query` and `query_table` can compose a name at run time; with them all tables are opened.
     """
     text = sql.casefold()
     opens_all = "query" in text
@@ -114,7 +126,9 @@ def _answer(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:
     foreign = [name for name, kind in zip(relation.columns, relation.types, strict=True) if _FOREIGN.search(str(kind))]
     if foreign:
         if len(set(relation.columns)) < len(relation.columns):
-            raise QueryError(f"column {foreign[0]} is shown as text, for which every column needs its own name")
+            raise QueryError(
+                f"column {foreign[0]} has a type that is returned as text; for that, every column needs its own name"
+            )
         quoted = {name: '"' + name.replace('"', '""') + '"' for name in relation.columns}
         relation = relation.project(
             ", ".join(f"CAST({q} AS VARCHAR) AS {q}" if name in foreign else q for name, q in quoted.items())
@@ -126,7 +140,8 @@ def _answer(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:
 
 
 def _number_repeats(names: list[str]) -> list[str]:
-    """
+    """Number repeated names.
+
     >>> _number_repeats(["a", "b", "a"])
     ['a', 'b', 'a_1']
     """
@@ -143,5 +158,5 @@ def _number_repeats(names: list[str]) -> list[str]:
 
 
 def _one_line(error: Exception) -> str:
-    """Keep DuckDB's message and its hint; drop the copy of the query that it prints below."""
+    """Return DuckDB's message and its hint in one line, without the copy of the query that follows."""
     return " ".join(str(error).partition("\n\nLINE ")[0].split())

@@ -1,6 +1,6 @@
-"""Rows on their way into a table: a frame or staged files go in; checked, sorted Arrow batches come out.
+"""Rows on their way into a table: checked, sorted and streamed as Arrow batches.
 
-However many rows there are, one stretch of series at a time is in memory.
+Only one stretch of series is in memory at a time, however many rows there are.
 """
 
 import tempfile
@@ -19,14 +19,21 @@ from forecasting.schemas import Table
 Frames = pl.DataFrame | pl.LazyFrame | Sequence[str]
 
 STRETCH_ROWS = 1_000_000
-"""Rows that are sorted at a time; a series that has more is still taken whole."""
+"""Rows that are sorted at a time; a series with more rows is never split."""
 BATCH_ROWS = 8192
-"""Rows handed over at a time: Delta Lake shuffles batches among its threads, so small ones keep the order nearly."""
+"""Rows per batch: Delta Lake distributes batches over threads, and small batches nearly preserve the order."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that can be read more than once, in the order of a table's key."""
+    """Rows that can be read repeatedly, in the order of a table's key.
+
+    Attributes:
+        scan: The rows, in any order.
+        schema: The columns that the table needs.
+        key: The table's key.
+        stored_as: The table's name in the store, for messages.
+    """
 
     scan: pl.LazyFrame
     schema: pl.Schema
@@ -34,7 +41,15 @@ class Rows:
     stored_as: str
 
     def check(self, inside: pl.Expr | None) -> None:
-        """Raise StoreError for wrong names or dtypes, nulls in the key, rows outside the slice and duplicate keys."""
+        """Check that the rows can be published.
+
+        Args:
+            inside: The condition that all rows must meet; None for no condition.
+
+        Raises:
+            StoreError: Names or dtypes differ from the schema, a key column has nulls, rows do not meet the condition,
+                or a key occurs twice.
+        """
         _check_schema(self.scan.collect_schema(), self.schema, self.stored_as)
         nulls = self.scan.select(pl.col(name).null_count() for name in self.key).collect(engine="streaming").row(0)
         for name, num_nulls in zip(self.key, nulls, strict=True):
@@ -46,7 +61,7 @@ class Rows:
             self._check_unique(stretch)
 
     def to_arrow(self) -> pa.RecordBatchReader:
-        """Return the rows as a stream of batches, sorted, so that row-group statistics tell series apart."""
+        """Return the rows as a stream of batches, sorted, so that row-group statistics separate the series."""
         empty = pl.DataFrame(schema=self.schema).to_arrow(compat_level=pl.CompatLevel.oldest())
         return pa.RecordBatchReader.from_batches(empty.schema, self._batches())
 
@@ -56,7 +71,7 @@ class Rows:
             yield from rows.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches(BATCH_ROWS)
 
     def _stretches(self) -> Iterator[pl.LazyFrame]:
-        """Cut the rows at values of the sort's first column, so that no key lies in two stretches."""
+        """Split the rows at values of the first sort column, so that no key lies in two stretches."""
         column = _sort_columns(self.key)[0]
         counts = self.scan.group_by(column).len().collect(engine="streaming").sort(column)
         bounds = (
@@ -92,7 +107,21 @@ class Rows:
 def gather(
     frames: Frames, table: Table, stored_as: str, schema: pl.Schema, storage_options: dict[str, str]
 ) -> Iterator[Rows]:
-    """Yield the rows of a frame, of a lazy one (computed once, into a temporary file) or of staged Parquet files."""
+    """Yield the rows of a frame or of staged files.
+
+    Args:
+        frames: A DataFrame; a LazyFrame, which is computed once into a temporary file; or URIs of Parquet files.
+        table: The table that the rows are for.
+        stored_as: Its name in the store, for messages.
+        schema: The columns that it needs.
+        storage_options: Options of the object store, as Polars takes them.
+
+    Yields:
+        The rows.
+
+    Raises:
+        StoreError: The rows cannot be read.
+    """
     try:
         if isinstance(frames, pl.DataFrame):
             yield Rows(frames.lazy(), schema, table.key, stored_as)
@@ -130,9 +159,9 @@ def _check_schema(found: pl.Schema, needed: pl.Schema, stored_as: str) -> None:
 
 
 def _sort_columns(key: Sequence[str]) -> list[str]:
-    """Return the order of rows in files: series, then time, then the rest of the key; never spec, the partition."""
+    """Return the sort order of rows: series, then time, then the rest of the key without spec, which is a partition."""
     leading = [name for name in ("unique_id", "ds") if name in key]
     rest = [name for name in key if name not in (*leading, "spec", "run_cutoff")]
     if leading:
         return leading + [name for name in rest if name not in leading]
-    return list(reversed(rest))  # rejects: rows of a file, which are many, before files, which are few
+    return list(reversed(rest))  # rejects: the many rows of a file before the few files

@@ -1,4 +1,4 @@
-"""A slice of a table: what a run may replace; a SQL predicate for Delta Lake and a Polars expression come out."""
+"""A slice of a table: the rows that a run may replace, as a SQL predicate and as a Polars expression."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,19 @@ from forecasting.spec.frequency import Clock
 
 @dataclass(frozen=True)
 class Slice:
-    """The rows of one spec that a run replaces, and the only ones that it may write.
+    """The rows of one spec that a run replaces, which are also the only rows that it may write.
 
-    Tables of runs (`is_dated`) need `run_cutoff`; the others hold one row per (spec, unique_id, ds) and may be
-    replaced `until` a ds, that one included. `unique_ids` and `models` narrow a slice to a filtered run.
     Cutoffs are naive datetimes, or integers for tables of steps.
+
+    Args:
+        spec: The name of the spec.
+        run_cutoff: The run's cutoff; dated tables need it, and other tables do not have it.
+        until: The last ds of the slice, for tables with one row per (spec, unique_id, ds).
+        unique_ids: The series of a filtered run; None for all.
+        models: The models of a filtered run; None for all.
+
+    Raises:
+        StoreError: `unique_ids` or `models` is empty or not a list of names.
     """
 
     spec: str
@@ -31,28 +39,49 @@ class Slice:
             values = getattr(self, name)
             if values is not None:
                 if isinstance(values, str) or not values or not all(isinstance(value, str) for value in values):
-                    raise StoreError(f"slice of spec '{self.spec}': {name} = {values!r} must be one name or more")
+                    raise StoreError(
+                        f"slice of spec '{self.spec}': {name} = {values!r} must be a list of at least one name"
+                    )
                 object.__setattr__(self, name, tuple(dict.fromkeys(values)))
 
     def check(self, table: Table, clock: Clock) -> None:
-        """Raise StoreError where this table has no such slice."""
+        """Check that a table can have this slice.
+
+        Args:
+            table: The table's declaration.
+            clock: The clock of the spec.
+
+        Raises:
+            StoreError: The table lacks a column that the slice needs, or a cutoff is not on the clock.
+        """
         stored_as, columns = table.stored_as(clock), table.schema(clock)
         if not table.has_clock:
-            raise StoreError(f"table '{stored_as}' has no slices; its rows are replaced one by one")
+            raise StoreError(f"table '{stored_as}' has no slices, because its rows are replaced one by one")
         if table.is_dated and self.run_cutoff is None:
             raise StoreError(f"a slice of table '{stored_as}' needs a run_cutoff")
         for option, column in (
             ("run_cutoff", "run_cutoff"), ("until", "ds"), ("unique_ids", "unique_id"), ("models", "model"),
         ):  # fmt: skip
             if getattr(self, option) is not None and column not in columns:
-                raise StoreError(f"table '{stored_as}' has no column '{column}', so its slices take no {option}")
+                raise StoreError(f"table '{stored_as}' has no column '{column}', so its slices cannot have {option}")
         if self.until is not None and (table.is_dated or columns["ds"] != ds_dtype(clock)):
-            raise StoreError(f"table '{stored_as}' belongs to run cutoffs, so its slices take no until")
+            raise StoreError(f"table '{stored_as}' belongs to run cutoffs, so its slices cannot have until")
         for option in ("run_cutoff", "until"):
             _check_on_clock(option, getattr(self, option), stored_as, clock)
 
     def predicate(self, table: Table, clock: Clock) -> str:
-        """Return the SQL condition that Delta Lake replaces by; the partition columns stand first."""
+        """Return the slice as the SQL condition of Delta Lake's overwrite.
+
+        Args:
+            table: The table's declaration.
+            clock: The clock of the spec.
+
+        Returns:
+            A conjunction that begins with the partition columns.
+
+        Raises:
+            StoreError: The table cannot have this slice.
+        """
         self.check(table, clock)
         parts = [f"spec = {_quote(self.spec)}"]
         if isinstance(self.run_cutoff, datetime):
@@ -67,7 +96,18 @@ class Slice:
         return " AND ".join(parts)
 
     def contains(self, table: Table, clock: Clock) -> pl.Expr:
-        """Return the same condition for Polars; null where a column that it reads is null."""
+        """Return the slice as a Polars condition.
+
+        Args:
+            table: The table's declaration.
+            clock: The clock of the spec.
+
+        Returns:
+            The condition of `predicate`; null where one of its columns is null.
+
+        Raises:
+            StoreError: The table cannot have this slice.
+        """
         self.check(table, clock)
         condition = pl.col("spec") == self.spec
         if isinstance(self.run_cutoff, datetime):
@@ -83,7 +123,7 @@ class Slice:
 
 
 def equals(column: str, value: str) -> str:
-    """Return the SQL condition that a column holds a text."""
+    """Return the SQL condition that a column equals a text."""
     return f"{column} = {_quote(value)}"
 
 
@@ -104,7 +144,7 @@ def _literal(value: datetime | int) -> str:
 
 
 def _quote(text: str) -> str:
-    """Quote a text for SQL, whose strings know no escape but the doubled quote: a backslash stands for itself."""
+    """Quote a text for SQL, whose only escape is the doubled quote; a backslash is an ordinary character."""
     if "\x00" in text:
-        raise StoreError(f"{text!r} holds a zero byte, which no predicate can name")
+        raise StoreError(f"{text!r} contains a zero byte, which a predicate cannot express")
     return "'" + text.replace("'", "''") + "'"

@@ -1,10 +1,10 @@
-"""Staging: what one shard of a run has computed goes in; the files that are ready to publish come out.
+"""Staging: files with the results of each shard, until the run publishes them.
 
     staging/run_id=<id>/<table>/shard=<n>.parquet     rows of one shard for one table
-    staging/run_id=<id>/complete/shard=<n>.json       the shard is done, and what its worker has to say about it
+    staging/run_id=<id>/complete/shard=<n>.json       marks the shard as complete, with the status of its worker
 
-A name appears only with its whole content. A shard is done when its mark stands, which is written last: a run that
-is taken up again skips those and computes the others anew, over whatever they had left.
+A file appears only when it is complete. The mark of a shard is written last. A resumed run skips the complete shards
+and computes the others again, replacing their files.
 """
 
 import io
@@ -28,43 +28,79 @@ _ROW_GROUP_ROWS = 64_000
 
 
 def stage(store: Store, run_id: str, table: str, shard: int, frame: pl.DataFrame) -> str:
-    """Write the rows of one shard for one table, replacing what the shard had staged, and return the file's URI."""
+    """Write the rows of one shard for one table, or replace them.
+
+    Args:
+        store: The store.
+        run_id: The run.
+        table: The declared name of the table.
+        shard: The number of the shard, from 0.
+        frame: The rows.
+
+    Returns:
+        The URI of the file.
+
+    Raises:
+        StoreError: The file could not be written.
+    """
     path = f"{run_folder(run_id)}/{declared_table(table).name}/{_shard_name(shard)}.parquet"
     content = io.BytesIO()
     order = [name for name in ("unique_id", "ds") if name in frame.columns]
-    # Written once and read once: twice as fast as what a table is compressed with, and little larger.
+    # LZ4 is twice as fast as the tables' ZSTD and little larger, and these files are read only once.
     (frame.sort(order) if order else frame).write_parquet(content, compression="lz4", row_group_size=_ROW_GROUP_ROWS)
     store.files.write_bytes(path, content.getvalue())
     return store.files.uri(path)
 
 
 def staged(store: Store, run_id: str, table: str) -> list[str]:
-    """Return the URIs of every staged file of a table, in the order of shards, as `publish` takes them."""
+    """Return the URIs of a table's staged files, in the order of shards, as `publish` takes them."""
     files = store.files.find(f"{run_folder(run_id)}/{declared_table(table).name}")
     return [store.files.uri(file.path) for file in sorted(files, key=lambda file: _shard_of(file.path))]
 
 
 def mark_complete(store: Store, run_id: str, shard: int, status: Mapping[str, Any] | None = None) -> None:
-    """Say that a shard has staged all it has to; `status` is kept as JSON for the run that finds it."""
+    """Mark a shard as complete.
+
+    Args:
+        store: The store.
+        run_id: The run.
+        shard: The number of the shard, from 0.
+        status: Values that are stored with the mark, as JSON, for a resumed run.
+
+    Raises:
+        StoreError: The mark could not be written.
+    """
     text = json.dumps(dict(status or {}), sort_keys=True)
     store.files.write_bytes(f"{run_folder(run_id)}/{_COMPLETE}/{_shard_name(shard)}.json", text.encode())
 
 
 def completed(store: Store, run_id: str) -> dict[int, dict[str, Any]]:
-    """Return the shards of a run that are done, each with its status."""
+    """Return the complete shards of a run, each with its status."""
     files = store.files.find(f"{run_folder(run_id)}/{_COMPLETE}")
     return {_shard_of(file.path): json.loads(store.files.read_bytes(file.path)) for file in files}
 
 
 def discard(store: Store, run_id: str) -> None:
-    """Delete all that a run has staged; a run without anything staged is no error."""
+    """Delete everything that a run has staged, if there is anything."""
     store.files.delete_folder(run_folder(run_id))
 
 
 def run_folder(run_id: str) -> str:
-    """Return the folder of a run, relative to the store; raises StoreError for a run_id that cannot name one."""
+    """Return the staging folder of a run.
+
+    Args:
+        run_id: The run.
+
+    Returns:
+        The path, relative to the store.
+
+    Raises:
+        StoreError: The run_id has characters that a folder name cannot have.
+    """
     if not _RUN_ID.fullmatch(run_id):
-        raise StoreError(f"run_id '{run_id}' must start with a letter or digit and hold only those and _ . -")
+        raise StoreError(
+            f"run_id '{run_id}' must start with a letter or digit and contain only letters, digits and _ . -"
+        )
     return f"{STAGING_FOLDER}/run_id={run_id}"
 
 

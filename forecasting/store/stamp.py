@@ -1,4 +1,4 @@
-"""Book-keeping columns: rows of a job go in, rows as their table declares them come out."""
+"""Add the bookkeeping columns of a table to the rows of a job."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,10 +24,22 @@ def stamp(
     run_id: str,
     quantile_columns: Sequence[str] = (),
 ) -> Frame:
-    """Add spec, cutoff_date, run_cutoff and run_id where the table declares them, and put its columns in order.
+    """Add the bookkeeping columns that a table declares, and put all columns in the declared order.
 
-    `cutoff_date` is the date of `run_cutoff`. Quantile columns of the default grid that the spec does not forecast
-    are null; any other column that is missing, or one too many, stays so, for `publish` to name it.
+    Default quantiles that the spec does not forecast become null columns. Other missing or unknown columns are left for
+    `publish` to refuse.
+
+    Args:
+        frame: The rows.
+        table: The declared name of the table.
+        clock: The clock of the spec.
+        spec: The name of the spec.
+        run_cutoff: The run's cutoff, a naive datetime or an integer step; `cutoff_date` is its date.
+        run_id: The run.
+        quantile_columns: The spec's quantile columns.
+
+    Returns:
+        The rows as the table declares them.
     """
     schema = declared_table(table).schema(clock, quantile_columns)
     stamps = {"spec": pl.lit(spec, pl.String), "run_id": pl.lit(run_id, pl.String)}

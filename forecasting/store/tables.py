@@ -1,10 +1,10 @@
-"""The store: a root goes in; lazy frames of its tables, their versions, and bytes that lie beside them come out.
+"""The store: lazy frames of its tables, their versions, and files of weights.
 
     <root>/<stored table name>/            a Delta Lake table
-    <root>/staging/run_id=<id>/…           what workers have finished and nobody has published yet
-    <root>/weights/…                       safetensors files that the models table names
+    <root>/staging/run_id=<id>/…           results of workers that are not published yet
+    <root>/weights/…                       safetensors files that `models` and `priors` name
 
-Every spec shares these tables; `spec` is in each key and partition.
+All specs share these tables; `spec` is part of every key and partition.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,15 @@ WEIGHTS_FOLDER = "weights"
 
 @dataclass(frozen=True)
 class StoredTable:
-    """One table as it is now: `name` is the stored one, `version` counts its commits from 0."""
+    """The current state of one table.
+
+    Attributes:
+        name: The name in the store.
+        num_rows: Rows.
+        version: The number of the newest commit, from 0.
+        num_bytes: Bytes of its files, compressed.
+        num_files: Files of the newest version.
+    """
 
     name: str
     num_rows: int
@@ -40,9 +48,16 @@ class StoredTable:
 
 
 class Store:
-    """Every table below one root: a local folder, or `s3://bucket/prefix` with deltalake's storage options.
+    """The tables and files below one root.
 
-    A store is a name and pickles; nothing is opened or created until something is read or written.
+    A store can be pickled. Nothing is opened or created before something is read or written.
+
+    Args:
+        root: A local folder, which need not exist yet, or `s3://bucket/prefix`.
+        storage_options: Options of the object store, as deltalake takes them.
+
+    Raises:
+        SpecError: The root is of another kind.
     """
 
     def __init__(self, root: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
@@ -54,18 +69,29 @@ class Store:
         return f"Store({self.root!r})"
 
     def scan(self, table: str, clock: Clock, *, version: int | None = None) -> pl.LazyFrame:
-        """Return a table lazily: the declared columns in order, then quantile columns that specs have added.
+        """Scan a table. Filters are pushed down to Delta's partitions and Parquet's row groups.
 
-        Rows come in no promised order. A table that does not exist yet is an empty frame. Filters reach Delta's
-        partitions and Parquet's row groups.
-        Raises NothingStored for a version that the table does not have.
+        Args:
+            table: The declared name of the table.
+            clock: The clock of its rows.
+            version: The version to read; None for the newest.
+
+        Returns:
+            Rows in no particular order: the declared columns in order, then quantile columns that specs have added. A
+            table that does not exist yet is empty.
+
+        Raises:
+            NothingStored: No table has this name, or the table does not have the version.
+            StoreError: The table could not be read.
         """
         declared = declared_table(table)
         schema = declared.schema(clock)
         snapshot = self.open(table, clock, version=version)
         if snapshot is None:
             if version is not None:
-                raise NothingStored(f"table '{declared.stored_as(clock)}' holds nothing yet, and no version {version}")
+                raise NothingStored(
+                    f"table '{declared.stored_as(clock)}' does not exist yet, so it has no version {version}"
+                )
             return pl.LazyFrame(schema=schema)
         rows = self._scan_snapshot(snapshot)
         stored = rows.collect_schema()
@@ -76,12 +102,12 @@ class Store:
         )
 
     def version(self, table: str, clock: Clock) -> int | None:
-        """Return how many commits a table has behind it, from 0; None where it does not exist yet."""
+        """Return the number of a table's newest commit, from 0; None if the table does not exist yet."""
         snapshot = self.open(table, clock)
         return None if snapshot is None else snapshot.version()
 
     def tables(self) -> list[StoredTable]:
-        """Return every table that exists, in the order of schemas.py, those of timestamps before those of steps."""
+        """Return the tables that exist, in the order of their declaration; timestamps before steps."""
         stored = []
         for declared, clock in each_table():
             snapshot = self.open(declared.name, clock)
@@ -99,7 +125,20 @@ class Store:
         return stored
 
     def open(self, table: str, clock: Clock, *, version: int | None = None) -> DeltaTable | None:
-        """Return a table's newest snapshot, or that of a version; None where the table does not exist yet."""
+        """Open a table.
+
+        Args:
+            table: The declared name of the table.
+            clock: The clock of its rows.
+            version: The version to open; None for the newest.
+
+        Returns:
+            A snapshot; None if the table does not exist yet.
+
+        Raises:
+            NothingStored: The table does not have the version.
+            StoreError: The table could not be read.
+        """
         stored_as = declared_table(table).stored_as(clock)
         try:
             snapshot = DeltaTable(self.table_uri(table, clock), storage_options=self.storage_options or None)
@@ -115,7 +154,15 @@ class Store:
         return snapshot
 
     def create(self, table: str, clock: Clock) -> None:
-        """Create an empty table as it is declared; one that another writer creates meanwhile is as good."""
+        """Create an empty table as declared, unless another writer has created it in the meantime.
+
+        Args:
+            table: The declared name of the table.
+            clock: The clock of its rows.
+
+        Raises:
+            StoreError: The table could not be created.
+        """
         declared = declared_table(table)
         schema = declared.schema(clock)
         arrow_schema = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
@@ -137,24 +184,44 @@ class Store:
                 ) from error
 
     def table_uri(self, table: str, clock: Clock) -> str:
+        """Return the path or URI of a table's folder."""
         return self.files.uri(declared_table(table).stored_as(clock))
 
     def read_bytes(self, relative_uri: str) -> bytes:
-        """Read a file below `weights/`; raises NothingStored where there is none."""
+        """Read a file of weights.
+
+        Args:
+            relative_uri: Its path below the root, in `weights/`.
+
+        Returns:
+            Its content.
+
+        Raises:
+            NothingStored: The file does not exist.
+            StoreError: The file could not be read.
+        """
         return self.files.read_bytes(_check_weights(relative_uri))
 
     def local_path(self, relative_uri: str) -> Path | None:
-        """Return where a file below `weights/` lies on this machine; None where there is none, or it is elsewhere."""
+        """Return the local path of a file in `weights/`; None if it does not exist or the store is remote."""
         path = Path(self.root) / _check_weights(relative_uri)
         return path if self.files.is_local and path.is_file() else None
 
     def write_bytes(self, relative_uri: str, content: bytes) -> None:
-        """Write a file below `weights/`; readers see all of it or nothing."""
+        """Write a file of weights. Readers see the complete file or none.
+
+        Args:
+            relative_uri: Its path below the root, in `weights/`.
+            content: Its content.
+
+        Raises:
+            StoreError: The file could not be written.
+        """
         self.files.write_bytes(_check_weights(relative_uri), content)
 
     def _scan_snapshot(self, snapshot: DeltaTable) -> pl.LazyFrame:
         if self.files.is_local and "%" in snapshot.table_uri:
-            # Delta Lake names files as URIs, and Polars takes those for paths: a space in the root is then "%20".
+            # Delta Lake names files by URIs, which Polars reads as paths: a space in the root would become "%20".
             folder = unquote(urlsplit(snapshot.table_uri).path)
             files = arrow_fs.SubTreeFileSystem(folder, arrow_fs.LocalFileSystem())
             return pl.scan_pyarrow_dataset(snapshot.to_pyarrow_dataset(filesystem=files))
@@ -162,7 +229,7 @@ class Store:
 
 
 def each_table() -> Iterator[tuple[Table, Clock]]:
-    """Yield every declared table with each clock that it is stored for."""
+    """Yield every declared table with each clock that it has a stored table for."""
     clocks: tuple[Clock, ...] = get_args(Clock)
     for clock in clocks:
         for declared in TABLES.values():
@@ -180,5 +247,5 @@ def _normalise(root: str) -> str:
 
 def _check_weights(relative_uri: str) -> str:
     if not relative_uri.startswith(f"{WEIGHTS_FOLDER}/"):
-        raise StoreError(f"'{relative_uri}' must lie below {WEIGHTS_FOLDER}/")
+        raise StoreError(f"'{relative_uri}' must be a path below {WEIGHTS_FOLDER}/")
     return relative_uri

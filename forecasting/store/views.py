@@ -1,21 +1,28 @@
-"""The views that `query` offers, as the SQL text that DuckDB runs."""
+"""The views of `query`, as the SQL that DuckDB runs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class View:
+    """One view.
+
+    Attributes:
+        name: The view's name in SQL.
+        meaning: What `fleetcast tables` shows.
+        reads: The stored table whose columns the view has.
+        sql: The view's SELECT.
+    """
+
     name: str
     meaning: str
     reads: str
-    """The stored table whose columns the view has."""
     sql: str
 
 
-# The newest forecast is chosen for each series and timestamp, not for each spec: a later run of two series then
-# hides nothing of the others, and timestamps that only an earlier run reached keep its forecast. What a spec's newest
-# run forecasts therefore stands here whole. Of two runs at the same cutoff, of which the later one was asked for
-# other models, the one that began later serves.
+# The newest forecast is chosen per series and timestamp, not per spec. A later run of two series then hides no other
+# series, and timestamps that only an earlier run reached keep its forecast. The newest run of a spec is always visible
+# completely. Of two runs at the same cutoff, for instance with different models, the one that began later is chosen.
 _LATEST = """
 SELECT {forecasts}.*
 FROM {forecasts}
@@ -27,7 +34,7 @@ QUALIFY row_number() OVER (
 ) = 1
 """
 
-# Paths are chosen whole: those of two runs are not drawn together.
+# Paths are chosen per run, because the paths of two runs are not joint draws.
 _LATEST_PATHS = """
 SELECT {paths}.*
 FROM {paths}

@@ -1,4 +1,4 @@
-"""A store of its own for each test, and rows for its tables."""
+"""A new store for each test, and rows for its tables."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

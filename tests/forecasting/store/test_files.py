@@ -14,8 +14,8 @@ def test_bytes_are_read_back_and_replaced(store):
         assert store.read_bytes("weights/demo/x.safetensors") == content
 
 
-def test_missing_file_is_nothing_stored(store):
-    with pytest.raises(NothingStored, match=r"holds no file 'weights/none\.safetensors'"):
+def test_missing_file_raises_nothing_stored(store):
+    with pytest.raises(NothingStored, match=r"has no file 'weights/none\.safetensors'"):
         store.read_bytes("weights/none.safetensors")
 
 
@@ -29,7 +29,7 @@ def test_path_outside_the_weights_is_refused(store, path):
         store.read_bytes(path)
 
 
-def test_write_that_fails_leaves_the_old_file_and_nothing_else(store, monkeypatch):
+def test_failed_write_leaves_only_the_old_file(store, monkeypatch):
     store.write_bytes("weights/x", b"old")
 
     def fail(descriptor: int) -> None:
@@ -42,7 +42,7 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_else(store, monkeypatc
     assert [path.name for path in Path(store.root, "weights").iterdir()] == ["x"]
 
 
-def test_file_system_that_fails_is_told_in_one_line_without_escapes(store, monkeypatch):
+def test_failure_of_the_file_system_is_reported_in_one_line_without_escapes(store, monkeypatch):
     class Failing:
         def __getattr__(self, name: str):
             def fail(*_: object) -> None:
@@ -57,7 +57,7 @@ def test_file_system_that_fails_is_told_in_one_line_without_escapes(store, monke
         assert str(caught.value).endswith(": AWS Error NETWORK_CONNECTION")
 
 
-def test_file_appears_only_when_it_is_whole(store, monkeypatch):
+def test_file_appears_only_when_it_is_complete(store, monkeypatch):
     seen = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append(store.files.find("weights")))
     store.write_bytes("weights/x", b"abc")
@@ -73,7 +73,7 @@ def test_reader_of_the_old_file_reads_all_of_it(store):
         assert reader.read() == b"old and long"
 
 
-def test_deleting_twice_is_no_error(store):
+def test_file_can_be_deleted_twice(store):
     store.write_bytes("weights/a/x", b"abc")
     for _ in range(2):
         store.files.delete("weights/a/x")

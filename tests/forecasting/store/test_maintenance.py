@@ -50,7 +50,7 @@ def data_files(store) -> list[Path]:
     return sorted(Path(store.root, "observations", "spec=demo").glob("*.parquet"))
 
 
-def test_files_of_replaced_versions_go_and_rows_stay(store, observations_of):
+def test_files_of_replaced_versions_are_removed_and_rows_stay(store, observations_of):
     replace_often(store, observations_of)
     done = maintain(store, keep=timedelta(0))
     assert done.removed_table_files == {"observations": 2}
@@ -64,7 +64,7 @@ def test_files_younger_than_keep_stay(store, observations_of):
     assert len(data_files(store)) == 3
 
 
-def test_orphan_of_a_failed_write_goes_when_it_is_old(store, observations_of):
+def test_file_of_a_failed_write_is_removed_when_it_is_old(store, observations_of):
     replace_often(store, observations_of)
     young, old = (data_files(store)[0].with_name(f"part-{name}.parquet") for name in ("young", "old"))
     for orphan in (young, old):
@@ -85,7 +85,7 @@ def test_small_files_are_merged(store):
     assert maintain(store, keep=KEEP).num_compacted == {}
 
 
-def test_table_that_somebody_writes_is_left_for_the_next_time(store, monkeypatch):
+def test_table_that_is_being_written_is_skipped(store, monkeypatch):
     def lose(self, *args, **kwargs) -> None:
         raise CommitFailedError("lost")
 
@@ -94,7 +94,7 @@ def test_table_that_somebody_writes_is_left_for_the_next_time(store, monkeypatch
     assert maintain(store, keep=KEEP).skipped == ["runs"]
 
 
-def test_publication_after_maintenance_still_knows_its_generation(store, observations_of):
+def test_generation_of_a_publication_survives_maintenance(store, observations_of):
     replace_often(store, observations_of)
     maintain(store, keep=timedelta(0))
     before = store.version("observations", "timestamp")
@@ -105,7 +105,7 @@ def test_publication_after_maintenance_still_knows_its_generation(store, observa
     assert store.version("observations", "timestamp") == before
 
 
-def test_staging_of_runs_that_never_published_goes(store, observations_of):
+def test_staging_of_runs_that_never_published_is_removed(store, observations_of):
     for run_id in ("old", "young", "mixed"):
         stage(store, run_id, "observations", 0, observations_of("a"))
     stage(store, "mixed", "observations", 1, observations_of("b"))
@@ -115,7 +115,7 @@ def test_staging_of_runs_that_never_published_goes(store, observations_of):
     assert len(staged(store, "mixed", "observations")) == 2
 
 
-def test_weights_that_no_registry_row_names_go(store):
+def test_weights_that_no_registry_row_names_are_removed(store):
     for name in ("named", "prior", "unnamed", "young"):
         store.write_bytes(f"weights/demo/{name}.safetensors", b"abc")
     age(*(Path(store.root, "weights", "demo", f"{name}.safetensors") for name in ("named", "prior", "unnamed")))
@@ -129,7 +129,7 @@ def test_weights_that_no_registry_row_names_go(store):
     ]
 
 
-def test_dry_run_tells_the_same_and_touches_nothing(store, observations_of):
+def test_dry_run_reports_the_same_and_changes_nothing(store, observations_of):
     replace_often(store, observations_of)
     store.write_bytes("weights/unnamed", b"abc")
     stage(store, "old", "observations", 0, observations_of("a"))

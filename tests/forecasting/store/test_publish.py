@@ -51,7 +51,7 @@ def values(store: Store, spec: str = "demo") -> dict[str, float]:
     return {row["unique_id"]: row["y"][0] for row in per_series.iter_rows(named=True)}
 
 
-def test_published_rows_are_read_back_as_they_were(store, observations_of):
+def test_published_rows_are_read_back_unchanged(store, observations_of):
     rows = observations_of("b", "a")
     put(store, rows, application="run")
     assert_frame_equal(store.scan("observations", "timestamp").collect().sort(KEY), rows.sort(KEY))
@@ -78,7 +78,7 @@ def test_second_identical_run_gives_the_same_rows(store, forecasts_of):
     assert rows.height == 8
 
 
-def test_run_filtered_to_two_series_leaves_all_other_rows_as_they_were(store, observations_of):
+def test_run_filtered_to_two_series_leaves_all_other_rows_unchanged(store, observations_of):
     put(store, observations_of(*"abcd"))
     publish(
         store, "observations", "timestamp", observations_of(*"ab", spec="other", y=7.0),
@@ -110,7 +110,7 @@ def test_other_cutoffs_of_the_same_day_and_of_other_days_stay(store, forecasts_o
     assert rows.height == 12
 
 
-def test_rows_after_until_stay_and_rows_up_to_it_go(store, observations_of):
+def test_rows_up_to_until_are_replaced_and_later_rows_stay(store, observations_of):
     put(store, observations_of("a", num_points=5))
     until = START + timedelta(hours=2)
     kept = observations_of("a", num_points=2, y=4.0)
@@ -128,7 +128,7 @@ def test_until_is_exact_to_the_microsecond(store, observations_of):
     assert store.scan("observations", "timestamp").collect()["ds"].to_list() == [START + 2 * tick]
 
 
-def test_empty_frame_deletes_the_slice_and_no_more(store, observations_of):
+def test_empty_frame_deletes_only_the_slice(store, observations_of):
     put(store, observations_of("a", "b"))
     put(store, observations_of("a").clear(), unique_ids=("a",), generation=1)
     assert values(store) == {"b": 1.0}
@@ -141,7 +141,7 @@ def test_same_generation_is_published_once(store, observations_of):
     assert values(store) == {"a": 1.0}
 
 
-def test_lower_generation_is_a_stale_writer(store, observations_of):
+def test_lower_generation_is_refused(store, observations_of):
     put(store, observations_of("a"), generation=4)
     with pytest.raises(StoreError, match="generation 4 of 'r'"):
         put(store, observations_of("a", y=2.0), generation=3)
@@ -149,7 +149,7 @@ def test_lower_generation_is_a_stale_writer(store, observations_of):
 
 
 class _Overtaken(Store):
-    """A store in which somebody else commits between the snapshot that a publisher writes from and its commit."""
+    """A store in which a rival commits between a publisher's snapshot and its commit."""
 
     def __init__(self, root: str, rival: Callable[[], None]) -> None:
         super().__init__(root)
@@ -163,8 +163,8 @@ class _Overtaken(Store):
 
 
 @pytest.mark.parametrize(("rival_application", "survivor"), [("another", 3.0), ("run", 2.0)])
-def test_loser_of_a_race_looks_again_before_it_writes(store, observations_of, rival_application, survivor):
-    """It replaces what the rival wrote, unless that was its own generation: then this stands."""
+def test_loser_of_a_race_reads_the_table_again_before_it_writes(store, observations_of, rival_application, survivor):
+    """The loser replaces the rival's rows, unless the rival has published the same generation."""
     put(store, observations_of("a"), application="old")
     rival = partial(
         publish, store, "observations", "timestamp", observations_of("a", y=2.0),
@@ -262,7 +262,7 @@ def test_racing_processes_leave_the_rows_of_one(store):
     assert set(operations) == {"WRITE", "CREATE TABLE"}  # which both may have created, one after the other
 
 
-def test_contested_table_is_given_up_after_a_bounded_number_of_attempts(store, observations_of, monkeypatch):
+def test_contested_table_is_given_up_after_a_limited_number_of_attempts(store, observations_of, monkeypatch):
     attempts = []
 
     def lose(*args, **kwargs) -> None:
@@ -318,7 +318,7 @@ def test_row_after_until_is_refused(store, observations_of):
     ],
 )
 @pytest.mark.parametrize("as_lazy", [False, True])
-def test_frame_that_does_not_suit_the_table_is_refused_by_column(store, observations_of, change, message, as_lazy):
+def test_frame_with_another_schema_is_refused_by_column(store, observations_of, change, message, as_lazy):
     rows = change(observations_of("a"))
     with pytest.raises(StoreError, match=message):
         put(store, rows.lazy() if as_lazy else rows)
@@ -345,7 +345,7 @@ def test_table_stored_with_another_dtype_is_not_written_to(store, observations_o
 
 
 @pytest.mark.parametrize("year", [1600, 1969, 2262, 9999])
-def test_far_years_survive_and_are_replaced(store, forecasts_of, year):
+def test_far_years_are_kept_and_replaced(store, forecasts_of, year):
     run_cutoff = datetime(year, 12, 31, 20, 59, 59, 999_999)
     for generation, forecast in enumerate((1.0, 2.0)):
         put_forecasts(store, forecasts_of("a", run_cutoff=run_cutoff, forecast=forecast), generation=generation)
@@ -365,7 +365,7 @@ def test_until_works_in_far_years(store, observations_of, year):
     assert store.scan("observations", "timestamp").collect()["ds"].to_list() == [at]
 
 
-def test_new_quantile_columns_join_the_table_and_older_rows_have_null(store, forecasts_of):
+def test_new_quantile_columns_are_added_and_older_rows_have_null(store, forecasts_of):
     put_forecasts(store, forecasts_of("a"))
     publish(
         store, "forecasts", "timestamp", forecasts_of("a", spec="wide", quantile_columns=("q99_5",), forecast=3.0),
@@ -378,7 +378,7 @@ def test_new_quantile_columns_join_the_table_and_older_rows_have_null(store, for
 
 
 def backtests(*unique_ids: str, run_cutoff: datetime, is_covered: list[bool | None] | None) -> pl.DataFrame:
-    """Rows of `backtests` as the declaration of the moment has them."""
+    """Rows of `backtests` with the currently declared columns."""
     schema = table("backtests").schema("timestamp")
     cells = {"model": "lstm", "origin": run_cutoff, "num_points": 3, "mase": 1.0, "covered_80_by_step": is_covered}
     stamped = ("spec", "cutoff_date", "run_cutoff", "run_id")
@@ -412,8 +412,8 @@ def test_table_of_an_older_version_gains_the_columns_that_were_declared_since(st
     )
     assert counted.rows() == [(1, 2, 1.0), (2, 0, None), (3, 2, 0.0)]
     put_backtests(backtests("c", run_cutoff=earlier, is_covered=[False]), 2)
-    told = query(store, "SELECT unique_id, covered_80_by_step FROM backtests ORDER BY unique_id").rows()
-    assert told == [("a", [True, None, False]), ("b", [True, None, False]), ("c", [False])]
+    stored = query(store, "SELECT unique_id, covered_80_by_step FROM backtests ORDER BY unique_id").rows()
+    assert stored == [("a", [True, None, False]), ("b", [True, None, False]), ("c", [False])]
 
 
 def test_quantile_columns_must_be_named_as_quantiles(store, forecasts_of):
@@ -532,7 +532,7 @@ def test_run_row_replaces_that_of_the_same_run(store):
         ({"job": "train"}, "key column 'run_id' is null"),
     ],
 )
-def test_odd_run_row_is_refused(store, row, message):
+def test_invalid_run_row_is_refused(store, row, message):
     with pytest.raises(StoreError, match=message):
         append_run(store, row)
     assert store.version("runs", "timestamp") is None

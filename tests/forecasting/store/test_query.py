@@ -55,7 +55,7 @@ def test_every_table_and_view_can_be_read_before_anything_is_stored(store):
         "-- why\nSELECT 1",
     ],
 )
-def test_one_reading_statement_is_let_through(store, sql):
+def test_single_reading_statement_is_accepted(store, sql):
     assert query(store, sql).height > 0
 
 
@@ -103,7 +103,7 @@ def test_anything_but_a_select_is_refused(store, sql, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("sql", "number"), [("SELECT 1; SELECT 2", 2), ("SELECT 1; DROP VIEW runs", 2), ("", 0), ("-- x", 0)]
 )
-def test_query_is_exactly_one_statement(store, sql, number):
+def test_several_statements_or_none_are_refused(store, sql, number):
     with pytest.raises(QueryError, match=f"this has {number} statements"):
         query(store, sql)
 
@@ -141,7 +141,7 @@ def test_nothing_outside_the_store_can_be_read(store, source, tmp_path):
 
 
 @pytest.mark.parametrize("expression", ["getenv('HOME')", "current_setting('no such')", "nextval('x')"])
-def test_functions_that_look_outside_are_refused(store, expression):
+def test_functions_that_read_outside_the_store_are_refused(store, expression):
     with pytest.raises(QueryError):
         query(store, f"SELECT {expression}")
 
@@ -162,7 +162,7 @@ def test_error_is_one_line_that_keeps_the_hint(store, sql, hint):
     assert "\n" not in str(caught.value)
 
 
-def test_types_that_polars_lacks_come_as_text_and_repeated_names_are_numbered(store):
+def test_types_that_polars_lacks_become_text_and_repeated_names_are_numbered(store):
     assert query(store, "SELECT INTERVAL 1 DAY AS \"a day\", [INTERVAL 2 HOUR] AS l, '101'::BIT AS b").rows() == [
         ("1 day", "['02:00:00']", "101")
     ]
@@ -175,7 +175,7 @@ def test_times_are_utc(store):
     assert answer.row(0) == (datetime(2024, 7, 1, 12, tzinfo=UTC), "2024-07-01 12:00:00+00")
 
 
-def test_table_whose_name_is_put_together_is_still_read(store, observations_of):
+def test_table_whose_name_is_composed_at_run_time_is_read(store, observations_of):
     publish(
         store, "observations", "timestamp", observations_of("a"), slice=Slice("demo"), application="r", generation=0
     )
@@ -196,7 +196,7 @@ def test_count_over_one_spec_opens_only_its_files(store, observations_of):
         query(store, "SELECT sum(y) FROM observations WHERE spec = 'two'")
 
 
-def test_latest_forecasts_are_those_of_the_newest_run_and_earlier_ones_where_it_does_not_reach(store, forecasts_of):
+def test_latest_forecasts_come_from_the_newest_run_that_reaches_each_timestamp(store, forecasts_of):
     hour = timedelta(hours=1)
     publish_run(store, forecasts_of("a", "b", forecast=1.0), generation=0)
     publish_run(store, forecasts_of("a", "b", run_cutoff=START + hour, forecast=2.0), generation=1)
@@ -213,7 +213,7 @@ def test_newer_run_of_two_series_does_not_hide_the_others(store, forecasts_of):
     assert answer.rows() == [("a", [1.0, 2.0, 2.0]), ("b", [1.0, 2.0, 2.0]), ("c", [1.0, 1.0, 1.0])]
 
 
-def test_only_champions_are_latest_forecasts_and_each_timestamp_comes_once(store, forecasts_of):
+def test_latest_forecasts_are_champions_with_each_timestamp_once(store, forecasts_of):
     publish_run(store, forecasts_of("a", champion="gru"), generation=0)
     publish_run(store, forecasts_of("a", run_cutoff=5, champion="gru", horizon=3), generation=1)
     assert query(store, "SELECT DISTINCT model, count(*) OVER () FROM latest_forecasts").rows() == [("gru", 2)]
@@ -223,7 +223,7 @@ def test_only_champions_are_latest_forecasts_and_each_timestamp_comes_once(store
 
 
 @pytest.mark.parametrize("later", ["lstm", "gru"])
-def test_model_that_was_asked_for_later_at_the_same_cutoff_serves(store, forecasts_of, later):
+def test_later_run_at_the_same_cutoff_takes_precedence(store, forecasts_of, later):
     earlier = {"lstm": "gru", "gru": "lstm"}[later]
     for hour, model in enumerate((earlier, later)):
         rows = forecasts_of("a", models=(model,), champion=model, run_id=f"run-{model}")
@@ -247,7 +247,7 @@ def test_describe_tables_names_every_column_with_its_meaning(store, forecasts_of
     assert (ds["dtype"], ds["column_meaning"]) == ("Int64", "the point that is forecast")
 
 
-def test_latest_sample_paths_are_those_of_each_series_newest_run_whole(store):
+def test_latest_sample_paths_come_complete_from_each_series_newest_run(store):
     columns = ("unique_id", "model", "cutoff", "ds", "path", "y")
     schema = {column: table("sample_paths").schema("timestamp")[column] for column in columns}
 

@@ -32,7 +32,7 @@ def test_predicate_names_the_partitions_first():
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(unique_ids=st.lists(awkward, min_size=2, max_size=4, unique=True))
-def test_any_name_of_a_series_is_replaced_alone(tmp_path_factory, unique_ids):
+def test_series_of_any_name_is_replaced_alone(tmp_path_factory, unique_ids):
     store = Store(tmp_path_factory.mktemp("names"))
 
     def rows(names: list[str], y: float) -> pl.DataFrame:
@@ -68,8 +68,8 @@ def test_thousands_of_series_fit_in_one_slice(store, observations_of):
     ("name", "clock", "place", "message"),
     [
         ("forecasts", "timestamp", Slice("demo"), "needs a run_cutoff"),
-        ("forecasts", "timestamp", Slice("demo", run_cutoff=START, until=START), "take no until"),
-        ("rejects", "timestamp", Slice("demo", run_cutoff=START, until=START), "take no until"),
+        ("forecasts", "timestamp", Slice("demo", run_cutoff=START, until=START), "cannot have until"),
+        ("rejects", "timestamp", Slice("demo", run_cutoff=START, until=START), "cannot have until"),
         ("observations", "timestamp", Slice("demo", run_cutoff=START), "no column 'run_cutoff'"),
         ("observations", "timestamp", Slice("demo", models=("lstm",)), "no column 'model'"),
         ("observations", "timestamp", Slice("demo", until=5), "until = 5 is not on the clock"),
@@ -79,13 +79,13 @@ def test_thousands_of_series_fit_in_one_slice(store, observations_of):
         ("runs", "timestamp", Slice("demo"), "has no slices"),
     ],
 )
-def test_slice_that_a_table_does_not_have_is_refused(name, clock, place, message):
+def test_slice_that_a_table_cannot_have_is_refused(name, clock, place, message):
     with pytest.raises(StoreError, match=message):
         place.predicate(table(name), clock)
 
 
 @pytest.mark.parametrize("values", [(), "abc", (1,)])
-def test_filter_must_name_something(values):
+def test_empty_filter_is_refused(values):
     with pytest.raises(StoreError, match="must be one name or more"):
         Slice("demo", unique_ids=values)
 

@@ -27,7 +27,7 @@ def test_shard_that_stages_again_replaces_its_file(store, observations_of):
     assert rows["unique_id"].to_list() == ["a"] * 3 + ["b"] * 3
 
 
-def test_half_written_file_is_never_seen_as_staged(store, observations_of, monkeypatch):
+def test_partial_file_is_never_listed_as_staged(store, observations_of, monkeypatch):
     def die(descriptor: int) -> None:
         assert len(list(Path(store.root).rglob("*.tmp"))) == 1
         assert staged(store, "run", "observations") == []
@@ -54,7 +54,7 @@ def test_shard_is_complete_only_when_it_is_marked(store, observations_of):
     assert completed(store, "another") == {}
 
 
-def test_discarded_run_leaves_nothing_and_others_stay(store, observations_of):
+def test_discarding_a_run_removes_only_its_files(store, observations_of):
     for run_id in ("one", "two"):
         stage(store, run_id, "observations", 0, observations_of("a"))
         mark_complete(store, run_id, 0)
@@ -66,12 +66,12 @@ def test_discarded_run_leaves_nothing_and_others_stay(store, observations_of):
 
 
 @pytest.mark.parametrize("run_id", ["", "..", "../weights", "a/b", ".hidden", "a\nb"])
-def test_run_id_that_is_no_folder_name_is_refused(store, run_id):
+def test_run_id_that_cannot_name_a_folder_is_refused(store, run_id):
     with pytest.raises(StoreError, match="must start with a letter or digit"):
         discard(store, run_id)
 
 
-def test_odd_shard_or_table_is_refused(store, observations_of):
+def test_invalid_shard_or_table_is_refused(store, observations_of):
     with pytest.raises(StoreError, match="shard -1"):
         stage(store, "run", "observations", -1, observations_of("a"))
     with pytest.raises(NothingStored, match="no table 'weather'"):

@@ -8,7 +8,7 @@ from forecasting.store.stamp import stamp
 START = datetime(2024, 1, 1, 23, 30)
 
 
-def test_stamped_columns_are_those_the_table_declares(forecasts_of):
+def test_stamped_rows_have_the_declared_columns(forecasts_of):
     rows = forecasts_of("a", run_cutoff=START)
     assert rows.schema == table("forecasts").schema("timestamp")
     assert set(rows.select("spec", "cutoff_date", "run_cutoff", "run_id").iter_rows()) == {
@@ -23,7 +23,7 @@ def test_steps_have_no_cutoff_date(forecasts_of):
     assert rows["run_cutoff"].unique().to_list() == [7]
 
 
-def test_lazy_frames_stay_lazy_and_unknown_columns_stay():
+def test_lazy_frame_stays_lazy_and_keeps_unknown_columns():
     rows = stamp(
         pl.LazyFrame({"surprise": [1], "unique_id": ["a"]}), "observations", "timestamp", spec="demo", run_id="run"
     )

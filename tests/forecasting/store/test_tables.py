@@ -50,12 +50,12 @@ def test_earlier_version_can_be_read_again(store, observations_of):
         store.scan("observations", "timestamp", version=3)
 
 
-def test_version_of_a_table_that_does_not_exist_is_nothing_stored(store):
-    with pytest.raises(NothingStored, match="holds nothing yet"):
+def test_version_of_a_table_that_does_not_exist_raises_nothing_stored(store):
+    with pytest.raises(NothingStored, match="does not exist yet"):
         store.scan("observations", "timestamp", version=0)
 
 
-def test_unknown_table_is_nothing_stored(store):
+def test_unknown_table_raises_nothing_stored(store):
     with pytest.raises(NothingStored, match="no table 'weather'"):
         store.scan("weather", "timestamp")
 
@@ -83,7 +83,7 @@ def test_filter_reaches_the_scan(store, observations_of):
     assert "PROJECT 2/6" in plan or "PROJECT 1/5" in plan
 
 
-def test_row_groups_tell_series_apart(store):
+def test_row_groups_separate_series(store):
     names = [f"s{number:03d}" for number in range(400)]
     rows = (
         pl.DataFrame({"unique_id": names})
@@ -103,7 +103,7 @@ def test_row_groups_tell_series_apart(store):
 
 
 @pytest.mark.parametrize("folder", ["with space", "100 % sure", "Zürich 漢"])
-def test_root_may_have_an_awkward_name(tmp_path, observations_of, folder):
+def test_root_may_have_special_characters(tmp_path, observations_of, folder):
     store = Store(tmp_path / folder)
     for generation in (0, 1):
         publish(
@@ -126,20 +126,20 @@ def test_store_pickles(store):
     assert copy.read_bytes("weights/x.safetensors") == b"abc"
 
 
-def test_weights_on_this_machine_have_a_path(store):
+def test_weights_of_a_local_store_have_a_path(store):
     store.write_bytes("weights/x.safetensors", b"abc")
     assert store.local_path("weights/x.safetensors").read_bytes() == b"abc"
     assert store.local_path("weights/y.safetensors") is None
     assert Store("s3://bucket/prefix", {"AWS_REGION": "eu-central-1"}).local_path("weights/x.safetensors") is None
 
 
-def test_making_a_store_touches_nothing(tmp_path):
+def test_making_a_store_creates_nothing(tmp_path):
     store = Store(tmp_path / "not yet")
     assert store.tables() == []
     assert not (tmp_path / "not yet").exists()
 
 
-def test_tables_say_rows_version_and_size(store, observations_of):
+def test_tables_have_rows_version_and_size(store, observations_of):
     publish(
         store, "observations", "step", observations_of("a", clock="step"),
         slice=Slice("demo"), application="r", generation=0,
@@ -151,7 +151,7 @@ def test_tables_say_rows_version_and_size(store, observations_of):
     assert observations.num_bytes > 500
 
 
-def test_damaged_table_is_a_store_error(store):
+def test_damaged_table_raises_store_error(store):
     store.create("runs", "timestamp")
     (log,) = Path(store.table_uri("runs", "timestamp"), "_delta_log").glob("*.json")
     log.write_text("not JSON")
@@ -160,7 +160,7 @@ def test_damaged_table_is_a_store_error(store):
     assert "\n" not in str(caught.value)
 
 
-def test_table_that_cannot_be_created_is_told_in_one_line(tmp_path):
+def test_table_that_cannot_be_created_is_reported_in_one_line(tmp_path):
     (tmp_path / "root").write_text("a file")
     store = Store(tmp_path / "root" / "below")
     with pytest.raises(StoreError, match="table 'runs' could not be created") as caught:
