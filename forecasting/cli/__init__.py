@@ -1,4 +1,4 @@
-"""The command `fleetcast`: arguments go in; tables, files and an exit code come out."""
+"""The command `fleetcast`."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,14 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; Ctrl-C ends it with one line, while it still loads too."""
+    """Run one command. Ctrl-C ends it with one line, even while modules are being imported.
+
+    Args:
+        arguments: The words after `fleetcast`; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
     try:
         from forecasting.cli.app import run
 

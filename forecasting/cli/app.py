@@ -1,6 +1,6 @@
-"""A command line goes in; an exit code comes out: 0, 2 for the user's mistakes, 1 for the system's.
+"""The commands of `fleetcast` and their exit codes: 0 for success, 2 for user errors, 1 for failures of the system.
 
-Polars, torch and DuckDB are imported inside the commands that need them, so that the others start at once.
+Commands import Polars, torch and DuckDB inside their functions, so that commands without them start quickly.
 """
 
 import sys
@@ -34,7 +34,17 @@ app.add_typer(specs.app, name="specs")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; errors are told on stderr, each in one line, with a traceback only where `--debug` is given."""
+    """Run one command. Errors are printed on stderr, in one line each; `--debug` adds the traceback.
+
+    Args:
+        arguments: The words after `fleetcast`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        KeyboardInterrupt: The user pressed Ctrl-C.
+    """
     is_debugging = DEBUG in arguments
     try:
         result = app([word for word in arguments if word != DEBUG], prog_name="fleetcast", standalone_mode=False)
@@ -45,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
         return exit_now.code if isinstance(exit_now.code, int) else int(exit_now.code is not None)
     except TyperException as error:
         message = error.format_message()
-        if not message:  # the help that stands in for missing arguments is already printed
+        if not message:  # the help is already printed in place of an error
             return error.exit_code
         return _fail(f"{message.rstrip('.')}; see fleetcast --help", error.exit_code)
     except FleetcastError as error:
@@ -53,12 +63,14 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), error.exit_code)
     except Exception as error:
         _trace(is_debugging)
-        return _fail(f"{type(error).__name__}: {first_line(error)} (--debug shows where)", FleetcastError.exit_code)
+        return _fail(
+            f"{type(error).__name__}: {first_line(error)} (--debug adds a traceback)", FleetcastError.exit_code
+        )
     return result if isinstance(result, int) else 0
 
 
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         print(f"fleetcast {version('fleetcast')}")
         raise typer.Exit
 
@@ -68,7 +80,7 @@ def _top(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error; at any position.")] = False,
 ) -> None:
     pass
 

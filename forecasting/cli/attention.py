@@ -1,4 +1,4 @@
-"""Names of series go in; how their networks with attention weighed the past comes out, read from the store."""
+"""The attention of series' networks over their context, from networks and features in the store."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,10 +22,20 @@ MODEL = "attention"
 def attention_of_store(
     store: Store, series: Sequence[str], *, spec: str | None = None, cutoff: str | None = None
 ) -> list[Attention]:
-    """Read each series' newest serving network with attention, its first member, and what it looks at.
+    """Compute the attention of each series' newest serving network, the first member of its ensemble.
 
-    The forecast is the one after a run's cutoff, or after the last point that is stored. Raises NothingStored for a
-    series that has no such network.
+    Args:
+        store: The store.
+        series: The series.
+        spec: The spec of the networks; None takes the only one that has such series.
+        cutoff: The run cutoff as text, after which the forecast begins; None takes the last stored point.
+
+    Returns:
+        One entry per series, in their order.
+
+    Raises:
+        NothingStored: A series has no network with attention.
+        UserError: A series has no forecast, or several specs have such series.
     """
     clock, spec = find_spec(store, series, spec)
     until = None if cutoff is None else parse_clock(cutoff, clock, subject="--cutoff")
@@ -41,9 +51,9 @@ def attention_of_store(
     rows = found.sort("run_cutoff", pl.col("member"), descending=[True, False]).collect()
     rows = rows.unique("unique_id", keep="first", maintain_order=True)
     if missing := sorted(set(series) - set(rows["unique_id"])):
-        told = "" if until is None else f" at or before {format_clock(until)}"
+        at_cutoff = "" if until is None else f" at or before {format_clock(until)}"
         raise NothingStored(
-            f"spec '{spec}' has no network '{MODEL}' of {', '.join(map(repr, missing))}{told}:"
+            f"spec '{spec}' has no network '{MODEL}' of {', '.join(map(repr, missing))}{at_cutoff}:"
             f" train with '{MODEL}' among its models"
         )
     uri_of = dict(rows.select("unique_id", "weights_uri").iter_rows())
@@ -69,5 +79,5 @@ def _attention(store: Store, spec: str, name: str, fleet: FittedFleet, until: An
     last, length = panel.y_SN.shape[1] - 1, config.segment_length
     ends_T = last - length * np.arange(config.context_segments - 1, -1, -1)
     begins_K = last + 1 + length * np.arange(len(share_KT))
-    known_T = ends_T >= 0  # a context may begin before its series does
+    known_T = ends_T >= 0  # a context may begin before its series
     return Attention(name, panel.ds_SN[0, ends_T[known_T]], panel.ds_SN[0, begins_K], share_KT[:, known_T])

@@ -1,4 +1,4 @@
-"""A leaderboard goes in; a table of it that fits a hundred columns, each error below its figure, comes out."""
+"""Print a leaderboard as a table within a hundred columns, with each standard error below its score."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,13 +21,19 @@ _HEADINGS = {
     "coverage_95": "in 95 %",
     "bias": "bias",
 }
-"""What each score is called; coverages are the percentage of actuals within the interval."""
+"""The heading of each score; coverages are percentages of actuals within the interval."""
 _DECIMALS = {"mase": 3, "smape": 2, "owa": 3, "wql": 4, "msis": 2, "coverage_80": 1, "coverage_95": 1}
 _UNDEFINED = "–"
 
 
 def print_board(board: pl.DataFrame, console: Console, *, title: str | None = None) -> None:
-    """Print the rows of `leaderboard`, ± one standard error; where a line would not fit, a paragraph per model."""
+    """Print a leaderboard, with ± one standard error; if a line does not fit, as one paragraph per model.
+
+    Args:
+        board: Rows of `leaderboard`.
+        console: Where to print.
+        title: A line above the table.
+    """
     if title:
         console.print(printable(title), markup=False, soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
@@ -41,9 +47,9 @@ def print_board(board: pl.DataFrame, console: Console, *, title: str | None = No
         console.print(table, markup=False)
         return
     for row in board.iter_rows(named=True):
-        told = [f"{heading} {' '.join(_figure_and_error(row, name))}".strip() for name, heading in _HEADINGS.items()]
-        counts = f"{row['num_series']:,} series, serves {_share(row['share_served'])}"
-        console.print(f"{printable(row['model'])}: {' · '.join([counts, *told])}", markup=False)
+        scores = [f"{heading} {' '.join(_figure_and_error(row, name))}".strip() for name, heading in _HEADINGS.items()]
+        counts = f"{row['num_series']:,} series, champion of {_share(row['share_served'])}"
+        console.print(f"{printable(row['model'])}: {' · '.join([counts, *scores])}", markup=False)
 
 
 def _figure_and_error(row: Mapping[str, Any], name: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""A store goes in; the leaderboard of each spec's newest backtests, or of its newest realised scores, comes out."""
+"""Leaderboards of a store: one per spec, from its newest backtests or its newest realised scores."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,14 +14,21 @@ from forecasting.store.tables import Store
 
 Kind = Literal["backtests", "scores"]
 _MISSING = {
-    "backtests": "has no backtests yet; its train DAG makes them",
-    "scores": "has no scores yet; they are made when the actuals of a forecast arrive",
+    "backtests": "has no backtests yet; the train DAG writes them",
+    "scores": "has no scores yet; they are written when the actuals of a forecast arrive",
 }
 
 
 @dataclass(frozen=True)
 class Board:
-    """One spec's leaderboard; `cutoff` is that of the run that it comes from, as text."""
+    """One spec's leaderboard.
+
+    Attributes:
+        spec: The name of the spec.
+        kind: What the models are ranked by.
+        cutoff: The run cutoff of the backtests or scores, as text.
+        rows: The rows of `leaderboard`.
+    """
 
     spec: str
     kind: Kind
@@ -30,14 +37,24 @@ class Board:
 
     @property
     def title(self) -> str:
+        """The line above the printed leaderboard."""
         what = "backtests of the training run" if self.kind == "backtests" else "realised errors, scored"
         return f"{self.spec}: {what} at {self.cutoff}"
 
 
 def read_boards(store: Store, *, kind: Kind, spec: str | None = None) -> list[Board]:
-    """Rank the models of every spec, or of one, in its run with the newest cutoff; sorted by spec.
+    """Rank the models of each spec in its run with the newest cutoff.
 
-    Raises NothingStored where there is nothing to rank.
+    Args:
+        store: The store.
+        kind: What the models are ranked by.
+        spec: The spec to rank; None for all.
+
+    Returns:
+        One leaderboard per spec, sorted by name.
+
+    Raises:
+        NothingStored: The store has no backtests or scores of the spec, or of any spec.
     """
     boards = []
     for clock in get_args(Clock):

@@ -1,4 +1,4 @@
-"""Names of series go in; their history and newest forecasts come out, from the store or from one-shot files."""
+"""History and forecasts for fan charts, from the store or from files of one-shot forecasts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,31 @@ from forecasting.spec.frequency import Clock
 from forecasting.spec.quantiles import is_quantile_column
 from forecasting.spec.source import Source
 from forecasting.store.query import query
+from forecasting.store.slices import quote
 from forecasting.store.tables import Store
 
 
 @dataclass(frozen=True)
 class Fans:
-    """`history`: unique_id, ds, y, sorted. `forecasts`: unique_id, ds, cutoff, model, quantiles; as they were asked."""
+    """History and forecasts of some series.
+
+    Attributes:
+        history: unique_id, ds and y, sorted.
+        forecasts: unique_id, ds, cutoff, model and quantiles; series in the requested order.
+    """
 
     history: pl.DataFrame
     forecasts: pl.DataFrame
 
     def shorten(self, num_points: int) -> "Fans":
-        """Keep the last grid points of each history before its cutoff, and those after it within the horizon."""
+        """Shorten the history of each series.
+
+        Args:
+            num_points: The number of grid points to keep up to the cutoff.
+
+        Returns:
+            The same forecasts, with these grid points and those between the cutoff and the end of the horizon.
+        """
         spans = self.forecasts.group_by("unique_id").agg(pl.col("cutoff").first(), end=pl.col("ds").max())
         known = self.history.join(spans, on="unique_id").filter(pl.col("ds") <= pl.col("end")).sort("unique_id", "ds")
         is_past = pl.col("ds") <= pl.col("cutoff")
@@ -38,18 +51,29 @@ class Fans:
 
 
 def fans_of_store(store: Store, series: Sequence[str], *, spec: str | None = None, cutoff: str | None = None) -> Fans:
-    """Read the champions' newest forecasts of some series, or those of an earlier run's cutoff, and their features.
+    """Read the history of some series, and forecasts of their champions, from the store.
 
-    Raises NothingStored where there are no forecasts, UserError for a series that has none, or that several specs have.
+    Args:
+        store: The store.
+        series: The series.
+        spec: The spec of the forecasts; None takes the only one that has such series.
+        cutoff: The run cutoff of the forecasts as text; None takes the newest forecasts.
+
+    Returns:
+        History and forecasts.
+
+    Raises:
+        NothingStored: The store has no such forecasts.
+        UserError: A series has no forecast, or several specs have such series.
     """
     clock, spec = find_spec(store, series, spec)
     table = declared_table("forecasts").stored_as(clock)
-    wanted = f"spec = {_quote(spec)} AND unique_id IN ({', '.join(_quote(name) for name in series)})"
+    wanted = f"spec = {quote(spec)} AND unique_id IN ({', '.join(quote(name) for name in series)})"
     if cutoff is None:
         rows = query(store, f"SELECT * FROM latest_{table} WHERE {wanted}")
     else:
         at = format_clock(parse_clock(cutoff, clock, subject="--cutoff"))
-        rows = query(store, f"SELECT * FROM {table} WHERE {wanted} AND is_champion AND run_cutoff = {_quote(at)}")
+        rows = query(store, f"SELECT * FROM {table} WHERE {wanted} AND is_champion AND run_cutoff = {quote(at)}")
         if rows.is_empty():
             raise NothingStored(f"spec '{spec}' has no forecasts of these series with the run cutoff {at}")
     newest = rows.filter(pl.col("run_cutoff") == pl.col("run_cutoff").max().over("unique_id"))
@@ -71,9 +95,20 @@ def fans_of_files(
     *,
     storage_options: Mapping[str, str] | None = None,
 ) -> Fans:
-    """Read what `fleetcast forecast` wrote, and the measurements of a source; times are on the forecasts' wall clock.
+    """Read forecasts from a file that `fleetcast forecast` wrote, and history from a source.
 
-    Raises SourceError for a file that is not such, UserError for a series that it does not have.
+    Args:
+        forecasts_file: The file, .parquet or .csv.
+        actuals: The source of measurements before and after the cutoff; None for no history.
+        series: The series.
+        storage_options: Options of the object store, as Polars takes them.
+
+    Returns:
+        History and forecasts; their times are naive, on the wall clock of the file.
+
+    Raises:
+        SourceError: The file cannot be read or lacks columns.
+        UserError: The file does not have a series.
     """
     rows = _read_forecasts(forecasts_file)
     require_series(rows.lazy(), series)
@@ -93,20 +128,33 @@ def fans_of_files(
 
 
 def find_spec(store: Store, series: Sequence[str], spec: str | None) -> tuple[Clock, str]:
-    """Return the clock and the name of the spec that has forecasts of the series; of several, the one that is named."""
+    """Find the spec that has forecasts of some series.
+
+    Args:
+        store: The store.
+        series: The series.
+        spec: The spec to use; None takes the only one that has such series.
+
+    Returns:
+        The spec's clock and name.
+
+    Raises:
+        NothingStored: The store, or the spec, has no forecasts.
+        UserError: A series has no forecast, or several specs have such series.
+    """
     found: dict[str, tuple[Clock, pl.DataFrame]] = {}
     for clock in get_args(Clock):
         rows = store.scan("forecasts", clock).filter("is_champion").select("spec", "unique_id").unique().collect()
         found |= {name: (clock, own) for (name,), own in rows.partition_by("spec", as_dict=True).items()}
     if not found:
-        raise NothingStored("the store has no forecasts yet; the forecast DAG of a spec makes them")
+        raise NothingStored("the store has no forecasts yet; the forecast DAG of a spec writes them")
     if spec is None:
         holders = [name for name, (_, own) in found.items() if own["unique_id"].is_in(list(series)).any()]
         if len(holders) > 1:
-            raise UserError(f"series of {', '.join(sorted(holders))} have these names; --spec says which is meant")
+            raise UserError(f"specs {', '.join(sorted(holders))} have series of these names; select one with --spec")
         spec = holders[0] if holders else next(iter(sorted(found)))
     if spec not in found:
-        raise NothingStored(f"spec '{spec}' has no forecasts; there are some of {', '.join(sorted(found))}")
+        raise NothingStored(f"spec '{spec}' has no forecasts; these specs have some: {', '.join(sorted(found))}")
     clock, own = found[spec]
     require_series(own.lazy(), series)
     return clock, spec
@@ -144,7 +192,3 @@ def _on_wall_clock(rows: pl.DataFrame, zone: str | None) -> pl.DataFrame:
 def _in_order(rows: pl.DataFrame, series: Sequence[str]) -> pl.DataFrame:
     order = pl.DataFrame({"unique_id": list(dict.fromkeys(series))}, schema={"unique_id": pl.String()})
     return order.join(rows.sort("ds"), on="unique_id", how="inner", maintain_order="left_right")
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""A path and a frame go in; the whole file, parquet or CSV by its suffix, appears under its name or not at all."""
+"""Write frames to parquet or CSV files that appear only when they are complete."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -18,22 +18,31 @@ SUFFIXES = (".parquet", ".csv")
 
 
 def refuse_path(path: Path, *, option: str, suffixes: tuple[str, ...] = SUFFIXES) -> None:
-    """Raise SpecError for a path that could not be written, before any work is done for it."""
+    """Check that a file can be written, before any work is done for it.
+
+    Args:
+        path: The file.
+        option: The option that sets it, for the message.
+        suffixes: The suffixes that are allowed.
+
+    Raises:
+        SpecError: The suffix is another one, the path is a folder, or the folder does not exist or is not writable.
+    """
     problem = None
     if path.suffix.lower() not in suffixes:
         problem = f"must end in {' or '.join(suffixes)}"
     elif path.is_dir():
         problem = "is a folder; it needs the name of a file"
     elif not path.parent.is_dir():
-        problem = f"cannot be written: there is no folder {path.parent}"
+        problem = f"cannot be written: folder {path.parent} does not exist"
     elif not os.access(path.parent, os.W_OK):
-        problem = f"cannot be written: folder {path.parent} does not let you"
+        problem = f"cannot be written: folder {path.parent} is not writable"
     if problem:
         raise SpecError(option, [f"{str(path)!r} {problem}"])
 
 
 def write_frame(rows: pl.DataFrame, path: Path) -> None:
-    """Write a frame under a temporary name beside its own, then rename it."""
+    """Write a frame as parquet or CSV, by the suffix of the path; the file appears when it is complete."""
     with whole_file(path) as temporary:
         if path.suffix.lower() == ".csv":
             _with_times_as_text(rows).write_csv(temporary)
@@ -42,9 +51,11 @@ def write_frame(rows: pl.DataFrame, path: Path) -> None:
 
 
 def write_frames(frames: Iterable[pl.DataFrame], path: Path) -> None:
-    """Write frames of one schema, one after the other, as a single file; no more than one is in memory at a time.
+    """Write frames as a single file, with one of them in memory at a time.
 
-    There must be one at least, which may have no rows.
+    Args:
+        frames: At least one frame, which may be empty; all have the same schema.
+        path: The file, parquet or CSV by its suffix; it appears when it is complete.
     """
     frames = iter(frames)
     first = next(frames)
@@ -63,7 +74,14 @@ def write_frames(frames: Iterable[pl.DataFrame], path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; what is written there takes its place at the end, or is removed."""
+    """Yield the path of a temporary file, which replaces `path` at the end or is removed after an error.
+
+    Args:
+        path: The file to write.
+
+    Yields:
+        A path in the same folder, with the same suffix.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
@@ -81,7 +99,7 @@ def _with_times_as_text(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _as_text(times: pl.Series) -> pl.Series:
-    """Write times as ISO 8601 with a blank, as most tools read them, fraction and offset only where there are any."""
+    """Write times as ISO 8601 with a blank, which most tools read; with a fraction and an offset only if they exist."""
     dtype = times.dtype
     assert isinstance(dtype, pl.Datetime)
     is_whole = bool((times.dt.nanosecond() == 0).all())

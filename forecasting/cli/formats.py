@@ -1,9 +1,11 @@
-"""The forms in which commands print frames; light, because every command names it."""
+"""The output formats of commands; a module without heavy imports, because every command needs it."""
 
 from enum import StrEnum
 
 
 class Format(StrEnum):
+    """How a command prints rows."""
+
     TABLE = "table"
     CSV = "csv"
     JSON = "json"

@@ -1,4 +1,4 @@
-"""`fleetcast plot`: names of series go in; a picture of their history and forecasts comes out."""
+"""`fleetcast plot`: draw the history and forecasts of some series, or the attention of their networks."""
 
 import warnings
 from pathlib import Path
@@ -14,23 +14,21 @@ if TYPE_CHECKING:
 
 
 def plot(
-    series: Annotated[list[str], typer.Argument(metavar="SERIES…", help="Names of series, a panel each.")],
-    spec: Annotated[str | None, typer.Option(help="Whose forecasts, where several specs have such series.")] = None,
+    series: Annotated[list[str], typer.Argument(metavar="SERIES…", help="Names of series; each one gets a panel.")],
+    spec: Annotated[str | None, typer.Option(help="Spec of the forecasts, if several have such series.")] = None,
     out: Annotated[Path, typer.Option(help="File to write, .png or .svg.")] = Path("fan.png"),
-    history: Annotated[int | None, typer.Option(min=1, help="Points before the cutoff. [two horizons]")] = None,
-    cutoff: Annotated[str | None, typer.Option(help="Run cutoff of an earlier forecast. [the newest]")] = None,
+    history: Annotated[int | None, typer.Option(min=1, help="Grid points before the cutoff. [two horizons]")] = None,
+    cutoff: Annotated[str | None, typer.Option(help="Run cutoff of the forecast. [the newest]")] = None,
     forecasts: Annotated[
-        Path | None, typer.Option(help="A file of `fleetcast forecast`, instead of the store.")
+        Path | None, typer.Option(help="A file that `fleetcast forecast` wrote, instead of the store.")
     ] = None,
-    attention: Annotated[
-        bool, typer.Option("--attention", help="How networks with attention weigh the past, instead of a forecast.")
-    ] = False,
-    actuals: Annotated[str | None, typer.Option(help="With --forecasts: the measurements, before and since.")] = None,
-    id_column: Annotated[str, typer.Option("--id", help="Column of --actuals that names the series.")] = "unique_id",
+    attention: Annotated[bool, typer.Option("--attention", help="Draw how attention networks weigh the past.")] = False,
+    actuals: Annotated[str | None, typer.Option(help="With --forecasts: the measurements until today.")] = None,
+    id_column: Annotated[str, typer.Option("--id", help="Column of --actuals with the names of series.")] = "unique_id",
     time_column: Annotated[str, typer.Option("--time", help="Column of --actuals with times or steps.")] = "ds",
     target_column: Annotated[str, typer.Option("--target", help="Column of --actuals with measurements.")] = "y",
 ) -> None:
-    """Draw history and forecast of some series: median, 50, 80 and 95 % bands, and what has really come since."""
+    """Draw history and forecast of some series: median, 50, 80 and 95 % bands, and the actuals since then."""
     from forecasting.cli.fans import fans_of_files, fans_of_store
     from forecasting.cli.files import refuse_path
     from forecasting.cli.options import source_from_options
@@ -39,12 +37,12 @@ def plot(
 
     refuse_path(out, option="--out", suffixes=(".png", ".svg"))
     if actuals is not None and forecasts is None:
-        raise SpecError("plot", ["--actuals needs --forecasts; without them the store has both"])
+        raise SpecError("plot", ["--actuals needs --forecasts; without --forecasts, the store has both"])
     if cutoff is not None and forecasts is not None:
-        raise SpecError("plot", ["--cutoff chooses among the store's forecasts; a file of --forecasts has its own"])
+        raise SpecError("plot", ["--cutoff selects forecasts of the store and cannot be combined with --forecasts"])
     if attention:
         if forecasts is not None:
-            raise SpecError("plot", ["--attention reads networks from the store, which a file of --forecasts has not"])
+            raise SpecError("plot", ["--attention reads networks of the store and cannot be combined with --forecasts"])
         from forecasting.cli.attention import attention_of_store
         from forecasting.plots import attention_chart
 
@@ -65,7 +63,7 @@ def _save(figure: "Figure", out: Path) -> None:
     from forecasting.cli.files import whole_file
 
     with warnings.catch_warnings(), whole_file(out) as temporary:
-        # Every installed font was asked; a character that none has is drawn as a box.
+        # A character that no installed font has is drawn as a box.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from", category=UserWarning)
         figure.savefig(temporary, metadata={"Date": None} if out.suffix == ".svg" else None)
     print(out)

@@ -1,4 +1,4 @@
-"""Frames go in; a table for a person, CSV or JSON comes out on stdout."""
+"""Print frames on stdout: as a table for people, as CSV or as JSON."""
 
 import json
 import math
@@ -16,11 +16,18 @@ from forecasting.cli.formats import Format
 
 WIDTH_OF_A_PIPE = 10_000
 ROWS_OF_A_TABLE = 100
-"""Rows that a table shows unless more are asked for; CSV and JSON show all."""
+"""Rows that a table shows by default; CSV and JSON show all."""
 
 
 def show(rows: pl.DataFrame, output: Format, *, limit: int | None = None, title: str | None = None) -> None:
-    """Print a frame; `limit` bounds its rows, 0 for all. What is left out is told on stderr."""
+    """Print a frame on stdout; a note on stderr states how many rows are left out.
+
+    Args:
+        rows: The rows.
+        output: The format.
+        limit: The number of rows to print, 0 for all; None for the format's default.
+        title: A line above a table.
+    """
     bound = limit if limit is not None else ROWS_OF_A_TABLE if output is Format.TABLE else 0
     shown = rows.head(bound) if bound else rows
     if output is Format.CSV:
@@ -34,13 +41,13 @@ def show(rows: pl.DataFrame, output: Format, *, limit: int | None = None, title:
 
 
 def open_console(stream: TextIO) -> Console:
-    """Return a console that prints text as it is; a pipe has no width that a row could be cut to."""
+    """Return a console that prints text unchanged; rows are never cut in a pipe, which has no width."""
     width = None if stream.isatty() else WIDTH_OF_A_PIPE
     return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which a terminal would obey."""
+    """Return a text with control characters escaped, because a terminal would execute them."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
@@ -59,7 +66,7 @@ def _print_table(rows: pl.DataFrame, *, title: str | None) -> None:
     if title:
         print(printable(title))
     if console.measure(table, options=console.options.update(width=WIDTH_OF_A_PIPE)).minimum > console.width:
-        # Cells that are cut or folded to a letter tell nothing; a line per cell fits everywhere.
+        # Cells cut or folded to single letters are unreadable; one line per cell fits every width.
         for cells in rows.iter_rows(named=True):
             console.rule(style="dim")
             for name, value in cells.items():
@@ -81,7 +88,7 @@ def _cell(value: Any) -> str:
 
 
 def _flatten(column: pl.Series) -> pl.Series:
-    """Write what CSV has no form for (lists, structs, bytes) as JSON."""
+    """Write lists, structs and bytes as JSON, because CSV cannot represent them."""
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
         texts = [None if value is None else json.dumps(_plain(value), ensure_ascii=False) for value in column]
         return pl.Series(column.name, texts, dtype=pl.String)
@@ -97,7 +104,7 @@ def _as_json(rows: pl.DataFrame) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold; NaN and infinite values, which it cannot, as null."""
+    """Return a value that JSON can represent; NaN and infinite values become null."""
     if isinstance(value, pl.Series):
         value = value.to_list()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""`fleetcast specs`: spec files go in; every problem of every file, or a complete spec, comes out."""
+"""`fleetcast specs`: check spec files, or show a spec with all its defaults."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ def check(
         list[Path] | None, typer.Argument(metavar="[PATHS…]", help="Files or folders. [dags/specs]")
     ] = None,
 ) -> None:
-    """Validate spec files and look whether their sources can be read; tells every problem of every file."""
+    """Validate spec files and check that their sources can be read; report every problem of every file."""
     from forecasting.series.read import scan_source
 
     storage_options = Settings.load().storage_options
@@ -34,7 +34,7 @@ def check(
         try:
             spec = read_spec(path)
             if spec.name in named:
-                raise SpecError(f"spec {path}", [f"name = '{spec.name}' is taken by {named[spec.name]}"])
+                raise SpecError(f"spec {path}", [f"name = '{spec.name}' is already used by {named[spec.name]}"])
             named[spec.name] = path
             _refuse_schedules(spec, path)
             scan_source(spec.source, spec.clock, storage_options=storage_options)
@@ -53,7 +53,7 @@ def check(
 def show(
     spec: Annotated[str | None, typer.Argument(metavar="[SPEC]", help="A file, or a name in dags/specs.")] = None,
 ) -> None:
-    """Print a spec with all its defaults and the training configuration that follows, as JSON; or list the specs."""
+    """Print a spec with all its defaults and its training configuration, as JSON; without SPEC, list the specs."""
     if spec is None:
         for path in find_specs([SPECS_FOLDER]):
             listed = read_spec(path)
@@ -65,20 +65,30 @@ def show(
 
 
 def find_specs(paths: list[Path]) -> list[Path]:
-    """List the spec files that files and folders mean; raises UserError where one of them holds none."""
+    """List spec files.
+
+    Args:
+        paths: Files, and folders with files that end in .toml.
+
+    Returns:
+        The files, each once, in the order of `paths`.
+
+    Raises:
+        UserError: A path does not exist, or a folder has no spec file.
+    """
     found: dict[Path, None] = {}
     for path in paths:
         files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
         if not files:
             raise UserError(f"folder {path} has no spec file (*.toml)")
         if not path.exists():
-            raise UserError(f"there is no spec file or folder {path}")
+            raise UserError(f"spec file or folder {path} does not exist")
         found |= dict.fromkeys(files)
     return list(found)
 
 
 def _refuse_schedules(spec: Spec, path: Path) -> None:
-    """Raise SpecError for cron expressions that Airflow's own reader refuses, where it is installed."""
+    """Refuse cron expressions that croniter, which Airflow uses, cannot read; without croniter, check nothing."""
     try:
         from croniter import CroniterError, croniter
     except ImportError:
@@ -89,7 +99,7 @@ def _refuse_schedules(spec: Spec, path: Path) -> None:
         if cron is None or cron in PRESETS:
             continue
         try:
-            croniter(cron).get_next()  # a date that never comes is seen only here
+            croniter(cron).get_next()  # finds dates that never come
         except CroniterError as error:
             problems.append(f"schedule.{flow} = '{cron}' cannot be scheduled: {first_line(error)}")
     if problems:
@@ -104,5 +114,5 @@ def _find(spec: str) -> Path:
             if read_spec(path).name == spec:
                 return path
         except SpecError:
-            continue  # another file's mistake does not hide this one
-    raise NothingStored(f"there is no spec '{spec}' in {SPECS_FOLDER}")
+            continue  # a mistake in another file must not hide this spec
+    raise NothingStored(f"spec '{spec}' does not exist in {SPECS_FOLDER}; fleetcast specs show lists the specs")

@@ -1,4 +1,4 @@
-"""`fleetcast query`, `tables`, `runs` and `leaderboard`: a store's tables go in; answers on stdout come out."""
+"""`fleetcast query`, `tables`, `runs` and `leaderboard`: print the tables of a store."""
 
 import sys
 from pathlib import Path
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from forecasting.store.tables import Store
 
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print it.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 LimitOption = Annotated[
-    int | None, typer.Option(min=0, help="Rows to print, 0 for all. [100 of a table; all of csv and json]")
+    int | None, typer.Option(min=0, help="Rows to print, 0 for all. [100 as a table; all as csv or json]")
 ]
 
 
@@ -24,7 +24,7 @@ def query(
     output: FormatOption = Format.TABLE,
     limit: LimitOption = None,
 ) -> None:
-    """Answer one SELECT over the tables and the view latest_forecasts; `fleetcast tables` says what there is."""
+    """Run one SELECT over the tables and views; `fleetcast tables` lists them."""
     from forecasting.cli.show import show
     from forecasting.store.query import query as answer
 
@@ -32,10 +32,10 @@ def query(
 
 
 def tables(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A table or view, to see its columns.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A table or view, to list its columns.")] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Say what there is to query: every table and view with its meaning, or the columns of one."""
+    """List the tables and views with their meanings, or the columns of one of them."""
     import polars as pl
 
     from forecasting.cli.show import show
@@ -57,7 +57,7 @@ def tables(
 
 
 def runs(
-    spec: Annotated[str | None, typer.Option(help="Runs of this spec alone.")] = None,
+    spec: Annotated[str | None, typer.Option(help="Only runs of this spec.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Runs to print, 0 for all.")] = 20,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -76,14 +76,11 @@ def runs(
 
 
 def leaderboard(
-    spec: Annotated[str | None, typer.Option(help="This spec alone.")] = None,
-    scores: Annotated[bool, typer.Option("--scores", help="Realised errors instead of backtests.")] = False,
+    spec: Annotated[str | None, typer.Option(help="Only this spec.")] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="Use realised errors instead of backtests.")] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Rank the models of each spec by their mean MASE: in the newest backtests, or against what really came.
-
-    Every score has its standard error over series; served is the share of series that a model serves.
-    """
+    """Rank the models of each spec by mean MASE, with standard errors; served is the share of series won."""
     import polars as pl
 
     from forecasting.cli.board_table import print_board
@@ -103,14 +100,14 @@ def leaderboard(
 
 
 def open_store() -> "Store":
-    """Return the store of the settings, and say so on stderr where there is none yet."""
+    """Return the store of the settings, with a note on stderr if it does not exist yet."""
     from forecasting.store.tables import Store
 
     settings = Settings.load()
     store = Store(settings.store, settings.storage_options)
     if "://" not in store.root and not Path(store.root).is_dir():
         print(
-            f"there is no store at {store.root} yet; every table is empty (FLEETCAST_STORE names another)",
+            f"store {store.root} does not exist yet, so every table is empty; FLEETCAST_STORE sets another store",
             file=sys.stderr,
         )
     return store

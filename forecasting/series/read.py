@@ -62,9 +62,9 @@ def clock_zone(
     """Return the time zone of the wall clock that validated times are on.
 
     Times with a zone and text with offsets are validated as UTC if the frequency is finer than a day, and otherwise on
-    their own wall clock. If text has several offsets, the smallest one counts: its clock is the earliest at any moment,
-    so what is known by then is never overestimated. Schemas are read; first rows of text; and for a frequency of days
-    or coarser, the whole column of offsets.
+    their own wall clock. If text has several offsets, the smallest one counts: at any moment its clock shows the
+    earliest time, so what is known by then is never overestimated. Schemas are read; first rows of text; and for a
+    frequency of days or coarser, the whole column of offsets.
 
     Args:
         source: The source.

@@ -27,10 +27,9 @@ from pydantic import (
 )
 
 from forecasting.errors import SpecError
-from forecasting.spec.categories import Categories as Categories
+from forecasting.spec.categories import Categories
 from forecasting.spec.cron import check_cron
-from forecasting.spec.frequency import Clock as Clock
-from forecasting.spec.frequency import check_reach, clock_of, parse_frequency, varies_within
+from forecasting.spec.frequency import Clock, check_reach, clock_of, parse_frequency, varies_within
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
 from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem, quantile_column
 from forecasting.spec.source import Source, absolute_uris

@@ -83,16 +83,16 @@ class Slice:
             StoreError: The table cannot have this slice.
         """
         self.check(table, clock)
-        parts = [f"spec = {_quote(self.spec)}"]
+        parts = [f"spec = {quote(self.spec)}"]
         if isinstance(self.run_cutoff, datetime):
-            parts.append(f"cutoff_date = {_quote(self.run_cutoff.date().isoformat())}")
+            parts.append(f"cutoff_date = {quote(self.run_cutoff.date().isoformat())}")
         if self.run_cutoff is not None:
             parts.append(f"run_cutoff = {_literal(self.run_cutoff)}")
         if self.until is not None:
             parts.append(f"ds <= {_literal(self.until)}")
         for column, values in (("unique_id", self.unique_ids), ("model", self.models)):
             if values is not None:
-                parts.append(f"{column} IN ({', '.join(map(_quote, values))})")
+                parts.append(f"{column} IN ({', '.join(map(quote, values))})")
         return " AND ".join(parts)
 
     def contains(self, table: Table, clock: Clock) -> pl.Expr:
@@ -124,7 +124,7 @@ class Slice:
 
 def equals(column: str, value: str) -> str:
     """Return the SQL condition that a column equals a text."""
-    return f"{column} = {_quote(value)}"
+    return f"{column} = {quote(value)}"
 
 
 def _check_on_clock(option: str, value: object, stored_as: str, clock: Clock) -> None:
@@ -140,11 +140,21 @@ def _check_on_clock(option: str, value: object, stored_as: str, clock: Clock) ->
 
 
 def _literal(value: datetime | int) -> str:
-    return _quote(value.isoformat(sep=" ", timespec="microseconds")) if isinstance(value, datetime) else str(value)
+    return quote(value.isoformat(sep=" ", timespec="microseconds")) if isinstance(value, datetime) else str(value)
 
 
-def _quote(text: str) -> str:
-    """Quote a text for SQL, whose only escape is the doubled quote; a backslash is an ordinary character."""
+def quote(text: str) -> str:
+    """Quote a text as an SQL string. Its only escape is the doubled quote; a backslash is an ordinary character.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The SQL literal.
+
+    Raises:
+        StoreError: The text contains a zero byte.
+    """
     if "\x00" in text:
         raise StoreError(f"{text!r} contains a zero byte, which a predicate cannot express")
     return "'" + text.replace("'", "''") + "'"

@@ -16,7 +16,8 @@ from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import is_blank
 from forecasting.series.read import clock_zone, require_series
 from forecasting.settings import FleetSettings, Settings
-from forecasting.spec.spec import Clock, Spec
+from forecasting.spec.frequency import Clock
+from forecasting.spec.spec import Spec
 from forecasting.store.publish import append_run, publish
 from forecasting.store.rows import Frames
 from forecasting.store.slices import Slice

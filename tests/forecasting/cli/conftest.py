@@ -1,4 +1,4 @@
-"""Runs of the command in this process, quick inputs, and a small store that its answers come from."""
+"""The command run in this process, small inputs, and a small store."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ Fleetcast = Callable[..., Ended]
 
 @pytest.fixture
 def fleetcast(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fleetcast:
-    """Run the command in a folder of its own, with one thread."""
+    """Run the command in a temporary folder, with one thread."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLEETCAST_PROCESSES", "1")
     monkeypatch.setenv("POLARS_MAX_THREADS", "1")
@@ -43,8 +43,8 @@ def fleetcast(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 
     def run(*arguments: Any) -> Ended:
         exit_code = main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return Ended(exit_code, told.out, told.err)
+        printed = capsys.readouterr()
+        return Ended(exit_code, printed.out, printed.err)
 
     return run
 

@@ -1,4 +1,4 @@
-"""Exit codes, one line per error, and commands that load no more than they need."""
+"""Exit codes, one line per error, and no heavy imports in light commands."""
 
 import signal
 import subprocess
@@ -58,7 +58,7 @@ def test_version_is_that_of_the_package(fleetcast: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["nope"], "No such command 'nope'"),
         (["query"], "Missing argument 'SQL'"),
@@ -67,15 +67,17 @@ def test_version_is_that_of_the_package(fleetcast: Callable[..., Any]) -> None:
         (["runs", "--limit", "-1"], "--limit"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(fleetcast: Callable[..., Any], words: list[str], told: str) -> None:
+def test_usage_error_is_one_line_with_exit_code_2(
+    fleetcast: Callable[..., Any], words: list[str], expected: str
+) -> None:
     ended = fleetcast(*words)
     assert ended.exit_code == 2
-    assert told in ended.err
+    assert expected in ended.err
     assert ended.err.startswith("error: ")
     assert ended.err.count("\n") == 1
 
 
-def test_system_error_is_one_line_and_exit_code_1(
+def test_system_error_is_one_line_with_exit_code_1(
     fleetcast: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(*_: Any) -> None:
@@ -88,7 +90,7 @@ def test_system_error_is_one_line_and_exit_code_1(
     assert "Traceback" not in ended.err
 
 
-def test_unforeseen_error_is_one_line_and_its_traceback_comes_with_debug(
+def test_unexpected_error_is_one_line_and_debug_adds_its_traceback(
     fleetcast: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -106,7 +108,7 @@ def test_unforeseen_error_is_one_line_and_its_traceback_comes_with_debug(
 
 
 @pytest.mark.parametrize("by_lightning", [False, True])
-def test_interruption_within_a_command_ends_with_130(
+def test_interrupted_command_has_exit_code_130(
     fleetcast: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, by_lightning: bool
 ) -> None:
     def interrupt(*_: Any) -> None:
@@ -125,11 +127,12 @@ def test_interruption_within_a_command_ends_with_130(
 def test_ctrl_c_while_training_leaves_no_file(hourly: Callable[..., pl.DataFrame], tmp_path: Path) -> None:
     hourly().write_parquet(tmp_path / "in.parquet")
     words = ["forecast", "in.parquet", "--freq", "1h", "--season-length", "6", "--horizon", "4", "--out", "out.parquet"]
-    # Without an end of its own, so that only the signal can end it; the first line tells that it trains.
+    # Without an end of its own, so that only the signal can end it; the first line shows that it trains.
     words += ["--recipe", "fast", "--set", "max_steps=1000000", "--set", "patience=10000", "--set", "hidden_size=4"]
     code = f"""
     import sys
-    from forecasting.cli import main, progress
+    from forecasting.cli import main
+    from forecasting.flow import progress
     progress.SECONDS_BETWEEN_LINES = 0.0
     sys.exit(main({words!r}))
     """

@@ -1,4 +1,4 @@
-"""`fleetcast plot --attention`: from networks and features in a store to shares of the past, and a picture of them."""
+"""`fleetcast plot --attention`: shares of attention from the networks and features in a store, and their picture."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -33,7 +33,7 @@ CONFIG = MemberConfig(
 
 @pytest.fixture
 def attentive(store: Store) -> Store:
-    """The store of the others, where EWR has a network with attention."""
+    """The common store, in which EWR also has a network with attention."""
     names = calendar_columns("1h")
     features = store.scan("features", "timestamp").filter(unique_id="EWR").with_columns(pl.col(names).fill_null(0.0))
     start = features.collect()["ds"].min()
@@ -60,7 +60,7 @@ def attentive(store: Store) -> Store:
     return store
 
 
-def test_shares_of_the_steps_that_a_series_has_are_told_with_their_times(attentive: Store) -> None:
+def test_shares_cover_the_steps_of_a_series_with_their_times(attentive: Store) -> None:
     (found,) = attention_of_store(attentive, ["EWR"])
     assert found.unique_id == "EWR"
     assert found.share_KT.shape == (2, 4)
@@ -71,23 +71,23 @@ def test_shares_of_the_steps_that_a_series_has_are_told_with_their_times(attenti
     assert found.begins_K[0] == np.datetime64(history.max() + timedelta(hours=1), "us")
 
 
-def test_a_picture_is_drawn(fleetcast: Fleetcast, attentive: Store) -> None:
+def test_picture_is_drawn(fleetcast: Fleetcast, attentive: Store) -> None:
     ended = fleetcast("plot", "EWR", "--attention", "--out", "attention.png")
     assert (ended.exit_code, ended.out) == (0, "attention.png\n"), ended.err
     assert Path("attention.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_series_without_such_a_network_is_told(fleetcast: Fleetcast, attentive: Store) -> None:
+def test_series_without_such_a_network_is_reported(fleetcast: Fleetcast, attentive: Store) -> None:
     with pytest.raises(NothingStored, match="spec 'demo' has no network 'attention' of \"J'FK\": train with"):
         attention_of_store(attentive, ["EWR", "J'FK"])
     with pytest.raises(NothingStored, match="at or before 2023"):
         attention_of_store(attentive, ["EWR"], cutoff="2023-01-01T00:00")
     ended = fleetcast("plot", "EWR", "--attention", "--forecasts", "f.csv")
     assert ended.exit_code == 2
-    assert "--attention reads networks from the store" in ended.err
+    assert "--attention reads networks of the store" in ended.err
 
 
-def test_each_series_has_a_panel_whose_rows_are_segments_ahead() -> None:
+def test_each_series_has_a_panel_with_a_row_per_segment_of_the_horizon() -> None:
     share_KT = np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])
     figure = attention_chart([Attention(name, np.array([1, 2]), np.array([3, 4, 5]), share_KT) for name in "ab"])
     images = [axes.get_images()[0] for axes in figure.axes if axes.get_images()]

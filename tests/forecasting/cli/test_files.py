@@ -1,4 +1,4 @@
-"""Whole files or none."""
+"""Files that are complete or absent."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,11 +16,11 @@ from forecasting.errors import SpecError
     [
         ("a.json", "must end in .parquet or .csv"),
         ("a", "must end in .parquet or .csv"),
-        ("nowhere/a.csv", "there is no folder"),
+        ("nowhere/a.csv", "does not exist"),
         ("folder.csv", "is a folder"),
     ],
 )
-def test_path_that_could_not_be_written_is_refused(tmp_path: Path, name: str, problem: str) -> None:
+def test_path_that_cannot_be_written_is_refused(tmp_path: Path, name: str, problem: str) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(SpecError, match=problem):
         refuse_path(tmp_path / name, option="--out")
@@ -37,14 +37,14 @@ def test_csv_has_plain_iso_times(tmp_path: Path) -> None:
     assert lines[2].startswith(",2024-01-01 05:00:00.25")
 
 
-def test_parquet_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_parquet_is_read_back_unchanged(tmp_path: Path) -> None:
     rows = pl.DataFrame({"a": [1, None], "b": ["x", "y"]})
     write_frame(rows, tmp_path / "a.parquet")
     assert pl.read_parquet(tmp_path / "a.parquet").equals(rows)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_frames_become_one_file_as_if_they_had_been_one_frame(tmp_path: Path, suffix: str) -> None:
+def test_several_frames_make_the_same_file_as_one_frame(tmp_path: Path, suffix: str) -> None:
     times = [datetime(2024, 1, day) for day in (1, 2, 3)]
     rows = pl.DataFrame({"a": pl.Series([1, 2, 3], dtype=pl.Int16), "b": ["x", "y", "ü"], "ds": times}).with_columns(
         pl.col("ds").dt.cast_time_unit("ms"), zoned=pl.col("ds").dt.replace_time_zone("America/New_York")
@@ -59,7 +59,7 @@ def test_frames_become_one_file_as_if_they_had_been_one_frame(tmp_path: Path, su
         assert pl.read_parquet(parts).schema == rows.schema
 
 
-def test_frames_that_fail_on_their_way_leave_no_file(tmp_path: Path) -> None:
+def test_failure_between_frames_leaves_no_file(tmp_path: Path) -> None:
     def fail_halfway() -> Iterator[pl.DataFrame]:
         yield pl.DataFrame({"a": [1]})
         raise KeyboardInterrupt
@@ -70,7 +70,7 @@ def test_frames_that_fail_on_their_way_leave_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+def test_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("old", encoding="utf-8")
 

@@ -204,7 +204,7 @@ def test_evaluation_prints_totals_and_writes_the_scores_of_every_series(
         (["--out", "out.csv", "--paths", "50", "--paths-out", "out.csv"], "--paths-out: 'out.csv' is also --out"),
         (["--out", "out.csv", "--paths", "50", "--paths-out", "p.json"], "--paths-out: 'p.json' must end in"),
         (["--out", "out.json"], "must end in .parquet or .csv"),
-        (["--out", "nowhere/out.csv"], "there is no folder nowhere"),
+        (["--out", "nowhere/out.csv"], "folder nowhere does not exist"),
         (["--out", "in.parquet"], "'in.parquet' is one of the inputs"),
         (["--out", "out.csv", "--rejects", "out.csv"], "'out.csv' is also --out"),
         (["--out", "out.csv", "--reasons", "out.csv"], "--reasons: 'out.csv' is also --out"),

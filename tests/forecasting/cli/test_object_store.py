@@ -1,4 +1,4 @@
-"""The command on an object store that the settings name: a server that answers as S3 does, asked for objects alone."""
+"""The command on an object store from the settings: a local server that answers like S3."""
 
 import json
 import re
@@ -24,7 +24,7 @@ uri = "s3://bucket/sales.parquet"
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder whose files are the objects of s3://bucket, for whoever goes by the settings."""
+    """A folder whose files are the objects of s3://bucket, for a client with these settings."""
     root = tmp_path / "bucket"
     root.mkdir()
 
@@ -69,7 +69,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         server.shutdown()
 
 
-def test_a_source_and_actuals_on_an_object_store_are_read_by_the_settings_options(
+def test_source_and_actuals_in_an_object_store_are_read_with_the_storage_options(
     fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str], bucket: Path
 ) -> None:
     known, actuals = "s3://bucket/sales.parquet", "s3://bucket/later.parquet"
@@ -85,7 +85,7 @@ def test_a_source_and_actuals_on_an_object_store_are_read_by_the_settings_option
     assert drawn.exit_code == 0, drawn.err
 
 
-def test_specs_on_an_object_store_are_checked_by_the_settings_options(
+def test_specs_with_sources_in_an_object_store_are_checked_with_the_storage_options(
     fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], bucket: Path
 ) -> None:
     Path("remote.toml").write_text(SPEC)

@@ -24,7 +24,7 @@ def test_plot_draws_series_of_the_store(fleetcast: Fleetcast, store: Store, name
     assert Path(name).read_bytes().startswith(begins)
 
 
-def test_fans_of_a_store_hold_champions_history_and_arrived_actuals(store: Store) -> None:
+def test_fans_of_a_store_have_champions_history_and_arrived_actuals(store: Store) -> None:
     fans = fans_of_store(store, ["J'FK", "EWR"])
     assert fans.forecasts["unique_id"].to_list() == ["J'FK"] * 3 + ["EWR"] * 3
     assert fans.forecasts["model"].unique().to_list() == ["lstm"]
@@ -32,7 +32,7 @@ def test_fans_of_a_store_hold_champions_history_and_arrived_actuals(store: Store
     assert short["y"].to_list() == [6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
 
 
-def test_forecasts_of_an_earlier_cutoff_can_be_asked_for(store: Store) -> None:
+def test_forecasts_of_an_earlier_cutoff_can_be_selected(store: Store) -> None:
     assert fans_of_store(store, ["EWR"], cutoff="2024-01-01T09:00").forecasts.height == 3
     with pytest.raises(NothingStored, match="with the run cutoff 2024-01-01T08:00:00"):
         fans_of_store(store, ["EWR"], cutoff="2024-01-01T08:00")
@@ -40,10 +40,10 @@ def test_forecasts_of_an_earlier_cutoff_can_be_asked_for(store: Store) -> None:
         fans_of_store(store, ["EWR"], cutoff="soon")
 
 
-def test_series_and_specs_that_there_are_not_are_told(store: Store, fleetcast: Fleetcast) -> None:
+def test_unknown_series_and_specs_are_reported(store: Store, fleetcast: Fleetcast) -> None:
     with pytest.raises(UserError, match="is it 'EWR'"):
         fans_of_store(store, ["EWRR"])
-    with pytest.raises(NothingStored, match="spec 'other' has no forecasts; there are some of demo"):
+    with pytest.raises(NothingStored, match="spec 'other' has no forecasts; these specs have some: demo"):
         fans_of_store(store, ["EWR"], spec="other")
     assert fleetcast("plot", "EWR", "--out", "fan.pdf").exit_code == 2
     assert fleetcast("plot", "EWR", "--actuals", "a.csv").exit_code == 2
@@ -72,7 +72,7 @@ def actuals_source(tmp_path: Path, *, zone: str | None = None, freq: str = "h") 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet", "OUT.CSV", "Out.PARQUET"])
 @pytest.mark.parametrize("freq", ["h", "1"])
-def test_fans_of_files_meet_on_one_clock(tmp_path: Path, name: str, freq: str) -> None:
+def test_forecasts_and_actuals_of_files_are_on_one_clock(tmp_path: Path, name: str, freq: str) -> None:
     fans = fans_of_files(forecasts_file(tmp_path, name=name, freq=freq), actuals_source(tmp_path, freq=freq), ["7"])
     assert fans.history["y"].to_list() == [3.0, 4.0]
     assert fans.history["ds"][0] == fans.forecasts["cutoff"][0]
@@ -93,7 +93,7 @@ def test_plot_of_files_draws_without_a_store(fleetcast: Fleetcast, tmp_path: Pat
     assert (ended.exit_code, ended.out, ended.err) == (0, "fan.png\n", "")
 
 
-def test_name_that_no_font_has_is_drawn_without_a_word(fleetcast: Fleetcast, tmp_path: Path) -> None:
+def test_name_that_no_font_has_is_drawn_without_a_warning(fleetcast: Fleetcast, tmp_path: Path) -> None:
     path = forecasts_file(tmp_path, name="out.parquet")
     nowhere = "店 \U000323af"
     pl.read_parquet(path).with_columns(unique_id=pl.lit(nowhere)).write_parquet(path)
@@ -101,7 +101,7 @@ def test_name_that_no_font_has_is_drawn_without_a_word(fleetcast: Fleetcast, tmp
     assert (ended.exit_code, ended.out, ended.err) == (0, "fan.png\n", "")
 
 
-def test_file_that_is_no_forecast_is_refused(fleetcast: Fleetcast, tmp_path: Path) -> None:
+def test_file_without_forecasts_is_refused(fleetcast: Fleetcast, tmp_path: Path) -> None:
     pl.DataFrame({"unique_id": ["a"], "ds": [1]}).write_parquet(tmp_path / "in.parquet")
     ended = fleetcast("plot", "a", "--forecasts", "in.parquet")
     assert ended.exit_code == 2

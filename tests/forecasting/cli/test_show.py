@@ -1,4 +1,4 @@
-"""Answers as tables, CSV and JSON."""
+"""Rows as tables, CSV and JSON."""
 
 import io
 import json
@@ -20,7 +20,7 @@ ROWS = pl.DataFrame(
 )
 
 
-def test_json_is_one_list_of_objects_with_null_for_what_json_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_a_list_of_objects_with_null_for_values_that_json_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     show(ROWS, Format.JSON)
     read = json.loads(capsys.readouterr().out)
     assert read[0] == {"name": "a", "value": 1.5, "ds": "2024-01-01T05:00:00", "many": [1, 2]}
@@ -32,12 +32,12 @@ def test_json_of_no_rows_is_an_empty_list(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_csv_holds_lists_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_has_lists_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     show(ROWS.head(1), Format.CSV)
     assert capsys.readouterr().out == 'name,value,ds,many\na,1.5,2024-01-01T05:00:00.000000,"[1, 2]"\n'
 
 
-def test_table_shows_every_cell_as_it_is_and_obeys_no_control_character(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_shows_every_cell_literally_and_escapes_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     show(ROWS, Format.TABLE)
     printed = capsys.readouterr().out
     assert "[red]\\x1b[31m" in printed
@@ -51,7 +51,7 @@ def test_table_in_a_pipe_is_as_wide_as_its_rows(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.count("x" * 40) == 10
 
 
-def test_limit_bounds_rows_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_limit_bounds_rows_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     rows = pl.DataFrame({"a": range(150)})
     show(rows, Format.TABLE)
     assert capsys.readouterr().err == "100 of 150 rows; --limit 0 shows all\n"

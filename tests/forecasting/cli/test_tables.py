@@ -11,7 +11,7 @@ from forecasting.store.tables import Store
 Fleetcast = Callable[..., Any]
 
 
-def test_query_answers_over_the_view_of_champions(fleetcast: Fleetcast, store: Store) -> None:
+def test_query_reads_the_view_of_champions(fleetcast: Fleetcast, store: Store) -> None:
     sql = "SELECT unique_id, count(*) AS n, min(model) AS model FROM latest_forecasts GROUP BY 1 ORDER BY 1"
     ended = fleetcast("query", sql, "--format", "csv")
     assert ended.out == "unique_id,n,model\nEWR,3,lstm\nJ'FK,3,lstm\n"
@@ -22,17 +22,17 @@ def test_query_answers_over_the_view_of_champions(fleetcast: Fleetcast, store: S
 
 
 @pytest.mark.parametrize("sql", ["DROP TABLE forecasts", "SELECT nothing FROM forecasts", "SELECT 1; SELECT 2", ""])
-def test_query_that_is_no_readable_select_is_the_users_mistake(fleetcast: Fleetcast, store: Store, sql: str) -> None:
+def test_query_that_is_not_a_valid_select_is_a_user_error(fleetcast: Fleetcast, store: Store, sql: str) -> None:
     ended = fleetcast("query", sql)
     assert (ended.exit_code, ended.out) == (2, "")
     assert ended.err.startswith("error: ")
     assert ended.err.count("\n") == 1
 
 
-def test_store_that_does_not_exist_is_said_to_be_empty_and_is_not_made(fleetcast: Fleetcast, tmp_path: Any) -> None:
+def test_store_that_does_not_exist_is_empty_and_is_not_created(fleetcast: Fleetcast, tmp_path: Any) -> None:
     ended = fleetcast("query", "SELECT count(*) AS n FROM forecasts", "--format", "csv")
     assert (ended.exit_code, ended.out) == (0, "n\n0\n")
-    assert "there is no store at" in ended.err
+    assert "does not exist yet, so every table is empty" in ended.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,11 +43,11 @@ def test_store_that_is_a_file_is_refused(fleetcast: Fleetcast, tmp_path: Any, mo
     assert (ended.exit_code, ended.out) == (2, "")
     assert (
         ended.err
-        == f"error: store root: '{tmp_path}/rows.csv' is a file; it must be a folder, or the name of a new one\n"
+        == f"error: store root: '{tmp_path}/rows.csv' is a file; it must be a folder, which need not exist yet\n"
     )
 
 
-def test_tables_lists_what_there_is_and_the_columns_of_one(fleetcast: Fleetcast, store: Store) -> None:
+def test_tables_lists_all_tables_or_the_columns_of_one(fleetcast: Fleetcast, store: Store) -> None:
     listed = {row["table"]: row for row in json.loads(fleetcast("tables", "--format", "json").out)}
     assert listed["forecasts"]["rows"] == 12
     assert listed["forecasts"]["meaning"] == "forecasts of every requested model, with quantiles"
@@ -80,7 +80,7 @@ def test_leaderboard_ranks_models_and_the_champion(fleetcast: Fleetcast, store: 
     assert shown.startswith("demo: realised errors" if words else "demo: backtests")
 
 
-def test_leaderboard_of_nothing_says_what_is_missing(fleetcast: Fleetcast, store: Store) -> None:
+def test_leaderboard_without_results_states_what_is_missing(fleetcast: Fleetcast, store: Store) -> None:
     ended = fleetcast("leaderboard", "--spec", "other")
     assert ended.exit_code == 2
     assert "spec 'other' has no backtests yet" in ended.err

@@ -28,12 +28,12 @@ def _at(*times: str, freq: str) -> pl.DataFrame:
         (1, ()),
     ],
 )
-def test_only_periods_longer_than_the_step_suit_a_frequency(freq: str | int, periods: tuple[str, ...]) -> None:
+def test_features_are_those_of_periods_longer_than_the_frequency(freq: str | int, periods: tuple[str, ...]) -> None:
     assert calendar_columns(freq) == tuple(f"{period}_{wave}" for period in periods for wave in ("sin", "cos"))
 
 
 @pytest.mark.parametrize("freq", ["15m", "1d", 1])
-def test_all_columns_of_the_table_are_there_and_unsuited_ones_are_null(freq: str | int) -> None:
+def test_all_columns_of_the_table_exist_and_those_of_shorter_periods_are_null(freq: str | int) -> None:
     ds = [1] if freq == 1 else [datetime(2024, 5, 1)]
     frame = add_calendar(pl.LazyFrame({"ds": ds}), freq=freq).collect()
     names = [f"{period}_{wave}" for period in PERIODS for wave in ("sin", "cos")]
@@ -57,13 +57,13 @@ def test_all_columns_of_the_table_are_there_and_unsuited_ones_are_null(freq: str
         ("day", "1960-01-01 18:00:00", 0.75),
     ],
 )
-def test_a_phase_is_the_share_of_its_period_that_has_passed(period: str, time: str, share: float) -> None:
+def test_phase_is_the_elapsed_share_of_its_period(period: str, time: str, share: float) -> None:
     row = _at(time, freq="1m").row(0, named=True)
     assert row[f"{period}_sin"] == pytest.approx(math.sin(math.tau * share), abs=1e-6)
     assert row[f"{period}_cos"] == pytest.approx(math.cos(math.tau * share), abs=1e-6)
 
 
-def test_every_suited_column_varies_along_its_grid() -> None:
+def test_every_column_that_is_not_null_varies_along_its_grid() -> None:
     for freq, every in (("15m", timedelta(minutes=15)), ("1h", timedelta(hours=1)), ("1d", timedelta(days=1))):
         times = [str(datetime(2024, 1, 1) + every * number) for number in range(500)]
         frame = _at(*times, freq=freq)

@@ -1,4 +1,4 @@
-"""Categories of times and series: known dates, holidays by their library, and what is missing."""
+"""Categories of times and series: known dates, holidays, and missing values."""
 
 from datetime import datetime
 
@@ -24,7 +24,7 @@ def named(coded: Coded | None, name: str) -> list[str | None]:
     return [None if code == MISSING else coded.values[place][code] for code in coded.code_SNK[0, :, place]]
 
 
-def test_times_have_the_hour_weekday_and_month_of_their_own_clock() -> None:
+def test_times_have_the_hour_weekday_and_month_of_their_wall_clock() -> None:
     ds_SN = times("1969-12-31T23:59", "1970-01-01T00:00", "2013-11-28T13:30", "NaT")
     coded = code_panel(ds_SN, [()], Categories(calendar=("hour", "weekday", "month")))
     assert named(coded, "hour") == ["23", "00", "13", None]
@@ -32,7 +32,7 @@ def test_times_have_the_hour_weekday_and_month_of_their_own_clock() -> None:
     assert named(coded, "month") == ["December", "January", "November", None]
 
 
-def test_holidays_are_those_of_the_country_and_its_part() -> None:
+def test_holidays_are_those_of_the_country_and_its_subdivision() -> None:
     ds_SN = times("2013-11-28T13:00", "2013-11-29", "2013-07-04", "2013-07-05T23:00", "1066-10-14")
     american = code_panel(ds_SN, [()], Categories(calendar=("holiday",), country="US"))
     assert named(american, "holiday") == ["Thanksgiving Day", "none", "Independence Day", "none", "none"]
@@ -44,7 +44,7 @@ def test_holidays_are_those_of_the_country_and_its_part() -> None:
 
 
 @pytest.mark.parametrize("country", ["AE", "ID", "CN", "UA", "US"])
-def test_holidays_to_come_have_the_names_of_those_that_were(country: str) -> None:
+def test_future_holidays_have_the_names_of_past_ones(country: str) -> None:
     """The library marks dates that follow the moon as estimated, and substitutes by their dates."""
     categories = Categories(calendar=("holiday",), country=country)
 
@@ -56,7 +56,7 @@ def test_holidays_to_come_have_the_names_of_those_that_were(country: str) -> Non
     assert None not in names("2008", "2029")
 
 
-def test_the_vocabulary_of_holidays_does_not_depend_on_the_data() -> None:
+def test_vocabulary_of_holidays_does_not_depend_on_the_series() -> None:
     american = Categories(calendar=("holiday",), country="US")
     values = calendar_values("holiday", american)
     assert values[0] == "none"
@@ -68,18 +68,18 @@ def test_the_vocabulary_of_holidays_does_not_depend_on_the_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         ({"country": "XX"}, "categories.country: 'XX' must be the ISO 3166-1 code of a country"),
         ({"country": "DE", "subdivision": "QQ"}, "categories.subdivision: 'QQ' must be one of BB, BE"),
     ],
 )
-def test_a_country_without_known_holidays_is_told(fields: dict[str, str], told: str) -> None:
-    with pytest.raises(SpecError, match=told):
+def test_country_without_known_holidays_is_refused(fields: dict[str, str], expected: str) -> None:
+    with pytest.raises(SpecError, match=expected):
         code_panel(times("2024-01-06"), [()], Categories(calendar=("holiday",), **fields))
 
 
-def test_a_panel_has_its_series_categories_and_keeps_them_where_it_is_cut() -> None:
+def test_panel_has_the_categories_of_its_series_and_keeps_them_when_cut() -> None:
     features = pl.DataFrame(
         {
             "unique_id": ["a", "a", "b", "b", "b"],
@@ -109,5 +109,5 @@ def test_a_panel_has_its_series_categories_and_keeps_them_where_it_is_cut() -> N
     np.testing.assert_array_equal(earlier.code_SNK, panel.coded.code_SNK[:, :3])
 
 
-def test_a_panel_without_categories_has_none() -> None:
+def test_panel_without_categories_has_no_codes() -> None:
     assert code_panel(times("2024-01-01"), [()], Categories()) is None

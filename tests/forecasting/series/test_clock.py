@@ -11,40 +11,40 @@ from forecasting.spec.frequency import fixed_width
 
 
 @given(st.datetimes())
-def test_a_timestamp_written_is_read_back(value: datetime) -> None:
+def test_written_timestamp_is_read_back(value: datetime) -> None:
     assert parse_clock(format_clock(value), "timestamp") == value
 
 
 @given(st.integers())
-def test_a_step_written_is_read_back(value: int) -> None:
+def test_written_step_is_read_back(value: int) -> None:
     assert parse_clock(format_clock(value), "step") == value
 
 
-def test_a_time_with_a_zone_becomes_utc_and_loses_it() -> None:
+def test_time_with_a_zone_becomes_naive_utc() -> None:
     assert parse_clock("2013-12-30T01:30:00+01:00", "timestamp") == datetime(2013, 12, 30, 0, 30)
     assert parse_clock("2013-12-30T01:30:00Z", "timestamp") == datetime(2013, 12, 30, 1, 30)
 
 
-def test_a_time_with_a_zone_becomes_the_wall_clock_of_the_zone_that_is_asked_for() -> None:
+def test_time_with_a_zone_becomes_the_wall_clock_of_the_requested_zone() -> None:
     at = parse_clock("2013-07-01T04:00:00Z", "timestamp", zone=ZoneInfo("America/New_York"))
     assert at == datetime(2013, 7, 1, 0, 0)
 
 
-def test_a_date_is_its_midnight() -> None:
+def test_date_is_its_midnight() -> None:
     assert parse_clock("2013-12-30", "timestamp") == datetime(2013, 12, 30)
 
 
-def test_a_zoned_value_is_written_as_utc() -> None:
+def test_value_with_a_zone_is_written_as_utc() -> None:
     assert format_clock(datetime(2013, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))) == "2013-01-01T00:00:00"
 
 
 @pytest.mark.parametrize(("text", "clock"), [("soon", "timestamp"), ("12", "timestamp"), ("1.5", "step"), ("", "step")])
-def test_a_text_that_is_not_on_the_clock_is_refused_with_its_value(text: str, clock: str) -> None:
+def test_text_that_is_not_on_the_clock_is_refused_with_its_value(text: str, clock: str) -> None:
     with pytest.raises(SpecError, match=f"cutoff: '{text}' must be"):
         parse_clock(text, clock)  # type: ignore[arg-type]
 
 
-def test_a_time_whose_zone_would_take_it_out_of_the_calendar_is_refused() -> None:
+def test_time_that_its_zone_moves_out_of_the_calendar_is_refused() -> None:
     with pytest.raises(SpecError, match="ISO 8601"):
         parse_clock("0001-01-01T00:00:00+05:00", "timestamp")
 
@@ -52,7 +52,7 @@ def test_a_time_whose_zone_would_take_it_out_of_the_calendar_is_refused() -> Non
 @pytest.mark.parametrize(
     ("value", "freq"), [(5, "1h"), (datetime(2013, 1, 1), 1), (datetime(2013, 1, 1, tzinfo=UTC), "1h")]
 )
-def test_a_cutoff_of_the_other_clock_is_refused(value: datetime | int, freq: str | int) -> None:
+def test_cutoff_of_the_other_clock_is_refused(value: datetime | int, freq: str | int) -> None:
     with pytest.raises(SpecError, match="because the frequency is"):
         refuse_other_clock(value, freq=freq)
 

@@ -34,11 +34,11 @@ def test_iso_8601_text_is_read(text: str, time: datetime) -> None:
 @pytest.mark.parametrize(
     "text", ["not-a-date", "01-02-13", "31.01.2013", "2013-02-30", "2013-01-01 25:00:00", "20130101", "17", ""]
 )
-def test_other_text_is_no_timestamp(text: str) -> None:
+def test_other_text_is_not_a_timestamp(text: str) -> None:
     assert _times([text], "timestamp") == [None]
 
 
-def test_rows_of_different_forms_are_read_side_by_side() -> None:
+def test_one_column_may_have_several_formats() -> None:
     times = _times(["2013-01-01", "2013-01-01 01:00:00", "x", "2013-01-01T03:00:00+01:00", None], "timestamp")
     assert times == [datetime(2013, 1, 1), datetime(2013, 1, 1, 1), None, datetime(2013, 1, 1, 2), None]
 
@@ -53,11 +53,11 @@ def test_timestamps_of_any_unit_become_microseconds_and_zones_utc() -> None:
     assert read["ds"].to_list() == [datetime(2013, 1, 1, 11)]
 
 
-def test_a_date_is_its_midnight() -> None:
+def test_date_is_its_midnight() -> None:
     assert _times([date(2013, 1, 2)], "timestamp") == [datetime(2013, 1, 2)]
 
 
-def test_steps_are_whole_numbers_only() -> None:
+def test_only_whole_numbers_are_steps() -> None:
     assert _times(["3", "+4", "-1", " 5 ", "1.5", "2013-01-01", "9" * 30, ""], "step") == [3, 4, -1, 5, *[None] * 4]
     assert _times([2**63, 5], "step", pl.UInt64()) == [None, 5]
 
@@ -73,12 +73,12 @@ def test_steps_are_whole_numbers_only() -> None:
         ([True], "step", "needs whole numbers"),
     ],
 )
-def test_a_column_of_another_clock_is_refused_and_never_cast(values: list[object], clock: str, needs: str) -> None:
+def test_column_of_the_other_clock_is_refused_and_never_cast(values: list[object], clock: str, needs: str) -> None:
     with pytest.raises(SourceError, match=needs):
         refuse_time(pl.Series(values).dtype, clock=clock, subject="ds")  # type: ignore[arg-type]
 
 
-def test_numbers_are_read_from_text_and_from_any_number_type() -> None:
+def test_numbers_are_read_from_text_and_from_any_numeric_dtype() -> None:
     for series, values in (
         (pl.Series(["1.5", " 2 ", "1e3", "x", "1,5"]), [1.5, 2.0, 1000.0, None, None]),
         (pl.Series([1, 2], dtype=pl.UInt8), [1.0, 2.0]),
@@ -91,14 +91,14 @@ def test_numbers_are_read_from_text_and_from_any_number_type() -> None:
         assert read.to_list() == values
 
 
-def test_what_is_no_number_or_no_name_is_refused() -> None:
+def test_columns_that_are_neither_numbers_nor_names_are_refused() -> None:
     with pytest.raises(SourceError, match="y has Boolean but needs numbers"):
         read_number("y", pl.Boolean(), subject="y")
     with pytest.raises(SourceError, match="id has Float64 but needs text or whole numbers"):
         read_id("id", pl.Float64(), subject="id")
 
 
-def test_whole_numbers_and_categories_name_series() -> None:
+def test_whole_numbers_and_categoricals_can_name_series() -> None:
     frame = pl.DataFrame({"a": [1, None], "b": pl.Series(["x", "y"], dtype=pl.Categorical)})
     texts = frame.select(read_id(name, dtype, subject="id") for name, dtype in frame.schema.items())
     assert texts.to_dict(as_series=False) == {"a": ["1", None], "b": ["x", "y"]}

@@ -29,30 +29,30 @@ def _names(files: list[str], folder: Path) -> list[str]:
     return [str(Path(file).relative_to(folder)) for file in files]
 
 
-def test_a_file_is_itself_even_where_its_name_looks_like_a_glob(tmp_path: Path) -> None:
+def test_existing_file_is_not_expanded_as_a_glob(tmp_path: Path) -> None:
     file = tmp_path / "[1].csv"
     file.touch()
     assert list_files(str(file), storage_options={}) == [str(file)]
     assert list_files(f"file://{file}", storage_options={}) == [str(file)]
 
 
-def test_a_folder_is_all_tables_below_it_sorted_and_hidden_ones_left_out(folder: Path) -> None:
+def test_folder_has_all_files_below_it_sorted_and_without_hidden_ones(folder: Path) -> None:
     expected = ["a.parquet", "b.csv", "deep/E.CSV", "deep/c.csv.gz", "deep/d.pq"]
     for uri in (f"{folder}/", str(folder), f"file://{folder}/"):
         assert _names(list_files(uri, storage_options={}), folder) == expected
 
 
-def test_a_glob_is_the_files_that_it_matches(folder: Path) -> None:
+def test_glob_has_the_files_that_it_matches(folder: Path) -> None:
     assert _names(list_files(f"{folder}/b*.csv", storage_options={}), folder) == ["b.csv"]
     assert _names(list_files(f"{folder}/**/[cd].*", storage_options={}), folder) == ["deep/c.csv.gz", "deep/d.pq"]
 
 
-def test_a_relative_glob_starts_where_the_process_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_glob_starts_in_the_working_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert list_files("deep/*.pq", storage_options={}) == ["deep/d.pq"]
 
 
-def test_nothing_there_is_told_with_the_uri(tmp_path: Path) -> None:
+def test_source_without_files_is_reported_with_its_uri(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"sales\.csv does not exist"):
         list_files(str(tmp_path / "sales.csv"), storage_options={})
     for uri in (f"{tmp_path}/*.csv", f"{tmp_path}/"):
@@ -60,7 +60,7 @@ def test_nothing_there_is_told_with_the_uri(tmp_path: Path) -> None:
             list_files(uri, storage_options={})
 
 
-def test_an_object_store_is_listed_by_polars(tmp_path: Path) -> None:
+def test_object_store_is_listed_by_polars(tmp_path: Path) -> None:
     rows = pl.DataFrame({"unique_id": ["a"], "ds": [1], "y": [1.0]})
     rows.write_parquet(tmp_path / "a.parquet")
     (tmp_path / "deep").mkdir()
@@ -74,7 +74,7 @@ def test_an_object_store_is_listed_by_polars(tmp_path: Path) -> None:
         list_remote(f"{root}/*.pq", storage_options={})
 
 
-def test_an_object_store_that_does_not_answer_is_a_failing_service() -> None:
+def test_object_store_that_does_not_answer_raises_service_error() -> None:
     options = {
         "endpoint_url": "http://127.0.0.1:9",
         "aws_access_key_id": "x",

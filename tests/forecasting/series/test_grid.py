@@ -43,7 +43,7 @@ def _days(*texts: str) -> list[datetime]:
         (7, [3, 10, 24, -4]),
     ],
 )
-def test_each_of_these_lies_on_one_grid(freq: str | int, times: list[datetime]) -> None:
+def test_times_lie_on_one_grid(freq: str | int, times: list[datetime]) -> None:
     assert all(_on_grid(times, freq))
 
 
@@ -58,11 +58,11 @@ def test_each_of_these_lies_on_one_grid(freq: str | int, times: list[datetime]) 
         (5, [10, 15, 17, 25], [True, True, False, True]),
     ],
 )
-def test_one_bad_row_costs_only_itself(freq: str | int, times: list[datetime], good: list[bool]) -> None:
+def test_bad_row_does_not_move_the_grid(freq: str | int, times: list[datetime], good: list[bool]) -> None:
     assert _on_grid(times, freq) == good
 
 
-def test_of_two_equal_halves_the_earlier_row_anchors() -> None:
+def test_earliest_row_decides_between_equally_frequent_anchors() -> None:
     assert _on_grid(_days("2024-01-01 00:40", "2024-01-01 01:00"), "1h") == [True, False]
     assert _on_grid([1, 10], 5) == [True, False]
 
@@ -85,13 +85,13 @@ def test_of_two_equal_halves_the_earlier_row_anchors() -> None:
         (3, [1, 4], [7, 10, 13, 16]),
     ],
 )
-def test_the_horizon_continues_the_series_own_grid(
+def test_horizon_continues_the_grid_of_its_series(
     freq: str | int, times: list[datetime], expected: list[datetime]
 ) -> None:
     assert _next(times, freq) == expected
 
 
-def test_every_series_has_its_own_anchor_and_its_own_end() -> None:
+def test_every_series_has_its_own_anchor_and_end() -> None:
     both = pl.concat([_frame(_days("2024-01-01", "2024-01-08"), "b"), _frame(_days("2024-01-04"), "a")])
     future = future_grid(both, freq="1w", horizon=2).collect()
     assert future["unique_id"].to_list() == ["a", "a", "b", "b"]
@@ -109,7 +109,7 @@ MONTHLY_DAYS = st.one_of(st.integers(1, 31), st.integers(-15, -1))
     minute=st.integers(0, 1439),
     numbers=st.lists(st.integers(0, 60), min_size=1, max_size=20, unique=True),
 )
-def test_months_that_follow_one_rule_are_all_on_the_grid(
+def test_months_of_one_rule_are_all_on_the_grid(
     months: int, start: int, day: int, minute: int, numbers: list[int]
 ) -> None:
     times = [_month_day(start + months * number, day) + timedelta(minutes=minute) for number in numbers]
@@ -121,7 +121,7 @@ def test_months_that_follow_one_rule_are_all_on_the_grid(
     start=st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)),
     numbers=st.lists(st.integers(0, 60), min_size=1, max_size=20, unique=True),
 )
-def test_even_rows_are_all_on_the_grid_wherever_it_begins(width: str, start: datetime, numbers: list[int]) -> None:
+def test_rows_of_even_distance_are_all_on_the_grid(width: str, start: datetime, numbers: list[int]) -> None:
     every = make_grid(width).width  # type: ignore[union-attr]
     times = [start + timedelta(microseconds=every * number) for number in numbers]
     assert all(_on_grid(times, width))

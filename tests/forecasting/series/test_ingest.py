@@ -46,7 +46,7 @@ def test_names_in_another_encoding_are_rejected_and_never_become_one_series(tmp_
         ingest(spec_of(only / "x.csv"))
 
 
-def test_name_that_a_parquet_file_holds_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_name_in_a_parquet_file_is_kept_unchanged(tmp_path: Path) -> None:
     rows = pl.DataFrame({"unique_id": ["M\ufffdller"], "ds": [BEGIN], "y": [1.0]})
     rows.write_parquet(tmp_path / "x.parquet")
     assert ingest(spec_of(tmp_path / "x.parquet")).unique_ids == ["M\ufffdller"]
@@ -62,7 +62,7 @@ def test_days_with_offsets_in_text_stay_on_their_own_midnights_through_a_clock_c
     assert ingested.cutoff == days[-1]
 
 
-def test_refused_rows_after_the_newest_observation_are_told_unless_the_cutoff_was_asked_for(tmp_path: Path) -> None:
+def test_rejects_after_the_newest_observation_are_returned_unless_a_cutoff_is_requested(tmp_path: Path) -> None:
     times = [(BEGIN + timedelta(hours=hour)).isoformat() for hour in range(6)]
     path = write(tmp_path / "late.csv", times, ["1", "2", "3", "4", "many", "nan"])
     spec, fourth = spec_of(path), BEGIN + timedelta(hours=3)
@@ -74,7 +74,7 @@ def test_refused_rows_after_the_newest_observation_are_told_unless_the_cutoff_wa
     assert ingest(spec, cutoff=fourth, is_newest=True).rejects["y"].to_list() == ["many", "nan"]
 
 
-def test_source_without_any_good_row_says_what_is_wrong_with_most_of_them(tmp_path: Path) -> None:
+def test_source_without_accepted_rows_is_refused_with_the_most_frequent_reasons(tmp_path: Path) -> None:
     path = write(tmp_path / "bad.csv", ["31/01/2024 05:00", "31/01/2024 06:00", ""], ["1", "2", "3"])
     with pytest.raises(SourceError, match=r"at least one; 2 rows: time cannot be read.*; 1 rows: time is missing"):
         ingest(spec_of(path))
@@ -89,7 +89,7 @@ def test_source_without_any_good_row_says_what_is_wrong_with_most_of_them(tmp_pa
         (pl.Series([BEGIN]).dt.replace_time_zone("Asia/Tokyo").to_list(), "1d", ZoneInfo("Asia/Tokyo")),
     ],
 )
-def test_clock_of_a_source_is_utc_where_it_has_a_zone_and_its_own_wall_clock_for_days(
+def test_zone_of_a_source_is_utc_below_a_day_and_its_own_from_a_day_on(
     tmp_path: Path, times: list[Any], freq: str, zone: Any
 ) -> None:
     path = write(tmp_path / "zoned.parquet", times)
@@ -109,7 +109,7 @@ def test_clock_of_a_source_is_utc_where_it_has_a_zone_and_its_own_wall_clock_for
         (["2024-01-01T00:00:00Z"], "1d", UTC),
     ],
 )
-def test_text_with_offsets_is_a_source_with_a_zone_whose_days_begin_by_its_latest_clock(
+def test_text_with_offsets_has_the_zone_of_its_smallest_offset_for_days(
     tmp_path: Path, times: list[str], freq: str, zone: Any
 ) -> None:
     path = write(tmp_path / "text.csv", times)
@@ -132,7 +132,7 @@ def test_days_of_files_in_several_zones_stay_on_their_own_midnights(tmp_path: Pa
     assert clock_zone(spec.source, spec.clock, spec.freq) == timezone(-timedelta(hours=4))
 
 
-def test_refused_rows_are_told_once_and_only_up_to_as_of(tmp_path: Path) -> None:
+def test_rejects_are_returned_once_and_only_up_to_as_of(tmp_path: Path) -> None:
     hours = [(BEGIN + timedelta(hours=hour)).isoformat() for hour in range(5)]
     late = [(BEGIN + timedelta(minutes=minutes)).isoformat() for minutes in (270, 290, 600, 660)]
     path = write(tmp_path / "messy.csv", [*hours, hours[1], "soon", *late], [*"12345", "9", "1", "1", "1", "x", "7"])
@@ -153,7 +153,7 @@ c,west,9,yesterday,3
 """
 
 
-def test_a_series_is_classed_by_the_newest_value_that_it_was_given_by_the_cutoff(tmp_path: Path) -> None:
+def test_series_has_the_newest_value_of_a_category_at_the_cutoff(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(CLASSED)
     spec = spec_of(tmp_path / "x.csv", categories={"static": ["store", "product"]})
     spec = spec.model_copy(update={"source": spec.source.model_copy(update={"id": "name"})})
@@ -174,7 +174,7 @@ def test_a_series_is_classed_by_the_newest_value_that_it_was_given_by_the_cutoff
     assert plain.features["categories"].null_count() == plain.features.height
 
 
-def test_a_column_of_categories_that_a_file_lacks_or_that_names_nothing_is_told(tmp_path: Path) -> None:
+def test_missing_or_unusable_column_of_categories_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", [BEGIN])
     with pytest.raises(SourceError, match=r"lacks its category column 'store'; it has the columns unique_id, ds, y"):
         ingest(spec_of(path, categories={"static": ["store"]}))

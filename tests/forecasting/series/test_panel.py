@@ -40,14 +40,14 @@ def test_every_series_ends_in_the_last_column(features: pl.DataFrame) -> None:
     assert panel.length_S.dtype == np.int64
 
 
-def test_the_grid_reaches_over_the_horizon_and_is_not_a_time_before_a_series(features: pl.DataFrame) -> None:
+def test_grid_reaches_over_the_horizon_and_is_nat_before_a_series(features: pl.DataFrame) -> None:
     panel = to_panel(features, freq="1h", horizon=2)
     assert panel.ds_SN.dtype == np.dtype("datetime64[us]")
     assert panel.ds_SN[0].tolist() == [START + HOUR * hour for hour in range(8)]
     assert panel.ds_SN[1].tolist() == [None] * 4 + [START + HOUR * hour for hour in range(10, 14)]
 
 
-def test_the_calendar_of_every_column_is_that_of_its_time(features: pl.DataFrame) -> None:
+def test_calendar_of_every_column_is_that_of_its_time(features: pl.DataFrame) -> None:
     panel = to_panel(features, freq="1h", horizon=3)
     names = calendar_columns("1h")
     assert panel.calendar_SNC.shape == (2, 9, len(names))
@@ -59,7 +59,7 @@ def test_the_calendar_of_every_column_is_that_of_its_time(features: pl.DataFrame
         assert not panel.calendar_SNC[row][~is_there].any()
 
 
-def test_series_come_in_the_order_that_is_asked_for_whatever_the_order_of_the_features(features: pl.DataFrame) -> None:
+def test_series_have_the_requested_order_regardless_of_the_order_of_features(features: pl.DataFrame) -> None:
     shuffled = features.sample(fraction=1, shuffle=True, seed=1)
     panel = to_panel(shuffled, freq="1h", horizon=1, unique_ids=["short", "long"])
     expected = to_panel(features, freq="1h", horizon=1).select(np.array([1, 0]))
@@ -71,7 +71,7 @@ def test_series_come_in_the_order_that_is_asked_for_whatever_the_order_of_the_fe
 
 
 @given(st.lists(st.integers(0, 59), max_size=8), st.randoms(use_true_random=False))
-def test_stretches_in_any_order_make_the_same_panel(cuts: list[int], random: Random) -> None:
+def test_runs_of_rows_in_any_order_make_the_same_panel(cuts: list[int], random: Random) -> None:
     triples = [(name, step, float(step)) for name, number in (("a", 30), ("b", 7), ("c", 23)) for step in range(number)]
     features = _features(triples, 1)
     bounds = [0, *sorted(cuts), features.height]
@@ -82,7 +82,7 @@ def test_stretches_in_any_order_make_the_same_panel(cuts: list[int], random: Ran
     np.testing.assert_array_equal(panel.ds_SN, expected.ds_SN)
 
 
-def test_a_series_without_features_follows_the_run_cutoff(features: pl.DataFrame) -> None:
+def test_horizon_of_a_series_without_features_follows_the_run_cutoff(features: pl.DataFrame) -> None:
     panel = to_panel(features, freq="1h", horizon=2, unique_ids=["long", "none"], run_cutoff=START + 20 * HOUR)
     assert panel.length_S.tolist() == [6, 0]
     assert np.isnan(panel.y_SN[1]).all()
@@ -92,7 +92,7 @@ def test_a_series_without_features_follows_the_run_cutoff(features: pl.DataFrame
     assert panel.calendar_SNC[1, -1].any()
 
 
-def test_a_series_without_features_has_no_horizon_where_no_cutoff_is_known(features: pl.DataFrame) -> None:
+def test_series_without_features_has_no_horizon_without_a_run_cutoff(features: pl.DataFrame) -> None:
     panel = to_panel(features, freq="1h", horizon=2, unique_ids=["none"])
     assert panel.y_SN.shape == (1, 1)
     assert np.isnat(panel.ds_SN).all()
@@ -109,24 +109,24 @@ def test_steps_have_no_calendar_and_the_smallest_integer_before_a_series() -> No
     assert panel.ds_SN.dtype == np.int64
 
 
-def test_month_ends_go_on_over_the_horizon() -> None:
+def test_month_ends_continue_over_the_horizon() -> None:
     features = _features([("a", datetime(2024, 1, 31), 1.0), ("a", datetime(2024, 4, 30), 2.0)], "1mo")
     ds = to_panel(features, freq="1mo", horizon=2).ds_SN[0].tolist()
     assert [day.strftime("%m-%d") for day in ds] == ["01-31", "02-29", "03-31", "04-30", "05-31", "06-30"]
 
 
-def test_no_series_at_all_make_an_empty_panel(features: pl.DataFrame) -> None:
+def test_no_series_make_an_empty_panel(features: pl.DataFrame) -> None:
     panel = to_panel(features.clear(), freq="1h", horizon=2)
     assert panel.unique_ids == ()
     assert panel.ds_SN.shape == (0, 3)
 
 
-def test_a_cutoff_of_the_other_clock_is_refused(features: pl.DataFrame) -> None:
+def test_cutoff_of_the_other_clock_is_refused(features: pl.DataFrame) -> None:
     with pytest.raises(SpecError, match="run_cutoff"):
         to_panel(features, freq="1h", horizon=2, run_cutoff=5)
 
 
-def test_what_was_dropped_cannot_be_seen(features: pl.DataFrame) -> None:
+def test_dropped_grid_points_leave_no_trace(features: pl.DataFrame) -> None:
     panel = to_panel(features, freq="1h", horizon=2)
     earlier = panel.until(2)
     np.testing.assert_array_equal(earlier.length_S, [4, 0])
@@ -136,7 +136,7 @@ def test_what_was_dropped_cannot_be_seen(features: pl.DataFrame) -> None:
     assert panel.until(0) is panel
 
 
-def test_a_panel_agrees_with_its_features_for_any_lengths() -> None:
+def test_panel_agrees_with_its_features_for_any_lengths() -> None:
     rng = np.random.default_rng(0)
     triples = [
         (name, int(begin) + step, float(rng.normal()))

@@ -33,7 +33,7 @@ def test_parquet_keeps_its_dtypes_and_numbers_its_rows_from_one(tmp_path: Path, 
     assert rows.select("unique_id", "ds", "y").equals(frame)
 
 
-def test_csv_is_text_plain_and_compressed(tmp_path: Path) -> None:
+def test_csv_is_read_as_text_plain_and_compressed(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("\ufeff" + CSV)
     (tmp_path / "y.csv.gz").write_bytes(gzip.compress(CSV.encode()))
     for name in ("x.csv", "y.csv.gz"):
@@ -44,7 +44,7 @@ def test_csv_is_text_plain_and_compressed(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
-def test_columns_are_found_by_the_names_that_the_source_gives(tmp_path: Path) -> None:
+def test_columns_are_found_by_the_names_of_the_source(tmp_path: Path) -> None:
     frame = pl.DataFrame(
         {"y": ["s"], "store": [7], "row": [1], "day": [date(2024, 1, 1)], "sold": [3], "source_row": [9]}
     )
@@ -78,7 +78,7 @@ def test_files_of_different_dtypes_are_read_as_one(tmp_path: Path, frame: pl.Dat
     ).collect().rows()
 
 
-def test_unreadable_times_and_numbers_cost_only_their_rows(tmp_path: Path) -> None:
+def test_unreadable_times_and_numbers_affect_only_their_rows(tmp_path: Path) -> None:
     text = 'unique_id,ds,y\na,2024-01-01,1\na,soon,2,too,many,fields\na,2024-01-02,N/A\n\na,2024-01-03,"3"\nä\n'
     (tmp_path / "x.csv").write_text(text)
     validated = validate(scan_source(_source(tmp_path / "x.csv"), "timestamp"), freq="1d")
@@ -89,7 +89,7 @@ def test_unreadable_times_and_numbers_cost_only_their_rows(tmp_path: Path) -> No
     ]  # fmt: skip
 
 
-def test_a_missing_column_is_named_with_its_file_and_the_columns_that_are_there(tmp_path: Path) -> None:
+def test_missing_column_is_reported_with_its_file_and_existing_columns(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("shop,ds,amount\n1,2,3\n")
     with pytest.raises(SourceError) as caught:
         scan_source(_source(tmp_path / "x.csv"), "timestamp")
@@ -106,19 +106,19 @@ def test_a_missing_column_is_named_with_its_file_and_the_columns_that_are_there(
         ('unique_id,unique_id,ds,y,"y"', "its id column 'unique_id' 2 times and its target column 'y' 2 times"),
     ],
 )
-def test_a_column_that_comes_twice_in_a_csv_is_refused_by_its_name(tmp_path: Path, header: str, says: str) -> None:
+def test_repeated_column_of_a_csv_is_refused_by_its_name(tmp_path: Path, header: str, says: str) -> None:
     (tmp_path / "x.csv").write_text(f"\ufeff{header}\n" + ",".join("1" * 5) + "\n")
     with pytest.raises(SourceError, match=f"x.csv has {says}"):
         scan_source(_source(tmp_path / "x.csv"), "step")
 
 
-def test_columns_that_are_not_read_may_come_twice(tmp_path: Path) -> None:
+def test_repeated_columns_that_are_not_read_are_accepted(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("unique_id,,,note,note,ds,y,y_duplicated_0\na,,,,,1,2,3\n")
     assert scan_source(_source(tmp_path / "x.csv"), "step").collect()["y"].to_list() == ["2"]
 
 
 @pytest.mark.parametrize("name", ["X.CSV", "x.Csv.Gz", "X.PARQUET", "x.PQ"])
-def test_a_suffix_may_have_letters_of_any_case(tmp_path: Path, frame: pl.DataFrame, name: str) -> None:
+def test_suffix_may_have_any_case(tmp_path: Path, frame: pl.DataFrame, name: str) -> None:
     if "csv" in name.lower():
         content = frame.write_csv().encode()
         (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("Gz") else content)
@@ -139,20 +139,18 @@ def test_a_suffix_may_have_letters_of_any_case(tmp_path: Path, frame: pl.DataFra
         ("x.parquet", b"", "cannot be read: parquet"),
     ],
 )
-def test_a_file_without_anything_to_read_is_told_by_its_name(
-    tmp_path: Path, name: str, content: bytes, says: str
-) -> None:
+def test_file_without_rows_is_reported_by_its_name(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=rf"{name} {says}"):
         scan_source(_source(tmp_path / name), "timestamp")
 
 
-def test_a_missing_file_is_told_by_its_name(tmp_path: Path) -> None:
+def test_missing_file_is_reported_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere\.csv does not exist"):
         scan_source(_source(tmp_path / "nowhere.csv"), "timestamp")
 
 
-def test_a_store_that_does_not_answer_is_a_failing_service() -> None:
+def test_object_store_that_does_not_answer_raises_service_error() -> None:
     options = {
         "endpoint_url": "http://127.0.0.1:9",
         "aws_access_key_id": "x",
@@ -173,7 +171,7 @@ def test_a_store_that_does_not_answer_is_a_failing_service() -> None:
         ("unique_id", [1.5, 2.5], "id column 'unique_id' has Float64 but needs text"),
     ],
 )
-def test_a_column_of_another_kind_is_refused_with_its_file(
+def test_column_of_another_kind_is_refused_with_its_file(
     tmp_path: Path, frame: pl.DataFrame, column: str, values: list[object], says: str
 ) -> None:
     frame.with_columns(pl.Series(column, values)).write_parquet(tmp_path / "x.parquet")
@@ -181,7 +179,7 @@ def test_a_column_of_another_kind_is_refused_with_its_file(
         scan_source(_source(tmp_path / "x.parquet"), "timestamp")
 
 
-def test_a_csv_of_the_other_clock_is_refused_as_a_whole(tmp_path: Path) -> None:
+def test_csv_of_the_other_clock_is_refused_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "steps.csv").write_text("unique_id,ds,y\na,,1\na,1,1\na,2,2\n")
     with pytest.raises(SourceError, match="times such as '1' but needs timestamps"):
         scan_source(_source(tmp_path / "steps.csv"), "timestamp")
@@ -190,20 +188,20 @@ def test_a_csv_of_the_other_clock_is_refused_as_a_whole(tmp_path: Path) -> None:
         scan_source(_source(tmp_path / "times.csv"), "step")
 
 
-def test_a_csv_with_a_few_times_of_the_other_clock_is_not(tmp_path: Path) -> None:
+def test_csv_with_a_few_times_of_the_other_clock_is_read(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("unique_id,ds,y\na,17,1\na,2024-01-01,1\na,soon,1\n")
     rejects = validate(scan_source(_source(tmp_path / "x.csv"), "timestamp"), freq="1d").rejects.collect()
     assert rejects["source_row"].to_list() == [1, 3]
 
 
-def test_a_series_filter_keeps_those_alone_and_their_numbers(tmp_path: Path) -> None:
+def test_filter_of_series_keeps_their_rows_with_their_numbers(tmp_path: Path) -> None:
     pl.DataFrame({"unique_id": [1, 2, 1], "ds": [1, 1, 2], "y": [0.0, 1.0, 2.0]}).write_parquet(tmp_path / "x.parquet")
     rows = scan_source(_source(tmp_path / "x.parquet"), "step", series=["1"]).collect()
     assert rows["unique_id"].to_list() == ["1", "1"]
     assert rows["source_row"].to_list() == [1, 3]
 
 
-def test_unknown_series_are_named_with_what_comes_close() -> None:
+def test_unknown_series_are_named_with_similar_names() -> None:
     rows = pl.LazyFrame({"unique_id": ["EWR/UA", "JFK", None]})
     require_series(rows, ["JFK"])
     with pytest.raises(UserError) as caught:

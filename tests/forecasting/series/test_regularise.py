@@ -29,7 +29,7 @@ def test_gap_stays_null_and_is_marked(make_rows: Callable) -> None:
     assert grid["is_observed"].to_list() == [True, False, False, True]
 
 
-def test_a_series_reaches_from_its_first_to_its_last_row_even_where_those_are_gaps(make_rows: Callable) -> None:
+def test_series_reaches_from_its_first_to_its_last_row_even_if_these_are_gaps(make_rows: Callable) -> None:
     grid = _features(make_rows([("a", 3, None), ("a", 5, 1.0), ("a", 8, None), ("b", 7, 2.0)]), freq=1)
     assert grid.select("unique_id", "ds").rows() == [*(("a", step) for step in range(3, 9)), ("b", 7)]
     assert grid.schema["ds"] == pl.Int64
@@ -41,7 +41,7 @@ def test_month_ends_are_filled_with_month_ends(make_rows: Callable) -> None:
     assert [day.strftime("%m-%d") for day in grid["ds"]] == ["01-31", "02-29", "03-31", "04-30", "05-31", "06-30"]
 
 
-def test_the_columns_are_those_of_the_features_table(make_rows: Callable) -> None:
+def test_columns_are_those_of_the_features_table(make_rows: Callable) -> None:
     grid = regularise(validate(make_rows([("a", START, 1.0)]), freq="1h").accepted, freq="1h")
     assert grid.collect_schema() == {
         "unique_id": pl.String, "ds": pl.Datetime("us"), "y": pl.Float64, "is_observed": pl.Boolean
@@ -53,7 +53,7 @@ def test_no_observations_make_an_empty_grid(make_rows: Callable) -> None:
         assert _features(make_rows([("a", START, float("nan"))]), freq=freq).is_empty()
 
 
-def test_nothing_is_collected_while_the_plan_is_made(monkeypatch: pytest.MonkeyPatch, make_rows: Callable) -> None:
+def test_building_the_lazy_frame_collects_nothing(monkeypatch: pytest.MonkeyPatch, make_rows: Callable) -> None:
     rows = make_rows([("a", START, 1.0)])
     monkeypatch.setattr(pl.LazyFrame, "collect", lambda *_, **__: pytest.fail("collected"))
     add_calendar(regularise(rows.select("unique_id", "ds", "y"), freq="1h"), freq="1h")
@@ -64,7 +64,7 @@ hours = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 200), val
 
 
 @given(points=hours, freq=st.sampled_from(["1h", "3h", "1d", "1mo", "15m"]))
-def test_every_accepted_row_stays_on_an_even_grid_without_holes(
+def test_every_accepted_row_lies_on_an_even_grid_without_holes(
     make_rows: Callable, points: list[tuple[str, int, float | None]], freq: str
 ) -> None:
     rows = make_rows([(name, START + HOUR * hour, y) for name, hour, y in points])
@@ -83,7 +83,7 @@ def test_every_accepted_row_stays_on_an_even_grid_without_holes(
 
 
 @given(steps=st.lists(st.integers(-(10**15), 10**15), min_size=1, max_size=30), freq=st.integers(1, 10**9))
-def test_no_row_however_wrong_makes_a_grid_out_of_proportion(make_rows: Callable, steps: list[int], freq: int) -> None:
+def test_size_of_a_grid_is_bounded_for_any_rows(make_rows: Callable, steps: list[int], freq: int) -> None:
     accepted = validate(make_rows([("a", step, 1.0) for step in steps]), freq=freq).accepted
     grid, kept = pl.collect_all([regularise(accepted, freq=freq), accepted])
     assert len(kept) >= 1
@@ -102,7 +102,7 @@ later_rows = st.lists(
     otherwise=later_rows,
     freq=st.sampled_from(["1m", "15m", "1h", "1d", "1mo"]),
 )
-def test_nothing_after_the_cutoff_moves_a_feature_at_or_before_it(
+def test_rows_after_the_cutoff_change_no_feature_at_or_before_it(
     make_rows: Callable, points: list[Any], later: list[Any], otherwise: list[Any], freq: str
 ) -> None:
     cutoff = START + HOUR

@@ -47,7 +47,7 @@ def _reasons(rejects: pl.DataFrame) -> dict[int, str]:
         (("a", "2030-01-01 04:00", "1"), Reason.FAR_AWAY),
     ],
 )
-def test_a_bad_row_is_refused_with_its_reason_and_costs_only_itself(accept: Callable, bad: Any, reason: Reason) -> None:
+def test_bad_row_is_refused_with_its_reason_and_affects_only_itself(accept: Callable, bad: Any, reason: Reason) -> None:
     good = [("a", f"2024-01-01 0{hour}:00", str(hour + 1)) for hour in range(4)]
     accepted, rejects = accept([*good, bad], freq="1h")
     assert accepted["y"].to_list() == [1, 2, 3, 4]
@@ -73,14 +73,14 @@ def test_rejects_have_the_columns_of_their_table(accept: Callable) -> None:
     assert rejects.row(0)[2:] == ("a", "2024-01-01T00:00:00", "NaN", Reason.NAN.value)
 
 
-def test_of_conflicting_duplicates_the_first_of_the_source_stays(accept: Callable) -> None:
+def test_first_of_conflicting_duplicates_is_kept(accept: Callable) -> None:
     rows = [("a", START, 5.0), ("a", START, 1.0), ("a", START, 5.0), ("a", START + HOUR, 2.0)]
     accepted, rejects = accept(rows, freq="1h")
     assert accepted["y"].to_list() == [5.0, 2.0]
     assert _reasons(rejects) == {2: Reason.CONFLICT, 3: Reason.REPEATED}
 
 
-def test_a_measurement_goes_before_an_earlier_gap_at_the_same_time(accept: Callable) -> None:
+def test_measurement_is_kept_instead_of_an_earlier_gap_at_the_same_time(accept: Callable) -> None:
     accepted, rejects = accept([("a", START, None), ("a", START, 1.0), ("a", START, None)], freq="1h")
     assert accepted["y"].to_list() == [1.0]
     assert _reasons(rejects) == {1: Reason.CONFLICT, 3: Reason.CONFLICT}
@@ -93,13 +93,13 @@ def test_two_gaps_at_the_same_time_are_repeats(accept: Callable) -> None:
 
 
 @pytest.mark.parametrize("bad", ["abc", "NaN", "-inf"])
-def test_a_row_without_a_number_does_not_push_out_a_good_one(accept: Callable, bad: str) -> None:
+def test_row_without_a_number_does_not_replace_an_accepted_row(accept: Callable, bad: str) -> None:
     accepted, rejects = accept([("a", "2024-01-01", bad), ("a", "2024-01-01", "1")], freq="1d")
     assert accepted["y"].to_list() == [1.0]
     assert list(_reasons(rejects)) == [1]
 
 
-def test_duplicates_of_another_series_are_none(accept: Callable) -> None:
+def test_equal_rows_of_two_series_are_not_duplicates(accept: Callable) -> None:
     accepted, rejects = accept(
         [*_hours(3, "a"), *_hours(3, "b"), ("c", START + 2 * HOUR, 2.0), ("d", START + 2 * HOUR, 2.0)], freq="1h"
     )
@@ -121,7 +121,7 @@ def test_duplicates_of_one_time_do_not_outvote_the_grid(accept: Callable) -> Non
     assert Counter(_reasons(rejects).values()) == {Reason.OFF_GRID: 1, Reason.REPEATED: 4}
 
 
-def test_steps_are_validated_alike(accept: Callable) -> None:
+def test_steps_are_validated_like_timestamps(accept: Callable) -> None:
     rows = [("a", 10, 1.0), ("a", 12, 2.0), ("a", 13, 3.0), ("a", 10, 1.0), ("a", 10**16, 1.0), ("a", None, 1.0)]
     accepted, rejects = accept(rows, freq=2)
     assert accepted.schema["ds"] == pl.Int64
@@ -157,12 +157,12 @@ def test_dates_are_midnights_for_days_and_coarser(accept: Callable, freq: str) -
     assert accepted["ds"].to_list() == [START]
 
 
-def test_dates_are_refused_for_hours(accept: Callable) -> None:
+def test_dates_are_refused_for_hourly_frequencies(accept: Callable) -> None:
     with pytest.raises(SourceError, match="dates without a time of day, but the frequency 1h"):
         accept([("a", date(2024, 1, 1), 1.0)], freq="1h")
 
 
-def test_a_frame_of_the_other_clock_is_refused(accept: Callable) -> None:
+def test_frame_of_the_other_clock_is_refused(accept: Callable) -> None:
     with pytest.raises(SourceError, match=r"ds has Datetime.* but needs whole numbers"):
         accept(_hours(3), freq=1)
     with pytest.raises(SourceError, match="ds has Int64 but needs timestamps"):
@@ -178,21 +178,21 @@ def test_rows_after_the_cutoff_are_neither_accepted_nor_refused(accept: Callable
     assert _reasons(rejects) == {6: Reason.NAN, 7: Reason.NO_TIME}
 
 
-def test_the_grid_is_anchored_by_what_the_cutoff_lets_see(accept: Callable) -> None:
+def test_only_rows_up_to_the_cutoff_anchor_the_grid(accept: Callable) -> None:
     later = [("a", START + 100 * HOUR + timedelta(minutes=30, hours=hour), 1.0) for hour in range(50)]
     accepted, rejects = accept([*_hours(3), *later], freq="1h", cutoff=START + 3 * HOUR)
     assert len(accepted) == 3
     assert rejects.is_empty()
 
 
-def test_a_wrong_year_is_refused_and_a_long_outage_is_not(accept: Callable) -> None:
+def test_wrong_year_is_refused_and_long_outage_is_not(accept: Callable) -> None:
     outage = [("a", START + HOUR * (MIN_REACH // 2) + HOUR * hour, 1.0) for hour in range(20)]
     accepted, rejects = accept([*_hours(20), *outage, ("a", datetime(2999, 1, 1), 1.0)], freq="1h")
     assert len(accepted) == 40
     assert _reasons(rejects) == {41: Reason.FAR_AWAY}
 
 
-def test_a_sparse_series_keeps_every_row_within_its_reach(accept: Callable) -> None:
+def test_sparse_series_keeps_every_row_within_its_reach(accept: Callable) -> None:
     rows = [("a", step * MIN_REACH, 1.0) for step in range(3)]
     accepted, _ = accept(rows, freq=1)
     assert len(accepted) == 3
@@ -201,13 +201,13 @@ def test_a_sparse_series_keeps_every_row_within_its_reach(accept: Callable) -> N
     assert _reasons(rejects) == {4: Reason.FAR_AWAY}
 
 
-def test_nothing_is_collected_while_the_plan_is_made(monkeypatch: pytest.MonkeyPatch, make_rows: Callable) -> None:
+def test_building_the_lazy_frames_collects_nothing(monkeypatch: pytest.MonkeyPatch, make_rows: Callable) -> None:
     rows = make_rows(_hours(3))
     monkeypatch.setattr(pl.LazyFrame, "collect", lambda *_, **__: pytest.fail("collected"))
     validate(rows, freq="1h", cutoff=START)
 
 
-def test_the_newest_observation_is_measured_accepted_and_not_after(make_rows: Callable) -> None:
+def test_newest_observation_is_measured_accepted_and_not_after_the_limit(make_rows: Callable) -> None:
     odd = ("a", START + 2 * HOUR + timedelta(minutes=1), 1.0)
     rows = make_rows([*_hours(3), odd, ("a", START + 3 * HOUR, None), ("a", START + 4 * HOUR, math.nan)])
     assert newest_observation(rows, freq="1h") == START + 2 * HOUR
@@ -215,7 +215,7 @@ def test_the_newest_observation_is_measured_accepted_and_not_after(make_rows: Ca
     assert newest_observation(rows, freq="1h", not_after=START - HOUR) is None
 
 
-def test_the_newest_step_is_an_integer(make_rows: Callable) -> None:
+def test_newest_step_is_an_integer(make_rows: Callable) -> None:
     assert newest_observation(make_rows([("a", 4, 1.0), ("b", 7, 2.0)]), freq=1) == 7
 
 

@@ -527,7 +527,7 @@ def test_run_row_replaces_that_of_the_same_run(store):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"run_id": "r", "colour": "red"}, "no colour"),
+        ({"run_id": "r", "colour": "red"}, "no column colour"),
         ({"run_id": "r", "num_rows": "many"}, "cannot be read"),
         ({"job": "train"}, "key column 'run_id' is null"),
     ],

@@ -244,7 +244,7 @@ def test_describe_tables_names_every_column_with_its_meaning(store, forecasts_of
     assert tables["latest_forecasts"] is None
     assert "observations_by_step" not in tables
     ds = described.filter(pl.col("table") == "forecasts_by_step", pl.col("column") == "ds").row(0, named=True)
-    assert (ds["dtype"], ds["column_meaning"]) == ("Int64", "the point that is forecast")
+    assert (ds["dtype"], ds["column_meaning"]) == ("Int64", "time of the forecast value")
 
 
 def test_latest_sample_paths_come_complete_from_each_series_newest_run(store):

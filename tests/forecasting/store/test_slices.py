@@ -86,7 +86,7 @@ def test_slice_that_a_table_cannot_have_is_refused(name, clock, place, message):
 
 @pytest.mark.parametrize("values", [(), "abc", (1,)])
 def test_empty_filter_is_refused(values):
-    with pytest.raises(StoreError, match="must be one name or more"):
+    with pytest.raises(StoreError, match="must be a list of at least one name"):
         Slice("demo", unique_ids=values)
 
 

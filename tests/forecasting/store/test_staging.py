@@ -74,5 +74,5 @@ def test_run_id_that_cannot_name_a_folder_is_refused(store, run_id):
 def test_invalid_shard_or_table_is_refused(store, observations_of):
     with pytest.raises(StoreError, match="shard -1"):
         stage(store, "run", "observations", -1, observations_of("a"))
-    with pytest.raises(NothingStored, match="no table 'weather'"):
+    with pytest.raises(NothingStored, match="table 'weather' does not exist"):
         stage(store, "run", "weather", 0, observations_of("a"))

@@ -56,7 +56,7 @@ def test_version_of_a_table_that_does_not_exist_raises_nothing_stored(store):
 
 
 def test_unknown_table_raises_nothing_stored(store):
-    with pytest.raises(NothingStored, match="no table 'weather'"):
+    with pytest.raises(NothingStored, match="table 'weather' does not exist"):
         store.scan("weather", "timestamp")
 
 
