@@ -12,8 +12,9 @@ from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.ingest import panel_of
-from forecasting.series.read import clock_zone, scan_source
+from forecasting.series.read import scan_source
 from forecasting.series.validate import validate
+from forecasting.series.zone import clock_zone
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec
 

@@ -7,7 +7,8 @@ from datetime import tzinfo
 import polars as pl
 
 from forecasting.series.files import is_csv, list_files
-from forecasting.series.read import clock_zone, scan_frame, scan_source, zone_of
+from forecasting.series.read import scan_frame, scan_source
+from forecasting.series.zone import clock_zone, zone_of
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
 

@@ -1,21 +1,16 @@
 """Scan a source as one lazy frame of rows, each with its file and its number in that file."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, timedelta, timezone, tzinfo
-from typing import TypeVar
-from zoneinfo import ZoneInfo
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
-from forecasting.series.clock import is_day_or_coarser
-from forecasting.series.columns import OFFSET, as_text, is_blank, read_id, read_number, read_times, refuse_time
+from forecasting.series.columns import as_text, is_blank, read_id, read_number, read_times, refuse_time
 from forecasting.series.files import is_csv, is_remote, list_files
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
-
-Result = TypeVar("Result")
 
 NUM_SNIFFED = 100
 """Rows of a text column that are read to decide whether it holds times of the wrong clock or a few bad rows."""
@@ -50,68 +45,60 @@ def scan_source(
             match the clock.
         ServiceError: A remote file cannot be reached.
     """
-    rows = _concat(_scan_files(source, clock, storage_options, static), clock)
-    if _read(str(source), rows.head(1).collect).is_empty():
+    rows = concat_files(scan_files(source, clock, storage_options=storage_options, static=static), clock)
+    with reading(str(source)):
+        first = rows.head(1).collect()
+    if first.is_empty():
         raise SourceError(f"source {source} has no rows; it needs at least one")
     return rows if series is None else rows.filter(pl.col("unique_id").is_in(list(series)))
 
 
-def clock_zone(
-    source: Source, clock: Clock, freq: str | int, *, storage_options: Mapping[str, str] | None = None
-) -> tzinfo | None:
-    """Return the time zone of the wall clock that validated times are on.
-
-    Times with a zone and text with offsets are validated as UTC if the frequency is finer than a day, and otherwise on
-    their own wall clock. If text has several offsets, the smallest one counts: at any moment its clock shows the
-    earliest time, so what is known by then is never overestimated. Schemas are read; first rows of text; and for a
-    frequency of days or coarser, the whole column of offsets.
+def scan_files(
+    source: Source,
+    clock: Clock,
+    *,
+    storage_options: Mapping[str, str] | None = None,
+    static: Sequence[str] = (),
+) -> list[pl.LazyFrame]:
+    """Scan each file of a source by itself.
 
     Args:
-        source: The source.
+        source: The files, folders and globs, and the columns to read.
         clock: Whether times are timestamps or integer steps.
-        freq: The frequency of the grid.
         storage_options: Options of the object store, as Polars takes them.
+        static: Columns that classify whole series.
 
     Returns:
-        The zone; None if the source does not state one.
+        One frame per file in the columns of `scan_source`, sorted by URI; each keeps its file's dtypes.
 
     Raises:
-        SourceError: The source cannot be read; see `scan_source`.
+        SourceError: There are no files, or one of them cannot be read; see `scan_source`.
         ServiceError: A remote file cannot be reached.
     """
-    if clock == "step":
-        return None
-    return zone_of(_scan_files(source, clock, storage_options), str(source), clock, freq)
+    options = dict(storage_options or {})
+    uris = sorted({file for uri in source.uris for file in list_files(uri, storage_options=options)})
+    return [_scan_file(uri, source, clock, options, static) for uri in uris]
 
 
-def zone_of(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str | int) -> tzinfo | None:
-    """Return the zone of scanned rows as `clock_zone` does.
+def concat_files(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:
+    """Concatenate files; columns that differ in dtype become text, or times and numbers if none of them is text.
+
+    Times with a zone become text as well: how they are read depends on the frequency, which only `validate` has.
 
     Args:
-        files: Rows in the columns of `scan_source`, one frame per file.
-        subject: What messages name.
+        files: Frames of `scan_files`.
         clock: Whether times are timestamps or integer steps.
-        freq: The frequency of the grid.
 
     Returns:
-        The zone whose wall clock the validated times are on; None where the rows do not state one.
+        All rows.
     """
-    if clock == "step":
-        return None
-    dtype = _concat(files, clock).collect_schema()["ds"]
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone:
-        return ZoneInfo(dtype.time_zone) if is_day_or_coarser(freq) else UTC
-    if dtype != pl.String:
-        return None
-    texts = [_as_text(file, "ds").select(_offset_minutes()) for file in files]
-    heads = _read(subject, pl.concat(text.head(NUM_SNIFFED) for text in texts).collect)
-    if heads["offset"].null_count() == heads.height:
-        return None
-    if not is_day_or_coarser(freq):
-        return UTC
-    column = pl.concat(texts).select(pl.col("offset").min())
-    smallest: int = _read(subject, lambda: column.collect(engine="streaming")).item()
-    return timezone(timedelta(minutes=smallest))
+    times, numbers = ({file.collect_schema()[name] for file in files} for name in ("ds", "y"))
+    if len(times) > 1:
+        is_text = pl.String in times or any(isinstance(time, pl.Datetime) and time.time_zone for time in times)
+        files = [_as_text(file, "ds") if is_text else read_times(file, "ds", clock=clock) for file in files]
+    if len(numbers) > 1:
+        files = [_as_text(file, "y") if pl.String in numbers else _as_number(file) for file in files]
+    return pl.concat(files)
 
 
 def require_series(rows: pl.LazyFrame, series: Sequence[str]) -> None:
@@ -138,24 +125,9 @@ def _with_close_matches(name: str, known: Sequence[str]) -> str:
     return f"'{name}'" + (f" (is it {' or '.join(repr(other) for other in close)}?)" if close else "")
 
 
-def _scan_files(
-    source: Source, clock: Clock, storage_options: Mapping[str, str] | None, static: Sequence[str] = ()
-) -> list[pl.LazyFrame]:
-    options = dict(storage_options or {})
-    uris = sorted({file for uri in source.uris for file in list_files(uri, storage_options=options)})
-    return [_scan_file(uri, source, clock, options, static) for uri in uris]
-
-
-def _offset_minutes() -> pl.Expr:
-    """Return the offset at the end of the text in `ds`, in minutes east of UTC; null without an offset."""
-    offset = pl.col("ds").str.strip_chars().str.extract(OFFSET, 2)
-    digits = offset.str.replace_all(r"\D", "").str.pad_end(4, "0").cast(pl.Int32)
-    minutes = digits // 100 * 60 + digits % 100
-    return pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes).alias("offset")
-
-
 def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> pl.LazyFrame:
-    schema = _read(uri, lambda: _scan(uri, options).collect_schema())
+    with reading(uri):
+        schema = _scan(uri, options).collect_schema()
     needed = _needed(source, static)
     if is_csv(uri) and any("_duplicated_" in name for name in schema):  # Polars gives repeated columns such names
         _refuse_repeated_header(uri, options, needed)
@@ -251,9 +223,22 @@ def _scan(
     return pl.scan_parquet(uri, row_index_name=row_index_name, glob=False, storage_options=options)
 
 
-def _read(uri: str, action: Callable[[], Result]) -> Result:
+@contextmanager
+def reading(uri: str) -> Iterator[None]:
+    """Convert the errors of Polars while a source is read.
+
+    Args:
+        uri: What is read, for the messages; a URI with a scheme is a remote file.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SourceError: A file does not exist, is empty or cannot be read.
+        ServiceError: A remote file cannot be read.
+    """
     try:
-        return action()
+        yield
     except FileNotFoundError as error:
         raise SourceError(f"{uri} does not exist") from error
     except pl.exceptions.NoDataError as error:
@@ -270,7 +255,8 @@ def _blank_as_null(text: pl.Expr) -> pl.Expr:
 
 def _refuse_repeated_header(uri: str, options: dict[str, str], columns: Sequence[tuple[str, str]]) -> None:
     """Refuse a header that names one of these columns twice, because either of the two could be meant."""
-    header = _read(uri, _scan(uri, options, has_header=False).head(1).collect).row(0)
+    with reading(uri):
+        header = _scan(uri, options, has_header=False).head(1).collect().row(0)
     repeated = [
         f"{role} column '{name}' {header.count(name)} times" for role, name in columns if header.count(name) > 1
     ]
@@ -280,7 +266,8 @@ def _refuse_repeated_header(uri: str, options: dict[str, str], columns: Sequence
 
 def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, subject: str) -> None:
     """Refuse a file whose times are of the other clock, where every single row would be refused otherwise."""
-    sample = _read(uri, rows.select("ds").head(NUM_SNIFFED).filter(~is_blank("ds", pl.String())).collect)
+    with reading(uri):
+        sample = rows.select("ds").head(NUM_SNIFFED).filter(~is_blank("ds", pl.String())).collect()
     other: Clock = "step" if clock == "timestamp" else "timestamp"
     if sample.is_empty() or read_times(sample.lazy(), "ds", clock=other).collect()["ds"].has_nulls():
         return
@@ -290,20 +277,6 @@ def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, s
         else "whole numbers, because the frequency is an integer step"
     )
     raise SourceError(f"{subject} has times such as '{sample['ds'][0]}' but needs {needs}")
-
-
-def _concat(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:
-    """Concatenate files; columns that differ in dtype become text, or times and numbers if none of them is text.
-
-    Times with a zone become text as well: how they are read depends on the frequency, which only `validate` has.
-    """
-    times, numbers = ({file.collect_schema()[name] for file in files} for name in ("ds", "y"))
-    if len(times) > 1:
-        is_text = pl.String in times or any(isinstance(time, pl.Datetime) and time.time_zone for time in times)
-        files = [_as_text(file, "ds") if is_text else read_times(file, "ds", clock=clock) for file in files]
-    if len(numbers) > 1:
-        files = [_as_text(file, "y") if pl.String in numbers else _as_number(file) for file in files]
-    return pl.concat(files)
 
 
 def _as_text(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:

@@ -14,7 +14,8 @@ from forecasting.errors import FleetcastError, NothingStored, UserError
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import is_blank
-from forecasting.series.read import clock_zone, require_series
+from forecasting.series.read import require_series
+from forecasting.series.zone import clock_zone
 from forecasting.settings import FleetSettings, Settings
 from forecasting.spec.frequency import Clock
 from forecasting.spec.spec import Spec

@@ -1,3 +1,5 @@
+"""Fixtures: rows as a source has them, and their validation."""
+
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any

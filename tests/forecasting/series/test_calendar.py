@@ -1,3 +1,5 @@
+"""Calendar features: which of them a frequency has, and their values."""
+
 import math
 from datetime import datetime, timedelta
 

@@ -1,3 +1,5 @@
+"""Cutoffs as text, and the clock of a frequency."""
+
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 

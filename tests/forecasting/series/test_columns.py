@@ -1,3 +1,5 @@
+"""Columns of a source read as ids, times and numbers."""
+
 from datetime import date, datetime
 
 import polars as pl

@@ -1,3 +1,5 @@
+"""The files behind a URI, on disk and in an object store."""
+
 from pathlib import Path
 
 import polars as pl

@@ -1,3 +1,5 @@
+"""Anchors of grids, and the points that follow them."""
+
 from datetime import datetime, timedelta
 
 import polars as pl

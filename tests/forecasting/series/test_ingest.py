@@ -1,4 +1,6 @@
-from datetime import UTC, datetime, timedelta, timezone
+"""A source read up to a cutoff, with its rejects and categories."""
+
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,8 +11,8 @@ import pytest
 from forecasting.errors import SourceError
 from forecasting.schemas import CATEGORIES
 from forecasting.series.ingest import ingest
-from forecasting.series.read import clock_zone
 from forecasting.series.validate import Reason
+from forecasting.series.zone import clock_zone
 from forecasting.spec.categories import Categories
 from forecasting.spec.spec import Spec, make_spec
 
@@ -78,43 +80,6 @@ def test_source_without_accepted_rows_is_refused_with_the_most_frequent_reasons(
     path = write(tmp_path / "bad.csv", ["31/01/2024 05:00", "31/01/2024 06:00", ""], ["1", "2", "3"])
     with pytest.raises(SourceError, match=r"at least one; 2 rows: time cannot be read.*; 1 rows: time is missing"):
         ingest(spec_of(path))
-
-
-@pytest.mark.parametrize(
-    ("times", "freq", "zone"),
-    [
-        ([BEGIN], "1h", None),
-        ([BEGIN.replace(tzinfo=UTC)], "1h", UTC),
-        (pl.Series([BEGIN]).dt.replace_time_zone("Asia/Tokyo").to_list(), "1h", UTC),
-        (pl.Series([BEGIN]).dt.replace_time_zone("Asia/Tokyo").to_list(), "1d", ZoneInfo("Asia/Tokyo")),
-    ],
-)
-def test_zone_of_a_source_is_utc_below_a_day_and_its_own_from_a_day_on(
-    tmp_path: Path, times: list[Any], freq: str, zone: Any
-) -> None:
-    path = write(tmp_path / "zoned.parquet", times)
-    spec = spec_of(path, freq=freq)
-    assert clock_zone(spec.source, spec.clock, spec.freq) == zone
-
-
-@pytest.mark.parametrize(
-    ("times", "freq", "zone"),
-    [
-        (["2024-01-01T05:00:00", "2024-01-02"], "1h", None),
-        (["2024-01-01", "2024-01-02"], "1d", None),
-        (["2024-01-01 05:00", "2024-01-01T06:00+01:00"], "1h", UTC),
-        (["2024-01-01T05:00:00Z"], "1h", UTC),
-        (["2024-03-31T00:00:00+01:00", "2024-04-01T00:00:00+02:00"], "1d", timezone(timedelta(hours=1))),
-        (["2024-03-09 00:00:00-0330", "2024-03-11 00:00:00-0230"], "1w", timezone(-timedelta(hours=3, minutes=30))),
-        (["2024-01-01T00:00:00Z"], "1d", UTC),
-    ],
-)
-def test_text_with_offsets_has_the_zone_of_its_smallest_offset_for_days(
-    tmp_path: Path, times: list[str], freq: str, zone: Any
-) -> None:
-    path = write(tmp_path / "text.csv", times)
-    spec = spec_of(path, freq=freq)
-    assert clock_zone(spec.source, spec.clock, spec.freq) == zone
 
 
 def test_days_of_files_in_several_zones_stay_on_their_own_midnights(tmp_path: Path) -> None:

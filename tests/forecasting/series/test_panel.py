@@ -1,3 +1,5 @@
+"""Panels: aligned series with calendar, horizon and gaps."""
+
 from datetime import datetime, timedelta
 from itertools import pairwise
 from random import Random

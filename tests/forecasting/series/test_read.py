@@ -1,3 +1,5 @@
+"""Sources scanned as one frame, and sources that are refused."""
+
 import gzip
 from datetime import date, datetime
 from pathlib import Path

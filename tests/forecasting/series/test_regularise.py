@@ -1,3 +1,5 @@
+"""Series on even grids, with gaps as null."""
+
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any

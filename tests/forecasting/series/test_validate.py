@@ -1,3 +1,5 @@
+"""Accepted rows, rejects with their reasons, and the cutoff."""
+
 import math
 from collections import Counter
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""Files below the root of a store."""
+
 import os
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Maintenance: what is compacted and removed, and what stays."""
+
 import os
 import time
 from datetime import datetime, timedelta

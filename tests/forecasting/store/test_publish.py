@@ -1,3 +1,5 @@
+"""Publishing: slices, transactions, races between writers, and refused rows."""
+
 import subprocess
 import sys
 import threading

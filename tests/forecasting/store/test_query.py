@@ -1,3 +1,5 @@
+"""Read-only SQL over tables and views."""
+
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

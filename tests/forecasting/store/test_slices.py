@@ -1,3 +1,5 @@
+"""Slices as predicates, and slices that a table cannot have."""
+
 from datetime import UTC, datetime
 
 import polars as pl

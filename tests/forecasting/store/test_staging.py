@@ -1,3 +1,5 @@
+"""Staged files of shards, and their marks."""
+
 import os
 from pathlib import Path
 

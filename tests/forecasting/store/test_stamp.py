@@ -1,3 +1,5 @@
+"""Bookkeeping columns of rows."""
+
 from datetime import date, datetime
 
 import polars as pl

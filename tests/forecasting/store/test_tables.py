@@ -1,3 +1,5 @@
+"""Tables of a store: scans, versions, creation and roots."""
+
 import pickle
 from datetime import datetime, timedelta
 from pathlib import Path
