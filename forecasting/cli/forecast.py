@@ -1,43 +1,24 @@
-"""`fleetcast forecast`: inputs and options go in; a file of forecasts, and on stderr a summary, come out."""
+"""`fleetcast forecast`: write the forecasts of files to a file, and print a summary on stderr."""
 
-import contextlib
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
-from importlib.metadata import entry_points
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from forecasting.cli.options import (
-    parse_overrides,
-    source_from_options,
-    spec_from_options,
-    split_commas,
-    split_statistics,
-)
-from forecasting.errors import ClusterError, SpecError
+from forecasting.cli.options import parse_overrides, spec_from_options, split_commas, split_statistics
+from forecasting.errors import SpecError
 from forecasting.settings import FleetSettings, Settings
-from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from forecasting.flow.results import Result
 
-    import polars as pl
-
-    from forecasting.fleet.options import FitOptions
-    from forecasting.flow.one_shot import OneShot
-    from forecasting.series.native import NativeTypes
-
-RUNNERS = "fleetcast.runners"
-"""Entry points that run a forecast elsewhere: `name(spec, *, cutoff, options) -> OneShot`."""
 NUM_SHOWN = 3
-"""Reasons that are told of each kind; the rest are counted."""
+"""Values of each kind that the summary names; the rest are counted."""
 
 
 def forecast(
@@ -133,14 +114,8 @@ def forecast(
         raise SpecError("--paths-out", [f"'{paths_out}' needs --paths and the number of paths"])
     if wanted.paths and paths_out is None:
         paths_out = out.with_suffix(f".paths{out.suffix}")
-    columns = wanted.source
-    actuals = (
-        source_from_options(evaluate, columns.id, columns.time, columns.target, option="--evaluate")
-        if evaluate is not None
-        else None
-    )
     files = _Files(out, paths_out, rejects, reasons, scores)
-    _forecast(wanted, cutoff_text=cutoff, files=files, actuals=actuals, all_models=all_models, use_ray=use_ray)
+    _forecast(wanted, cutoff=cutoff, files=files, actuals=evaluate, all_models=all_models, use_ray=use_ray)
 
 
 class _Files(NamedTuple):
@@ -172,159 +147,78 @@ class _Files(NamedTuple):
 def _forecast(
     spec: Spec,
     *,
-    cutoff_text: str | None,
+    cutoff: str | None,
     files: _Files,
-    actuals: Source | None,
+    actuals: str | None,
     all_models: bool,
     use_ray: bool,
 ) -> None:
     began = time.monotonic()
     settings, kernel = Settings.load(), FleetSettings.load().kernel
-    processes, storage_options = settings.processes, settings.storage_options
-    if processes is not None:
-        os.environ.setdefault("POLARS_MAX_THREADS", str(processes))  # read once, when Polars loads
+    if settings.processes is not None:
+        os.environ.setdefault("POLARS_MAX_THREADS", str(settings.processes))  # read once, when Polars loads
 
-    from forecasting.cli.evaluation import evaluate_outcome, print_evaluation
+    from forecasting import api
+    from forecasting.cli.evaluation import print_evaluation
     from forecasting.cli.files import write_frame, write_frames
-    from forecasting.fleet.options import FitOptions
-    from forecasting.flow.holdout import read_actuals
-    from forecasting.flow.sample_paths import no_paths, sample_paths
-    from forecasting.series.inputs import Input
-    from forecasting.series.native import native_types
+    from forecasting.series.inputs import Input, read_input
 
-    inputs = [Input(source, None, storage_options) for source in [spec.source, *([actuals] if actuals else [])]]
+    columns, storage_options = spec.source, settings.storage_options
+    inputs = [Input(columns, None, storage_options)]
+    if actuals is not None:
+        names = {"id": columns.id, "time": columns.time, "target": columns.target}
+        given, _ = read_input(actuals, **names, storage_options=storage_options, subject="--evaluate")
+        inputs.append(given)
     files.refuse([file for each in inputs for file in each.files()])
-    types = native_types(inputs[0], spec.clock, spec.freq)
-    cutoff = None if cutoff_text is None else types.parse_cutoff(cutoff_text, spec.clock)
-    held_out = None if actuals is None else read_actuals(actuals, spec, storage_options=storage_options)
+    request = api.Request.of(spec, inputs[0])
+    until = request.parse_cutoff(cutoff, subject="--cutoff")
+    held_out = None if actuals is None else request.read_actuals(inputs[1])
 
-    run = _on_ray if use_ray else _here
-    outcome = run(spec, cutoff, FitOptions(kernel=kernel), settings)
-    write_frame(_output(outcome.forecasts, spec, types, all_models=all_models), files.out)
+    result = request.forecast(
+        cutoff=until, processes=settings.processes, kernel=kernel, ray=use_ray, progress=True
+    ).as_polars()
+    write_frame(result.candidates if all_models else result.forecasts, files.out)
     if files.paths_out is not None:
-        native = types.restore(outcome.forecasts)
-        drawn = chain([no_paths(native)], sample_paths(native, outcome.correlations, spec))
-        write_frames((rows.select("unique_id", "ds", "path", "y") for rows in drawn), files.paths_out)
-    stand_ins = _stand_ins(outcome.forecasts)
+        write_frames(result.iter_sample_paths(spec.paths), files.paths_out)
     if files.rejects is not None:
-        write_frame(outcome.rejects, files.rejects)
+        write_frame(result.rejects, files.rejects)
     if files.reasons is not None:
-        write_frame(types.restore(stand_ins).sort("unique_id"), files.reasons)
-    for line in _summary(outcome, stand_ins, spec, seconds=time.monotonic() - began, files=files):
+        write_frame(result.reasons, files.reasons)
+    for line in _summary(result, seconds=time.monotonic() - began, files=files):
         print(line, file=sys.stderr)
     if held_out is not None:
-        evaluation = evaluate_outcome(outcome, held_out, spec, all_models=all_models)
+        evaluation = result.evaluate(held_out, all_models=all_models)
         if files.scores is not None:
-            write_frame(types.restore(evaluation.scores).sort("unique_id", "model"), files.scores)
-        print_evaluation(evaluation, files.scores, all_models=all_models)
+            write_frame(evaluation.scores, files.scores)
+        print_evaluation(evaluation, files.scores)
 
 
-def _here(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", settings: Settings) -> "OneShot":
-    from forecasting.flow.progress import FitProgress
+def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str]:
+    from forecasting.flow.results import counted
 
-    with FitProgress() as progress:
-        from forecasting.flow import one_shot
-        from forecasting.flow.processes import call_on_processes, run_on_processes
-        from forecasting.spec.recipes import configure
-
-        num_processes, config = settings.processes or os.cpu_count() or 1, configure(spec)
-
-        def run(task: Any, panels: Any, on_shard: Any) -> Any:
-            num_series = sum(len(panel.unique_ids) for panel in panels)
-            progress.expect(
-                shard_size=-(-num_series // max(len(panels), num_processes)),
-                num_fits=2 * len(spec.models) * len(config.members),
-                max_steps=config.max_steps,
-            )
-            return run_on_processes(
-                task,
-                panels,
-                on_shard,
-                num_processes=num_processes,
-                on_validation=progress.on_validation,
-                on_end=progress.on_end,
-            )
-
-        return one_shot.forecast(
-            spec,
-            cutoff=cutoff,
-            num_workers=num_processes,
-            options=options,
-            on_shard=progress.on_shard,
-            run_shards=run,
-            run_calls=partial(call_on_processes, num_processes=num_processes, on_done=progress.on_prior),
-            storage_options=settings.storage_options,
-        )
-
-
-def _on_ray(spec: Spec, cutoff: "datetime | int | None", options: "FitOptions", settings: Settings) -> "OneShot":
-    found = entry_points(group=RUNNERS, name="ray")
-    if not found:
-        raise ClusterError("--ray needs Fleetcast's workers, which are not installed; pip install 'fleetcast[worker]'")
-    try:
-        run: Any = next(iter(found)).load()
-    except ImportError as error:
-        raise ClusterError(
-            f"--ray needs Ray, which is not installed ({error}); pip install 'fleetcast[worker]'"
-        ) from error
-    # The pool prints its own progress; stdout stays free for what a script may read.
-    with contextlib.redirect_stdout(sys.stderr):
-        outcome: OneShot = run(spec, cutoff=cutoff, options=options, storage_options=settings.storage_options)
-    return outcome
-
-
-def _output(forecasts: "pl.DataFrame", spec: Spec, types: "NativeTypes", *, all_models: bool) -> "pl.DataFrame":
-    """Return the columns and rows that were asked for, in the input's own types, sorted."""
-    import polars as pl
-
-    marks = ["is_champion"] if all_models else []
-    kept = forecasts if all_models else forecasts.filter("is_champion")
-    columns = ["unique_id", "ds", "cutoff", "model", *marks, "forecast", *spec.quantile_columns]
-    return types.restore(kept.select(pl.col(name) for name in columns)).sort("unique_id", "model", "ds")
-
-
-def _stand_ins(forecasts: "pl.DataFrame") -> "pl.DataFrame":
-    """Return the series that a simpler model serves than was asked for: unique_id, model and reason."""
-    import polars as pl
-
-    served = forecasts.filter(pl.col("is_champion") & pl.col("reason").is_not_null())
-    return served.select("unique_id", "model", "reason").unique("unique_id", keep="first", maintain_order=True)
-
-
-def _summary(
-    outcome: "OneShot", stand_ins: "pl.DataFrame", spec: Spec, *, seconds: float, files: _Files
-) -> Iterator[str]:
+    outcome, spec = result.outcome, result.spec
     served = outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
     yield f"{served.height} series forecast in {seconds:.1f} s; {files.out}"
-    yield "champions: " + _counted(served["model"])
+    yield "champions: " + " · ".join(f"{name} {count}" for name, count in counted(served["model"]))
     if files.paths_out is not None:
         yield f"paths: {spec.paths} of each series; {files.paths_out}"
         if outcome.correlations.is_empty():
-            yield "  no backtest tells how their steps go together: they are taken to do so entirely"
+            yield "  no backtest shows how their steps go together; they are taken to be fully correlated"
     unseen = served["unseen"].drop_nulls()
     if len(unseen):
-        values = unseen.explode().value_counts().sort(["count", "unseen"], descending=[True, False])
-        told = " · ".join(f"{value} {count}" for value, count in values.head(NUM_SHOWN).iter_rows())
-        more = f" · and {values.height - NUM_SHOWN} more" if values.height > NUM_SHOWN else ""
-        yield f"categories without a vector of their own, new or rare: in {len(unseen)} series, {told}{more}"
+        values = counted(unseen.explode())
+        shown = " · ".join(f"{value} {count}" for value, count in values[:NUM_SHOWN])
+        more = f" · and {len(values) - NUM_SHOWN} more" if len(values) > NUM_SHOWN else ""
+        yield f"categories without a vector of their own, new or rare: in {len(unseen)} series, {shown}{more}"
     if outcome.rejects.height:
         yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
-        yield from _listed(outcome.rejects["reason"])
-    if stand_ins.height:
+        for reason, count in counted(outcome.rejects["reason"]):
+            yield f"  {count} × {reason}"
+    fallbacks = result.fallbacks
+    if fallbacks.height:
         where = files.reasons or "--reasons FILE writes why"
-        yield f"served by a simpler model than asked for: {stand_ins.height} series; {where}"
-        for unique_id, reason in stand_ins.select("unique_id", "reason").head(NUM_SHOWN).iter_rows():
+        yield f"a simpler model than requested for {fallbacks.height} series; {where}"
+        for unique_id, reason in fallbacks.select("unique_id", "reason").head(NUM_SHOWN).iter_rows():
             yield f"  {unique_id}: {reason}"
-        if stand_ins.height > NUM_SHOWN:
-            yield f"  and {stand_ins.height - NUM_SHOWN} more"
-
-
-def _counted(values: "pl.Series") -> str:
-    counts = values.value_counts(sort=True).sort(["count", values.name], descending=[True, False])
-    return " · ".join(f"{name} {count}" for name, count in counts.iter_rows())
-
-
-def _listed(reasons: "pl.Series") -> Iterator[str]:
-    counts = reasons.value_counts().sort(["count", reasons.name], descending=[True, False])
-    for reason, count in counts.iter_rows():
-        yield f"  {count} × {reason}"
+        if fallbacks.height > NUM_SHOWN:
+            yield f"  and {fallbacks.height - NUM_SHOWN} more"

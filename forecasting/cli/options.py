@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from forecasting.errors import SpecError
-from forecasting.spec.problems import describe_problems
-from forecasting.spec.source import Source, absolute_uri
+from forecasting.spec.paths import as_uri
 from forecasting.spec.spec import Spec, make_spec, read_spec
 
 ONE_SHOT = "one_shot"
@@ -55,7 +52,7 @@ def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec
         if value is not None:
             _put(fields, dotted.split("."), _read_numbers(value) if dotted.startswith(_NUMBERS) else value)
     if inputs:
-        uris = [_as_uri(one) for one in inputs]
+        uris = [as_uri(one) for one in inputs]
         _put(fields, ["source", "uri"], uris[0] if len(uris) == 1 else uris)
     elif spec_path is None:
         _put(fields, ["source", "uri"], None)
@@ -63,16 +60,6 @@ def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec
         return make_spec(fields, subject="forecast")
     except SpecError as error:
         raise SpecError("forecast", [_relabel(problem) for problem in error.problems]) from error
-
-
-def source_from_options(
-    uri: str, id_column: str, time_column: str, target_column: str, *, option: str = "--actuals"
-) -> Source:
-    """Build a source from options; raises SpecError, led by the option that names it, with every refused one."""
-    try:
-        return Source(uri=_as_uri(uri), id=id_column, time=time_column, target=target_column)
-    except ValidationError as error:
-        raise SpecError(option, describe_problems(error)) from error
 
 
 def split_commas(texts: Sequence[str] | None) -> list[str] | None:
@@ -131,13 +118,6 @@ def _read_numbers(value: Any) -> Any:
         except ValueError:
             continue
     return value
-
-
-def _as_uri(text: str) -> str:
-    if not text.strip():
-        return text  # for the spec to refuse; as a path it would be the working directory
-    uri = absolute_uri(text, relative_to=Path.cwd())
-    return uri + "/" if not uri.endswith("/") and Path(uri).is_dir() else uri
 
 
 def _relabel(problem: str) -> str:

@@ -31,9 +31,9 @@ def plot(
     """Draw history and forecast of some series: median, 50, 80 and 95 % bands, and the actuals since then."""
     from forecasting.cli.fans import fans_of_files, fans_of_store
     from forecasting.cli.files import refuse_path
-    from forecasting.cli.options import source_from_options
     from forecasting.cli.tables import open_store
     from forecasting.plots import fan_chart
+    from forecasting.spec.paths import make_source
 
     refuse_path(out, option="--out", suffixes=(".png", ".svg"))
     if actuals is not None and forecasts is None:
@@ -51,7 +51,8 @@ def plot(
     if forecasts is None:
         fans = fans_of_store(open_store(), series, spec=spec, cutoff=cutoff)
     else:
-        source = None if actuals is None else source_from_options(actuals, id_column, time_column, target_column)
+        columns = (id_column, time_column, target_column)
+        source = None if actuals is None else make_source([actuals], *columns, subject="--actuals")
         fans = fans_of_files(forecasts, source, series, storage_options=Settings.load().storage_options)
     horizon = fans.forecasts.group_by("unique_id").len()["len"].max()
     assert isinstance(horizon, int)

@@ -1,9 +1,8 @@
-"""A one-shot forecast and a source of actuals go in; scores per series, and what was not compared, come out."""
+"""Score a one-shot forecast by actuals."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 import polars as pl
 
@@ -12,9 +11,8 @@ from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.ingest import panel_of
-from forecasting.series.read import scan_source
+from forecasting.series.inputs import Input
 from forecasting.series.validate import validate
-from forecasting.series.zone import clock_zone
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec
 
@@ -44,20 +42,29 @@ class Evaluation:
     notes: tuple[str, ...]
 
 
-def read_actuals(source: Source, spec: Spec, *, storage_options: Mapping[str, str] | None = None) -> Actuals:
-    """Read and validate actuals as a spec's own source is; bad rows are refused with their reason, none stops it.
+def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
+    """Read and validate actuals as a spec's own input is; bad rows are refused with their reason.
 
-    Raises SourceError for a file, a column or a clock that does not suit the spec, and where nothing was measured.
+    Args:
+        given: The actuals.
+        spec: The forecast that they are compared with.
+        has_zone: Whether times of the forecast's own input have a time zone or an offset.
+
+    Returns:
+        The measurements on the spec's clock.
+
+    Raises:
+        SourceError: A file, a column or a clock does not match the spec, or nothing was measured.
     """
-    rows = scan_source(source, spec.clock, storage_options=storage_options)
+    source = given.source
+    rows = given.scan(spec.clock)
     if spec.clock == "timestamp" and not is_day_or_coarser(spec.freq):
-        zone_of = partial(clock_zone, clock=spec.clock, freq=spec.freq, storage_options=storage_options)
-        has_zone, needs_zone = (zone_of(one) is not None for one in (source, spec.source))
-        if has_zone != needs_zone:
-            told, wanted = ("has" if is_told else "has not" for is_told in (has_zone, needs_zone))
+        is_zoned = given.zone(spec.clock, spec.freq) is not None
+        if is_zoned != has_zone:
+            found, wanted = ("has" if each else "does not have" for each in (is_zoned, has_zone))
             raise SourceError(
-                f"{source}: time column '{source.time}' {told} a time zone or offset, but that of the input {wanted}; "
-                "both must be on one clock"
+                f"{source}: time column '{source.time}' {found} a time zone or offset, but that of the input {wanted}"
+                " one; both must be on one clock"
             )
     validated = validate(rows, freq=spec.freq)
     accepted, rejects = pl.collect_all([validated.accepted, validated.rejects], engine="streaming")

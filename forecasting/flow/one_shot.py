@@ -1,9 +1,10 @@
-"""A forecast without a store: a spec in; forecasts of every series, backtests, champions and rejects out."""
+"""Forecast every series of an input at once, without a store."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from forecasting.fleet.cost.sizes import sizes_of
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
 from forecasting.flow.learn import Priors, PriorsByMember, members_with_prior, train_priors, train_shard
-from forecasting.flow.shards import ShardResult, backtest_shard, calibrate, predict_shard
+from forecasting.flow.shards import FittedShard, Keeps, ShardResult, backtest_shard, calibrate, predict_shard
 from forecasting.flow.statistics_choice import CostWithStatistics
 from forecasting.series.ingest import Ingested, ingest, panel_of
 from forecasting.series.panel import Panel
@@ -26,51 +27,89 @@ from forecasting.spec.training import KernelName
 MOST_BYTES = 2 << 30
 """Memory of a process that a shard may need, as far as it can be predicted."""
 
-RunShards = Callable[
-    [Callable[[Panel], ShardResult], Sequence[Panel], Callable[[int, int], None]], Sequence[ShardResult]
-]
-"""Runs a task over panels, tells the series done and in all, and returns the results in the panels' order."""
+RunShards = Callable[["ShardTask", Sequence[Panel], Callable[[int, int], None]], Sequence[ShardResult]]
+"""Runs a task over panels, reports series done and in all, and returns the results in the order of the series."""
 
 RunCalls = Callable[[Sequence[Callable[[], Priors | None]]], Sequence[Priors | None]]
 """Makes calls, and returns their results in the calls' order."""
 
 
+class ShardTask(Protocol):
+    """A task that trains and forecasts the series of a panel; `on_validation` gets the steps at each validation."""
+
+    def __call__(self, panel: Panel, *, on_validation: Callable[[int], None] | None = None) -> ShardResult:
+        """Return the result of one shard."""
+        ...
+
+
 @dataclass(frozen=True)
 class OneShot:
-    """What a forecast without a store leaves: forecasts of every candidate, backtests, champions and rejects.
+    """Everything that a forecast without a store returns, on the clock of the pipeline.
 
-    `features` are what it knew, up to `cutoff`. `correlations` are what `sample_paths` draws by, without rows where
-    the spec asks for no paths.
+    Attributes:
+        forecasts: Calibrated forecasts of every candidate, in the columns of that table.
+        backtests: Scores at rolling origins.
+        champions: The serving model of each series.
+        rejects: Refused rows of the source.
+        observations: Accepted rows up to the cutoff.
+        features: The same on even grids.
+        cutoff: The last time that was known.
+        factors: Factors that intervals are stretched by (`evaluate.conformal`).
+        correlations: Correlations that `sample_paths` draws by; without rows where none were kept.
+        fitted: Serving networks of each shard, where they were kept.
+        priors: Serving priors, where networks were kept, as files of weights.
     """
 
     forecasts: pl.DataFrame
     backtests: pl.DataFrame
     champions: pl.DataFrame
     rejects: pl.DataFrame
+    observations: pl.DataFrame
     features: pl.DataFrame
     cutoff: datetime | int
+    factors: pl.DataFrame
     correlations: pl.DataFrame
+    fitted: tuple[FittedShard, ...] = ()
+    priors: tuple[bytes, ...] = ()
 
 
 def forecast(
     spec: Spec,
     *,
+    rows: pl.LazyFrame | None = None,
     cutoff: datetime | int | None = None,
     shard_size: int | None = None,
     num_workers: int = 1,
     options: FitOptions = FitOptions(),
+    keeps: Keeps = Keeps(),
     on_shard: Callable[[int, int], None] | None = None,
     run_shards: RunShards | None = None,
     run_calls: RunCalls | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> OneShot:
-    """Forecast every series of a source at once, without a store: the same steps as the jobs, shard after shard.
+    """Forecast every series of a source without a store, in the same steps as the jobs, shard after shard.
 
-    `on_shard` is told the series done and the series in all; `run_shards` runs shards, and `run_calls` the training of
-    priors, elsewhere than in this process. `storage_options` are those of an object store that holds the source.
-    Where no size is given, shards are as large as suits their work and `num_workers`, within `MOST_BYTES` each.
+    Args:
+        spec: What to forecast.
+        rows: Rows of `scan_source` or `scan_frame`; the spec's own source where not given.
+        cutoff: The last time that may be known; the newest observation where not given.
+        shard_size: Series per shard; where not given, as many as fit their work and `num_workers`, within
+            `MOST_BYTES` each.
+        num_workers: Workers that share the shards.
+        options: Where and how fits run.
+        keeps: What is kept besides the forecasts.
+        on_shard: Called with the series done and in all.
+        run_shards: Runs the shards; in this process, one after the other, where not given.
+        run_calls: Trains the priors; in this process where not given.
+        storage_options: Options of an object store that holds the source.
+
+    Returns:
+        The forecasts with everything that they follow from.
+
+    Raises:
+        SourceError: Nothing can be read or forecast.
     """
-    ingested = ingest(spec, cutoff=cutoff, storage_options=storage_options)
+    ingested = ingest(spec, cutoff=cutoff, storage_options=storage_options, rows=rows)
     unique_ids = ingested.unique_ids
     if shard_size is None:
         shard_size = suitable_size(spec, ingested.features, kernel=options.kernel, num_workers=num_workers)
@@ -79,18 +118,21 @@ def forecast(
         for first in range(0, len(unique_ids), shard_size)
     ]
     priors = _train_priors(spec, ingested, options, run_calls or _make_calls_here)
-    run = run_shards or run_shards_here
-    task = partial(run_shard, spec=spec, priors=priors, options=options)
-    results = run(task, panels, on_shard or _tell_nobody)
+    task = partial(run_shard, spec=spec, priors=priors, options=options, keeps=keeps)
+    results = (run_shards or run_shards_here)(task, panels, on_shard or _ignore)
     factors = find_factors(pl.concat(result.ratios for result in results), horizon=spec.horizon)
     return OneShot(
         forecasts=calibrate(pl.concat(result.forecasts for result in results), factors, spec),
         backtests=pl.concat(result.backtests for result in results),
         champions=pl.concat(result.champions for result in results),
         rejects=ingested.rejects,
+        observations=ingested.observations,
         features=ingested.features,
         cutoff=ingested.cutoff,
+        factors=factors,
         correlations=find_correlations((result.products for result in results), horizon=spec.horizon),
+        fitted=tuple(result.fitted for result in results if result.fitted is not None),
+        priors=tuple(each.serving.to_bytes() for each in priors.values()) if keeps.networks else (),
     )
 
 
@@ -109,7 +151,7 @@ def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "a
 
 
 def run_shards_here(
-    task: Callable[[Panel], ShardResult], panels: Sequence[Panel], on_shard: Callable[[int, int], None]
+    task: ShardTask, panels: Sequence[Panel], on_shard: Callable[[int, int], None]
 ) -> list[ShardResult]:
     """Run shards one after the other in this process."""
     num_series, num_done, results = sum(len(panel.unique_ids) for panel in panels), 0, []
@@ -131,15 +173,41 @@ def spread(panels: Sequence[Panel], num_workers: int) -> list[Panel]:
     ]
 
 
-def run_shard(panel: Panel, *, spec: Spec, priors: PriorsByMember, options: FitOptions = FitOptions()) -> ShardResult:
-    """Train, backtest, choose and forecast one shard; its forecasts are not calibrated yet."""
+def run_shard(
+    panel: Panel,
+    *,
+    spec: Spec,
+    priors: PriorsByMember,
+    options: FitOptions = FitOptions(),
+    keeps: Keeps = Keeps(),
+    on_validation: Callable[[int], None] | None = None,
+) -> ShardResult:
+    """Train, backtest, choose and forecast one shard.
+
+    Args:
+        panel: The series of the shard.
+        spec: What to forecast.
+        priors: Priors by network and member.
+        options: Where and how fits run.
+        keeps: What is kept besides the forecasts.
+        on_validation: Called with the optimiser steps of the current fit at each validation pass.
+
+    Returns:
+        The shard's result; its forecasts are not calibrated yet.
+    """
+    if on_validation is not None:
+        options = replace(options, on_validation=on_validation)
     fleets = train_shard(panel, spec, networks=spec.models, priors=priors, options=options)
     candidates = [fleet for fleet in fleets if fleet.role == "candidate"]
     serving = [fleet for fleet in fleets if fleet.role == "serving"]
-    backtested = backtest_shard(panel, spec, candidates, networks=spec.models, kernel=options.kernel)
+    backtested = backtest_shard(
+        panel, spec, candidates, networks=spec.models, kernel=options.kernel, keeps_correlations=keeps.correlations
+    )
     champions = backtested.champions
     forecasts = predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=options.kernel)
-    return ShardResult(forecasts, *backtested)
+    weights = tuple(fleet.to_bytes() for fleet in serving)
+    fitted = FittedShard(panel.unique_ids, weights) if keeps.networks else None
+    return ShardResult(forecasts, *backtested, fitted)
 
 
 def _train_priors(spec: Spec, ingested: Ingested, options: FitOptions, run_calls: RunCalls) -> PriorsByMember:
@@ -162,5 +230,5 @@ def _make_calls_here(calls: Sequence[Callable[[], Priors | None]]) -> list[Prior
     return [call() for call in calls]
 
 
-def _tell_nobody(num_done: int, num_series: int) -> None:
+def _ignore(num_done: int, num_series: int) -> None:
     pass

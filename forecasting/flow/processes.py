@@ -1,4 +1,4 @@
-"""Shards of a one-shot forecast over the cores of this machine: one process per core, each with one thread.
+"""Run shards of a one-shot forecast on the cores of this machine: one process per core, each with one thread.
 
 Small networks gain nothing from several threads in one process: the threads wait for each other at every operation,
 and on a busy machine they stall.
@@ -7,21 +7,22 @@ and on a busy machine they stall.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from forecasting.errors import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.process import BaseProcess
 
+    from forecasting.flow.one_shot import ShardTask
     from forecasting.flow.shards import ShardResult
     from forecasting.series.panel import Panel
 
@@ -31,12 +32,12 @@ FEWEST_SERIES = 16
 """Fewer series are done in this process before others have started and loaded torch."""
 SECONDS_TO_END = 5
 
-_looks: Any = None
-"""In a worker process: where it tells its looks at validation."""
+_passes: Any = None
+"""In a worker process: the queue that its validation passes are reported on."""
 
 
 def run_on_processes(
-    task: "Callable[[Panel], ShardResult]",
+    task: "ShardTask",
     panels: "Sequence[Panel]",
     on_shard: Callable[[int, int], None],
     *,
@@ -44,25 +45,35 @@ def run_on_processes(
     on_validation: Callable[[int, int], None] | None = None,
     on_end: Callable[[int], None] | None = None,
 ) -> "list[ShardResult]":
-    """Run a task over panels on so many processes; results come back in the order of the series.
+    """Run a task over panels on several processes; no process is left behind, however the run ends.
 
-    `task` is a partial of `one_shot.run_shard` and must pickle. `on_validation` gets, from a thread of its
-    own, a shard's number and the optimiser steps of its current fit at each validation pass; `on_end` its number
-    when it is done. Fewer than `FEWEST_SERIES` series run in this process. Raises ServiceError where a process dies.
-    No process is left behind, whatever happens.
+    Args:
+        task: Trains and forecasts a panel; it must pickle.
+        panels: The panels; where there are fewer of them than processes, they are cut.
+        on_shard: Called with the series done and in all.
+        num_processes: Processes to use. Fewer than `FEWEST_SERIES` series run in this process.
+        on_validation: Called from a thread of its own with a shard's number and the optimiser steps of its current
+            fit, at each validation pass.
+        on_end: Called with a shard's number when it is done.
+
+    Returns:
+        The results in the order of the series.
+
+    Raises:
+        ServiceError: A process died.
     """
-    from forecasting.flow.one_shot import spread
+    from forecasting.flow.one_shot import run_shards_here, spread
 
     num_series, num_done = sum(len(panel.unique_ids) for panel in panels), 0
     if num_processes == 1 or num_series < FEWEST_SERIES:
-        return _run_here(task, panels, on_shard, on_validation, on_end)
+        return run_shards_here(_Observed(task, on_validation), panels, _count_shards(on_shard, on_end))
     on_shard(num_done, num_series)
     panels = spread(panels, num_processes)
-    looks = multiprocessing.get_context("spawn").SimpleQueue()
+    passes = multiprocessing.get_context("spawn").SimpleQueue()
     results: dict[int, ShardResult] = {}
-    with _listen(looks, on_validation):
+    with _listen(passes, on_validation):
         jobs = [partial(_run_one, task, panel, number) for number, panel in enumerate(panels)]
-        for number, result in _run_in_pool(jobs, num_processes, looks):
+        for number, result in _run_in_pool(jobs, num_processes, passes):
             results[number] = result
             num_done += len(panels[number].unique_ids)
             if on_end is not None:
@@ -77,36 +88,82 @@ def call_on_processes(
     num_processes: int,
     on_done: Callable[[int, int], None],
 ) -> list[Result]:
-    """Make calls, which must pickle, on so many processes; results come back in the calls' order.
+    """Make calls on several processes; no process is left behind, however the run ends.
 
-    `on_done` is told the calls done and in all. Raises ServiceError where a process dies, and leaves none behind.
+    Args:
+        calls: The calls, which must pickle.
+        num_processes: Processes to use; with 1, or a single call, this process makes them.
+        on_done: Called with the calls done and in all.
+
+    Returns:
+        The results in the calls' order.
+
+    Raises:
+        ServiceError: A process died.
     """
     on_done(0, len(calls))
     results: dict[int, Result] = {}
-    if num_processes == 1 or len(calls) == 1:
-        import torch
-
-        torch.set_num_threads(1)
-        made: Iterator[tuple[int, Result]] = ((number, call()) for number, call in enumerate(calls))
-    else:
-        made = _run_in_pool(calls, num_processes, None)
+    runs_here = num_processes == 1 or len(calls) <= 1
+    made = _make_here(calls) if runs_here else _run_in_pool(calls, num_processes, None)
     for number, result in made:
         results[number] = result
         on_done(len(results), len(calls))
     return [results[number] for number in range(len(calls))]
 
 
-def _run_in_pool(
-    jobs: Sequence[Callable[[], Result]], num_processes: int, looks: Any
-) -> "Iterator[tuple[int, Result]]":
+def _make_here(calls: Sequence[Callable[[], Result]]) -> Iterator[tuple[int, Result]]:
+    for number, call in enumerate(calls):
+        with _one_thread():
+            result = call()
+        yield number, result
+
+
+class _Observed:
+    """Runs a task in this process with one thread, and reports its validation passes as those of shard 0."""
+
+    def __init__(self, task: "ShardTask", on_validation: Callable[[int, int], None] | None) -> None:
+        self._task = task
+        self._on_validation = None if on_validation is None else partial(on_validation, 0)
+
+    def __call__(self, panel: "Panel", *, on_validation: Callable[[int], None] | None = None) -> "ShardResult":
+        with _one_thread():
+            return self._task(panel, on_validation=on_validation or self._on_validation)
+
+
+def _count_shards(
+    on_shard: Callable[[int, int], None], on_end: Callable[[int], None] | None
+) -> Callable[[int, int], None]:
+    def count(num_done: int, num_series: int) -> None:
+        if on_end is not None:
+            on_end(0)
+        on_shard(num_done, num_series)
+
+    return count
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Give torch one thread for as long as the block runs; the caller's own number of threads comes back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_in_pool(jobs: Sequence[Callable[[], Result]], num_processes: int, passes: Any) -> Iterator[tuple[int, Result]]:
     """Yield jobs' numbers and results as they end."""
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        min(num_processes, len(jobs)), mp_context=context, initializer=_prepare, initargs=(looks,)
+        min(num_processes, len(jobs)), mp_context=context, initializer=_prepare, initargs=(passes,)
     ) as pool:
-        futures = {pool.submit(job): number for number, job in enumerate(jobs)}
         try:
+            with _without_main():
+                futures = {pool.submit(job): number for number, job in enumerate(jobs)}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException as error:
@@ -118,8 +175,23 @@ def _run_in_pool(
             raise
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not run the caller's script again.
+
+    A spawned process imports `__main__` of its parent, so that a script without `if __name__ == "__main__"` would
+    forecast in every worker. Workers need nothing from it: every job is defined in this package.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _end(processes: "set[BaseProcess]") -> None:
-    """End processes and wait for their end: first asked, then killed."""
+    """End processes and wait for their end: first by a signal that they may answer, then by one that they cannot."""
     for process in processes:
         process.terminate()
     for process in processes:
@@ -129,61 +201,36 @@ def _end(processes: "set[BaseProcess]") -> None:
             process.join(SECONDS_TO_END)
 
 
-def _run_here(
-    task: Any,
-    panels: "Sequence[Panel]",
-    on_shard: Callable[[int, int], None],
-    on_validation: Callable[[int, int], None] | None,
-    on_end: Callable[[int], None] | None,
-) -> "list[ShardResult]":
-    import torch
-
-    from forecasting.flow.one_shot import run_shards_here
-
-    torch.set_num_threads(1)
-    if on_validation is not None:
-        task = partial(task, options=replace(task.keywords["options"], on_validation=partial(on_validation, 0)))
-
-    def count(num_done: int, num_series: int) -> None:
-        if on_end is not None:
-            on_end(0)
-        on_shard(num_done, num_series)
-
-    return run_shards_here(task, panels, count)
-
-
-def _prepare(looks: Any) -> None:
+def _prepare(passes: Any) -> None:
     """Set up a worker process before it imports anything that starts threads."""
-    global _looks
-    _looks = looks
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    global _passes
+    _passes = passes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
     os.environ["OMP_NUM_THREADS"] = os.environ["POLARS_MAX_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)
 
 
-def _run_one(task: Any, panel: "Panel", number: int) -> "ShardResult":
-    options = replace(task.keywords["options"], on_validation=partial(_tell_look, number))
-    result: ShardResult = partial(task, options=options)(panel)
-    return result
+def _run_one(task: "ShardTask", panel: "Panel", number: int) -> "ShardResult":
+    return task(panel, on_validation=partial(_report_pass, number))
 
 
-def _tell_look(number: int, num_steps: int) -> None:
-    _looks.put((number, num_steps))
+def _report_pass(number: int, num_steps: int) -> None:
+    _passes.put((number, num_steps))
 
 
 @contextmanager
-def _listen(looks: Any, on_validation: Callable[[int, int], None] | None) -> "Iterator[None]":
+def _listen(passes: Any, on_validation: Callable[[int, int], None] | None) -> Iterator[None]:
     def drain() -> None:
-        while (told := looks.get()) is not None:
+        while (reported := passes.get()) is not None:
             if on_validation is not None:
-                on_validation(*told)
+                on_validation(*reported)
 
     listener = threading.Thread(target=drain, daemon=True)
     listener.start()
     try:
         yield
     finally:
-        looks.put(None)
+        passes.put(None)
         listener.join(timeout=5)

@@ -8,6 +8,7 @@ have the columns of the store's tables without the bookkeeping (spec, run cutoff
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -44,6 +45,26 @@ ForecasterKey = str | MemberKey
 """Names a forecaster: a statistical model or naive by its model, a network by its member."""
 
 
+@dataclass(frozen=True)
+class Keeps:
+    """What is kept of a shard besides its forecasts and backtests.
+
+    Attributes:
+        correlations: Sums for the correlations of sample paths; a spec with `paths` keeps them in any case.
+        networks: Weights of the serving networks, as files.
+    """
+
+    correlations: bool = False
+    networks: bool = False
+
+
+class FittedShard(NamedTuple):
+    """Serving networks of some series: files of weights, as `FittedFleet.to_bytes` writes them."""
+
+    unique_ids: tuple[str, ...]
+    weights: tuple[bytes, ...]
+
+
 class ShardResult(NamedTuple):
     """Everything that one shard of a one-shot forecast returns.
 
@@ -53,6 +74,7 @@ class ShardResult(NamedTuple):
         champions: Rows of the table `champions`.
         ratios: Counts for the calibration (`evaluate.conformal`).
         products: Sums for the correlations of sample paths (`evaluate.dependence`).
+        fitted: Serving networks, where they are kept.
     """
 
     forecasts: pl.DataFrame
@@ -60,6 +82,7 @@ class ShardResult(NamedTuple):
     champions: pl.DataFrame
     ratios: pl.DataFrame
     products: pl.DataFrame
+    fitted: FittedShard | None = None
 
 
 class Backtested(NamedTuple):
@@ -86,6 +109,7 @@ def backtest_shard(
     *,
     networks: Sequence[str],
     kernel: KernelName = "auto",
+    keeps_correlations: bool = False,
 ) -> Backtested:
     """Score all models at rolling origins and choose each series' champion.
 
@@ -95,6 +119,7 @@ def backtest_shard(
         candidates: Fleets that have read nothing after the first origin of any series.
         networks: Networks that compete; one alone is the champion wherever it was trained.
         kernel: Implementation of the recurrence.
+        keeps_correlations: Whether sums for sample paths are kept although the spec asks for no paths.
 
     Returns:
         Scores of candidates, statistical models and seasonal naives, champions, and the counts and sums.
@@ -105,7 +130,7 @@ def backtest_shard(
 
     def inspect(points: pl.DataFrame) -> None:
         ratios.append(count_ratios(points, quantiles=spec.quantiles))
-        if spec.paths:
+        if spec.paths or keeps_correlations:
             products.append(count_products(points, quantiles=spec.quantiles, horizon=spec.horizon))
 
     backtests = rolling.backtest(

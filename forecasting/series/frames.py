@@ -66,9 +66,14 @@ class NativeFrames:
 
         return duckdb.from_arrow(table)
 
+    def names(self) -> dict[str, Any]:
+        """Return the column names of the frame as arguments of `read_frame`, to read another one like it."""
+        return {"id": None if self.id == DEFAULT_ID else self.id, "time": self.time, "target": self.target}
+
     def refuse_names(self, reserved: Sequence[str]) -> None:
         """Raise SourceError where the frame's own column names are names that results need for themselves."""
-        taken = [f"{role} = {name!r}" for role, name in (("id", self.id), ("time", self.time)) if name in reserved]
+        named = {"id": self.id, "time": self.time, "target": self.target}
+        taken = [f"{role} = {name!r}" for role, name in named.items() if name in reserved]
         if taken:
             raise SourceError(
                 f"{IN_MEMORY} cannot have {' and '.join(taken)}: forecasts have a column of that name; rename it"

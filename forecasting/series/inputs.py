@@ -1,15 +1,19 @@
 """Observations to forecast or to score by: the files of a source, or a frame in memory."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from typing import Any
 
 import polars as pl
 
 from forecasting.series.files import is_csv, list_files
+from forecasting.series.frames import DEFAULT_ID, IN_MEMORY, NativeFrames, read_frame
 from forecasting.series.read import scan_frame, scan_source
 from forecasting.series.zone import clock_zone, zone_of
 from forecasting.spec.frequency import Clock
+from forecasting.spec.paths import make_source
 from forecasting.spec.source import Source
 
 
@@ -66,3 +70,47 @@ class Input:
             return pl.String()
         rows = pl.scan_parquet(file, glob=False, storage_options=dict(self.storage_options))
         return rows.collect_schema()[self.source.id]
+
+
+def read_input(
+    given: Any,
+    *,
+    id: str | None,
+    time: str,
+    target: str,
+    static: Sequence[str] = (),
+    storage_options: Mapping[str, str] | None = None,
+    subject: str = "frame",
+) -> tuple[Input, NativeFrames]:
+    """Read a frame, or the paths of files, as an input.
+
+    Args:
+        given: A frame of long data, a path, or several paths.
+        id: The column that names the series; see `read_frame`. Files have `unique_id` where not given.
+        time: The column of times.
+        target: The column of measurements.
+        static: Columns of categories.
+        storage_options: Options of an object store that holds the files.
+        subject: What an error about paths names.
+
+    Returns:
+        The input, and the kind of frame that results come back as.
+
+    Raises:
+        SpecError: A path is not that of a parquet or CSV file, a folder or a glob.
+        SourceError: The frame cannot be read.
+    """
+    if (paths := as_paths(given)) is not None:
+        source = make_source(paths, id or DEFAULT_ID, time, target, subject=subject)
+        return Input(source, None, storage_options or {}), NativeFrames(id=source.id, time=time, target=target)
+    frame, frames = read_frame(given, id=id, time=time, target=target, static=static)
+    return Input(Source(uri=IN_MEMORY, id=frames.id, time=time, target=target), frame), frames
+
+
+def as_paths(given: Any) -> list[str] | None:
+    """Return paths of files as text; None of anything else."""
+    if isinstance(given, (str, os.PathLike)):
+        return [os.fspath(given)]
+    if isinstance(given, (list, tuple)) and given and all(isinstance(one, (str, os.PathLike)) for one in given):
+        return [os.fspath(one) for one in given]
+    return None

@@ -97,6 +97,24 @@ def validate(rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | No
     return Validated(accepted, _rejects(judged, rows.collect_schema()))
 
 
+def read_rows(rows: pl.LazyFrame, *, freq: str | int) -> Validated:
+    """Part rows into readable and unreadable ones, each judged by itself: repeats and grids are not looked at.
+
+    Args:
+        rows: Rows in the columns of `scan_source`.
+        freq: The frequency of the grid.
+
+    Returns:
+        Plans as those of `validate`; the accepted rows keep `source_file` and `source_row`, and their order.
+
+    Raises:
+        SourceError: A column's dtype does not match the frequency.
+    """
+    judged = _judge_alone(rows, freq=freq)
+    columns = ["source_file", "source_row", "unique_id", "ds", "y", *categories_of(rows)]
+    return Validated(judged.filter(_IS_ACCEPTED).select(columns), _rejects(judged, rows.collect_schema()))
+
+
 def later_rejects(
     rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int, not_after: datetime | int | None = None
 ) -> pl.LazyFrame:

@@ -1,6 +1,6 @@
 """The cluster side of `fleetcast forecast --ray`: a forecast without a store, computed on Ray actors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic
@@ -11,7 +11,8 @@ from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
 from forecasting.flow.learn import Priors
 from forecasting.flow.one_shot import OneShot
-from forecasting.flow.shards import ShardResult
+from forecasting.flow.shards import Keeps, ShardResult
+from forecasting.series.inputs import Input
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
 from workers.cluster.local_ray import local_ray
@@ -21,20 +22,22 @@ from workers.settings import WorkerSettings
 
 def forecast_on_ray(
     spec: Spec,
+    given: Input,
     *,
     cutoff: datetime | int | None = None,
     options: FitOptions = FitOptions(),
+    keeps: Keeps = Keeps(),
     on_shard: Callable[[int, int], None] | None = None,
-    storage_options: Mapping[str, str] | None = None,
 ) -> OneShot:
-    """Forecast every series of a source on the cluster of RAY_ADDRESS, or on a local Ray without one.
+    """Forecast every series of an input on the cluster of RAY_ADDRESS, or on a local Ray without one.
 
     Args:
         spec: What to forecast.
+        given: The observations.
         cutoff: The last `ds` that the forecast may know; the newest observation by default.
         options: How networks are fitted.
+        keeps: What is kept besides the forecasts.
         on_shard: Called with the number of series that are done and of all series.
-        storage_options: Options of the object store that holds the source.
 
     Returns:
         What `one_shot.forecast` returns.
@@ -47,14 +50,15 @@ def forecast_on_ray(
     with local_ray():
         return one_shot.forecast(
             spec,
+            rows=given.scan(spec.clock, static=spec.categories.static),
             cutoff=cutoff,
             shard_size=settings.shard_size,
             num_workers=plan_resources(settings).num_workers,
             options=options,
+            keeps=keeps,
             on_shard=on_shard,
             run_shards=_run_on_actors,
             run_calls=_call_on_actors,
-            storage_options=storage_options,
         )
 
 

@@ -39,7 +39,7 @@ def test_forecast_writes_exactly_the_promised_columns_and_rows(
     lines = ended.err.splitlines()
     assert any(re.fullmatch(r"3 series forecast in \d+\.\d s; out.parquet", line) for line in lines)
     assert any(line.startswith("champions: ") for line in lines)
-    assert "served by a simpler model than asked for: 1 series; --reasons FILE writes why" in lines
+    assert "a simpler model than requested for 1 series; --reasons FILE writes why" in lines
     assert any(line.startswith("  short: ") for line in lines)
     assert sorted(path.name for path in Path().iterdir()) == ["in.parquet", "out.parquet"]
 
@@ -155,7 +155,7 @@ def test_reason_of_every_series_with_a_simpler_model_is_written(
     pl.concat([hourly("a").with_columns(unique_id=pl.lit(9)), *level]).write_parquet("in.parquet")
     words = ["in.parquet", "--freq", "1h", *quick, "--models", "gru", "--out", "out.parquet"]
     ended = fleetcast("forecast", *words, "--reasons", name)
-    assert f"served by a simpler model than asked for: 5 series; {name}\n" in ended.err
+    assert f"a simpler model than requested for 5 series; {name}\n" in ended.err
     assert "  and 2 more" in ended.err
     written = pl.read_csv(name) if name.endswith(".csv") else pl.read_parquet(name)
     assert written.columns == ["unique_id", "model", "reason"]
@@ -245,14 +245,14 @@ def test_ray_runs_what_the_entry_point_names(
 
     class Runner:
         def load(self) -> Callable[..., Any]:
-            def run(spec: Any, *, cutoff: Any, options: Any, storage_options: Any) -> Any:
+            def run(spec: Any, given: Any, *, cutoff: Any, options: Any, keeps: Any) -> Any:
                 print("the pool's progress")
-                asked.append((spec.name, cutoff, options.kernel, storage_options))
-                return one_shot.forecast(spec, cutoff=cutoff, options=options)
+                asked.append((spec.name, cutoff, options.kernel, given.storage_options))
+                return one_shot.forecast(spec, cutoff=cutoff, options=options, keeps=keeps)
 
             return run
 
-    monkeypatch.setattr("forecasting.cli.forecast.entry_points", lambda **_: (Runner(),))
+    monkeypatch.setattr("forecasting.flow.local.entry_points", lambda **_: (Runner(),))
     monkeypatch.setenv("FLEETCAST_KERNEL", "reference")
     monkeypatch.setenv("FLEETCAST_STORAGE_OPTIONS", '{"aws_region": "x"}')
     hourly("a").write_parquet("in.parquet")
@@ -270,7 +270,7 @@ def test_ray_that_is_not_installed_is_told(
     monkeypatch: pytest.MonkeyPatch,
     found: tuple[EntryPoint, ...],
 ) -> None:
-    monkeypatch.setattr("forecasting.cli.forecast.entry_points", lambda **_: found)
+    monkeypatch.setattr("forecasting.flow.local.entry_points", lambda **_: found)
     hourly("a").write_parquet("in.parquet")
     ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, "--ray", "--out", "out.parquet")
     assert ended.exit_code == 1
@@ -332,7 +332,7 @@ def test_paths_without_any_backtest_say_that_their_steps_go_together(
     words = ["in.parquet", "--freq", "1h", *quick, "--out", "out.csv", "--paths", "10"]
     ended = fleetcast("forecast", *words)
     assert ended.exit_code == 0, ended.err
-    assert "no backtest tells how their steps go together" in ended.err
+    assert "no backtest shows how their steps go together" in ended.err
     assert pl.read_csv("out.paths.csv").height == 10 * HORIZON
 
 

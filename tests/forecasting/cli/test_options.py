@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.cli.options import parse_overrides, source_from_options, spec_from_options, split_commas
+from forecasting.cli.options import parse_overrides, spec_from_options, split_commas
 from forecasting.errors import SpecError
+from forecasting.spec.paths import make_source
 
 NEEDED = {"freq": "1h", "season_lengths": [24], "horizon": 48}
 
@@ -33,7 +34,7 @@ def test_input_without_a_name_is_refused_and_not_the_working_directory(text: str
         spec_from_options([text], NEEDED)
     assert refused.value.problems[0].startswith(f"INPUT = {text!r}: must be the path or URI")
     with pytest.raises(SpecError, match="uri = ''"):
-        source_from_options("", "unique_id", "ds", "y")
+        make_source([""], "unique_id", "ds", "y", subject="--actuals")
 
 
 def test_every_refused_option_is_told_at_once_by_its_own_name() -> None:

@@ -13,8 +13,9 @@ import pytest
 from forecasting.errors import SourceError
 from forecasting.evaluate.metrics import METRICS
 from forecasting.flow import holdout
-from forecasting.flow.holdout import Evaluation, evaluate, read_actuals
+from forecasting.flow.holdout import Actuals, Evaluation, evaluate, read_actuals
 from forecasting.series.ingest import ingest
+from forecasting.series.inputs import Input
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec, make_spec
 
@@ -69,10 +70,15 @@ def forecasts(*, b: float | None = 12.0) -> pl.DataFrame:
     )
 
 
+def actuals_of(source: Source, spec: Spec) -> Actuals:
+    has_zone = Input(spec.source).zone(spec.clock, spec.freq) is not None
+    return read_actuals(Input(source), spec, has_zone=has_zone)
+
+
 def run(spec: Spec, source: Source, made: pl.DataFrame | None = None) -> Evaluation:
     known = ingest(spec)
     made = forecasts() if made is None else made
-    return evaluate(made, read_actuals(source, spec), spec, features=known.features, cutoff=known.cutoff)
+    return evaluate(made, actuals_of(source, spec), spec, features=known.features, cutoff=known.cutoff)
 
 
 def test_scores_are_those_worked_out_by_hand_and_scaled_by_what_was_known(spec: Spec, write: Write) -> None:
@@ -135,7 +141,7 @@ def test_actuals_that_meet_nothing_are_the_users_mistake(spec: Spec, write: Writ
         (lambda frame: frame.with_columns(y=pl.lit(math.nan)), "has no actual in its 2 rows; .* y is NaN"),
         (
             lambda frame: frame.with_columns(pl.col("ds").dt.replace_time_zone("America/New_York")),
-            "time column 'ds' has a time zone or offset, but that of the input has not",
+            "time column 'ds' has a time zone or offset, but that of the input does not have one",
         ),
     ],
 )
@@ -143,7 +149,7 @@ def test_actuals_of_other_columns_or_another_clock_are_refused(
     spec: Spec, write: Write, change: Callable[[pl.DataFrame], pl.DataFrame], message: str
 ) -> None:
     with pytest.raises(SourceError, match=message):
-        read_actuals(write(change(rows({"a": [1.0, 2.0]}))), spec)
+        actuals_of(write(change(rows({"a": [1.0, 2.0]}))), spec)
 
 
 def test_actuals_in_csv_are_read_as_the_input_is(spec: Spec, write: Write) -> None:

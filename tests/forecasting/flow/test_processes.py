@@ -2,14 +2,12 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 
 from forecasting.errors import ServiceError
-from forecasting.fleet.options import FitOptions
 from forecasting.flow import processes
 from forecasting.flow.processes import run_on_processes
 from forecasting.series.panel import Panel
@@ -21,19 +19,19 @@ def panel_of(*names: str) -> Panel:
     return Panel(names, np.ones((len(names), 10)), np.full(len(names), 10), calendar_SNC, ds_SN, 2)
 
 
-def describe(panel: Panel, *, options: FitOptions) -> pl.DataFrame:
-    assert options.on_validation is not None
-    options.on_validation(len(panel.unique_ids))
+def describe(panel: Panel, *, on_validation: Callable[[int], None] | None = None) -> pl.DataFrame:
+    assert on_validation is not None
+    on_validation(len(panel.unique_ids))
     import torch
 
     return pl.DataFrame({"unique_id": panel.unique_ids, "pid": os.getpid(), "threads": torch.get_num_threads()})
 
 
-def die(panel: Panel, *, options: FitOptions) -> pl.DataFrame:
+def die(panel: Panel, *, on_validation: Callable[[int], None] | None = None) -> pl.DataFrame:
     os._exit(9)
 
 
-def refuse(panel: Panel, *, options: FitOptions) -> pl.DataFrame:
+def refuse(panel: Panel, *, on_validation: Callable[[int], None] | None = None) -> pl.DataFrame:
     raise ValueError(panel.unique_ids[0])
 
 
@@ -45,11 +43,11 @@ def _no_series_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def run() -> Callable[..., list[pl.DataFrame]]:
     def run(task: Callable[..., pl.DataFrame], panels: list[Panel], **options: object) -> list[pl.DataFrame]:
-        told = options.pop("told", [])
+        counts = options.pop("counts", [])
         return run_on_processes(
-            partial(task, options=FitOptions()),  # type: ignore[arg-type]
+            task,  # type: ignore[arg-type]
             panels,
-            lambda *counts: told.append(counts),  # type: ignore[attr-defined]
+            lambda *each: counts.append(each),  # type: ignore[attr-defined]
             num_processes=2,
             **options,  # type: ignore[arg-type]
         )
@@ -58,19 +56,20 @@ def run() -> Callable[..., list[pl.DataFrame]]:
 
 
 def test_one_large_shard_is_shared_by_single_threaded_processes_and_keeps_its_order(run: Callable) -> None:
-    told: list[tuple[int, int]] = []
-    looks: list[tuple[int, int]] = []
-    results = run(describe, [panel_of("c", "a", "b")], told=told, on_validation=lambda *look: looks.append(look))
+    counts: list[tuple[int, int]] = []
+    passes: list[tuple[int, int]] = []
+    panels = [panel_of("c", "a", "b")]
+    results = run(describe, panels, counts=counts, on_validation=lambda *each: passes.append(each))
     together = pl.concat(results)
     assert together["unique_id"].to_list() == ["c", "a", "b"]
     assert together["threads"].unique().to_list() == [1]
     assert os.getpid() not in together["pid"].to_list()
-    assert told[0] == (0, 3)
-    assert told[-1] == (3, 3)
-    assert sorted(looks) == [(0, 2), (1, 1)]
+    assert counts[0] == (0, 3)
+    assert counts[-1] == (3, 3)
+    assert sorted(passes) == [(0, 2), (1, 1)]
 
 
-def test_a_process_that_dies_is_told_and_leaves_nothing_behind(run: Callable) -> None:
+def test_a_process_that_dies_is_reported_and_leaves_nothing_behind(run: Callable) -> None:
     with pytest.raises(ServiceError, match="a process of this forecast died"):
         run(die, [panel_of("a"), panel_of("b")])
     deadline = time.monotonic() + 10  # the pool's own thread may be about to note an end that it has awaited
@@ -98,8 +97,9 @@ def test_an_error_in_a_shard_is_raised_as_it_is(run: Callable) -> None:
 
 def test_few_series_run_here(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "FEWEST_SERIES", 16)
-    told: list[tuple[int, int]] = []
-    looks: list[tuple[int, int]] = []
-    (result,) = run(describe, [panel_of("a", "b")], told=told, on_validation=lambda *look: looks.append(look))
+    counts: list[tuple[int, int]] = []
+    passes: list[tuple[int, int]] = []
+    panels = [panel_of("a", "b")]
+    (result,) = run(describe, panels, counts=counts, on_validation=lambda *each: passes.append(each))
     assert result["pid"].unique().to_list() == [os.getpid()]
-    assert (told, looks) == ([(0, 2), (2, 2)], [(0, 2)])
+    assert (counts, passes) == ([(0, 2), (2, 2)], [(0, 2)])

@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 
 from forecasting.errors import SourceError
 from forecasting.flow import one_shot
+from forecasting.series.inputs import Input
 from forecasting.spec.spec import Spec
 from workers.cluster.one_shot import forecast_on_ray
 
@@ -50,7 +51,7 @@ def spec(tmp_path):
 def test_the_cluster_forecasts_what_this_process_does(ray_cluster, spec, monkeypatch, capfd):
     monkeypatch.setenv("FLEETCAST_GPUS_PER_WORKER", "0")
     counts = []
-    on_ray = forecast_on_ray(spec, on_shard=lambda done, total: counts.append((done, total)))
+    on_ray = forecast_on_ray(spec, Input(spec.source), on_shard=lambda done, total: counts.append((done, total)))
     here = one_shot.forecast(spec)
     assert_frame_equal(on_ray.forecasts, here.forecasts, abs_tol=1e-5)
     assert_frame_equal(on_ray.champions, here.champions, abs_tol=1e-5)
@@ -63,7 +64,7 @@ def test_the_cluster_forecasts_what_this_process_does(ray_cluster, spec, monkeyp
 def test_a_mistake_in_the_source_is_raised_as_it_is(ray_cluster, spec):
     missing = spec.model_copy(update={"source": spec.source.model_copy(update={"uri": "/nowhere/source.parquet"})})
     with pytest.raises(SourceError, match="nowhere"):
-        forecast_on_ray(missing)
+        forecast_on_ray(missing, Input(missing.source))
 
 
 def test_the_command_finds_the_cluster_by_its_entry_point():

@@ -1,0 +1,535 @@
+"""The public functions of Fleetcast: forecast, fit, backtest, load, and a store to query.
+
+A forecast starts from a frame of long data, or from files, and is described by keyword arguments, a spec, or both.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from forecasting.errors import SpecError
+from forecasting.fleet.options import FitOptions
+from forecasting.flow.backtests import backtest_at, place_cutoffs
+from forecasting.flow.fleets import Fleet, as_text, load_fleet
+from forecasting.flow.holdout import Actuals, read_actuals
+from forecasting.flow.local import forecast_here, forecast_on_ray
+from forecasting.flow.one_shot import OneShot
+from forecasting.flow.results import Evaluation, Result
+from forecasting.flow.shards import Keeps
+from forecasting.schemas import TABLES
+from forecasting.series.frames import NativeFrames
+from forecasting.series.inputs import Input, read_input
+from forecasting.series.native import NativeTypes, native_types
+from forecasting.spec.spec import MOST_PATH_STEPS, Spec, make_spec, read_spec
+from forecasting.spec.training import KernelName
+
+__all__ = ["Evaluation", "Fleet", "Result", "Store", "backtest", "fit", "forecast", "load"]
+
+NAME = "one_shot"
+"""The name of a spec that keyword arguments describe."""
+
+
+def forecast(
+    frame: Any = None,
+    *,
+    freq: str | int | None = None,
+    season_lengths: int | Sequence[int] | None = None,
+    horizon: int | None = None,
+    id: str | None = None,
+    time: str | None = None,
+    target: str | None = None,
+    cutoff: Any = None,
+    recipe: str | None = None,
+    models: str | Sequence[str] | None = None,
+    statistics: str | Sequence[str] | None = None,
+    quantiles: Sequence[float] | None = None,
+    lower_bound: float | None = None,
+    integer_valued: bool | None = None,
+    static: str | Sequence[str] | None = None,
+    calendar: str | Sequence[str] | None = None,
+    country: str | None = None,
+    margin: float | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    spec: Spec | str | os.PathLike[str] | None = None,
+    processes: int | None = None,
+    kernel: KernelName = "auto",
+    ray: bool = False,
+    progress: bool | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> Result:
+    """Forecast every series of a frame: train, backtest, choose champions and predict, all at once.
+
+    Args:
+        frame: Long data, one row per series and time: a Polars DataFrame or LazyFrame, a pandas DataFrame (index
+            levels may be the series and the time), a pyarrow Table, a DuckDB relation, or paths of parquet and CSV
+            files, folders and globs. May be left out where `spec` has a source.
+        freq: Step of the grid: "15m", "1h", "1d", "1w", "1mo", "1q" and so on, or an integer for integer steps.
+        season_lengths: Grid points of a season, one or several; the first one scales MASE; 1 for none.
+        horizon: Steps ahead.
+        id: Column that names the series. Where not given, `unique_id`; a frame without that column is one series.
+        time: Column of timestamps or integer steps; `ds` where not given.
+        target: Column of measurements; `y` where not given.
+        cutoff: Last time that may be known, as text, a date, a datetime or an integer step; without an offset it is
+            on the wall clock of the input's own zone. The newest observation where not given.
+        recipe: How to train: "fast", "standard" (the default) or "accurate".
+        models: Networks to train and compare; one alone serves every series that it can.
+        statistics: Statistical models to compare with them; the recipe's choice where not given, none for [].
+        quantiles: Quantiles of the forecast, 0.5 among them; thirteen from 0.025 to 0.975 where not given.
+        lower_bound: No forecast is below it; 0 for counts.
+        integer_valued: Whether the target counts things, so that forecasts are whole numbers.
+        static: Columns of categories that class whole series; networks that begin from a prior learn them.
+        calendar: Categories of times that networks learn: hour, weekday, month and holiday.
+        country: ISO 3166-1 code of the country whose holidays are meant.
+        margin: Share of the best seasonal naive's MASE by which the serving model must be better.
+        seed: Seed of the random numbers; 0 where not given.
+        overrides: Parts of the recipe, such as {"max_steps": 200}.
+        spec: A spec, or the path of its TOML file, that the other arguments lie over.
+        processes: Processes of one thread each; as many as there are cores where not given.
+        kernel: The implementation of the recurrence: auto, cpu, gpu or reference.
+        ray: Whether the work is spread over the Ray cluster of RAY_ADDRESS, or over a local Ray.
+        progress: True shows a bar, or lines in a log; None a bar on a terminal or in a notebook; False nothing.
+        storage_options: Options of an object store that holds the files.
+
+    Returns:
+        Forecasts with quantiles, candidates, backtests, champions, refused rows and reasons.
+
+    Raises:
+        SpecError: Arguments are refused; the error lists all of them.
+        SourceError: The frame or a file cannot be read, or has nothing to forecast.
+        ServiceError: A process died.
+
+    Examples:
+        >>> import polars as pl
+        >>> frame = pl.DataFrame({"ds": range(40), "y": [float(step % 4) for step in range(40)]})
+        >>> result = forecast(frame, freq=1, season_lengths=4, horizon=2, recipe="fast", overrides={"max_steps": 2})
+        >>> result.forecasts.select("ds", "model").height
+        2
+    """
+    request = _read_request(frame, _fields(locals()), spec=spec, storage_options=storage_options)
+    return request.forecast(
+        cutoff=request.parse_cutoff(cutoff), processes=processes, kernel=kernel, ray=ray, progress=progress
+    )
+
+
+def fit(
+    frame: Any = None,
+    *,
+    freq: str | int | None = None,
+    season_lengths: int | Sequence[int] | None = None,
+    horizon: int | None = None,
+    id: str | None = None,
+    time: str | None = None,
+    target: str | None = None,
+    cutoff: Any = None,
+    recipe: str | None = None,
+    models: str | Sequence[str] | None = None,
+    statistics: str | Sequence[str] | None = None,
+    quantiles: Sequence[float] | None = None,
+    lower_bound: float | None = None,
+    integer_valued: bool | None = None,
+    static: str | Sequence[str] | None = None,
+    calendar: str | Sequence[str] | None = None,
+    country: str | None = None,
+    margin: float | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    spec: Spec | str | os.PathLike[str] | None = None,
+    processes: int | None = None,
+    kernel: KernelName = "auto",
+    progress: bool | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> Fleet:
+    """Train and backtest the networks of every series once, to forecast from newer data later.
+
+    Args:
+        frame: Long data, as of `forecast`.
+        freq: Step of the grid.
+        season_lengths: Grid points of a season, one or several.
+        horizon: Steps ahead.
+        id: Column that names the series.
+        time: Column of timestamps or integer steps.
+        target: Column of measurements.
+        cutoff: Last time that may be known; the newest observation where not given.
+        recipe: How to train: "fast", "standard" or "accurate".
+        models: Networks to train and compare.
+        statistics: Statistical models to compare with them.
+        quantiles: Quantiles of the forecast.
+        lower_bound: No forecast is below it.
+        integer_valued: Whether the target counts things.
+        static: Columns of categories that class whole series.
+        calendar: Categories of times that networks learn.
+        country: ISO 3166-1 code of the country whose holidays are meant.
+        margin: Share of the best seasonal naive's MASE by which the serving model must be better.
+        seed: Seed of the random numbers.
+        overrides: Parts of the recipe.
+        spec: A spec, or the path of its TOML file, that the other arguments lie over.
+        processes: Processes of one thread each; as many as there are cores where not given.
+        kernel: The implementation of the recurrence.
+        progress: How progress is shown; see `forecast`.
+        storage_options: Options of an object store that holds the files.
+
+    Returns:
+        The trained fleet; its `predict` gives the forecasts that `forecast` gives.
+
+    Raises:
+        SpecError: Arguments are refused; the error lists all of them.
+        SourceError: The frame or a file cannot be read, or has nothing to forecast.
+        ServiceError: A process died.
+    """
+    request = _read_request(frame, _fields(locals()), spec=spec, storage_options=storage_options)
+    outcome = request.run(
+        cutoff=request.parse_cutoff(cutoff),
+        keeps=Keeps(correlations=request.keeps_correlations, networks=True),
+        processes=processes,
+        kernel=kernel,
+        progress=progress,
+    )
+    return Fleet(request.spec, outcome, request.types, request.frames, has_zone=request.has_zone)
+
+
+def backtest(
+    frame: Any = None,
+    *,
+    cutoffs: int = 4,
+    step: int | None = None,
+    refit: bool = True,
+    freq: str | int | None = None,
+    season_lengths: int | Sequence[int] | None = None,
+    horizon: int | None = None,
+    id: str | None = None,
+    time: str | None = None,
+    target: str | None = None,
+    recipe: str | None = None,
+    models: str | Sequence[str] | None = None,
+    statistics: str | Sequence[str] | None = None,
+    quantiles: Sequence[float] | None = None,
+    lower_bound: float | None = None,
+    integer_valued: bool | None = None,
+    static: str | Sequence[str] | None = None,
+    calendar: str | Sequence[str] | None = None,
+    country: str | None = None,
+    margin: float | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    spec: Spec | str | os.PathLike[str] | None = None,
+    processes: int | None = None,
+    kernel: KernelName = "auto",
+    progress: bool | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> Any:
+    """Forecast the past from several cutoffs, each as if it were the newest observation, beside what really came.
+
+    Everything is repeated at each cutoff as a user would have run it then: training, the choice of champions and the
+    calibration. No run reads anything after its cutoff.
+
+    Args:
+        frame: Long data, as of `forecast`.
+        cutoffs: Number of cutoffs. The newest one lies a horizon before the newest observation.
+        step: Grid points between two cutoffs; the horizon where not given.
+        refit: Whether networks are trained at every cutoff; else those of the oldest cutoff forecast at all of them.
+        freq: Step of the grid.
+        season_lengths: Grid points of a season, one or several.
+        horizon: Steps ahead.
+        id: Column that names the series.
+        time: Column of timestamps or integer steps.
+        target: Column of measurements.
+        recipe: How to train: "fast", "standard" or "accurate".
+        models: Networks to train and compare.
+        statistics: Statistical models to compare with them.
+        quantiles: Quantiles of the forecast.
+        lower_bound: No forecast is below it.
+        integer_valued: Whether the target counts things.
+        static: Columns of categories that class whole series.
+        calendar: Categories of times that networks learn.
+        country: ISO 3166-1 code of the country whose holidays are meant.
+        margin: Share of the best seasonal naive's MASE by which the serving model must be better.
+        seed: Seed of the random numbers.
+        overrides: Parts of the recipe.
+        spec: A spec, or the path of its TOML file, that the other arguments lie over.
+        processes: Processes of one thread each; as many as there are cores where not given.
+        kernel: The implementation of the recurrence.
+        progress: How progress is shown; see `forecast`.
+        storage_options: Options of an object store that holds the files.
+
+    Returns:
+        A frame of the kind that came in, one row per series, cutoff, step and model: series, cutoff, time, step,
+        model, is_champion, the target (null in a gap), forecast and the quantiles; sorted by series, cutoff, model and
+        step.
+
+    Raises:
+        SpecError: Arguments are refused; the error lists all of them.
+        SourceError: The frame cannot be read, or is too short for so many cutoffs.
+        ServiceError: A process died.
+    """
+    request = _read_request(frame, _fields(locals()), spec=spec, storage_options=storage_options)
+    rows = request.given.scan(request.spec.clock, static=request.spec.categories.static)
+    places = place_cutoffs(rows, request.spec, num_cutoffs=cutoffs, step=step)
+    outcomes = backtest_at(
+        places,
+        request.spec,
+        rows,
+        refit=refit,
+        run=lambda cutoff, keeps: request.run(
+            cutoff=cutoff, keeps=keeps, processes=processes, kernel=kernel, progress=progress
+        ),
+        kernel=kernel,
+        processes=processes,
+        progress=progress,
+    )
+    scored = request.types.restore(pl.concat(outcomes))
+    return request.frames.restore(scored.sort("unique_id", "cutoff", "model", "step"))
+
+
+def load(folder: str | os.PathLike[str]) -> Fleet:
+    """Load a fleet from a folder that `Fleet.save` wrote.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The fleet; its next forecast is that of the saved one.
+
+    Raises:
+        NothingStored: The folder does not hold a fleet.
+        SourceError: A file is missing or altered, or the folder was written in another format.
+    """
+    return load_fleet(Path(folder))
+
+
+class Store:
+    """The tables of scheduled runs, to query from Python: a folder or `s3://bucket/prefix`."""
+
+    def __init__(self, root: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> None:
+        """Name a store; nothing is opened or created until something is read.
+
+        Args:
+            root: The root of all tables.
+            storage_options: Options of an object store, as deltalake takes them.
+        """
+        from forecasting.store.tables import Store as Tables
+
+        self._tables = Tables(os.fspath(root), storage_options)
+
+    def __repr__(self) -> str:
+        return f"<forecasting.Store: {self._tables.root}>"
+
+    def query(self, sql: str) -> pl.DataFrame:
+        """Answer one SELECT, in DuckDB's dialect, over all tables and views; nothing outside the store is read.
+
+        Args:
+            sql: The query.
+
+        Returns:
+            The answer.
+
+        Raises:
+            QueryError: The text is not one readable SELECT, or DuckDB refuses it.
+        """
+        from forecasting.store.query import query
+
+        return query(self._tables, sql)
+
+    def forecasts(self, *, spec: str, series: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return the newest forecasts of the serving models of a spec.
+
+        Args:
+            spec: The name of the spec.
+            series: Series to return; all where not given.
+
+        Returns:
+            Rows of the view `latest_forecasts`, sorted by series and time.
+
+        Raises:
+            NothingStored: The spec has no forecasts.
+            UserError: A series has none.
+        """
+        from forecasting.store.latest import latest_forecasts
+
+        return latest_forecasts(self._tables, spec=spec, series=series)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be forecast, from which input, and how results come back; what the command calls."""
+
+    spec: Spec
+    given: Input
+    types: NativeTypes
+    frames: NativeFrames
+    has_zone: bool
+
+    @classmethod
+    def of(cls, spec: Spec, given: Input, frames: NativeFrames | None = None) -> "Request":
+        """Read the dtypes of an input.
+
+        Args:
+            spec: What is to be forecast.
+            given: The observations.
+            frames: The kind of frame that results come back as; Polars with the source's names where not given.
+
+        Returns:
+            The request.
+
+        Raises:
+            SourceError: The input cannot be read.
+        """
+        columns = spec.source
+        frames = frames or NativeFrames(id=columns.id, time=columns.time, target=columns.target)
+        has_zone = given.zone(spec.clock, spec.freq) is not None
+        return cls(spec, given, native_types(given, spec.clock, spec.freq), frames, has_zone)
+
+    @property
+    def keeps_correlations(self) -> bool:
+        """Whether sample paths can be drawn: a horizon's correlations are a matrix, and paths need a spread."""
+        return self.spec.horizon <= MOST_PATH_STEPS and len(self.spec.quantiles) > 1
+
+    def parse_cutoff(self, cutoff: Any, *, subject: str = "cutoff") -> datetime | int | None:
+        """Read a cutoff on the clock of the pipeline; raises SpecError, led by `subject`, for one that is no time."""
+        if cutoff is None:
+            return None
+        return self.types.parse_cutoff(as_text(cutoff), self.spec.clock, subject=subject)
+
+    def read_actuals(self, given: Input) -> Actuals:
+        """Read actuals that a forecast of this request can be scored by; raises SourceError where they cannot be."""
+        return read_actuals(given, self.spec, has_zone=self.has_zone)
+
+    def run(
+        self,
+        *,
+        cutoff: datetime | int | None,
+        keeps: Keeps,
+        processes: int | None,
+        kernel: KernelName,
+        progress: bool | None,
+        ray: bool = False,
+    ) -> OneShot:
+        """Forecast on this machine or on a Ray cluster; the arguments are those of `forecast_here`."""
+        options = FitOptions(kernel=kernel)
+        if ray:
+            return forecast_on_ray(self.spec, self.given, cutoff=cutoff, options=options, keeps=keeps)
+        return forecast_here(
+            self.spec,
+            self.given,
+            cutoff=cutoff,
+            options=options,
+            keeps=keeps,
+            processes=processes,
+            progress=progress,
+        )
+
+    def forecast(
+        self,
+        *,
+        cutoff: datetime | int | None,
+        processes: int | None,
+        kernel: KernelName,
+        progress: bool | None,
+        ray: bool = False,
+    ) -> Result:
+        """Forecast as `run` does, with everything that a result needs."""
+        outcome = self.run(
+            cutoff=cutoff,
+            keeps=Keeps(correlations=self.keeps_correlations),
+            processes=processes,
+            kernel=kernel,
+            progress=progress,
+            ray=ray,
+        )
+        return Result(self.spec, outcome, self.types, self.frames, has_zone=self.has_zone)
+
+
+_FIELDS = {
+    "freq": "freq",
+    "season_lengths": "season_lengths",
+    "horizon": "horizon",
+    "recipe": "recipe",
+    "models": "models",
+    "statistics": "statistics",
+    "quantiles": "quantiles",
+    "lower_bound": "lower_bound",
+    "integer_valued": "integer_valued",
+    "seed": "seed",
+    "static": "categories.static",
+    "calendar": "categories.calendar",
+    "country": "categories.country",
+    "margin": "backtest.margin",
+    "id": "source.id",
+    "time": "source.time",
+    "target": "source.target",
+}
+"""Fields of a spec by the argument that sets them."""
+_LISTS = ("season_lengths", "models", "statistics", "static", "calendar")
+_RESERVED = {
+    column.name
+    for table in ("forecasts", "backtests", "champions")
+    for column in TABLES[table].columns
+    if column.name not in ("unique_id", "ds")
+} | {"path"}
+"""Names that columns of results have, so that the input's own columns cannot have them."""
+
+
+def _fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a spec that arguments set, by dotted name."""
+    fields: dict[str, Any] = {}
+    for argument, field in _FIELDS.items():
+        value = arguments[argument]
+        if argument in _LISTS and isinstance(value, (str, int)) and not isinstance(value, bool):
+            value = [value]
+        if value is not None:
+            fields[field] = list(value) if isinstance(value, (tuple, range)) else value
+    overrides = arguments["overrides"] or {}
+    return fields | {f"overrides.{name}": value for name, value in overrides.items()}
+
+
+def _read_request(
+    frame: Any,
+    options: Mapping[str, Any],
+    *,
+    spec: Spec | str | os.PathLike[str] | None,
+    storage_options: Mapping[str, str] | None,
+) -> Request:
+    base = spec if spec is None or isinstance(spec, Spec) else read_spec(Path(spec))
+    fields: dict[str, Any] = {"name": NAME} if base is None else base.model_dump(exclude_unset=True)
+    for dotted, value in options.items():
+        *path, last = dotted.split(".")
+        part: dict[str, Any] = fields
+        for name in path:
+            part = part.setdefault(name, {})
+        part[last] = value
+    columns: Mapping[str, Any] = fields.get("source", {})
+    names = {"id": columns.get("id"), "time": columns.get("time", "ds"), "target": columns.get("target", "y")}
+    if frame is None:
+        if "uri" not in columns:
+            raise SpecError("forecast", ["frame is missing: it must be a frame or paths of files"])
+        wanted = _make_spec(fields)
+        given = Input(wanted.source, None, storage_options or {})
+        frames = None
+    else:
+        static = fields.get("categories", {}).get("static", ())
+        given, frames = read_input(frame, **names, static=static, storage_options=storage_options)
+        wanted = _make_spec(fields | {"source": given.source})
+        frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))
+    return Request.of(wanted, given, frames)
+
+
+def _make_spec(fields: Mapping[str, Any]) -> Spec:
+    try:
+        return make_spec(fields, subject="forecast")
+    except SpecError as error:
+        arguments = {field: argument for argument, field in _FIELDS.items()}
+        problems = [_by_argument(problem, arguments) for problem in error.problems]
+        raise SpecError(error.subject, problems) from error
+
+
+def _by_argument(problem: str, arguments: Mapping[str, str]) -> str:
+    """Name the argument that sets a refused field."""
+    for field in sorted(arguments, key=len, reverse=True):
+        if problem.startswith(field):
+            return arguments[field] + problem[len(field) :]
+    return problem

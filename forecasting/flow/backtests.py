@@ -1,0 +1,110 @@
+"""Forecast the past from several cutoffs, each as if it were the newest observation."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from forecasting.errors import SourceError, SpecError
+from forecasting.flow.local import predict_here
+from forecasting.flow.one_shot import OneShot
+from forecasting.flow.predict import Trained, predict_trained
+from forecasting.flow.shards import Keeps
+from forecasting.series.ingest import ingest
+from forecasting.spec.spec import Spec
+from forecasting.spec.training import KernelName
+
+
+def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int | None = None) -> list[datetime | int]:
+    """Return the cutoffs of a backtest, oldest first, on the grid of the longest series that reaches the newest time.
+
+    Args:
+        rows: Rows of `scan_source` or `scan_frame`.
+        spec: What is forecast.
+        num_cutoffs: Number of cutoffs.
+        step: Grid points between two of them; the horizon where not given.
+
+    Returns:
+        Times on the clock of the pipeline; the newest lies a horizon before the newest observation.
+
+    Raises:
+        SpecError: A number is below 1.
+        SourceError: No series is long enough.
+    """
+    step = spec.horizon if step is None else step
+    problems = [
+        f"{name} = {value}: must be 1 or more"
+        for name, value in (("cutoffs", num_cutoffs), ("step", step))
+        if value < 1
+    ]
+    if problems:
+        raise SpecError("backtest", problems)
+    ingested = ingest(spec, rows=rows)
+    lengths = ingested.features.group_by("unique_id").agg(pl.len(), last=pl.col("ds").max())
+    newest = lengths.filter(pl.col("last") >= ingested.cutoff).sort("len", "unique_id", descending=[True, False])
+    name, length = newest.select("unique_id", "len").row(0)
+    places = [length - 1 - spec.horizon - step * number for number in range(num_cutoffs)]
+    if places[-1] < 0:
+        needed = spec.horizon + step * (num_cutoffs - 1) + 1
+        raise SourceError(
+            f"the longest series, '{name}', has {length} grid points, but {num_cutoffs} cutoffs {step} apart with a"
+            f" horizon of {spec.horizon} need {needed}; fewer cutoffs or a smaller step need fewer"
+        )
+    times = ingested.features.filter(unique_id=name).sort("ds")["ds"]
+    return [times[place] for place in reversed(places)]
+
+
+def backtest_at(
+    cutoffs: Sequence[datetime | int],
+    spec: Spec,
+    rows: pl.LazyFrame,
+    *,
+    refit: bool,
+    run: Callable[[datetime | int, Keeps], OneShot],
+    kernel: KernelName = "auto",
+    processes: int | None = None,
+    progress: bool | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Forecast at each cutoff and join the actuals that followed it.
+
+    Args:
+        cutoffs: Cutoffs, oldest first.
+        spec: What is forecast.
+        rows: Rows of `scan_source` or `scan_frame`.
+        refit: Whether networks are trained at every cutoff, or at the oldest one alone.
+        run: Trains and forecasts at a cutoff, as `forecast_here` does.
+        kernel: The implementation of the recurrence.
+        processes: Processes of one thread each.
+        progress: How progress is shown.
+
+    Yields:
+        For each cutoff: unique_id, cutoff (the run's), ds, step, model, is_champion, y, forecast and the quantiles.
+    """
+    actuals = ingest(spec, rows=rows).observations.select("unique_id", "ds", "y")
+    fitted: OneShot | None = None
+    for cutoff in cutoffs:
+        if refit or fitted is None:
+            fitted = run(cutoff, Keeps(networks=not refit))
+            forecasts = fitted.forecasts
+        else:
+            known = ingest(spec, rows=rows, cutoff=cutoff)
+            forecasts = predict_trained(
+                spec,
+                Trained(fitted.fitted, fitted.priors, fitted.champions, fitted.factors),
+                known,
+                kernel=kernel,
+                run_calls=predict_here(num_series=len(known.unique_ids), processes=processes, progress=progress),
+            )
+        dtype = forecasts.schema["ds"]
+        joined = forecasts.join(actuals, on=["unique_id", "ds"], how="left")
+        yield joined.with_columns(cutoff=pl.lit(cutoff, dtype)).select(
+            "unique_id",
+            "cutoff",
+            "ds",
+            "step",
+            "model",
+            "is_champion",
+            "y",
+            "forecast",
+            *spec.quantile_columns,
+        )

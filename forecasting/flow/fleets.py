@@ -1,0 +1,321 @@
+"""Trained fleets as people use them: forecast again from newer data, save to a folder and load from it."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from forecasting.errors import NothingStored, SourceError, SpecError
+from forecasting.flow.local import predict_here
+from forecasting.flow.one_shot import OneShot
+from forecasting.flow.predict import Trained, predict_trained
+from forecasting.flow.results import Result
+from forecasting.flow.shards import FittedShard
+from forecasting.series.clock import format_clock, parse_clock
+from forecasting.series.frames import NativeFrames
+from forecasting.series.ingest import ingest
+from forecasting.series.inputs import read_input
+from forecasting.series.merge import as_rows, merge_newer, without_kept
+from forecasting.series.native import NativeTypes, native_types
+from forecasting.spec.spec import Spec, make_spec
+from forecasting.spec.training import KernelName
+from forecasting.version import code_version
+
+FORMAT = 1
+"""Of the folder that `Fleet.save` writes; raised where an earlier version could not read it."""
+MANIFEST = "fleet.json"
+
+_TABLES = ("observations", "rejects", "backtests", "champions", "factors", "correlations")
+"""Frames of an outcome that a folder keeps, a parquet file each."""
+
+
+class Fleet:
+    """Trained networks of every series, with their backtests and the history that they know."""
+
+    def __init__(self, spec: Spec, fit: OneShot, types: NativeTypes, frames: NativeFrames, *, has_zone: bool) -> None:
+        """Wrap what a fit returns; called by this library alone.
+
+        Args:
+            spec: What the fleet forecasts.
+            fit: The outcome of the fit, with its networks; its forecasts may have no rows.
+            types: Dtypes of ids and times in the input.
+            frames: The kind of frame that results come back as.
+            has_zone: Whether times of the input have a time zone or an offset.
+        """
+        self.spec = spec
+        self._fit, self._types, self._frames, self._has_zone = fit, types, frames, has_zone
+        self._history = fit.observations
+        self._newest: OneShot | None = fit if fit.forecasts.height else None
+
+    @property
+    def backtests(self) -> Any:
+        """Scores of every model at every rolling origin of the fit, in the columns of the table `backtests`."""
+        return self._wrap(self._fit).backtests
+
+    @property
+    def champions(self) -> Any:
+        """The serving model of each series, with its backtest error and the reason."""
+        return self._wrap(self._fit).champions
+
+    @property
+    def rejects(self) -> Any:
+        """Rows that the fit refused, each with its reason."""
+        return self._wrap(self._fit).rejects
+
+    @property
+    def cutoff(self) -> datetime | int:
+        """The last time that the fit knew, in the input's own zone."""
+        return self._wrap(self._fit).cutoff
+
+    def predict(
+        self,
+        frame: Any = None,
+        *,
+        cutoff: Any = None,
+        processes: int | None = None,
+        kernel: KernelName = "auto",
+        progress: bool | None = None,
+    ) -> Result:
+        """Forecast from everything known; no network is trained.
+
+        Newer rows join the history that the fleet keeps, and newer measurements replace older ones. Series that are
+        new use the priors directly, or a seasonal naive where the recipe has no priors. Statistical models, which
+        have no weights, are fitted again.
+
+        Args:
+            frame: Newer rows with the columns of the input: a frame or paths of files. None adds nothing.
+            cutoff: The last time that may be known, not before the cutoff of the fit; the newest observation where
+                not given.
+            processes: Processes of one thread each; as many as there are cores where not given.
+            kernel: The implementation of the recurrence: auto, cpu, gpu or reference.
+            progress: Whether progress is shown; a bar on a terminal or in a notebook where not given.
+
+        Returns:
+            Forecasts of every series. Their frames are of the kind of `frame`, or else of the kind that was fitted;
+            `rejects` are those of `frame`.
+
+        Raises:
+            SourceError: The newer rows cannot be read.
+            SpecError: The cutoff is no time, or lies before that of the fit.
+        """
+        until = None if cutoff is None else self._read_cutoff(cutoff)
+        frames, types, rejects = self._frames, self._types, self._fit.rejects.clear()
+        if frame is not None:
+            static = self.spec.categories.static
+            given, frames = read_input(frame, **self._frames.names(), static=static)
+            types = native_types(given, self.spec.clock, self.spec.freq)
+            merged = merge_newer(self._history, given.scan(self.spec.clock, static=static), freq=self.spec.freq)
+            joined = ingest(self.spec, rows=merged.rows)
+            rejects = pl.concat([merged.rejects.collect(), without_kept(joined.rejects)])
+            self._history, self._newest = joined.observations, None
+        if self._newest is None or until is not None:
+            outcome = self._forecast(until, processes=processes, kernel=kernel, progress=progress)
+            self._newest = outcome if until is None else self._newest
+        else:
+            outcome = self._newest
+        shown = replace(outcome, rejects=rejects) if frame is not None else outcome
+        return Result(self.spec, shown, types, frames, has_zone=self._has_zone)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fleet to a folder: weights as safetensors, tables as parquet, and the rest as JSON.
+
+        The folder appears whole or not at all; a fleet that was saved there before is replaced.
+
+        Args:
+            folder: A folder that does not exist yet, is empty, or holds a saved fleet.
+
+        Raises:
+            SpecError: The folder holds something else, or cannot be written.
+        """
+        folder = Path(folder)
+        _refuse_folder(folder)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            _write_folder(temporary, self)
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.chmod(0o777 & ~_umask())
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def __repr__(self) -> str:
+        num_series = sum(len(shard.unique_ids) for shard in self._fit.fitted)
+        return (
+            f"<forecasting.Fleet: {num_series} series, {self.spec.horizon} steps of {self.spec.freq},"
+            f" fitted until {self.cutoff}>"
+        )
+
+    def _read_cutoff(self, cutoff: Any) -> datetime | int:
+        until = self._types.parse_cutoff(as_text(cutoff), self.spec.clock, subject="cutoff")
+        if until < self._fit.cutoff:  # type: ignore[operator]
+            fitted = format_clock(self._fit.cutoff)
+            raise SpecError("cutoff", [f"{format_clock(until)} lies before {fitted}, which the fleet was fitted to"])
+        return until
+
+    def _forecast(
+        self, until: datetime | int | None, *, processes: int | None, kernel: KernelName, progress: bool | None
+    ) -> OneShot:
+        """Forecast from the history up to a cutoff."""
+        has_categories = bool(self.spec.categories.static)
+        ingested = ingest(self.spec, rows=as_rows(self._history, with_categories=has_categories), cutoff=until)
+        fit = self._fit
+        forecasts = predict_trained(
+            self.spec,
+            Trained(fit.fitted, fit.priors, fit.champions, fit.factors),
+            ingested,
+            kernel=kernel,
+            run_calls=predict_here(num_series=len(ingested.unique_ids), processes=processes, progress=progress),
+        )
+        return replace(
+            fit,
+            forecasts=forecasts,
+            observations=ingested.observations,
+            features=ingested.features,
+            cutoff=ingested.cutoff,
+        )
+
+    def _wrap(self, outcome: OneShot) -> Result:
+        return Result(self.spec, outcome, self._types, self._frames, has_zone=self._has_zone)
+
+
+def as_text(cutoff: Any) -> str:
+    """Return a cutoff (text, a datetime of any library, a date or an integer step) as text."""
+    return cutoff.isoformat() if hasattr(cutoff, "isoformat") else str(cutoff)
+
+
+def load_fleet(folder: str | Path) -> Fleet:
+    """Load a fleet from a folder that `Fleet.save` wrote.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The fleet; its next forecast is that of the saved one. Frames come back in the kind that was fitted, without
+        dtypes of pandas and pyarrow that Polars does not have, such as categories.
+
+    Raises:
+        NothingStored: The folder does not hold a fleet.
+        SourceError: A file is missing or altered, or the folder was written in another format.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    content = {name: _read_checked(folder / name, digest) for name, digest in manifest["files"].items()}
+    spec = make_spec(manifest["spec"], subject=f"fleet {folder}")
+    tables = {name: pl.read_parquet(content[f"{name}.parquet"]) for name in (*_TABLES, "forecasts", "types")}
+    types = tables.pop("types").schema
+    fit = OneShot(
+        **tables,
+        features=pl.DataFrame(),
+        cutoff=parse_clock(manifest["cutoff"], spec.clock),
+        fitted=tuple(
+            FittedShard(tuple(shard["unique_ids"]), tuple(content[name] for name in shard["weights"]))
+            for shard in manifest["shards"]
+        ),
+        priors=tuple(content[name] for name in manifest["priors"]),
+    )
+    return Fleet(
+        spec,
+        fit,
+        NativeTypes(types["unique_id"], types["ds"], keeps_wall_clock=manifest["keeps_wall_clock"]),
+        NativeFrames(**manifest["frames"]),
+        has_zone=manifest["has_zone"],
+    )
+
+
+def _write_folder(folder: Path, fleet: Fleet) -> None:
+    fit, types, frames = fleet._fit, fleet._types, fleet._frames
+    files: dict[str, str] = {}
+
+    def write(name: str, content: bytes) -> str:
+        (folder / name).write_bytes(content)
+        files[name] = hashlib.sha256(content).hexdigest()
+        return name
+
+    for name in _TABLES:
+        write(f"{name}.parquet", _as_parquet(fleet._history if name == "observations" else getattr(fit, name)))
+    write("forecasts.parquet", _as_parquet(fit.forecasts.clear()))
+    empty = pl.DataFrame(schema={"unique_id": types.unique_id, "ds": types.ds})
+    write("types.parquet", _as_parquet(empty))
+    shards = [
+        {
+            "unique_ids": shard.unique_ids,
+            "weights": [
+                write(f"shard-{number}-{place}.safetensors", weights) for place, weights in enumerate(shard.weights)
+            ],
+        }
+        for number, shard in enumerate(fit.fitted)
+    ]
+    priors = [write(f"prior-{number}.safetensors", weights) for number, weights in enumerate(fit.priors)]
+    manifest = {
+        "format": FORMAT,
+        "code_version": code_version(),
+        "spec": fleet.spec.model_dump(mode="json", exclude_unset=True),
+        "cutoff": format_clock(fit.cutoff),
+        "frames": {"kind": frames.kind, "id": frames.id, "time": frames.time, "target": frames.target},
+        "keeps_wall_clock": types.keeps_wall_clock,
+        "has_zone": fleet._has_zone,
+        "shards": shards,
+        "priors": priors,
+        "files": files,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _as_parquet(rows: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    rows.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _refuse_folder(folder: Path) -> None:
+    problem = None
+    if folder.exists() and not folder.is_dir():
+        problem = "is a file; it must be a folder"
+    elif folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        problem = "holds something else than a saved fleet; name a folder that does not exist yet"
+    elif not folder.absolute().parent.is_dir():
+        problem = f"cannot be written: there is no folder {folder.absolute().parent}"
+    elif not os.access(folder.absolute().parent, os.W_OK):
+        problem = f"cannot be written: no permission to write to {folder.absolute().parent}"
+    if problem:
+        raise SpecError("folder", [f"{str(folder)!r} {problem}"])
+
+
+def _read_manifest(folder: Path) -> Mapping[str, Any]:
+    try:
+        manifest: Mapping[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NothingStored(f"{folder} does not hold a saved fleet: it has no {MANIFEST}") from error
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{folder / MANIFEST} cannot be read: {error}") from error
+    if manifest.get("format") != FORMAT:
+        raise SourceError(
+            f"{folder} holds a fleet of format {manifest.get('format')}; this version of Fleetcast reads {FORMAT}"
+        )
+    return manifest
+
+
+def _read_checked(path: Path, digest: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}; the saved fleet is not whole") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise SourceError(f"{path} is not the file that was saved: its SHA-256 differs from that in {MANIFEST}")
+    return content
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

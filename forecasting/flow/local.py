@@ -1,0 +1,134 @@
+"""Run a forecast on the cores of this machine, or on a Ray cluster, and show its progress."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from forecasting.errors import ClusterError
+from forecasting.fleet.options import FitOptions
+from forecasting.flow import one_shot
+from forecasting.flow.processes import FEWEST_SERIES, call_on_processes, run_on_processes
+from forecasting.flow.progress import FitProgress
+from forecasting.flow.shards import Keeps
+from forecasting.series.inputs import Input
+from forecasting.spec.recipes import configure
+from forecasting.spec.spec import Spec
+
+if TYPE_CHECKING:
+    from forecasting.flow.one_shot import OneShot, ShardTask
+    from forecasting.flow.predict import RunPredictions
+    from forecasting.flow.shards import ShardResult
+    from forecasting.series.panel import Panel
+
+RUNNERS = "fleetcast.runners"
+"""Entry points that run a forecast elsewhere, with the signature of `forecast_here`."""
+
+
+def forecast_here(
+    spec: Spec,
+    given: Input,
+    *,
+    cutoff: datetime | int | None = None,
+    options: FitOptions = FitOptions(),
+    keeps: Keeps = Keeps(),
+    processes: int | None = None,
+    progress: bool | None = None,
+) -> "OneShot":
+    """Forecast every series of an input on the cores of this machine.
+
+    Args:
+        spec: What to forecast.
+        given: The observations.
+        cutoff: The last time that may be known; the newest observation where not given.
+        options: Where and how fits run.
+        keeps: What is kept besides the forecasts.
+        processes: Processes of one thread each; as many as there are cores where not given.
+        progress: How progress is shown; see `FitProgress`.
+
+    Returns:
+        The forecasts with everything that they follow from.
+
+    Raises:
+        SourceError: Nothing can be read or forecast.
+        ServiceError: A process died.
+    """
+    num_processes, config = processes or os.cpu_count() or 1, configure(spec)
+    with FitProgress(is_shown=progress) as bar:
+
+        def run(task: "ShardTask", panels: "Sequence[Panel]", on_shard: Any) -> "list[ShardResult]":
+            num_series = sum(len(panel.unique_ids) for panel in panels)
+            bar.expect(
+                shard_size=-(-num_series // max(len(panels), num_processes)),
+                num_fits=2 * len(spec.models) * len(config.members),
+                max_steps=config.max_steps,
+            )
+            return run_on_processes(
+                task,
+                panels,
+                on_shard,
+                num_processes=num_processes,
+                on_validation=bar.on_validation,
+                on_end=bar.on_end,
+            )
+
+        return one_shot.forecast(
+            spec,
+            rows=given.scan(spec.clock, static=spec.categories.static),
+            cutoff=cutoff,
+            num_workers=num_processes,
+            options=options,
+            keeps=keeps,
+            on_shard=bar.on_shard,
+            run_shards=run,
+            run_calls=partial(call_on_processes, num_processes=num_processes, on_done=bar.on_prior),
+        )
+
+
+def forecast_on_ray(spec: Spec, given: Input, **options: Any) -> "OneShot":
+    """Forecast every series of an input on the cluster of RAY_ADDRESS, or on a local Ray.
+
+    Args:
+        spec: What to forecast.
+        given: The observations.
+        **options: As those of `forecast_here`, without `processes` and `progress`.
+
+    Returns:
+        The forecasts with everything that they follow from.
+
+    Raises:
+        ClusterError: Ray or Fleetcast's workers are not installed, or the cluster cannot be used.
+    """
+    found = entry_points(group=RUNNERS, name="ray")
+    needed = "pip install 'fleetcast[worker]'"
+    if not found:
+        raise ClusterError(f"a forecast on Ray needs Fleetcast's workers, which are not installed; {needed}")
+    try:
+        run: Any = next(iter(found)).load()
+    except ImportError as error:
+        raise ClusterError(f"a forecast on Ray needs Ray, which is not installed ({error}); {needed}") from error
+    # The pool prints its own progress; stdout stays free for what a script may read.
+    with contextlib.redirect_stdout(sys.stderr):
+        outcome: OneShot = run(spec, given, **options)
+    return outcome
+
+
+def predict_here(*, num_series: int, processes: int | None, progress: bool | None) -> "RunPredictions":
+    """Return a function that makes calls for predictions on the cores of this machine and shows their progress."""
+    num_processes = 1 if num_series < FEWEST_SERIES else processes or os.cpu_count() or 1
+
+    def run(calls: Any) -> list[pl.DataFrame]:
+        with FitProgress(is_shown=progress) as bar:
+
+            def count(num_done: int, num_calls: int) -> None:
+                bar.on_shard(num_series * num_done // max(num_calls, 1), num_series)
+
+            return call_on_processes(calls, num_processes=num_processes, on_done=count)
+
+    return run

@@ -1,0 +1,128 @@
+"""Forecast with networks that are already trained, from everything that is known by now."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from forecasting.fleet.fitted import FittedFleet, Prior
+from forecasting.fleet.prior.direct import use_prior_directly
+from forecasting.flow.shards import FittedShard, calibrate, predict_shard
+from forecasting.series.ingest import Ingested, panel_of
+from forecasting.series.panel import Panel
+from forecasting.spec.spec import Spec
+from forecasting.spec.training import KernelName
+
+RunPredictions = Callable[[Sequence[Callable[[], pl.DataFrame]]], Sequence[pl.DataFrame]]
+"""Makes calls, and returns their frames in the calls' order."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everything that forecasts of trained networks follow from, besides the data.
+
+    Attributes:
+        shards: Serving networks of each shard.
+        priors: Serving priors, for series that came later.
+        champions: The serving model of each series.
+        factors: Factors that intervals are stretched by.
+    """
+
+    shards: Sequence[FittedShard]
+    priors: Sequence[bytes]
+    champions: pl.DataFrame
+    factors: pl.DataFrame
+
+
+def predict_trained(
+    spec: Spec,
+    trained: Trained,
+    ingested: Ingested,
+    *,
+    kernel: KernelName = "auto",
+    run_calls: RunPredictions | None = None,
+) -> pl.DataFrame:
+    """Forecast every series of the training and of the data; no network is trained.
+
+    Series that came after the training use the priors directly. Statistical models are fitted to everything known.
+
+    Args:
+        spec: What to forecast.
+        trained: Networks, champions and calibration.
+        ingested: Everything known up to the cutoff.
+        kernel: The implementation of the recurrence.
+        run_calls: Makes the calls for the shards; one after the other in this process where not given.
+
+    Returns:
+        Calibrated forecasts of every candidate, in the columns of that table.
+    """
+    known = {name for shard in trained.shards for name in shard.unique_ids}
+    later = tuple(name for name in ingested.unique_ids if name not in known)
+    parts: list[tuple[tuple[str, ...], tuple[bytes, ...], tuple[bytes, ...]]] = [
+        (shard.unique_ids, shard.weights, ()) for shard in trained.shards
+    ]
+    if later:
+        parts.append((later, (), tuple(trained.priors)))
+    calls = []
+    for names, weights, priors in parts:
+        panel = panel_of(ingested.features, spec, names, run_cutoff=ingested.cutoff)
+        champions = trained.champions.filter(pl.col("unique_id").is_in(names))
+        calls.append(partial(predict_fitted_shard, panel, spec, weights, priors, champions, kernel=kernel))
+    frames = run_calls(calls) if run_calls is not None else [call() for call in calls]
+    return calibrate(pl.concat(frames), trained.factors, spec)
+
+
+def predict_fitted_shard(
+    panel: Panel,
+    spec: Spec,
+    weights: Sequence[bytes],
+    priors: Sequence[bytes],
+    champions: pl.DataFrame,
+    *,
+    kernel: KernelName = "auto",
+) -> pl.DataFrame:
+    """Forecast the series of one shard; its forecasts are not calibrated yet.
+
+    Args:
+        panel: The series with everything known of them.
+        spec: What to forecast.
+        weights: Files of their serving networks.
+        priors: Files of priors for series without networks.
+        champions: The serving model of each series.
+        kernel: The implementation of the recurrence.
+
+    Returns:
+        Rows of the table `forecasts`.
+    """
+    serving = [FittedFleet.from_bytes(content).select(panel.unique_ids) for content in weights]
+    direct = use_priors(panel, [Prior.from_bytes(content) for content in priors], having=_networks_of(serving))
+    return predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=kernel, direct=direct)
+
+
+def use_priors(panel: Panel, priors: Sequence[Prior], *, having: Mapping[str, set[str]]) -> list[FittedFleet]:
+    """Return the priors as the networks of the series that have none of their own.
+
+    Args:
+        panel: The series.
+        priors: Serving priors of any networks and members.
+        having: Series that have a network of their own, by the network's name.
+
+    Returns:
+        A fleet per prior, in the order of `priors`.
+    """
+    fleets = []
+    for prior in priors:
+        model = prior.model
+        rows = [row for row, name in enumerate(panel.unique_ids) if name not in having.get(model, set())]
+        if rows:
+            fleets.append(use_prior_directly(prior, panel.select(np.array(rows, dtype=np.int64))))
+    return fleets
+
+
+def _networks_of(fleets: Sequence[FittedFleet]) -> dict[str, set[str]]:
+    having: dict[str, set[str]] = {}
+    for fleet in fleets:
+        having.setdefault(fleet.model, set()).update(fleet.unique_ids)
+    return having

@@ -1,0 +1,314 @@
+"""Results of a forecast as people use them: frames of the kind that came in, scores, sample paths and pictures."""
+
+import base64
+import html
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from forecasting.errors import SpecError
+from forecasting.evaluate.leaderboard import CHAMPION, leaderboard
+from forecasting.flow.holdout import Actuals, evaluate, read_actuals
+from forecasting.flow.one_shot import OneShot
+from forecasting.flow.sample_paths import no_paths, sample_paths
+from forecasting.series.frames import NativeFrames
+from forecasting.series.inputs import read_input
+from forecasting.series.native import NativeTypes
+from forecasting.series.read import require_series
+from forecasting.spec.spec import Spec, make_spec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROWS_SHOWN = 8
+"""Rows of a result that a notebook shows."""
+MOST_PANELS = 4
+"""Series that `Result.plot` draws where none is named."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of forecasts by actuals.
+
+    Attributes:
+        scores: One row per series and model, in the columns of the table `scores`.
+        leaderboard: One row per model, and one for the champions, best first; see `fleetcast leaderboard`.
+        num_compared: Actuals that were compared with a forecast.
+        notes: Sentences about actuals without a forecast and forecasts without an actual.
+    """
+
+    scores: Any
+    leaderboard: Any
+    num_compared: int
+    notes: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        return f"<p>{self.num_compared:,} actuals compared</p>{_table(self.leaderboard)}<ul>{notes}</ul>"
+
+
+class Result:
+    """Forecasts of every series with everything that they follow from.
+
+    Frames are of the kind that came in, with its names and dtypes of the columns of series and time; those of files
+    are Polars frames. They are made when they are first read.
+    """
+
+    def __init__(
+        self, spec: Spec, outcome: OneShot, types: NativeTypes, frames: NativeFrames, *, has_zone: bool
+    ) -> None:
+        """Wrap the outcome of a forecast; called by this library alone.
+
+        Args:
+            spec: What was forecast.
+            outcome: The forecasts on the clock of the pipeline.
+            types: Dtypes of ids and times in the input.
+            frames: The kind of frame that results come back as.
+            has_zone: Whether times of the input have a time zone or an offset.
+        """
+        self.spec = spec
+        self._outcome, self._types, self._frames, self._has_zone = outcome, types, frames, has_zone
+
+    @property
+    def cutoff(self) -> datetime | int:
+        """The last time that the forecast knows, in the input's own zone; an integer step where times are steps."""
+        value: datetime | int = self._restore(pl.DataFrame({"cutoff": [self._outcome.cutoff]}))["cutoff"][0]
+        return value
+
+    @cached_property
+    def forecasts(self) -> Any:
+        """Forecasts of the serving models: series, time, cutoff, model, forecast (the median) and the quantiles.
+
+        One row per series and step of the horizon, sorted by series and time.
+        """
+        champions = self._candidates.filter("is_champion").drop("is_champion")
+        return self._native(champions)
+
+    @cached_property
+    def candidates(self) -> Any:
+        """Forecasts of every model, with `is_champion`; sorted by series, model and time."""
+        return self._native(self._candidates)
+
+    @cached_property
+    def backtests(self) -> Any:
+        """Scores of every model at every rolling origin, in the columns of the table `backtests`."""
+        return self._native(self._restore(self._outcome.backtests))
+
+    @cached_property
+    def champions(self) -> Any:
+        """The serving model of each series, with its backtest error and the reason."""
+        return self._native(self._restore(self._outcome.champions))
+
+    @cached_property
+    def rejects(self) -> Any:
+        """Refused rows as text, each with its file (`<frame>` of a frame), its row from 1 and the reason."""
+        return self._native(self._outcome.rejects)
+
+    @cached_property
+    def reasons(self) -> Any:
+        """Series whose serving model is simpler than those requested: series, model and reason."""
+        return self._native(self._restore(self.fallbacks).sort("unique_id"))
+
+    @property
+    def fallbacks(self) -> pl.DataFrame:
+        """Series with a simpler serving model, as a Polars frame: unique_id (text), model and reason."""
+        served = self._outcome.forecasts.filter(pl.col("is_champion") & pl.col("reason").is_not_null())
+        return served.select("unique_id", "model", "reason").unique("unique_id", keep="first", maintain_order=True)
+
+    @property
+    def outcome(self) -> OneShot:
+        """The same on the clock of the pipeline: naive times, text ids, in the columns of the tables."""
+        return self._outcome
+
+    def as_polars(self) -> "Result":
+        """Return the same result as Polars frames with the names unique_id, ds and y."""
+        return Result(self.spec, self._outcome, self._types, NativeFrames(), has_zone=self._has_zone)
+
+    def evaluate(self, actuals: Any, *, all_models: bool = False) -> Evaluation:
+        """Score the forecasts by what really came.
+
+        MASE and MSIS are scaled by what the forecast knew, and Naive2 knows no more.
+
+        Args:
+            actuals: A frame or paths of files with the columns of the input; rows before the cutoff are passed over.
+            all_models: Whether every model is scored, or the champions alone.
+
+        Returns:
+            Scores by series and by model.
+
+        Raises:
+            SourceError: No actual matches a forecast, or the actuals cannot be read.
+        """
+        if not isinstance(actuals, Actuals):
+            actuals = self.read_actuals(actuals)
+        forecasts = self._outcome.forecasts if all_models else self._outcome.forecasts.filter("is_champion")
+        evaluation = evaluate(
+            forecasts, actuals, self.spec, features=self._outcome.features, cutoff=self._outcome.cutoff
+        )
+        board = leaderboard(evaluation.scores, None)
+        if not all_models:
+            board = board.filter(pl.col("model") == CHAMPION)
+        scores = self._restore(evaluation.scores).sort("unique_id", "model")
+        return Evaluation(self._native(scores), self._native(board), evaluation.num_compared, evaluation.notes)
+
+    def read_actuals(self, actuals: Any) -> Actuals:
+        """Read actuals to score by, as `evaluate` does.
+
+        Args:
+            actuals: A frame or paths of files with the columns of the input.
+
+        Returns:
+            The measurements on the clock of the pipeline.
+
+        Raises:
+            SourceError: They cannot be read.
+        """
+        given, _ = read_input(actuals, **self._frames.names())
+        return read_actuals(given, self.spec, has_zone=self._has_zone)
+
+    def sample_paths(self, num_paths: int = 200) -> Any:
+        """Draw joint paths over the horizon, whose steps go together as the errors of backtests did.
+
+        Quantiles of sums, maxima and so on over a path are those of the forecast.
+
+        Args:
+            num_paths: Paths of each series, 10 to 10,000.
+
+        Returns:
+            One row per series, path and time: series, time, path (from 1) and the target.
+
+        Raises:
+            SpecError: The horizon has more than 1,000 steps, there are too many points, or no quantile but the median.
+        """
+        return self._native(pl.concat(self.iter_sample_paths(num_paths)))
+
+    def iter_sample_paths(self, num_paths: int = 200) -> Iterator[pl.DataFrame]:
+        """Draw the paths of `sample_paths` some series at a time.
+
+        Args:
+            num_paths: Paths of each series, 10 to 10,000.
+
+        Yields:
+            Polars frames of unique_id, ds, path and y; the first one has no rows.
+
+        Raises:
+            SpecError: As `sample_paths`.
+        """
+        fields = self.spec.model_dump(exclude_unset=True) | {"paths": num_paths}
+        if not num_paths:
+            raise SpecError("sample_paths", ["num_paths = 0: must be 10 to 10,000"])
+        spec = make_spec(fields, subject="sample_paths")
+        native = self._restore(self._outcome.forecasts)
+        columns = ("unique_id", "ds", "path", "y")
+        yield no_paths(native).select(columns)
+        for rows in sample_paths(native, self._outcome.correlations, spec):
+            yield rows.select(columns)
+
+    def plot(self, *series: Any, history: int | None = None) -> "Figure":
+        """Draw history and forecast of some series: median, 50, 80 and 95 % bands.
+
+        Args:
+            *series: Names of series, a panel each; the first four where none is given.
+            history: Grid points before the cutoff; two horizons where not given.
+
+        Returns:
+            A Matplotlib figure; notebooks show it.
+
+        Raises:
+            UserError: A series was not forecast.
+        """
+        from forecasting.plots import fan_chart
+
+        champions = self._candidates.filter("is_champion").with_columns(pl.col("unique_id").cast(pl.String))
+        known = champions["unique_id"].unique(maintain_order=True).to_list()
+        names = [str(name) for name in series] or known[:MOST_PANELS]
+        require_series(champions.lazy(), names)
+        drawn = champions.filter(pl.col("unique_id").is_in(names))
+        order = pl.DataFrame({"unique_id": list(dict.fromkeys(names))}, schema={"unique_id": pl.String})
+        forecasts = order.join(drawn.sort("ds"), on="unique_id", how="inner", maintain_order="left_right")
+        past = self._outcome.features.filter(pl.col("unique_id").is_in(names)).select("unique_id", "ds", "y")
+        tail = past.sort("unique_id", "ds").group_by("unique_id", maintain_order=True)
+        shown = tail.tail(history or max(2 * self.spec.horizon, 24))
+        times = replace(self._types, unique_id=pl.String()).restore(shown)
+        return fan_chart(_on_wall_clock(times), _on_wall_clock(forecasts))
+
+    def __repr__(self) -> str:
+        return f"<forecasting.Result: {'; '.join(self._facts())}>"
+
+    def _repr_html_(self) -> str:
+        import warnings
+
+        shown = self._candidates.filter("is_champion").select("unique_id", "ds", "model", "forecast", *self._ends())
+        names = {"unique_id": self._frames.id, "ds": self._frames.time}
+        picture = io.BytesIO()
+        with warnings.catch_warnings():
+            # A character that no installed font has is drawn as a box.
+            warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from", category=UserWarning)
+            first = shown["unique_id"].head(1).to_list()
+            self.plot(*first).savefig(picture, format="png")
+        image = base64.b64encode(picture.getvalue()).decode()
+        facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in self._facts())
+        table = _table(shown.head(ROWS_SHOWN).rename(names))
+        more = f"<p>… {shown.height:,} rows in <code>.forecasts</code></p>" if shown.height > ROWS_SHOWN else ""
+        return f'<ul>{facts}</ul>{table}{more}<img style="max-width:100%" src="data:image/png;base64,{image}">'
+
+    def _ends(self) -> Sequence[str]:
+        return (self.spec.quantile_columns[0], self.spec.quantile_columns[-1])
+
+    def _facts(self) -> Iterator[str]:
+        served = self._outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
+        yield f"{served.height} series, {self.spec.horizon} steps of {self.spec.freq} after {self.cutoff}"
+        yield "champions: " + ", ".join(f"{name} {count}" for name, count in counted(served["model"]))
+        if self._outcome.rejects.height:
+            yield f"{self._outcome.rejects.height} rows refused; .rejects has the reasons"
+        if self.fallbacks.height:
+            yield f"{self.fallbacks.height} series with a simpler model than requested; .reasons has the reasons"
+
+    @cached_property
+    def _candidates(self) -> pl.DataFrame:
+        columns = ["unique_id", "ds", "cutoff", "model", "is_champion", "forecast", *self.spec.quantile_columns]
+        return self._restore(self._outcome.forecasts.select(columns)).sort("unique_id", "model", "ds")
+
+    def _restore(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return self._types.restore(rows)
+
+    def _native(self, rows: pl.DataFrame) -> Any:
+        return self._frames.restore(rows)
+
+
+def counted(values: pl.Series) -> list[tuple[str, int]]:
+    """Count values, most frequent first."""
+    counts = values.value_counts().sort(["count", values.name], descending=[True, False])
+    return list(counts.iter_rows())
+
+
+def _table(rows: Any) -> str:
+    """Return a frame as a small table of HTML."""
+    frame = rows if isinstance(rows, pl.DataFrame) else None
+    if frame is None:
+        return str(rows._repr_html_()) if hasattr(rows, "_repr_html_") else f"<pre>{html.escape(str(rows))}</pre>"
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in frame.columns)
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
+        for row in frame.iter_rows()
+    )
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _on_wall_clock(rows: pl.DataFrame) -> pl.DataFrame:
+    times = [name for name in ("ds", "cutoff") if name in rows.columns]
+    zoned = [name for name in times if getattr(rows.schema[name], "time_zone", None)]
+    dates = [name for name in times if rows.schema[name] == pl.Date]
+    return rows.with_columns(
+        *(pl.col(name).dt.replace_time_zone(None) for name in zoned),
+        *(pl.col(name).cast(pl.Datetime("us")) for name in dates),
+    )

@@ -1,0 +1,445 @@
+"""The public Python API: what goes in, what comes back, and that the command gives the same bits."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+import textwrap
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import forecasting as fc
+from forecasting.cli import main
+
+ROOT = Path(__file__).parents[2]
+START = datetime(2024, 1, 1)
+HORIZON = 4
+QUICK: dict[str, Any] = {
+    "max_steps": 4,
+    "evaluate_every": 2,
+    "hidden_size": 4,
+    "batch_windows": 4,
+    "validation_windows": 4,
+    "prior_steps": 8,
+    "prior_hidden_size": 4,
+    "tuning_steps": 2,
+}
+OPTIONS: dict[str, Any] = {
+    "freq": "1h",
+    "season_lengths": [6],
+    "horizon": HORIZON,
+    "models": ["gru"],
+    "statistics": [],
+    "recipe": "fast",
+    "overrides": QUICK,
+    "progress": False,
+}
+NAMES: dict[str, Any] = {"id": "store", "time": "when", "target": "sales"}
+
+
+def long_frame(*names: str, num_points: int = 60) -> pl.DataFrame:
+    """A noisy wave of 6 hours per store."""
+    hours = np.arange(num_points)
+    parts = [
+        pl.DataFrame(
+            {
+                "store": name,
+                "when": [START + timedelta(hours=int(hour)) for hour in hours],
+                "sales": 20 + 5 * np.sin(hours) + np.random.default_rng(seed).normal(0, 0.3, num_points),
+            }
+        )
+        for seed, name in enumerate(names or ("b", "a"))
+    ]
+    return pl.concat(parts)
+
+
+@pytest.fixture(scope="module")
+def frame() -> pl.DataFrame:
+    return long_frame()
+
+
+@pytest.fixture(scope="module")
+def result(frame: pl.DataFrame) -> fc.Result:
+    return fc.forecast(frame, **NAMES, **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def fleet(frame: pl.DataFrame) -> fc.Fleet:
+    return fc.fit(frame, **NAMES, **OPTIONS)
+
+
+class TestSurface:
+    def test_exported_names_are_those_that_the_documents_describe(self) -> None:
+        text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+        missing = [name for name in fc.__all__ if f"`{name}" not in text and f"`fc.{name}" not in text]
+        assert not missing, f"docs/python.md does not describe {missing}"
+        assert all(hasattr(fc, name) for name in fc.__all__)
+
+    def test_an_unknown_name_is_an_attribute_error(self) -> None:
+        with pytest.raises(AttributeError, match="has no attribute 'prophet'"):
+            fc.prophet  # noqa: B018
+
+    def test_import_loads_no_heavy_library_and_takes_milliseconds(self) -> None:
+        code = """
+        import sys, time
+        began = time.perf_counter()
+        import forecasting
+        seconds = time.perf_counter() - began
+        heavy = {"torch", "polars", "numpy", "pydantic", "narwhals"} & set(sys.modules)
+        assert not heavy, heavy
+        print(seconds)
+        """
+        ran = [_python(code) for _ in range(3)]
+        assert min(float(each.stdout) for each in ran) < 0.1
+
+    @pytest.mark.parametrize("name", ["forecast", "fit", "backtest", "load"])
+    def test_every_parameter_is_documented(self, name: str) -> None:
+        function = getattr(fc, name)
+        text = inspect.getdoc(function) or ""
+        undocumented = [each for each in inspect.signature(function).parameters if f"\n    {each}:" not in text]
+        assert not undocumented
+        assert "Returns:" in text
+        assert "Raises:" in text
+
+    def test_a_typed_script_of_a_user_passes_mypy(self, tmp_path: Path) -> None:
+        script, config = tmp_path / "script.py", tmp_path / "mypy.ini"
+        # What the public signatures do not mention need not be read, which takes minutes.
+        unread = ",".join(f"{name}.*" for name in ("torch", "pytorch_lightning", "matplotlib", "narwhals", "numpy"))
+        config.write_text(f"[mypy]\nstrict = true\n[mypy-{unread}]\nfollow_imports = skip\n", encoding="utf-8")
+        command = [sys.executable, "-m", "mypy", "--config-file", str(config), str(script)]
+
+        def check(text: str) -> str:
+            script.write_text(text, encoding="utf-8")
+            return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+
+        assert check(textwrap.dedent(USER_SCRIPT)).startswith("Success")
+        refused = check("import forecasting as fc\nfc.forecast(freq=[1])\nfc.load()\n")
+        assert refused.count("error:") == 2, "types of the package are not seen at all"
+
+
+USER_SCRIPT = """
+import polars as pl
+import forecasting as fc
+
+def run(frame: pl.DataFrame) -> float:
+    result: fc.Result = fc.forecast(frame, freq="1h", season_lengths=[24, 168], horizon=48, recipe="fast")
+    evaluation: fc.Evaluation = result.evaluate(frame)
+    fleet: fc.Fleet = fc.fit(frame, freq="1h", season_lengths=24, horizon=48)
+    fleet.save("folder")
+    later: fc.Result = fc.load("folder").predict(frame)
+    rows: pl.DataFrame = fc.Store("store").query("SELECT 1")
+    try:
+        spec: fc.Spec = fc.read_spec("spec.toml")
+    except fc.SpecError as error:
+        print(error.problems)
+    version: str = fc.__version__
+    return float(rows.height + evaluation.num_compared + len(version))
+"""
+
+
+class TestForecast:
+    def test_forecasts_have_the_inputs_names_and_one_row_per_step(self, result: fc.Result) -> None:
+        rows = result.forecasts
+        assert rows.columns[:5] == ["store", "when", "cutoff", "model", "forecast"]
+        assert rows.select("store", "when").equals(rows.select("store", "when").sort("store", "when"))
+        assert rows.group_by("store").len()["len"].to_list() == [HORIZON] * 2
+        assert rows["when"].min() == START + timedelta(hours=60)
+        assert result.cutoff == START + timedelta(hours=59)
+        assert set(result.candidates["model"]) >= {"gru", "seasonal_naive_6"}
+        assert result.candidates.filter("is_champion").height == rows.height
+        assert result.backtests.columns[:3] == ["store", "model", "origin"]
+        assert result.champions["store"].to_list() == ["a", "b"]
+        assert result.rejects.is_empty()
+        assert result.reasons.columns == ["store", "model", "reason"]
+
+    def test_the_command_gives_the_same_bits(
+        self, frame: pl.DataFrame, result: fc.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        frame.write_parquet("in.parquet")
+        words = ["forecast", "in.parquet", "--freq", "1h", "--season-length", "6", "--horizon", str(HORIZON)]
+        words += ["--models", "gru", "--id", "store", "--time", "when", "--target", "sales", "--out", "out.parquet"]
+        words += ["--all-models", "--paths", "10", "--recipe", "fast", "--statistics", "none"]
+        words += [word for name, value in QUICK.items() for word in ("--set", f"{name}={value}")]
+        assert main(words) == 0
+        standard = result.as_polars()
+        assert pl.read_parquet("out.parquet").equals(standard.candidates)
+        assert pl.read_parquet("out.paths.parquet").equals(standard.sample_paths(10))
+        from_file = fc.forecast("in.parquet", **NAMES, **OPTIONS)
+        assert from_file.candidates.equals(result.candidates)
+
+    def test_a_spec_and_arguments_over_it(self, frame: pl.DataFrame, result: fc.Result, tmp_path: Path) -> None:
+        path = tmp_path / "demo.toml"
+        overrides = "\n".join(f"{name} = {value}" for name, value in QUICK.items())
+        path.write_text(
+            'name = "demo"\nfreq = "1h"\nseason_lengths = [6]\nhorizon = 9\nmodels = ["gru"]\nrecipe = "fast"\n'
+            'statistics = []\n[source]\nuri = "in.parquet"\nid = "store"\ntime = "when"\ntarget = "sales"\n'
+            f"[overrides]\n{overrides}\n",
+            encoding="utf-8",
+        )
+        frame.write_parquet(tmp_path / "in.parquet")
+        for spec in (path, fc.read_spec(path)):
+            assert fc.forecast(spec=spec, horizon=HORIZON, progress=False).forecasts.equals(result.forecasts)
+        assert fc.forecast(frame, spec=path, horizon=HORIZON, progress=False).forecasts.equals(result.forecasts)
+
+    def test_evaluation_scores_the_champions_or_every_model(self, frame: pl.DataFrame) -> None:
+        cutoff = START + timedelta(hours=55)
+        early = fc.forecast(frame, cutoff=cutoff, **NAMES, **OPTIONS)
+        evaluation = early.evaluate(frame)
+        assert evaluation.num_compared == 2 * HORIZON
+        assert evaluation.scores["store"].to_list() == ["a", "b"]
+        assert evaluation.leaderboard["model"].to_list() == ["champion"]
+        assert any("at or before the cutoff" in note for note in evaluation.notes)
+        every = early.evaluate(frame, all_models=True)
+        assert set(every.scores["model"]) == set(early.candidates["model"])
+        with pytest.raises(fc.SourceError, match="no actual could be compared"):
+            early.evaluate(frame.filter(pl.col("when") <= cutoff))
+
+    @pytest.mark.parametrize(
+        "cutoff", [START + timedelta(hours=50), "2024-01-03T02:00:00", np.datetime64("2024-01-03T02:00")]
+    )
+    def test_cutoffs_of_any_library(self, frame: pl.DataFrame, cutoff: Any) -> None:
+        early = fc.forecast(frame, cutoff=cutoff, **NAMES, **OPTIONS)
+        assert early.cutoff == START + timedelta(hours=50)
+        past_only = fc.forecast(frame.filter(pl.col("when") <= START + timedelta(hours=50)), **NAMES, **OPTIONS)
+        assert early.forecasts.equals(past_only.forecasts)
+
+    def test_paths_go_together_and_are_refused_where_they_cannot_be_drawn(self, result: fc.Result) -> None:
+        paths = result.sample_paths(50)
+        assert paths.columns == ["store", "when", "path", "sales"]
+        assert paths.height == 2 * 50 * HORIZON
+        with pytest.raises(fc.SpecError, match="10 to 10,000"):
+            result.sample_paths(3)
+        with pytest.raises(fc.SpecError, match="10 to 10,000"):
+            result.sample_paths(0)
+
+    def test_a_notebook_shows_a_table_and_a_picture(self, result: fc.Result) -> None:
+        shown = result._repr_html_()
+        assert "<th>store</th>" in shown
+        assert "data:image/png;base64," in shown
+        assert "2 series, 4 steps of 1h" in repr(result)
+        figure = result.plot("a")
+        assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()] == ["a"]
+        with pytest.raises(fc.UserError, match="'c'"):
+            result.plot("c")
+
+    @pytest.mark.parametrize(
+        ("arguments", "problem"),
+        [
+            ({"freq": "soon"}, "freq = 'soon'"),
+            ({"horizon": 0}, "horizon = 0: must be 1 or more"),
+            ({"margin": 2.0}, "margin = 2.0"),
+            ({"static": ["store"]}, "categories.static must be other columns|static"),
+            ({"overrides": {"max_stps": 3}}, "overrides.max_stps = 3 is not a known field"),
+            ({"cutoff": "soon"}, "cutoff: 'soon' must be an ISO 8601 time"),
+        ],
+    )
+    def test_refused_arguments_are_named(self, frame: pl.DataFrame, arguments: dict[str, Any], problem: str) -> None:
+        with pytest.raises(fc.SpecError, match=problem):
+            fc.forecast(frame, **NAMES, **(OPTIONS | arguments))
+
+    def test_every_problem_is_named_at_once(self) -> None:
+        with pytest.raises(fc.SpecError) as refused:
+            fc.forecast(long_frame(), **NAMES, freq="soon", horizon=-1, season_lengths=[0])
+        assert len(refused.value.problems) == 3
+
+    def test_neither_frame_nor_source_is_refused(self) -> None:
+        with pytest.raises(fc.SpecError, match="frame is missing"):
+            fc.forecast(**OPTIONS)
+
+
+class TestFleet:
+    def test_a_fit_forecasts_what_forecast_does(self, fleet: fc.Fleet, result: fc.Result) -> None:
+        assert fleet.predict().candidates.equals(result.candidates)
+        assert fleet.backtests.equals(result.backtests)
+        assert fleet.champions.equals(result.champions)
+
+    def test_a_saved_fleet_forecasts_the_same(self, fleet: fc.Fleet, result: fc.Result, tmp_path: Path) -> None:
+        fleet.save(tmp_path / "fleet")
+        suffixes = {path.suffix for path in (tmp_path / "fleet").iterdir()}
+        assert suffixes == {".json", ".parquet", ".safetensors"}
+        loaded = fc.load(tmp_path / "fleet")
+        assert loaded.predict(progress=False).candidates.equals(result.candidates)
+        fleet.save(tmp_path / "fleet")
+        assert [path.name for path in tmp_path.iterdir()] == ["fleet"]
+
+    def test_newer_rows_join_the_history_and_nothing_is_trained(
+        self, frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        monkeypatch.setattr("forecasting.flow.one_shot.train_shard", _refuse_to_train)
+        longer = long_frame(num_points=66)
+        corrected = longer.filter(pl.col("when") >= START + timedelta(hours=58)).with_columns(pl.col("sales") + 1)
+        once = fleet.predict(corrected, progress=False)
+        assert once.cutoff == START + timedelta(hours=65)
+        assert once.forecasts["when"].min() == START + timedelta(hours=66)
+        joined = pl.concat([longer.filter(pl.col("when") < START + timedelta(hours=58)), corrected])
+        assert fleet.predict(joined, progress=False).forecasts.equals(once.forecasts), "the history is kept"
+        assert fleet.predict(progress=False).forecasts.equals(once.forecasts)
+
+    def test_a_missing_measurement_leaves_the_one_that_is_known(self, frame: pl.DataFrame) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        before = fleet.predict().forecasts
+        gap = frame.tail(1).with_columns(sales=pl.lit(None, pl.Float64))
+        assert fleet.predict(gap, progress=False).forecasts.equals(before)
+
+    def test_bad_newer_rows_are_rejected_with_their_reason(self, frame: pl.DataFrame) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        bad = pl.DataFrame(
+            {
+                "store": ["a", "a"],
+                "when": [START + timedelta(hours=60), START + timedelta(hours=61, minutes=20)],
+                "sales": [float("nan"), 3.0],
+            }
+        )
+        later = fleet.predict(bad, progress=False)
+        assert sorted(later.rejects["reason"]) == [
+            "time is off the grid that most rows of its series lie on",
+            "y is NaN",
+        ]
+        assert later.cutoff == START + timedelta(hours=59)
+
+    def test_a_new_series_uses_the_priors_directly(self, frame: pl.DataFrame) -> None:
+        options = OPTIONS | {"overrides": QUICK | {"members": [{}, {"start": "prior"}]}}
+        fleet = fc.fit(frame, **NAMES, **options)
+        new = long_frame("c", num_points=60)
+        later = fleet.predict(new, progress=False)
+        champion = later.candidates.filter(pl.col("store") == "c", pl.col("is_champion"))
+        assert champion["forecast"].is_finite().all()
+        assert champion["model"].unique().to_list() == ["gru"]
+        assert later.candidates.filter(store="a")["forecast"].is_finite().all()
+        assert later.reasons.filter(pl.col("store") == "c").height == 1
+
+    def test_a_cutoff_before_the_fit_is_refused(self, fleet: fc.Fleet) -> None:
+        with pytest.raises(fc.SpecError, match="lies before 2024-01-03T11:00:00, which the fleet was fitted to"):
+            fleet.predict(cutoff=START)
+
+    def test_a_cut_or_missing_file_is_named(self, fleet: fc.Fleet, tmp_path: Path) -> None:
+        fleet.save(tmp_path / "fleet")
+        weights = next((tmp_path / "fleet").glob("shard-*.safetensors"))
+        whole = weights.read_bytes()
+        weights.write_bytes(whole[:-1])
+        with pytest.raises(fc.SourceError, match=weights.name):
+            fc.load(tmp_path / "fleet")
+        weights.unlink()
+        with pytest.raises(fc.SourceError, match=weights.name):
+            fc.load(tmp_path / "fleet")
+        with pytest.raises(fc.NothingStored, match="does not hold a saved fleet"):
+            fc.load(tmp_path)
+
+    def test_a_folder_of_another_format_is_refused(self, fleet: fc.Fleet, tmp_path: Path) -> None:
+        fleet.save(tmp_path / "fleet")
+        manifest = tmp_path / "fleet" / "fleet.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 99}))
+        with pytest.raises(fc.SourceError, match="format 99"):
+            fc.load(tmp_path / "fleet")
+
+    def test_a_folder_with_other_content_is_not_replaced(self, fleet: fc.Fleet, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+        with pytest.raises(fc.SpecError, match="holds something else"):
+            fleet.save(tmp_path / "mine")
+        assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+class TestBacktest:
+    @pytest.mark.parametrize("refit", [True, False])
+    def test_one_row_per_series_cutoff_step_and_model(self, frame: pl.DataFrame, refit: bool) -> None:
+        rows = fc.backtest(frame, cutoffs=2, step=3, refit=refit, **NAMES, **OPTIONS)
+        key = ["store", "cutoff", "model", "step"]
+        assert rows.select(key).is_unique().all()
+        assert rows["cutoff"].unique().sort().to_list() == [START + timedelta(hours=hour) for hour in (52, 55)]
+        assert (rows["when"] == rows["cutoff"] + rows["step"].cast(pl.Int64) * timedelta(hours=1)).all()
+        assert rows.join(frame, on=["store", "when"]).select((pl.col("sales") == pl.col("sales_right")).all()).item()
+        oldest = fc.forecast(frame, cutoff=START + timedelta(hours=52), **NAMES, **OPTIONS)
+        first = rows.filter(pl.col("cutoff") == START + timedelta(hours=52))
+        assert first["forecast"].to_list() == oldest.candidates["forecast"].to_list()
+
+    def test_no_forecast_knows_what_followed_its_cutoff(self, frame: pl.DataFrame) -> None:
+        cutoff = START + timedelta(hours=55)
+        changed = frame.with_columns(sales=pl.when(pl.col("when") > cutoff).then(1e6).otherwise("sales"))
+        before, after = (fc.backtest(each, cutoffs=1, **NAMES, **OPTIONS).drop("sales") for each in (frame, changed))
+        assert before.equals(after)
+
+    def test_too_many_cutoffs_are_refused(self, frame: pl.DataFrame) -> None:
+        with pytest.raises(fc.SourceError, match="60 grid points, but 20 cutoffs 4 apart"):
+            fc.backtest(frame, cutoffs=20, **NAMES, **OPTIONS)
+        with pytest.raises(fc.SpecError, match="cutoffs = 0"):
+            fc.backtest(frame, cutoffs=0, **NAMES, **OPTIONS)
+
+
+class TestFrames:
+    def test_what_comes_back_is_of_the_kind_that_went_in(self, frame: pl.DataFrame, result: fc.Result) -> None:
+        import duckdb
+        import pandas as pd
+        import pyarrow as pa
+
+        expected = result.forecasts["forecast"].to_list()
+        kinds: dict[type, Any] = {
+            pl.LazyFrame: frame.lazy(),
+            pd.DataFrame: frame.to_pandas(),
+            pa.Table: frame.to_arrow(),
+            duckdb.DuckDBPyRelation: duckdb.from_arrow(frame.to_arrow()),
+        }
+        for kind, given in kinds.items():
+            returned = fc.forecast(given, **NAMES, **OPTIONS).forecasts
+            assert isinstance(returned, kind)
+            match returned:
+                case pl.LazyFrame():
+                    values = returned.collect()["forecast"].to_list()
+                case pd.DataFrame():
+                    values = returned["forecast"].to_list()
+                case pa.Table():
+                    values = returned["forecast"].to_pylist()
+                case _:
+                    values = [row[0] for row in returned.project("forecast").fetchall()]
+            assert values == expected, kind
+
+
+def test_a_script_without_a_main_guard_forecasts_once_on_several_processes(tmp_path: Path) -> None:
+    long_frame(*(f"s{number}" for number in range(20))).write_parquet(tmp_path / "in.parquet")
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""import forecasting as fc
+print("started")
+options = {OPTIONS!r}
+result = fc.forecast("in.parquet", id="store", time="when", target="sales", processes=2, **options)
+print(result.forecasts.height)
+""",
+        encoding="utf-8",
+    )
+    ran = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["started", str(20 * HORIZON)]
+
+
+def test_doctests_of_the_module_docstring_compile() -> None:
+    text = inspect.getdoc(fc) or ""
+    code = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    assert code
+    ast.parse("\n".join(code))
+
+
+def _python(code: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def _refuse_to_train(*_: Any, **__: Any) -> None:
+    raise AssertionError("nothing may be trained")
+
+
+def test_dates_of_days_come_back_as_dates() -> None:
+    days = [date(2024, 1, 1) + timedelta(days=day) for day in range(40)]
+    rows = pl.DataFrame({"ds": days, "y": [float(day % 7) + 0.1 * day for day in range(40)]})
+    options = OPTIONS | {"freq": "1d", "season_lengths": [7]}
+    result = fc.forecast(rows, **options)
+    assert result.forecasts.schema["ds"] == pl.Date
+    assert result.forecasts["unique_id"].unique().to_list() == ["y"]
+    assert result.forecasts["ds"].min() == date(2024, 2, 10)
