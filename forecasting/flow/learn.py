@@ -97,11 +97,11 @@ def train_priors(
     from forecasting.fleet.fit import measure_gains
     from forecasting.fleet.prior.prior import fit_prior
 
-    _set_imports_aside()
+    _freeze_loaded_modules()
     task, config = ForecastTask.of(spec), configure(spec).of_member(member)
     seed, dropped_S = member_seed(spec.seed, member), _hidden_from_candidates(panel, spec)
     share = config.warm_share if start else 1.0
-    begun = f"prior-{network}-{member}" + (f"-{start.version}" if start else "")
+    name = f"prior-{network}-{member}" + (f"-{start.version}" if start else "")
     candidate = fit_prior(
         panel,
         network,
@@ -113,7 +113,7 @@ def train_priors(
         member=member,
         start=start,
         share=share,
-        options=_checkpoint_at(options, f"{begun}-candidate.ckpt"),
+        options=_checkpoint_at(options, f"{name}-candidate.ckpt"),
     )
     _free_trainer()
     if candidate is None:
@@ -132,7 +132,7 @@ def train_priors(
         member=member,
         start=candidate,
         share=share * config.warm_share,
-        options=_checkpoint_at(options, f"{begun}-serving.ckpt"),
+        options=_checkpoint_at(options, f"{name}-serving.ckpt"),
     )
     _free_trainer()
     if serving is None:  # with the data after the first origins, no series can be trained on any more
@@ -197,14 +197,14 @@ def train_member(
     """
     from forecasting.fleet import fit as fleet_fit  # loads Lightning, which takes seconds that only training needs
 
-    _set_imports_aside()
+    _freeze_loaded_modules()
     task, config = ForecastTask.of(spec), configure(spec).of_member(number)
     dropped_S = _hidden_from_candidates(panel, spec)
     has_prior = config.start == "prior"
     if has_prior and priors is None:
         return
-    for rows, begun in _split(panel, starts):
-        part, name = panel.select(rows), _name_checkpoint(f"{network}-{number}", panel, rows, begun)
+    for rows, earlier in _split(panel, starts):
+        part, name = panel.select(rows), _name_checkpoint(f"{network}-{number}", panel, rows, earlier)
         candidates = fleet_fit.fit_candidates(
             part,
             network,
@@ -214,7 +214,7 @@ def train_member(
             dropped_S=dropped_S[rows],
             member=number,
             prior=priors.candidate if priors and has_prior else None,
-            start=begun.candidate,
+            start=earlier.candidate,
             options=_checkpoint_at(options, f"{name}-candidate.ckpt"),
         )
         _free_trainer()
@@ -223,7 +223,7 @@ def train_member(
             part,
             candidates,
             prior=priors.serving if priors and has_prior else None,
-            start=begun.serving,
+            start=earlier.serving,
             options=_checkpoint_at(options, f"{name}-serving.ckpt"),
         )
         _free_trainer()
@@ -275,15 +275,15 @@ def _split(panel: Panel, starts: Starts) -> list[tuple[npt.NDArray[np.int64], St
     warm = {name for fleet in starts.candidate for name in fleet.unique_ids}
     is_warm_S = np.array([name in warm for name in panel.unique_ids], dtype=bool)
     parts = [(np.flatnonzero(is_warm_S), starts), (np.flatnonzero(~is_warm_S), Starts())]
-    return [(rows, begun) for rows, begun in parts if len(rows)] or parts[-1:]
+    return [(rows, part_starts) for rows, part_starts in parts if len(rows)] or parts[-1:]
 
 
 def _name_checkpoint(name: str, panel: Panel, rows: npt.NDArray[np.int64], starts: Starts) -> str:
     """Name the fit of a group such that a retry with other groups does not resume another group's checkpoint."""
     if len(rows) == len(panel.unique_ids) and not starts.candidate:
         return name
-    begun = [version for fleets in starts for fleet in fleets for version in fleet.versions()]
-    described = "\n".join([*(panel.unique_ids[row] for row in rows), *begun])
+    versions = [version for fleets in starts for fleet in fleets for version in fleet.versions()]
+    described = "\n".join([*(panel.unique_ids[row] for row in rows), *versions])
     return f"{name}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
 
 
@@ -292,7 +292,7 @@ def _checkpoint_at(options: FitOptions, name: str) -> FitOptions:
 
 
 @cache
-def _set_imports_aside() -> None:
+def _freeze_loaded_modules() -> None:
     """Exclude loaded modules from later garbage collections, which then take milliseconds."""
     gc.collect()
     gc.freeze()

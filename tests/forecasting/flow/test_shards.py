@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
@@ -54,7 +53,7 @@ QUICK = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> None:
     torch.set_num_threads(1)
 
@@ -94,13 +93,12 @@ def odd_fleet() -> pl.DataFrame:
     )
 
 
-@pytest.fixture
-def spec_of(tmp_path: Path) -> Callable[..., Spec]:
+@pytest.fixture(scope="module")
+def spec_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Spec]:
     """Write rows to a file of their own and describe a quick forecast of them."""
-    counter = iter(range(1000))
 
     def build(rows: pl.DataFrame, **fields: Any) -> Spec:
-        path = tmp_path / f"rows_{next(counter)}.parquet"
+        path = tmp_path_factory.mktemp("source") / "rows.parquet"
         rows.write_parquet(path)
         overrides = QUICK | fields.pop("overrides", {})
         defaults = {"name": "quick", "freq": "1h", "season_lengths": [SEASON], "horizon": HORIZON}
@@ -112,12 +110,8 @@ def spec_of(tmp_path: Path) -> Callable[..., Spec]:
 
 
 @pytest.fixture(scope="module")
-def odd_run(tmp_path_factory: pytest.TempPathFactory) -> OneShot:
-    torch.set_num_threads(1)
-    path = tmp_path_factory.mktemp("odd") / "odd.parquet"
-    odd_fleet().write_parquet(path)
-    fields = {"name": "odd", "freq": "1h", "season_lengths": [SEASON], "horizon": HORIZON, "overrides": QUICK}
-    return forecast(make_spec(fields | {"source": {"uri": str(path)}}, subject="the test's spec"))
+def odd_run(spec_of: Callable[..., Spec]) -> OneShot:
+    return forecast(spec_of(odd_fleet()))
 
 
 def served(outcome: OneShot) -> pl.DataFrame:
@@ -362,7 +356,7 @@ def test_rows_without_a_name_make_no_series(spec_of: Callable[..., Spec]) -> Non
     assert ingested.rejects.height == 4
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(spec_of: Callable[..., Spec]) -> Any:
     spec = spec_of(odd_fleet(), models=["gru"])
     ingested = ingest(spec)
@@ -389,11 +383,11 @@ def test_versions_of_the_registry_are_not_computed_again(trained: Any, monkeypat
     spec, panel, fleets = trained
     serving = [fleet for fleet in fleets if fleet.role == "serving"]
     champions = backtest_shard(panel, spec, fleets[:1], networks=["gru"]).champions
-    worked_out = predict_shard(panel, spec, serving, champions, networks=["gru"])
+    computed = predict_shard(panel, spec, serving, champions, networks=["gru"])
     registry = join_versions(pl.concat(registry_rows(fleet, panel) for fleet in serving))
     monkeypatch.setattr(FittedFleet, "versions", None)
     looked_up = predict_shard(panel, spec, serving, champions, networks=["gru"], versions=registry)
-    assert looked_up.equals(worked_out)
+    assert looked_up.equals(computed)
     of_networks = looked_up.filter(pl.col("model").is_in(["gru", "combination"]))
     assert of_networks["model_version"].null_count() == 0
     assert looked_up["model_version"].null_count() == looked_up.height - of_networks.height
@@ -445,7 +439,7 @@ def test_candidate_never_sees_what_lies_after_its_first_origin(trained: Any) -> 
 MEMBERS = [{"transform": "none"}, {"transform": "log", "context_segments": 2}, {"transform": "none"}]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ensembles(spec_of: Callable[..., Spec]) -> Any:
     """Three members of one network, candidates and serving."""
     spec = spec_of(odd_fleet(), models=["gru"], overrides={"members": MEMBERS})
@@ -504,13 +498,8 @@ def season_and_demand() -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def statistics_run(tmp_path_factory: pytest.TempPathFactory) -> OneShot:
-    torch.set_num_threads(1)
-    path = tmp_path_factory.mktemp("statistics") / "rows.parquet"
-    season_and_demand().write_parquet(path)
-    fields = {"name": "odd", "freq": "1h", "season_lengths": [SEASON], "horizon": HORIZON, "overrides": QUICK}
-    named = {"models": ["lstm", "gru"], "statistics": ["theta", "tsb"], "source": {"uri": str(path)}}
-    return forecast(make_spec(fields | named, subject="the test's spec"))
+def statistics_run(spec_of: Callable[..., Spec]) -> OneShot:
+    return forecast(spec_of(season_and_demand(), models=["lstm", "gru"], statistics=["theta", "tsb"]))
 
 
 def test_statistical_models_are_backtested_and_forecast_the_series_of_their_kind(statistics_run: OneShot) -> None:
