@@ -1,9 +1,9 @@
-"""Every design as a fleet against a loop that trains one network after the other in torch operations.
+"""Compare every design as a fleet with a loop that trains one network after the other in torch operations.
 
-Both sides take the same optimiser steps over the same windows from the same weights, on one thread; the loop runs the
-reference recurrence of a single series, with nothing of Lightning. Losses on validation windows must agree, series by
-series. The fleet runs whichever kernel serves the design. Where torch has a module of the recurrence, `bench_fleet`
-has the loop of that one.
+Both sides take the same optimiser steps over the same windows from the same weights, on one thread. The loop runs the
+reference recurrence of a single series, without Lightning. Losses on validation windows must agree, series by series.
+The fleet uses the fastest kernel that supports the design. For recurrences that torch has as a module, `bench_fleet`
+measures the loop of that module.
 """
 
 import argparse
@@ -41,7 +41,7 @@ MOST_LOSSES_DIFFER = 0.01
 
 
 def main(arguments: list[str]) -> int:
-    """Print a figure per design; 1 where losses do not agree."""
+    """Print a figure per design; return 1 if losses do not agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="more steps, and variants of the models too")
     is_full = parser.parse_args(arguments).full

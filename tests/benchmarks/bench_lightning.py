@@ -1,7 +1,7 @@
-"""What Lightning costs: a fit through its Trainer over the same training and validation steps called in a bare loop.
+"""Measure Lightning's overhead: a fit through its Trainer, over the same training and validation steps in a bare loop.
 
-Both sides train the same module of the recipe's sizes to the same weights, on one thread; the loop has no Trainer, so
-what the first takes beyond the second is Lightning's. The Trainer's fixed cost is shared by the series of a shard.
+Both sides train the same module of the recipe's sizes to the same weights, on one thread. The loop has no Trainer, so
+the difference is Lightning's. The series of a shard share the Trainer's fixed cost.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SHORT_ROUNDS, FULL_ROUNDS = 5, 9
 
 
 def main(arguments: list[str]) -> int:
-    """Print a figure per size of shard; the target is that of a shard as they are cut."""
+    """Print a figure per size of shard; the target applies to the usual size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="more rounds")
     num_rounds = FULL_ROUNDS if parser.parse_args(arguments).full else SHORT_ROUNDS
@@ -95,14 +95,14 @@ def _module(num_series: int) -> FleetModule:
 
 
 def _time(module: FleetModule, *, by_lightning: bool) -> tuple[float, FleetModule]:
-    num_looks = CONFIG.max_steps // CONFIG.evaluate_every
+    num_passes = CONFIG.max_steps // CONFIG.evaluate_every
     began = time.perf_counter()
     if by_lightning:
-        trainer.run_trainer(module, max_epochs=num_looks, options=FitOptions(show_progress=False, accelerator="cpu"))
+        trainer.run_trainer(module, max_epochs=num_passes, options=FitOptions(show_progress=False, accelerator="cpu"))
     else:
         optimizer = module.configure_optimizers()
         module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]
-        for _ in range(num_looks):
+        for _ in range(num_passes):
             module.training_step(0, 0)
             with torch.no_grad():
                 module.validation_step(0, 0)

@@ -1,7 +1,7 @@
-"""What the fleet and its peers train on: a case's name in; its panel, its windows and the initial weights out.
+"""The cases that the fleet and its peers train on: panel, windows and initial weights.
 
-All peers read windows that were gathered beforehand, outside of their clock, from the same source and in the same order
-as the fleet gathers them for itself inside of its own.
+Peers read windows that are gathered beforehand, outside the measured time, from the same source and in the same order
+as the fleet gathers them within its own time.
 """
 
 # S series · N grid points · K windows of all optimiser steps, B a step · V validation windows · T steps · I inputs
@@ -35,7 +35,7 @@ GATES = {"lstm": 4, "gru": 3}
 
 @dataclass(frozen=True)
 class Case:
-    """A size of network and windows; what the fleet calls segment is one recurrent step's points."""
+    """A size of network and windows; a segment is the points of one recurrent step."""
 
     name: str
     hidden_size: int
@@ -54,10 +54,10 @@ class Case:
         return f"{self.name}: {sizes}"
 
     def count_flops(self, cell: str) -> int:
-        """Count the operations of one series' recurrence in one step that are matrix products, and no others.
+        """Count the operations of the matrix products of one series' recurrence in one step.
 
-        Forward, inputs and state are each multiplied by their weights. Backward, each of these has a twin for the
-        weights' gradient, and the state's one more for its own; nobody asks for the inputs' gradient.
+        In the forward pass, inputs and state are each multiplied by their weights. In the backward pass, each of these
+        products has one for the weights' gradient, and the state has one more for its own. The inputs need no gradient.
         """
         num_rows, num_gates = self.batch_windows * self.num_recurrent_steps, GATES[cell] * self.hidden_size
         forward = weights = num_rows * (self.num_inputs + self.hidden_size) * num_gates
@@ -65,7 +65,7 @@ class Case:
         return 2 * (forward + weights + state)
 
     def config(self, num_steps: int) -> MemberConfig:
-        """Return a configuration of exactly so many steps, one look at validation, and a clip that never bites."""
+        """Return a configuration of exactly `num_steps` steps, one validation pass, and no effective clipping."""
         return MemberConfig(
             hidden_size=self.hidden_size,
             segment_length=self.segment_length,
@@ -93,7 +93,7 @@ TASK = ForecastTask(1, HORIZON, MEDIAN, (SEASON_LENGTH,))
 
 
 def make_panel(case: Case, rows: list[int]) -> Panel:
-    """Return series that are the same wherever they are made: a season, and noise that remembers its past."""
+    """Return reproducible series: a season, and autocorrelated noise."""
     points_N = np.arange(NUM_POINTS)
     wave_SN = 10 + 3 * np.sin(2 * np.pi * (points_N + np.array(rows)[:, None]) / SEASON_LENGTH)
     y_SN = wave_SN + _noise(rows)
@@ -114,7 +114,7 @@ def _noise(rows: list[int]) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Gathered:
-    """Every series' windows of all optimiser steps, one after the other, its validation windows and its first weights.
+    """Every series' windows of all optimiser steps in order, its validation windows and its initial weights.
 
     `origins_SK` and `validation_SV` are columns of the panel.
     """

@@ -1,4 +1,4 @@
-"""The fleet's side: all rows of a share in one fit, everything that a fit does included."""
+"""The fleet's side: one fit of all rows of a share, with everything that a fit includes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from tests.benchmarks.cases import CASES, SEED, TASK, make_panel
 def prepare(
     *, case: str, cell: str, rows: list[int], num_steps: int, threads: int, accelerator: str = "cpu"
 ) -> Callable[[], dict[str, Any]]:
-    """Make the panel; what comes back fits it and answers with the loss of every series."""
+    """Make the panel; return a function that fits it and returns the loss of every series."""
     torch.set_num_threads(threads)
     panel, config = make_panel(CASES[case], rows), CASES[case].config(num_steps)
     options = FitOptions(show_progress=False, accelerator=accelerator)

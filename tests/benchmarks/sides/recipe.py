@@ -1,4 +1,4 @@
-"""A recipe's side: every member of a network's ensemble on made-up hours, priors, candidates and serving networks."""
+"""A recipe's side: every member of a network's ensemble on synthetic hours, with priors, candidates and serving fits."""
 
 # S series · N grid points · F horizon steps
 
@@ -23,13 +23,13 @@ NUM_POINTS = 1000
 
 
 def prepare(*, spec: Spec, cell: str, num_series: int, threads: int, accelerator: str) -> Callable[[], dict[str, Any]]:
-    """Make the panel; what comes back fits all members and answers with the candidates' mean loss of each."""
+    """Make the panel; return a function that fits all members and returns the candidates' mean loss of each."""
     panel, config = make_hours(num_series, spec.horizon), configure(spec)
     task = ForecastTask(spec.freq, spec.horizon, spec.quantiles, spec.season_lengths)
     options = FitOptions(show_progress=False, accelerator=accelerator)
     dropped_S, nothing_S = np.full(num_series, spec.horizon), np.zeros(num_series, dtype=np.int64)
 
-    def teach(member: int) -> tuple[Prior | None, Prior | None]:
+    def fit_priors(member: int) -> tuple[Prior | None, Prior | None]:
         torch.set_num_threads(1)  # one network gains nothing from more
         common: dict[str, Any] = {"seed": member_seed(0, member), "member": member, "options": options}
         own = config.of_member(member)
@@ -43,7 +43,7 @@ def prepare(*, spec: Spec, cell: str, num_series: int, threads: int, accelerator
     def run() -> dict[str, Any]:
         losses = []
         for member, own in enumerate(config.member_configs):
-            prior, further = teach(member) if own.start == "prior" else (None, None)
+            prior, further = fit_priors(member) if own.start == "prior" else (None, None)
             torch.set_num_threads(threads)
             candidates = fit_candidates(
                 panel,
@@ -64,7 +64,7 @@ def prepare(*, spec: Spec, cell: str, num_series: int, threads: int, accelerator
 
 
 def make_hours(num_series: int, horizon: int) -> Panel:
-    """Return positive series with a day, a week, a level that wanders, and noise."""
+    """Return positive series with a daily and a weekly season, a random walk, and noise."""
     rng, points_N = np.random.default_rng(0), np.arange(NUM_POINTS)
     shape = (num_series, NUM_POINTS)
     day_SN = 20 * np.sin(2 * np.pi * (points_N + rng.integers(0, 24, (num_series, 1))) / 24)

@@ -1,4 +1,4 @@
-"""Steps alone, on a GPU: a fleet's module as a fit makes it, and so many optimiser steps without looks or Lightning."""
+"""Steps alone, on a GPU: a fleet's module as in a fit, and optimiser steps without validation or Lightning."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,17 +18,17 @@ from forecasting.spec.training import KernelName
 from tests.benchmarks.cases import CASES, HORIZON, MEDIAN, SEASON_LENGTH, SEED, gather_windows
 
 WARM_STEPS = 5
-"""Until programs are compiled and the graph is captured."""
+"""Steps until programs are compiled and the graph is captured."""
 
 
 def prepare(
     *, case: str, cell: str, rows: list[int], num_steps: int, kernel: KernelName, is_graphed: bool = True
 ) -> Callable[[], dict[str, Any]]:
-    """Take the first steps; what comes back takes as many as asked and answers with the GPU's peak memory in bytes."""
+    """Take the first steps; return a function that takes `num_steps` more and returns the GPU's peak memory in bytes."""
     device = torch.device("cuda")
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    num_runs = 100  # the schedule's end is never reached
+    num_runs = 100  # more than are run, so that the schedule does not end
     gathered, config = gather_windows(CASES[case], cell, rows, num_steps=1), CASES[case].config(num_runs * num_steps)
     scaling = measure_scaling(gathered.panel.y_SN, season_length=SEASON_LENGTH)
     source = window_source(gathered.panel, scaling, config=config, season_lengths=(SEASON_LENGTH,))
