@@ -1,4 +1,4 @@
-"""A recipe's side: every member of a network's ensemble on synthetic hours, with priors, candidates and serving fits."""
+"""A recipe's side: all members of an ensemble on synthetic hours, with its priors, candidates and serving fits."""
 
 # S series · N grid points · F horizon steps
 

@@ -24,7 +24,7 @@ WARM_STEPS = 5
 def prepare(
     *, case: str, cell: str, rows: list[int], num_steps: int, kernel: KernelName, is_graphed: bool = True
 ) -> Callable[[], dict[str, Any]]:
-    """Take the first steps; return a function that takes `num_steps` more and returns the GPU's peak memory in bytes."""
+    """Take the first steps; return a function that takes `num_steps` more and returns the GPU's peak bytes."""
     device = torch.device("cuda")
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
