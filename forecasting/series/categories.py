@@ -150,7 +150,7 @@ def _calendar_codes(
 def _holiday_codes(
     day_SN: npt.NDArray[np.int64], known: tuple[str, ...], categories: Categories
 ) -> npt.NDArray[np.int64]:
-    """Return the holiday codes of days since 1970; a holiday that only other years have is missing."""
+    """Return the holiday codes of days since 1970; a holiday outside the vocabulary is `MISSING`."""
     first, last = int(day_SN.min(initial=0)), int(day_SN.max(initial=0))
     years = np.array([first, last], dtype="datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
     from_year, until_year = np.clip(years, OLDEST_YEAR, NEWEST_YEAR).tolist()

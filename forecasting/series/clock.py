@@ -31,7 +31,9 @@ def parse_clock(
     """
     if clock == "step":
         if not re.fullmatch(r"[+-]?[0-9]+", text.strip()):
-            raise SpecError(subject, [f"{text!r} must be an integer step such as 960, because the frequency is one"])
+            raise SpecError(
+                subject, [f"{text!r} must be an integer such as 960, because the frequency is an integer step"]
+            )
         return int(text)
     try:
         value = datetime.fromisoformat(text.strip())

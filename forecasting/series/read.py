@@ -116,7 +116,9 @@ def require_series(rows: pl.LazyFrame, series: Sequence[str]) -> None:
     if missing:
         named = ", ".join(_with_close_matches(name, known) for name in missing[:10])
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-        raise UserError(f"{len(missing)} of {len(set(series))} series are not among the {len(known)}: {named}{more}")
+        raise UserError(
+            f"{len(missing)} of {len(set(series))} series are not among the {len(known)} known: {named}{more}"
+        )
 
 
 def _with_close_matches(name: str, known: Sequence[str]) -> str:
@@ -133,7 +135,10 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], 
         _refuse_repeated_header(uri, options, needed)
     missing = [f"{role} column '{name}'" for role, name in needed if name not in schema]
     if missing:
-        raise SourceError(f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(schema)}")
+        raise SourceError(
+            f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(schema)};"
+            " id, time and target name them"
+        )
     row = "row"
     while row in schema:
         row += "_"

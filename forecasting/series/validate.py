@@ -191,7 +191,7 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     clock, schema = clock_of(freq), rows.collect_schema()
     refuse_time(schema["ds"], clock=clock, subject="ds")
     if schema["ds"] == pl.Date and not is_day_or_coarser(freq):
-        raise SourceError(f"ds has dates without a time of day, but the frequency {freq} needs timestamps")
+        raise SourceError(f"ds has dates without a time of day, but the frequency {freq} needs times of day")
     is_step = clock == "step"
     time, value = pl.col("ds"), pl.col("y")
     rows = rows.with_columns(

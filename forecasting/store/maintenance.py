@@ -95,7 +95,7 @@ def _tidy_table(stored_as: str, snapshot: DeltaTable, keep: timedelta, dry_run: 
         report.skipped.append(stored_as)
         return
     except (DeltaError, OSError) as error:
-        raise StoreError(f"table '{stored_as}' could not be tidied: {first_line(error)}") from error
+        raise StoreError(f"table '{stored_as}' could not be compacted: {first_line(error)}") from error
     if num_compacted:
         report.num_compacted[stored_as] = num_compacted
     if removed:

@@ -145,10 +145,10 @@ def _check_schema(found: pl.Schema, needed: pl.Schema, stored_as: str) -> None:
     subject = f"rows for table '{stored_as}'"
     missing = [name for name in needed if name not in found]
     if missing:
-        raise StoreError(f"{subject}: column{'s' * (len(missing) > 1)} {', '.join(missing)} missing")
+        raise StoreError(f"{subject} lack the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
     unknown = [name for name in found if name not in needed]
     if unknown:
-        raise StoreError(f"{subject}: column{'s' * (len(unknown) > 1)} {', '.join(unknown)} not declared for it")
+        raise StoreError(f"{subject} have the undeclared column{'s' * (len(unknown) > 1)} {', '.join(unknown)}")
     wrong = [
         f"column '{name}' is {found[name]} but must be {dtype}"
         for name, dtype in needed.items()

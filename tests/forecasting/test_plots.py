@@ -153,7 +153,7 @@ def test_name_is_drawn_in_an_installed_font_that_has_its_characters(
     def characters_of(family: str) -> set[int]:
         return set(get_font(findfont(FontProperties(family=[family]))).get_charmap())
 
-    # Matplotlib ships STIX for mathematics, with letters of its own.
+    # Matplotlib ships STIX, a font with mathematical letters.
     default, other = characters_of("sans-serif"), characters_of("STIXGeneral")
     letter = next(char for char in map(chr, sorted(other - default)) if char.isprintable())
     assert find_fonts("plain $ name") == ["sans-serif"]
@@ -164,7 +164,7 @@ def test_name_is_drawn_in_an_installed_font_that_has_its_characters(
 
 
 def test_character_that_no_font_has_causes_a_warning(frames: Callable[..., tuple[pl.DataFrame, pl.DataFrame]]) -> None:
-    nowhere = "\U000323af"  # the last ideograph that Unicode has so far
+    nowhere = "\U000323af"  # the last ideograph of Unicode
     assert find_fonts(nowhere) == ["sans-serif"]
     with pytest.warns(UserWarning, match="missing from"):
         fan_chart(*frames(nowhere)).savefig(io.BytesIO())

@@ -127,7 +127,7 @@ def test_interrupted_command_has_exit_code_130(
 def test_ctrl_c_while_training_leaves_no_file(hourly: Callable[..., pl.DataFrame], tmp_path: Path) -> None:
     hourly().write_parquet(tmp_path / "in.parquet")
     words = ["forecast", "in.parquet", "--freq", "1h", "--season-length", "6", "--horizon", "4", "--out", "out.parquet"]
-    # Without an end of its own, so that only the signal can end it; the first line shows that it trains.
+    # Training would never end, so only the signal can end it; the first line shows that it trains.
     words += ["--recipe", "fast", "--set", "max_steps=1000000", "--set", "patience=10000", "--set", "hidden_size=4"]
     code = f"""
     import sys

@@ -37,7 +37,7 @@ def attentive(store: Store) -> Store:
     names = calendar_columns("1h")
     features = store.scan("features", "timestamp").filter(unique_id="EWR").with_columns(pl.col(names).fill_null(0.0))
     start = features.collect()["ds"].min()
-    # The features of the store are few; the network has learned from more.
+    # The store has few features; the network was trained on more.
     long = pl.DataFrame({"ds": [start + timedelta(hours=hour) for hour in range(60)]}).with_columns(
         pl.lit("EWR").alias("unique_id"),
         pl.Series("y", 20 + 5 * np.sin(np.arange(60.0))),

@@ -52,7 +52,7 @@ def test_every_problem_of_every_file_is_reported(fleetcast: Fleetcast) -> None:
 
 @pytest.mark.airflow
 def test_schedule_that_croniter_refuses_is_reported(fleetcast: Fleetcast, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Only croniter knows that with the nth day of a week the day of the month must fit too.
+    # Only croniter knows that the nth day of a week also needs a matching day of the month.
     text = GOOD.format(name="a") + '[schedule]\ntrain = "@daily"\nforecast = "0 0 1-5 * 5#2"\n'
     path = write_spec("a", text)
     ended = fleetcast("specs", "check")

@@ -18,7 +18,7 @@ MakeRows = Callable[[Sequence[tuple[Any, Any, Any]]], pl.LazyFrame]
 
 @pytest.fixture(scope="session")
 def make_rows() -> MakeRows:
-    """Rows as `scan_source` gives them, from (unique_id, ds, y); dtypes are inferred, text stays text."""
+    """Rows in the columns of `scan_source`, from (unique_id, ds, y); dtypes are inferred, text stays text."""
 
     def make(triples: Sequence[tuple[Any, Any, Any]]) -> pl.LazyFrame:
         ids, times, values = zip(*triples, strict=True)

@@ -45,7 +45,7 @@ def test_holidays_are_those_of_the_country_and_its_subdivision() -> None:
 
 @pytest.mark.parametrize("country", ["AE", "ID", "CN", "UA", "US"])
 def test_future_holidays_have_the_names_of_past_ones(country: str) -> None:
-    """The library marks dates that follow the moon as estimated, and substitutes by their dates."""
+    """The library marks lunar dates as estimated, and substitute days with the dates that they replace."""
     categories = Categories(calendar=("holiday",), country=country)
 
     def names(first: str, last: str) -> set[str | None]:

@@ -129,7 +129,7 @@ def test_series_has_the_newest_value_of_a_category_at_the_cutoff(tmp_path: Path)
 
     assert classes(ingest(spec).features) == {
         "a": {"store": "east", "product": "7"},
-        "b": {"store": "south", "product": "8"},  # its newest row is blank there
+        "b": {"store": "south", "product": "8"},  # its newest row has no category
     }
     assert classes(ingest(spec, cutoff=BEGIN + timedelta(hours=1)).features)["a"]["store"] == "north"
     observed = ingest(spec).observations.filter(unique_id="a")["categories"].to_list()

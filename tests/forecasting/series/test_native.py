@@ -112,7 +112,7 @@ def test_cutoff_without_offset_is_on_the_wall_clock_of_the_inputs_zone(text: str
 def test_cutoff_that_cannot_be_read_is_refused_by_its_option() -> None:
     with pytest.raises(SpecError, match="--cutoff: 'soon' must be an ISO 8601 time"):
         NativeTypes(pl.String(), pl.Datetime("us", "Europe/Paris")).parse_cutoff("soon", "timestamp")
-    with pytest.raises(SpecError, match="--cutoff: '2024-01-01' must be an integer step"):
+    with pytest.raises(SpecError, match="--cutoff: '2024-01-01' must be an integer such as 960"):
         NativeTypes(pl.String(), pl.Int32()).parse_cutoff("2024-01-01", "step")
 
 

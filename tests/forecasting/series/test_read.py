@@ -209,5 +209,5 @@ def test_unknown_series_are_named_with_similar_names() -> None:
     with pytest.raises(UserError) as caught:
         require_series(rows, ["JFK", "ewr/ua", "Q7", *(f"none {number:02}" for number in range(20))])
     message = str(caught.value)
-    assert message.startswith("22 of 23 series are not among the 2: 'Q7', 'ewr/ua' (is it 'EWR/UA'?), 'none 00'")
+    assert message.startswith("22 of 23 series are not among the 2 known: 'Q7', 'ewr/ua' (is it 'EWR/UA'?), 'none 00'")
     assert message.endswith("'none 07' and 12 more")

@@ -155,7 +155,7 @@ class _Overtaken(Store):
 
     def __init__(self, root: str, rival: Callable[[], None]) -> None:
         super().__init__(root)
-        self.rivals = [lambda: None, rival]  # the first snapshot is only asked whether there is anything to do
+        self.rivals = [lambda: None, rival]  # the first snapshot only decides whether anything must be published
 
     def open(self, table, clock, *, version=None):
         snapshot = super().open(table, clock, version=version)
@@ -261,7 +261,7 @@ def test_racing_processes_leave_the_rows_of_one(store):
     assert store.scan("observations", "timestamp").collect().height == 1
     operations = [commit["operation"] for commit in store.open("observations", "timestamp").history()]
     assert operations.count("WRITE") == 10
-    assert set(operations) == {"WRITE", "CREATE TABLE"}  # which both may have created, one after the other
+    assert set(operations) == {"WRITE", "CREATE TABLE"}  # both may have created it, one after the other
 
 
 def test_contested_table_is_given_up_after_a_limited_number_of_attempts(store, observations_of, monkeypatch):
@@ -309,8 +309,8 @@ def test_row_after_until_is_refused(store, observations_of):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows.drop("y"), "column y missing"),
-        (lambda rows: rows.with_columns(surprise=1), "column surprise not declared"),
+        (lambda rows: rows.drop("y"), "lack the column y"),
+        (lambda rows: rows.with_columns(surprise=1), "have the undeclared column surprise"),
         (lambda rows: rows.with_columns(pl.col("y").cast(pl.Int64)), "column 'y' is Int64 but must be Float64"),
         (lambda rows: rows.with_columns(pl.col("ds").cast(pl.Datetime("ns"))), "column 'ds' is Datetime.*ns"),
         (lambda rows: rows.with_columns(pl.col("ds").dt.replace_time_zone("UTC")), "column 'ds' is Datetime.*UTC"),

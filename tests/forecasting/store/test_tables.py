@@ -98,7 +98,7 @@ def test_row_groups_separate_series(store):
     (path,) = Path(store.table_uri("observations", "timestamp"), "spec=demo").glob("*.parquet")
     metadata = pq.read_metadata(path)
     assert metadata.num_row_groups == 7
-    # The writer's threads may swap batches, so order is nearly kept, not wholly; unsorted rows would make this 7.
+    # The writer's threads may swap batches, so the order is only nearly kept; unsorted rows would make this 7.
     ranges = [metadata.row_group(group).column(0).statistics for group in range(7)]
     opened = [sum(found.min <= name <= found.max for found in ranges) for name in names]
     assert sum(opened) / len(opened) < 3

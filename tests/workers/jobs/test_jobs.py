@@ -357,7 +357,7 @@ def test_a_retry_of_a_run_that_was_done_answers_as_it_did(world):
     [
         (
             {"cutoff": CUTOFF, "series": ("a", "B")},
-            "1 of 2 series are not among the 7: 'B' (is it 'b'?)",
+            "1 of 2 series are not among the 7 known: 'B' (is it 'b'?)",
             World.start_process,
         ),
         ({"cutoff": "soon"}, "cutoff: 'soon' must be an ISO 8601 time", World.start),
