@@ -1,6 +1,8 @@
 """The documents name only what exists: files, commands, options, fields, variables, SQL, Python names."""
 
+import ast
 import hashlib
+import inspect
 import json
 import re
 import shlex
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import forecasting as fc
 from forecasting.cli.app import app
 from forecasting.schemas import TABLES
 from forecasting.settings import SETTINGS_FILE_VARIABLE, FleetSettings, Settings
@@ -276,6 +279,56 @@ def test_every_table_is_named():
     named = {span for guide in guides for span in spans(guide)}
     shown = {word for guide in guides for block in blocks(guide, "") for word in re.findall(r"\w+", block)}
     assert set(TABLES) | {"latest_forecasts", "latest_sample_paths"} <= named | shown
+
+
+def python_blocks() -> list[tuple[str, ast.Module]]:
+    """List the documents' blocks of Python, parsed."""
+    shown = [(document, block) for document in DOCUMENTS for block in blocks(document, "python")]
+    return [(document, ast.parse(block, filename=document)) for document, block in shown]
+
+
+def attributes_of(tree: ast.Module, name: str) -> set[str]:
+    """Return the attributes of a variable that a block reads."""
+    attributes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == name}
+
+
+def test_python_blocks_parse():
+    assert {"README.md", "docs/python.md"} <= {document for document, _ in python_blocks()}
+
+
+def test_shown_python_names_exist():
+    owners = {"result": fc.Result, "fleet": fc.Fleet, "store": fc.Store, "evaluation": fc.Evaluation}
+    for document, tree in python_blocks():
+        assert attributes_of(tree, "fc") <= set(fc.__all__), document
+        for name, owner in owners.items():
+            known = {*dir(owner), *inspect.get_annotations(owner)}
+            assert attributes_of(tree, name) <= known, f"{document}: {name}"
+
+
+def test_shown_python_arguments_exist():
+    for document, tree in python_blocks():
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+                name, function = call.func.value.id, call.func.attr
+                if name == "fc":
+                    known = inspect.signature(getattr(fc, function)).parameters
+                    assert {word.arg for word in call.keywords} <= set(known), f"{document}: fc.{function}"
+
+
+def test_public_names_are_those_that_are_documented():
+    named = {span for span in spans("docs/python.md") if re.fullmatch(r"fc\.\w+", span)}
+    shown = {f"fc.{name}" for document, tree in python_blocks() for name in attributes_of(tree, "fc")}
+    assert named | shown == {f"fc.{name}" for name in fc.__all__}
+
+
+def test_arguments_of_a_forecast_are_all_documented():
+    text = section("docs/python.md", "Options")
+    listed = {
+        word for words in re.findall(r"^\| (`[^|]+`) \|", text, re.MULTILINE) for word in re.findall(r"`(\w+)`", words)
+    }
+    fields = set(re.findall(r"`(\w+)`", text[: text.index("fields of a spec")]))
+    assert listed | fields == {*inspect.signature(fc.forecast).parameters} - {"frame"}
 
 
 def test_settings_table_has_every_variable_and_no_other():
