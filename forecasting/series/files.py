@@ -1,5 +1,6 @@
 """The files behind a source's URI: a single file, a folder or a glob, on a local disk or in an object store."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,6 +41,23 @@ def list_files(uri: str, *, storage_options: dict[str, str]) -> list[str]:
     else:
         found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     return _require(uri, [str(file) for file in found if file.is_file() and has_suffix(file.name)])
+
+
+def list_all_files(uris: Sequence[str], *, storage_options: dict[str, str]) -> list[str]:
+    """List the files of several URIs, each file once.
+
+    Args:
+        uris: Files, globs and folders.
+        storage_options: Options of the object store, as Polars takes them.
+
+    Returns:
+        Paths or URIs, sorted.
+
+    Raises:
+        SourceError: A URI has no files; see `list_files`.
+        ServiceError: The object store cannot be listed.
+    """
+    return sorted({file for uri in uris for file in list_files(uri, storage_options=storage_options)})
 
 
 def is_csv(uri: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from forecasting.series.files import is_csv, list_files
+from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import DEFAULT_ID, IN_MEMORY, NativeFrames, read_frame
 from forecasting.series.read import scan_frame, scan_source
 from forecasting.series.zone import clock_zone, zone_of
@@ -56,8 +56,7 @@ class Input:
         """List every file that is read, sorted; none of a frame. Raises SourceError where a source has none."""
         if self.frame is not None:
             return []
-        options = dict(self.storage_options)
-        return sorted({file for uri in self.source.uris for file in list_files(uri, storage_options=options)})
+        return list_all_files(self.source.uris, storage_options=dict(self.storage_options))
 
     def id_dtypes(self) -> list[pl.DataType]:
         """Return the dtype of the column of series in the frame or in each file; that of a CSV file is text."""

@@ -16,19 +16,32 @@ TIMES = ("ds", "cutoff", "origin")
 
 @dataclass(frozen=True)
 class NativeTypes:
-    """The dtypes that an input has for `unique_id` and `ds`; what has none of its own (CSV) is text and naive."""
+    """The dtypes in which results are returned.
+
+    Attributes:
+        unique_id: The input's dtype of ids; text for CSV files.
+        ds: The input's dtype of times; naive timestamps for CSV files.
+        keeps_wall_clock: Whether times with a zone keep its wall clock inside, as at frequencies of a day or coarser.
+    """
 
     unique_id: pl.DataType
     ds: pl.DataType
     keeps_wall_clock: bool = False
-    """Whether times with a zone are on its wall clock inside, as they are for frequencies of a day and coarser."""
 
     @property
     def zone(self) -> str | None:
+        """The input's time zone; None for naive times and integer steps."""
         return self.ds.time_zone if isinstance(self.ds, pl.Datetime) else None
 
     def restore(self, forecasts: pl.DataFrame) -> pl.DataFrame:
-        """Give `unique_id`, `ds` and `cutoff` the input's types; a horizon that leaves a type's range stays wide."""
+        """Return a result in the input's dtypes.
+
+        Args:
+            forecasts: Rows with unique_id, ds, cutoff or origin, in the dtypes of the pipeline.
+
+        Returns:
+            The same rows. A column with a value outside the range of the input's dtype keeps the wider dtype.
+        """
         ids = [forecasts["unique_id"]] if self.unique_id.is_integer() and "unique_id" in forecasts.columns else []
         return forecasts.with_columns(
             *(_narrow(names, self.unique_id) for names in ids),
@@ -36,14 +49,19 @@ class NativeTypes:
         )
 
     def restore_time(self, times: pl.Series) -> pl.Series:
-        """Turn the pipeline's times (naive, UTC or wall clock where the input has a zone; or steps) into the input's.
+        """Return times in the input's dtype.
 
-        Wall-clock times that a clock change leaves out make the whole stay naive.
+        Args:
+            times: Integer steps, or naive timestamps: in UTC if the input has a zone, or on its wall clock with
+                `keeps_wall_clock`.
+
+        Returns:
+            The same times. If a clock change skips one of them on the wall clock, all stay naive.
         """
         if self.zone and self.keeps_wall_clock:
             local = times.dt.replace_time_zone(self.zone, ambiguous="earliest", non_existent="null")
             return times if local.null_count() > times.null_count() else _narrow(local, self.ds)
-        # Polars casts a naive time to a zone as if it were in UTC, which is what `read_times` made it.
+        # Polars takes the naive time for UTC, which it is: `read_times` has converted it.
         return _narrow(times, self.ds)
 
     def parse_cutoff(self, text: str, clock: Clock, *, subject: str = "--cutoff") -> datetime | int:

@@ -8,7 +8,7 @@ import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
 from forecasting.series.columns import as_text, is_blank, read_id, read_number, read_times, refuse_time
-from forecasting.series.files import is_csv, is_remote, list_files
+from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
 
@@ -72,12 +72,12 @@ def scan_files(
         One frame per file in the columns of `scan_source`, sorted by URI; each keeps its file's dtypes.
 
     Raises:
-        SourceError: There are no files, or one of them cannot be read; see `scan_source`.
+        SourceError: The source has no files, or one of them cannot be read; see `scan_source`.
         ServiceError: A remote file cannot be reached.
     """
     options = dict(storage_options or {})
-    uris = sorted({file for uri in source.uris for file in list_files(uri, storage_options=options)})
-    return [_scan_file(uri, source, clock, options, static) for uri in uris]
+    files = list_all_files(source.uris, storage_options=options)
+    return [_scan_file(uri, source, clock, options, static) for uri in files]
 
 
 def concat_files(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:

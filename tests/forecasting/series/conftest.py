@@ -16,6 +16,13 @@ settings.load_profile("fleetcast")
 MakeRows = Callable[[Sequence[tuple[Any, Any, Any]]], pl.LazyFrame]
 
 
+@pytest.fixture
+def no_object_store() -> dict[str, Any]:
+    """Storage options of an object store that does not answer."""
+    keys = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key", "aws_region"), "x")
+    return keys | {"endpoint_url": "http://127.0.0.1:9", "allow_http": "true", "max_retries": 0}
+
+
 @pytest.fixture(scope="session")
 def make_rows() -> MakeRows:
     """Rows in the columns of `scan_source`, from (unique_id, ds, y); dtypes are inferred, text stays text."""

@@ -3,6 +3,7 @@
 import gzip
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -152,17 +153,9 @@ def test_missing_file_is_reported_by_its_name(tmp_path: Path) -> None:
         scan_source(_source(tmp_path / "nowhere.csv"), "timestamp")
 
 
-def test_object_store_that_does_not_answer_raises_service_error() -> None:
-    options = {
-        "endpoint_url": "http://127.0.0.1:9",
-        "aws_access_key_id": "x",
-        "aws_secret_access_key": "x",
-        "aws_region": "x",
-        "allow_http": "true",
-        "max_retries": 0,
-    }
+def test_object_store_that_does_not_answer_raises_service_error(no_object_store: dict[str, Any]) -> None:
     with pytest.raises(ServiceError, match=r"sales\.parquet cannot be read"):
-        scan_source(_source("s3://bucket/sales.parquet"), "timestamp", storage_options=options)
+        scan_source(_source("s3://bucket/sales.parquet"), "timestamp", storage_options=no_object_store)
 
 
 @pytest.mark.parametrize(
