@@ -17,13 +17,17 @@ def plot(
     series: Annotated[list[str], typer.Argument(metavar="SERIES…", help="Names of series; each one gets a panel.")],
     spec: Annotated[str | None, typer.Option(help="Spec of the forecasts, if several have such series.")] = None,
     out: Annotated[Path, typer.Option(help="File to write, .png or .svg.")] = Path("fan.png"),
-    history: Annotated[int | None, typer.Option(min=1, help="Grid points before the cutoff. [two horizons]")] = None,
-    cutoff: Annotated[str | None, typer.Option(help="Run cutoff of the forecast. [the newest]")] = None,
+    history: Annotated[
+        int | None, typer.Option(min=1, show_default="two horizons", help="Grid points to show before the cutoff.")
+    ] = None,
+    cutoff: Annotated[str | None, typer.Option(show_default="the newest", help="Run cutoff of the forecast.")] = None,
     forecasts: Annotated[
         Path | None, typer.Option(help="A file that `fleetcast forecast` wrote, instead of the store.")
     ] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Draw how attention networks weigh the past.")] = False,
-    actuals: Annotated[str | None, typer.Option(help="With --forecasts: the measurements until today.")] = None,
+    actuals: Annotated[
+        str | None, typer.Option(help="With --forecasts: the measurements before and after the cutoff.")
+    ] = None,
     id_column: Annotated[str, typer.Option("--id", help="Column of --actuals with the names of series.")] = "unique_id",
     time_column: Annotated[str, typer.Option("--time", help="Column of --actuals with times or steps.")] = "ds",
     target_column: Annotated[str, typer.Option("--target", help="Column of --actuals with measurements.")] = "y",

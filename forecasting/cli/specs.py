@@ -21,7 +21,7 @@ app = typer.Typer(help="Check spec files, or show them complete.", no_args_is_he
 @app.command("check")
 def check(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATHS…]", help="Files or folders. [dags/specs]")
+        list[Path] | None, typer.Argument(metavar="[PATHS…]", show_default="dags/specs", help="Files or folders.")
     ] = None,
 ) -> None:
     """Validate spec files and check that their sources can be read; report every problem of every file."""

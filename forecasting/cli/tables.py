@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 LimitOption = Annotated[
-    int | None, typer.Option(min=0, help="Rows to print, 0 for all. [100 as a table; all as csv or json]")
+    int | None,
+    typer.Option(min=0, show_default="100 as a table, all as csv or json", help="Rows to print, 0 for all."),
 ]
 
 

@@ -51,6 +51,16 @@ def test_query_imports_no_torch(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (0, "one\n1\n"), ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [(["plot"], "two horizons"), (["query"], "100 as a table"), (["specs", "check"], "dags/specs")],
+)
+def test_help_shows_defaults_that_depend_on_other_options(
+    fleetcast: Callable[..., Any], command: list[str], default: str
+) -> None:
+    assert f"[default: ({default}" in fleetcast(*command, "--help").out
+
+
 def test_version_is_that_of_the_package(fleetcast: Callable[..., Any]) -> None:
     from importlib.metadata import version
 
