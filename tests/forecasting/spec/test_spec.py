@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from forecasting.errors import SpecError
+from forecasting.spec.categories import Categories
 from forecasting.spec.quantiles import DEFAULT_QUANTILES
-from forecasting.spec.spec import Spec, make_spec, read_spec
+from forecasting.spec.source import Source
+from forecasting.spec.spec import Backtest, Schedule, Spec, make_spec, read_spec
 
 FIELDS: dict[str, Any] = {
     "name": "sales",
@@ -35,6 +38,11 @@ def test_defaults_are_the_documented_ones() -> None:
     assert spec.quantiles == DEFAULT_QUANTILES
     assert (spec.backtest.origins, spec.origin_step, spec.backtest.margin) == (3, 48, -1.0)
     assert (spec.clock, spec.recipe, spec.lower_bound) == ("timestamp", "standard", None)
+
+
+@pytest.mark.parametrize("part", [Spec, Source, Schedule, Backtest, Categories])
+def test_every_field_is_described(part: type[BaseModel]) -> None:
+    assert [name for name, field in part.model_fields.items() if not field.description] == []
 
 
 def test_default_quantile_columns_are_the_documented_thirteen() -> None:
