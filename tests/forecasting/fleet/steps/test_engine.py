@@ -144,7 +144,7 @@ def test_gradients_are_clipped_to_each_series_own_norm(make_panel: Callable[...,
 def test_series_that_have_stopped_are_left_as_they_are(make_panel: Callable[..., Panel]) -> None:
     module = module_of("cpu", "lstm", make_panel)
     before = {name: weight.detach().clone() for name, weight in module.network.weights.items()}
-    module.num_looks_S[1] = module.config.patience
+    module.num_passes_S[1] = module.config.patience
     advance(module, 2)
     for name, weight in module.network.weights.items():
         assert torch.equal(weight[1], before[name][1])
