@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Literal
 
 import polars as pl
 
 from forecasting.errors import NothingStored
 from forecasting.evaluate.leaderboard import leaderboard
 from forecasting.series.clock import format_clock
-from forecasting.spec.frequency import Clock
+from forecasting.spec.frequency import CLOCKS, Clock
 from forecasting.store.tables import Store
 
 Kind = Literal["backtests", "scores"]
@@ -57,7 +57,7 @@ def read_boards(store: Store, *, kind: Kind, spec: str | None = None) -> list[Bo
         NothingStored: The store has no backtests or scores of the spec, or of any spec.
     """
     boards = []
-    for clock in get_args(Clock):
+    for clock in CLOCKS:
         rows = store.scan(kind, clock)
         if spec is not None:
             rows = rows.filter(pl.col("spec") == spec)

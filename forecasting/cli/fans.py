@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import polars as pl
 
@@ -14,7 +13,7 @@ from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import read_number, read_times
 from forecasting.series.files import is_csv
 from forecasting.series.read import require_series, scan_source
-from forecasting.spec.frequency import Clock
+from forecasting.spec.frequency import CLOCKS, Clock
 from forecasting.spec.quantiles import is_quantile_column
 from forecasting.spec.source import Source
 from forecasting.store.query import query
@@ -143,7 +142,7 @@ def find_spec(store: Store, series: Sequence[str], spec: str | None) -> tuple[Cl
         UserError: A series has no forecast, or several specs have such series.
     """
     found: dict[str, tuple[Clock, pl.DataFrame]] = {}
-    for clock in get_args(Clock):
+    for clock in CLOCKS:
         rows = store.scan("forecasts", clock).filter("is_champion").select("spec", "unique_id").unique().collect()
         found |= {name: (clock, own) for (name,), own in rows.partition_by("spec", as_dict=True).items()}
     if not found:

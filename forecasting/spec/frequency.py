@@ -1,10 +1,11 @@
 """Frequencies: the distance of two grid points, as a duration in Polars' notation or as an integer step."""
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 Clock = Literal["timestamp", "step"]
 """What `ds` counts: timestamps, or integer steps for series without dates."""
+CLOCKS: tuple[Clock, ...] = get_args(Clock)
 
 DAY = 86_400_000_000
 """Microseconds of a day."""

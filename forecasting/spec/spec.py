@@ -82,13 +82,13 @@ class Backtest(BaseModel, frozen=True, extra="forbid"):
     step: StrictInt | None = Field(
         None,
         ge=1,
-        description="grid points between two origins; by default the horizon, except before the oldest origin",
+        description="grid points between two origins; by default the horizon, with an oldest origin whole seasons back",
     )
     margin: StrictFloat = Field(
         -1.0,
         ge=-1000,
         lt=1,
-        description="share by which a network's MASE must be below the best baseline's; a negative one may be above",
+        description="share by which a champion's MASE must be below the best baseline's; negative: may be above it",
     )
 
 

@@ -1,34 +1,34 @@
 """Read the newest forecasts of a spec from a store."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 import polars as pl
 
 from forecasting.errors import NothingStored
 from forecasting.schemas import table as declared_table
 from forecasting.series.read import require_series
-from forecasting.spec.frequency import Clock
+from forecasting.spec.frequency import CLOCKS
 from forecasting.store.query import query
+from forecasting.store.slices import quote
 from forecasting.store.tables import Store
 
 
 def latest_forecasts(store: Store, *, spec: str, series: Sequence[str] | None = None) -> pl.DataFrame:
-    """Return the newest forecasts of the serving models of a spec.
+    """Return the newest forecasts of the champions of a spec.
 
     Args:
         store: The store.
         spec: The name of the spec.
-        series: Series to return; all where not given.
+        series: The series to return; None for all.
 
     Returns:
         Rows of the view `latest_forecasts`, sorted by series and time.
 
     Raises:
         NothingStored: The spec has no forecasts.
-        UserError: A series has none.
+        UserError: A series has no forecast.
     """
-    for clock in get_args(Clock):
+    for clock in CLOCKS:
         view = f"latest_{declared_table('forecasts').stored_as(clock)}"
         rows = query(store, f"SELECT * FROM {view} WHERE spec = {quote(spec)} ORDER BY unique_id, ds")
         if rows.height:
@@ -39,8 +39,3 @@ def latest_forecasts(store: Store, *, spec: str, series: Sequence[str] | None = 
     known = query(store, "SELECT DISTINCT spec FROM forecasts UNION SELECT DISTINCT spec FROM forecasts_by_step")
     named = ", ".join(sorted(known["spec"].to_list())) or "none"
     raise NothingStored(f"spec '{spec}' has no forecasts in {store.root}; specs with forecasts: {named}")
-
-
-def quote(text: str) -> str:
-    """Return text as a literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"

@@ -10,7 +10,6 @@ All specs share these tables; `spec` is part of every key and partition.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
@@ -22,7 +21,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from forecasting.errors import NothingStored, StoreError, first_line
 from forecasting.schemas import TABLES, Table
 from forecasting.schemas import table as declared_table
-from forecasting.spec.frequency import Clock
+from forecasting.spec.frequency import CLOCKS, Clock
 from forecasting.store.files import Files
 
 WEIGHTS_FOLDER = "weights"
@@ -230,8 +229,7 @@ class Store:
 
 def each_table() -> Iterator[tuple[Table, Clock]]:
     """Yield every declared table with each clock that it has a stored table for."""
-    clocks: tuple[Clock, ...] = get_args(Clock)
-    for clock in clocks:
+    for clock in CLOCKS:
         for declared in TABLES.values():
             if declared.has_clock or clock == "timestamp":
                 yield declared, clock

@@ -1,15 +1,11 @@
 """The declarations of tables agree with each other."""
 
-from typing import get_args
-
 import polars as pl
 import pytest
 
 from forecasting.errors import NothingStored
 from forecasting.schemas import TABLES, table
-from forecasting.spec.frequency import Clock
-
-CLOCKS: tuple[Clock, ...] = get_args(Clock)
+from forecasting.spec.frequency import CLOCKS, Clock
 
 
 @pytest.mark.parametrize("name", TABLES)
