@@ -47,7 +47,7 @@ class Input:
         return scan_source(self.source, clock, static=static, storage_options=self.storage_options)
 
     def zone(self, clock: Clock, freq: str | int) -> tzinfo | None:
-        """Return the zone that its times have, as `clock_zone` does; None where they have none."""
+        """Return the time zone of the input, as `clock_zone` does; None without one."""
         if self.frame is not None:
             return zone_of([self.scan(clock)], str(self.source), clock, freq)
         return clock_zone(self.source, clock, freq, storage_options=self.storage_options)

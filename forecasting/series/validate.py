@@ -98,14 +98,14 @@ def validate(rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | No
 
 
 def read_rows(rows: pl.LazyFrame, *, freq: str | int) -> Validated:
-    """Part rows into readable and unreadable ones, each judged by itself: repeats and grids are not looked at.
+    """Split rows into readable and unreadable ones, each judged by itself; repeats and grids are not checked.
 
     Args:
         rows: Rows in the columns of `scan_source`.
         freq: The frequency of the grid.
 
     Returns:
-        Plans as those of `validate`; the accepted rows keep `source_file` and `source_row`, and their order.
+        Lazy frames like those of `validate`; accepted rows keep `source_file`, `source_row` and their order.
 
     Raises:
         SourceError: A column's dtype does not match the frequency.
