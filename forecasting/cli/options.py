@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from forecasting.errors import SpecError
-from forecasting.spec.paths import as_uri
+from forecasting.spec.source import as_uri
 from forecasting.spec.spec import Spec, make_spec, read_spec
 
 ONE_SHOT = "one_shot"

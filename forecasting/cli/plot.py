@@ -37,7 +37,7 @@ def plot(
     from forecasting.cli.files import refuse_path
     from forecasting.cli.tables import open_store
     from forecasting.plots import fan_chart
-    from forecasting.spec.paths import make_source
+    from forecasting.spec.source import make_source
 
     refuse_path(out, option="--out", suffixes=(".png", ".svg"))
     if actuals is not None and forecasts is None:

@@ -13,8 +13,7 @@ from forecasting.series.frames import DEFAULT_ID, IN_MEMORY, NativeFrames, read_
 from forecasting.series.read import scan_frame, scan_source
 from forecasting.series.zone import clock_zone, zone_of
 from forecasting.spec.frequency import Clock
-from forecasting.spec.paths import make_source
-from forecasting.spec.source import Source
+from forecasting.spec.source import Source, make_source
 
 
 @dataclass(frozen=True)

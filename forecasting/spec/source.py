@@ -1,14 +1,15 @@
 """The spec's `[source]`: where observations come from and which columns hold them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ModelWrapValidatorHandler, field_validator, model_validator
+from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 
-from forecasting.spec.problems import check_whole_and_parts, has_repeat
+from forecasting.errors import SpecError
+from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
 
 
 class Source(BaseModel, frozen=True, extra="forbid"):
@@ -49,6 +50,44 @@ class Source(BaseModel, frozen=True, extra="forbid"):
 
     def __str__(self) -> str:
         return ", ".join(self.uris)
+
+
+def make_source(paths: Sequence[str], id: str, time: str, target: str, *, subject: str) -> Source:
+    """Make a source of files that are named relative to the working directory.
+
+    Args:
+        paths: Paths or URIs.
+        id: The column with the names of the series.
+        time: The column of timestamps or integer steps.
+        target: The column of measurements.
+        subject: What the error's message begins with.
+
+    Returns:
+        The source, with absolute paths.
+
+    Raises:
+        SpecError: A path or a column is refused; the error lists all of them.
+    """
+    uris = [as_uri(path) for path in paths]
+    try:
+        return Source(uri=uris[0] if len(uris) == 1 else tuple(uris), id=id, time=time, target=target)
+    except ValidationError as error:
+        raise SpecError(subject, describe_problems(error)) from error
+
+
+def as_uri(path: str) -> str:
+    """Return a path relative to the working directory as an absolute one, with a slash after a folder.
+
+    Args:
+        path: A path, or a URI, which is returned unchanged.
+
+    Returns:
+        The URI of a source.
+    """
+    if not path.strip():
+        return path  # for validation to refuse; as a path it would mean the working directory
+    uri = absolute_uri(path, relative_to=Path.cwd())
+    return uri + "/" if not uri.endswith("/") and Path(uri).is_dir() else uri
 
 
 def absolute_uri(uri: str, *, relative_to: Path) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from forecasting.cli.options import parse_overrides, spec_from_options, split_commas
 from forecasting.errors import SpecError
-from forecasting.spec.paths import make_source
+from forecasting.spec.source import make_source
 
 NEEDED = {"freq": "1h", "season_lengths": [24], "horizon": 48}
 

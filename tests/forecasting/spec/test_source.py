@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from forecasting.spec.source import Source, absolute_uri, absolute_uris
+from forecasting.errors import SpecError
+from forecasting.spec.source import Source, absolute_uri, absolute_uris, make_source
 
 
 def test_one_uri_and_several_are_both_a_tuple() -> None:
@@ -34,3 +35,18 @@ def test_home_is_expanded_and_a_trailing_slash_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("uri", [None, 5, "", [None, 5], {"a": 1}])
 def test_values_that_are_not_paths_are_left_to_validation(uri: Any) -> None:
     assert absolute_uris(uri, relative_to=Path("/specs")) == uri
+
+
+def test_files_are_named_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows").mkdir()
+    source = make_source(["a.csv", "rows", "s3://b/c.csv"], "shop", "day", "sold", subject="--actuals")
+    assert source.uris == (f"{tmp_path}/a.csv", f"{tmp_path}/rows/", "s3://b/c.csv")
+    assert (source.id, source.time, source.target) == ("shop", "day", "sold")
+
+
+def test_all_refused_paths_and_columns_are_reported_under_the_subject() -> None:
+    with pytest.raises(SpecError) as refused:
+        make_source([" "], "ds", "ds", "y", subject="--actuals")
+    assert refused.value.subject == "--actuals"
+    assert [problem.split(":")[0] for problem in refused.value.problems] == ["uri = ' '", "the whole"]
