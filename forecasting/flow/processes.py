@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 FEWEST_SERIES = 16
 """Fewer series are done in this process before others have started and loaded torch."""
 SECONDS_TO_END = 5
+SECONDS_BETWEEN_CHECKS = 0.2
 
 _passes: Any = None
 """In a worker process: the queue that its validation passes are reported on."""
@@ -164,8 +165,12 @@ def _run_in_pool(jobs: Sequence[Callable[[], Result]], num_processes: int, passe
         try:
             with _without_main():
                 futures = {pool.submit(job): number for number, job in enumerate(jobs)}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            pending = set(futures)
+            while pending:
+                # A wait without an end would not be interrupted by Ctrl-C.
+                done, pending = wait(pending, timeout=SECONDS_BETWEEN_CHECKS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield futures[future], future.result()
         except BaseException as error:
             _end(set(multiprocessing.active_children()) - others)
             pool.shutdown(wait=False, cancel_futures=True)

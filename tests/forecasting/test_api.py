@@ -419,6 +419,45 @@ print(result.forecasts.height)
     assert ran.stdout.split() == ["started", str(20 * HORIZON)]
 
 
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import forecasting as fc
+
+def children():
+    return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit() and is_child(entry)]
+
+def is_child(entry):
+    try:
+        return (entry / "stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
+    except OSError:
+        return False
+
+def interrupt():
+    while len(children()) < 3:  # two workers and the tracker of multiprocessing's resources
+        time.sleep(0.05)
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    fc.forecast("in.parquet", id="store", time="when", target="sales", processes=2, **OPTIONS)
+except KeyboardInterrupt:
+    workers = [pid for pid in children() if "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text()]
+    print("interrupted", len(workers))
+"""
+
+
+def test_an_interrupted_cell_leaves_no_process_and_the_kernel_goes_on(tmp_path: Path) -> None:
+    long_frame(*(f"s{number}" for number in range(20))).write_parquet(tmp_path / "in.parquet")
+    endless = OPTIONS | {"overrides": QUICK | {"max_steps": 1_000_000, "patience": 10_000}}
+    code = f"OPTIONS = {endless!r}\n{INTERRUPTED}"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.stdout.split() == ["interrupted", "0"], ran.stderr
+
+
 def test_doctests_of_the_module_docstring_compile() -> None:
     text = inspect.getdoc(fc) or ""
     code = [line.strip() for line in text.splitlines() if line.startswith("    ")]

@@ -1,0 +1,56 @@
+"""Newer rows joined to earlier observations."""
+
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from forecasting.series.inputs import Input
+from forecasting.series.merge import merge_newer, without_kept
+from forecasting.series.validate import validate
+from forecasting.spec.source import Source
+
+START = datetime(2024, 1, 1)
+
+
+def rows_of(*rows: tuple[str, float, float | None]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [{"unique_id": name, "ds": START + timedelta(hours=hour), "y": y} for name, hour, y in rows],
+        schema={"unique_id": pl.String, "ds": pl.Datetime("us"), "y": pl.Float64},
+    )
+
+
+def merge(history: pl.DataFrame, newer: pl.DataFrame) -> tuple[dict[tuple[str, int], float | None], list[str]]:
+    """Return the accepted values by series and hour, and the reasons of rejects."""
+    given = Input(Source(uri="<frame>"), newer)
+    merged = merge_newer(history, given.scan("timestamp"), freq="1h")
+    validated = validate(merged.rows, freq="1h")
+    accepted, rejects = validated.accepted.collect(), without_kept(validated.rejects.collect())
+    reasons = [*merged.rejects.collect()["reason"], *rejects["reason"]]
+    hours = accepted.with_columns(hour=(pl.col("ds") - START).dt.total_hours())
+    return {(name, hour): y for name, hour, y in hours.select("unique_id", "hour", "y").iter_rows()}, reasons
+
+
+HISTORY = rows_of(("a", 0, 1.0), ("a", 1, 2.0), ("b", 0, 3.0))
+
+
+def test_newer_rows_are_added_and_newer_measurements_win() -> None:
+    values, reasons = merge(HISTORY, rows_of(("a", 1, 20.0), ("a", 2, 30.0), ("c", 0, 9.0)))
+    assert values == {("a", 0): 1.0, ("a", 1): 20.0, ("a", 2): 30.0, ("b", 0): 3.0, ("c", 0): 9.0}
+    assert reasons == []
+
+
+def test_a_gap_does_not_replace_a_measurement_but_a_measurement_fills_a_gap() -> None:
+    history = rows_of(("a", 0, 1.0), ("a", 1, None))
+    values, reasons = merge(history, rows_of(("a", 0, None), ("a", 1, 5.0)))
+    assert values == {("a", 0): 1.0, ("a", 1): 5.0}
+    assert len(reasons) == 1, "the empty row repeats one that has a measurement"
+
+
+def test_bad_newer_rows_are_rejected_and_the_history_stays() -> None:
+    values, reasons = merge(HISTORY, rows_of(("a", 0, float("nan")), ("a", 1.5, 7.0), ("a", 90_000, 1.0)))
+    assert values == {("a", 0): 1.0, ("a", 1): 2.0, ("b", 0): 3.0}
+    assert sorted(reasons) == [
+        "time is off the grid that most rows of its series lie on",
+        "time is too far from the other rows of its series",
+        "y is NaN",
+    ]
