@@ -1,7 +1,8 @@
 """Run every benchmark of this folder; write build/bench.jsonl, and with `--full` docs/benchmarks.md.
 
 A benchmark is a script `bench_<name>.py` that prints its figures as lines of JSON (`Figure.print`) and takes `--full`.
-Each runs in a process of its own, so that threads and caches of one do not disturb another, and has a time limit.
+Each runs in a process of its own, so that threads and caches of one do not disturb another. Its time limit follows the
+pace of this machine, which is measured at the start.
 """
 
 import argparse
@@ -19,31 +20,46 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.figures import COLUMNS, Figure, describe_machine, read_figures
+from tests.benchmarks.pace import measure_pace, scale_limit
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 SHORT_SECONDS, FULL_SECONDS = 300, 3 * 3600
-"""Time limit of one benchmark; figures that it printed before count."""
+"""Time limit of one benchmark at the reference pace; figures that it printed before the limit count."""
 
 
 def main(arguments: Sequence[str], *, folder: Path = FOLDER, root: Path = ROOT) -> int:
-    """Measure, write and print; return 1 where a benchmark failed."""
+    """Measure, write and print.
+
+    Args:
+        arguments: Arguments of the command.
+        folder: Folder of the benchmarks.
+        root: Folder with `build/` and `docs/`.
+
+    Returns:
+        The exit code: 1 where a benchmark failed.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="longer runs; writes docs/benchmarks.md")
     parser.add_argument("--only", metavar="NAME", help="one benchmark, such as fleet; figures of the others stay")
-    asked = parser.parse_args(arguments)
-    is_full, only = asked.full, asked.only
+    options = parser.parse_args(arguments)
+    is_full, only = options.full, options.only
     scripts = sorted(folder.glob(f"bench_{only or '*'}.py"))
     if not scripts:
         parser.error(f"there is no benchmark '{only}'")
     began, machine = time.monotonic(), describe_machine()
     print(machine, flush=True)
+    pace = measure_pace()
+    limit = scale_limit(FULL_SECONDS if is_full else SHORT_SECONDS, pace)
+    print(
+        f"Reference work takes {pace:.1f} times as long as planned; each benchmark may take {limit:.0f} s", flush=True
+    )
     figures: list[Figure] = []
     failed = []
     for script in scripts:
         print(f"\n{script.stem} …", flush=True)
         started = time.monotonic()
-        measured, is_sound = _run(script, is_full=is_full, seconds=FULL_SECONDS if is_full else SHORT_SECONDS)
+        measured, is_sound = _run(script, is_full=is_full, seconds=limit)
         print(f"{script.stem} took {time.monotonic() - started:.0f} s", flush=True)
         figures += measured
         if not is_sound:
@@ -92,7 +108,7 @@ def _run(script: Path, *, is_full: bool, seconds: float) -> tuple[list[Figure], 
         for line in running.stdout:
             if not line.startswith("{"):
                 print(line, end="", flush=True)
-            elif line.endswith("\n"):  # not one that the limit cut off
+            elif line.endswith("\n"):  # the limit may cut a line off
                 lines.append(line)
         exit_code = running.wait()
     finally:
@@ -101,7 +117,7 @@ def _run(script: Path, *, is_full: bool, seconds: float) -> tuple[list[Figure], 
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
     if is_late.is_set():
-        print(f"error: {script.stem} was ended after {seconds:g} s", file=sys.stderr)
+        print(f"error: {script.stem} exceeded its limit of {seconds:g} s and was ended", file=sys.stderr)
     return read_figures("".join(lines)), exit_code == 0
 
 
@@ -147,14 +163,34 @@ def _document(figures: Sequence[Figure], failed: Sequence[str], machine: str, *,
 
 
 def renew(text: str, name: str, figures: Sequence[Figure], machine: str, *, day: date) -> str:
-    """Return docs/benchmarks.md with the rows of one benchmark replaced, and a line with their date and machine."""
+    """Replace the rows of one benchmark, and note their date and machine.
+
+    Args:
+        text: docs/benchmarks.md.
+        name: The benchmark.
+        figures: Its new figures.
+        machine: Description of the machine.
+        day: Date of the measurement.
+
+    Returns:
+        The new document.
+    """
     return _with_rows(
         text, name, [*map(_row, figures)], f"{_note_start(name)} measured on {day.isoformat()}: {machine}."
     )
 
 
 def keep_unmeasured(old: str, new: str, figures: Sequence[Figure]) -> str:
-    """Return the new document with the old rows of benchmarks that this machine cannot measure, such as GPUs'."""
+    """Keep the old rows of benchmarks that this machine cannot measure, such as those of a GPU.
+
+    Args:
+        old: docs/benchmarks.md as it was.
+        new: The document with this run's rows.
+        figures: This run's figures.
+
+    Returns:
+        The new document with the old rows in place of those without a measurement.
+    """
     measured = {one.benchmark for one in figures if one.figure is not None}
     for name in sorted({one.benchmark for one in figures} - measured):
         lines = old.splitlines()

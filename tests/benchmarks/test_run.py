@@ -1,8 +1,13 @@
-"""The runner of benchmarks: one benchmark measured again replaces its own rows of the document and no others."""
+"""The runner of benchmarks: rows of the document that a new measurement replaces, and time limits."""
 
 from datetime import date
+from pathlib import Path
 
+import pytest
+
+from tests.benchmarks import run
 from tests.benchmarks.figures import Figure
+from tests.benchmarks.pace import REFERENCE_SECONDS, measure_pace
 from tests.benchmarks.run import keep_unmeasured, renew
 
 DOCUMENT = """# Benchmarks
@@ -62,3 +67,21 @@ def test_what_a_machine_cannot_measure_keeps_the_rows_of_the_one_that_could() ->
     assert "| memory | newer |" in lines
     assert "The rows of `gpu` were measured on 2026-01-02: another." in lines
     assert keep_unmeasured(DOCUMENT, new, [empty]) == new
+
+
+@pytest.mark.parametrize(("pace", "exit_code"), [(1.0, 1), (60.0, 0)])
+def test_a_slow_machine_gives_a_benchmark_more_time(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, pace: float, exit_code: int
+) -> None:
+    (tmp_path / "bench_slow.py").write_text(
+        f"import time\nprint({figure('slow').line()!r}, flush=True)\ntime.sleep(2)\n"
+    )
+    monkeypatch.setattr(run, "SHORT_SECONDS", 1)
+    monkeypatch.setattr(run, "measure_pace", lambda: pace)
+    assert run.main([], folder=tmp_path, root=tmp_path) == exit_code
+    assert ("exceeded its limit of 1 s" in capfd.readouterr().err) == bool(exit_code)
+
+
+def test_pace_is_the_time_of_the_reference_work_as_a_multiple(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.benchmarks.pace.WORK", f"import time; time.sleep({REFERENCE_SECONDS / 10})")
+    assert 0.1 <= measure_pace() < 5
