@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
     print(describe_machine())
     has_gpu, num_rounds, disagreements = torch.cuda.is_available(), 3 if asked.full else 1, []
     if not has_gpu:
-        print("there is no GPU, so nothing is measured")
+        print("this machine has no GPU, so nothing is measured")
     for cell in CELLS:
         for case in CASES.values():
             if asked.only not in (None, f"{cell}-{case.name}"):

@@ -46,14 +46,12 @@ def main(arguments: Sequence[str], *, folder: Path = FOLDER, root: Path = ROOT) 
     is_full, only = options.full, options.only
     scripts = sorted(folder.glob(f"bench_{only or '*'}.py"))
     if not scripts:
-        parser.error(f"there is no benchmark '{only}'")
+        parser.error(f"benchmark '{only}' does not exist")
     began, machine = time.monotonic(), describe_machine()
     print(machine, flush=True)
     pace = measure_pace()
     limit = scale_limit(FULL_SECONDS if is_full else SHORT_SECONDS, pace)
-    print(
-        f"Reference work takes {pace:.1f} times as long as planned; each benchmark may take {limit:.0f} s", flush=True
-    )
+    print(f"pace {pace:.1f}: each benchmark may take {limit:.0f} s", flush=True)
     figures: list[Figure] = []
     failed = []
     for script in scripts:
@@ -116,6 +114,7 @@ def _run(script: Path, *, is_full: bool, seconds: float) -> tuple[list[Figure], 
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
+        running.stdout.close()
     if is_late.is_set():
         print(f"error: {script.stem} exceeded its limit of {seconds:g} s and was ended", file=sys.stderr)
     return read_figures("".join(lines)), exit_code == 0
