@@ -1,7 +1,7 @@
 """What modules of several folders share: one checkout, one Ray head with its Jobs API, and one Airflow.
 
-A module that needs DAGs has a function `lay_dags(root)`, which writes them, with its data, under a checkout's root
-before anything starts.
+A module that needs DAGs has a function `lay_dags(root)`. It writes the DAGs and their data under the root of the
+checkout before anything starts.
 """
 
 import os
@@ -9,25 +9,29 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import hypothesis
 import pytest
 
+if TYPE_CHECKING:
+    from workers.cluster.ray_head import Head
+
 ROOT = Path(__file__).resolve().parents[1]
 
-# How long an example takes is a matter of what else the machine does.
+# How long an example takes depends on the load of the machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
 @dataclass(frozen=True)
 class RunningAirflow:
-    """An Airflow that `make up` would start: its checkout, its port, what `up` said, and its REST API."""
+    """An Airflow as `make up` starts it: its checkout, its port, the output of `up`, and its REST API."""
 
     root: Path
     port: int
-    said: str
+    output: str
     http: httpx.Client
 
 
@@ -38,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The root of a checkout with the DAGs of every module of this session that lays some."""
+    """The root of a checkout with the DAGs of every module of this session that has some."""
     from workers.airflow import standalone
 
     root = tmp_path_factory.mktemp("checkout")
@@ -50,21 +54,32 @@ def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session")
-def ray_jobs_url(checkout: Path) -> Iterator[str]:
-    """The Jobs API of a Ray head on loopback that lives as long as the tests; its jobs write to the checkout."""
+def shared_ray_head(checkout: Path) -> Iterator["Head"]:
+    """A Ray head on loopback, of two cores and one logical GPU, for the whole session.
+
+    Jobs that are submitted to it write to the checkout and use no GPU.
+    """
     from workers.cluster.ray_head import ray_head
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEETCAST_STORE", str(checkout / "store"))
+        patch.setenv("FLEETCAST_GPUS_PER_WORKER", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        with ray_head(num_cpus=2, dashboard=True) as head:
+        with ray_head(num_cpus=2, num_gpus=1, dashboard=True) as head:
             patch.undo()
-            assert head.jobs_url is not None
-            yield head.jobs_url
+            yield head
+
+
+@pytest.fixture(scope="session")
+def ray_jobs_url(shared_ray_head: "Head") -> str:
+    """The Jobs API of the shared Ray head."""
+    assert shared_ray_head.jobs_url is not None
+    return shared_ray_head.jobs_url
 
 
 @pytest.fixture(scope="session")
 def airflow_port() -> int:
+    """A free port on loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -72,17 +87,17 @@ def airflow_port() -> int:
 
 @pytest.fixture(scope="module")
 def running_airflow(checkout: Path, ray_jobs_url: str, airflow_port: int) -> Iterator[RunningAirflow]:
-    """The checkout's Airflow; it lives as long as the tests, and is started again where a module has ended it."""
+    """The checkout's Airflow; it lives as long as the session, and is started again where a module has ended it."""
     from workers.airflow import standalone
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEETCAST_RAY_JOBS_URL", ray_jobs_url)
         patch.setenv("FLEETCAST_STORE", str(checkout / "store"))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        said = standalone.up(checkout, port=airflow_port)
+        output = standalone.up(checkout, port=airflow_port)
         url = f"http://127.0.0.1:{airflow_port}"
         login = {"username": "admin", "password": standalone.password(checkout)}
         token = httpx.post(f"{url}/auth/token", json=login).raise_for_status().json()["access_token"]
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=30) as http:
-            yield RunningAirflow(checkout, airflow_port, said, http)
+            yield RunningAirflow(checkout, airflow_port, output, http)

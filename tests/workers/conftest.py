@@ -8,17 +8,20 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
-    """A local Ray of two cores and one logical GPU that the whole session shares; this process is connected to it."""
+def ray_cluster(shared_ray_head):
+    """The connection of this process to the shared Ray head, for the whole session."""
     from workers.cluster.local_ray import local_ray
 
-    with local_ray(num_cpus=2, num_gpus=1) as cluster:
-        yield cluster
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", shared_ray_head.address)
+        with local_ray() as cluster:
+            patch.undo()
+            yield cluster
 
 
 @pytest.fixture
 def run_python(tmp_path):
-    """Run Python code or a module in a process of its own, in a temporary folder; the environment may be changed."""
+    """Run Python code or a module in a process of its own, in a temporary folder and a changed environment."""
 
     def run(*arguments, timeout=120, **environment):
         return subprocess.run(
@@ -60,7 +63,7 @@ def start_python(tmp_path):
 
 @pytest.fixture
 def wait_until_gone():
-    """Wait until a head's folder has no process any more; return those that stay."""
+    """Wait until no process of a head's folder is left; return those that stay."""
     from workers.cluster.ray_head import processes_of
 
     def wait(folder, seconds=30):

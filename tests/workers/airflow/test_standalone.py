@@ -119,10 +119,10 @@ def ended(state: str) -> str | None:
     return state if state in ("success", "failed") else None
 
 
-def wait_for(look: Callable[[], Any], patience: float = PATIENCE) -> Any:
+def wait_for(check: Callable[[], Any], patience: float = PATIENCE) -> Any:
     deadline = time.monotonic() + patience
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"waited {patience:.0f} s in vain"
+    while not (seen := check()):
+        assert time.monotonic() < deadline, f"nothing after {patience:.0f} s"
         time.sleep(0.3)
     return seen
 
@@ -191,7 +191,7 @@ def test_no_spec_and_no_dag_has_an_import_error(airflow: Airflow) -> None:
     assert airflow.get("/importErrors")["import_errors"] == []
 
 
-def test_run_goes_to_the_end_and_its_assets_tell_the_tables_versions(airflow: Airflow, runs: dict[str, str]) -> None:
+def test_run_goes_to_the_end_and_its_assets_have_the_versions_of_tables(airflow: Airflow, runs: dict[str, str]) -> None:
     run_id = runs["echo__train"]
     assert airflow.run_state("echo__train", run_id) == "success"
     path = f"/dags/echo__train/dagRuns/{run_id}/taskInstances"
@@ -294,9 +294,9 @@ def test_dropped_spec_appears_and_a_broken_one_takes_no_dag_away(airflow: Airflo
 
 def test_second_up_starts_nothing_and_says_the_same(airflow: Airflow, running_airflow: Any) -> None:
     password = standalone.password(airflow.root)
-    assert running_airflow.said == f"Airflow: http://127.0.0.1:{airflow.port}  user: admin  password: {password}"
+    assert running_airflow.output == f"Airflow: http://127.0.0.1:{airflow.port}  user: admin  password: {password}"
     before = {process.pid for process in standalone._processes(standalone.airflow_home(airflow.root))}
-    assert standalone.up(airflow.root, port=airflow.port + 1) == running_airflow.said
+    assert standalone.up(airflow.root, port=airflow.port + 1) == running_airflow.output
     main = standalone._main_process(standalone.airflow_home(airflow.root))
     assert main is not None
     assert main.pid in before

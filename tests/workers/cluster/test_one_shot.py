@@ -38,7 +38,7 @@ def spec(tmp_path):
             "evaluate_every": 5,
             "hidden_size": 4,
             "context_segments": 2,
-            "members": [{}, {"start": "prior"}, {"start": "prior", "transform": "log"}],
+            "members": [{}, {"start": "prior"}],
             "prior_hidden_size": 4,
             "prior_steps": 10,
             "prior_windows": 8,

@@ -2,7 +2,9 @@
 
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +18,8 @@ from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig
 from forecasting.store.files import Files
-from workers.cluster import together
 from workers.cluster.pool import Resources
 from workers.cluster.shards import Shard
-from workers.cluster.together import Together, run_together
 from workers.jobs.priors import count_together
 
 # Ray Data, which Ray Train loads, warns of what it sets itself.
@@ -61,6 +61,8 @@ def test_a_prior_that_is_trained_together_is_the_one_that_is_trained_alone(ray_c
 
         return distributed.get_world_size()
 
+    from workers.cluster.together import Together, run_together  # loads Ray Train, which takes seconds
+
     before = signal.getsignal(signal.SIGINT)
     files = Files(str(tmp_path), {})
     work = Together(train_prior, keep)
@@ -74,31 +76,45 @@ def test_a_prior_that_is_trained_together_is_the_one_that_is_trained_alone(ray_c
     assert any((found.weights[name] != weight).any() for name, weight in alone.weights.items()), "sums differ in order"
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize(
-    ("error", "raised", "message"),
-    [
-        (SourceError("x.csv", ["no rows"]), SourceError, "no rows"),
-        (KeyError("lost"), ClusterError, "shard 0 .* failed"),
-    ],
-    ids=["Fleetcast's own", "any other"],
-)
-def test_a_failure_is_raised_with_the_description_of_its_unit(
-    ray_cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type, message: str
-) -> None:
-    def compute(unit: Shard) -> None:
-        raise error
+def run_failing(compute: Callable[[Shard], None], folder: Path) -> None:
+    from workers.cluster.together import Together, run_together
 
-    monkeypatch.setattr(together, "MAX_RETRIES", 0)
-    with pytest.raises(raised, match=message):
-        run_together(
-            Together(compute, lambda unit, _: {}),
-            SHARD,
-            num_processes=1,
-            resources=HALF,
-            files=Files(str(tmp_path), {}),
-            folder="notes",
-        )
+    run_together(
+        Together(compute, lambda unit, _: {}),
+        SHARD,
+        num_processes=1,
+        resources=HALF,
+        files=Files(str(folder), {}),
+        folder="notes",
+    )
+
+
+@pytest.mark.ray
+def test_an_error_of_fleetcast_is_raised_as_it_is(ray_cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compute(unit: Shard) -> None:
+        raise SourceError("x.csv", ["no rows"])
+
+    monkeypatch.setattr("workers.cluster.together.MAX_RETRIES", 0)
+    with pytest.raises(SourceError, match="no rows"):
+        run_failing(compute, tmp_path)
+
+
+@pytest.mark.parametrize("origin", ["worker", "Ray Train"])
+def test_any_other_failure_is_raised_with_the_description_of_its_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+    from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+    def fit(trainer: Any) -> None:
+        lost = KeyError("lost")
+        if origin == "worker":
+            raise WorkerGroupError("it failed", {1: UserExceptionWithTraceback(lost, traceback_str="")})
+        raise ControllerError(lost)
+
+    monkeypatch.setattr("workers.cluster.together.TorchTrainer.fit", fit)
+    with pytest.raises(ClusterError, match=r"(?s)shard 0 .* failed: .*lost"):
+        run_failing(lambda unit: None, tmp_path)
 
 
 @pytest.mark.parametrize(
