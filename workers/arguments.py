@@ -1,6 +1,6 @@
-"""What one run of one job is asked for, and what it answers: JSON in its environment, JSON in its last log line.
+"""The arguments of one run of one job, as JSON in its environment, and its result, as JSON in its last log line.
 
-Light on purpose: the Airflow side writes arguments and reads results without polars, torch or ray.
+It imports nothing heavy: the Airflow side writes arguments and reads results without polars, torch or ray.
 """
 
 import os
@@ -16,7 +16,7 @@ from forecasting.spec.spec import NetworkName, Spec
 ARGUMENTS_VARIABLE = "FLEETCAST_RUN"
 RESULT_PREFIX = "fleetcast-result: "
 PROGRESS_MARK = " · "
-"""Parts the facts of a progress line, such as `train: 64 of 250 series · 3.1 series/s · 1 min left`."""
+"""Separates the facts of a progress line, such as `train: 64 of 250 series · 3.1 series/s · 1 min left`."""
 
 JobName = Literal["features", "train", "backtest", "predict", "score"]
 Flow = Literal["train", "forecast"]
@@ -34,7 +34,9 @@ class RunArguments(BaseModel):
     job: JobName
     flow: Flow
     spec: Spec
-    cutoff: str | None = Field(None, description="ISO timestamp on the clock of ds, or an integer; else as_of decides")
+    cutoff: str | None = Field(
+        None, description="ISO timestamp on the clock of ds, or an integer; as_of decides if unset"
+    )
     as_of: str | None = Field(None, description="ISO time; the cutoff is the newest observation not after it")
     models: tuple[NetworkName, ...] | None = Field(None, description="networks to use; the spec's where unset")
     series: tuple[str, ...] | None = Field(None, description="series to run for; all where unset")
@@ -44,12 +46,12 @@ class RunArguments(BaseModel):
 
     @property
     def is_explicit(self) -> bool:
-        """Whether somebody asked for this very run, so that it runs even without new data."""
+        """Whether a person requested this run with options, so that it runs even without new data."""
         return self.cutoff is not None or self.models is not None or self.series is not None or self.from_scratch
 
 
 class RunResult(BaseModel):
-    """What a job answers in its last log line, behind RESULT_PREFIX."""
+    """The result of a job, in its last log line after RESULT_PREFIX."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,7 +68,14 @@ class RunResult(BaseModel):
 
 
 def read_arguments() -> RunArguments:
-    """Read the arguments of this process; raises SpecError where they are missing or refused."""
+    """Read the arguments of this process from its environment.
+
+    Returns:
+        The arguments.
+
+    Raises:
+        SpecError: They are missing or refused.
+    """
     text = os.environ.get(ARGUMENTS_VARIABLE)
     if not text:
         raise SpecError("run arguments", [f"environment variable {ARGUMENTS_VARIABLE} is not set; it holds JSON"])
@@ -77,6 +86,6 @@ def read_arguments() -> RunArguments:
 
 
 def find_result(log_lines: Iterable[str]) -> RunResult | None:
-    """Return the last result in a job's log, or None where it printed none."""
+    """Return the last result in a job's log, or None where it has none."""
     results = [line for line in log_lines if line.startswith(RESULT_PREFIX)]
     return RunResult.model_validate_json(results[-1].removeprefix(RESULT_PREFIX)) if results else None

@@ -1,8 +1,8 @@
-"""The main job once, on real data: what `make demo` runs, and what a person wants to see of it.
+"""The demo that `make demo` runs: the whole way once on real data, and a summary of its results.
 
-Airflow itself runs the DAGs (`airflow dags test`, which needs no scheduler and so has the least that can fail), Ray
-trains on this machine, and everything is kept under `.fleetcast/`. Flights of 2013 are forecast two days before the
-data end; then the two days arrive, are scored, and the next two are forecast.
+Airflow itself runs the DAGs (`airflow dags test`, which needs no scheduler, so that little can fail), Ray trains on
+this machine, and all files are kept under `.fleetcast/`. Flights of 2013 are forecast two days before the data end.
+Then the two days arrive and are scored, and the next two are forecast.
 """
 
 import json
@@ -57,7 +57,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; `make demo` goes on from what has been published", file=sys.stderr)
+        print("interrupted; `make demo` goes on from what is already published", file=sys.stderr)
         return 130
     return 0
 
@@ -92,7 +92,7 @@ def _run_dags(console: Console, root: Path, seconds: dict[str, float]) -> None:
 
 
 def _command(name: str) -> str:
-    """Return the path of a command of this environment, which need not be activated."""
+    """Return the path of a command of this virtual environment, even if it is not activated."""
     return str(Path(sys.executable).with_name(name))
 
 
@@ -104,7 +104,7 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 
 
 def _run(command: list[str], environment: Mapping[str, str], log: Path, *, console: Console | None = None) -> None:
-    """Run a command with its output in a log; lines of progress in it are printed as they come."""
+    """Run a command with its output in a log, and print its lines of progress as they come."""
     is_failed = False
     with log.open("w") as copy:
         process = subprocess.Popen(
@@ -127,11 +127,11 @@ def _run(command: list[str], environment: Mapping[str, str], log: Path, *, conso
             code = process.wait()
     if code or is_failed:
         last_lines = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
-        raise ServiceError(f"`{' '.join(command)}` failed; its last lines, of {log}:\n{last_lines}")
+        raise ServiceError(f"`{' '.join(command)}` failed; the last lines of {log}:\n{last_lines}")
 
 
 def _progress_of(line: str) -> str:
-    """Return a log line's own words, without Airflow's time and level before it."""
+    """Return the message of a log line, without Airflow's time and level."""
     found = re.search(r"(\w+: \d+ of \d+ series.*?)\s*(?:\x1b|loc=|$)", line.rstrip())
     return found.group(1) if found else line.strip()
 

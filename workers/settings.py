@@ -1,4 +1,4 @@
-"""Where jobs run: the Ray cluster, and the cores and GPUs of a worker. Light: the Airflow side reads it too."""
+"""Settings of the Ray cluster and its workers. It imports nothing heavy, because the Airflow side reads it too."""
 
 from pydantic import Field
 
@@ -11,20 +11,20 @@ class WorkerSettings(SettingsSection):
     section = "workers"
 
     ray_jobs_url: str = Field("http://127.0.0.1:8265", pattern=r"^https?://", description="the cluster's Jobs API")
-    num_workers: int | None = Field(None, ge=1, description="actors; as many as the cluster's resources hold if unset")
+    num_workers: int | None = Field(None, ge=1, description="number of actors; what the cluster can hold if unset")
     cpus_per_worker: float = Field(1, gt=0, description="cores of one actor")
     gpus_per_worker: float | None = Field(
         None,
         ge=0,
-        description="GPUs of one actor, a share such as 0.25 allowed; 1 where the cluster has any if unset",
+        description="GPUs of one actor; a share such as 0.25 is allowed; 1 if unset and the cluster has any",
     )
     memory_per_worker_mb: int | None = Field(
         None,
         ge=512,
-        description="MiB that one actor may hold; its share of what Ray counts on its node if unset, at least 2048",
+        description="MiB that one actor may hold; its share of the node's memory if unset, at least 2048",
     )
     shard_size: int | None = Field(
         None,
         ge=1,
-        description="series that an actor takes at a time, at most; as many as suit work and memory if unset",
+        description="series in a shard, at most; decided by their work and memory if unset",
     )

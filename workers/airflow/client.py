@@ -1,8 +1,8 @@
-"""Submissions go in over Ray's Jobs REST API; states, exit codes and log lines come out.
+"""A client of Ray's Jobs REST API: submits jobs, reads their states and logs, and stops them.
 
-Each conversation with the API is written once, as a generator that yields requests and pauses and is sent the
-answers, the way httpx writes its authentication flows. `RayJobsClient.run` drives one while it blocks,
-`RayJobsClient.arun` drives the same one inside an event loop. Tests hand the client another httpx transport.
+Each conversation with the API is written once, as a generator that yields requests and pauses and receives responses,
+as httpx writes its authentication flows. `RayJobsClient.run` drives a conversation and blocks, `RayJobsClient.arun`
+drives it inside an event loop. Tests replace the httpx transport.
 """
 
 import asyncio
@@ -23,7 +23,14 @@ TERMINAL_STATUSES = ("SUCCEEDED", "FAILED", "STOPPED")
 
 @dataclass(frozen=True)
 class Submission:
-    """What a cluster is asked to run; `entrypoint` meets a shell there, so it must be a constant."""
+    """A job for a cluster to run.
+
+    Attributes:
+        submission_id: Name of the job, which the client chooses.
+        entrypoint: Command that a shell on the cluster runs; it must be a constant.
+        env_vars: Environment variables of the job.
+        metadata: What Ray's dashboard shows beside the job.
+    """
 
     submission_id: str
     entrypoint: str
@@ -33,7 +40,14 @@ class Submission:
 
 @dataclass(frozen=True)
 class Job:
-    """What Ray says of a job; `exit_code` is None until its process has ended."""
+    """The state of a job.
+
+    Attributes:
+        submission_id: Name of the job.
+        status: Ray's status, such as RUNNING.
+        exit_code: Exit code of its process; None until that has ended.
+        message: Ray's description of the status.
+    """
 
     submission_id: str
     status: str
@@ -42,16 +56,19 @@ class Job:
 
     @property
     def is_terminal(self) -> bool:
+        """Whether the job has ended."""
         return self.status in TERMINAL_STATUSES
 
     @property
     def is_user_error(self) -> bool:
-        """Whether the job itself said that it was asked for something wrong, so that a retry is pointless."""
+        """Whether the job has failed by the user's mistake, so that a retry is pointless."""
         return self.status == "FAILED" and self.exit_code == UserError.exit_code
 
 
 @dataclass(frozen=True)
 class Request:
+    """One request of a conversation."""
+
     method: str
     path: str
     body: Mapping[str, Any] | None = None
@@ -59,6 +76,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Pause:
+    """A pause of a conversation."""
+
     seconds: float
 
 
@@ -67,7 +86,7 @@ Conversation = Generator[Request | Pause, Any, Result]
 
 
 def find_job(submission_id: str) -> Conversation[Job | None]:
-    """Return what the cluster knows of a job, or None where it knows no such job."""
+    """Return the state of a job, or None where the cluster does not know it."""
     response = yield Request("GET", _job_path(submission_id))
     if _is_unknown_job(response):
         return None
@@ -78,7 +97,7 @@ def find_job(submission_id: str) -> Conversation[Job | None]:
 
 
 def submit_job(submission: Submission) -> Conversation[None]:
-    """Submit a job; one that the cluster already has under this submission id is left as it is."""
+    """Submit a job; a job that the cluster already has under this submission id is left as it is."""
     response = yield Request(
         "POST",
         "/api/jobs/",
@@ -87,7 +106,7 @@ def submit_job(submission: Submission) -> Conversation[None]:
             "entrypoint": submission.entrypoint,
             "runtime_env": {"env_vars": dict(submission.env_vars)},
             "metadata": dict(submission.metadata),
-            # The entrypoint only coordinates; a core of its own would be a core less for the actors.
+            # The entrypoint only coordinates; a core for it would be one less for the actors.
             "entrypoint_num_cpus": 0,
         },
     )
@@ -97,7 +116,17 @@ def submit_job(submission: Submission) -> Conversation[None]:
 
 
 def read_log(submission_id: str) -> Conversation[list[str]]:
-    """Return the lines that a job has printed so far; raises JobLost where the cluster knows no such job."""
+    """Return the lines that a job has printed so far.
+
+    Args:
+        submission_id: Name of the job.
+
+    Returns:
+        The lines of its log.
+
+    Raises:
+        JobLost: The cluster does not know the job.
+    """
     response = yield Request("GET", f"{_job_path(submission_id)}/logs")
     if _is_unknown_job(response):
         raise _job_lost(submission_id)
@@ -105,10 +134,20 @@ def read_log(submission_id: str) -> Conversation[list[str]]:
 
 
 def stop_job(submission_id: str, *, patience: float = 30.0, interval: float = 0.5) -> Conversation[Job | None]:
-    """Stop a job and wait until it has ended; return its end, or None where the cluster knows no such job.
+    """Stop a job and wait until it has ended.
 
-    Asks again at every look, because Ray forgets the wish while a job is PENDING and would let it run. Raises
-    ClusterError where the job has not ended within `patience` seconds.
+    The request is repeated at every check, because Ray forgets it while a job is PENDING and would let the job run.
+
+    Args:
+        submission_id: Name of the job.
+        patience: Seconds to wait, at most.
+        interval: Seconds between two checks.
+
+    Returns:
+        The job's final state, or None where the cluster does not know it.
+
+    Raises:
+        ClusterError: The job has not ended in time.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -116,7 +155,7 @@ def stop_job(submission_id: str, *, patience: float = 30.0, interval: float = 0.
         if job is None or job.is_terminal:
             return job
         if time.monotonic() > deadline:
-            raise ClusterError(f"job {submission_id} is still {job.status} {patience:.0f} s after it was asked to stop")
+            raise ClusterError(f"job {submission_id} is still {job.status} {patience:.0f} s after the request to stop")
         response = yield Request("POST", f"{_job_path(submission_id)}/stop")
         if not _is_unknown_job(response):
             _read_json(response)
@@ -130,24 +169,31 @@ def await_end(
     patience: float = 60.0,
     on_line: Callable[[str], None] | None = None,
 ) -> Conversation[Job]:
-    """Return a job when it has ended, looking every `interval` seconds (sooner at first, with jitter).
+    """Wait until a job has ended.
 
-    `on_line` is told each line that the job prints, at the look after it was printed.
+    Args:
+        submission_id: Name of the job.
+        interval: Seconds between two checks; the first ones follow sooner, and all have jitter.
+        patience: Seconds for which the cluster may fail to answer.
+        on_line: Called with each line that the job has printed since the last check.
 
-    Survives a cluster that does not answer for up to `patience` seconds; raises JobLost after that, and at once where
-    the cluster answers but knows no such job, because then the head that ran it is gone.
+    Returns:
+        The job's final state.
+
+    Raises:
+        JobLost: The cluster has not answered for too long, or does not know the job, because its head is gone.
     """
-    pause, unanswered_since, num_told = min(1.0, interval), None, 0
+    pause, unanswered_since, num_lines = min(1.0, interval), None, 0
     while True:
         try:
             job = yield from find_job(submission_id)
             if on_line is not None and job is not None:
                 lines = yield from read_log(submission_id)
                 if not job.is_terminal:
-                    lines = lines[:-1]  # the last one may be half written
-                for line in lines[num_told:]:
+                    lines = lines[:-1]  # the last one may be incomplete
+                for line in lines[num_lines:]:
                     on_line(line)
-                num_told = len(lines)
+                num_lines = len(lines)
         except ClusterError as error:
             unanswered_since = unanswered_since or time.monotonic()
             if time.monotonic() - unanswered_since >= patience:
@@ -161,14 +207,20 @@ def await_end(
             if job.is_terminal:
                 return job
         yield Pause(pause * random.uniform(0.8, 1.2))
-        pause = min(pause * 1.2, interval)  # an end is seen late by a second and a fifth of the job's time
+        pause = min(pause * 1.2, interval)  # the delay is at most a second and a fifth of the job's time
 
 
 class RayJobsClient:
     """Drives conversations with one cluster's Jobs API, blocking (`run`) or in an event loop (`arun`).
 
-    Both raise ClusterError where the cluster cannot be reached or answers amiss, and UserError where it refuses the
-    token: `token` where given, else the one that Ray's own clients would send.
+    Both raise ClusterError where the cluster cannot be reached or responds with an error, and UserError where it
+    refuses the token.
+
+    Args:
+        url: URL of the Jobs API.
+        token: Bearer token; by default the one that Ray's own clients would send.
+        transport: Replaces httpx's transport in tests.
+        timeout: Seconds that one request may take.
     """
 
     def __init__(
@@ -185,7 +237,7 @@ class RayJobsClient:
         self._timeout = timeout
 
     def run(self, conversation: Conversation[Result]) -> Result:
-        """Drive a conversation to its result and block meanwhile."""
+        """Drive a conversation to its result, and block until then."""
         answer: httpx.Response | ClusterError | None = None
         with httpx.Client(**self._options()) as http:
             try:
@@ -238,12 +290,12 @@ def _job_path(submission_id: str) -> str:
 
 
 def _is_unknown_job(response: httpx.Response) -> bool:
-    """Whether Ray itself says so; a proxy's 404 page says nothing about the job."""
+    """Return whether Ray itself says so; a proxy's 404 page says nothing about the job."""
     return response.status_code == httpx.codes.NOT_FOUND and "does not exist" in response.text
 
 
 def _job_lost(submission_id: str) -> JobLost:
-    return JobLost(f"job {submission_id} is lost: its cluster does not know it, so the head that ran it is gone")
+    return JobLost(f"job {submission_id} is lost: its cluster does not know it, because the head that ran it is gone")
 
 
 def _read_json(response: httpx.Response) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""A folder of spec files goes in; two DAGs per spec come out, `<name>__train` and `<name>__forecast`.
+"""The DAGs of a folder of spec files: two for each spec, `<name>__train` and `<name>__forecast`.
 
-A file that cannot be used becomes a DAG `<file stem>__broken` instead, whose description and only task say what is
-wrong. Airflow keeps import errors per Python file and hides every DAG of a file that has one, so an import error for
-one spec would take the forecasts of all the others away.
+A file that cannot be used becomes a DAG `<file stem>__broken`, whose description and only task report the problem.
+Airflow hides every DAG of a Python file that has an import error. An import error for one spec would therefore hide
+the forecasts of all others.
 """
 
 import re
@@ -34,7 +34,15 @@ DEFAULT_ARGS: dict[str, Any] = {
 
 
 def make_dags(specs_folder: Path, **operator_options: Any) -> dict[str, DAG]:
-    """Return the DAGs of all spec files of a folder by their id; `operator_options` go to every task."""
+    """Return the DAGs of all spec files of a folder.
+
+    Args:
+        specs_folder: Folder of `*.toml` files.
+        **operator_options: Options of every task, as FleetcastJobOperator takes them.
+
+    Returns:
+        DAGs by their id.
+    """
     specs: dict[Path, Spec | SpecError] = {path: _read(path) for path in sorted(specs_folder.glob("*.toml"))}
     names = Counter(spec.name for spec in specs.values() if isinstance(spec, Spec))
     dags = []
@@ -52,9 +60,18 @@ def make_dags(specs_folder: Path, **operator_options: Any) -> dict[str, DAG]:
 
 
 def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
-    """Return the DAG of one flow of a spec: its jobs in turn, all for the cutoff that the first one finds.
+    """Return the DAG of one flow of a spec: its jobs one after the other, all for the cutoff that the first one finds.
 
-    Raises SpecError for a schedule that Airflow cannot use.
+    Args:
+        spec: The spec.
+        flow: The flow.
+        **operator_options: Options of every task, as FleetcastJobOperator takes them.
+
+    Returns:
+        The DAG.
+
+    Raises:
+        SpecError: Airflow cannot use the schedule.
     """
     with DAG(
         f"{spec.name}__{flow}",
@@ -79,11 +96,11 @@ def _timetable(spec: Spec, flow: Flow) -> CronTriggerTimetable | None:
     cron = getattr(spec.schedule, flow)
     if cron is None:
         return None
-    # False would, against Airflow's own description, run at once what was due within a tenth of the interval before.
+    # Contrary to Airflow's documentation, False would start a run that was due within the last tenth of an interval.
     timetable = CronTriggerTimetable(cron, timezone=spec.schedule.timezone, run_immediately=timedelta())
     try:
         timetable.validate()
-        croniter(timetable.expression).get_next()  # a date that never comes, such as 30 February, is seen only here
+        croniter(timetable.expression).get_next()  # only this finds a date that never comes, such as 30 February
     except (AirflowTimetableInvalid, CroniterBadDateError) as error:
         raise SpecError(f"spec '{spec.name}'", [f"schedule.{flow} = '{cron}' cannot be scheduled: {error}"]) from error
     return timetable
@@ -122,7 +139,7 @@ def _form(spec: Spec, flow: Flow) -> dict[str, Param]:
             False,
             type="boolean",
             title="From scratch",
-            description="Train every network anew, instead of going on from the newest weights of an earlier cutoff.",
+            description="Train every network from random weights instead of the newest weights of an earlier cutoff.",
         )
     return fields
 
@@ -156,7 +173,7 @@ def _make_broken_dag(path: Path, error: SpecError) -> DAG:
     with DAG(
         f"{stem}__broken",
         description=f"{path.name} is not a usable spec",
-        doc_md=f"`{path.name}` makes no DAGs until this is right:\n\n```\n{message}\n```",
+        doc_md=f"`{path.name}` makes no DAGs until this is corrected:\n\n```\n{message}\n```",
         schedule=None,
         tags=["fleetcast", "broken"],
     ) as dag:

@@ -1,4 +1,4 @@
-"""A job's arguments go in; a Ray job runs to its end while the task is deferred, and its result comes out as XCom."""
+"""The operator that runs one job on Ray: its task is deferred until the job has ended, and returns its result."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from workers.arguments import ARGUMENTS_VARIABLE, PROGRESS_MARK, Flow, JobName, 
 from workers.settings import WorkerSettings
 
 ENTRYPOINTS: Mapping[JobName, str] = {job: f"python -m workers.jobs.{job}" for job in get_args(JobName)}
-"""What Ray runs for each job. Ray hands it to a shell, so nothing that a form can hold ever enters it."""
+"""What Ray runs for each job. Ray passes it to a shell, so it never contains a value of a form."""
 
 TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
     "features": ("observations", "rejects", "features"),
@@ -42,7 +42,7 @@ def tables_of(job: JobName, spec: Spec) -> list[str]:
 
 
 def table_asset(spec_name: str, table: str) -> Asset:
-    """Return the asset that stands for one spec's rows of one table; other DAGs may be scheduled on it."""
+    """Return the asset of one spec's rows of one table; other DAGs may be scheduled on it."""
     return Asset(name=f"fleetcast/{spec_name}/{table}")
 
 
@@ -50,11 +50,25 @@ class FleetcastJobOperator(BaseOperator):
     """Runs one job of a flow on the Ray cluster.
 
     The submission id is chosen and stored before the job is submitted, so that a retry attaches to a running job
-    instead of starting a second one. A cleared task starts a run of its own; killing the task stops the job.
+    instead of starting a second one. A cleared task starts a new run; a killed task stops its job.
 
-    Raises JobFailed (with the job's last log lines), JobLost and ClusterError, which Airflow retries,
-    AirflowFailException for the user's mistakes, which it does not, and AirflowSkipException where there was nothing
-    to do.
+    It raises JobFailed (with the job's last log lines), JobLost and ClusterError, which Airflow retries;
+    AirflowFailException for the user's mistakes, which Airflow does not retry; and AirflowSkipException where there is
+    nothing to do.
+
+    Args:
+        job: Name of the job.
+        flow: The flow that the job belongs to.
+        spec: The spec.
+        cutoff: The last `ds` that the run may know, as text; decided by the job where empty.
+        models: Networks to run for; the spec's where empty.
+        series: Series to run for; all where empty.
+        from_scratch: Whether a training goes on from no earlier weights.
+        ray_jobs_url: URL of the Jobs API; from the settings by default.
+        entrypoints: Command of each job.
+        interval: Seconds between two checks of the job.
+        patience: Seconds for which the cluster may fail to answer.
+        **kwargs: Arguments of BaseOperator.
     """
 
     template_fields = ("cutoff", "models", "series", "from_scratch")
@@ -93,7 +107,7 @@ class FleetcastJobOperator(BaseOperator):
         self._is_killed = False
 
     def execute(self, context: Context) -> None:
-        """Submit the job, or find the one that an earlier try submitted, and wait for its end in the triggerer."""
+        """Submit the job, or find the one of an earlier try, and wait for its end in the triggerer."""
         with user_errors_are_not_retried():
             client = self._client()
             run = self._settle_run(context, client)
@@ -109,7 +123,7 @@ class FleetcastJobOperator(BaseOperator):
                     )
                 )
             )
-        if self._is_killed:  # between the wish to stop and the answer to the submission there was no job to stop
+        if self._is_killed:  # the task was killed before its job existed
             self.on_kill()
             raise JobFailed(f"job {run.submission_id} was stopped because its task was killed")
         self.log.info("waiting for job %s at %s", run.submission_id, client.url)
@@ -119,7 +133,15 @@ class FleetcastJobOperator(BaseOperator):
         )
 
     def finish(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Bring the job's last lines into the task's log and return its result; Airflow resumes the task here."""
+        """Log the job's last lines and return its result; Airflow resumes the task here.
+
+        Args:
+            context: Airflow's context of the task.
+            event: The payload of the trigger's event.
+
+        Returns:
+            The fields of the job's RunResult, each as an XCom.
+        """
         with user_errors_are_not_retried():
             result = self._read_result(event)
         self.log.info("%s", result.message or f"job {event['submission_id']}: {result.status}")
@@ -140,7 +162,18 @@ class FleetcastJobOperator(BaseOperator):
             self.log.warning("job %s may still run: %s", self._submission_id, error)
 
     def arguments(self, context: Context, run: TaskRun) -> RunArguments:
-        """Return what the job is asked for; raises SpecError where the form's values are refused."""
+        """Return the arguments of the job.
+
+        Args:
+            context: Airflow's context of the task.
+            run: The task's run.
+
+        Returns:
+            The arguments.
+
+        Raises:
+            SpecError: A value of the form is refused.
+        """
         cutoff = str(self.cutoff).strip() if self.cutoff else None
         models = tuple(self.models or ())
         try:
@@ -150,7 +183,7 @@ class FleetcastJobOperator(BaseOperator):
                 spec=self.spec,
                 cutoff=cutoff,
                 as_of=None if cutoff else as_of(self.spec, context),
-                # The form comes with the spec's own models; leaving it so is not a wish for these in particular.
+                # The form is preset with the spec's models; unchanged, it is not a filter.
                 models=None if not models or set(models) == set(self.spec.models) else models,
                 series=tuple(self.series) if self.series else None,
                 from_scratch=self.from_scratch or False,
@@ -166,7 +199,7 @@ class FleetcastJobOperator(BaseOperator):
         if previous and not previous.was_cleared(ti.max_tries):
             job = client.run(find_job(previous.submission_id))
             if job is None or job.status not in ("FAILED", "STOPPED"):
-                state = job.status if job else "not there yet"
+                state = job.status if job else "not submitted yet"
                 self.log.info("attaching to job %s (%s)", previous.submission_id, state)
                 return previous
             run = previous.submitted_again()
@@ -190,10 +223,10 @@ class FleetcastJobOperator(BaseOperator):
         job = client.run(find_job(submission_id))
         lines = client.run(read_log(submission_id))
         for line in lines[-NUM_LOG_LINES:]:
-            if PROGRESS_MARK not in line:  # the trigger has told these as they came
+            if PROGRESS_MARK not in line:  # the trigger has logged these already
                 self.log.info("%s", line)
         if job is None:
-            raise JobLost(f"job {submission_id} is lost: its cluster does not know it any more")
+            raise JobLost(f"job {submission_id} is lost: its cluster no longer knows it")
         if job.status != "SUCCEEDED":
             code = "" if job.exit_code is None else f" with exit code {job.exit_code}"
             last = "\n".join(lines[-NUM_LOG_LINES:]) or job.message
@@ -212,10 +245,16 @@ class FleetcastJobOperator(BaseOperator):
 
 
 def as_of(spec: Spec, context: Context) -> str | None:
-    """Return the time that the run stands for, as ISO text with its offset; None for integer steps.
+    """Return the time of a DAG run: the end of its data interval, or its trigger time without a logical date.
 
-    It is the end of the data interval, or the trigger time where a run has no logical date. Which wall clock it is
-    compared on depends on the source, which only the job reads.
+    The job converts it to the clock of the source, which only the job reads.
+
+    Args:
+        spec: The spec.
+        context: Airflow's context of the task.
+
+    Returns:
+        ISO text with an offset, in the zone of the schedule; None for integer steps.
     """
     if spec.clock == "step":
         return None
@@ -225,11 +264,19 @@ def as_of(spec: Spec, context: Context) -> str | None:
 
 
 def as_variable(arguments: RunArguments) -> str:
-    """Return the arguments as JSON that survives its way through Ray into a job's environment.
+    """Return the arguments as JSON for an environment variable of a Ray job.
 
-    Ray expands `$NAME` in the variables that it is given, so a dollar sign travels as JSON's escape of it. Raises
-    SpecError where there is too much for one variable: Linux takes 128 KiB, and Ray also sends all variables in one,
-    quoted once more.
+    Ray expands `$NAME` in environment variables, so a dollar sign is written as its JSON escape. Linux limits a
+    variable to 128 KiB, and Ray also sends all variables in one, quoted once more.
+
+    Args:
+        arguments: The arguments.
+
+    Returns:
+        The value of the variable.
+
+    Raises:
+        SpecError: The arguments are too long for one variable.
     """
     text = arguments.model_dump_json().replace("$", r"\u0024")
     if (size := len(json.dumps(text))) > MAX_VARIABLE_BYTES:
@@ -239,7 +286,7 @@ def as_variable(arguments: RunArguments) -> str:
 
 
 def outlet_extra(asset: Asset, result: RunResult) -> dict[str, Any]:
-    """Return what an asset's event tells: the run, its cutoff and the version that the table has now."""
+    """Return the extra fields of an asset's event: the run, its cutoff and the new version of the table."""
     table = str(asset.name).rsplit("/", 1)[-1]
     version = result.versions.get(table, result.versions.get(f"{table}_by_step"))
     return {"run_id": result.run_id, "cutoff": result.cutoff, "version": version}

@@ -1,4 +1,4 @@
-"""Ray's own settings go in (environment, token file), the bearer token that a client must send comes out."""
+"""The bearer token of Ray's Jobs API, read from Ray's own settings: environment variables and a token file."""
 
 import os
 from collections.abc import Mapping
@@ -12,13 +12,20 @@ MODE_VARIABLE = "RAY_AUTH_MODE"
 
 
 def read_token(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the token that Ray's own clients would send, or None where there is none to send.
+    """Return the token that Ray's own clients would send, without importing Ray.
 
-    The rules are those of Ray 2.60, without an import of it: the variable RAY_AUTH_TOKEN, else the file that
-    RAY_AUTH_TOKEN_PATH names, else `~/.ray/auth_token`, which a local Ray writes when it starts. An empty variable
-    counts as unset. RAY_AUTH_MODE=disabled sends nothing.
+    The rules are those of Ray 2.60: the variable RAY_AUTH_TOKEN, else the file that RAY_AUTH_TOKEN_PATH names, else
+    `~/.ray/auth_token`, which a local Ray writes when it starts. An empty variable counts as unset. With
+    RAY_AUTH_MODE=disabled no token is sent.
 
-    Raises UserError where a named file holds no token, and where RAY_AUTH_MODE=token asks for one that is nowhere.
+    Args:
+        environment: The environment variables.
+
+    Returns:
+        The token, or None where no token is to be sent.
+
+    Raises:
+        UserError: A named file has no token, or RAY_AUTH_MODE=token requires one and none is found.
     """
     mode = environment.get(MODE_VARIABLE, "").lower()
     if mode == "disabled":
@@ -34,7 +41,7 @@ def read_token(environment: Mapping[str, str] = os.environ) -> str | None:
         return token
     if mode == "token":
         raise UserError(
-            f"{MODE_VARIABLE} is 'token' but there is no token: set {TOKEN_VARIABLE} or {TOKEN_PATH_VARIABLE}, "
+            f"{MODE_VARIABLE} is 'token' but no token was found: set {TOKEN_VARIABLE} or {TOKEN_PATH_VARIABLE}, "
             f"or write it to {default}"
         )
     return None

@@ -1,9 +1,9 @@
-"""A port goes in, a whole Airflow on this machine comes out: UI, scheduler, triggerer and DAG processor on SQLite.
+"""A whole Airflow on this machine: UI, scheduler, triggerer and DAG processor, with SQLite.
 
     python -m workers.airflow.standalone up [--port 8080]    start it in the background, print the URL and the login
     python -m workers.airflow.standalone login | down        print them again; end it, with everything it started
 
-Everything it keeps lies under `.fleetcast/airflow` of the checkout: database, configuration, logs, password.
+Its files lie under `.fleetcast/airflow` of the checkout: database, configuration, logs, password.
 """
 
 import json
@@ -29,15 +29,24 @@ START_TIMEOUT = 240.0
 STOP_TIMEOUT = 45.0
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 _MARK = "FLEETCAST_AIRFLOW"
-"""Set in the environment of all that `up` starts: what carries it is ours to end, whoever its parent is by then."""
+"""Environment variable of every process that `up` starts, by which they are found and ended without their parents."""
 
 
 def airflow_home(root: Path) -> Path:
+    """Return Airflow's folder in a checkout."""
     return root.resolve() / ".fleetcast" / "airflow"
 
 
 def airflow_environment(root: Path, *, port: int = DEFAULT_PORT) -> dict[str, str]:
-    """Return what any `airflow` command of this checkout needs in its environment, beside what is there already."""
+    """Return the environment variables of any `airflow` command of a checkout.
+
+    Args:
+        root: Root of the checkout.
+        port: Port of the UI and the API.
+
+    Returns:
+        Values by name of the variable, to be added to the environment.
+    """
     home = airflow_home(root)
     url = f"http://{LOOPBACK}:{port}"
     return {
@@ -51,12 +60,12 @@ def airflow_environment(root: Path, *, port: int = DEFAULT_PORT) -> dict[str, st
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        # A spec that is dropped into the folder appears within seconds.
+        # A new spec in the folder appears within seconds.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        # A supervisor that misses its task's end, as happens on a busy machine, looks again after so many seconds.
+        # A supervisor that misses its task's end, as on a busy machine, checks again after this many seconds.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         # `airflow standalone` starts its components as `airflow`, from the path.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -64,9 +73,18 @@ def airflow_environment(root: Path, *, port: int = DEFAULT_PORT) -> dict[str, st
 
 
 def up(root: Path, *, port: int = DEFAULT_PORT) -> str:
-    """Start Airflow unless it is up already, wait until it is healthy, and return its URL and login as text.
+    """Start Airflow unless it is up already, and wait until it is healthy.
 
-    Raises UserError where the port is taken, ServiceError where Airflow does not become healthy.
+    Args:
+        root: Root of the checkout.
+        port: Port of the UI on 127.0.0.1.
+
+    Returns:
+        URL and login, as text.
+
+    Raises:
+        UserError: The port is taken.
+        ServiceError: Airflow does not become healthy.
     """
     home = airflow_home(root)
     if _main_process(home):
@@ -74,7 +92,7 @@ def up(root: Path, *, port: int = DEFAULT_PORT) -> str:
     _check_port(port)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # A shell that runs this in the background has it ignore SIGINT; Airflow would inherit that and never end.
+        # A shell makes its background commands ignore SIGINT; Airflow would inherit that and never end.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with (home / "standalone.log").open("wb") as log:
         process = subprocess.Popen(
@@ -96,7 +114,14 @@ def up(root: Path, *, port: int = DEFAULT_PORT) -> str:
 
 
 def down(root: Path) -> bool:
-    """End Airflow and everything that it started, and wait for it; return whether there was anything to end."""
+    """End Airflow and everything that it started, and wait for their end.
+
+    Args:
+        root: Root of the checkout.
+
+    Returns:
+        Whether any process was running.
+    """
     home = airflow_home(root)
     main, everything = _main_process(home), _processes(home)
     if main:
@@ -111,7 +136,17 @@ def down(root: Path) -> bool:
 
 
 def login(root: Path) -> str:
-    """Return the URL and the login of a running Airflow as text; raises UserError where none is up."""
+    """Return the URL and the login of a running Airflow.
+
+    Args:
+        root: Root of the checkout.
+
+    Returns:
+        URL and login, as text.
+
+    Raises:
+        UserError: Airflow is not up.
+    """
     home = airflow_home(root)
     if not _main_process(home):
         raise UserError("Airflow is not up; start it with `make up`")
@@ -127,11 +162,11 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], home: Path, port: int)
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServiceError(f"Airflow ended while it started; its last words:\n{_last_words(home)}")
+            raise ServiceError(f"Airflow ended while it started; the end of its log:\n{_end_of_log(home)}")
         if _is_healthy(port):
             return
         time.sleep(0.5)
-    raise ServiceError(f"Airflow is not healthy after {START_TIMEOUT:.0f} s; its last words:\n{_last_words(home)}")
+    raise ServiceError(f"Airflow is not healthy after {START_TIMEOUT:.0f} s; the end of its log:\n{_end_of_log(home)}")
 
 
 def _is_healthy(port: int) -> bool:
@@ -148,7 +183,9 @@ def _check_port(port: int) -> None:
         try:
             listener.bind((LOOPBACK, port))
         except (OSError, OverflowError) as error:
-            raise UserError(f"port {port} on {LOOPBACK} cannot be had ({error}); choose another with --port") from error
+            raise UserError(
+                f"port {port} on {LOOPBACK} cannot be used ({error}); choose another with --port"
+            ) from error
 
 
 def _state_file(home: Path) -> Path:
@@ -163,7 +200,7 @@ def _state(home: Path) -> dict[str, int]:
 
 
 def _main_process(home: Path) -> psutil.Process | None:
-    """Return the standalone process, or None where the noted id is nobody's or somebody else's by now."""
+    """Return the standalone process, or None where its process id is free or reused."""
     pid = _state(home).get("pid")
     return next((process for process in _processes(home) if process.pid == pid), None)
 
@@ -179,7 +216,7 @@ def _processes(home: Path) -> list[psutil.Process]:
     return found
 
 
-def _last_words(home: Path) -> str:
+def _end_of_log(home: Path) -> str:
     return "\n".join((home / "standalone.log").read_text(errors="replace").splitlines()[-15:])
 
 

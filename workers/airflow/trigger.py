@@ -1,4 +1,4 @@
-"""A submission id goes in; one event comes out when its job has ended or is lost."""
+"""The trigger of a deferred task: one event when its Ray job has ended or is lost."""
 
 import asyncio
 import time
@@ -13,14 +13,20 @@ from workers.airflow.client import RayJobsClient, await_end, stop_job
 from workers.arguments import PROGRESS_MARK
 
 SETTLE_SECONDS = 4.0
-"""What a slow scheduler may take to notice that a task's process has ended; see `_least_wait`."""
+"""Seconds that a slow scheduler may take to notice that a task's process has ended; see `_least_wait`."""
 
 
 class JobEndTrigger(BaseTrigger):
-    """Waits in the triggerer for the end of a Ray job; stops the job where a person kills or clears the task.
+    """Waits in the triggerer for the end of a Ray job, and stops the job if a person kills or clears the task.
 
-    The event holds `submission_id` and, where the job cannot be followed to its end, `error` (the name of the class)
-    and `message`. The token is read on the triggerer's machine and is never stored.
+    The event has `submission_id` and, if the job cannot be followed to its end, `error` (the name of the class) and
+    `message`. The token is read on the triggerer's machine and is never stored.
+
+    Args:
+        url: URL of the Jobs API.
+        submission_id: Name of the job.
+        interval: Seconds between two checks.
+        patience: Seconds for which the cluster may fail to answer.
     """
 
     def __init__(self, url: str, submission_id: str, interval: float = 5.0, patience: float = 60.0) -> None:
@@ -31,6 +37,7 @@ class JobEndTrigger(BaseTrigger):
         self.patience = patience
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the path of this class and its arguments, as Airflow stores them."""
         return f"{type(self).__module__}.{type(self).__qualname__}", {
             "url": self.url,
             "submission_id": self.submission_id,
@@ -39,12 +46,16 @@ class JobEndTrigger(BaseTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield the one event."""
+        """Wait for the end of the job.
+
+        Yields:
+            The one event.
+        """
         begin = time.monotonic()
         event: dict[str, Any] = {"submission_id": self.submission_id}
         try:
             end = await_end(
-                self.submission_id, interval=self.interval, patience=self.patience, on_line=self._tell_progress
+                self.submission_id, interval=self.interval, patience=self.patience, on_line=self._log_progress
             )
             await self._client().arun(end)
         except (JobLost, UserError) as error:
@@ -54,12 +65,12 @@ class JobEndTrigger(BaseTrigger):
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
-        """Stop the job and wait until it has ended; Airflow calls this when a person ends or clears the task."""
+        """Stop the job and wait until it has ended; Airflow calls this when a person kills or clears the task."""
         job = await self._client().arun(stop_job(self.submission_id))
         self.log.info("job %s has ended as %s", self.submission_id, job.status if job else "unknown to its cluster")
 
-    def _tell_progress(self, line: str) -> None:
-        """Let a reader of the task's log follow the job; its last lines come once more when the task is resumed."""
+    def _log_progress(self, line: str) -> None:
+        """Log the job's progress while it runs; all other lines are logged when the task is resumed."""
         if PROGRESS_MARK in line:
             self.log.info("%s", line)
 
@@ -70,9 +81,9 @@ class JobEndTrigger(BaseTrigger):
 def _least_wait() -> float:
     """Return the seconds before which no event may come.
 
-    Airflow 3.3 takes a task that is resumed before its scheduler has noticed that the process which deferred it has
-    ended for one that somebody killed (apache/airflow#67287, #72716), which costs it a try. The supervisor of such a
-    process can miss its end: where the sockets close before the process is a zombie, as under load, the supervisor
-    looks again only when it would send the next heartbeat.
+    A task may be resumed before Airflow 3.3's scheduler has noticed the end of the process that deferred it. Airflow
+    then takes the task for killed, which costs it a try (apache/airflow#67287, #72716). The process's supervisor can
+    miss its end under load, when sockets close before the process is a zombie. It then checks again only at the next
+    heartbeat.
     """
     return SETTLE_SECONDS + float(conf.getfloat("workers", "min_heartbeat_interval"))

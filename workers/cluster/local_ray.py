@@ -1,4 +1,4 @@
-"""One owner of a local Ray's life: `local_ray()` for a `with` block, and commands that run a head for others.
+"""A local Ray and its life: `local_ray()` for a `with` block, and commands that run a head for other processes.
 
 python -m workers.cluster.local_ray run -- COMMAND…  a head for one command; returns its exit code
 python -m workers.cluster.local_ray up | down        a head in the background, addresses in .fleetcast/ray/environment
@@ -38,7 +38,13 @@ DASHBOARD_PORT = 8265
 
 @dataclass(frozen=True)
 class Cluster:
-    """The Ray that this process is connected to; `is_own` where it was started for it and ends with it."""
+    """The Ray that this process is connected to.
+
+    Attributes:
+        address: Address of the head.
+        jobs_url: URL of its Jobs API; None where it is not known or not running.
+        is_own: Whether it was started for this process and ends with it.
+    """
 
     address: str
     jobs_url: str | None
@@ -55,8 +61,20 @@ def local_ray(
 ) -> Iterator[Cluster]:
     """Connect to the Ray of RAY_ADDRESS, or else to one on loopback that lives as long as the `with` block.
 
-    A given Ray is left running, and a Ray that this process is already connected to is used as it is; sizes and
-    dashboard are only for a Ray that is started here. SIGTERM ends the block as an exception does. Raises ClusterError.
+    The Ray of RAY_ADDRESS is left running. A Ray that this process is already connected to is used as it is. SIGTERM
+    ends the block as an exception does.
+
+    Args:
+        num_cpus: Cores of a Ray that is started here; all by default.
+        num_gpus: GPUs of a Ray that is started here; all by default.
+        dashboard: Whether a Ray that is started here has a dashboard with the Jobs API.
+        log_to_driver: Whether workers' output is printed here.
+
+    Yields:
+        The connection.
+
+    Raises:
+        ClusterError: Ray does not start, or cannot be reached.
     """
     given = os.environ.get("RAY_ADDRESS")
     ray = _import_ray(on_loopback=given is None or _place(given)[0] == LOOPBACK)
@@ -76,7 +94,7 @@ def local_ray(
 
 
 def _import_ray(*, on_loopback: bool) -> Any:
-    """Import Ray with a client's settings in the environment, also where it was imported before without them."""
+    """Import Ray with a client's settings in the environment, even if it was imported without them before."""
     os.environ.update(client_settings(on_loopback=on_loopback))
     import ray
 
@@ -91,7 +109,7 @@ def _import_ray(*, on_loopback: bool) -> Any:
 def _connection(address: str, log_to_driver: bool) -> Iterator[None]:
     import ray
 
-    _refuse_if_deaf(address)
+    _require_listener(address)
     try:
         ray.init(address=address, log_to_driver=log_to_driver, logging_level="warning")
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -103,8 +121,8 @@ def _connection(address: str, log_to_driver: bool) -> Iterator[None]:
         ray.shutdown()
 
 
-def _refuse_if_deaf(address: str) -> None:
-    """Raise ClusterError where nobody listens; Ray itself would try for many minutes."""
+def _require_listener(address: str) -> None:
+    """Raise ClusterError where no process listens; Ray itself would try for many minutes."""
     host, port = _place(address)
     if host is None or port is None:
         return
@@ -115,21 +133,18 @@ def _refuse_if_deaf(address: str) -> None:
 
 
 def _place(address: str) -> tuple[str | None, int | None]:
-    """Return host and port of an address such as 10.0.0.1:6379 or ray://head:10001; None for what it lacks.
-
-    Raises ClusterError for a port that is none.
-    """
+    """Return host and port of an address such as 10.0.0.1:6379 or ray://head:10001; None for what it lacks."""
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         port = parts.port
     except ValueError as error:
-        raise ClusterError(f"RAY_ADDRESS '{address}' is no address such as 10.0.0.1:6379: {error}") from error
+        raise ClusterError(f"RAY_ADDRESS '{address}' must be an address such as 10.0.0.1:6379: {error}") from error
     return parts.hostname, port
 
 
 @contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that every `finally` runs; only a main thread can."""
+    """Make SIGTERM unwind the stack as Ctrl-C does, so that every `finally` runs; this needs the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -145,7 +160,19 @@ def _exit_on_sigterm() -> Iterator[None]:
 
 
 def run(command: Sequence[str], *, num_cpus: int | None = None, num_gpus: int | None = None) -> int:
-    """Run a command with a head of its own, whose addresses are in its environment; return its exit code."""
+    """Run a command with a head of its own.
+
+    Args:
+        command: The command; its environment has the addresses of the head.
+        num_cpus: Cores of the head; all by default.
+        num_gpus: GPUs of the head; all by default.
+
+    Returns:
+        The command's exit code.
+
+    Raises:
+        ClusterError: The head does not start, or the command cannot be run.
+    """
     with _exit_on_sigterm(), ray_head(num_cpus=num_cpus, num_gpus=num_gpus, dashboard=True) as head:
         try:
             environment = {**os.environ, **head.environment, "PATH": path_with_python()}
@@ -166,7 +193,17 @@ def run(command: Sequence[str], *, num_cpus: int | None = None, num_gpus: int | 
 
 
 def up(folder: Path = STATE_FOLDER) -> str:
-    """Start a head in the background unless one is up; return its addresses, as lines for a shell."""
+    """Start a head in the background unless one is up.
+
+    Args:
+        folder: Where the head's process id and addresses are kept.
+
+    Returns:
+        The addresses, as lines for a shell.
+
+    Raises:
+        ClusterError: The head does not start.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     environment = folder / "environment"
     if _owner_pid(folder) is None:
@@ -188,7 +225,17 @@ def up(folder: Path = STATE_FOLDER) -> str:
 
 
 def down(folder: Path = STATE_FOLDER) -> bool:
-    """End the head that `up` started, with everything on it; return whether there was one."""
+    """End the head that `up` started, with everything on it.
+
+    Args:
+        folder: The folder that `up` was given.
+
+    Returns:
+        Whether a head was up.
+
+    Raises:
+        ClusterError: The head does not end.
+    """
     pid = _owner_pid(folder)
     if pid is None:
         return False
@@ -202,7 +249,7 @@ def down(folder: Path = STATE_FOLDER) -> bool:
 
 
 def _own(folder: Path) -> None:
-    """Hold a head until SIGTERM; the lock on owner.pid says that this process lives, whatever its number."""
+    """Hold a head until SIGTERM; the lock on owner.pid shows that this process lives, even if its id is reused."""
     with _exit_on_sigterm(), (folder / "owner.pid").open("a+") as pid_file:
         fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         pid_file.truncate(0)
@@ -220,7 +267,7 @@ def _own(folder: Path) -> None:
 
 
 def _owner_pid(folder: Path) -> int | None:
-    """Return the living owner's process id; a file that nobody holds the lock of was left by a killed owner."""
+    """Return the living owner's process id; an unlocked file was left behind by a killed owner."""
     try:
         with (folder / "owner.pid").open() as pid_file:
             try:

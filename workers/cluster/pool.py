@@ -34,22 +34,19 @@ _THREAD_VARIABLES = (
 
 
 class WorkUnit(Protocol):
-    """What one actor computes in one call, such as a shard of series or the training of a prior; it pickles.
-
-    Attributes:
-        number: Position in the run, from 0; results are kept by it.
-        size: What progress counts it for, such as the number of its series.
-        description: What messages call it, such as `shard 3 (2 series, 'a' to 'b')`.
-    """
+    """What one actor computes in one call, such as a shard of series or the training of a prior; it pickles."""
 
     @property
-    def number(self) -> int: ...
+    def number(self) -> int:
+        """Position in the run, from 0; results are kept by it."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """What progress counts it for, such as the number of its series."""
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """What messages call it, such as `shard 3 (2 series, 'a' to 'b')`."""
 
 
 Unit = TypeVar("Unit", bound=WorkUnit)

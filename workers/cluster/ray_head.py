@@ -1,8 +1,8 @@
-"""The head of a local Ray: options go in, a running head on loopback with its addresses comes out.
+"""The head of a local Ray on loopback.
 
-The head is a child process of its owner, in a session of its own: `ray start --head --block`, which ends when it is
-told to or when its owner dies, whichever way. It binds 127.0.0.1 only, takes free ports everywhere, keeps its files in
-a temporary folder of its own, reports no usage, and asks every client for Ray's token.
+The head is a child process of its owner, in a session of its own: `ray start --head --block`. It ends on SIGTERM, or
+when its owner dies in any way. It binds 127.0.0.1 only, takes free ports, keeps its files in a temporary folder,
+reports no usage, and requires Ray's token from every client.
 """
 
 import os
@@ -27,18 +27,18 @@ START_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 _FOLDER = "fleetcast-ray-"
 _MARK = "FLEETCAST_LOCAL_RAY"
-"""Set in the head's environment and so in that of every process under it: what carries it is ours to end."""
+"""Environment variable of the head and of every process under it, by which they are found and ended."""
 
 _OWN_PORTS = range(20_000, 32_000)
 
 _CLIENT_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
-# Ray replaces 127.0.0.1 by the address of the network card unless it believes that clusters are not supported here;
-# on 127.0.0.1 it binds its own servers to loopback only.
+# Ray replaces 127.0.0.1 by the address of the network card, unless this setting makes it take clusters for
+# unsupported here. On 127.0.0.1 it binds its own servers to loopback only.
 _LOOPBACK_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _HEAD_SETTINGS = {
-    # Without this, a head that is told to end waits up to half a minute for running tasks.
+    # Without this, a head waits up to half a minute for running tasks before it ends.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-    # Ports of metrics that nobody reads here; 0 takes a free one.
+    # Ports of metrics that are not read here; 0 takes a free one.
     "AUTOSCALER_METRIC_PORT": "0",
     "DASHBOARD_METRIC_PORT": "0",
 }
@@ -46,7 +46,13 @@ _HEAD_SETTINGS = {
 
 @dataclass(frozen=True)
 class Head:
-    """A running head: where drivers connect, and where jobs are submitted (None without a dashboard)."""
+    """A running head.
+
+    Attributes:
+        address: Where drivers connect.
+        jobs_url: Where jobs are submitted; None without a dashboard.
+        folder: Its temporary files.
+    """
 
     address: str
     jobs_url: str | None
@@ -54,7 +60,7 @@ class Head:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs in its environment to use this Ray."""
+        """The environment variables of a process that uses this Ray."""
         jobs = {"FLEETCAST_RAY_JOBS_URL": self.jobs_url} if self.jobs_url else {}
         return {**client_settings(on_loopback=True), "RAY_ADDRESS": self.address, **jobs}
 
@@ -65,8 +71,17 @@ def ray_head(
 ) -> Iterator[Head]:
     """Run a head for the duration of a `with` block; afterwards no process and no file of it is left.
 
-    `dashboard` also starts the Jobs API, on `dashboard_port` where that is free, else on a free port. Raises
-    ClusterError with Ray's own last words where it does not start.
+    Args:
+        num_cpus: Cores that Ray counts; all by default.
+        num_gpus: GPUs that Ray counts; all by default.
+        dashboard: Whether to start the dashboard with the Jobs API.
+        dashboard_port: Its port, if that is free; else a free one is taken.
+
+    Yields:
+        The running head.
+
+    Raises:
+        ClusterError: Ray does not start; the message has the end of its log.
     """
     write_token_if_missing()
     _remove_leftovers()
@@ -78,13 +93,17 @@ def ray_head(
                     yield head
                     return
                 if is_last_try:
-                    raise ClusterError(f"a local Ray did not start; its last words:\n{_last_words(folder)}")
+                    raise ClusterError(f"a local Ray did not start; the end of its log:\n{_end_of_log(folder)}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_token_if_missing() -> None:
-    """Make Ray's token where there is none, readable by its owner only, whole even when two processes try at once."""
+    """Write Ray's token where it is missing, readable by its owner only; two processes may do so at once.
+
+    Raises:
+        ClusterError: The file cannot be written.
+    """
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
     path = Path.home() / ".ray" / "auth_token"
@@ -103,7 +122,7 @@ def write_token_if_missing() -> None:
 
 
 def path_with_python() -> str:
-    """Return PATH led by this interpreter, so that `python` is this one also where no environment is active."""
+    """Return PATH with this interpreter's folder first, so that `python` is this one in any environment."""
     return os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
 
 
@@ -119,9 +138,13 @@ def run_with_owner(command: Sequence[str]) -> list[str]:
 
 
 def client_settings(*, on_loopback: bool) -> dict[str, str]:
-    """Return what a client has in its environment before it imports Ray; whether to ask for a token may be set there.
+    """Return the environment variables that a client sets before it imports Ray; those that are set already stay.
 
-    `on_loopback` is for a head that this module started, not for a cluster of several machines.
+    Args:
+        on_loopback: Whether the head is one that this module started, not a cluster of several machines.
+
+    Returns:
+        Values by name of the variable.
     """
     kept = {name: os.environ.get(name, value) for name, value in _CLIENT_SETTINGS.items()}
     return kept | (_LOOPBACK_SETTINGS if on_loopback else {})
@@ -173,7 +196,7 @@ def _start_command(folder: Path, num_cpus: int | None, num_gpus: int | None, por
 
 
 def _head_environment(folder: Path) -> dict[str, str]:
-    """Return this process' environment with what jobs on the head need: `python` and paths that mean the same there."""
+    """Return this process's environment for jobs on the head: with `python` on the path, and absolute paths."""
     environment = {**os.environ, **client_settings(on_loopback=True), **_HEAD_SETTINGS, _MARK: str(folder)}
     environment.pop("RAY_ADDRESS", None)
     environment["PATH"] = path_with_python()
@@ -185,7 +208,7 @@ def _head_environment(folder: Path) -> dict[str, str]:
 
 
 def _wait_for_address(process: subprocess.Popen[bytes], folder: Path) -> str | None:
-    """Return the head's address once it has written it, or None where it ended or took too long."""
+    """Return the head's address once it has written it; None where it ended or took too long."""
     deadline = time.monotonic() + START_TIMEOUT
     address_file = folder / "ray_current_cluster"
     while time.monotonic() < deadline and process.poll() is None:
@@ -196,7 +219,7 @@ def _wait_for_address(process: subprocess.Popen[bytes], folder: Path) -> str | N
 
 
 def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """End the head and everything under it; what has not gone by itself after a while is killed."""
+    """End the head and everything under it; processes that do not end in time are killed."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT)
@@ -211,7 +234,7 @@ def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """List the living processes that were started under the head of this folder (Linux; elsewhere none are seen)."""
+    """List the living processes under the head of this folder; only Linux can see them, elsewhere the list is empty."""
     mark = f"{_MARK}={folder}".encode()
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
@@ -222,7 +245,7 @@ def processes_of(folder: Path) -> list[int]:
 
 
 def _free_port(preferred: int = 0) -> int:
-    """Return `preferred` where nobody listens there, else a free port.
+    """Return `preferred` where no process listens there, else a free port.
 
     Free ports come from below the range that the kernel gives to outgoing connections: one of those could take the
     port in the seconds until Ray binds it, and `ray start --block` ends all of Ray where one of its servers cannot.
@@ -237,7 +260,7 @@ def _free_port(preferred: int = 0) -> int:
 
 
 def _remove_leftovers() -> None:
-    """Remove the folders of heads whose owner was killed a day ago or more: nobody else could."""
+    """Remove the folders of heads whose owner was killed a day ago or more."""
     for folder in Path(_short_temporary_folder() or tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         with suppress(OSError):
             is_old = time.time() - folder.stat().st_mtime > 24 * 3600
@@ -250,6 +273,6 @@ def _short_temporary_folder() -> str | None:
     return "/tmp" if len(tempfile.gettempdir()) > 20 and os.path.isdir("/tmp") else None
 
 
-def _last_words(folder: Path) -> str:
+def _end_of_log(folder: Path) -> str:
     lines = (folder / "start.log").read_text(errors="replace").splitlines()
     return "\n".join(line for line in lines[-15:] if line.strip())

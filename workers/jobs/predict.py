@@ -81,9 +81,9 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     factors = newest(known("calibrations"), ["model"]).collect(engine="streaming")
     panel = slot.read_panel(shard.unique_ids)
     own = load_fleets(slot.store, slot.spec, rows)
-    lent = _lend_priors(slot, known("priors"), own, panel)
+    direct = _use_priors_directly(slot, known("priors"), own, panel)
     versions = [rows.join(_networks_of(own), on=list(_NETWORK), how="semi").select(*_NETWORK, "version")]
-    versions += [_networks_of([fleet]).with_columns(version=pl.lit(version)) for fleet, version in lent]
+    versions += [_networks_of([fleet]).with_columns(version=pl.lit(version)) for fleet, version in direct]
     forecasts = predict_shard(
         panel,
         slot.spec,
@@ -91,7 +91,7 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         champions,
         networks=slot.networks,
         kernel=slot.kernel,
-        direct=[fleet for fleet, _ in lent],
+        direct=[fleet for fleet, _ in direct],
         versions=join_versions(pl.concat(versions)),
     )
     forecasts = calibrate(forecasts, factors, slot.spec)
@@ -102,7 +102,7 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     return {"forecasts": forecasts, "sample_paths": pl.concat([no_paths(forecasts), *paths])}
 
 
-def _lend_priors(
+def _use_priors_directly(
     slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], panel: Panel
 ) -> list[tuple[FittedFleet, str]]:
     """Return the newest priors as fleets of the series without networks of their own, each with its version."""
@@ -115,12 +115,12 @@ def _lend_priors(
     needed = [network for network, rows in rows_without.items() if rows]
     if not needed:
         return []
-    lent = []
+    direct = []
     priors = serving_priors(slot.spec, needed, stored)
     for network, version, uri in priors.select("model", "version", "weights_uri").iter_rows():
         some = panel.select(np.array(rows_without[network], dtype=np.int64))
-        lent.append((use_prior_directly(read_prior(slot.store, uri), some), version))
-    return lent
+        direct.append((use_prior_directly(read_prior(slot.store, uri), some), version))
+    return direct
 
 
 def _networks_of(fleets: Sequence[FittedFleet]) -> pl.DataFrame:

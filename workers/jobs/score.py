@@ -86,6 +86,7 @@ class ScoreShard:
     models: tuple[str, ...] | None
 
     def __call__(self, slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
+        """Return the rows of `scores` of a shard."""
         forecasts, scores = (
             slot.store.scan(table, slot.clock).filter(
                 pl.col("spec") == slot.spec.name, pl.col("unique_id").is_in(list(shard.unique_ids))

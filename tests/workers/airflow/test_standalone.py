@@ -345,5 +345,5 @@ def test_taken_port_is_named(tmp_path: Path) -> None:
         ]
         tried = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert tried.returncode == 2
-    assert f"port {port} on 127.0.0.1 cannot be had" in tried.stderr
+    assert f"port {port} on 127.0.0.1 cannot be used" in tried.stderr
     assert not (tmp_path / ".fleetcast").exists()

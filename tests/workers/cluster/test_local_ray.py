@@ -151,8 +151,8 @@ def test_a_ray_that_nobody_listens_at_is_reported_at_once(run_python):
 
 
 def test_an_address_with_a_port_that_is_none_is_refused():
-    with pytest.raises(ClusterError, match="RAY_ADDRESS 'head:port' is no address"):
-        module._refuse_if_deaf("head:port")
+    with pytest.raises(ClusterError, match="RAY_ADDRESS 'head:port' must be an address"):
+        module._require_listener("head:port")
 
 
 def test_a_command_that_does_not_exist_ends_with_one_line(monkeypatch, capsys):
