@@ -133,7 +133,9 @@ def read_log(submission_id: str) -> Conversation[list[str]]:
     return str(_read_json(response).get("logs") or "").splitlines()
 
 
-def stop_job(submission_id: str, *, patience: float = 30.0, interval: float = 0.5) -> Conversation[Job | None]:
+def stop_job(
+    submission_id: str, *, patience: float = 30.0, interval: float = 0.5
+) -> Generator[Request | Pause, Any, Job | None]:
     """Stop a job and wait until it has ended.
 
     The request is repeated at every check, because Ray forgets it while a job is PENDING and would let the job run.
@@ -168,7 +170,7 @@ def await_end(
     interval: float = 5.0,
     patience: float = 60.0,
     on_line: Callable[[str], None] | None = None,
-) -> Conversation[Job]:
+) -> Generator[Request | Pause, Any, Job]:
     """Wait until a job has ended.
 
     Args:
