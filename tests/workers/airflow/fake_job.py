@@ -10,7 +10,7 @@ import time
 
 
 def main(behaviour: str) -> int:
-    """Print the arguments, then succeed, fail, skip or sleep as told; return the exit code."""
+    """Print the arguments, then succeed, fail, skip or sleep as its argument says; return the exit code."""
     arguments = json.loads(os.environ["FLEETCAST_RUN"])
     if behaviour == "as_named":
         behaviour = arguments["spec"]["name"]

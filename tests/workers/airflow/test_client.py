@@ -31,7 +31,7 @@ def job(status: str, **fields: object) -> httpx.Response:
 
 
 def in_turn(*answers: httpx.Response | Exception) -> tuple[Answer, list[httpx.Request]]:
-    """Answer each request with the next answer, the last one for ever; also return the requests."""
+    """Answer each request with the next response, repeating the last one; also return the requests."""
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -71,7 +71,7 @@ def test_refused_submission_is_a_cluster_error_with_the_reason() -> None:
         client(answer).run(submit_job(Submission("nyc.1", "python -m job")))
 
 
-def test_job_tells_its_exit_code_and_whether_it_was_the_users_mistake() -> None:
+def test_job_has_its_exit_code_and_whether_it_was_the_users_mistake() -> None:
     failed = client(lambda _: job("FAILED", driver_exit_code=1, message="boom")).run(find_job("nyc.1"))
     refused = client(lambda _: job("FAILED", driver_exit_code=2)).run(find_job("nyc.1"))
     assert failed is not None

@@ -54,7 +54,7 @@ def test_every_later_job_takes_the_cutoff_that_the_first_one_found(tmp_path: Pat
         assert (cutoff.operator.task_id, cutoff.key) == ("features", "cutoff")
 
 
-def test_every_job_is_told_what_the_form_says(tmp_path: Path) -> None:
+def test_every_job_gets_the_values_of_the_form(tmp_path: Path) -> None:
     write_spec(tmp_path)
     for dag in make_dags(tmp_path).values():
         fields = {"models", "series", "from_scratch"} & set(dag.params)

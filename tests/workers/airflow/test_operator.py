@@ -269,7 +269,7 @@ def test_integer_steps_have_no_as_of() -> None:
     assert as_of(small_spec(freq=1), make_context()) is None
 
 
-def test_table_of_integer_steps_tells_its_own_version() -> None:
+def test_table_of_integer_steps_reports_its_own_version() -> None:
     result = RunResult(run_id="r", job="predict", status="success", cutoff="700", versions={"forecasts_by_step": 7})
     assert outlet_extra(table_asset("small", "forecasts"), result) == {"run_id": "r", "cutoff": "700", "version": 7}
 
@@ -278,7 +278,7 @@ def test_table_of_integer_steps_tells_its_own_version() -> None:
 
 
 @pytest.mark.ray
-def test_successful_job_returns_its_result_and_tells_its_tables_versions(ray_jobs_url: str) -> None:
+def test_successful_job_returns_its_result_and_the_versions_of_its_tables(ray_jobs_url: str) -> None:
     context = make_context()
     operator = make_operator("echo", ray_jobs_url, cutoff="2024-01-05T00:00:00", series=["a b", "'\"; $HOME ü"])
     result = run_to_end(operator, context)
@@ -310,7 +310,7 @@ def test_failed_job_brings_its_last_lines_into_the_tasks_log(
 
 
 @pytest.mark.ray
-def test_users_mistake_is_not_retried_and_is_told(ray_jobs_url: str) -> None:
+def test_users_mistake_is_not_retried_and_is_reported(ray_jobs_url: str) -> None:
     with pytest.raises(AirflowFailException, match="freq = '0h': must be 1 or more"):
         run_to_end(make_operator("user_error", ray_jobs_url), make_context())
 
@@ -358,7 +358,7 @@ def test_retry_attaches_clear_starts_afresh_and_kill_stops(ray_jobs_url: str) ->
 
 
 @pytest.mark.ray
-def test_job_of_a_head_that_is_gone_is_told_as_lost(ray_jobs_url: str) -> None:
+def test_job_of_a_head_that_is_gone_is_reported_as_lost(ray_jobs_url: str) -> None:
     from workers.cluster.ray_head import ray_head
 
     context = make_context()

@@ -58,7 +58,9 @@ def test_submitting_again_keeps_run_and_generation_under_a_new_submission_id() -
 
 
 @given(retries=st.integers(0, 5), tries_before_clear=st.lists(st.integers(1, 6), min_size=1, max_size=4))
-def test_clear_is_told_from_retry_however_often_both_happen(retries: int, tries_before_clear: list[int]) -> None:
+def test_clear_is_distinguished_from_retry_however_often_both_happen(
+    retries: int, tries_before_clear: list[int]
+) -> None:
     """Follows Airflow's rule: clearing sets max_tries to try_number + retries, retrying changes nothing."""
     try_number, max_tries, stored = 0, retries, None
     for tries in tries_before_clear:

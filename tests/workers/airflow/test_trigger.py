@@ -54,16 +54,16 @@ def test_progress_of_the_job_reaches_the_log_as_it_comes(
 ) -> None:
     answers += [httpx.Response(200, json={"status": status}) for status in ("RUNNING", "RUNNING", "SUCCEEDED")]
     trigger = JobEndTrigger("http://ray.test", "nyc.1", interval=0.001)
-    told: list[str] = []
-    trigger._tell_progress = told.append  # type: ignore[method-assign]
+    lines: list[str] = []
+    trigger._log_progress = lines.append  # type: ignore[method-assign]
     events_of(trigger)
-    # The last line of a running job may be half written, so that it is told at the next look.
-    assert told == ["starting", *(f"train: {number} of 9 series · 1.0 series/s" for number in range(3))]
+    # The last line of a running job may be incomplete, so that it is logged at the next check.
+    assert lines == ["starting", *(f"train: {number} of 9 series · 1.0 series/s" for number in range(3))]
     capsys.readouterr()
-    JobEndTrigger._tell_progress(trigger, "starting")
-    JobEndTrigger._tell_progress(trigger, told[-1])
+    JobEndTrigger._log_progress(trigger, "starting")
+    JobEndTrigger._log_progress(trigger, lines[-1])
     logged = capsys.readouterr().out
-    assert told[-1] in logged
+    assert lines[-1] in logged
     assert "starting" not in logged
 
 

@@ -134,7 +134,7 @@ def test_no_shard_waits_behind_another_while_an_actor_has_none(ray_cluster):
     assert len({status["pid"] for status in statuses}) == 2
 
 
-def test_the_last_shard_goes_to_whoever_is_free(ray_cluster):
+def test_the_last_shard_goes_to_a_free_actor(ray_cluster):
     def task(unit):
         time.sleep(3.0 if unit.number == 0 else 0.1)
         return {"pid": os.getpid()}

@@ -28,7 +28,7 @@ def test_filtered_run_replaces_statistics_as_it_does_naives(small: Any, serial: 
     assert models_of(small, table) == [row for row in both if row != ("a", "mstl")]
 
 
-def test_message_tells_how_many_champions_changed(small: Any, serial: Any) -> None:
+def test_message_reports_how_many_champions_changed(small: Any, serial: Any) -> None:
     small.write(a=60, b=60)
     small.spec = small.spec.model_copy(update={"statistics": ()})
     write_features(small.run("features", 39, cutoff="given"))

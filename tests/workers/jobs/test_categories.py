@@ -1,4 +1,4 @@
-"""Categories through the jobs: what a run learned of them is stored, served, gone on from, and told where it is new."""
+"""Categories through the jobs: learned ones are stored, used and gone on from, and new ones are reported."""
 
 from datetime import timedelta
 from typing import Any
@@ -55,7 +55,7 @@ def fleet_of(small: Any, unique_id: str, member: int) -> FittedFleet:
     return FittedFleet.from_bytes(small.store.read_bytes(newest)).select([unique_id])
 
 
-def test_what_is_learned_of_categories_is_served_and_what_is_new_is_told(classed: Any) -> None:
+def test_what_is_learned_of_categories_is_used_and_a_new_value_is_reported(classed: Any) -> None:
     run_at(classed, 119)
     assert fleet_of(classed, "c", 0).vocabulary.keys() == {"hour"}
     assert fleet_of(classed, "c", 1).vocabulary["store"] == ("north", "south")
@@ -65,8 +65,8 @@ def test_what_is_learned_of_categories_is_served_and_what_is_new_is_told(classed
 
     write(classed, a="north", b="west", c="south")
     rows = served(classed, 121)
-    told = rows.drop_nulls("unseen").select("unique_id", "model", "unseen").sort("model").rows()
-    assert told == [("b", "combination", ["store 'west'"]), ("b", "gru", ["store 'west'"])]
+    unseen = rows.drop_nulls("unseen").select("unique_id", "model", "unseen").sort("model").rows()
+    assert unseen == [("b", "combination", ["store 'west'"]), ("b", "gru", ["store 'west'"])]
 
 
 def test_networks_and_priors_go_on_from_those_of_the_same_categories_alone(classed: Any) -> None:

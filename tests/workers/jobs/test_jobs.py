@@ -265,10 +265,10 @@ def test_intervals_are_stretched_by_the_newest_factors_and_a_few_series_change_n
     both = before.join(plain, on=key, suffix="_plain").join(
         factors.filter(pl.col("quantile").is_close(0.1)).select("model", "factor"), on="model"
     )
-    told = both.filter(pl.col("model") == "gru", pl.col("q90").is_not_null())
-    stretched = told["forecast"] + (told["q90_plain"] - told["forecast"]) * told["factor"]
-    assert told.height
-    assert (stretched - told["q90"]).abs().max() < 1e-9 * told["q90"].abs().max()
+    compared = both.filter(pl.col("model") == "gru", pl.col("q90").is_not_null())
+    stretched = compared["forecast"] + (compared["q90_plain"] - compared["forecast"]) * compared["factor"]
+    assert compared.height
+    assert (stretched - compared["q90"]).abs().max() < 1e-9 * compared["q90"].abs().max()
 
 
 def test_scores_come_when_the_actuals_have_arrived(world):

@@ -1,4 +1,4 @@
-"""Series that came after the last training: networks of the prior serve them, and nobody else's forecast changes."""
+"""Series that came after the last training: they use priors directly, and no other forecast changes."""
 
 from datetime import timedelta
 from typing import Any
@@ -41,7 +41,7 @@ def forecast(small: Any, **options: Any) -> pl.DataFrame:
     return rows.sort("unique_id", "model", "step")
 
 
-def test_a_new_series_is_served_by_networks_of_the_prior_which_its_version_names(trained: Any) -> None:
+def test_a_new_series_uses_the_priors_directly_and_its_version_names_them(trained: Any) -> None:
     rows = forecast(trained).filter(step=1)
     served = {
         name: (model, reason)
@@ -54,22 +54,22 @@ def test_a_new_series_is_served_by_networks_of_the_prior_which_its_version_names
     assert served["single"][0] == "naive"
     priors = trained.store.scan("priors", "timestamp").collect().filter(role="serving")
     version_of = dict(priors.select("model", "version").iter_rows())
-    told = dict(rows.filter(unique_id="new").select("model", "model_version").drop_nulls().iter_rows())
-    assert told == version_of | {"combination": f"{version_of['gru']}+{version_of['lstm']}"}
+    versions = dict(rows.filter(unique_id="new").select("model", "model_version").drop_nulls().iter_rows())
+    assert versions == version_of | {"combination": f"{version_of['gru']}+{version_of['lstm']}"}
     alone = forecast(trained, models=("gru",)).filter("is_champion", step=1, unique_id="new")
     assert alone["model"].to_list() == ["gru"]
     assert "no network of its own yet" in alone["reason"].item()
 
 
-def test_what_is_lent_beside_networks_of_its_own_serves_with_them(trained: Any) -> None:
+def test_a_prior_is_used_directly_beside_a_series_own_networks(trained: Any) -> None:
     write_features(trained.run("features", NOW, cutoff="given"))
     train(trained.run("train", NOW, flow="train", models=("lstm",), series=["new"]))
     rows = forecast(trained, shard_size=None).filter(step=1, unique_id="new")
     assert rows.filter("is_champion")["model"].to_list() == ["combination"]
     models = trained.store.scan("models", "timestamp").collect().filter(unique_id="new", role="serving").sort("member")
-    lent = trained.store.scan("priors", "timestamp").collect().filter(role="serving", model="gru")["version"].item()
-    told = dict(rows.select("model", "model_version").iter_rows())
-    assert (told["lstm"], told["gru"]) == ("+".join(models["version"]), lent)
+    prior = trained.store.scan("priors", "timestamp").collect().filter(role="serving", model="gru")["version"].item()
+    versions = dict(rows.select("model", "model_version").iter_rows())
+    assert (versions["lstm"], versions["gru"]) == ("+".join(models["version"]), prior)
 
 
 def test_networks_of_another_design_neither_serve_nor_count_as_what_did(trained: Any) -> None:
@@ -83,7 +83,7 @@ def test_networks_of_another_design_neither_serve_nor_count_as_what_did(trained:
     assert reason.startswith("the series has no champion yet; the combination")
 
 
-def test_a_forecast_of_the_past_is_lent_nothing_that_was_trained_later(trained: Any) -> None:
+def test_a_forecast_of_the_past_uses_no_prior_that_was_trained_later(trained: Any) -> None:
     write_features(trained.run("features", TRAINED - 2, cutoff="given"))
     predict(trained.run("predict", TRAINED - 2))
     rows = trained.store.scan("forecasts", "timestamp").collect().filter("is_champion", step=1)
@@ -117,7 +117,7 @@ def test_a_new_series_gets_its_own_networks_from_the_next_training(trained: Any)
 @pytest.mark.parametrize(
     "change", [{"horizon": 5}, {"overrides": QUICK | {"prior_hidden_size": 3}}], ids=["horizon", "size"]
 )
-def test_a_prior_that_does_not_suit_the_spec_any_more_is_lent_to_nobody(trained: Any, change: dict[str, Any]) -> None:
+def test_a_prior_that_no_longer_matches_the_spec_is_not_used(trained: Any, change: dict[str, Any]) -> None:
     if "overrides" in change:
         change = {"overrides": type(trained.spec.overrides)(**change["overrides"])}
     trained.spec = trained.spec.model_copy(update=change)

@@ -41,17 +41,17 @@ def test_retry_reads_the_version_of_the_first_try(broken_off):
 
 
 @pytest.mark.parametrize("change", [{"generation": 1}, {"series": ("a", "b", "c")}])
-def test_run_with_other_arguments_begins_anew(broken_off, serial, change):
+def test_run_with_other_arguments_starts_from_scratch(broken_off, serial, change):
     predict(broken_off.run("predict", 11, run_id="retried", **change))
     assert serial.computed == [("a",), ("a",), ("b",), ("c",)]
 
 
-def test_run_with_another_cutoff_begins_anew(broken_off, serial):
+def test_run_with_another_cutoff_starts_from_scratch(broken_off, serial):
     predict(broken_off.run("predict", 10, run_id="retried"))
     assert serial.computed == [("a",), ("a",), ("b",), ("c",)]
 
 
-def test_run_with_another_code_version_begins_anew(broken_off, serial, monkeypatch):
+def test_run_with_another_code_version_starts_from_scratch(broken_off, serial, monkeypatch):
     monkeypatch.setattr("workers.jobs.plan.code_version", lambda: "another")
     predict(broken_off.run("predict", 11, run_id="retried"))
     assert serial.computed == [("a",), ("a",), ("b",), ("c",)]

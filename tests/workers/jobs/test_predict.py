@@ -66,8 +66,8 @@ def test_predict_publishes_the_paths_of_what_serves_with_their_bookkeeping(drawn
     served = forecasts.filter("is_champion").select("unique_id", "model", "cutoff", "ds").unique()
     assert_frame_equal(paths.select(served.columns).unique(), served, check_row_order=False)
     expected = pl.concat(sample_paths(forecasts, rows(drawn, "correlations"), drawn.spec))
-    told = paths.select(expected.columns)
-    assert_frame_equal(told, expected, check_row_order=False, check_exact=True)
+    values = paths.select(expected.columns)
+    assert_frame_equal(values, expected, check_row_order=False, check_exact=True)
 
 
 def test_a_second_run_replaces_its_paths_and_one_of_some_series_only_theirs(drawn: Any) -> None:

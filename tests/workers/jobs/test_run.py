@@ -17,7 +17,9 @@ def test_name_that_is_missing_or_blank_is_no_series(small):
 
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
-def test_scheduled_time_is_compared_on_the_sources_clock_whatever_the_schedules_zone(tmp_path: Path, zone: str) -> None:
+def test_scheduled_time_is_compared_on_the_sources_clock_regardless_of_the_schedules_zone(
+    tmp_path: Path, zone: str
+) -> None:
     """Hourly times with a zone are kept as UTC; on the schedule's wall clock a run could see hours ahead."""
     hours = pl.datetime_range(datetime(2024, 1, 1), datetime(2024, 1, 2), "1h", eager=True, time_zone="UTC")
     pl.DataFrame({"unique_id": ["a"] * len(hours), "ds": hours, "y": range(len(hours))}).write_parquet(

@@ -1,4 +1,4 @@
-"""Shards of a job under a worker's memory: cut to obey it, told where one series cannot, refused where none can."""
+"""Shards of a job under a worker's memory: cut to obey it, reported where one series cannot, refused where none can."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def test_shards_stay_below_the_memory_of_a_worker(three: Any, serial: Any, capsy
     assert "warning" not in capsys.readouterr().out
 
 
-def test_series_that_needs_more_runs_all_the_same_and_is_told(
+def test_series_that_needs_more_runs_all_the_same_and_is_reported(
     three: Any, serial: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serial.num_bytes = bytes_of(three, 1, 12, 12)
@@ -79,7 +79,7 @@ def test_priors_are_trained_on_as_many_series_as_a_worker_holds_with_a_warning(
 def test_every_job_has_a_cost_of_its_own(three: Any) -> None:
     costs = {job: cost_of(three.run(job, 199), Resources(1, 2, 0)) for job in ("train", "backtest", "predict", "score")}
     assert isinstance(costs["train"], TrainingCost)
-    assert costs["train"].required_length == 4 + 1, "a prior serves a series with a segment and a point"
+    assert costs["train"].required_length == 4 + 1, "a prior can be used for a series with a segment and a point"
     three.spec = three.spec.model_copy(update={"recipe": "fast"})
     assert cost_of(three.run("train", 199), Resources(1, 1, 0)).required_length == 4 + 7 + 2 * 4
     fits = {job: cost.num_fits for job, cost in costs.items() if isinstance(cost, CostWithStatistics)}

@@ -1,4 +1,4 @@
-"""Warm starts of train jobs: from which earlier weights they go on, from which never, and when they begin anew."""
+"""Warm starts of train jobs: which earlier weights they go on from, and when they start from scratch."""
 
 from datetime import timedelta
 from math import ceil
@@ -76,7 +76,7 @@ def test_a_training_goes_on_from_the_newest_earlier_cutoff_for_a_share_of_the_st
     for hours in (79, 89, 99):
         outcome = train_at(fed, hours, shard_size=3 if hours == 89 else 1)  # shards are cut otherwise each time
     assert set(starts(fed, 79, member=0, role=role).values()) == {None}
-    # Ten hours later, what served has been told no more than the new candidate may read.
+    # Ten hours later, the serving networks have read no more than the new candidate may.
     assert starts(fed, 99, member=0, role=role) == versions(fed, 89, member=0, role="serving")
     steps = registry(fed, member=0, role=role).group_by("run_cutoff").agg(pl.col("num_steps").max())
     most = dict(steps.iter_rows())
@@ -115,7 +115,7 @@ def test_what_comes_after_the_first_origin_reaches_no_candidate_through_earlier_
     assert registry(fed, run_cutoff=at(91), role="candidate")["version"].to_list() == whole
 
 
-def test_a_longer_holdback_than_any_earlier_training_knew_begins_anew_and_says_why(fed: Any) -> None:
+def test_a_longer_holdback_than_any_earlier_training_knew_starts_from_scratch_with_a_reason(fed: Any) -> None:
     train_at(fed, 89)
     change(fed, backtest=fed.spec.backtest.model_copy(update={"origins": 3}))
     outcome = train_at(fed, 91)
@@ -134,7 +134,7 @@ def test_a_cutoff_that_is_trained_again_repeats_its_values_though_later_ones_are
         train_at(fed, hours)
     before = {table: registry(fed, table, run_cutoff=at(89)) for table in ("models", "priors")}
     assert before["models"].filter(member=0)["started_from"].null_count() == 0
-    train_at(fed, 89, run_id="again", shard_size=3)  # other features: the table was written anew, so priors are too
+    train_at(fed, 89, run_id="again", shard_size=3)  # other features: the table was written again, so priors are too
     after = {table: registry(fed, table, run_cutoff=at(89)) for table in before}
     differing = ("run_id", "weights_uri", "weights_slot", "data_version")
     for table in before:
@@ -142,7 +142,7 @@ def test_a_cutoff_that_is_trained_again_repeats_its_values_though_later_ones_are
         assert_frame_equal(after[table].drop(differing, strict=False), before[table].drop(differing, strict=False))
 
 
-def test_an_earlier_cutoff_is_never_told_by_a_later_one(fed: Any) -> None:
+def test_an_earlier_cutoff_never_goes_on_from_a_later_one(fed: Any) -> None:
     train_at(fed, 99)
     outcome = train_at(fed, 79)
     assert set(registry(fed, run_cutoff=at(79))["started_from"]) == {None}
@@ -161,7 +161,7 @@ def test_an_earlier_cutoff_is_never_told_by_a_later_one(fed: Any) -> None:
     ],
     ids=["config", "horizon", "quantiles", "seasons", "seed"],
 )
-def test_another_training_begins_anew_and_says_why(fed: Any, changed: dict[str, Any]) -> None:
+def test_another_training_starts_from_scratch_with_a_reason(fed: Any, changed: dict[str, Any]) -> None:
     train_at(fed, 79)
     change(fed, **changed)
     train_at(fed, 99)
@@ -191,7 +191,9 @@ def test_a_run_from_scratch_is_what_a_first_run_would_be(fed: Any, serial: Any) 
         assert_frame_equal(mine, first.drop(differing, strict=False))
 
 
-def test_weights_that_are_gone_are_begun_anew_and_told(fed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_networks_whose_weights_are_gone_start_from_scratch_with_a_reason(
+    fed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     train_at(fed, 79)
     lost = registry(fed, run_cutoff=at(79), unique_id="b", member=0, role="serving")["weights_uri"].item()
     gone = registry(fed, "priors", run_cutoff=at(79))["weights_uri"].to_list()
@@ -199,8 +201,8 @@ def test_weights_that_are_gone_are_begun_anew_and_told(fed: Any, capsys: pytest.
         Path(fed.store.root, uri).unlink()
     outcome = train_at(fed, 99)
     rows = registry(fed, run_cutoff=at(99), member=0, role="candidate")
-    told = {row["unique_id"]: (row["started_from"] is None, row["reason"]) for row in rows.iter_rows(named=True)}
-    assert told == {
+    starts = {row["unique_id"]: (row["started_from"] is None, row["reason"]) for row in rows.iter_rows(named=True)}
+    assert starts == {
         "a": (False, None),
         "b": (True, f"trained from scratch: its earlier weights are gone, {lost}"),
         "c": (False, None),
@@ -215,7 +217,7 @@ def test_weights_that_are_gone_are_begun_anew_and_told(fed: Any, capsys: pytest.
     assert "the prior of gru, member 1 is trained from scratch" in said
 
 
-def test_a_new_series_begins_anew_beside_those_that_go_on_and_changes_nothing_for_them(fed: Any) -> None:
+def test_a_new_series_starts_from_scratch_beside_those_that_go_on_and_changes_nothing_for_them(fed: Any) -> None:
     train_at(fed, 79)
     train_at(fed, 99, shard_size=3)
     before = registry(fed, run_cutoff=at(99), member=0)
