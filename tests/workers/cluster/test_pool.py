@@ -22,14 +22,17 @@ def shards_of(count):
     return [Shard(number, (f"s{number}",), 10) for number in range(count)]
 
 
-def test_results_come_in_the_order_of_the_units_whichever_ends_first(ray_cluster):
+def test_results_come_in_the_order_of_the_units_whichever_ends_first(ray_cluster, tmp_path):
     def task(unit):
-        time.sleep(0.5 if unit.number == 0 else 0)
+        deadline = time.monotonic() + 60
+        while unit.number == 0 and not (tmp_path / "1").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (tmp_path / str(unit.number)).touch()
         return {"number": unit.number}
 
     ended = []
-    statuses = run_units(task, shards_of(4), name="t", resources=TWO, on_done=lambda unit, _: ended.append(unit.number))
-    assert [status["number"] for status in statuses] == [0, 1, 2, 3]
+    results = run_units(task, shards_of(4), name="t", resources=TWO, on_done=lambda unit, _: ended.append(unit.number))
+    assert [result["number"] for result in results] == [0, 1, 2, 3]
     assert sorted(ended) == [0, 1, 2, 3]
     assert ended[0] != 0
 
