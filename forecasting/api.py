@@ -78,7 +78,7 @@ def forecast(
         cutoff: Last time that may be known, as text, a date, a datetime or an integer step; without an offset it is
             on the wall clock of the input's own zone. The newest observation where not given.
         recipe: How to train: "fast", "standard" (the default) or "accurate".
-        models: Networks to train and compare; one alone serves every series that it can.
+        models: Networks to train and compare; one alone is the champion wherever it has a forecast.
         statistics: Statistical models to compare with them; the recipe's choice where not given, none for [].
         quantiles: Quantiles of the forecast, 0.5 among them; thirteen from 0.025 to 0.975 where not given.
         lower_bound: No forecast is below it; 0 for counts.
@@ -390,7 +390,7 @@ class Request:
         return self.spec.horizon <= MOST_PATH_STEPS and len(self.spec.quantiles) > 1
 
     def parse_cutoff(self, cutoff: Any, *, subject: str = "cutoff") -> datetime | int | None:
-        """Read a cutoff on the clock of the pipeline; raises SpecError, led by `subject`, for one that is no time."""
+        """Read a cutoff on the clock of the pipeline; raises SpecError, led by `subject`, where it cannot be read."""
         if cutoff is None:
             return None
         return self.types.parse_cutoff(as_text(cutoff), self.spec.clock, subject=subject)

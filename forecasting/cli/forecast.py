@@ -33,41 +33,56 @@ def forecast(
     horizon: Annotated[int | None, typer.Option(help="Steps ahead.")] = None,
     recipe: Annotated[str | None, typer.Option(help="How to train: fast, standard or accurate.")] = None,
     models: Annotated[
-        list[str] | None, typer.Option(help="Networks, such as lstm,gru,elman; one alone serves alone.")
+        list[str] | None,
+        typer.Option(help="Networks, such as lstm,gru,elman; one alone is the champion wherever it has a forecast."),
     ] = None,
     statistics: Annotated[
-        list[str] | None, typer.Option(help="Statistical models beside them: theta, ets, … or none. [the recipe's]")
+        list[str] | None,
+        typer.Option(show_default="the recipe's", help="Statistical models beside them: theta, ets, … or none."),
     ] = None,
     all_models: Annotated[bool, typer.Option("--all-models", help="Write every candidate, champions marked.")] = False,
-    id_column: Annotated[str | None, typer.Option("--id", help="Column that names the series. [unique_id]")] = None,
-    time_column: Annotated[str | None, typer.Option("--time", help="Column of timestamps or steps. [ds]")] = None,
-    target_column: Annotated[str | None, typer.Option("--target", help="Column of measurements. [y]")] = None,
-    cutoff: Annotated[str | None, typer.Option(help="Last time that may be known. [the newest observation]")] = None,
-    quantiles: Annotated[list[str] | None, typer.Option(help="Such as 0.1,0.5,0.9. [thirteen]")] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", show_default="unique_id", help="Column that names the series.")
+    ] = None,
+    time_column: Annotated[
+        str | None, typer.Option("--time", show_default="ds", help="Column of timestamps or steps.")
+    ] = None,
+    target_column: Annotated[
+        str | None, typer.Option("--target", show_default="y", help="Column of measurements.")
+    ] = None,
+    cutoff: Annotated[
+        str | None, typer.Option(show_default="the newest observation", help="Last time that may be known.")
+    ] = None,
+    quantiles: Annotated[list[str] | None, typer.Option(show_default="thirteen", help="Such as 0.1,0.5,0.9.")] = None,
     lower_bound: Annotated[float | None, typer.Option(help="No forecast is below it; 0 for counts.")] = None,
     integer_valued: Annotated[
         bool, typer.Option("--integer-valued", help="Forecasts are whole numbers, because y counts things.")
     ] = False,
     margin: Annotated[
         float | None,
-        typer.Option(help="Share by which what serves must beat the best naive; below 0, may be worse. [-1]"),
+        typer.Option(
+            show_default="-1",
+            help="Share by which the serving model must beat the best naive; below 0, it may be worse.",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. [0]")] = None,
+    seed: Annotated[int | None, typer.Option(show_default="0", help="Seed of the random numbers.")] = None,
     static: Annotated[
         list[str] | None, typer.Option(help="Columns that class series, such as store,product; networks learn them.")
     ] = None,
     calendar: Annotated[
         list[str] | None, typer.Option(help="Categories of times to learn: hour, weekday, month, holiday.")
     ] = None,
-    country: Annotated[str | None, typer.Option(help="Whose holidays, such as US.")] = None,
+    country: Annotated[str | None, typer.Option(help="Country whose holidays are meant, such as US.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Part of the recipe, such as max_steps=200.")
     ] = None,
     paths: Annotated[
-        int | None, typer.Option(help="Sample paths of each series, 10 to 10,000, for quantiles of sums. [none]")
+        int | None,
+        typer.Option(show_default="none", help="Sample paths of each series, 10 to 10,000, for quantiles of sums."),
     ] = None,
     paths_out: Annotated[
-        Path | None, typer.Option(help="File for them, .parquet or .csv. [--out, with .paths before its suffix]")
+        Path | None,
+        typer.Option(show_default="--out, with .paths before its suffix", help="File for them, .parquet or .csv."),
     ] = None,
     rejects: Annotated[Path | None, typer.Option(help="File for refused rows, .parquet or .csv.")] = None,
     reasons: Annotated[
@@ -119,7 +134,7 @@ def forecast(
 
 
 class _Files(NamedTuple):
-    """What is written; what is None was not asked for."""
+    """Files to write; None for those that were not requested."""
 
     out: Path
     paths_out: Path | None

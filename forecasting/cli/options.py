@@ -42,8 +42,16 @@ _LABELS = {
 def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec_path: Path | None = None) -> Spec:
     """Build a spec from inputs and options, laid over the spec of a file where one is named.
 
-    `options` are spec fields by dotted name (`source.id`, `backtest.margin`, `overrides.max_steps`); None is not given.
-    Relative inputs are taken from the working directory. Raises SpecError with every refused option by its own name.
+    Args:
+        inputs: Paths or URIs of files, folders and globs; paths are relative to the working directory.
+        options: Spec fields by dotted name (`source.id`, `backtest.margin`, `overrides.max_steps`); None is not given.
+        spec_path: The spec's file.
+
+    Returns:
+        The spec.
+
+    Raises:
+        SpecError: Options are refused; the error lists all of them by their own names.
     """
     fields: dict[str, Any] = {"name": ONE_SHOT}
     if spec_path is not None:
@@ -82,7 +90,7 @@ def split_statistics(texts: Sequence[str] | None) -> list[str] | None:
 
 
 def parse_overrides(texts: Sequence[str] | None) -> dict[str, str]:
-    """Read `KEY=VALUE` pairs into spec fields; raises SpecError for what is no pair.
+    """Read `KEY=VALUE` pairs into spec fields; raises SpecError for text that is not such a pair.
 
     >>> parse_overrides(["max_steps=20"])
     {'overrides.max_steps': '20'}

@@ -105,7 +105,7 @@ class Fleet:
 
         Raises:
             SourceError: The newer rows cannot be read.
-            SpecError: The cutoff is no time, or lies before that of the fit.
+            SpecError: The cutoff cannot be read, or lies before that of the fit.
         """
         until = None if cutoff is None else self._read_cutoff(cutoff)
         frames, types, rejects = self._frames, self._types, self._fit.rejects.clear()
@@ -284,7 +284,7 @@ def _refuse_folder(folder: Path) -> None:
     elif folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         problem = "holds something else than a saved fleet; name a folder that does not exist yet"
     elif not folder.absolute().parent.is_dir():
-        problem = f"cannot be written: there is no folder {folder.absolute().parent}"
+        problem = f"cannot be written: the folder {folder.absolute().parent} does not exist"
     elif not os.access(folder.absolute().parent, os.W_OK):
         problem = f"cannot be written: no permission to write to {folder.absolute().parent}"
     if problem:

@@ -23,7 +23,13 @@ _POINT = ["unique_id", "ds"]
 
 @dataclass(frozen=True)
 class Actuals:
-    """What a source measured, on the clock of a spec: `observed` has unique_id, ds, y; `reasons` those of rejects."""
+    """Measurements of a source on the clock of a spec.
+
+    Attributes:
+        source: The source, as messages name it.
+        observed: Accepted measurements: unique_id, ds, y.
+        reasons: The reason of each refused row.
+    """
 
     source: Source
     observed: pl.DataFrame
@@ -32,9 +38,12 @@ class Actuals:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of every series and model that was forecast, in the columns of the table `scores`, and what is missing.
+    """Scores of every series and model that was forecast.
 
-    `notes` are sentences about actuals that met no forecast and forecasts that met no actual.
+    Attributes:
+        scores: Rows in the columns of the table `scores`.
+        num_compared: Actuals that were compared with a forecast.
+        notes: Sentences about actuals without a forecast and forecasts without an actual.
     """
 
     scores: pl.DataFrame
@@ -78,22 +87,34 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
 def evaluate(
     forecasts: pl.DataFrame, actuals: Actuals, spec: Spec, *, features: pl.DataFrame, cutoff: datetime | int
 ) -> Evaluation:
-    """Score forecasts of a spec, in the columns of that table, by actuals; `features` end at `cutoff`.
+    """Score forecasts by actuals.
 
-    MASE and MSIS are scaled by the features, and Naive2 knows no more. Raises SourceError where no actual meets a
-    forecast, for then nothing was evaluated.
+    MASE and MSIS are scaled by the features, and Naive2 knows no more.
+
+    Args:
+        forecasts: Forecasts of a spec, in the columns of that table.
+        actuals: The actuals on the same clock.
+        spec: The spec.
+        features: Everything that the forecasts know, up to `cutoff`.
+        cutoff: The last time of the features.
+
+    Returns:
+        Scores, the number of compared actuals and notes on what was not compared.
+
+    Raises:
+        SourceError: No actual matches a forecast, so that nothing can be scored.
     """
     points = forecasts.join(actuals.observed, on=_POINT, how="left")
     met = points.filter(pl.col("y").is_not_null() & pl.col("forecast").is_not_null())
     num_compared = met.select(_POINT).n_unique()
-    notes = tuple(_tell_what_is_missing(points, actuals))
+    notes = tuple(_describe_gaps(points, actuals))
     if not num_compared:
         raise SourceError(f"{actuals.source}: no actual could be compared with a forecast; {'; '.join(notes)}")
     measures = _measure(met["unique_id"].unique().sort().to_list(), spec, features, cutoff)
     scores = score_forecasts(points.join(measures, on=_POINT, how="left"), quantiles=spec.quantiles)
     serving = forecasts.select("unique_id", "model", "is_champion").unique()
-    told = serving.join(scores, on=["unique_id", "model"]).sort("unique_id", "model")
-    return Evaluation(told.select("unique_id", "model", pl.exclude("unique_id", "model")), num_compared, notes)
+    rows = serving.join(scores, on=["unique_id", "model"]).sort("unique_id", "model")
+    return Evaluation(rows.select("unique_id", "model", pl.exclude("unique_id", "model")), num_compared, notes)
 
 
 def _measure(unique_ids: list[str], spec: Spec, features: pl.DataFrame, cutoff: datetime | int) -> pl.DataFrame:
@@ -106,7 +127,7 @@ def _measure(unique_ids: list[str], spec: Spec, features: pl.DataFrame, cutoff: 
     )
 
 
-def _tell_what_is_missing(points: pl.DataFrame, actuals: Actuals) -> Iterator[str]:
+def _describe_gaps(points: pl.DataFrame, actuals: Actuals) -> Iterator[str]:
     spans = points.group_by("unique_id").agg(pl.col("cutoff").first(), end=pl.col("ds").max())
     unmet = actuals.observed.join(points.select(_POINT).unique(), on=_POINT, how="anti")
     why = (

@@ -137,7 +137,7 @@ def forecast(
 
 
 def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "auto", num_workers: int = 1) -> int:
-    """Return how many series of a spec suit a shard on so many workers."""
+    """Return the number of series per shard that balances work, fixed costs and memory on `num_workers` workers."""
     training = TrainingCost(
         sizes_of(spec, spec.models, kernel=kernel), required_length(configure(spec), horizon=spec.horizon)
     )

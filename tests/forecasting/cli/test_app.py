@@ -53,7 +53,13 @@ def test_query_imports_no_torch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "default"),
-    [(["plot"], "two horizons"), (["query"], "100 as a table"), (["specs", "check"], "dags/specs")],
+    [
+        (["plot"], "two horizons"),
+        (["query"], "100 as a table"),
+        (["specs", "check"], "dags/specs"),
+        (["forecast"], "the newest"),
+        (["forecast"], "thirteen"),
+    ],
 )
 def test_help_shows_defaults_that_depend_on_other_options(
     fleetcast: Callable[..., Any], command: list[str], default: str

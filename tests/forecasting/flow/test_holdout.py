@@ -57,13 +57,13 @@ def spec(write: Write) -> Spec:
 
 def forecasts(*, b: float | None = 12.0) -> pl.DataFrame:
     """The champion forecasts 2 ± 5 for a, and b ± 5 for b; another model forecasts 0."""
-    told = [("a", "lstm", 2.0, True), ("b", "lstm", b, True), ("a", "gru", 0.0, False), ("b", "gru", 0.0, False)]
+    rows = [("a", "lstm", 2.0, True), ("b", "lstm", b, True), ("a", "gru", 0.0, False), ("b", "gru", 0.0, False)]
     return pl.DataFrame(
         [
             {"unique_id": name, "model": model, "ds": CUTOFF + timedelta(hours=step), "step": step, "cutoff": CUTOFF}
             | {"is_champion": serves, "forecast": value, "q50": value}
             | {"q02_5": None if value is None else value - 5, "q97_5": None if value is None else value + 5}
-            for name, model, value, serves in told
+            for name, model, value, serves in rows
             for step in (1, 2, 3)
         ],
         infer_schema_length=None,
@@ -98,7 +98,7 @@ def test_scores_are_those_worked_out_by_hand_and_scaled_by_what_was_known(spec: 
     assert (outcome.num_compared, outcome.notes) == (6, ())
 
 
-def test_everything_that_is_not_compared_is_told(spec: Spec, write: Write) -> None:
+def test_everything_that_is_not_compared_is_noted(spec: Spec, write: Write) -> None:
     later = rows({"a": [1.0, math.nan, 2.0, 4.0], "new": [5.0]}, first=CUTOFF + timedelta(hours=1))
     outcome = run(spec, write(pl.concat([rows({"a": [1.0] * 12}), later])))
     assert outcome.num_compared == 2
@@ -111,7 +111,7 @@ def test_everything_that_is_not_compared_is_told(spec: Spec, write: Write) -> No
     assert outcome.scores.filter(unique_id="b")["num_points"].to_list() == [0, 0]
 
 
-def test_actuals_of_a_series_that_no_model_could_forecast_are_told(spec: Spec, write: Write) -> None:
+def test_actuals_of_a_series_that_no_model_could_forecast_are_noted(spec: Spec, write: Write) -> None:
     actuals = write(rows({"a": [1.0] * 3, "b": [1.0] * 3}, first=CUTOFF + timedelta(hours=1)))
     outcome = run(spec, actuals, forecasts(b=None))
     assert outcome.notes == ("actuals of series that no model could forecast: 3",)
