@@ -191,7 +191,7 @@ def test_evaluation_prints_totals_and_writes_the_scores_of_every_series(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--out", "out.csv", "--scores", "s.csv"], "--scores: 's.csv' needs --evaluate"),
         (["--out", "out.csv", "--evaluate", "nowhere.csv"], "nowhere.csv does not exist"),
@@ -218,13 +218,13 @@ def test_evaluation_prints_totals_and_writes_the_scores_of_every_series(
         (["--out", "out.csv", "--freq", "1"], "needs whole numbers"),
     ],
 )
-def test_user_mistake_is_told_before_any_work(
+def test_user_mistake_is_named_before_any_work(
     fleetcast: Fleetcast,
     hourly: Callable[..., pl.DataFrame],
     quick: list[str],
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
-    told: str,
+    message: str,
 ) -> None:
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("work has begun")
@@ -233,7 +233,7 @@ def test_user_mistake_is_told_before_any_work(
     hourly().write_parquet("in.parquet")
     ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, *words)
     assert ended.exit_code == 2
-    assert told in ended.err
+    assert message in ended.err
     assert ended.err.count("\n") == 1
     assert [path.name for path in Path().iterdir()] == ["in.parquet"]
 
@@ -263,7 +263,7 @@ def test_ray_runs_what_the_entry_point_names(
 
 
 @pytest.mark.parametrize("found", [(), (EntryPoint("ray", "a_module_that_is_not_there:run", "fleetcast.runners"),)])
-def test_ray_that_is_not_installed_is_told(
+def test_ray_that_is_not_installed_is_reported(
     fleetcast: Fleetcast,
     hourly: Callable[..., pl.DataFrame],
     quick: list[str],
@@ -348,8 +348,8 @@ def test_categories_are_learned_and_one_that_training_had_not_seen_is_named(
     classed = ["--static", "store", "--calendar", "hour,holiday", "--country", "US"]
     ended = fleetcast(*words, *classed, "--out", "out.parquet")
     assert ended.exit_code == 0, ended.err
-    told = "categories without a vector of their own, new or rare: in 2 series, holiday 'New Year's Day' 2"
-    assert told in ended.err.splitlines()
+    line = "categories without a vector of their own, new or rare: in 2 series, holiday 'New Year's Day' 2"
+    assert line in ended.err.splitlines()
     assert fleetcast(*words, "--out", "plain.parquet").exit_code == 0
     differs = (
         pl.read_parquet("out.parquet").filter(model="seq2seq")["forecast"]

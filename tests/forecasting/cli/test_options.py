@@ -1,4 +1,4 @@
-"""Options become the same spec as a file would, and refused ones are told by their own names."""
+"""Options become the same spec as a file would, and refused ones are named as they were typed."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_input_without_a_name_is_refused_and_not_the_working_directory(text: str
         make_source([""], "unique_id", "ds", "y", subject="--actuals")
 
 
-def test_every_refused_option_is_told_at_once_by_its_own_name() -> None:
+def test_every_refused_option_is_named_at_once() -> None:
     options = {
         "freq": "0h",
         "season_lengths": [0],
@@ -87,13 +87,13 @@ def test_numbers_come_as_text() -> None:
     ]
 
 
-def test_missing_options_are_told_together() -> None:
+def test_missing_options_are_named_together() -> None:
     with pytest.raises(SpecError) as refused:
         spec_from_options(["a.csv"], {"freq": None, "season_lengths": None, "horizon": None})
     assert sorted(refused.value.problems) == ["--freq is missing", "--horizon is missing", "--season-length is missing"]
 
 
-def test_columns_that_are_not_three_are_told() -> None:
+def test_columns_that_are_not_three_are_refused() -> None:
     with pytest.raises(SpecError, match="--id, --time, --target: id, time and target must be three columns"):
         spec_from_options(["a.csv"], NEEDED | {"source.id": "ds"})
 
