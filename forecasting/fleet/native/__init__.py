@@ -1,4 +1,4 @@
-"""The CPU engine: C that runs recurrences, whole training steps and forecasts; `library` is its door to Python."""
+"""The CPU engine: C code for recurrences, whole training steps and forecasts. `library` loads it."""
 
 CELLS = ("lstm", "gru", "elman", "indrnn")
-"""Cells that the engine knows; a cell's place is its number in fleet.h."""
+"""Cells of the engine; the index of a cell is its number in fleet.h."""

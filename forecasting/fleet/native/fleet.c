@@ -1,13 +1,15 @@
-/* The CPU engine of a fleet: the recurrences' forward and backward passes, whole training steps, and forecasts.
+/* The CPU engine of a fleet: recurrences forward and backward, whole training steps, and forecasts.
 
-   One source is compiled once per kind of processor and the best that this machine has is chosen when the library is
-   loaded, so one build runs everywhere. There is no state but that choice, no thread and no allocation that outlives a
-   call: what a series' numbers are depends on nothing but that series. */
+   The same source is compiled once per kind of processor, and the library chooses the best variant when it is loaded;
+   so one build runs everywhere. That choice is the only state: the engine starts no thread, and no allocation outlives
+   a call. The result of a series depends on that series alone. */
 
+#include "fields.h"
 #include "fleet.h"
+#include "memory.h"
 
 typedef struct {
-  int (*train)(const Network *, const Schedule *, int64_t, int64_t);
+  int (*train)(const Network *, const StepTables *, int64_t, int64_t);
   int (*forecast)(const Network *, const int64_t *, int64_t, int64_t, float *, float *);
   int (*run_forward)(const Shape *, const Parameters *, const float *, float *, float *, float *, int64_t, int64_t);
   int (*run_backward)(const Shape *, const Parameters *, const float *, const float *, const float *, const float *,
@@ -43,7 +45,7 @@ typedef struct {
 
 static const Engine *engine;
 
-/* Choose the widest variant of at most `lanes` floats that this processor has; return its lanes. */
+/* Choose the widest variant of at most `lanes` floats that this processor supports; return its lanes. */
 int fleetcast_choose(int lanes) {
   engine = &engine_plain;
 #if defined(__x86_64__)
@@ -57,7 +59,7 @@ int fleetcast_choose(int lanes) {
   return engine->lanes;
 }
 
-/* Numbers below the smallest normal float count as zero while the engine runs: they would only cost time. */
+/* Treat subnormal numbers as zero while the engine runs, because they are slow. */
 #if defined(__x86_64__)
 #define ENGINE(call) \
   const unsigned before = _mm_getcsr(); \
@@ -69,8 +71,8 @@ int fleetcast_choose(int lanes) {
 #define ENGINE(call) return call
 #endif
 
-int fleetcast_train(const Network *network, const Schedule *schedule, int64_t begin, int64_t end) {
-  ENGINE(engine->train(network, schedule, begin, end));
+int fleetcast_train(const Network *network, const StepTables *tables, int64_t begin, int64_t end) {
+  ENGINE(engine->train(network, tables, begin, end));
 }
 
 int fleetcast_forecast(const Network *network, const int64_t *origins, int64_t begin, int64_t end, float *quantiles,

@@ -1,7 +1,7 @@
-/* Lanes: one vector register of W floats, the activations on it, and the register-tiled product that all else is made of.
+/* Vectors of W floats, activations on them, and the register-tiled product on which everything else is built.
 
-   Included once per processor variant, with W and MAX_ROWS set. Everything here is inlined into its caller, so that row
-   and vector counts are constants and accumulators stay in registers. */
+   Included once per processor variant, with W and MAX_ROWS defined. Every function is inlined into its caller, so that
+   the numbers of rows and vectors are constants and the accumulators stay in registers. */
 
 typedef float V __attribute__((vector_size(W * 4)));
 typedef int32_t VI __attribute__((vector_size(W * 4)));
@@ -12,14 +12,15 @@ INLINE void store(float *p, V v) { *(Unaligned *)p = v; }
 INLINE V spread(float x) { return x - (V){0}; }
 INLINE V choose(VI mask, V yes, V no) { return (V)(((VI)yes & mask) | ((VI)no & ~mask)); }
 
-/* Bound x to ±limit; NaN stays NaN, because no comparison with it holds. */
+/* Limit x to ±limit; NaN stays NaN, because every comparison with it is false. */
 INLINE V bound(V x, float limit) {
   x = choose(x > spread(limit), spread(limit), x);
   return choose(x < spread(-limit), spread(-limit), x);
 }
 
-/* tanh as x P(x²) / Q(x²), fitted by Lawson's iteration to the relative error on [0, 8.4] (1.1e-8 in exact arithmetic);
-   beyond, tanh is 1 to the last bit of a float but one. All coefficients are positive: nothing cancels. */
+/* Numerator and denominator of tanh as x P(x²) / Q(x²). Lawson's iteration fitted the coefficients to the relative
+   error on [0, 8.4], which is 1.1e-8 in exact arithmetic; beyond, tanh is 1 to the last bit of a float but one. All
+   coefficients are positive, so that nothing cancels. */
 INLINE void tanh_parts(V x, V *above, V *below) {
   x = bound(x, 8.4f);
   const V s = x * x;
@@ -40,7 +41,7 @@ INLINE V tanh_V(V x) {
   return above / below;
 }
 
-/* Two at the price of one division, which costs as much as ten products. */
+/* tanh of two vectors with one division, which costs as much as ten products. */
 INLINE void tanh_two(V *x, V *y) {
   V p, q, r, s;
   tanh_parts(*x, &p, &q);
@@ -50,8 +51,8 @@ INLINE void tanh_two(V *x, V *y) {
   *y = r * q * inverse;
 }
 
-/* e to the power of x in [0, 20]: a power of two, read off the last bits of a float so large that its fraction is gone,
-   times a polynomial on ±ln 2 / 2 (Cephes, expf). NaN stays NaN. */
+/* e to the power of x in [0, 20]: a power of two, times a polynomial on ±ln 2 / 2 (Cephes, expf). Adding a number so
+   large that the sum has no fraction leaves the exponent in the last bits. NaN stays NaN. */
 INLINE V exp_V(V x) {
   const V shifted = x * 1.44269504088896341f + 12582912.0f, n = shifted - 12582912.0f;
   const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -65,9 +66,9 @@ INLINE V exp_V(V x) {
   return p * power;
 }
 
-/* tanh within 1e-7, at twice the price: tanh_parts is up to 5e-7 off where tanh is near one, because P and Q round on
-   their own. Here, as in Cephes (tanhf), a polynomial adds to x what is small beside it, and beyond 0.625 what is small
-   beside one is taken from one. */
+/* tanh within 1e-7, at twice the cost. tanh_parts has errors of up to 5e-7 where tanh is near one, because P and Q
+   round independently. As in Cephes (tanhf), a polynomial adds a small correction to x, and beyond 0.625 a small
+   correction is subtracted from one. */
 INLINE V exact_tanh_V(V x) {
   const V size = choose(x < spread(0.0f), -x, x), s = x * x;
   V p = s * -5.70498872745e-3f + 2.06390887954e-2f;
@@ -86,8 +87,8 @@ INLINE float sum_lanes(V v) {
   return total;
 }
 
-/* acc[r][v] += Σ_k rows[r][k] · weights[k][v]: `rows` broadcasts one float, `weights` has nv vectors side by side; with
-   `skip` the third stands one vector further (a GRU's candidate as the state feeds it). */
+/* acc[r][v] += Σ_k rows[r][k] · weights[k][v]: `rows` broadcasts one float, `weights` has nv adjacent vectors. With
+   `skip` the third vector is one further: the state's part of a GRU's candidate. */
 INLINE void product(const int nr, const int nv, const int skip, V acc[][4], const float *rows, long row_stride,
                     long k_stride, const float *weights, long weight_stride, long num_k) {
   for (long k = 0; k < num_k; k++) {
@@ -103,13 +104,13 @@ INLINE void product(const int nr, const int nv, const int skip, V acc[][4], cons
   }
 }
 
-/* Deal `total` rows to tiles of at most MAX_ROWS, as evenly as they go: where tile number n ends. */
+/* Return the end of tile n if `total` rows are divided as evenly as possible into tiles of at most MAX_ROWS. */
 INLINE long tile_end(long total, long n) {
   const long tiles = (total + MAX_ROWS - 1) / MAX_ROWS;
   return total * (n + 1) / tiles;
 }
 
-/* Call CALL(rows) with a constant, for each tile of `total` rows; `at` and `end` are the tile's bounds. */
+/* Expand CALL(rows), with a constant number of rows, for each tile of `total` rows from `at` to `end`. */
 #define ROWS_CASE(nr, CALL) case nr: CALL(nr); break;
 #if MAX_ROWS == 6
 #define ROWS_SWITCH(rows, CALL) switch (rows) { ROWS_CASE(1, CALL) ROWS_CASE(2, CALL) ROWS_CASE(3, CALL) \

@@ -1,133 +1,82 @@
-"""The CPU engine as functions: tensors and sizes in, work done in place; many threads, none of which shares a series.
+"""Find the built CPU engine, load it, and call it on several threads.
 
-The C source beside this file is built with the package and loaded with ctypes, which lets go of Python's lock for as
-long as a call takes. Where it could not be built, `find` returns None and the reference kernel serves.
+The C source beside this file is built with the package. ctypes loads the library and releases Python's global lock
+during a call. Each thread works on its own range of series.
 """
-
-# S series
 
 import ctypes
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from torch import Tensor
 
-from forecasting.fleet.native import CELLS
-
-PARAMETERS = (
-    ("input_IG",),
-    ("bias_input_1G",),
-    ("hidden_HG", "recurrent_1H"),
-    ("bias_hidden_1G",),
-    ("head_HO",),
-    ("bias_head_1O",),
-    ("mixture_FM",),
-)
-"""Parameters of a network in the order of fleet.h, by the names that one cell or another has for them."""
+from forecasting.fleet.native.structures import Int, check_layout
 
 LANES_VARIABLE = "FLEETCAST_ENGINE_LANES"
-"""Environment variable that bounds the vector width (16, 8 or 4 floats) below what the processor has."""
+"""Environment variable that limits the vector width: 16, 8 or 4 floats."""
+LIBRARY_VARIABLE = "FLEETCAST_ENGINE_LIBRARY"
+"""Environment variable that names another build of the engine, such as one with sanitizers."""
+SUFFIXES = (".so", *EXTENSION_SUFFIXES)
+"""Suffixes that a built engine may have, in the order of search: a wheel's has no tag of a Python version."""
 SERIES_PER_CALL = 4
-"""Series that a thread takes at a time: few, so that threads end together; a call costs microseconds."""
-
-Value = TypeVar("Value")
-
-Pointer = ctypes.c_void_p
-Int = ctypes.c_int64
-Float = ctypes.c_float
-
-
-class Shape(ctypes.Structure):
-    _fields_ = [(name, Int) for name in ("cell", "B", "T", "I", "H")]
-
-
-class Parameters(ctypes.Structure):
-    _fields_ = [(name, Pointer) for name in ("input", "bias_input", "hidden", "bias_hidden")]
-
-
-class Panel(ctypes.Structure):
-    _fields_ = [(name, Pointer) for name in ("y", "observed", "calendar", "unit", "season_lengths")] + [
-        (name, Int) for name in ("N", "C", "F", "L", "M", "padding")
-    ]
-
-
-class Trained(ctypes.Structure):
-    _fields_ = [(name, Pointer) for name in ("value", "moment", "square", "average")]
-
-
-class Network(ctypes.Structure):
-    _fields_ = [
-        ("shape", Shape),
-        ("panel", Panel),
-        ("parameters", Trained * len(PARAMETERS)),
-        ("quantiles", Pointer),
-        ("Q", Int),
-    ]
-
-
-class Schedule(ctypes.Structure):
-    _fields_ = [
-        *((name, Pointer) for name in ("keys", "first", "num_windows", "is_running", "broken_step")),
-        *((name, Pointer) for name in ("step_size", "correction", "averaging")),
-        *((name, Int) for name in ("first_step", "num_steps")),
-        *((name, Float) for name in ("clip", "beta1", "beta2", "epsilon")),
-    ]
+"""Series per call of a thread. Few, so that all threads finish at about the same time; a call costs microseconds."""
 
 
 @cache
 def find() -> ctypes.CDLL | None:
-    """Load the engine once per process; where it was not built, say so once and return None."""
-    folder = Path(__file__).parent
-    built = [path for suffix in EXTENSION_SUFFIXES if (path := folder / f"_engine{suffix}").exists()]
-    if not built:
+    """Load the engine once per process.
+
+    Returns:
+        The library, or None if it is not built; the log then has one warning.
+
+    Raises:
+        ServiceError: The library is built from another version of the C source.
+    """
+    path = built_library()
+    if path is None:
         logging.getLogger(__name__).warning(
             "the CPU engine is not built (it needs a C compiler when Fleetcast is installed):"
             " networks train with the reference kernel, several times slower"
         )
         return None
-    library = ctypes.CDLL(str(built[0]))
+    library = ctypes.CDLL(str(path))
+    check_layout(library, path)
     library.fleetcast_stash_floats.restype = Int
     library.fleetcast_choose(int(os.environ.get(LANES_VARIABLE, "16")))
     return library
 
 
+def built_library() -> Path | None:
+    """Return the file of the built engine, or None if there is none."""
+    if named := os.environ.get(LIBRARY_VARIABLE):
+        return Path(named)
+    paths = (Path(__file__).with_name(f"_engine{suffix}") for suffix in SUFFIXES)
+    return next((path for path in paths if path.exists()), None)
+
+
 def require() -> ctypes.CDLL:
-    """Return the engine; only for callers that have seen `find` return it."""
+    """Return the engine, for callers that know from `find` that it is built."""
     library = find()
     assert library is not None, "the kernel was chosen although the engine is not built"
     return library
 
 
-def shape_of(cell: str, *, num_windows: int, num_steps: int, num_inputs: int, hidden_size: int) -> Shape:
-    return Shape(CELLS.index(cell), num_windows, num_steps, num_inputs, hidden_size)
-
-
-def in_order(named: Mapping[str, Value], count: int = len(PARAMETERS)) -> list[Value | None]:
-    """Return what is named after parameters in the order of fleet.h, the first so many; None for what a cell lacks."""
-    return [next((named[name] for name in names if name in named), None) for names in PARAMETERS[:count]]
-
-
-def pointer(tensor: Tensor | None) -> Pointer:
-    """Return where a tensor lies; the caller keeps it alive for as long as the engine runs."""
-    if tensor is None:
-        return Pointer(None)
-    assert tensor.device.type == "cpu", "the engine reads the CPU's memory"
-    assert tensor.is_contiguous(), "the engine knows no strides"
-    assert tensor.dtype in (torch.float32, torch.int64, torch.uint8), "the engine knows no other numbers"
-    return Pointer(tensor.data_ptr())
-
-
 def run(call: Callable[[Int, Int], int], *, num_series: int) -> None:
-    """Run `call(begin, end)` over all series on as many threads as torch has; it returns 0, or 1 for want of memory.
+    """Call the engine for all series, on at most as many threads as torch has.
 
-    How series fall to threads never shows in a result: no call writes what another reads.
+    The result does not depend on the threads, because no call writes what another call reads.
+
+    Args:
+        call: Takes the first series and the one after the last; returns 0, or 1 if memory runs out.
+        num_series: Number of series.
+
+    Raises:
+        MemoryError: A call returned 1.
     """
     ranges = [
         (Int(begin), Int(min(begin + SERIES_PER_CALL, num_series))) for begin in range(0, num_series, SERIES_PER_CALL)
@@ -138,7 +87,7 @@ def run(call: Callable[[Int, Int], int], *, num_series: int) -> None:
     else:
         failed = max(_threads(num_threads).map(lambda bounds: call(*bounds), ranges))
     if failed:
-        raise MemoryError("the CPU engine could not get the memory that a fleet's windows and gradients need")
+        raise MemoryError("the CPU engine could not allocate the memory that a fleet's windows and gradients need")
 
 
 @cache

@@ -1,7 +1,7 @@
-/* The network around the recurrence: windows gathered from the panel, head, mixture of seasonal references, loss.
+/* The network around the recurrence: gathering of windows, head, mixture of seasonal references, loss.
 
-   A series' parameters lie in one padded vector, as the tiles read them, for as many steps as a call trains; so does
-   everything that an optimiser keeps. O = F Q outputs, padded to a multiple of W. */
+   For the duration of a call one padded vector holds the parameters of a series in the order in which tiles read them;
+   vectors of the same layout hold the optimiser's state. O = F Q outputs, padded to a multiple of W. */
 
 typedef struct {
   long U, P, O, padded_O, gates, M, F;
@@ -10,7 +10,8 @@ typedef struct {
 
 static N(Layout) N(layout)(const Network *network) {
   const Shape *shape = &network->shape;
-  N(Layout) at = {.U = N(units)(shape), .gates = NUM_GATES(shape->cell), .M = network->panel.M, .F = network->panel.F};
+  const WindowTensors *windows = &network->windows;
+  N(Layout) at = {.U = N(units)(shape), .gates = NUM_GATES(shape->cell), .M = windows->M, .F = windows->F};
   at.P = at.U * W, at.O = at.F * network->Q, at.padded_O = (at.O + W - 1) / W * W;
   at.bias_input = shape->I * at.gates * at.P;
   at.hidden = at.bias_input + at.gates * at.P;
@@ -22,7 +23,7 @@ static N(Layout) N(layout)(const Network *network) {
   return at;
 }
 
-/* Copy one parameter of one series between torch's order and the padded vector. */
+/* Copy one parameter of one series from torch's order to the padded vector, or back. */
 static void N(copy_gates)(float *vector, float *torch, long num_rows, const N(Layout) *at, long H, int to_torch) {
   for (long u = 0; u < at->U; u++)
     for (long k = 0; k < num_rows; k++)
@@ -43,7 +44,7 @@ static void N(copy_series)(float *vector, float *const torch[NUM_PARAMETERS], co
   N(copy_gates)(vector + at->hidden, torch[HIDDEN] + series * rows * G, rows, at, H, to_torch);
   if (network->shape.cell == GRU)
     N(copy_gates)(vector + at->bias_hidden, torch[BIAS_HIDDEN] + series * G, 1, at, H, to_torch);
-  for (long k = 0; k <= H; k++) { /* the bias is the row after the last */
+  for (long k = 0; k <= H; k++) { /* the bias is row H */
     float *mine = vector + at->head + k * at->padded_O;
     float *theirs = k < H ? torch[HEAD] + (series * H + k) * O : torch[BIAS_HEAD] + series * O;
     memcpy(to_torch ? theirs : mine, to_torch ? mine : theirs, sizeof(float) * O);
@@ -52,7 +53,7 @@ static void N(copy_series)(float *vector, float *const torch[NUM_PARAMETERS], co
   memcpy(to_torch ? theirs : mine, to_torch ? mine : theirs, sizeof(float) * at->F * at->M);
 }
 
-/* What the recurrence reads: weights where they lie, the tile's bias summed, the transposed ones made anew. */
+/* Return the weights for the recurrence: those of the vector itself, the sum of the biases, and transposed copies. */
 static N(Packed) N(recurrent_weights)(const float *vector, const N(Layout) *at, const Shape *shape, float *room,
                                       int backward) {
   float *bias = room, *hidden_t = room + at->U * 4 * W;
@@ -74,19 +75,19 @@ static N(Packed) N(recurrent_weights)(const float *vector, const N(Layout) *at, 
   return (N(Packed)){vector, vector + at->hidden, bias, hidden_t, NULL};
 }
 
-/* One series' batch: inputs (B, T, I), references (B, F, M), targets and observed shares (B, F). */
+/* A batch of one series: inputs (B, T, I), references (B, F, M), targets (B, F), and which are observed (B, F). */
 typedef struct {
   float *x, *reference, *target, *observed;
 } N(Batch);
 
 static void N(gather)(const Network *network, long series, const int64_t *origins, long B, N(Batch) to) {
-  const Panel *panel = &network->panel;
-  const long T = network->shape.T, I = network->shape.I, L = panel->L, C = panel->C, F = panel->F, M = panel->M;
-  const float *y = panel->y + series * panel->N, *observed = panel->observed + series * panel->N;
-  const float *calendar = panel->calendar + series * panel->N * C, unit = panel->unit[series];
-  const long season = panel->season_lengths[0];
+  const WindowTensors *windows = &network->windows;
+  const long T = network->shape.T, I = network->shape.I, L = windows->L, C = windows->C, F = windows->F, M = windows->M;
+  const float *y = windows->y + series * windows->N, *observed = windows->observed + series * windows->N;
+  const float *calendar = windows->calendar + series * windows->N * C, unit = windows->unit[series];
+  const long season = windows->season_lengths[0];
   for (long b = 0; b < B; b++) {
-    const long end = origins[b] + panel->padding, start = end + 1 - T * L;
+    const long end = origins[b] + windows->padding, start = end + 1 - T * L;
     float level = 0;
     for (long point = 0; point < L; point++) level += y[end + 1 - L + point];
     level /= L;
@@ -98,7 +99,7 @@ static void N(gather)(const Network *network, long series, const int64_t *origin
         row[point] = y[at + point] - level;
         share += observed[at + point];
       }
-      const long clamped = season > at ? season - at : 0; /* points before which no season is on record */
+      const long clamped = season > at ? season - at : 0; /* number of points without a point one season earlier */
       for (long point = 0; point < L && point < clamped; point++) row[L + point] = (y[at + point] - y[0]) * unit;
       for (long point = clamped; point < L; point++) row[L + point] = (y[at + point] - y[at + point - season]) * unit;
       row[2 * L] = share / L;
@@ -106,12 +107,12 @@ static void N(gather)(const Network *network, long series, const int64_t *origin
     }
     for (long f = 0; f < F; f++) {
       for (long m = 0; m < M; m++) {
-        const long length = panel->season_lengths[m], from = end + 1 + f - (f + length) / length * length;
+        const long length = windows->season_lengths[m], from = end + 1 + f - (f + length) / length * length;
         to.reference[(b * F + f) * M + m] = y[from > 0 ? from : 0] * unit;
       }
-      const long future = end + 1 + f < panel->N ? end + 1 + f : panel->N - 1;
+      const long future = end + 1 + f < windows->N ? end + 1 + f : windows->N - 1;
       to.target[b * F + f] = y[future] * unit;
-      to.observed[b * F + f] = end + 1 + f < panel->N ? observed[future] : 0.0f;
+      to.observed[b * F + f] = end + 1 + f < windows->N ? observed[future] : 0.0f;
     }
   }
 }
@@ -167,14 +168,15 @@ static void N(head)(const float *vector, const N(Layout) *at, long B, long H, co
 #undef CALL1
 }
 
-/* Repeat each of F values Q times; writes up to W floats beyond the end. */
+/* Repeat each of F values Q times; this writes up to W floats beyond the end. */
 static void N(repeat)(const float *values, long F, long Q, float *to) {
   for (long f = 0; f < F; f++)
     for (long q = 0; q < Q; q += W) store(to + f * Q + q, spread(values[f]));
 }
 
-/* Mean pinball loss of one series over its observed targets; `output` becomes its gradient, `d_mixed` (B, F) that of
-   the mixed reference where it is wanted. `below` is 1 - q for every padded output; `room` has 2 (O + 2 W). */
+/* Return the mean pinball loss of one series over its observed targets. `output` is replaced by its gradient; `d_mixed`
+   (B, F) receives that of the mixed reference unless it is null. `below` is 1 - q for each padded output; `room` has
+   2 (O + 2 W) floats. */
 static float N(pinball)(const N(Layout) *at, long B, long Q, const float *mixed, const N(Batch) *batch,
                         const float *below, float *output, float *d_mixed, float *room) {
   const long F = at->F, padded = at->padded_O;
@@ -205,7 +207,7 @@ static float N(pinball)(const N(Layout) *at, long B, long Q, const float *mixed,
   return sum_lanes(total);
 }
 
-/* d_last[b][k] = Σ_o d[b][o] · head[k][o]: lanes run over outputs and are summed at the end. */
+/* d_last[b][k] = Σ_o d[b][o] · head[k][o]; lanes are outputs, summed at the end. */
 INLINE void N(head_back_tile)(const int nr, const int nk, float *d_last, long H, const float *d, const float *head,
                               long padded_O) {
   V acc[4][4];
@@ -241,7 +243,7 @@ static void N(head_back)(const float *vector, const N(Layout) *at, long B, long 
     }
 }
 
-/* gradient[k][o] = Σ_b last[b][k] · d[b][o], and the bias's row after it. */
+/* gradient[k][o] = Σ_b last[b][k] · d[b][o]. */
 INLINE void N(head_weight_tile)(const int nk, const int nv, float *gradient, const float *last, long P, const float *d,
                                 long padded_O, long B) {
   V acc[8][4];
@@ -275,7 +277,7 @@ static void N(head_gradients)(float *gradient, const N(Layout) *at, long B, long
   }
 }
 
-/* Gradient of the mixture's logits through the softmax; one season has no choice and no gradient. */
+/* Gradient of the mixture's logits through the softmax; with a single season it is zero. */
 static void N(mixture_gradient)(float *gradient, const float *share, const float *reference, const float *d_mixed,
                                 long B, long F, long M) {
   for (long f = 0; f < F; f++, gradient += M) {

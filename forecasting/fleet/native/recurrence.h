@@ -1,15 +1,15 @@
-/* Recurrences over one series' windows, forward and backward through time: LSTM, GRU, Elman, IndRNN.
+/* Recurrences over the windows of one series, forward and backward through time: LSTM, GRU, Elman, IndRNN.
 
-   Lanes run over hidden units: a tile of rows (windows) times the gates of W units stays in registers from the first
-   input to the activation, so a gate is written to memory once, as an activation, and only where a gradient is wanted.
-   The input's projection is part of the same tile; the weight gradients gather over a stretch of steps.
+   Lanes are hidden units. A tile of rows (windows) times the gates of W units stays in registers from the first input
+   to the activation. Gates are written to memory once, as activations, and only if a gradient is required. The input's
+   projection is part of the same tile; weight gradients are accumulated over several steps.
 
    B windows · T steps · I inputs · H hidden · U = ceil(H / W) blocks of units · P = U W padded units
-   A tile has four accumulators a unit. LSTM: i, f, g, o. GRU: r, z, the input's part of n, the state's part of n. Elman
-   and IndRNN use the first alone; what an IndRNN's unit remembers is its own, so that no product is in the way.
-   Units beyond H have zero weights: their state stays 0 and their gradients are never read. */
+   A tile has four accumulators per unit. LSTM: i, f, g, o. GRU: r, z, the input's part of n, the state's part of n.
+   Elman and IndRNN use the first only. A unit of an IndRNN is connected to itself only and needs no product.
+   Units beyond H have zero weights: their state stays 0 and their gradients are not read. */
 
-/* Which gates of torch's order an input (or a state) feeds, and to which accumulators they go. */
+/* Gates in torch's order, the accumulator of a gate's part from the state, and stashed values per unit. */
 #define NUM_GATES(cell) ((cell) == LSTM ? 4 : (cell) == GRU ? 3 : 1)
 #define STATE_SLOT(cell, gate) ((cell) == GRU && (gate) == 2 ? 3 : (gate))
 #define NUM_STASHED(cell) ((cell) == LSTM ? 6 : (cell) == GRU ? 4 : 1)
@@ -19,8 +19,8 @@ typedef struct {
   const float *input;    /* [U][I][gates][W] */
   const float *hidden;   /* [U][HIDDEN_ROWS][gates][W] */
   const float *bias;     /* [U][4][W] */
-  const float *hidden_t; /* [U][gates][W][P]: for the gradient of the state */
-  const float *input_t;  /* [U][gates][W][padded I]: for the gradient of the inputs */
+  const float *hidden_t; /* [U][gates][W][P], for the gradient of the state */
+  const float *input_t;  /* [U][gates][W][padded I], for the gradient of the inputs */
 } N(Packed);
 
 static long N(units)(const Shape *shape) { return (shape->H + W - 1) / W; }
@@ -51,7 +51,7 @@ static void N(pack_transposed)(float *to, const float *from, long num_rows, long
         to[((unit / W * gates + gate) * W + unit % W) * padded + k] = from[(k * gates + gate) * H + unit];
 }
 
-/* Lay one series' weights out as the tiles read them; the transposed ones only for a backward pass. */
+/* Arrange the weights of one series in the order in which tiles read them, for a backward pass transposed too. */
 static N(Packed) N(pack)(const Shape *shape, const Parameters *from, float *room, int backward, int inputs_too) {
   const long I = shape->I, H = shape->H, gates = NUM_GATES(shape->cell), units = N(units)(shape), padded = units * W;
   float *input = room, *hidden = input + units * I * gates * W, *bias = hidden + units * H * gates * W;
@@ -71,7 +71,7 @@ static N(Packed) N(pack)(const Shape *shape, const Parameters *from, float *room
   return (N(Packed)){input, hidden, bias, hidden_t, input_t};
 }
 
-/* One tile forward: nr windows, W units. Rows of x are x_stride apart, rows of the state and the stash P units. */
+/* Advance nr windows and W units by one step. Rows of x are x_stride apart, rows of the state P. */
 INLINE void N(forward_tile)(const int cell, const int nr, const N(Packed) *packed, long u, long I, long H, long P,
                             const float *x, long x_stride, const float *h, float *c, float *h_next, float *stash,
                             long stash_stride) {
@@ -88,7 +88,7 @@ INLINE void N(forward_tile)(const int cell, const int nr, const N(Packed) *packe
     for (int r = 0; r < nr; r++) acc[r][0] += own * load(h + r * P + u * W);
   } else if (cell != GRU) {
     product(nr, gates, 0, acc, h, P, 1, packed->hidden + u * H * gates * W, gates * W, H);
-  } else { /* the state's part of n stays apart: the reset gate multiplies it */
+  } else { /* the reset gate multiplies the state's part of n, which stays separate */
     V state[8][4];
 #pragma GCC unroll 8
     for (int r = 0; r < nr; r++) state[r][0] = acc[r][0], state[r][1] = acc[r][1], state[r][2] = acc[r][3];
@@ -122,12 +122,15 @@ INLINE void N(forward_tile)(const int cell, const int nr, const N(Packed) *packe
     } else {
       const V proposal = tanh_V(acc[r][2] + first * acc[r][3]);
       store(h_next + r * P + u * W, proposal + second * (load(h + r * P + u * W) - proposal));
-      if (stash) store(kept, first), store(kept + W, second), store(kept + 2 * W, proposal), store(kept + 3 * W, acc[r][3]);
+      if (stash) {
+        store(kept, first), store(kept + W, second);
+        store(kept + 2 * W, proposal), store(kept + 3 * W, acc[r][3]);
+      }
     }
   }
 }
 
-/* Run all steps. h holds T + 1 states of B x P where they are kept (`stash`), else two; c one. Both begin at zero.
+/* Run all steps from a state of zeros. h has room for T + 1 states of B x P with `stash`, for two without; c for one.
    `outputs` (B, T, H) or `last` (B, H) may be null. */
 INLINE void N(forward_cell)(const int cell, const Shape *shape, const N(Packed) *packed, const float *x, float *h,
                             float *c, float *stash, float *outputs, float *last) {
@@ -159,9 +162,9 @@ static void N(forward)(const Shape *shape, const N(Packed) *packed, const float 
   else N(forward_cell)(INDRNN, shape, packed, x, h, c, stash, outputs, last);
 }
 
-/* Gate gradients of one window and step: from dh and dc to dG [U][4][W]; dc and dh become those of the step before,
-   as far as they do not pass through the recurrent weights; an IndRNN's pass here, by its `own` of [U][W], and sums of
-   their gradient go to `d_own`. Sums of dG go to the bias gradient. */
+/* Compute the gate gradients dG [U][4][W] of one window and step from dh and dc. dc and dh become those of the previous
+   step, without the part that passes through the recurrent weights. For an IndRNN that part is included: its weights
+   are `own` [U][W], and `d_own` accumulates their gradient. `bias` accumulates dG. */
 INLINE void N(gate_gradients)(const int cell, long U, const float *stash, const float *c_before, const float *h_before,
                               const float *own, float *dh, float *dc, float *dg, float *bias, float *d_own) {
   for (long u = 0; u < U; u++, stash += NUM_STASHED(cell) * W, dg += 4 * W, bias += 4 * W) {
@@ -202,7 +205,7 @@ INLINE void N(gate_gradients)(const int cell, long U, const float *stash, const 
   }
 }
 
-/* to[b][lanes] += Σ over gates of dG[b] · transposed weights; `padded` lanes, a multiple of W. */
+/* to[b][lanes] += Σ over gates of dG[b] · transposed weights; `padded` is the number of lanes, a multiple of W. */
 INLINE void N(back_tile)(const int cell, const int of_state, const int nr, const int nv, float *to, long to_stride,
                          const float *dg, const float *weights, long padded, long U) {
   const int gates = NUM_GATES(cell);
@@ -214,7 +217,8 @@ INLINE void N(back_tile)(const int cell, const int of_state, const int nr, const
   for (long u = 0; u < U; u++)
     for (int gate = 0; gate < gates; gate++) {
       const int slot = of_state ? STATE_SLOT(cell, gate) : gate;
-      product(nr, nv, 0, acc, dg + (u * 4 + slot) * W, U * 4 * W, 1, weights + (u * gates + gate) * W * padded, padded, W);
+      const float *of_gate = weights + (u * gates + gate) * W * padded;
+      product(nr, nv, 0, acc, dg + (u * 4 + slot) * W, U * 4 * W, 1, of_gate, padded, W);
     }
 #pragma GCC unroll 8
   for (int r = 0; r < nr; r++)
@@ -240,7 +244,7 @@ INLINE void N(back)(const int cell, const int of_state, long B, float *to, long 
 #undef CALL1
 }
 
-/* gradient[u][k][gates][W] += Σ over steps and windows of rows[t][b][k] · dG[t][b][u], for num_k columns of rows. */
+/* gradient[u][k][gates][W] += Σ over steps and windows of rows[t][b][k] · dG[t][b][u], for nk columns of rows. */
 INLINE void N(weight_tile)(const int cell, const int of_state, const int nk, float *gradient, const float *rows,
                            long step_stride, long row_stride, const float *dg, long U, long B, long num_steps) {
   const int gates = NUM_GATES(cell);
@@ -268,7 +272,7 @@ INLINE void N(weight_gradients)(const int cell, const int of_state, long num_k, 
   }
 }
 
-/* Rows of dG gathered before they go into the weight gradients: enough to pay for loading those, few enough for L1. */
+/* Rows of dG per update of the weight gradients: enough to pay for loading those, and few enough for the L1 cache. */
 #define ROWS_AT_ONCE 64
 
 static long N(steps_at_once)(const Shape *shape) {
@@ -281,15 +285,15 @@ static long N(backward_floats)(const Shape *shape) {
   return shape->B * (2 * P + N(padded_inputs)(shape)) + N(steps_at_once)(shape) * shape->B * 4 * P;
 }
 
-/* Gradients of one series, added to `to`: input [U][I][gates][W], hidden [U][HIDDEN_ROWS][gates][W], bias [U][4][W]. */
+/* Gradients of one series: input [U][I][gates][W], hidden [U][HIDDEN_ROWS][gates][W], bias [U][4][W]. */
 typedef struct {
   float *input, *hidden, *bias;
 } N(Gradients);
 
-/* Go back through time from what `forward` stashed. `d_outputs` (B, T, H) or `d_last` (B, H) may be null; `dx`
-   (B, T, I) too. `room` has backward_floats. */
-INLINE void N(backward_cell)(const int cell, const Shape *shape, const N(Packed) *packed, const float *x, const float *h,
-                             const float *stash, const float *d_outputs, const float *d_last, float *dx,
+/* Backpropagate through time over the stash of `forward` and add to the gradients `to`. `d_outputs` (B, T, H) or
+   `d_last` (B, H) may be null, and so may `dx` (B, T, I). `room` has backward_floats. */
+INLINE void N(backward_cell)(const int cell, const Shape *shape, const N(Packed) *packed, const float *x,
+                             const float *h, const float *stash, const float *d_outputs, const float *d_last, float *dx,
                              N(Gradients) to, float *room) {
   const long B = shape->B, T = shape->T, I = shape->I, H = shape->H, U = N(units)(shape), P = U * W;
   const long padded = N(padded_inputs)(shape), kept = P * NUM_STASHED(cell), at_once = N(steps_at_once)(shape);
@@ -297,7 +301,7 @@ INLINE void N(backward_cell)(const int cell, const Shape *shape, const N(Packed)
   memset(dh, 0, sizeof(float) * 2 * B * P);
   for (long t = T - 1, left = at_once; t >= 0; t--) {
     if (--left < 0) left = at_once - 1;
-    float *dg = ring + left * B * 4 * P; /* filled from its end, so that steps stand in their order */
+    float *dg = ring + left * B * 4 * P; /* filled from its end, so that steps are in ascending order */
     for (long b = 0; b < B; b++) {
       const float *arriving = d_outputs ? d_outputs + (b * T + t) * H : d_last && t == T - 1 ? d_last + b * H : NULL;
       if (arriving)

@@ -1,4 +1,4 @@
-/* All of the engine for one kind of processor: included once per variant, with VARIANT, W and MAX_ROWS set. */
+/* The engine for one kind of processor: included once per variant, with VARIANT, W and MAX_ROWS defined. */
 
 #define PASTE_(name, variant) name##_##variant
 #define PASTE(name, variant) PASTE_(name, variant)

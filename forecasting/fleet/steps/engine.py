@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from forecasting.fleet.native import library
+from forecasting.fleet.native import library, structures
 from forecasting.fleet.random import purpose_keys
 from forecasting.fleet.steps import FleetInTraining
 from forecasting.fleet.windows import WindowSource
@@ -28,11 +28,11 @@ class EngineSteps:
         values = dict(module.network.weights.items())
         states = {name: _adam_state(optimizer, value) for name, value in values.items()}
         trained = {
-            name: library.Trained(
-                library.pointer(value.data),
-                library.pointer(states[name]["exp_avg"]),
-                library.pointer(states[name]["exp_avg_sq"]),
-                library.pointer(module.average[name].data if module.average is not None else None),
+            name: structures.Trained(
+                structures.pointer(value.data),
+                structures.pointer(states[name]["exp_avg"]),
+                structures.pointer(states[name]["exp_avg_sq"]),
+                structures.pointer(module.average[name].data if module.average is not None else None),
             )
             for name, value in values.items()
         }
@@ -49,8 +49,8 @@ class EngineSteps:
         keys_S = purpose_keys(module.keys_S, purpose="windows")
         is_running_S = module.is_running(torch.tensor(module.num_steps)).to(torch.uint8)
         read = (keys_S, module.first_S, module.num_windows_S, is_running_S, module.broken_step_S, *tables)
-        schedule = library.Schedule(
-            *map(library.pointer, read),
+        step_tables = structures.StepTables(
+            *map(structures.pointer, read),
             module.num_steps,
             num_steps,
             module.config.gradient_clip,
@@ -68,7 +68,7 @@ class EngineSteps:
         )
         call = library.require().fleetcast_train
         library.run(
-            lambda begin, end: int(call(ctypes.byref(network), ctypes.byref(schedule), begin, end)),
+            lambda begin, end: int(call(ctypes.byref(network), ctypes.byref(step_tables), begin, end)),
             num_series=len(keys_S),
         )
         for state in states.values():
@@ -105,7 +105,7 @@ def _forecast(
     loss_S: Tensor | None,
 ) -> None:
     given = {name: weight.contiguous() for name, weight in weights.items()}
-    trained = {name: library.Trained(library.pointer(weight), None, None, None) for name, weight in given.items()}
+    trained = {name: structures.Trained(structures.pointer(weight), None, None, None) for name, weight in given.items()}
     origins_SB = origins_SB.contiguous()
     network, _kept = _network(
         cell,
@@ -115,10 +115,10 @@ def _forecast(
         num_windows=origins_SB.shape[1],
         hidden_size=given["head_HO"].shape[1],
     )
-    written, lost = library.pointer(quantiles_SBFQ), library.pointer(loss_S)
+    written, lost = structures.pointer(quantiles_SBFQ), structures.pointer(loss_S)
     call = library.require().fleetcast_forecast
     library.run(
-        lambda begin, end: int(call(ctypes.byref(network), library.pointer(origins_SB), begin, end, written, lost)),
+        lambda begin, end: int(call(ctypes.byref(network), structures.pointer(origins_SB), begin, end, written, lost)),
         num_series=len(origins_SB),
     )
 
@@ -126,12 +126,12 @@ def _forecast(
 def _network(
     cell: str,
     windows: WindowSource,
-    trained: Mapping[str, library.Trained],
+    trained: Mapping[str, structures.Trained],
     quantiles_Q: Tensor,
     *,
     num_windows: int,
     hidden_size: int,
-) -> tuple[library.Network, list[Tensor]]:
+) -> tuple[structures.Network, list[Tensor]]:
     """Describe a fleet to the engine; the tensors returned beside it must live as long as it is used."""
     kept = [
         windows.y_SN,
@@ -141,8 +141,8 @@ def _network(
         torch.tensor(windows.season_lengths),
         quantiles_Q,
     ]
-    panel = library.Panel(
-        *map(library.pointer, kept[:5]),
+    window_tensors = structures.WindowTensors(
+        *map(structures.pointer, kept[:5]),
         windows.y_SN.shape[1],
         windows.calendar_SNC.shape[-1],
         windows.horizon,
@@ -150,17 +150,19 @@ def _network(
         len(windows.season_lengths),
         windows.padding,
     )
-    shape = library.shape_of(
+    shape = structures.shape_of(
         cell,
         num_windows=num_windows,
         num_steps=windows.context_segments,
         num_inputs=windows.num_inputs,
         hidden_size=hidden_size,
     )
-    parameters = (library.Trained * len(library.PARAMETERS))(
-        *(each if each is not None else library.Trained() for each in library.in_order(trained))
+    parameters = (structures.Trained * len(structures.PARAMETERS))(
+        *(each if each is not None else structures.Trained() for each in structures.in_order(trained))
     )
-    return library.Network(shape, panel, parameters, library.pointer(quantiles_Q), len(quantiles_Q)), kept
+    return structures.Network(
+        shape, window_tensors, parameters, structures.pointer(quantiles_Q), len(quantiles_Q)
+    ), kept
 
 
 def _adam_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Small panels, configurations and kernels that the tests of the fleet share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -49,6 +49,18 @@ def every_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(kernels, "choose", choose_this)
     return request.param
+
+
+@pytest.fixture(params=[16, 8, 4], ids=lambda lanes: f"{lanes} lanes")
+def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Run the test with each vector width of the CPU engine."""
+    engine = library.require()
+    try:
+        if engine.fleetcast_choose(request.param) != request.param:
+            pytest.skip(f"this processor has no vectors of {request.param} floats")
+        yield request.param
+    finally:
+        engine.fleetcast_choose(16)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The fused recurrence agrees with the reference in double precision, on every processor that it is built for."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -21,17 +20,6 @@ CPU = torch.device("cpu")
 models = pytest.mark.parametrize("model", CELLS)
 FAR = (-80.0, 80.0, -math.inf, math.inf, math.nan)
 AWKWARD = [(1, 1, 1, 1, 1), (2, 3, 5, 4, 7), (3, 8, 6, 3, 16), (1, 33, 70, 5, 17), (2, 13, 4, 1, 65), (1, 70, 3, 40, 9)]
-
-
-@pytest.fixture(params=[16, 8, 4], ids=lambda lanes: f"{lanes} lanes")
-def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
-    engine = library.require()
-    try:
-        if engine.fleetcast_choose(request.param) != request.param:
-            pytest.skip(f"this processor has no vectors of {request.param} floats")
-        yield request.param
-    finally:
-        engine.fleetcast_choose(16)
 
 
 def random_fleet(model: str, sizes: tuple[int, int, int, int, int]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,8 +1,8 @@
-"""The engine's door: found once, and where it was not built the reference serves after one word about it."""
+"""The engine is loaded once; if it is not built, the reference kernel runs instead and one warning says so."""
 
-import ctypes
 import logging
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,13 @@ from forecasting.fleet.native import library
 @pytest.fixture
 def not_built(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     library.find.cache_clear()
-    monkeypatch.setattr(library, "EXTENSION_SUFFIXES", [".never-built"])
+    monkeypatch.setattr(library, "SUFFIXES", [".never-built"])
     yield
     library.find.cache_clear()
 
 
 @pytest.mark.usefixtures("not_built")
-def test_without_an_engine_the_reference_serves_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_an_engine_the_reference_runs_and_one_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     for _ in range(2):
         kernel = kernels.choose(make_cell("gru"), torch.device("cpu"), torch.float32, 8)
@@ -32,17 +32,30 @@ def test_without_an_engine_the_reference_serves_and_says_so_once(caplog: pytest.
     ]
 
 
-def test_structures_have_the_size_that_the_c_source_declares() -> None:
-    """Every field is eight bytes but a schedule's four floats; a field added on one side alone would shift the rest."""
-    source = (Path(library.__file__).parent / "fleet.h").read_text()
-    for structure in (library.Shape, library.Parameters, library.Panel, library.Trained, library.Network):
-        assert ctypes.sizeof(structure) % 8 == 0
-    body = source[source.index("typedef struct {\n  const int64_t *keys") : source.index("} Schedule;")]
-    declared = [name.strip(" *;\n") for line in body.splitlines()[1:] for name in line.split("/*")[0].split(",")]
-    declared = [name.split()[-1].strip("*;") for name in declared if name]
-    assert declared == [name for name, _ in library.Schedule._fields_]
+@pytest.mark.parametrize(
+    ("built", "expected"),
+    [
+        (["_engine.so", f"_engine{EXTENSION_SUFFIXES[0]}"], "_engine.so"),
+        ([f"_engine{EXTENSION_SUFFIXES[0]}"], f"_engine{EXTENSION_SUFFIXES[0]}"),
+        (["_engine.c"], None),
+    ],
+    ids=["both", "tagged", "none"],
+)
+def test_a_library_without_a_python_tag_is_found_first(
+    built: list[str], expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    for name in built:
+        (tmp_path / name).touch()
+    found = library.built_library()
+    assert (found and found.name) == expected
 
 
-def test_want_of_memory_is_an_error_and_not_a_crash() -> None:
+def test_an_environment_variable_names_another_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(library.LIBRARY_VARIABLE, str(tmp_path / "_engine.so"))
+    assert library.built_library() == tmp_path / "_engine.so"
+
+
+def test_lack_of_memory_raises_an_error() -> None:
     with pytest.raises(MemoryError, match="memory that a fleet's windows and gradients need"):
         library.run(lambda begin, end: 1, num_series=9)
