@@ -1,19 +1,23 @@
-"""The GPU recurrence: windows of every series in, hidden states out; one Triton program keeps a series' steps on chip.
+"""Run a recurrence on a GPU: one Triton program per series and block of windows computes all steps.
 
-A step of the reference is a dozen launches that each read and write device memory; here the whole loop over time is one
-launch, forward and backward, and a program holds its series' recurrent weights and state close to the arithmetic. What
-has no recurrence stays with cuBLAS: the input's projection before it, all weight gradients after it.
+One step of the reference is a dozen launches, each of which reads and writes device memory. Here the loop over time is
+one launch, forward and backward, and recurrent weights and state stay on the chip. cuBLAS computes what has no
+recurrence: the input's projection beforehand, and all weight gradients afterwards.
 
-Memory, in floats for each of S·B·T: training LSTM 10H + I + 1, GRU 9H + I + 1, of which 4H live during the backward
-pass only, Elman and IndRNN 3H + I + 1, of which H; prediction LSTM 4H + I + 1, GRU 3H + I + 1, Elman and IndRNN
-H + I + 1, and H more for the states of all steps.
+Memory, in floats per series, window and step:
+
+| cell | training | of which in the backward pass only | prediction |
+|---|---|---|---|
+| LSTM | 10H + I + 1 | 4H | 4H + I + 1 |
+| GRU | 9H + I + 1 | 4H | 3H + I + 1 |
+| Elman, IndRNN | 3H + I + 1 | H | H + I + 1 |
+
+Prediction needs H more for the states of all steps.
 """
 
 # S series (one network each) · B windows · T steps · I inputs · J = I + 1 · R = T·B rows · H hidden · G gates
 # D gradients by gates, at least G
 
-import importlib
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,16 +25,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from forecasting.fleet.cells import Cell, Weights
+from forecasting.fleet.kernels.triton_programs.programs import Programs
 
 NAME = "gpu"
 MAX_HIDDEN = 128
-"""The most hidden units that the programs are laid out for."""
-
-_PROGRAMS = {name: f"forecasting.fleet.kernels.triton_programs.{name}" for name in ("lstm", "gru", "elman", "indrnn")}
+"""Largest number of hidden units of the programs."""
 
 
-def serves(cell: Cell, device: torch.device, dtype: torch.dtype, hidden_size: int) -> bool:
-    """Return whether `run` can: one of `_PROGRAMS`, up to 128 units, float32, Triton, an NVIDIA GPU from Ampere on."""
+def supports(cell: Cell, device: torch.device, dtype: torch.dtype, hidden_size: int) -> bool:
+    """Return whether the cell has programs, for float32, up to 128 units, and an NVIDIA GPU from Ampere on."""
     if dtype != torch.float32 or device.type != "cuda" or not 1 <= hidden_size <= MAX_HIDDEN:
         return False
     if torch.version.cuda is None or (device.index or 0) >= torch.cuda.device_count():
@@ -39,12 +42,21 @@ def serves(cell: Cell, device: torch.device, dtype: torch.dtype, hidden_size: in
 
 
 def run(cell: Cell, x_SBTI: Tensor, weights: Weights, *, only_last: bool = False) -> Tensor:
-    """Run each series' own network over its windows; return all steps' states, (S, B, T, H), or the last's, (S, B, H).
+    """Run each series' own network over its windows; once differentiable by the inputs and by every weight.
 
-    Differentiable once, by the inputs and by every weight. Series never mix, and results are the same at every run.
+    Series never mix, and repeated runs have the same bits.
+
+    Args:
+        cell: A cell that has programs.
+        x_SBTI: Inputs of all steps, on the GPU.
+        weights: The cell's parameters by name.
+        only_last: Whether to return the output of the last step alone.
+
+    Returns:
+        The outputs of all steps, (S, B, T, H), or of the last, (S, B, H).
     """
     programs = _programs(cell)
-    assert programs is not None, f"no Triton, or no programs for {cell.name!r}: ask serves() first"
+    assert programs is not None, f"no Triton, or no programs for {cell.name!r}: call supports() first"
     hidden = weights["hidden_HG"] if "hidden_HG" in weights else weights["recurrent_1H"]
     parameters = [weights["input_IG"], weights["bias_input_1G"], hidden, weights.get("bias_hidden_1G")]
     needs_gradient = any(tensor is not None and tensor.requires_grad for tensor in (x_SBTI, *parameters))
@@ -57,7 +69,7 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        programs: ModuleType,
+        programs: Programs,
         is_training: bool,
         only_last: bool,
         x_SBTI: Tensor,
@@ -67,19 +79,18 @@ class _Recurrence(torch.autograd.Function):
         bias_hidden_S1G: Tensor | None,
     ) -> Tensor:
         num_series, num_windows, num_steps, num_inputs = x_SBTI.shape
-        # Time comes before windows: the states shifted by one step, which the weight gradients need, are then a view.
-        # The bias is the weight of an input that is always one; so one product yields both gradients, too.
+        # Time precedes windows, so that the states shifted by one step, which the weight gradients need, are a view.
+        # The bias is the weight of a constant input of one, so that one product yields both gradients.
         x_STBJ = x_SBTI.new_empty(num_series, num_steps, num_windows, num_inputs + 1)
         x_STBJ[..., :num_inputs] = x_SBTI.transpose(1, 2)
         x_STBJ[..., num_inputs] = 1.0
         x_SRJ = x_STBJ.view(num_series, num_steps * num_windows, num_inputs + 1)
-        # The projection needs no earlier step, so it is one large product for cuBLAS rather than T small ones in a
-        # program, whose shared memory is full of recurrent weights: with I near H the projection's are as many.
+        # The projection depends on no earlier step: one large product of cuBLAS replaces T small ones in a program,
+        # whose shared memory holds the recurrent weights. With I near H the projection has as many weights.
         gates_SRG = torch.bmm(x_SRJ, torch.cat([input_SIG, bias_input_S1G], dim=1))
         gates_STBG = gates_SRG.view(num_series, num_steps, num_windows, -1)
         hidden_SHG = hidden_SHG.contiguous()
         bias_hidden = None if bias_hidden_S1G is None else bias_hidden_S1G.contiguous()
-        states_STBH: Tensor
         with torch.cuda.device_of(x_SBTI):
             states_STBH, aside_STBH = programs.forward(
                 gates_STBG, hidden_SHG, bias_hidden, keeps_gates=is_training, keeps_steps=is_training or not only_last
@@ -100,9 +111,9 @@ class _Recurrence(torch.autograd.Function):
             d_gates_STBD = ctx.programs.backward(gates_STBG, states_STBH, aside_STBH, hidden_SHG, d_states)
         d_gates_SRD = d_gates_STBD.view(num_series, num_rows, -1)
 
-        # Gate gradients are written out and multiplied here. Summed inside the programs they would need G·H
-        # accumulators more, 32 registers a thread at H 64 and all there are at 128; and the order of the sum
-        # would depend on how windows are cut into blocks.
+        # The programs write gate gradients to memory and the products follow here. Sums inside the programs would need
+        # G·H more accumulators: 32 registers of a thread at H 64, all of them at H 128. Their order would also depend
+        # on the blocks of windows.
         needs_x, needs_input, needs_bias, needs_hidden, needs_bias_hidden = ctx.needs_input_grad[3:]
         d_x = d_input = d_bias = d_hidden = d_bias_hidden = None
         if needs_x:
@@ -125,11 +136,11 @@ class _Recurrence(torch.autograd.Function):
         )
 
 
-def _programs(cell: Cell) -> ModuleType | None:
-    """Import a cell's programs on first use; there are none for other cells, nor without triton."""
-    if cell.name not in _PROGRAMS:
-        return None
+def _programs(cell: Cell) -> Programs | None:
+    """Import the programs on first use; return None for another cell, or without Triton."""
     try:
-        return importlib.import_module(_PROGRAMS[cell.name])
+        from forecasting.fleet.kernels.triton_programs import elman, gru, indrnn, lstm
     except ImportError:
         return None
+    programs: dict[str, Programs] = {"lstm": lstm, "gru": gru, "elman": elman, "indrnn": indrnn}
+    return programs.get(cell.name)

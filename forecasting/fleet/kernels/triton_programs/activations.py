@@ -1,7 +1,7 @@
-"""Sigmoid and tanh inside Triton programs, out of builtins alone.
+"""Sigmoid and tanh for Triton programs, built from Triton's builtins only.
 
-Triton's own `tl.sigmoid` is itself a compiled program and cannot be called from interpreted ones once triton has been
-imported without its interpreter; these are defined anew wherever their module is.
+`tl.sigmoid` is a compiled program. Interpreted programs cannot call it if Triton was imported without its interpreter.
+These functions are interpreted or compiled together with the programs that import them.
 """
 
 import triton
@@ -10,10 +10,11 @@ import triton.language as tl
 
 @triton.jit
 def sigmoid(x: tl.tensor) -> tl.tensor:
+    """Return 1 / (1 + e⁻ˣ)."""
     return 1 / (1 + tl.exp(-x))
 
 
 @triton.jit
 def tanh(x: tl.tensor) -> tl.tensor:
-    """Stay within 2e-7 of tanh: the subtraction rounds at the size of 1, not of x."""
+    """Return tanh within 2e-7: the subtraction rounds relative to 1 and not to x."""
     return 2 / (1 + tl.exp(-2 * x)) - 1

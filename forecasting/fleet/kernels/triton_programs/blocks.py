@@ -1,38 +1,80 @@
-"""How a recurrence is cut for a GPU: sizes in; the compile-time constants, warps and stages of a launch out."""
+"""Choose the grid, blocks and compile-time constants of a Triton launch from the sizes of a recurrence."""
 
-# B windows · H hidden · G gates
+# S series · T steps · B windows · H hidden · G gates
 
 from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 LEAST_ROOM = 99 << 10
-"""Bytes of shared memory that one program may have on any GPU from Ampere on."""
+"""Bytes of shared memory that a program can use on every GPU from Ampere on."""
 MOST_RESIDENT = 64
-"""Hidden units up to which all recurrent weights stay in shared memory over all steps."""
+"""Largest number of hidden units at which the recurrent weights stay in shared memory for all steps."""
+
+
+def launch(gates_STBG: Tensor, num_gates: int) -> tuple[tuple[int, int], dict[str, Any]]:
+    """Lay out a launch over all series and windows.
+
+    Args:
+        gates_STBG: The gates of all steps, on the device.
+        num_gates: Gates of a unit.
+
+    Returns:
+        The grid, (series, blocks of windows), and the constants of `cut`.
+    """
+    num_series, _, num_windows, width = gates_STBG.shape
+    constants = cut(num_windows, width // num_gates, num_gates, room=room_on(gates_STBG.device))
+    return (num_series, -(-num_windows // constants["BLOCK_B"])), constants
+
+
+def empty_states(gates_STBG: Tensor, constants: dict[str, Any], *, keeps_steps: bool) -> Tensor:
+    """Allocate the states that a forward program writes.
+
+    Args:
+        gates_STBG: The gates of all steps.
+        constants: Those of `cut`.
+        keeps_steps: Whether the caller needs the states of all steps.
+
+    Returns:
+        All steps' states, (S, T, B, H); or one, (S, 1, B, H), where the weights are resident and no more are needed.
+        Streamed weights need all, because a step reads the state before it from memory that it must not overwrite.
+    """
+    num_series, num_steps, num_windows, _ = gates_STBG.shape
+    num_kept = num_steps if keeps_steps or not constants["RESIDENT"] else 1
+    return gates_STBG.new_empty(num_series, num_kept, num_windows, constants["H"])
 
 
 def cut(num_windows: int, hidden_size: int, num_gates: int, *, room: int) -> dict[str, Any]:
-    """Return what a launch needs to know about sizes; the numbers of series and of steps are not part of it.
+    """Return the compile-time constants of a launch, which do not depend on the numbers of series and steps.
 
-    PRECISION: "tf32x3" multiplies on tensor cores, in three products of ten bits each that together round as float32
-    does (errors of 2e-7, as with "ieee", which takes the ordinary units; one product alone, "tf32", errs by 2e-4).
-    Forward it takes about as long, backward a third to a half.
+    PRECISION: "tf32x3" multiplies on tensor cores in three products of ten bits each. Together they round as float32
+    does, with errors of 2e-7, as "ieee" does on ordinary units; a single product, "tf32", has errors of 2e-4.
+    "tf32x3" takes about as long forward as "ieee", and a third to a half of the time backward.
 
-    RESIDENT: the compiler keeps the recurrent weights in shared memory, for tensor cores as two parts of each, and
-    reads them from there as products need them; registers could not hold them. Where a GPU has not the room at H 64,
-    ordinary units serve. At H 128 the weights are more than any processor has: BLOCK_K rows at a time stream through
-    shared memory at every step, from the second-level cache, which holds the weights of all running programs.
+    RESIDENT: the compiler keeps the recurrent weights in shared memory, because registers cannot hold them; tensor
+    cores need each weight in two parts. Where a GPU has too little room at H 64, ordinary units are used. At H 128 no
+    processor can hold the weights: at every step they stream through shared memory, BLOCK_K rows at a time, from the
+    second-level cache, which holds the weights of all running programs.
 
-    BLOCK_B: sixteen windows are the least that tensor cores take; more programs hide each other's waits better than
-    more windows in one, but streamed weights should serve more windows. A warp has as many hidden values as its
-    registers hold, with gates, gradients and parts of weights.
+    BLOCK_B: tensor cores need at least sixteen windows. Many programs hide each other's latency better than many
+    windows in one, but streamed weights are better shared by more windows. The number of warps follows from the hidden
+    values that a warp's registers can hold beside gates, gradients and parts of weights.
 
-    STAGES: while a step computes, the gates of the next two are on their way.
+    STAGES: while a step computes, the gates of the next two steps are loaded.
 
-    Measured on an H200 with Triton 3.6 over fleets of LSTMs and GRUs, H 16 to 128: of three to eighteen cuts each,
-    these were the fastest or within 3 % of it.
+    Measured on an H200 with Triton 3.6 over fleets of LSTMs and GRUs with H 16 to 128: of three to eighteen choices
+    each, these are the fastest or within 3 % of the fastest.
+
+    Args:
+        num_windows: Windows of a series.
+        hidden_size: Hidden units, at most 128.
+        num_gates: Gates of a unit.
+        room: Bytes of shared memory that a program can use.
+
+    Returns:
+        The constants, warps and stages by name.
     """
     block_h = max(16, 1 << (hidden_size - 1).bit_length())
     is_resident = block_h <= MOST_RESIDENT
@@ -53,13 +95,12 @@ def cut(num_windows: int, hidden_size: int, num_gates: int, *, room: int) -> dic
 
 @cache
 def room_on(device: torch.device) -> int:
-    """Return the bytes of shared memory that one program may have on a device; the system keeps one KiB of each."""
+    """Return the bytes of shared memory that a program can use on a device; the system reserves one KiB."""
     if device.type != "cuda":
         return LEAST_ROOM
     return int(torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor) - 1024
 
 
 def _shared_bytes(block_b: int, block_h: int, num_gates: int, stages: int) -> int:
-    """Count what tensor cores are given where weights are resident: the two parts of the weights and of the state, and
-    for each step ahead what the backward pass reads of it."""
+    """Return the bytes of weights and states in two parts each, and of the prefetched steps of a backward pass."""
     return 8 * num_gates * block_h**2 + 4 * block_b * block_h * (2 + 5 * (stages - 1))

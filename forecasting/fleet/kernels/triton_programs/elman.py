@@ -12,35 +12,50 @@ import triton.language as tl
 from torch import Tensor
 
 from forecasting.fleet.kernels.triton_programs.activations import tanh
-from forecasting.fleet.kernels.triton_programs.blocks import cut, room_on
+from forecasting.fleet.kernels.triton_programs.blocks import empty_states, launch
+from forecasting.fleet.kernels.triton_programs.programs import product_gradient, unchanged
+from forecasting.fleet.kernels.triton_programs.prologue import last_gradient, place
 
 
 def forward(
     gates_STBG: Tensor, hidden_SHG: Tensor, bias_hidden_S1G: Tensor | None, *, keeps_gates: bool, keeps_steps: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the states after every step, (S, T, B, H), or without `keeps_steps` perhaps the last alone; and nothing.
+    """Run the recurrence over all steps.
 
-    `gates_STBG` holds the input's projection. States are all that `backward` needs.
+    Args:
+        gates_STBG: The input's projection.
+        hidden_SHG: Recurrent weights.
+        bias_hidden_S1G: None.
+        keeps_gates: Without effect: `backward` needs the states only.
+        keeps_steps: Whether to return the states of all steps.
+
+    Returns:
+        The states, (S, T, B, H), or without `keeps_steps` possibly the last alone, (S, 1, B, H); and an empty tensor.
     """
-    num_series, num_steps, num_windows, hidden_size = gates_STBG.shape
-    constants = cut(num_windows, hidden_size, 1, room=room_on(gates_STBG.device))
-    num_kept = num_steps if keeps_steps or not constants["RESIDENT"] else 1
-    states_STBH = gates_STBG.new_empty(num_series, num_kept, num_windows, hidden_size)
-    _forward[num_series, triton.cdiv(num_windows, constants["BLOCK_B"])](
-        gates_STBG, hidden_SHG, states_STBH, num_windows, num_steps, num_kept, **constants
-    )
+    num_steps, num_windows = gates_STBG.shape[1:3]
+    grid, constants = launch(gates_STBG, num_gates=1)
+    states_STBH = empty_states(gates_STBG, constants, keeps_steps=keeps_steps)
+    _forward[grid](gates_STBG, hidden_SHG, states_STBH, num_windows, num_steps, states_STBH.shape[1], **constants)
     return states_STBH, gates_STBG.new_empty(0)
 
 
 def backward(gates_STBG: Tensor, states_STBH: Tensor, nothing: Tensor, hidden_SHG: Tensor, d_states: Tensor) -> Tensor:
-    """Return the gradient by every step's sum before activation, (S, T, B, H).
+    """Run back through all steps.
 
-    `d_states` is the gradient by the states of all steps, (S, T, B, H), or of the last alone, (S, B, H).
+    Args:
+        gates_STBG: The input's projection, for its sizes only.
+        states_STBH: The states after every step.
+        nothing: The empty tensor of `forward`.
+        hidden_SHG: Recurrent weights.
+        d_states: The gradient of all states, (S, T, B, H), or of the last, (S, B, H).
+
+    Returns:
+        The gradient of every step's sum before activation, (S, T, B, H).
     """
-    num_series, num_steps, num_windows, hidden_size = states_STBH.shape
-    constants = cut(num_windows, hidden_size, 1, room=room_on(states_STBH.device))
+    num_steps, num_windows = gates_STBG.shape[1:3]
+    grid, constants = launch(gates_STBG, num_gates=1)
     d_gates_STBG = torch.empty_like(states_STBH)
-    _backward[num_series, triton.cdiv(num_windows, constants["BLOCK_B"])](
+    _backward[grid](
         states_STBH,
         hidden_SHG,
         d_states,
@@ -53,14 +68,8 @@ def backward(gates_STBG: Tensor, states_STBH: Tensor, nothing: Tensor, hidden_SH
     return d_gates_STBG
 
 
-def input_columns(d_gates: Tensor) -> Tensor:
-    """Return the gradient by the input's projection, of the gradient by the gates."""
-    return d_gates
-
-
-def hidden_gradient(before_SRH: Tensor, d_gates_SRG: Tensor) -> Tensor:
-    """Return the gradient by the recurrent weights, of the states before steps and the gradients at them."""
-    return torch.bmm(before_SRH.mT, d_gates_SRG)
+input_columns = unchanged
+hidden_gradient = product_gradient
 
 
 @triton.jit(do_not_specialize=["num_windows", "num_steps", "num_kept"])
@@ -79,13 +88,7 @@ def _forward(
     STAGES: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    series = tl.program_id(0).to(tl.int64)
-    rows_B1 = (tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B))[:, None]
-    units_1H = tl.arange(0, BLOCK_H)[None, :]
-    is_window_B1 = rows_B1 < num_windows
-    is_unit_1H = units_1H < H
-    is_real_BH = is_window_B1 & is_unit_1H
-    num_rows = num_windows.to(tl.int64)
+    series, rows_B1, units_1H, is_window_B1, is_unit_1H, is_real_BH, num_rows = place(num_windows, H, BLOCK_B, BLOCK_H)
 
     weights_ptr = hidden_ptr + series * (H * H)
     if RESIDENT:
@@ -132,13 +135,7 @@ def _backward(
     PRECISION: tl.constexpr,
     ONLY_LAST: tl.constexpr,
 ) -> None:
-    series = tl.program_id(0).to(tl.int64)
-    rows_B1 = (tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B))[:, None]
-    units_1H = tl.arange(0, BLOCK_H)[None, :]
-    is_window_B1 = rows_B1 < num_windows
-    is_unit_1H = units_1H < H
-    is_real_BH = is_window_B1 & is_unit_1H
-    num_rows = num_windows.to(tl.int64)
+    series, rows_B1, units_1H, is_window_B1, is_unit_1H, is_real_BH, num_rows = place(num_windows, H, BLOCK_B, BLOCK_H)
 
     weights_ptr = hidden_ptr + series * (H * H)
     if RESIDENT:  # transposed: rows are the sums' units, columns the state's
@@ -148,12 +145,9 @@ def _backward(
     last_row_B1 = ((series + 1) * num_steps - 1) * num_rows + rows_B1
     states_BH = states_ptr + last_row_B1 * H + units_1H
     d_gates_B1 = d_gates_ptr + last_row_B1 * H
-    if ONLY_LAST:
-        d_states_BH = d_states_ptr + (series * num_rows + rows_B1) * H + units_1H
-        dh = tl.load(d_states_BH, mask=is_real_BH, other=0.0)
-    else:
-        d_states_BH = d_states_ptr + last_row_B1 * H + units_1H
-        dh = tl.full([BLOCK_B, BLOCK_H], 0.0, tl.float32)
+    d_states_BH, dh = last_gradient(
+        d_states_ptr, series * num_rows + rows_B1, last_row_B1, units_1H, is_real_BH, H, BLOCK_B, BLOCK_H, ONLY_LAST
+    )
     for _ in tl.range(num_steps, num_stages=STAGES):
         if not ONLY_LAST:
             dh += tl.load(d_states_BH, mask=is_real_BH, other=0.0)

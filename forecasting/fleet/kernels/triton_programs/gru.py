@@ -4,13 +4,13 @@ Forward, with W and b the recurrent weights and biases and a the input's project
     r = σ(a_r + h W_r + b_r)   z = σ(a_z + h W_z + b_z)   m = h W_n + b_n   n = tanh(a_n + r m)
     h' = n + z (h − n)
 
-Backward, from the last step to the first; δx is the loss's gradient by x, and δh' has the output's own added:
+Backward, from the last step to the first; δx is the gradient of the loss by x, and δh' includes the output's own:
     δa_n = δh' (1 − z)(1 − n²)   δm = δa_n r   δa_r = δa_n m r(1 − r)   δa_z = δh' (h − n) z(1 − z)
     δh = δh' z + δa_r W_rᵀ + δa_z W_zᵀ + δm W_nᵀ
 """
 
 # S series (one network each) · T steps · B windows · H hidden · G = 3H gates, in torch's order r, z, n
-# D = 4H gradients: r, z, m, n; the first three meet the recurrent weights, all but m the input's
+# D = 4H gradients: r, z, m, n; the recurrent weights feed the first three, the input's all but m
 
 import torch
 import triton
@@ -18,22 +18,32 @@ import triton.language as tl
 from torch import Tensor
 
 from forecasting.fleet.kernels.triton_programs.activations import sigmoid, tanh
-from forecasting.fleet.kernels.triton_programs.blocks import cut, room_on
+from forecasting.fleet.kernels.triton_programs.blocks import empty_states, launch
+from forecasting.fleet.kernels.triton_programs.programs import product_gradient
+from forecasting.fleet.kernels.triton_programs.prologue import last_gradient, place
 
 
 def forward(
     gates_STBG: Tensor, hidden_SHG: Tensor, bias_hidden_S1G: Tensor | None, *, keeps_gates: bool, keeps_steps: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the states after every step, (S, T, B, H), or without `keeps_steps` perhaps the last alone, and m.
+    """Run the recurrence over all steps.
 
-    `gates_STBG` holds the input's projection; with `keeps_gates` the activated gates take its place, for `backward`.
+    Args:
+        gates_STBG: The input's projection. With `keeps_gates` the activated gates replace it.
+        hidden_SHG: Recurrent weights.
+        bias_hidden_S1G: Recurrent biases.
+        keeps_gates: Whether to keep what `backward` needs.
+        keeps_steps: Whether to return the states of all steps.
+
+    Returns:
+        The states, (S, T, B, H), or without `keeps_steps` possibly the last alone, (S, 1, B, H); and m, (S, T, B, H),
+        or an empty tensor without `keeps_gates`.
     """
-    num_series, num_steps, num_windows, num_gates = gates_STBG.shape
-    constants = cut(num_windows, num_gates // 3, 3, room=room_on(gates_STBG.device))
-    num_kept = num_steps if keeps_steps or not constants["RESIDENT"] else 1
-    states_STBH = gates_STBG.new_empty(num_series, num_kept, num_windows, num_gates // 3)
+    num_steps, num_windows = gates_STBG.shape[1:3]
+    grid, constants = launch(gates_STBG, num_gates=3)
+    states_STBH = empty_states(gates_STBG, constants, keeps_steps=keeps_steps)
     memories_STBH = gates_STBG.new_empty(states_STBH.shape if keeps_gates else 0)
-    _forward[num_series, triton.cdiv(num_windows, constants["BLOCK_B"])](
+    _forward[grid](
         gates_STBG,
         hidden_SHG,
         bias_hidden_S1G,
@@ -41,7 +51,7 @@ def forward(
         memories_STBH,
         num_windows,
         num_steps,
-        num_kept,
+        states_STBH.shape[1],
         KEEPS_GATES=keeps_gates,
         **constants,
     )
@@ -51,14 +61,22 @@ def forward(
 def backward(
     gates_STBG: Tensor, states_STBH: Tensor, memories_STBH: Tensor, hidden_SHG: Tensor, d_states: Tensor
 ) -> Tensor:
-    """Return the gradient by every step's gates before activation, (S, T, B, D).
+    """Run back through all steps.
 
-    `d_states` is the gradient by the states of all steps, (S, T, B, H), or of the last alone, (S, B, H).
+    Args:
+        gates_STBG: The activated gates.
+        states_STBH: The states after every step.
+        memories_STBH: m of every step.
+        hidden_SHG: Recurrent weights.
+        d_states: The gradient of all states, (S, T, B, H), or of the last, (S, B, H).
+
+    Returns:
+        The gradient of every step's gates before activation, (S, T, B, D).
     """
-    num_series, num_steps, num_windows, hidden_size = states_STBH.shape
-    constants = cut(num_windows, hidden_size, 3, room=room_on(gates_STBG.device))
-    d_gates_STBD = states_STBH.new_empty(num_series, num_steps, num_windows, 4 * hidden_size)
-    _backward[num_series, triton.cdiv(num_windows, constants["BLOCK_B"])](
+    num_steps, num_windows = gates_STBG.shape[1:3]
+    grid, constants = launch(gates_STBG, num_gates=3)
+    d_gates_STBD = gates_STBG.new_empty(*gates_STBG.shape[:3], 4 * constants["H"])
+    _backward[grid](
         gates_STBG,
         memories_STBH,
         states_STBH,
@@ -74,14 +92,12 @@ def backward(
 
 
 def input_columns(d_gates: Tensor) -> Tensor:
-    """Return the gradient by the input's projection, (…, G), of the gradient by the gates, (…, D)."""
+    """Return the gradient of the input's projection, (…, G), from that of the gates, (…, D)."""
     hidden_size = d_gates.shape[-1] // 4
     return torch.cat([d_gates[..., : 2 * hidden_size], d_gates[..., 3 * hidden_size :]], dim=-1)
 
 
-def hidden_gradient(before_SRH: Tensor, d_gates_SRG: Tensor) -> Tensor:
-    """Return the gradient by the recurrent weights, of the states before steps and the gradients at them."""
-    return torch.bmm(before_SRH.mT, d_gates_SRG)
+hidden_gradient = product_gradient
 
 
 @triton.jit(do_not_specialize=["num_windows", "num_steps", "num_kept"])
@@ -104,13 +120,7 @@ def _forward(
     KEEPS_GATES: tl.constexpr,
 ) -> None:
     G: tl.constexpr = 3 * H
-    series = tl.program_id(0).to(tl.int64)
-    rows_B1 = (tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B))[:, None]
-    units_1H = tl.arange(0, BLOCK_H)[None, :]
-    is_window_B1 = rows_B1 < num_windows
-    is_unit_1H = units_1H < H
-    is_real_BH = is_window_B1 & is_unit_1H
-    num_rows = num_windows.to(tl.int64)
+    series, rows_B1, units_1H, is_window_B1, is_unit_1H, is_real_BH, num_rows = place(num_windows, H, BLOCK_B, BLOCK_H)
 
     weights_ptr = hidden_ptr + series * (H * G)
     if RESIDENT:
@@ -176,13 +186,7 @@ def _backward(
 ) -> None:
     G: tl.constexpr = 3 * H
     D: tl.constexpr = 4 * H
-    series = tl.program_id(0).to(tl.int64)
-    rows_B1 = (tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B))[:, None]
-    units_1H = tl.arange(0, BLOCK_H)[None, :]
-    is_window_B1 = rows_B1 < num_windows
-    is_unit_1H = units_1H < H
-    is_real_BH = is_window_B1 & is_unit_1H
-    num_rows = num_windows.to(tl.int64)
+    series, rows_B1, units_1H, is_window_B1, is_unit_1H, is_real_BH, num_rows = place(num_windows, H, BLOCK_B, BLOCK_H)
 
     weights_ptr = hidden_ptr + series * (H * G)
     if RESIDENT:  # transposed
@@ -194,12 +198,9 @@ def _backward(
     aside_BH = aside_ptr + last_row_B1 * H + units_1H
     states_BH = states_ptr + last_row_B1 * H + units_1H
     d_gates_B1 = d_gates_ptr + last_row_B1 * D
-    if ONLY_LAST:
-        d_states_BH = d_states_ptr + (series * num_rows + rows_B1) * H + units_1H
-        dh = tl.load(d_states_BH, mask=is_real_BH, other=0.0)
-    else:
-        d_states_BH = d_states_ptr + last_row_B1 * H + units_1H
-        dh = tl.full([BLOCK_B, BLOCK_H], 0.0, tl.float32)
+    d_states_BH, dh = last_gradient(
+        d_states_ptr, series * num_rows + rows_B1, last_row_B1, units_1H, is_real_BH, H, BLOCK_B, BLOCK_H, ONLY_LAST
+    )
     for step in tl.range(num_steps, num_stages=STAGES):
         r, z, n = _load(gates_BH, is_real_BH, H)
         m = tl.load(aside_BH, mask=is_real_BH, other=0.0)

@@ -11,16 +11,27 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from forecasting.fleet.kernels.triton_programs.programs import unchanged
+from forecasting.fleet.kernels.triton_programs.prologue import last_gradient, place
+
 BLOCK_B = 16
-"""Windows of a program: no product asks for more, and more programs hide each other's waits."""
+"""Windows of a program: no product needs more, and many programs hide each other's latency."""
 
 
 def forward(
     gates_STBG: Tensor, own_S1H: Tensor, bias_hidden_S1G: Tensor | None, *, keeps_gates: bool, keeps_steps: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the states after every step, (S, T, B, H), or without `keeps_steps` the last alone; and nothing.
+    """Run the recurrence over all steps.
 
-    `gates_STBG` holds the input's projection. States are all that `backward` needs.
+    Args:
+        gates_STBG: The input's projection.
+        own_S1H: Each unit's recurrent weight.
+        bias_hidden_S1G: None.
+        keeps_gates: Without effect: `backward` needs the states only.
+        keeps_steps: Whether to return the states of all steps.
+
+    Returns:
+        The states, (S, T, B, H), or without `keeps_steps` the last alone, (S, 1, B, H); and an empty tensor.
     """
     num_series, num_steps, num_windows, hidden_size = gates_STBG.shape
     num_kept = num_steps if keeps_steps else 1
@@ -32,9 +43,17 @@ def forward(
 
 
 def backward(gates_STBG: Tensor, states_STBH: Tensor, nothing: Tensor, own_S1H: Tensor, d_states: Tensor) -> Tensor:
-    """Return the gradient by every step's sum before activation, (S, T, B, H).
+    """Run back through all steps.
 
-    `d_states` is the gradient by the states of all steps, (S, T, B, H), or of the last alone, (S, B, H).
+    Args:
+        gates_STBG: Not used.
+        states_STBH: The states after every step.
+        nothing: The empty tensor of `forward`.
+        own_S1H: Each unit's recurrent weight.
+        d_states: The gradient of all states, (S, T, B, H), or of the last, (S, B, H).
+
+    Returns:
+        The gradient of every step's sum before activation, (S, T, B, H).
     """
     num_series, num_steps, num_windows, hidden_size = states_STBH.shape
     d_gates_STBG = torch.empty_like(states_STBH)
@@ -51,13 +70,11 @@ def backward(gates_STBG: Tensor, states_STBH: Tensor, nothing: Tensor, own_S1H: 
     return d_gates_STBG
 
 
-def input_columns(d_gates: Tensor) -> Tensor:
-    """Return the gradient by the input's projection, of the gradient by the gates."""
-    return d_gates
+input_columns = unchanged
 
 
 def hidden_gradient(before_SRH: Tensor, d_gates_SRG: Tensor) -> Tensor:
-    """Return the gradient by the recurrent weights, of the states before steps and the gradients at them."""
+    """Return the gradient of each unit's recurrent weight, (S, 1, H), from the states before each step."""
     return (before_SRH * d_gates_SRG).sum(1, keepdim=True)
 
 
@@ -78,19 +95,15 @@ def _forward(
     BLOCK_H: tl.constexpr,
     BLOCK_B: tl.constexpr,
 ) -> None:
-    series = tl.program_id(0).to(tl.int64)
-    rows_B1 = (tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B))[:, None]
-    units_1H = tl.arange(0, BLOCK_H)[None, :]
-    is_real_BH = (rows_B1 < num_windows) & (units_1H < H)
-    num_rows = num_windows.to(tl.int64)
-    own_1H = tl.load(own_ptr + series * H + units_1H, mask=units_1H < H, other=0.0)
+    series, rows_B1, units_1H, _is_window_B1, is_unit_1H, is_real_BH, num_rows = place(num_windows, H, BLOCK_B, BLOCK_H)
+    own_1H = tl.load(own_ptr + series * H + units_1H, mask=is_unit_1H, other=0.0)
     gates_BH = gates_ptr + (series * num_steps * num_rows + rows_B1) * H + units_1H
     states_BH = states_ptr + (series * num_kept * num_rows + rows_B1) * H + units_1H
     per_state = tl.where(num_kept > 1, num_rows * H, 0)
     h = tl.full([BLOCK_B, BLOCK_H], 0.0, tl.float32)
     for _ in tl.range(num_steps):
         total = tl.load(gates_BH, mask=is_real_BH, other=0.0) + own_1H * h
-        h = tl.where(total < 0, 0.0, total)  # NaN stays what it is
+        h = tl.where(total < 0, 0.0, total)  # the comparison keeps NaN
         tl.store(states_BH, h, mask=is_real_BH)
         states_BH += per_state
         gates_BH += num_rows * H
@@ -109,20 +122,14 @@ def _backward(
     BLOCK_B: tl.constexpr,
     ONLY_LAST: tl.constexpr,
 ) -> None:
-    series = tl.program_id(0).to(tl.int64)
-    rows_B1 = (tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B))[:, None]
-    units_1H = tl.arange(0, BLOCK_H)[None, :]
-    is_real_BH = (rows_B1 < num_windows) & (units_1H < H)
-    num_rows = num_windows.to(tl.int64)
-    own_1H = tl.load(own_ptr + series * H + units_1H, mask=units_1H < H, other=0.0)
-    last_BH = (((series + 1) * num_steps - 1) * num_rows + rows_B1) * H + units_1H
+    series, rows_B1, units_1H, _is_window_B1, is_unit_1H, is_real_BH, num_rows = place(num_windows, H, BLOCK_B, BLOCK_H)
+    own_1H = tl.load(own_ptr + series * H + units_1H, mask=is_unit_1H, other=0.0)
+    last_row_B1 = ((series + 1) * num_steps - 1) * num_rows + rows_B1
+    last_BH = last_row_B1 * H + units_1H
     states_BH, d_gates_BH = states_ptr + last_BH, d_gates_ptr + last_BH
-    if ONLY_LAST:
-        d_states_BH = d_states_ptr + (series * num_rows + rows_B1) * H + units_1H
-        dh = tl.load(d_states_BH, mask=is_real_BH, other=0.0)
-    else:
-        d_states_BH = d_states_ptr + last_BH
-        dh = tl.full([BLOCK_B, BLOCK_H], 0.0, tl.float32)
+    d_states_BH, dh = last_gradient(
+        d_states_ptr, series * num_rows + rows_B1, last_row_B1, units_1H, is_real_BH, H, BLOCK_B, BLOCK_H, ONLY_LAST
+    )
     for _ in tl.range(num_steps):
         if not ONLY_LAST:
             dh += tl.load(d_states_BH, mask=is_real_BH, other=0.0)

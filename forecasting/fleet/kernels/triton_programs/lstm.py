@@ -4,7 +4,7 @@ Forward, with W the recurrent weights and a the input's projection, bias include
     i = σ(a_i + h W_i)   f = σ(a_f + h W_f)   g = tanh(a_g + h W_g)   o = σ(a_o + h W_o)
     c' = f c + i g       h' = o tanh(c')
 
-Backward, from the last step to the first; δx is the loss's gradient by x, and δh' has the output's own added:
+Backward, from the last step to the first; δx is the gradient of the loss by x, and δh' includes the output's own:
     δc' += δh' o (1 − tanh²c')
     δa_i = δc' g i(1 − i)   δa_f = δc' c f(1 − f)   δa_g = δc' i (1 − g²)   δa_o = δh' tanh(c') o(1 − o)
     δh = δa_i W_iᵀ + δa_f W_fᵀ + δa_g W_gᵀ + δa_o W_oᵀ     δc = δc' f
@@ -18,30 +18,39 @@ import triton.language as tl
 from torch import Tensor
 
 from forecasting.fleet.kernels.triton_programs.activations import sigmoid, tanh
-from forecasting.fleet.kernels.triton_programs.blocks import cut, room_on
+from forecasting.fleet.kernels.triton_programs.blocks import empty_states, launch
+from forecasting.fleet.kernels.triton_programs.programs import product_gradient, unchanged
+from forecasting.fleet.kernels.triton_programs.prologue import last_gradient, place
 
 
 def forward(
     gates_STBG: Tensor, hidden_SHG: Tensor, bias_hidden_S1G: Tensor | None, *, keeps_gates: bool, keeps_steps: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the states after every step, (S, T, B, H), or without `keeps_steps` perhaps the last alone, and the cells.
+    """Run the recurrence over all steps.
 
-    `gates_STBG` holds the input's projection; with `keeps_gates` the activated gates take its place, for `backward`.
+    Args:
+        gates_STBG: The input's projection. With `keeps_gates` the activated gates replace it.
+        hidden_SHG: Recurrent weights.
+        bias_hidden_S1G: None: the only bias is part of the projection.
+        keeps_gates: Whether to keep what `backward` needs.
+        keeps_steps: Whether to return the states of all steps.
+
+    Returns:
+        The states, (S, T, B, H), or without `keeps_steps` possibly the last alone, (S, 1, B, H); and the cell states,
+        (S, T, B, H), or an empty tensor without `keeps_gates`.
     """
-    num_series, num_steps, num_windows, num_gates = gates_STBG.shape
-    constants = cut(num_windows, num_gates // 4, 4, room=room_on(gates_STBG.device))
-    # Where weights stream, so does the state: a step reads it back from memory that the step must not write.
-    num_kept = num_steps if keeps_steps or not constants["RESIDENT"] else 1
-    states_STBH = gates_STBG.new_empty(num_series, num_kept, num_windows, num_gates // 4)
+    num_steps, num_windows = gates_STBG.shape[1:3]
+    grid, constants = launch(gates_STBG, num_gates=4)
+    states_STBH = empty_states(gates_STBG, constants, keeps_steps=keeps_steps)
     cells_STBH = gates_STBG.new_empty(states_STBH.shape if keeps_gates else 0)
-    _forward[num_series, triton.cdiv(num_windows, constants["BLOCK_B"])](
+    _forward[grid](
         gates_STBG,
         hidden_SHG,
         states_STBH,
         cells_STBH,
         num_windows,
         num_steps,
-        num_kept,
+        states_STBH.shape[1],
         KEEPS_GATES=keeps_gates,
         **constants,
     )
@@ -51,14 +60,22 @@ def forward(
 def backward(
     gates_STBG: Tensor, states_STBH: Tensor, cells_STBH: Tensor, hidden_SHG: Tensor, d_states: Tensor
 ) -> Tensor:
-    """Return the gradient by every step's gates before activation, (S, T, B, G).
+    """Run back through all steps.
 
-    `d_states` is the gradient by the states of all steps, (S, T, B, H), or of the last alone, (S, B, H).
+    Args:
+        gates_STBG: The activated gates.
+        states_STBH: Not used.
+        cells_STBH: The cell states.
+        hidden_SHG: Recurrent weights.
+        d_states: The gradient of all states, (S, T, B, H), or of the last, (S, B, H).
+
+    Returns:
+        The gradient of every step's gates before activation, (S, T, B, G).
     """
-    num_series, num_steps, num_windows, num_gates = gates_STBG.shape
-    constants = cut(num_windows, num_gates // 4, 4, room=room_on(gates_STBG.device))
+    num_steps, num_windows = gates_STBG.shape[1:3]
+    grid, constants = launch(gates_STBG, num_gates=4)
     d_gates_STBG = torch.empty_like(gates_STBG)
-    _backward[num_series, triton.cdiv(num_windows, constants["BLOCK_B"])](
+    _backward[grid](
         gates_STBG,
         cells_STBH,
         hidden_SHG,
@@ -72,14 +89,8 @@ def backward(
     return d_gates_STBG
 
 
-def input_columns(d_gates: Tensor) -> Tensor:
-    """Return the gradient by the input's projection, of the gradient by the gates."""
-    return d_gates
-
-
-def hidden_gradient(before_SRH: Tensor, d_gates_SRG: Tensor) -> Tensor:
-    """Return the gradient by the recurrent weights, of the states before steps and the gradients at them."""
-    return torch.bmm(before_SRH.mT, d_gates_SRG)
+input_columns = unchanged
+hidden_gradient = product_gradient
 
 
 @triton.jit(do_not_specialize=["num_windows", "num_steps", "num_kept"])
@@ -101,14 +112,7 @@ def _forward(
     KEEPS_GATES: tl.constexpr,
 ) -> None:
     G: tl.constexpr = 4 * H
-    # 64 bits: a fleet's gates pass 2³¹ elements soon.
-    series = tl.program_id(0).to(tl.int64)
-    rows_B1 = (tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B))[:, None]
-    units_1H = tl.arange(0, BLOCK_H)[None, :]
-    is_window_B1 = rows_B1 < num_windows
-    is_unit_1H = units_1H < H
-    is_real_BH = is_window_B1 & is_unit_1H
-    num_rows = num_windows.to(tl.int64)
+    series, rows_B1, units_1H, is_window_B1, is_unit_1H, is_real_BH, num_rows = place(num_windows, H, BLOCK_B, BLOCK_H)
 
     weights_ptr = hidden_ptr + series * (H * G)
     if RESIDENT:
@@ -119,7 +123,7 @@ def _forward(
     gates_BH = gates_ptr + (series * num_steps * num_rows + rows_B1) * G + units_1H
     cells_BH = cells_ptr + (series * num_steps * num_rows + rows_B1) * H + units_1H
     states_B1 = states_ptr + (series * num_kept * num_rows + rows_B1) * H
-    # Where one state is kept, every step writes to the same place and the last one stays.
+    # Where one state is kept, every step overwrites it.
     per_state = tl.where(num_kept > 1, num_rows * H, 0)
     h = tl.full([BLOCK_B, BLOCK_H], 0.0, tl.float32)
     c = tl.full([BLOCK_B, BLOCK_H], 0.0, tl.float32)
@@ -173,13 +177,7 @@ def _backward(
     ONLY_LAST: tl.constexpr,
 ) -> None:
     G: tl.constexpr = 4 * H
-    series = tl.program_id(0).to(tl.int64)
-    rows_B1 = (tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B))[:, None]
-    units_1H = tl.arange(0, BLOCK_H)[None, :]
-    is_window_B1 = rows_B1 < num_windows
-    is_unit_1H = units_1H < H
-    is_real_BH = is_window_B1 & is_unit_1H
-    num_rows = num_windows.to(tl.int64)
+    series, rows_B1, units_1H, is_window_B1, is_unit_1H, is_real_BH, num_rows = place(num_windows, H, BLOCK_B, BLOCK_H)
 
     weights_ptr = hidden_ptr + series * (H * G)
     if RESIDENT:  # transposed: rows are a gate's units, columns the state's
@@ -192,12 +190,9 @@ def _backward(
     cells_BH = cells_ptr + last_row_B1 * H + units_1H
     d_gates_B1 = d_gates_ptr + last_row_B1 * G
     dc = tl.full([BLOCK_B, BLOCK_H], 0.0, tl.float32)
-    if ONLY_LAST:
-        d_states_BH = d_states_ptr + (series * num_rows + rows_B1) * H + units_1H
-        dh = tl.load(d_states_BH, mask=is_real_BH, other=0.0)
-    else:
-        d_states_BH = d_states_ptr + last_row_B1 * H + units_1H
-        dh = dc
+    d_states_BH, dh = last_gradient(
+        d_states_ptr, series * num_rows + rows_B1, last_row_B1, units_1H, is_real_BH, H, BLOCK_B, BLOCK_H, ONLY_LAST
+    )
     c = tl.load(cells_BH, mask=is_real_BH, other=0.0)
     for step in tl.range(num_steps, num_stages=STAGES):
         i, f, g, o = _load(gates_BH, is_real_BH, H)

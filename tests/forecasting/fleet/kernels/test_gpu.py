@@ -16,6 +16,7 @@ from torch import Tensor
 
 from forecasting.fleet.cells import make_cell
 from forecasting.fleet.kernels import gpu, reference
+from forecasting.fleet.kernels.triton_programs import blocks
 from forecasting.fleet.native import CELLS
 
 triton = pytest.importorskip("triton", reason="no Triton on this platform")
@@ -42,7 +43,7 @@ needs_gpu = pytest.mark.parametrize("device", [pytest.param("cuda", marks=MARKS)
 
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, ModuleType]:
-    """Import the programs a second time, decorated while Triton is told to interpret.
+    """Import the programs a second time, decorated while Triton's interpreter is switched on.
 
     Triton itself is there already, so that its own library stays compiled for everyone else.
     """
@@ -88,7 +89,7 @@ def test_a_fleet_of_full_size_equals_the_reference(device: str, model: str, size
 few = st.integers(1, 4)
 
 
-@pytest.mark.parametrize("device", ["cpu"], indirect=True)  # a GPU would compile anew for every hidden size
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)  # a GPU would compile again for every hidden size
 @models
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.tuples(few, few, few, few, st.integers(1, 20)), only_last=st.booleans())
@@ -97,16 +98,16 @@ def test_any_small_sizes_equal_the_reference(device: str, model: str, sizes: tup
 
 
 @models
-def test_only_what_is_asked_for_gets_a_gradient(device: str, model: str) -> None:
+def test_only_tensors_that_require_a_gradient_get_one(device: str, model: str) -> None:
     weights, x_SBTI = draw(model, (2, 3, 4, 2, 5), device=device)
     tensors = {"x": x_SBTI, **weights}
-    for asked in tensors:
+    for required in tensors:
         for name, tensor in tensors.items():
-            tensor.requires_grad_(name == asked)
+            tensor.requires_grad_(name == required)
         outputs, given = gpu.run(make_cell(model), x_SBTI, weights), []
         outputs.grad_fn.register_hook(lambda found, _, given=given: given.extend(found))
         outputs.sum().backward()
-        assert [name for name, gradient in zip(tensors, given, strict=True) if gradient is not None] == [asked]
+        assert [name for name, gradient in zip(tensors, given, strict=True) if gradient is not None] == [required]
 
 
 @models
@@ -124,7 +125,7 @@ def test_prediction_keeps_neither_gates_nor_steps(device: str, model: str, monke
 
 
 @models
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # numpy's word for NaN
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # numpy's warning about NaN
 def test_a_nan_stays_in_its_series(device: str, model: str) -> None:
     weights, x_SBTI = draw(model, (3, 9, 4, 2, 16), device=device)
     sound = gradients(gpu, model, weights, x_SBTI)
@@ -196,13 +197,13 @@ def test_a_captured_graph_repeats_the_pass_on_new_inputs(device: str, model: str
 def test_programs_compile_for_an_h100_and_fit_the_shared_memory_that_they_are_cut_for(
     model: str, hidden_size: int, room: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The room is that of any GPU from Ampere on, of an A100, or of an H100, in KiB."""
+    """The room, in KiB, is that of every GPU from Ampere on, of an A100, or of an H100."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     programs = importlib.import_module(f"{PROGRAMS}.{model}")
     if model == "indrnn":  # which has no product
         constants = programs._cut(hidden_size) | {"num_stages": 3}
     else:
-        constants = programs.cut(32, hidden_size, make_cell(model).num_gates, room=room << 10)
+        constants = blocks.cut(32, hidden_size, make_cell(model).num_gates, room=room << 10)
         is_large = model != "elman" and (hidden_size, room) == (64, 99)
         assert constants["PRECISION"] == ("ieee" if is_large else "tf32x3")
     keeps_gates = {"KEEPS_GATES": True} if model in ("lstm", "gru") else {}
@@ -214,27 +215,29 @@ def test_programs_compile_for_an_h100_and_fit_the_shared_memory_that_they_are_cu
 
 @pytest.fixture
 def h100(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    """A device that torch believes to be there."""
+    """A device that torch reports as present."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     return torch.device("cuda")
 
 
-def test_it_serves_what_it_can(h100: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_supports_float32_and_up_to_128_units_from_ampere_on(
+    h100: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lstm = make_cell("lstm")
-    assert gpu.serves(lstm, h100, torch.float32, 128)
-    assert gpu.serves(make_cell("gru"), h100, torch.float32, 1)
-    assert not gpu.serves(lstm, torch.device("cpu"), torch.float32, 16)
-    assert not gpu.serves(lstm, torch.device("cuda", 1), torch.float32, 16)
-    assert not gpu.serves(lstm, h100, torch.float64, 16)
-    assert not gpu.serves(lstm, h100, torch.float32, 129)
-    assert not gpu.serves(SimpleNamespace(name="elman with ReLU"), h100, torch.float32, 16)
+    assert gpu.supports(lstm, h100, torch.float32, 128)
+    assert gpu.supports(make_cell("gru"), h100, torch.float32, 1)
+    assert not gpu.supports(lstm, torch.device("cpu"), torch.float32, 16)
+    assert not gpu.supports(lstm, torch.device("cuda", 1), torch.float32, 16)
+    assert not gpu.supports(lstm, h100, torch.float64, 16)
+    assert not gpu.supports(lstm, h100, torch.float32, 129)
+    assert not gpu.supports(SimpleNamespace(name="elman with ReLU"), h100, torch.float32, 16)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert not gpu.serves(lstm, h100, torch.float32, 16)
+    assert not gpu.supports(lstm, h100, torch.float32, 16)
 
 
-def test_without_triton_the_module_imports_and_serves_nothing(
+def test_without_triton_the_module_imports_and_supports_nothing(
     h100: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.startswith(PROGRAMS)]:
@@ -243,7 +246,7 @@ def test_without_triton_the_module_imports_and_serves_nothing(
     spec = importlib.util.spec_from_file_location("gpu_without_triton", gpu.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert not module.serves(make_cell("lstm"), h100, torch.float32, 16)
+    assert not module.supports(make_cell("lstm"), h100, torch.float32, 16)
 
 
 def draw(model: str, sizes: tuple[int, ...], *, device: str) -> tuple[dict[str, Tensor], Tensor]:
@@ -255,7 +258,7 @@ def draw(model: str, sizes: tuple[int, ...], *, device: str) -> tuple[dict[str, 
         return (torch.randn(shape, generator=generator) * scale).to(device).requires_grad_()
 
     shapes = make_cell(model).parameter_shapes(num_inputs=num_inputs, hidden_size=hidden_size)
-    # Shallow enough that gradients of early steps do not vanish among the errors of late ones.
+    # Shallow enough that gradients of early steps do not vanish among the errors of later ones.
     weights = {name: normal(num_series, *shape, scale=1 / math.sqrt(shape[0])) for name, shape in shapes.items()}
     return weights, normal(num_series, num_windows, num_steps, num_inputs)
 
@@ -263,14 +266,16 @@ def draw(model: str, sizes: tuple[int, ...], *, device: str) -> tuple[dict[str, 
 def gradients(
     kernel: ModuleType, model: str, weights: dict[str, Tensor], x_SBTI: Tensor, *, only_last: bool = False
 ) -> dict[str, Tensor]:
-    """Return the outputs and the gradients of a fixed weighted sum of them, by name; none where none is asked for."""
+    """Return the outputs and the gradients of a fixed weighted sum of them, by name; none where none is required."""
     outputs = kernel.run(make_cell(model), x_SBTI, weights, only_last=only_last)
-    asked = {name: tensor for name, tensor in {"x": x_SBTI, **weights}.items() if tensor.requires_grad}
-    return dict(zip(asked, torch.autograd.grad((outputs * linear(outputs)).sum(), list(asked.values())), strict=True))
+    required = {name: tensor for name, tensor in {"x": x_SBTI, **weights}.items() if tensor.requires_grad}
+    return dict(
+        zip(required, torch.autograd.grad((outputs * linear(outputs)).sum(), list(required.values())), strict=True)
+    )
 
 
 def linear(like: Tensor) -> Tensor:
-    """Return numbers from -1 to 1, the same for both kernels whatever their tensors' strides."""
+    """Return numbers from -1 to 1, the same for both kernels regardless of strides."""
     return torch.linspace(-1, 1, like.numel(), dtype=like.dtype, device=like.device).view(like.shape)
 
 
