@@ -88,7 +88,7 @@ def forecast_outputs(
 ) -> Tensor:
     """Return the quantiles (S, B, F, Q) of the outputs of steps, where B counts steps."""
     reference_SBF = reference_of(batch, weights)
-    difference_SBO = wiring.tell(outputs, weights)
+    difference_SBO = wiring.apply_head(outputs, weights)
     return reference_SBF.unsqueeze(-1) + difference_SBO.view(*reference_SBF.shape, dimensions.num_quantiles)
 
 

@@ -1,4 +1,4 @@
-"""Architectures: each file wires networks from window to horizon; `make_wiring` names them."""
+"""Architectures: each file defines networks from window to horizon; `make_wiring` returns them by name."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,9 +15,17 @@ from forecasting.spec.training import CellName, Design
 
 
 def make_wiring(model: str, design: Design = Design()) -> Wiring:
-    """Return how a model's networks are wired, in the variant that a design asks for.
+    """Return the wiring of a model's networks.
 
-    Raises SpecError for one that the model does not have: a run may name other models than its spec.
+    Args:
+        model: The model's name.
+        design: Options that select a variant.
+
+    Returns:
+        The wiring.
+
+    Raises:
+        SpecError: The model has no such variant; a run may name other models than its spec.
     """
     if problem := design.problem_with(model):
         raise SpecError("design", [problem])

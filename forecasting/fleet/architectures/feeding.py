@@ -1,8 +1,8 @@
-"""What a decoder is fed at each segment of the horizon: what it said of the one before, or while training what was.
+"""Choose what a decoder reads before each segment of the horizon: its own median of the last one, or actual values.
 
-Both are medians, or actual values, as differences from the reference in the loss's units. Teacher forcing (Williams &
-Zipser 1989) feeds what was; scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015) decides by a coin of each
-window and segment, and what was comes less and less often, along a line from always to never.
+Both are differences from the reference in the unit of the loss. Only training uses actual values. Teacher forcing
+(Williams & Zipser 1989) always feeds them. Scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015) decides per
+window and segment at random, with a probability that falls linearly from 1 to 0.
 """
 
 # S series · B windows · F horizon steps · K segments of the horizon · L points of a segment · Q quantiles
@@ -24,22 +24,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Feeding:
-    """What decoders of one batch are fed; without `noise`, when nothing is trained, always what they said."""
+    """Inputs of the decoders of one batch; without `truth_SBKL` always their own medians."""
 
     truth_SBKL: Tensor | None
     is_known_SBKL: Tensor | None
     uses_truth_SBK: Tensor | None
     median: int
 
-    def after(self, segment: int, said_SBLQ: Tensor) -> Tensor:
-        """Return what follows a segment of which a decoder said so much, (S, B, L)."""
-        said_SBL = said_SBLQ[..., self.median]
+    def after(self, segment: int, outputs_SBLQ: Tensor) -> Tensor:
+        """Choose what the decoder reads after a segment.
+
+        Args:
+            segment: Index of the segment.
+            outputs_SBLQ: The decoder's quantiles of the segment.
+
+        Returns:
+            The next input, (S, B, L).
+        """
+        median_SBL = outputs_SBLQ[..., self.median]
         if self.truth_SBKL is None or self.is_known_SBKL is None:
-            return said_SBL
+            return median_SBL
         is_true_SBL = self.is_known_SBKL[:, :, segment]
         if self.uses_truth_SBK is not None:
             is_true_SBL = is_true_SBL & self.uses_truth_SBK[:, :, segment, None]
-        return said_SBL.where(~is_true_SBL, self.truth_SBKL[:, :, segment])
+        return median_SBL.where(~is_true_SBL, self.truth_SBKL[:, :, segment])
 
 
 def feed(
@@ -49,7 +57,18 @@ def feed(
     dimensions: Dimensions,
     noise: Noise | None,
 ) -> Feeding:
-    """Return what the decoders of a batch are fed."""
+    """Prepare the inputs of the decoders of a batch.
+
+    Args:
+        decoder: "free" feeds medians, "forced" actual values, "scheduled" a mixture of both.
+        windows: The batch of windows.
+        reference_SBF: The mixed reference, in the unit of the loss.
+        dimensions: The sizes of the network.
+        noise: Random draws of training; None in validation and prediction, where medians are fed.
+
+    Returns:
+        The inputs.
+    """
     if decoder == "free" or noise is None:
         return Feeding(None, None, None, dimensions.median)
     from torch.nn.functional import pad
@@ -65,19 +84,19 @@ def feed(
     return Feeding(truth_SBKL, is_known_SBKL, uses_truth_SBK, dimensions.median)
 
 
-def tell_segment(state_SBD: Tensor, weights: Weights, dimensions: Dimensions) -> Tensor:
-    """Return what a state says of a segment, (S, B, L, Q)."""
-    said_SBP = weights["bias_head_1O"].baddbmm(state_SBD, weights["head_HO"])
-    return said_SBP.view(*said_SBP.shape[:2], dimensions.segment_length, dimensions.num_quantiles)
+def segment_outputs(state_SBD: Tensor, weights: Weights, dimensions: Dimensions) -> Tensor:
+    """Return the head's quantiles of a segment, (S, B, L, Q), from a state."""
+    outputs_SBP = weights["bias_head_1O"].baddbmm(state_SBD, weights["head_HO"])
+    return outputs_SBP.view(*outputs_SBP.shape[:2], dimensions.segment_length, dimensions.num_quantiles)
 
 
 def segment_starts(windows: WindowBatch, dimensions: Dimensions) -> Tensor:
-    """Return the calendar at the first point of each of the horizon's segments, (S, B, K, C)."""
+    """Return the calendar at the first point of each segment of the horizon, (S, B, K, C)."""
     assert windows.future_SBFC is not None, "a decoder reads the calendar of the horizon"
     return windows.future_SBFC[:, :, :: dimensions.segment_length]
 
 
 def newest_change(windows: WindowBatch, dimensions: Dimensions) -> Tensor:
-    """Return the change of the context's last segment since a season ago, what a decoder is fed first, (S, B, L)."""
+    """Return the seasonal change of the context's last segment, (S, B, L), which a decoder reads first."""
     length = dimensions.segment_length
     return windows.x_SBTI[:, :, -1, length : 2 * length]

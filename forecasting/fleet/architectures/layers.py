@@ -1,8 +1,7 @@
-"""Recurrent layers one above the other: windows' inputs in, the top layer's outputs out.
+"""Run stacked recurrent layers on the inputs of windows and return the outputs of the top layer.
 
-A layer above the first reads the outputs of the one below, some of whose units dropout hides (Zaremba, Sutskever &
-Vinyals 2014: not between time steps). It may add its outputs to what it reads (He et al. 2016), and each layer's
-outputs may be normalised over its units.
+Each layer above the first reads the outputs of the layer below, after dropout (Zaremba, Sutskever & Vinyals 2014: not
+between time steps). Options add residual connections (He et al. 2016) and normalise the outputs of each layer.
 """
 
 # S series (one network each) · B windows · T steps · I inputs · H hidden · D = H, or 2H in both directions
@@ -23,34 +22,36 @@ if TYPE_CHECKING:
     from forecasting.fleet.kernels import Kernel
 
 States = list[tuple["Tensor", ...]]
-"""What each layer hands on from one step to the next."""
+"""The state of each layer between two steps."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Layers of one cell; `prefix` keeps the names of their parameters apart from those of others."""
+    """Layers of one cell; `prefix` distinguishes the names of their parameters from those of other layers."""
 
     cell: Cell
     design: Design
     is_bidirectional: bool = False
-    """Whether each layer reads its sequence from both ends, and its outputs are those of both."""
+    """Whether each layer reads its sequence in both directions and concatenates the outputs."""
     prefix: str = ""
 
     @property
     def num_directions(self) -> int:
+        """Directions in which a layer reads: 1 or 2."""
         return 2 if self.is_bidirectional else 1
 
     @property
     def num_sequences(self) -> int:
-        """How often a window's sequence is read."""
+        """Number of passes over a window: layers times directions."""
         return self.design.layers * self.num_directions
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing but one layer, whose parameters have the names that its cell gives them."""
+        """Whether there is a single layer without options, whose parameters have the names of its cell's."""
         return not (self.is_bidirectional or self.design.layer_norm or self.prefix) and self.design.layers == 1
 
     def parameter_shapes(self, *, num_inputs: int, hidden_size: int) -> Shapes:
+        """Return the shapes of all layers' parameters."""
         width = self.num_directions * hidden_size
         shapes: Shapes = {}
         for layer in range(self.design.layers):
@@ -62,15 +63,26 @@ class Layers:
         return shapes
 
     def count_kept(self, *, num_inputs: int, num_steps: int, hidden_size: int) -> int:
-        """Count the numbers that a window keeps for its gradient: projections, gates and states of all its steps."""
+        """Return the number of values per window that the gradient needs: projections, gates and states."""
         gates, width = 4 * self.cell.num_gates * hidden_size, self.num_directions * hidden_size
         above = (self.design.layers - 1) * width * (2 + 2 * self.design.layer_norm + bool(self.design.dropout))
         return num_steps * (self.design.layers * self.num_directions * gates + above)
 
     def run(self, x_SBTI: Tensor, weights: Weights, *, kernel: Kernel, noise: Noise | None, only_last: bool) -> Tensor:
-        """Return (S, B, T, D), or the last states (S, B, D): of both directions, what each has read the window to."""
+        """Run all layers.
+
+        Args:
+            x_SBTI: Inputs of all steps.
+            weights: Parameters by name.
+            kernel: The kernel that runs the cell.
+            noise: Random draws of training, for dropout; None otherwise.
+            only_last: Whether to return only the output after a direction has read the whole window.
+
+        Returns:
+            The outputs of the top layer, (S, B, T, D), or with `only_last` (S, B, D).
+        """
         outputs = x_SBTI
-        # What two directions said last belongs to two steps, and is normalised with what stands beside it at each.
+        # The last outputs of the two directions belong to different steps, and each step is normalised as a whole.
         picks = only_last and self.is_bidirectional and self.design.layer_norm
         for layer in range(self.design.layers):
             is_last = only_last and not picks and layer == self.design.layers - 1
@@ -84,9 +96,16 @@ class Layers:
     def advance(
         self, x_SBTI: Tensor, weights: Weights, states: States | None, *, noise: Noise | None
     ) -> tuple[Tensor, States]:
-        """Read on from the states of all layers, or from none; return (S, B, T, H) of the top one, and their states.
+        """Continue from given states, in one direction, with the reference kernel; the others return no states.
 
-        In one direction alone, and by the reference recurrence: kernels give no states away.
+        Args:
+            x_SBTI: Inputs of the next steps.
+            weights: Parameters by name.
+            states: The state of each layer, or None to start.
+            noise: Random draws of training, for dropout; None otherwise.
+
+        Returns:
+            The outputs of the top layer, (S, B, T, H), and the state of each layer after the last step.
         """
         import torch
 
@@ -102,6 +121,7 @@ class Layers:
         return outputs_SBTH, after
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
+        """Overwrite the drawn initial values of some parameters, in place; sequences have `num_steps` steps."""
         for layer in range(self.design.layers):
             for prefix in self._prefixes(layer):
                 self.cell.settle(_unprefixed(weights, prefix), num_steps=num_steps)
@@ -109,19 +129,20 @@ class Layers:
                 settle_norm(weights, self._prefix(layer))
 
     def bound(self, weights: Weights, *, num_steps: int) -> None:
+        """Clip bounded parameters, in place; sequences have `num_steps` steps."""
         if self.cell.has_bounds:
             for layer in range(self.design.layers):
                 for prefix in self._prefixes(layer):
                     self.cell.bound(_unprefixed(weights, prefix), num_steps=num_steps)
 
     def _read(self, layer: int, below_SBTD: Tensor, noise: Noise | None) -> Tensor:
-        """Return what a layer reads of the one below."""
+        """Return the inputs of a layer from the outputs of the one below."""
         if not layer or noise is None or not self.design.dropout:
             return below_SBTD
         return noise.drop(below_SBTD, share=self.design.dropout, purpose=f"{self.prefix}layer {layer}")
 
     def _finish(self, layer: int, outputs: Tensor, read: Tensor, weights: Weights) -> Tensor:
-        """Return what a layer gives on, of its cell's outputs and of what it has read at the same steps."""
+        """Normalise the outputs of a layer's cell and add the layer's inputs at the same steps, if so configured."""
         if self.design.layer_norm:
             outputs = normalise(outputs, weights, self._prefix(layer))
         return outputs + read if self.design.residual and layer else outputs
@@ -137,7 +158,7 @@ class Layers:
         return torch.cat([ahead, back if only_last else back.flip(2)], dim=-1)
 
     def _last(self, x_SBTD: Tensor) -> Tensor:
-        """Return what each direction said when it had read all."""
+        """Return the output of each direction after it has read the whole window."""
         if not self.is_bidirectional:
             return x_SBTD[:, :, -1]
         import torch
@@ -153,5 +174,5 @@ class Layers:
 
 
 def _unprefixed(weights: Weights, prefix: str) -> Weights:
-    """Return the parameters whose names begin with a prefix and go on as a cell's do, under these names."""
+    """Return the parameters with a prefix, under their names without it."""
     return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}

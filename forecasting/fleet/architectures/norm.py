@@ -1,4 +1,4 @@
-"""Layer normalisation (Ba, Kiros & Hinton 2016) with a gain and a bias of each series' own, as torch.nn.LayerNorm."""
+"""Layer normalisation (Ba, Kiros & Hinton 2016) as in torch.nn.LayerNorm, with a gain and a bias per series."""
 
 # S series · D units of a layer
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EPSILON = 1e-5
-"""What keeps a layer of equal outputs from being divided by nothing; torch's own."""
+"""Added to the variance, as in torch; it prevents division by zero if all outputs are equal."""
 
 
 def norm_shapes(prefix: str, width: int) -> Shapes:
+    """Return the shapes of gain and bias for a layer of some width."""
     return {f"{prefix}norm_gain_1D": (1, width), f"{prefix}norm_bias_1D": (1, width)}
 
 
@@ -29,6 +30,6 @@ def normalise(x: Tensor, weights: Weights, prefix: str) -> Tensor:
 
 
 def settle_norm(weights: Weights, prefix: str) -> None:
-    """Have a layer begin as its outputs normalised, and no more."""
+    """Set the gain of a layer to 1 and its bias to 0, in place."""
     weights[f"{prefix}norm_gain_1D"].fill_(1.0)
     weights[f"{prefix}norm_bias_1D"].zero_()

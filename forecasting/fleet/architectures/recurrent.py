@@ -1,11 +1,11 @@
 """Recurrent layers under a linear head: many-to-one over the context, one-to-many over the horizon.
 
-The top layer's last state gives all of the horizon at once (direct multi-horizon forecast), so that no error of an
-early step is fed into a later one. In both directions (Schuster & Paliwal 1997) it is the last state of each; nothing
-after the origin is read.
+The head forecasts the whole horizon from the top layer's last state (direct multi-horizon forecast), so that errors of
+early steps do not propagate to later ones. A bidirectional network (Schuster & Paliwal 1997) uses the last state of
+each direction; it reads nothing after the origin.
 
-With `head = "every_step"` training is many-to-many: each state of a window tells the horizon that follows it (dense
-supervision), and the last one alone is asked where networks are judged or serve.
+With `head = "every_step"` training is many-to-many: each state of a window forecasts the horizon after it (dense
+supervision). Validation and prediction use the last state only.
 """
 
 # S series (one network each) · B windows · D top layer's outputs · O outputs
@@ -29,26 +29,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recurrent(Wiring):
+    """Recurrent layers and a linear head."""
+
     layers: Layers
 
     @property
     def cell(self) -> Cell | None:
-        """Return the cell that a kernel runs; none of a stream, whose states kernels do not give away."""
+        """The cell that a kernel runs; None for a stream, because kernels do not return states."""
         return None if self.is_stream else self.layers.cell
 
     @property
     def is_plain(self) -> bool:
+        """Whether the network is one layer without options whose last state forecasts the horizon."""
         return self.layers.is_plain and not self.is_dense
 
     @property
     def is_dense(self) -> bool:
+        """Whether the loss covers every step of a window."""
         return self.is_stream or self.layers.design.head == "every_step"
 
     @property
     def is_stream(self) -> bool:
+        """Whether the network reads a series as one stream."""
         return self.layers.design.stream
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
+        """Return the shapes of all parameters."""
         layers = self.layers.parameter_shapes(num_inputs=dimensions.num_inputs, hidden_size=dimensions.hidden_size)
         width = self.layers.num_directions * dimensions.hidden_size
         return layers | {
@@ -57,6 +63,7 @@ class Recurrent(Wiring):
         }
 
     def count_kept(self, dimensions: Dimensions) -> int:
+        """Return the number of values per window that the gradient needs."""
         return self.layers.count_kept(
             num_inputs=dimensions.num_inputs,
             num_steps=dimensions.num_steps,
@@ -64,6 +71,7 @@ class Recurrent(Wiring):
         )
 
     def count_launched(self, dimensions: Dimensions) -> int:
+        """Return the number of consecutive steps."""
         return self.layers.num_sequences * dimensions.num_steps
 
     def run(
@@ -76,17 +84,20 @@ class Recurrent(Wiring):
         kernel: Kernel,
         noise: Noise | None,
     ) -> Tensor:
-        num_asked = reference_SBF.shape[1]
-        only_last = num_asked == windows.x_SBTI.shape[1] and not (self.is_dense and noise is not None)
+        """Return the difference of all quantiles from the reference, (S, B, O), in the unit of the loss."""
+        num_forecasts = reference_SBF.shape[1]
+        only_last = num_forecasts == windows.x_SBTI.shape[1] and not (self.is_dense and noise is not None)
         states = self.layers.run(windows.x_SBTI, weights, kernel=kernel, noise=noise, only_last=only_last)
-        return self.tell(states if only_last else states.flatten(1, 2), weights)
+        return self.apply_head(states if only_last else states.flatten(1, 2), weights)
 
-    def tell(self, states_SBD: Tensor, weights: Weights) -> Tensor:
-        """Return what states say of the horizon, (S, B, O)."""
+    def apply_head(self, states_SBD: Tensor, weights: Weights) -> Tensor:
+        """Return the outputs of the head for given states, (S, B, O)."""
         return weights["bias_head_1O"].baddbmm(states_SBD, weights["head_HO"])
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
+        """Overwrite the drawn initial values of some parameters, in place."""
         self.layers.settle(weights, num_steps=num_steps)
 
     def bound(self, weights: Weights, *, num_steps: int) -> None:
+        """Clip bounded parameters, in place; windows have `num_steps` steps."""
         self.layers.bound(weights, num_steps=num_steps)

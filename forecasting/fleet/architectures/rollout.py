@@ -1,7 +1,7 @@
-"""Recurrent layers that tell the next segment alone and are rolled on over the horizon: many-to-one, again and again.
+"""Recurrent layers that forecast one segment and are applied recursively over the horizon (recursive forecast).
 
-What was said of a segment, its median, is read as if it had been seen, and so the next one follows: errors of early
-segments travel on, and a network needs few outputs. While it trains it may be fed what was (`feeding`).
+The network reads the median of a segment like an observed segment and forecasts the next one. It needs few outputs, but
+errors of early segments propagate. In training it may read actual values instead (`feeding`).
 """
 
 # S series (one network each) · B windows · H hidden · K segments of the horizon · L points of a segment
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from forecasting.fleet.architectures.feeding import feed, tell_segment
+from forecasting.fleet.architectures.feeding import feed, segment_outputs
 from forecasting.fleet.architectures.layers import Layers
 from forecasting.fleet.architectures.wiring import Dimensions, SegmentBySegment
 from forecasting.fleet.cells import Shapes, Weights
@@ -27,20 +27,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rollout(SegmentBySegment):
+    """Recurrent layers with a head for one segment."""
+
     layers: Layers
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
-        num_said = dimensions.segment_length * dimensions.num_quantiles
+        """Return the shapes of all parameters."""
+        num_outputs = dimensions.segment_length * dimensions.num_quantiles
         layers = self.layers.parameter_shapes(num_inputs=dimensions.num_inputs, hidden_size=dimensions.hidden_size)
-        return layers | {"head_HO": (dimensions.hidden_size, num_said), "bias_head_1O": (1, num_said)}
+        return layers | {"head_HO": (dimensions.hidden_size, num_outputs), "bias_head_1O": (1, num_outputs)}
 
     def count_kept(self, dimensions: Dimensions) -> int:
+        """Return the number of values per window that the gradient needs."""
         num_steps = dimensions.num_steps + dimensions.num_segments
         return self.layers.count_kept(
             num_inputs=dimensions.num_inputs, num_steps=num_steps, hidden_size=dimensions.hidden_size
         )
 
     def count_launched(self, dimensions: Dimensions) -> int:
+        """Return the number of consecutive steps."""
         return self.layers.num_sequences * (dimensions.num_steps + dimensions.num_segments)
 
     def run(
@@ -53,36 +58,39 @@ class Rollout(SegmentBySegment):
         kernel: Kernel,
         noise: Noise | None,
     ) -> Tensor:
+        """Return the difference of all quantiles from the reference, (S, B, O), in the unit of the loss."""
         import torch
 
         feeding = feed(self.layers.design.decoder, windows, reference_SBF, dimensions, noise)
         states_SBTH, states = self.layers.advance(windows.x_SBTI, weights, None, noise=noise)
-        said = []
+        outputs = []
         for segment in range(dimensions.num_segments):
             last_SBH = states_SBTH[:, :, -1]
-            said_SBLQ = tell_segment(last_SBH, weights, dimensions)
-            said.append(said_SBLQ)
+            outputs_SBLQ = segment_outputs(last_SBH, weights, dimensions)
+            outputs.append(outputs_SBLQ)
             if segment + 1 < dimensions.num_segments:
-                fed_SBL = feeding.after(segment, said_SBLQ)
-                input_SB1I = self._as_seen(segment, fed_SBL, windows, reference_SBF, dimensions)
+                fed_SBL = feeding.after(segment, outputs_SBLQ)
+                input_SB1I = self._as_input(segment, fed_SBL, windows, reference_SBF, dimensions)
                 states_SBTH, states = self.layers.advance(input_SB1I, weights, states, noise=noise)
-        return torch.cat(said, dim=2)[:, :, : dimensions.horizon].flatten(2)
+        return torch.cat(outputs, dim=2)[:, :, : dimensions.horizon].flatten(2)
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
+        """Overwrite the drawn initial values of some parameters, in place."""
         self.layers.settle(weights, num_steps=num_steps)
 
     def bound(self, weights: Weights, *, num_steps: int) -> None:
+        """Clip bounded parameters, in place; windows have `num_steps` steps."""
         self.layers.bound(weights, num_steps=num_steps)
 
-    def _as_seen(
+    def _as_input(
         self, segment: int, fed_SBL: Tensor, windows: WindowBatch, reference_SBF: Tensor, dimensions: Dimensions
     ) -> Tensor:
-        """Return a segment of the horizon as an input like those of the context, (S, B, 1, I)."""
+        """Return a segment of the horizon in the form of the context's inputs, (S, B, 1, I)."""
         import torch
 
-        assert windows.future_SBFC is not None, "the calendar of the horizon is read"
-        assert windows.level_SB1 is not None, "points are relative to a level"
-        assert windows.unit_S11 is not None, "points have a unit of their own"
+        assert windows.future_SBFC is not None, "a rollout reads the calendar of the horizon"
+        assert windows.level_SB1 is not None, "a rollout reads the level of its windows"
+        assert windows.unit_S11 is not None, "a rollout reads the unit of its series"
         length = dimensions.segment_length
         here = slice(segment * length, (segment + 1) * length)
         y_SBL = reference_SBF[:, :, here] + fed_SBL

@@ -1,4 +1,4 @@
-"""Window-based feed-forward net: all of a window at once into hidden layers; no recurrence, the yardstick of those.
+"""Window-based feed-forward network, which reads a whole window at once: the baseline for recurrent networks.
 
     a_1 = ReLU(W_1 x + b_1),  a_k = ReLU(W_k a_{k-1} + b_k),  out = V a_K + c
 
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WindowMlp(Wiring):
+    """A multilayer perceptron over a window."""
+
     design: Design
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
+        """Return the shapes of all parameters."""
         hidden, num_inputs = dimensions.hidden_size, dimensions.num_steps * dimensions.num_inputs
         shapes: Shapes = {"input_JH": (num_inputs, hidden), "bias_input_1H": (1, hidden)}
         for layer in range(1, self.design.layers):
@@ -44,9 +47,11 @@ class WindowMlp(Wiring):
         }
 
     def count_kept(self, dimensions: Dimensions) -> int:
+        """Return the number of values per window that the gradient needs."""
         return dimensions.num_steps * dimensions.num_inputs + 3 * self.design.layers * dimensions.hidden_size
 
     def count_launched(self, dimensions: Dimensions) -> int:
+        """Return the number of consecutive steps."""
         return self.design.layers
 
     def run(
@@ -59,6 +64,7 @@ class WindowMlp(Wiring):
         kernel: Kernel,
         noise: Noise | None,
     ) -> Tensor:
+        """Return the difference of all quantiles from the reference, (S, B, O), in the unit of the loss."""
         sum_SBH = weights["bias_input_1H"].baddbmm(windows.x_SBTI.flatten(2), weights["input_JH"])
         a_SBH = self._activate(0, sum_SBH, weights)
         for layer in range(1, self.design.layers):
@@ -75,10 +81,11 @@ class WindowMlp(Wiring):
         return normalise(a_SBH, weights, f"layer{layer}_") if self.design.layer_norm else a_SBH
 
     def draw_bound(self, name: str, shape: tuple[int, ...], *, hidden_size: int) -> float:
-        """Return 1/√fan-in, as torch.nn.Linear has it; of a bias, which alone does not know its fan-in, 1/√H."""
+        """Return 1/√fan-in as in torch.nn.Linear, and 1/√H for a bias, whose shape does not show its fan-in."""
         return 1 / math.sqrt(shape[0] if shape[0] > 1 else hidden_size)
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
+        """Overwrite the drawn initial values of some parameters, in place."""
         if self.design.layer_norm:
             for layer in range(self.design.layers):
                 settle_norm(weights, f"layer{layer}_")

@@ -1,6 +1,6 @@
-"""What an architecture is: how a fleet's networks are wired from their windows to what they say of the horizon.
+"""The interface of an architecture: the networks of a fleet from their windows to their outputs for the horizon.
 
-Like cells, it declares shapes without torch; what runs it imports that.
+Like cells, an architecture declares shapes without importing torch; only `run` needs it.
 """
 
 # S series (one network each) · B windows · T steps · I inputs · H hidden · F horizon steps · Q quantiles · O = F Q
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """The numbers that the shapes of a network's parameters follow from."""
+    """Sizes that determine the shapes of a network's parameters."""
 
     num_inputs: int
     num_steps: int
@@ -32,73 +32,73 @@ class Dimensions:
     num_quantiles: int
     segment_length: int = 1
     median: int = 0
-    """Which of the quantiles is the median."""
+    """Index of the median among the quantiles."""
 
     @property
     def num_calendar(self) -> int:
-        """Inputs of a step that are known of the future, too; they are the last."""
+        """Number of a step's inputs, the last ones, that are also known for the future."""
         return self.num_inputs - 2 * self.segment_length - 1
 
     @property
     def num_segments(self) -> int:
-        """Segments that the horizon reaches into."""
+        """Number of segments that cover the horizon."""
         return -(-self.horizon // self.segment_length)
 
     @property
     def num_outputs(self) -> int:
+        """Outputs of a network that forecasts the whole horizon at once, O."""
         return self.horizon * self.num_quantiles
 
 
 class Wiring(Protocol):
-    """A network's wiring; all of its work keeps series apart.
+    """The wiring of a fleet's networks. Series never mix.
 
-    What is not said otherwise is that of a network which has no recurrence that kernels run, and mixes references anew
-    for each step of the horizon.
+    By default a network has no recurrence for kernels, and every step of the horizon has its own mixture of references.
     """
 
     @property
     def cell(self) -> Cell | None:
-        """Return the recurrent cell that a kernel runs; None where there is no recurrence."""
+        """The recurrent cell that a kernel runs; None for a network without a recurrence."""
         return None
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is one cell under one linear head, which the CPU engine trains in whole steps."""
+        """Whether the network is one cell and one linear head, which the CPU engine trains in whole steps."""
         return False
 
     @property
     def reads_future(self) -> bool:
-        """Whether it reads what is known of the horizon: windows then have `future_SBFC`."""
+        """Whether the network reads the calendar of the horizon; windows then have `future_SBFC`."""
         return False
 
     def count_read_ahead(self, dimensions: Dimensions) -> int:
-        """Count the points of the horizon whose calendar and categories it reads."""
+        """Return the number of points of the horizon whose calendar and categories the network reads."""
         return dimensions.horizon if self.reads_future else 0
 
     @property
     def is_dense(self) -> bool:
-        """Whether it is trained at every step of a window; no step's input may then tell of a later one."""
+        """Whether the loss covers every step of a window; inputs of a step must then not depend on later ones."""
         return False
 
     @property
     def is_stream(self) -> bool:
-        """Whether it reads a series from its first point, its state handed on (`forecasting.fleet.stream`)."""
+        """Whether the network reads a series as one stream and carries its state (`forecasting.fleet.stream`)."""
         return False
 
     def count_mixtures(self, dimensions: Dimensions) -> int:
-        """Count the steps that have a mixture of references each; those beyond them begin again with the first."""
+        """Return the number of steps that have their own mixture of references; later steps reuse them in order."""
         return dimensions.horizon
 
     def parameter_shapes(self, dimensions: Dimensions) -> Shapes:
-        """Return each parameter's shape; `head_HO` and `bias_head_1O` make of what is hidden what is said."""
+        """Return the shapes of all parameters; those of the linear head are `head_HO` and `bias_head_1O`."""
         ...
 
     def count_kept(self, dimensions: Dimensions) -> int:
-        """Count the numbers that a window's step keeps for its gradient, inputs and outputs left out."""
+        """Return the number of values per window that the gradient needs, without inputs and outputs."""
         ...
 
     def count_launched(self, dimensions: Dimensions) -> int:
-        """Count the steps that wait for one another, each some launches of its own where no kernel fuses them."""
+        """Return the number of consecutive steps, each of which costs launches unless a kernel fuses them."""
         ...
 
     def run(
@@ -111,40 +111,60 @@ class Wiring(Protocol):
         kernel: Kernel,
         noise: Noise | None,
     ) -> Tensor:
-        """Return (S, B, O): how each step's quantiles differ from the reference, in the loss's units.
+        """Run the networks.
 
-        `noise` is what training draws, such as dropout; None where networks are judged or serve.
+        Args:
+            windows: The batch of windows.
+            reference_SBF: The mixed reference, in the unit of the loss.
+            weights: Parameters by name.
+            dimensions: The sizes of the network.
+            kernel: The kernel that runs recurrences.
+            noise: Random draws of training, such as dropout; None in validation and prediction.
+
+        Returns:
+            The difference of all quantiles from the reference, (S, B, O), in the unit of the loss.
         """
         ...
 
     def draw_bound(self, name: str, shape: tuple[int, ...], *, hidden_size: int) -> float:
-        """Return the largest magnitude that a parameter's numbers begin with; a head's are a tenth of it.
+        """Return the bound of a parameter's initial values, 1/√H as in torch's recurrent layers.
 
-        1/√H, as torch's recurrent layers have it.
+        The head uses a tenth of it.
+
+        Args:
+            name: The parameter's name.
+            shape: Its shape, without the series axis.
+            hidden_size: Hidden units, H.
+
+        Returns:
+            The largest magnitude.
         """
         return 1 / math.sqrt(hidden_size)
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
-        """Set in place what does not begin as drawn."""
+        """Overwrite the drawn initial values of some parameters, in place; windows have `num_steps` steps."""
         return
 
     def bound(self, weights: Weights, *, num_steps: int) -> None:
-        """Put weights that left their bounds back to them, in place; windows have so many steps."""
+        """Clip bounded parameters, in place; windows have `num_steps` steps."""
         return
 
 
 class SegmentBySegment(Wiring):
-    """A wiring that goes on over the horizon a segment at a time, with the same weights at each.
+    """A wiring that forecasts the horizon segment by segment, with the same weights for each.
 
-    What is not said otherwise: a segment is read to tell the one after it, so that the last is never read.
+    By default the network reads each segment to forecast the next one, and so does not read the last.
     """
 
     @property
     def reads_future(self) -> bool:
+        """Whether the network reads the calendar of the horizon; it does."""
         return True
 
     def count_read_ahead(self, dimensions: Dimensions) -> int:
+        """Return the points of all segments but the last."""
         return (dimensions.num_segments - 1) * dimensions.segment_length
 
     def count_mixtures(self, dimensions: Dimensions) -> int:
+        """Return the points of a segment, because all segments share their mixtures."""
         return min(dimensions.segment_length, dimensions.horizon)

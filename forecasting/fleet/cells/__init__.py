@@ -1,4 +1,4 @@
-"""Recurrent cells: each file declares its parameters' shapes and one step; `make_cell` names them."""
+"""Recurrent cells: each file declares the parameters and one step of a cell; `make_cell` returns one by name."""
 
 from forecasting.fleet.cells.cell import Cell, Shapes, Weights
 from forecasting.fleet.cells.elman import Elman
@@ -9,10 +9,18 @@ from forecasting.spec.training import CellName, Design
 
 
 def make_cell(name: CellName, design: Design = Design()) -> Cell:
-    """Return a cell in the variant that a design asks for.
+    """Return a cell in the variant of a design.
 
-    >>> make_cell("lstm", Design(peepholes=True)).name
-    'lstm with peepholes'
+    Args:
+        name: The cell's name.
+        design: Options of a model's network; a cell ignores those of others.
+
+    Returns:
+        The cell.
+
+    Example:
+        >>> make_cell("lstm", Design(peepholes=True)).name
+        'lstm with peepholes'
     """
     cells: dict[CellName, Cell] = {
         "elman": Elman(rectifies=design.activation == "relu"),

@@ -1,6 +1,6 @@
-"""What a cell is: the shapes of its parameters and one step of the recurrence, for a whole fleet at once.
+"""The interface of a recurrent cell: the shapes of its parameters and one step of the recurrence, for a whole fleet.
 
-A driver counts parameters without torch, which takes seconds to load; so cells work by the methods of tensors alone.
+A driver counts parameters without torch, which takes seconds to load. Cells therefore use methods of tensors only.
 """
 
 # S series (one network each) · B windows · I inputs · H hidden · G gates
@@ -18,38 +18,57 @@ Weights = Mapping[str, "Tensor"]
 """Parameters by name, each with the series as its first axis."""
 
 Shapes = dict[str, tuple[int, ...]]
-"""Each parameter's shape by its name, without the series axis."""
+"""Shapes of parameters by name, without the series axis."""
 
 
 class Cell(Protocol):
-    """A recurrent cell whose series never mix: every product is a batched one over S."""
+    """A recurrent cell. Series never mix, because every product is batched over S."""
 
     name: str
-    """Tells kernels which recurrence this is; a variant that they do not know has a name of its own."""
+    """Identifies the recurrence to kernels; a variant that only the reference runs has another name."""
     num_gates: int
-    """Numbers that a unit takes from the projection of an input."""
+    """Values per unit of an input's projection."""
 
     @abstractmethod
     def parameter_shapes(self, *, num_inputs: int, hidden_size: int) -> Shapes:
-        """Return each parameter's shape; `input_IG` and `bias_input_1G` are always there."""
+        """Return the shapes of all parameters, of which every cell has `input_IG` and `bias_input_1G`."""
 
     @abstractmethod
     def initial_state(self, like_SBH: Tensor) -> tuple[Tensor, ...]:
-        """Return the state before the first step; its first part is the output."""
+        """Return the state before the first step, in tensors like the given one; the first tensor is the output."""
 
     @abstractmethod
     def step(self, input_SBG: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
-        """Advance by one step; `input_SBG` is the input's projection, bias included."""
+        """Advance the state by one step.
+
+        Args:
+            input_SBG: The input's projection, bias included.
+            state: The state before the step.
+            weights: Parameters by name.
+
+        Returns:
+            The state after the step; its first tensor is the output.
+        """
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
-        """Set in place what does not begin as drawn; sequences have so many steps."""
+        """Overwrite the drawn initial values of some parameters, in place.
+
+        Args:
+            weights: Parameters by name.
+            num_steps: Steps of a sequence.
+        """
         return
 
     def bound(self, weights: Weights, *, num_steps: int) -> None:
-        """Put weights that left their bounds back to them, in place; sequences have so many steps."""
+        """Clip bounded parameters, in place.
+
+        Args:
+            weights: Parameters by name.
+            num_steps: Steps of a sequence.
+        """
         return
 
     @property
     def has_bounds(self) -> bool:
-        """Whether `bound` does anything."""
+        """Whether a parameter is bounded."""
         return type(self).bound is not Cell.bound

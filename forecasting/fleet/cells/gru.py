@@ -1,6 +1,7 @@
-"""Gated recurrent unit (Cho et al. 2014): the state is reset after the product with its weights, as in torch.nn.GRU.
+"""Gated recurrent unit (Cho et al. 2014).
 
-Or before it, as the paper has it; there the candidate's product waits for the reset gate.
+The reset gate is applied after the product of the state with its weights, as in torch.nn.GRU. A variant applies it
+before the product, as in the paper; its candidate can be computed only after the reset gate.
 """
 
 # S series (one network each) · B windows · I inputs · H hidden · G = 3H gates, in torch's order r, z, n
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gru(Cell):
-    """Reset after the product, the state's part of the candidate has a bias of its own, which the reset scales."""
+    """A GRU. With the reset after the product, it also scales `bias_hidden_1G`, the bias of the state's part."""
 
     resets_before: bool = False
 
@@ -26,9 +27,11 @@ class Gru(Cell):
 
     @property
     def name(self) -> str:  # type: ignore[override]
+        """Identifies the recurrence to kernels."""
         return "gru reset before" if self.resets_before else "gru"
 
     def parameter_shapes(self, *, num_inputs: int, hidden_size: int) -> Shapes:
+        """Return the shapes of all parameters."""
         num_gates = 3 * hidden_size
         own_bias = {} if self.resets_before else {"bias_hidden_1G": (1, num_gates)}
         return {
@@ -39,10 +42,11 @@ class Gru(Cell):
         }
 
     def initial_state(self, like_SBH: Tensor) -> tuple[Tensor, ...]:
+        """Return a hidden state of zeros."""
         return (like_SBH.new_zeros(like_SBH.shape),)
 
     def step(self, input_SBG: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
-        """Advance every series' own GRU by one step: (h_SBH,) to the next."""
+        """Advance (h_SBH,) of every series' own network by one step."""
         (h_SBH,) = state
         hidden_size = h_SBH.shape[-1]
         in_r, in_z, in_n = input_SBG.chunk(3, dim=-1)

@@ -1,7 +1,7 @@
 """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate of Gers et al. 2000), as in torch.nn.LSTM.
 
-With peepholes (Gers, Schraudolph & Schmidhuber 2002) the gates see the cell state, each unit its own: i and f the one
-before the step, o the one after.
+With peepholes (Gers, Schraudolph & Schmidhuber 2002) each unit's gates read its cell state: i and f the one before the
+step, o the one after it.
 """
 
 # S series (one network each) · B windows · I inputs · H hidden · G = 4H gates, in torch's order i, f, g, o
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lstm(Cell):
-    """`bias_input_1G` is the sum of torch's two biases, which only ever occur added."""
+    """An LSTM. `bias_input_1G` is the sum of torch's two biases, which occur only as a sum."""
 
     has_peepholes: bool = False
     forget_bias: float | None = None
-    """Where forget gates' biases begin (Jozefowicz, Zaremba & Sutskever 2015 advise 1); as drawn if None."""
+    """Initial bias of the forget gates (Jozefowicz, Zaremba & Sutskever 2015 advise 1); drawn if None."""
 
     num_gates = 4
 
     @property
     def name(self) -> str:  # type: ignore[override]
+        """Identifies the recurrence to kernels."""
         return "lstm with peepholes" if self.has_peepholes else "lstm"
 
     def parameter_shapes(self, *, num_inputs: int, hidden_size: int) -> Shapes:
+        """Return the shapes of all parameters."""
         num_gates = 4 * hidden_size
         peepholes = {"peepholes_3H": (3, hidden_size)} if self.has_peepholes else {}
         return {
@@ -42,10 +44,11 @@ class Lstm(Cell):
         }
 
     def initial_state(self, like_SBH: Tensor) -> tuple[Tensor, ...]:
+        """Return a hidden and a cell state of zeros."""
         return like_SBH.new_zeros(like_SBH.shape), like_SBH.new_zeros(like_SBH.shape)
 
     def step(self, input_SBG: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
-        """Advance every series' own LSTM by one step: (h_SBH, c_SBH) to the next."""
+        """Advance (h_SBH, c_SBH) of every series' own network by one step."""
         h_SBH, c_SBH = state
         i, f, g, o = input_SBG.baddbmm(h_SBH, weights["hidden_HG"]).chunk(4, dim=-1)
         if self.has_peepholes:
@@ -57,5 +60,6 @@ class Lstm(Cell):
         return o.sigmoid() * c_SBH.tanh(), c_SBH
 
     def settle(self, weights: Weights, *, num_steps: int) -> None:
+        """Set the biases of the forget gates to `forget_bias`, if there is one."""
         if self.forget_bias is not None:
             weights["bias_input_1G"].chunk(4, dim=-1)[1].fill_(self.forget_bias)

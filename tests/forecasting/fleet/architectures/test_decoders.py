@@ -1,4 +1,4 @@
-"""Encoder–decoders and Jordan's network equal loops written out by hand, one series and one window at a time."""
+"""Encoder–decoders and Jordan networks equal loops over single series and windows."""
 
 # T steps · F horizon steps · L points of a segment · Q quantiles
 
@@ -54,7 +54,7 @@ def run(wiring: Any, drawn: Any, *, noise: Noise | None = None, dimensions: Dime
 
 
 def hold_against(wiring: Any, by_hand: Any, *, noise: Noise | None = None, is_forced: bool = False) -> None:
-    """Compare what is said, and all gradients, with `by_hand(weights, x_TI, calendar_FC, truth_F)` of each window."""
+    """Compare outputs and all gradients with `by_hand(weights, x_TI, calendar_FC, truth_F)` of each window."""
     drawn = draw(wiring)
     weights, windows, reference_SBF = drawn
     found = run(wiring, drawn, noise=noise)
@@ -82,13 +82,13 @@ def hold_against(wiring: Any, by_hand: Any, *, noise: Noise | None = None, is_fo
         torch.testing.assert_close(ours, other, **CLOSE)
 
 
-def feed_on(said_LQ: Tensor, truth_F: Tensor | None, first: int) -> Tensor:
-    """Return the median, or what was where that is known."""
+def feed_on(outputs_LQ: Tensor, truth_F: Tensor | None, first: int) -> Tensor:
+    """Return the median, or the actual value if it is known."""
     if truth_F is None:
-        return said_LQ[:, 1]
+        return outputs_LQ[:, 1]
     fed = [truth_F[first + p] if first + p < len(truth_F) and truth_F[first + p] == truth_F[first + p] else None
            for p in range(L)]  # fmt: skip
-    return torch.stack([said_LQ[p, 1] if value is None else value for p, value in enumerate(fed)])
+    return torch.stack([outputs_LQ[p, 1] if value is None else value for p, value in enumerate(fed)])
 
 
 def lstm_step(w: dict[str, Tensor], prefix: str, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +105,7 @@ def decode_by_hand(attention: str | None) -> Any:
         for x in x_TI:
             h, c = lstm_step(w, "encoder_", x, h, c)
             states.append(h)
-        fed, said = x_TI[-1][L : 2 * L], []
+        fed, outputs = x_TI[-1][L : 2 * L], []
         for first in range(0, 7, L):
             context = []
             if attention is not None:
@@ -117,27 +117,27 @@ def decode_by_hand(attention: str | None) -> Any:
                 shares = torch.softmax(torch.stack(scores), dim=0)
                 context = [sum(share * s for share, s in zip(shares, states, strict=True))]
             h, c = lstm_step(w, "decoder_", torch.cat([fed, calendar_FC[first], *context]), h, c)
-            said_LQ = (torch.cat([h, *context]) @ w["head_HO"] + w["bias_head_1O"][0]).view(L, 3)
-            said.append(said_LQ)
-            fed = feed_on(said_LQ, truth_F, first)
-        return torch.cat(said)[:7].flatten()
+            outputs_LQ = (torch.cat([h, *context]) @ w["head_HO"] + w["bias_head_1O"][0]).view(L, 3)
+            outputs.append(outputs_LQ)
+            fed = feed_on(outputs_LQ, truth_F, first)
+        return torch.cat(outputs)[:7].flatten()
 
     return by_hand
 
 
 @pytest.mark.parametrize("attention", [None, "additive", "dot"])
-def test_an_encoder_and_decoder_equal_a_loop_when_they_are_fed_what_they_said(attention: Any) -> None:
+def test_an_encoder_and_decoder_equal_a_loop_if_medians_are_fed(attention: Any) -> None:
     hold_against(Seq2Seq(make_cell("lstm"), Design(), attention), decode_by_hand(attention), noise=noise_of())
 
 
 @pytest.mark.parametrize("attention", [None, "additive"])
-def test_teacher_forcing_feeds_what_was_and_over_a_gap_what_was_said(attention: Any) -> None:
+def test_teacher_forcing_feeds_actual_values_and_medians_over_gaps(attention: Any) -> None:
     forced = Seq2Seq(make_cell("lstm"), Design(decoder="forced"), attention)
     hold_against(forced, decode_by_hand(attention), noise=noise_of(), is_forced=True)
 
 
 @pytest.mark.parametrize("decoder", ["forced", "scheduled"])
-def test_what_follows_a_window_is_never_fed_but_while_training(decoder: Any) -> None:
+def test_actual_values_are_fed_in_training_only(decoder: Any) -> None:
     design = Design(decoder=decoder)
     for wiring in (Seq2Seq(make_cell("gru"), design), Jordan(design)):
         weights, windows, reference_SBF = drawn = draw(wiring)
@@ -147,20 +147,20 @@ def test_what_follows_a_window_is_never_fed_but_while_training(decoder: Any) -> 
         assert not torch.equal(*fed)
 
 
-def test_scheduled_sampling_goes_from_what_was_to_what_was_said() -> None:
-    def said(decoder: Any, step: int) -> Tensor:
+def test_scheduled_sampling_goes_from_actual_values_to_medians() -> None:
+    def outputs_of(decoder: Any, step: int) -> Tensor:
         wiring = Seq2Seq(make_cell("gru"), Design(decoder=decoder))
         return run(wiring, draw(wiring), noise=noise_of(step=step))
 
-    assert torch.equal(said("scheduled", 0), said("forced", 0))
-    assert torch.equal(said("scheduled", 10), said("free", 10))
-    halfway = said("scheduled", 5)
-    assert not torch.equal(halfway, said("forced", 5))
-    assert not torch.equal(halfway, said("free", 5))
-    assert torch.equal(halfway, said("scheduled", 5))
+    assert torch.equal(outputs_of("scheduled", 0), outputs_of("forced", 0))
+    assert torch.equal(outputs_of("scheduled", 10), outputs_of("free", 10))
+    halfway = outputs_of("scheduled", 5)
+    assert not torch.equal(halfway, outputs_of("forced", 5))
+    assert not torch.equal(halfway, outputs_of("free", 5))
+    assert torch.equal(halfway, outputs_of("scheduled", 5))
 
 
-def test_coins_are_a_series_own_and_fall_as_often_as_is_asked() -> None:
+def test_coins_differ_by_series_and_have_the_requested_share() -> None:
     keys = series_keys(tuple(map(str, range(50))), seed=0)
     coins = Noise(keys, 3, num_windows=8).coins(8, 20, share=0.3)
     assert coins.double().mean() == pytest.approx(0.3, abs=0.02)
@@ -169,7 +169,7 @@ def test_coins_are_a_series_own_and_fall_as_often_as_is_asked() -> None:
     assert not torch.equal(coins[7], coins[8])
 
 
-def test_attention_weighs_every_step_of_the_context_and_all_weights_sum_to_one() -> None:
+def test_attention_weights_of_the_context_are_positive_and_sum_to_one() -> None:
     wiring = make_wiring("attention")
     weights, windows, reference_SBF = draw(wiring)
     _, share_SBKT = wiring.run_with_attention(windows, reference_SBF, weights, DIMENSIONS)
@@ -180,7 +180,7 @@ def test_attention_weighs_every_step_of_the_context_and_all_weights_sum_to_one()
 
 
 @pytest.mark.parametrize("model", ["seq2seq", "attention", "jordan"])
-def test_a_horizon_may_be_longer_than_the_one_that_was_learned_and_begins_as_that(model: str) -> None:
+def test_a_longer_horizon_than_in_training_starts_with_the_same_forecasts(model: str) -> None:
     wiring = make_wiring(model)
     weights, windows, _ = draw(wiring, horizon=14)
     mixture = torch.zeros(S, wiring.count_mixtures(DIMENSIONS), 1, dtype=torch.float64)
@@ -197,7 +197,7 @@ def test_a_horizon_may_be_longer_than_the_one_that_was_learned_and_begins_as_tha
 
 def jordan_by_hand(*, is_forced: bool) -> Any:
     def by_hand(w: dict[str, Tensor], x_TI: Tensor, calendar_FC: Tensor, truth_F: Tensor | None) -> Tensor:
-        fed, said = torch.zeros(L, dtype=torch.float64), []
+        fed, outputs = torch.zeros(L, dtype=torch.float64), []
         for t in range(T + 2):
             if t < T:
                 total = x_TI[t] @ w["input_IH"]
@@ -205,27 +205,27 @@ def jordan_by_hand(*, is_forced: bool) -> Any:
             else:
                 total = calendar_FC[(t - T) * L] @ w["input_IH"][-C:]
             h = torch.tanh(total + w["bias_input_1H"][0] + fed @ w["feedback_LH"])
-            said_LQ = (h @ w["head_HO"] + w["bias_head_1O"][0]).view(L, 3)
+            outputs_LQ = (h @ w["head_HO"] + w["bias_head_1O"][0]).view(L, 3)
             if t >= T - 1:
-                said.append(said_LQ)
-                fed = feed_on(said_LQ, truth_F, (t - T + 1) * L)
+                outputs.append(outputs_LQ)
+                fed = feed_on(outputs_LQ, truth_F, (t - T + 1) * L)
             else:
-                fed = said_LQ[:, 1]
-        return torch.cat(said)[:7].flatten()
+                fed = outputs_LQ[:, 1]
+        return torch.cat(outputs)[:7].flatten()
 
     return by_hand
 
 
-def test_jordans_network_equals_a_loop_when_it_runs_freely() -> None:
+def test_a_jordan_network_equals_a_loop_without_forcing() -> None:
     hold_against(Jordan(Design()), jordan_by_hand(is_forced=False), noise=noise_of())
 
 
-def test_jordans_network_equals_a_loop_when_a_teacher_forces_it() -> None:
+def test_a_jordan_network_equals_a_loop_with_teacher_forcing() -> None:
     hold_against(Jordan(Design(decoder="forced")), jordan_by_hand(is_forced=True), noise=noise_of(), is_forced=True)
 
 
-def test_layers_of_an_encoder_hand_their_states_to_those_of_the_decoder() -> None:
-    """The first segment of two layers, by torch's own LSTM of two layers."""
+def test_layers_of_a_decoder_start_from_the_states_of_the_encoder() -> None:
+    """The first segment equals that of torch's LSTM with two layers."""
     wiring = Seq2Seq(make_cell("lstm"), Design(layers=2))
     weights, windows, reference_SBF = draw(wiring)
     found = run(wiring, (weights, windows, reference_SBF)).view(S, B, 7, 3)[:, :, :L]
@@ -248,8 +248,8 @@ def test_layers_of_an_encoder_hand_their_states_to_those_of_the_decoder() -> Non
                     f"bias_hh_l{layer}": torch.zeros_like(bias),
                 }
             outputs, state = torch.func.functional_call(twin, values, (x_BTI, state))
-        said = outputs[:, -1] @ weights["head_HO"][s] + weights["bias_head_1O"][s]
-        torch.testing.assert_close(found[s].flatten(1), said, **CLOSE)
+        expected = outputs[:, -1] @ weights["head_HO"][s] + weights["bias_head_1O"][s]
+        torch.testing.assert_close(found[s].flatten(1), expected, **CLOSE)
 
 
 @pytest.mark.parametrize("model", ["seq2seq", "attention", "jordan"])

@@ -1,4 +1,4 @@
-"""What a state may be asked for: the whole horizon, the next segment and so on, or the whole horizon at every step."""
+"""Heads: a state forecasts the whole horizon, the next segment, or the whole horizon at every step."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,8 +47,8 @@ def mean_reference(windows) -> Tensor:
     return windows.reference_SBFM.mean(-1)
 
 
-def test_a_step_of_the_window_is_asked_as_a_window_that_ends_there(make_panel: MakePanel) -> None:
-    """References, targets and gaps of each step are those of windows of their own."""
+def test_a_step_of_a_window_has_the_targets_of_a_window_that_ends_there(make_panel: MakePanel) -> None:
+    """Each step has the references, targets and gaps of a window of its own."""
     panel = make_panel(2)
     values = panel.y_SN.copy()
     values[:, 101:104] = np.nan
@@ -62,13 +62,13 @@ def test_a_step_of_the_window_is_asked_as_a_window_that_ends_there(make_panel: M
     assert (dense.is_observed_SBF == 0).any()
 
 
-def test_no_step_of_a_window_tells_of_a_later_one(make_panel: MakePanel) -> None:
+def test_inputs_of_a_dense_window_do_not_depend_on_later_points(make_panel: MakePanel) -> None:
     panel = make_panel(1)
     altered = panel.y_SN.copy()
     altered[:, 117:] += 5  # the last segment of the window that ends at 120
     scaling = measure_scaling(panel.y_SN, season_length=8)
     ends = torch.tensor([[120]])
-    for head, tells in (("every_step", False), ("horizon", True)):
+    for head, depends in (("every_step", False), ("horizon", True)):
         parts = []
         for values in (panel.y_SN, altered):
             source = window_source(
@@ -79,44 +79,44 @@ def test_no_step_of_a_window_tells_of_a_later_one(make_panel: MakePanel) -> None
                 is_causal=make_wiring("gru", Design(head=head)).is_dense,
             )
             parts.append(source.gather(ends).x_SBTI[:, :, :-1])
-        assert torch.equal(*parts) != tells
+        assert torch.equal(*parts) != depends
 
 
-def test_every_state_tells_its_own_horizon_while_training_and_the_last_one_serves(make_panel: MakePanel) -> None:
+def test_training_uses_every_state_and_prediction_the_last(make_panel: MakePanel) -> None:
     source, weights = source_of(make_panel(2), head="every_step"), draw("every_step", 2)
     wiring, ends = make_wiring("gru", Design(head="every_step")), torch.tensor([[100, 120], [90, 150]])
     dense, last = source.gather(ends, every_step=True), source.gather(ends)
     noise = Noise(series_keys(("a", "b"), seed=0), 0, num_windows=2)
-    told = wiring.run(dense, mean_reference(dense), weights, DIMENSIONS, kernel=reference, noise=noise)
-    assert told.shape == (2, 2 * T, HORIZON * 3)
-    serves = wiring.run(last, mean_reference(last), weights, DIMENSIONS, kernel=reference, noise=None)
-    torch.testing.assert_close(told[:, T - 1 :: T], serves)
+    trained = wiring.run(dense, mean_reference(dense), weights, DIMENSIONS, kernel=reference, noise=noise)
+    assert trained.shape == (2, 2 * T, HORIZON * 3)
+    predicted = wiring.run(last, mean_reference(last), weights, DIMENSIONS, kernel=reference, noise=None)
+    torch.testing.assert_close(trained[:, T - 1 :: T], predicted)
     states = reference.run(wiring.cell, dense.x_SBTI, weights)
     by_hand = [states[s].flatten(0, 1) @ weights["head_HO"][s] + weights["bias_head_1O"][s] for s in range(2)]
-    torch.testing.assert_close(told, torch.stack(by_hand))
+    torch.testing.assert_close(trained, torch.stack(by_hand))
 
 
-def test_what_was_said_of_a_segment_is_read_as_if_it_had_been_seen(make_panel: MakePanel) -> None:
-    """Where a teacher feeds what was, the second segment is told by the context and the first, read on as any other."""
+def test_a_rollout_reads_a_forecast_segment_like_an_observed_one(make_panel: MakePanel) -> None:
+    """With teacher forcing the second segment equals that of a window whose context includes the first segment."""
     panel = make_panel(2)
     source, weights = source_of(panel, head="next"), draw("next", 2)
     wiring = make_wiring("gru", Design(head="next", decoder="forced"))
     ends = torch.tensor([[100, 120], [90, 150]])
     windows = source.gather(ends)
     noise = Noise(series_keys(("a", "b"), seed=0), 0, num_windows=2)
-    told = wiring.run(windows, mean_reference(windows), weights, DIMENSIONS, kernel=reference, noise=noise)
-    assert told.shape == (2, 2, HORIZON * 3)
-    # The window of one more step that ends a segment later, with the level of the first one.
+    outputs = wiring.run(windows, mean_reference(windows), weights, DIMENSIONS, kernel=reference, noise=noise)
+    assert outputs.shape == (2, 2, HORIZON * 3)
+    # A window with one more step ends a segment later; it keeps the level of the first window.
     longer = replace(source, context_segments=T + 1).gather(ends + L)
     shift_SB11 = (longer.level_SB1 - windows.level_SB1).unsqueeze(-1)
     x_SBTI = torch.cat([longer.x_SBTI[..., :L] + shift_SB11, longer.x_SBTI[..., L:]], dim=-1)
     last = reference.run(wiring.layers.cell, x_SBTI, weights, only_last=True)
-    said = torch.baddbmm(weights["bias_head_1O"], last, weights["head_HO"])
-    expected = said.view(2, 2, L, 3)[:, :, : HORIZON - L]
-    torch.testing.assert_close(told.view(2, 2, HORIZON, 3)[:, :, L:], expected, rtol=1e-4, atol=1e-4)
+    next_segment = torch.baddbmm(weights["bias_head_1O"], last, weights["head_HO"])
+    expected = next_segment.view(2, 2, L, 3)[:, :, : HORIZON - L]
+    torch.testing.assert_close(outputs.view(2, 2, HORIZON, 3)[:, :, L:], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_network_that_tells_the_next_segment_has_fewer_outputs() -> None:
+def test_a_network_that_forecasts_the_next_segment_has_fewer_outputs() -> None:
     shapes = {head: make_wiring("lstm", Design(head=head)).parameter_shapes(DIMENSIONS) for head in ("next", "horizon")}
     assert shapes["next"]["head_HO"] == (H, L * 3)
     assert shapes["horizon"]["head_HO"] == (H, HORIZON * 3)
@@ -125,7 +125,7 @@ def test_a_network_that_tells_the_next_segment_has_fewer_outputs() -> None:
 @pytest.mark.parametrize(
     ("model", "head"), [("bidirectional", "every_step"), ("bidirectional", "next"), ("window_mlp", "next")]
 )
-def test_a_head_that_a_model_has_not_is_refused(model: str, head: str) -> None:
+def test_a_head_that_a_model_does_not_support_is_refused(model: str, head: str) -> None:
     with pytest.raises(SpecError, match=f"head '{head}' is for elman, lstm, gru and indrnn, not for '{model}'"):
         make_wiring(model, Design(head=head))
     fields = {"name": "x", "source": {"uri": "x.csv"}, "freq": "1h", "season_lengths": [24], "horizon": 5}

@@ -1,4 +1,4 @@
-"""Layers equal torch's stacked and bidirectional modules; what they drop is a series' own."""
+"""Layers equal torch's stacked and bidirectional modules; each series has its own dropout."""
 
 from typing import Any
 
@@ -97,7 +97,7 @@ def test_outputs_and_gradients_equal_torchs(
 
 
 @pytest.mark.parametrize("is_bidirectional", [False, True])
-def test_a_layer_may_add_to_what_it_reads_and_be_normalised_as_torch_does(is_bidirectional: bool) -> None:
+def test_residual_connections_and_normalisation_equal_torchs(is_bidirectional: bool) -> None:
     layers = make_layers(layers=2, residual=True, layer_norm=True, is_bidirectional=is_bidirectional)
     weights, x_SBTI = draw(layers, (2, 3, 4, 2, 5))
     below, above = (
@@ -124,7 +124,7 @@ def test_a_layer_may_add_to_what_it_reads_and_be_normalised_as_torch_does(is_bid
     torch.testing.assert_close(last, torch.cat(ends, dim=-1), **CLOSE)
 
 
-def test_a_layer_of_gains_and_biases_begins_as_normalised_and_no_more() -> None:
+def test_normalisation_starts_with_a_gain_of_one_and_no_bias() -> None:
     layers = make_layers(layers=2, layer_norm=True)
     weights = {name: weight.detach() for name, weight in draw(layers, (2, 1, 3, 2, 4))[0].items()}
     layers.settle(weights, num_steps=9)
@@ -138,7 +138,7 @@ def dropped(names: tuple[str, ...], *, step: int = 3, seed: int = 0, share: floa
     return noise.drop(torch.ones(len(names), 6, 4, 50), share=share, purpose="layer 1")
 
 
-def test_what_is_dropped_differs_by_series_window_and_step_and_repeats_with_the_seed() -> None:
+def test_dropout_differs_by_series_window_and_step_and_repeats_with_the_seed() -> None:
     a, b = dropped(("a", "b"))
     assert torch.equal(dropped(("c", "a"))[1], a), "alone or among others"
     assert not torch.equal(a, b)
@@ -151,7 +151,7 @@ def test_what_is_dropped_differs_by_series_window_and_step_and_repeats_with_the_
     assert dropped(("a",), share=0.3).max() == pytest.approx(1 / 0.7)
 
 
-def test_windows_that_other_processes_have_are_dropped_as_one_process_would() -> None:
+def test_dropout_is_the_same_if_several_processes_share_the_windows() -> None:
     keys = series_keys(("prior",), seed=0)
     x = torch.ones(1, 6, 1, 9)
     whole = Noise(keys, 2, 6).drop(x, share=0.5, purpose="p")
@@ -159,7 +159,7 @@ def test_windows_that_other_processes_have_are_dropped_as_one_process_would() ->
     assert torch.equal(torch.cat(parts, dim=1), whole)
 
 
-def test_dropout_acts_between_layers_while_training_alone() -> None:
+def test_dropout_acts_between_layers_in_training_only() -> None:
     layers = make_layers(layers=2, dropout=0.5)
     weights, x_SBTI = draw(layers, (2, 3, 4, 2, 5))
     noise = Noise(series_keys(("a", "b"), seed=0), 0, num_windows=3)

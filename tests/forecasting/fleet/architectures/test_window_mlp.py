@@ -1,4 +1,4 @@
-"""The window's feed-forward net equals torch's Sequential, series by series."""
+"""The feed-forward network equals torch's Sequential, series by series."""
 
 from itertools import pairwise
 from types import SimpleNamespace
@@ -63,7 +63,7 @@ def test_a_series_gradient_never_reaches_another() -> None:
         assert tensor.grad[[0, 2]].abs().sum() == 0
 
 
-def test_dropout_acts_between_layers_while_training_alone() -> None:
+def test_dropout_acts_between_layers_in_training_only() -> None:
     net, plain = WindowMlp(Design(layers=2, dropout=0.5)), WindowMlp(Design(layers=2))
     weights, windows = draw(net)
     noise = Noise(series_keys(("a", "b", "c"), seed=0), 0, num_windows=B)
@@ -73,7 +73,7 @@ def test_dropout_acts_between_layers_while_training_alone() -> None:
     assert torch.equal(run(plain, windows, weights, noise=noise), expected)
 
 
-def test_weights_begin_within_what_torchs_linear_layers_have() -> None:
+def test_initial_weights_are_within_the_bounds_of_torchs_linear_layers() -> None:
     net = WindowMlp(Design(layers=2))
     shapes = net.parameter_shapes(DIMENSIONS)
     bounds = {name: net.draw_bound(name, shape, hidden_size=6) for name, shape in shapes.items()}

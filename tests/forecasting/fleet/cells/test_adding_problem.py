@@ -1,7 +1,7 @@
-"""The adding problem (Hochreiter & Schmidhuber 1997): two marked numbers of a long sequence are to be summed.
+"""The adding problem (Hochreiter & Schmidhuber 1997): a network sums two marked numbers of a long sequence.
 
-What an early number has to say reaches an independently recurrent network over 2,000 steps; an Elman network's gradient
-has vanished by then. Over 60 steps the one learns to sum, and the other tells the mean of all sums.
+Over 2,000 steps the gradient of an independently recurrent network does not vanish, and that of an Elman network does.
+Over 60 steps the former learns the sum, and the latter predicts the mean of all sums.
 """
 
 # S series · B windows · T steps · H units
@@ -42,7 +42,7 @@ def begin(layers: Layers, *, num_series: int, num_steps: int) -> dict[str, Tenso
 
 
 def pull_of_steps(cell: Cell) -> Tensor:
-    """Return how strongly the last state depends on each step's inputs, (T,)."""
+    """Return the norm of the last state's gradient by the inputs of each step, (T,)."""
     x_SBTI = adding_problem(1, 4, NUM_STEPS, torch.Generator().manual_seed(0)).requires_grad_()
     weights = begin(Layers(cell, Design()), num_series=1, num_steps=NUM_STEPS)
     last = reference.run(cell, x_SBTI, weights, only_last=True)
@@ -69,8 +69,8 @@ def learn_to_add(cell: str, *, num_updates: int, num_steps: int = 60, num_series
     for _ in range(num_updates):
         x_SBTI = adding_problem(num_series, 50, num_steps, generator)
         last_SBH = layers.run(x_SBTI, weights, kernel=kernel, noise=None, only_last=True)
-        told_SB = bias_S11.baddbmm(last_SBH, head_SH1)[..., 0]
-        error_S = (told_SB - x_SBTI.prod(-1).sum(-1)).square().mean(1)
+        predicted_SB = bias_S11.baddbmm(last_SBH, head_SH1)[..., 0]
+        error_S = (predicted_SB - x_SBTI.prod(-1).sum(-1)).square().mean(1)
         optimizer.zero_grad()
         error_S.sum().backward()
         for tensor in trained:  # each network's own parts
@@ -84,7 +84,7 @@ def learn_to_add(cell: str, *, num_updates: int, num_steps: int = 60, num_series
     return torch.stack(errors[-100:]).mean(0)
 
 
-def test_independent_units_learn_to_add_over_sixty_steps_and_an_elman_network_tells_the_mean() -> None:
-    variance = 2 / 12  # of the sum of two numbers: what the best constant is off
+def test_independent_units_learn_to_add_over_sixty_steps_and_an_elman_network_predicts_the_mean() -> None:
+    variance = 2 / 12  # of the sum of two numbers: the error of the best constant
     assert (learn_to_add("elman", num_updates=700) > 0.9 * variance).all()
     assert (learn_to_add("indrnn", num_updates=1500) < 0.5 * variance).all()

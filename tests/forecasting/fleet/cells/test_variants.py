@@ -1,4 +1,4 @@
-"""Cells and variants that torch has no module of equal loops written out by hand, one series and unit at a time."""
+"""Cells and variants without a torch module equal loops over single series and units."""
 
 import math
 
@@ -108,7 +108,7 @@ def test_an_elman_network_equals_torchs(activation: str) -> None:
     hold_against(cell, by_torch)
 
 
-def test_forget_gates_begin_where_they_are_told_and_nothing_else_moves() -> None:
+def test_forget_gates_start_at_the_configured_bias_and_nothing_else_changes() -> None:
     cell = make_cell("lstm", Design(forget_bias=1.5))
     weights = {name: weight.detach() for name, weight in draw(cell)[0].items()}
     before = {name: weight.clone() for name, weight in weights.items()}
@@ -122,7 +122,7 @@ def test_forget_gates_begin_where_they_are_told_and_nothing_else_moves() -> None
         assert torch.equal(weights[name], before[name])
 
 
-def test_recurrent_weights_are_held_where_a_gradient_at_most_doubles_over_the_sequence() -> None:
+def test_recurrent_weights_are_clipped_so_that_a_gradient_at_most_doubles_over_the_sequence() -> None:
     weights = {"recurrent_1H": torch.tensor([[[-3.0, 0.5, 1.2]]])}
     IndRnn().bound(weights, num_steps=10)
     most = 2 ** (1 / 10)
@@ -130,7 +130,7 @@ def test_recurrent_weights_are_held_where_a_gradient_at_most_doubles_over_the_se
     assert math.isclose(float(weights["recurrent_1H"].max()) ** 10, 2, rel_tol=1e-5)
 
 
-def test_independent_units_begin_with_memories_of_all_lengths_and_each_series_in_an_order_of_its_own() -> None:
+def test_independent_units_start_with_memories_of_all_lengths_in_an_order_per_series() -> None:
     weights = {"recurrent_1H": torch.rand(5, 1, 8, generator=torch.Generator().manual_seed(0))}
     IndRnn().settle(weights, num_steps=256)
     spread = (-1 / torch.tensor([2.0, 4, 8, 16, 32, 64, 128, 256])).exp()

@@ -51,7 +51,7 @@ def teach(panel: Panel, model: str, task: ForecastTask, config: TrainingConfig, 
 
 
 def assert_learned_alike(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """Rounding grows step by step where Adam divides by a gradient near zero, so few weights may stray further."""
+    """Compare weights; a few may differ more, because Adam amplifies rounding errors of gradients near zero."""
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
         assert found[name].device.type == "cpu"
@@ -62,7 +62,7 @@ def assert_learned_alike(found: dict[str, torch.Tensor], expected: dict[str, tor
 
 @pytest.fixture
 def graphed(monkeypatch: pytest.MonkeyPatch) -> list[GraphedSteps]:
-    """What has captured steps, one after the other."""
+    """Collect the captured steps in order."""
     made: list[GraphedSteps] = []
     run = GraphedSteps.run
 
@@ -180,7 +180,7 @@ def test_an_interrupted_fit_on_a_gpu_resumes_to_nearly_the_same_weights(
     assert_learned_alike(resumed.weights, whole.weights)
 
 
-def test_steps_that_cannot_be_captured_are_taken_one_by_one_and_said_to_be(
+def test_steps_that_cannot_be_captured_run_one_by_one_with_a_warning(
     on_gpu: FitOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     total, taken = torch.zeros((), device="cuda"), []
