@@ -1,4 +1,4 @@
-"""Optimiser steps of a fleet, two ways: `operations` in torch on any device, `engine` whole steps in the CPU engine."""
+"""Optimiser steps of a fleet: `operations` runs them in torch on any device, `engine` whole steps in the CPU engine."""
 
 # S series · V validation windows · Q quantiles
 
@@ -77,5 +77,5 @@ class Steps(Protocol):
         ...
 
     def validation_loss(self, module: FleetInTraining, weights: dict[str, Tensor]) -> Tensor:
-        """Return each series' loss on its validation windows with the given weights, (S,)."""
+        """Return the loss of each series on its validation windows with the given weights, (S,)."""
         ...

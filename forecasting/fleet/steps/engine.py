@@ -1,7 +1,7 @@
-"""Whole optimiser steps in the CPU engine: a series keeps its weights in the cache from one look to the next.
+"""Run whole optimiser steps in the CPU engine.
 
-Gathering, recurrence, head, loss, clipping, Adam and averaging of one series run in one call for all steps of a look,
-so neither Python nor memory is in their way; series are dealt to threads.
+One call per series runs all steps up to the next validation pass: gathering, recurrence, head, loss, clipping, Adam and
+averaging. The series' weights stay in the cache, and no Python runs in between. Series are divided among threads.
 """
 
 # S series · B windows · V validation windows · F horizon steps · Q quantiles
@@ -20,9 +20,10 @@ from forecasting.fleet.windows import WindowSource
 
 
 class EngineSteps:
-    """Adam's moments stay in the optimiser's own state, where checkpoints look for them."""
+    """Steps in the CPU engine. Adam's moments stay in the state of torch's optimiser, which checkpoints save."""
 
     def advance(self, module: FleetInTraining, num_steps: int) -> None:
+        """Run optimiser steps in place, in one call of the engine per range of series."""
         optimizer = module.optimizer
         (group,) = optimizer.param_groups
         values = dict(module.network.weights.items())
@@ -75,6 +76,7 @@ class EngineSteps:
             state["step"].fill_(module.num_steps + num_steps)
 
     def validation_loss(self, module: FleetInTraining, weights: dict[str, Tensor]) -> Tensor:
+        """Return the loss of each series on its validation windows, (S,)."""
         loss_S = torch.zeros(len(module.keys_S))
         _forecast(_cell_of(module), module.windows, weights, module.quantiles_Q, module.validation_SV, None, loss_S)
         return loss_S
@@ -89,7 +91,18 @@ def _cell_of(module: FleetInTraining) -> str:
 def forecast(
     cell: str, windows: WindowSource, weights: Mapping[str, Tensor], origins_SB: Tensor, *, quantiles_Q: Tensor
 ) -> Tensor:
-    """Return (S, B, F, Q) quantiles in the loss's units for the windows that end at the given columns."""
+    """Forecast windows.
+
+    Args:
+        cell: The networks' cell.
+        windows: The source of the windows.
+        weights: Parameters by name.
+        origins_SB: The column of the panel at which each window ends.
+        quantiles_Q: The networks' quantiles.
+
+    Returns:
+        Quantiles in the unit of the loss, (S, B, F, Q).
+    """
     quantiles_SBFQ = torch.empty(*origins_SB.shape, windows.horizon, len(quantiles_Q))
     _forecast(cell, windows, weights, quantiles_Q, origins_SB, quantiles_SBFQ, None)
     return quantiles_SBFQ
@@ -132,7 +145,7 @@ def _network(
     num_windows: int,
     hidden_size: int,
 ) -> tuple[structures.Network, list[Tensor]]:
-    """Describe a fleet to the engine; the tensors returned beside it must live as long as it is used."""
+    """Describe a fleet to the engine; the caller keeps the returned tensors alive while the engine runs."""
     kept = [
         windows.y_SN,
         windows.is_observed_SN,

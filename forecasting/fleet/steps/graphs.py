@@ -1,7 +1,7 @@
-"""Steps on a GPU: what one step does goes in; it is captured as a CUDA graph and replayed as often as is asked.
+"""Capture an optimiser step as a CUDA graph and replay it.
 
-Hundreds of small launches would otherwise set the pace. A step therefore reads all that changes from one step to the
-next, its own number too, from tensors on the device, and never waits for it.
+The overhead of hundreds of small launches would otherwise limit the speed. A captured step must read everything that
+changes between steps, its own number included, from tensors on the device, and must not wait for the device.
 """
 
 import logging
@@ -11,11 +11,11 @@ from collections.abc import Callable
 import torch
 
 WARM_UP_STEPS = 3
-"""Steps taken before a CUDA graph is captured, as torch.cuda.graph asks for."""
+"""Steps before the capture, which torch.cuda.graph requires."""
 
 
 class GraphedSteps:
-    """Takes steps on a stream of their own, as a capture asks for; nothing waits for the device in between."""
+    """Runs steps on a separate stream, which a capture requires, without waiting for the device in between."""
 
     def __init__(self, device: torch.device, *, may_capture: bool = True) -> None:
         self._stream = torch.cuda.Stream(device)
@@ -25,13 +25,19 @@ class GraphedSteps:
 
     @property
     def is_captured(self) -> bool:
+        """Whether steps are replayed from a graph."""
         return self._graph is not None
 
     def run(self, one_step: Callable[[], None], num_steps: int) -> None:
-        """Take so many steps, the same ones at every call, behind all that the current stream was given."""
+        """Run steps after all work of the current stream.
+
+        Args:
+            one_step: Runs one step; the same function at every call.
+            num_steps: Number of steps.
+        """
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         with torch.cuda.stream(self._stream), warnings.catch_warnings():
-            # The optimiser cannot know that a capture follows.
+            # torch's optimiser warns, because it does not know that a capture follows.
             warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
             for _ in range(num_steps):
                 if self._graph is None and self._may_capture and self._num_taken >= WARM_UP_STEPS:
@@ -44,7 +50,7 @@ class GraphedSteps:
         torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
 
     def _capture(self, one_step: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
-        """Record a step, which takes none; where that cannot be done, say so, and never try again."""
+        """Record a step without running it; if that fails, log a warning and do not try again."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self._stream):

@@ -1,6 +1,6 @@
-"""Optimiser steps in torch operations, on any device and with any kernel: the arbiter of the engine's whole steps.
+"""Run optimiser steps in torch operations, on any device and with any kernel: the reference for the CPU engine.
 
-On a GPU one step is captured as a CUDA graph and replayed (`forecasting.fleet.steps.graphs`).
+On a GPU a step is captured as a CUDA graph and replayed (`forecasting.fleet.steps.graphs`).
 """
 
 # S series · B windows
@@ -17,13 +17,14 @@ from forecasting.fleet.steps.graphs import GraphedSteps
 
 
 class TorchSteps:
-    """Each step reads its number, step size and averaging from tensors, so that a captured step can be replayed."""
+    """Steps in torch. A step reads its number, step size and averaging from tensors, so that it can be captured."""
 
     def __init__(self) -> None:
         self._step: Tensor | None = None
         self.graphed: GraphedSteps | None = None
 
     def advance(self, module: FleetInTraining, num_steps: int) -> None:
+        """Run optimiser steps in place."""
         optimizer = module.optimizer
         device = module.device
         if self._step is None:
@@ -70,13 +71,20 @@ class TorchSteps:
         step.add_(1)
 
     def validation_loss(self, module: FleetInTraining, weights: dict[str, Tensor]) -> Tensor:
+        """Return the loss of each series on its validation windows, (S,)."""
         network, windows = module.network, module.windows.gather(module.validation_SV, weights=weights)
         predicted_SVFQ = forecast_windows(network.wiring, network.dimensions, windows, weights, kernel=network.kernel)
         return pinball_loss(predicted_SVFQ, windows.target_SBF, windows.is_observed_SBF, module.quantiles_Q)
 
 
 def clip_gradients(module: FleetInTraining, loss_S: Tensor, step: Tensor) -> None:
-    """Clip each series' gradient by its own norm; a series whose loss or gradient is not finite gets none."""
+    """Clip the gradient of each series by its own norm, in place; a series that is not finite gets a gradient of zero.
+
+    Args:
+        module: The fleet in training; `broken_step_S` receives the step of a series that is not finite.
+        loss_S: The loss of each series.
+        step: Number of the step.
+    """
     gradients = [parameter.grad for parameter in module.network.parameters() if parameter.grad is not None]
     squares_S = torch.stack([gradient.square().flatten(1).sum(1) for gradient in gradients]).sum(0)
     norm_S = squares_S.sqrt()

@@ -1,8 +1,8 @@
-"""Optimiser steps along streams: truncated backpropagation through time (Williams & Peng 1990; Mikolov et al. 2010).
+"""Train on streams by truncated backpropagation through time (Williams & Peng 1990; Mikolov et al. 2010).
 
-A step takes the next stretch of every series, from the state that the last one left, and goes back to its beginning and
-no further; so memory does not grow with a series. At a stream's end it begins anew. Every step of a stretch tells its
-own horizon.
+Each optimiser step reads the next stretch of every series from the state after the last one. Gradients end at the start
+of the stretch, so memory does not grow with the series. At the end of a stream training starts again at its beginning.
+Every step of a stretch forecasts its own horizon.
 """
 
 # S series · B = 1 · T steps of a stretch · F horizon steps · Q quantiles · V validation windows
@@ -20,12 +20,13 @@ from forecasting.fleet.stream import count_stretches, forecast_outputs, read, st
 
 
 class StreamSteps:
-    """Keeps the states between stretches; checkpoints hold them."""
+    """Steps on streams; checkpoints include the states between stretches."""
 
     def __init__(self) -> None:
         self.states: States | None = None
 
     def advance(self, module: FleetInTraining, num_steps: int) -> None:
+        """Run optimiser steps in place, one stretch of every series per step."""
         optimizer = module.optimizer
         for step in range(module.num_steps, module.num_steps + num_steps):
             for group in optimizer.param_groups:
@@ -54,7 +55,7 @@ class StreamSteps:
 
     @torch.no_grad()
     def validation_loss(self, module: FleetInTraining, weights: dict[str, Tensor]) -> Tensor:
-        """Return each series' loss at all steps of its stream that end among its validation windows, (S,)."""
+        """Return the loss of each series over the steps of its stream that end among its validation windows, (S,)."""
         wiring, windows = _wiring_of(module), module.windows
         first_S, last_S = module.validation_SV.amin(1), module.validation_SV.amax(1)
         total_S, count_S = (torch.zeros(len(first_S), device=module.device) for _ in range(2))
@@ -78,5 +79,5 @@ class StreamSteps:
 
 def _wiring_of(module: FleetInTraining) -> Recurrent:
     wiring = module.network.wiring
-    assert isinstance(wiring, Recurrent), "only recurrent layers under a head are streams"
+    assert isinstance(wiring, Recurrent), "only recurrent layers with a head read streams"
     return wiring
