@@ -145,9 +145,9 @@ def _backward(
     last_row_B1 = ((series + 1) * num_steps - 1) * num_rows + rows_B1
     states_BH = states_ptr + last_row_B1 * H + units_1H
     d_gates_B1 = d_gates_ptr + last_row_B1 * H
-    d_states_BH, dh = last_gradient(
-        d_states_ptr, series * num_rows + rows_B1, last_row_B1, units_1H, is_real_BH, H, BLOCK_B, BLOCK_H, ONLY_LAST
-    )
+    d_last_BH = d_states_ptr + (series * num_rows + rows_B1) * H + units_1H
+    d_all_BH = d_states_ptr + last_row_B1 * H + units_1H
+    d_states_BH, dh = last_gradient(d_last_BH, d_all_BH, is_real_BH, BLOCK_B, BLOCK_H, ONLY_LAST)
     for _ in tl.range(num_steps, num_stages=STAGES):
         if not ONLY_LAST:
             dh += tl.load(d_states_BH, mask=is_real_BH, other=0.0)

@@ -190,9 +190,9 @@ def _backward(
     cells_BH = cells_ptr + last_row_B1 * H + units_1H
     d_gates_B1 = d_gates_ptr + last_row_B1 * G
     dc = tl.full([BLOCK_B, BLOCK_H], 0.0, tl.float32)
-    d_states_BH, dh = last_gradient(
-        d_states_ptr, series * num_rows + rows_B1, last_row_B1, units_1H, is_real_BH, H, BLOCK_B, BLOCK_H, ONLY_LAST
-    )
+    d_last_BH = d_states_ptr + (series * num_rows + rows_B1) * H + units_1H
+    d_all_BH = d_states_ptr + last_row_B1 * H + units_1H
+    d_states_BH, dh = last_gradient(d_last_BH, d_all_BH, is_real_BH, BLOCK_B, BLOCK_H, ONLY_LAST)
     c = tl.load(cells_BH, mask=is_real_BH, other=0.0)
     for step in tl.range(num_steps, num_stages=STAGES):
         i, f, g, o = _load(gates_BH, is_real_BH, H)

@@ -32,37 +32,31 @@ def place(
 
 @triton.jit
 def last_gradient(
-    d_states_ptr: tl.tensor,
-    first_row_B1: tl.tensor,
-    last_row_B1: tl.tensor,
-    units_1H: tl.tensor,
+    d_last_BH: tl.tensor,
+    d_all_BH: tl.tensor,
     is_real_BH: tl.tensor,
-    H: tl.constexpr,
     BLOCK_B: tl.constexpr,
     BLOCK_H: tl.constexpr,
     ONLY_LAST: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Start the gradient of the states.
+    """Start the gradient of the states at the last step.
 
     Args:
-        d_states_ptr: Gradient of the states of all steps, (S, T, B, H), or of the last step, (S, B, H).
-        first_row_B1: Rows of the windows in the gradient of the last step alone.
-        last_row_B1: Rows of the windows at the last step in the gradient of all steps.
-        units_1H: Hidden units.
+        d_last_BH: Pointers into the gradient of the last states alone, (S, B, H).
+        d_all_BH: Pointers to the last step in the gradient of all states, (S, T, B, H).
         is_real_BH: Mask of real windows and units.
-        H: Hidden units.
         BLOCK_B: Windows of a program.
         BLOCK_H: Hidden units, padded.
-        ONLY_LAST: Whether the gradient is that of the last step.
+        ONLY_LAST: Whether the gradient is that of the last states alone.
 
     Returns:
-        Pointers to the gradient at the last step, and the gradient to start from: the loaded one, or zero if the loop
-        over time loads each step's gradient.
+        The pointers that apply, and the gradient to start from: the loaded one, or zero if the loop over time loads
+        the gradient of each step.
     """
     if ONLY_LAST:
-        d_states_BH = d_states_ptr + first_row_B1 * H + units_1H
+        d_states_BH = d_last_BH
         dh = tl.load(d_states_BH, mask=is_real_BH, other=0.0)
     else:
-        d_states_BH = d_states_ptr + last_row_B1 * H + units_1H
+        d_states_BH = d_all_BH
         dh = tl.full([BLOCK_B, BLOCK_H], 0.0, tl.float32)
     return d_states_BH, dh
