@@ -32,14 +32,16 @@ def test_parity_tests_pass_under_address_and_undefined_behaviour_sanitizers(
 ) -> None:
     environment = os.environ | {
         library.LIBRARY_VARIABLE: str(compile_engine(*SANITIZERS)),
-        "LD_PRELOAD": runtime_of(compiler),
-        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter frees little at its end
+        # Both must be loaded before the interpreter: the sanitizer intercepts what the C++ library throws.
+        "LD_PRELOAD": f"{runtime_of(compiler)}:libstdc++.so.6",
+        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter does not free all memory at its end
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "OMP_NUM_THREADS": "1",
     }
     environment.pop("PYTEST_ADDOPTS", None)
     tests = [f"tests/forecasting/fleet/{name}" for name in PARITY]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--capture=no"]  # a report survives an abort
+    command = [sys.executable, "-m", "pytest", *options, *tests]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     output = run.stdout + run.stderr
     assert not REPORT.search(output), output[-6000:]
@@ -48,7 +50,7 @@ def test_parity_tests_pass_under_address_and_undefined_behaviour_sanitizers(
 
 
 def runtime_of(compiler: str) -> str:
-    """Return the path of AddressSanitizer's runtime, which must be loaded before the interpreter."""
+    """Return the path of AddressSanitizer's runtime library."""
     command = [compiler, "-print-file-name=libasan.so"]
     path = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     if not Path(path).is_absolute():
