@@ -205,8 +205,9 @@ def run_shard(
     )
     champions = backtested.champions
     forecasts = predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=options.kernel)
-    weights = tuple(fleet.to_bytes() for fleet in serving)
-    fitted = FittedShard(panel.unique_ids, weights) if keeps.networks else None
+    fitted = None
+    if keeps.networks:
+        fitted = FittedShard(panel.unique_ids, tuple(fleet.to_bytes() for fleet in serving))
     return ShardResult(forecasts, *backtested, fitted)
 
 
