@@ -165,6 +165,15 @@ def test_named_files_exist(document):
     assert missing == []
 
 
+def test_guides_name_what_their_files_define():
+    guides = re.findall(r"^## (Add a .+)$", text_of("CONTRIBUTING.md"), flags=re.MULTILINE)
+    text = " ".join(" ".join(section("CONTRIBUTING.md", guide) for guide in guides).split())
+    named = re.findall(r"`(\w+)`[^`]{0,20}? (?:in|of) `([\w/]+\.\w+)`", text)
+    assert len(named) >= 8
+    missing = [(name, path) for name, path in named if not re.search(rf"\b{name}\b", text_of(path))]
+    assert missing == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document):
     assert [path for path, _ in links(document) if not (ROOT / path).exists()] == []
