@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import polars as pl
 
@@ -29,7 +29,7 @@ from workers.cluster.pool import Resources, plan_resources, run_units
 from workers.jobs.run import Run, count_points
 from workers.jobs.shard_run import Slot, peak_mib
 from workers.jobs.sizing import choose_prior_series, cost_of, refuse_too_little
-from workers.jobs.weights import describe_architecture, newest
+from workers.jobs.weights import describe_task, newest
 
 if TYPE_CHECKING:
     from forecasting.fleet.fitted import Prior
@@ -135,7 +135,7 @@ def read_prior(store: Store, uri: str) -> Prior:
 
 def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.DataFrame:
     """Return the key and the inputs of each prior that would be trained now, by which stored rows are recognised."""
-    from forecasting.spec.training import member_seed
+    from forecasting.spec.training import Role, member_seed
 
     config = configure(spec)
     return pl.DataFrame(
@@ -145,7 +145,7 @@ def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.Da
                 "member": number,
                 "role": role,
                 "config": config.of_member(number).model_dump_json(),
-                "architecture": describe_architecture(spec),
+                "architecture": describe_task(spec),
                 "seed": member_seed(spec.seed, number),
                 "code_version": code_version(),
                 "from_scratch": from_scratch,
@@ -153,7 +153,7 @@ def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.Da
             for network in networks
             for number, member in enumerate(config.members)
             if member.start == "prior"
-            for role in ("candidate", "serving")
+            for role in get_args(Role)
         ],
         schema={
             name: dtype
@@ -296,7 +296,7 @@ class _TrainPrior:
             stored = {
                 "weights_uri": uri,
                 "data_version": slot.data_version,
-                "architecture": describe_architecture(slot.spec),
+                "architecture": describe_task(slot.spec),
                 "from_scratch": slot.from_scratch,
             }
             rows.append(prior_row(prior) | stored)

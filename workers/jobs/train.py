@@ -16,7 +16,7 @@ from workers.jobs.plan import pinned_version
 from workers.jobs.priors import load_priors, settle_priors
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, StagedRun, slot_of, stage_shards
-from workers.jobs.weights import describe_architecture, read_fleet
+from workers.jobs.weights import describe_task, read_fleet
 
 
 def train(run: Run) -> Outcome:
@@ -72,7 +72,7 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
 
     panel, priors_of = slot.read_panel(shard.unique_ids), load_priors(slot.store, priors)
     options = FitOptions(checkpoint=slot.checkpoint_folder(f"shard={shard.number}"), kernel=slot.kernel)
-    architecture = describe_architecture(slot.spec)
+    architecture = describe_task(slot.spec)
     earlier = Earlier(earlier_networks(slot, shard), architecture, partial(read_fleet, slot.store))
     rows = []
     folder = f"{WEIGHTS_FOLDER}/{slot.spec.name}/{slot.run_id}"

@@ -59,7 +59,7 @@ def read_fleet(store: Store, uri: str) -> FittedFleet:
     return FittedFleet.from_file(path) if path else FittedFleet.from_bytes(store.read_bytes(uri))
 
 
-def describe_architecture(spec: Spec) -> str:
+def describe_task(spec: Spec) -> str:
     """Return the fields of a spec, as JSON, that networks depend on besides their configuration."""
     names = {each.name for each in fields(ForecastTask)}
     return spec.model_dump_json(include=names if spec.categories != Categories() else names - {"categories"})

@@ -38,8 +38,8 @@ def write(small: Any, **stores: str) -> None:
 
 def run_at(small: Any, hours: int) -> None:
     write_features(small.run("features", hours, cutoff="given"))
-    train(small.run("train", hours, flow="train"))
-    backtest(small.run("backtest", hours, flow="train"))
+    train(small.run("train", hours, flow="train", shard_size=None))
+    backtest(small.run("backtest", hours, flow="train", shard_size=None))
 
 
 def served(small: Any, hours: int) -> pl.DataFrame:

@@ -23,8 +23,8 @@ def trained(small: Any, serial: Any) -> Any:
     small.spec = small.spec.model_copy(update={"models": ("lstm", "gru"), "overrides": overrides, "statistics": ()})
     small.write(a=140, b=140)
     write_features(small.run("features", TRAINED, cutoff="given"))
-    train(small.run("train", TRAINED, flow="train"))
-    backtest(small.run("backtest", TRAINED, flow="train"))
+    train(small.run("train", TRAINED, flow="train", shard_size=None))
+    backtest(small.run("backtest", TRAINED, flow="train", shard_size=None))
     flat = [f"flat,{FIRST + timedelta(hours=hour)},7" for hour in range(140)]
     young = [f"young,{FIRST + timedelta(hours=hour)},{hour % 4 + 9}" for hour in range(112, 140)]
     small.write(*flat, *young, f"single,{FIRST},3", a=140, b=140, new=140)
@@ -75,7 +75,7 @@ def test_a_prior_is_used_directly_beside_a_series_own_networks(trained: Any) -> 
 def test_networks_of_another_design_neither_serve_nor_count_as_what_did(trained: Any) -> None:
     trained.spec = trained.spec.model_copy(update={"horizon": 5})
     write_features(trained.run("features", NOW, cutoff="given"))
-    train(trained.run("train", NOW, flow="train", series=["b"]))  # and priors for all
+    train(trained.run("train", NOW, flow="train", shard_size=None, series=["b"]))  # and priors for all
     rows = forecast(trained).filter(step=1, unique_id="a")
     priors = trained.store.scan("priors", "timestamp").collect().filter(role="serving", model="gru").sort("run_cutoff")
     assert dict(rows.select("model", "model_version").iter_rows())["gru"] == priors["version"][-1]
@@ -107,8 +107,8 @@ def test_a_spec_that_asks_for_evidence_has_a_naive_until_there_is_some(trained: 
 
 def test_a_new_series_gets_its_own_networks_from_the_next_training(trained: Any) -> None:
     forecast(trained)
-    train(trained.run("train", NOW, flow="train"))
-    backtest(trained.run("backtest", NOW, flow="train"))
+    train(trained.run("train", NOW, flow="train", shard_size=None))
+    backtest(trained.run("backtest", NOW, flow="train", shard_size=None))
     own = trained.store.scan("models", "timestamp").collect().filter(unique_id="new", role="serving", model="gru")
     rows = forecast(trained).filter(unique_id="new", step=1, model="gru")
     assert rows["model_version"].to_list() == ["+".join(own.sort("member")["version"])]

@@ -47,7 +47,7 @@ def set_overrides(small: Any, overrides: dict[str, Any]) -> None:
 
 
 def run_train(small: Any, **options: Any) -> Any:
-    return train(small.run("train", LAST, flow="train", **options))
+    return train(small.run("train", LAST, flow="train", shard_size=None, **options))
 
 
 def rows(small: Any, table: str, *, is_whole: bool = True) -> pl.DataFrame:
