@@ -194,7 +194,7 @@ def test_a_run_from_scratch_is_what_a_first_run_would_be(fed: Any, serial: Any) 
 def test_networks_whose_weights_are_gone_start_from_scratch_with_a_reason(
     fed: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_at(fed, 79)
+    train_at(fed, 79, shard_size=1)  # a file of weights for each series
     lost = registry(fed, run_cutoff=at(79), unique_id="b", member=0, role="serving")["weights_uri"].item()
     gone = registry(fed, "priors", run_cutoff=at(79))["weights_uri"].to_list()
     for uri in (lost, *gone):
