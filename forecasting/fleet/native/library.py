@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from forecasting.fleet.native.structures import Int
+from forecasting.fleet.native.structures import Int, check_layout
 
 LANES_VARIABLE = "FLEETCAST_ENGINE_LANES"
 """Environment variable that limits the vector width: 16, 8 or 4 floats."""
@@ -33,6 +33,9 @@ def find() -> ctypes.CDLL | None:
 
     Returns:
         The library, or None if it is not built; the log then has one warning.
+
+    Raises:
+        ServiceError: The library is built from another version of the C source.
     """
     path = built_library()
     if path is None:
@@ -42,6 +45,7 @@ def find() -> ctypes.CDLL | None:
         )
         return None
     library = ctypes.CDLL(str(path))
+    check_layout(library, path)
     library.fleetcast_stash_floats.restype = Int
     library.fleetcast_choose(int(os.environ.get(LANES_VARIABLE, "16")))
     return library

@@ -109,11 +109,11 @@ def decode_by_hand(attention: str | None) -> Any:
         for first in range(0, 7, L):
             context = []
             if attention is not None:
-                asked = h @ w["query_HH"]
+                query = h @ w["query_HH"]
                 if attention == "additive":
-                    scores = [torch.tanh(asked + s @ w["key_HH"]) @ w["score_H1"][:, 0] for s in states]
+                    scores = [torch.tanh(query + s @ w["key_HH"]) @ w["score_H1"][:, 0] for s in states]
                 else:
-                    scores = [asked @ s / H**0.5 for s in states]
+                    scores = [query @ s / H**0.5 for s in states]
                 shares = torch.softmax(torch.stack(scores), dim=0)
                 context = [sum(share * s for share, s in zip(shares, states, strict=True))]
             h, c = lstm_step(w, "decoder_", torch.cat([fed, calendar_FC[first], *context]), h, c)

@@ -53,3 +53,13 @@ def test_a_field_that_one_side_lacks_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_a_library_without_a_table_of_fields_is_refused() -> None:
     with pytest.raises(ServiceError, match="Shape is missing in the library"):
         structures.check_layout(ctypes.CDLL(None), PATH)
+
+
+def test_a_library_of_another_version_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_structure(monkeypatch, structures.Trained, list(structures.Trained._fields_)[:-1])
+    library.find.cache_clear()
+    try:
+        with pytest.raises(ServiceError, match="build it again"):
+            library.find()
+    finally:
+        library.find.cache_clear()
