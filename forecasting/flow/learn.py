@@ -2,6 +2,7 @@
 
 # S series of a shard
 
+import atexit
 import gc
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -296,6 +297,7 @@ def _freeze_loaded_modules() -> None:
     """Exclude loaded modules from later garbage collections, which then take milliseconds."""
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # the interpreter's last collection must find them: DuckDB reports the rest as leaks
 
 
 def _free_trainer() -> None:

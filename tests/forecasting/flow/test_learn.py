@@ -1,5 +1,7 @@
 """Learning: priors, the networks that begin from them, and their rows of the registry."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -194,3 +196,9 @@ def test_registry_rows_name_prior_and_strength_where_there_are_any(
     short = rows.filter(pl.col("unique_id") == "short", pl.col("member") > 0)
     assert short["strength"].to_list() == 4 * [0.0]
     assert set(rows.filter(pl.col("unique_id").is_in(["constant", "one"]))["status"]) == {"constant", "too_short"}
+
+
+def test_a_process_that_has_loaded_duckdb_ends_without_reports_of_leaks() -> None:
+    code = "import duckdb\nfrom forecasting.flow import learn\nlearn._freeze_loaded_modules()"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert ended.stderr == ""
