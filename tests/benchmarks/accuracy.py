@@ -119,6 +119,16 @@ def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
 
     The first steps are one member alone: from random weights, from a prior, and tuned from it. The others are the whole
     recipe: its members, the best model of the backtests for each series or for all, the combination, the champions.
+
+    Args:
+        name: Name of the data set.
+        known: File of the known part.
+        actuals: File of the part to forecast.
+        recipe: Recipe of the whole.
+        seed: Seed of the spec.
+
+    Yields:
+        Rows of a Markdown table.
     """
     of_step: dict[str, pl.DataFrame] = {}
     for step, overrides in ONE_MEMBER.items():

@@ -58,6 +58,12 @@ class Case:
 
         In the forward pass, inputs and state are each multiplied by their weights. In the backward pass, each of these
         products has one for the weights' gradient, and the state has one more for its own. The inputs need no gradient.
+
+        Args:
+            cell: Name of the recurrent cell.
+
+        Returns:
+            Floating-point operations.
         """
         num_rows, num_gates = self.batch_windows * self.num_recurrent_steps, GATES[cell] * self.hidden_size
         forward = weights = num_rows * (self.num_inputs + self.hidden_size) * num_gates

@@ -55,9 +55,17 @@ def measure_start(commands: Sequence[Sequence[str]]) -> float:
 
 
 def run_cold(commands: Sequence[Sequence[str]], *, threads: int) -> float:
-    """Start processes together, each with `threads` threads, and return the seconds until the last one has ended.
+    """Start processes together and wait until the last one has ended.
 
-    Raises CalledProcessError, after printing their output, if one fails.
+    Args:
+        commands: Command of each process.
+        threads: Threads of each process.
+
+    Returns:
+        The seconds from the first start to the last end.
+
+    Raises:
+        CalledProcessError: A process failed; the output of all is printed before.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(TUNING_PREFIXES)}
     environment = inherited | {"OMP_NUM_THREADS": str(threads), "FLEETCAST_PROCESSES": str(NUM_CORES)}

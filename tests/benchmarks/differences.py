@@ -18,7 +18,12 @@ from tests.benchmarks.cases import HORIZON, SEASON_LENGTH, Case, Gathered
 def write_differences(path: Path, case: Case, gathered: Gathered) -> None:
     """Write `training_SN`, `validation_x_SVT` and `validation_target_SVF`.
 
-    The training part holds exactly the fleet's training windows. Expects one point a step and series of one length.
+    The training part has exactly the fleet's training windows.
+
+    Args:
+        path: File to write.
+        case: Sizes, with one point a step.
+        gathered: The series, all of one length.
     """
     assert case.segment_length == 1
     assert HORIZON <= SEASON_LENGTH

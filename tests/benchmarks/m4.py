@@ -63,9 +63,16 @@ class M4Hourly:
         return self._points["unique_id"].unique(maintain_order=True).to_list()
 
     def judge(self, forecasts: pl.DataFrame) -> Accuracy:
-        """Score `unique_id, ds, forecast` of some series or of all.
+        """Score forecasts, and Naive2 at the same points.
 
-        Naive2 is scored at the same points. Raises ValueError where a point of these series has no forecast.
+        Args:
+            forecasts: Rows with unique_id, ds and forecast, of some series or of all.
+
+        Returns:
+            The scores of both.
+
+        Raises:
+            ValueError: A point of these series has no forecast.
         """
         points = self._points.join(forecasts.select("unique_id").unique(), on="unique_id", how="semi").join(
             forecasts.select("unique_id", pl.col("ds").cast(pl.Int64), pl.col("forecast").cast(pl.Float64)),

@@ -149,9 +149,9 @@ def airflow(running_airflow: Any, ray_jobs_url: str) -> Airflow:
 
 @pytest.fixture(scope="module")
 def dags_tested(ray_jobs_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[list[Ended]]]:
-    """What `airflow dags test` came to: twice the same DAG for the same time, then one that fails.
+    """Results of `airflow dags test`: twice the same DAG for the same time, then a DAG that fails.
 
-    It needs no Airflow but its own, and runs beside the other tests of this module, which mostly wait.
+    The command needs no running Airflow, and runs beside the other tests of this module, which mostly wait.
     """
     root = tmp_path_factory.mktemp("tested")
     write_dags(root / "dags", "echo", "user_error")
