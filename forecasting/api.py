@@ -6,9 +6,9 @@ A forecast starts from a frame of long data, or from files, and is described by 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
@@ -76,7 +76,8 @@ def forecast(
         time: Column of timestamps or integer steps; `ds` where not given.
         target: Column of measurements; `y` where not given.
         cutoff: Last time that may be known, as text, a date, a datetime or an integer step; without an offset it is
-            on the wall clock of the input's own zone. The newest observation where not given.
+            on the wall clock of the input's own zone, in UTC for text with offsets. It must not lie after the newest
+            measurement, which it is where not given.
         recipe: How to train: "fast", "standard" (the default) or "accurate".
         models: Networks to train and compare; one alone is the champion wherever it has a forecast.
         statistics: Statistical models to compare with them; the recipe's choice where not given, none for [].
@@ -111,7 +112,8 @@ def forecast(
         >>> result.forecasts.select("ds", "model").height
         2
     """
-    request = _read_request(frame, _fields(locals()), spec=spec, storage_options=storage_options)
+    options = _fields(locals())
+    request = _read_request(frame, options, spec=spec, storage_options=storage_options, subject="forecast")
     return request.forecast(
         cutoff=request.parse_cutoff(cutoff), processes=processes, kernel=kernel, ray=ray, progress=progress
     )
@@ -182,7 +184,8 @@ def fit(
         SourceError: The frame or a file cannot be read, or has nothing to forecast.
         ServiceError: A process died.
     """
-    request = _read_request(frame, _fields(locals()), spec=spec, storage_options=storage_options)
+    options = _fields(locals())
+    request = _read_request(frame, options, spec=spec, storage_options=storage_options, subject="fit")
     outcome = request.run(
         cutoff=request.parse_cutoff(cutoff),
         keeps=Keeps(correlations=request.keeps_correlations, networks=True),
@@ -258,16 +261,17 @@ def backtest(
         storage_options: Options of an object store that holds the files.
 
     Returns:
-        A frame of the kind that came in, one row per series, cutoff, step and model: series, cutoff, time, step,
-        model, is_champion, the target (null in a gap), forecast and the quantiles; sorted by series, cutoff, model and
-        step.
+        A frame of the kind that came in, one row per series, cutoff, step and model: series, cutoff (of the run),
+        time, step (from the series' own last point), model, is_champion, the target (null in a gap), forecast and the
+        quantiles; sorted by series, cutoff, model and step. Times are after the cutoff.
 
     Raises:
         SpecError: Arguments are refused; the error lists all of them.
         SourceError: The frame cannot be read, or is too short for so many cutoffs.
         ServiceError: A process died.
     """
-    request = _read_request(frame, _fields(locals()), spec=spec, storage_options=storage_options)
+    options = _fields(locals())
+    request = _read_request(frame, options, spec=spec, storage_options=storage_options, subject="backtest")
     rows = request.given.scan(request.spec.clock, static=request.spec.categories.static)
     places = place_cutoffs(rows, request.spec, num_cutoffs=cutoffs, step=step)
     outcomes = backtest_at(
@@ -335,7 +339,7 @@ class Store:
 
         return query(self._tables, sql)
 
-    def forecasts(self, *, spec: str, series: Sequence[str] | None = None) -> pl.DataFrame:
+    def forecasts(self, *, spec: str, series: str | Sequence[str] | None = None) -> pl.DataFrame:
         """Return the newest forecasts of the serving models of a spec.
 
         Args:
@@ -362,7 +366,8 @@ class Request:
     given: Input
     types: NativeTypes
     frames: NativeFrames
-    has_zone: bool
+    zone: tzinfo | None
+    """The zone of the pipeline's clock; None where times of the input have none."""
 
     @classmethod
     def of(cls, spec: Spec, given: Input, frames: NativeFrames | None = None) -> "Request":
@@ -381,8 +386,13 @@ class Request:
         """
         columns = spec.source
         frames = frames or NativeFrames(id=columns.id, time=columns.time, target=columns.target)
-        has_zone = given.zone(spec.clock, spec.freq) is not None
-        return cls(spec, given, native_types(given, spec.clock, spec.freq), frames, has_zone)
+        zone = given.zone(spec.clock, spec.freq)
+        return cls(spec, given, native_types(given, spec.clock, spec.freq), frames, zone)
+
+    @property
+    def has_zone(self) -> bool:
+        """Whether times of the input have a time zone or an offset."""
+        return self.zone is not None
 
     @property
     def keeps_correlations(self) -> bool:
@@ -393,7 +403,7 @@ class Request:
         """Read a cutoff on the clock of the pipeline; raises SpecError, led by `subject`, where it cannot be read."""
         if cutoff is None:
             return None
-        return self.types.parse_cutoff(as_text(cutoff), self.spec.clock, subject=subject)
+        return self.types.parse_cutoff(as_text(cutoff), self.spec.clock, zone=self.zone, subject=subject)
 
     def read_actuals(self, given: Input) -> Actuals:
         """Read actuals that a forecast of this request can be scored by; raises SourceError where they cannot be."""
@@ -467,9 +477,9 @@ _FIELDS = {
 _LISTS = ("season_lengths", "models", "statistics", "static", "calendar")
 _RESERVED = {
     column.name
-    for table in ("forecasts", "backtests", "champions")
+    for table in ("forecasts", "backtests", "champions", "scores", "rejects")
     for column in TABLES[table].columns
-    if column.name not in ("unique_id", "ds")
+    if column.name not in ("unique_id", "ds", "y")
 } | {"path"}
 """Names that columns of results have, so that the input's own columns cannot have them."""
 
@@ -479,21 +489,49 @@ def _fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for argument, field in _FIELDS.items():
         value = arguments[argument]
+        value = _plain(value)
         if argument in _LISTS and isinstance(value, (str, int)) and not isinstance(value, bool):
             value = [value]
         if value is not None:
-            fields[field] = list(value) if isinstance(value, (tuple, range)) else value
-    overrides = arguments["overrides"] or {}
-    return fields | {f"overrides.{name}": value for name, value in overrides.items()}
+            fields[field] = value
+    overrides = arguments["overrides"]
+    if isinstance(overrides, Mapping):
+        fields |= {f"overrides.{name}": _plain(value) for name, value in overrides.items()}
+    return fields | {name: arguments[name] for name in ("processes", "kernel", "overrides")}
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers and arrays, and any sequence, as a spec has them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple, range)) else value
+
+
+def _refuse_arguments(subject: str, processes: Any, kernel: Any, overrides: Any, spec: Any) -> None:
+    """Raise SpecError for arguments that are not fields of a spec."""
+    problems = []
+    is_number = isinstance(processes, int) and not isinstance(processes, bool) and processes >= 1
+    if processes is not None and not is_number:
+        problems.append(f"processes = {processes!r}: must be a whole number of 1 or more")
+    if kernel not in get_args(KernelName):
+        problems.append(f"kernel = {kernel!r}: must be {', '.join(get_args(KernelName))}")
+    if overrides is not None and not isinstance(overrides, Mapping):
+        problems.append(f"overrides = {overrides!r}: must be a table of names and values")
+    if spec is not None and not isinstance(spec, (Spec, str, os.PathLike)):
+        problems.append(f"spec is of type {type(spec).__qualname__}: must be a Spec or the path of a TOML file")
+    if problems:
+        raise SpecError(subject, problems)
 
 
 def _read_request(
     frame: Any,
-    options: Mapping[str, Any],
+    options: dict[str, Any],
     *,
     spec: Spec | str | os.PathLike[str] | None,
     storage_options: Mapping[str, str] | None,
+    subject: str,
 ) -> Request:
+    _refuse_arguments(subject, options.pop("processes"), options.pop("kernel"), options.pop("overrides"), spec)
     base = spec if spec is None or isinstance(spec, Spec) else read_spec(Path(spec))
     fields: dict[str, Any] = {"name": NAME} if base is None else base.model_dump(exclude_unset=True)
     for dotted, value in options.items():
@@ -506,21 +544,22 @@ def _read_request(
     names = {"id": columns.get("id"), "time": columns.get("time", "ds"), "target": columns.get("target", "y")}
     if frame is None:
         if "uri" not in columns:
-            raise SpecError("forecast", ["frame is missing: it must be a frame or paths of files"])
-        wanted = _make_spec(fields)
+            raise SpecError(subject, ["frame is missing: it must be a frame or paths of files"])
+        wanted = _make_spec(fields, subject)
         given = Input(wanted.source, None, storage_options or {})
-        frames = None
+        source = wanted.source
+        frames = NativeFrames(id=source.id, time=source.time, target=source.target)
     else:
         static = fields.get("categories", {}).get("static", ())
         given, frames = read_input(frame, **names, static=static, storage_options=storage_options)
-        wanted = _make_spec(fields | {"source": given.source})
-        frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))
+        wanted = _make_spec(fields | {"source": given.source}, subject)
+    frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))
     return Request.of(wanted, given, frames)
 
 
-def _make_spec(fields: Mapping[str, Any]) -> Spec:
+def _make_spec(fields: Mapping[str, Any], subject: str) -> Spec:
     try:
-        return make_spec(fields, subject="forecast")
+        return make_spec(fields, subject=subject)
     except SpecError as error:
         arguments = {field: argument for argument, field in _FIELDS.items()}
         problems = [_by_argument(problem, arguments) for problem in error.problems]

@@ -16,7 +16,7 @@ from forecasting.spec.training import KernelName
 
 
 def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int | None = None) -> list[datetime | int]:
-    """Return the cutoffs of a backtest, oldest first, on the grid of the longest series that reaches the newest time.
+    """Return the cutoffs of a backtest, oldest first, on the grid of the longest live series.
 
     Args:
         rows: Rows of `scan_source` or `scan_frame`.
@@ -25,7 +25,7 @@ def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int
         step: Grid points between two of them; the horizon where not given.
 
     Returns:
-        Times on the clock of the pipeline; the newest lies a horizon before the newest observation.
+        Times on the clock of the pipeline; the newest lies a horizon before that series' end.
 
     Raises:
         SpecError: A number is below 1.
@@ -33,16 +33,17 @@ def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int
     """
     step = spec.horizon if step is None else step
     problems = [
-        f"{name} = {value}: must be 1 or more"
+        f"{name} = {value!r}: must be a whole number of 1 or more"
         for name, value in (("cutoffs", num_cutoffs), ("step", step))
-        if value < 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1
     ]
     if problems:
         raise SpecError("backtest", problems)
     ingested = ingest(spec, rows=rows)
     lengths = ingested.features.group_by("unique_id").agg(pl.len(), last=pl.col("ds").max())
-    newest = lengths.filter(pl.col("last") >= ingested.cutoff).sort("len", "unique_id", descending=[True, False])
-    name, length = newest.select("unique_id", "len").row(0)
+    # Of the series that reach as far as most do: one that has ended, or has only begun, says little of the others.
+    live = lengths.filter(pl.col("last") >= pl.col("last").quantile(0.5, "lower"))
+    name, length = live.sort("len", "unique_id", descending=[True, False]).select("unique_id", "len").row(0)
     places = [length - 1 - spec.horizon - step * number for number in range(num_cutoffs)]
     if places[-1] < 0:
         needed = spec.horizon + step * (num_cutoffs - 1) + 1
@@ -96,7 +97,9 @@ def backtest_at(
                 run_calls=predict_here(num_series=len(known.unique_ids), processes=processes, progress=progress),
             )
         dtype = forecasts.schema["ds"]
-        joined = forecasts.join(actuals, on=["unique_id", "ds"], how="left")
+        # What a series that has ended would have had before the cutoff does not forecast the future.
+        ahead = forecasts.filter(pl.col("ds") > pl.lit(cutoff, dtype))
+        joined = ahead.join(actuals, on=["unique_id", "ds"], how="left")
         yield joined.with_columns(cutoff=pl.lit(cutoff, dtype)).select(
             "unique_id",
             "cutoff",

@@ -1,5 +1,6 @@
 """Trained fleets as people use them: forecast again from newer data, save to a folder and load from it."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.errors import NothingStored, SourceError, SpecError
+from forecasting.flow.holdout import require_same_clock
 from forecasting.flow.local import predict_here
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.predict import Trained, predict_trained
@@ -22,9 +24,9 @@ from forecasting.flow.results import Result
 from forecasting.flow.shards import FittedShard
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.frames import NativeFrames
-from forecasting.series.ingest import ingest
-from forecasting.series.inputs import read_input
-from forecasting.series.merge import as_rows, merge_newer, without_kept
+from forecasting.series.ingest import ingest, refuse_later_cutoff
+from forecasting.series.inputs import Input, read_input
+from forecasting.series.merge import KEPT, as_rows, merge_newer, without_kept
 from forecasting.series.native import NativeTypes, native_types
 from forecasting.spec.spec import Spec, make_spec
 from forecasting.spec.training import KernelName
@@ -112,11 +114,14 @@ class Fleet:
         if frame is not None:
             static = self.spec.categories.static
             given, frames = read_input(frame, **self._frames.names(), static=static)
-            types = native_types(given, self.spec.clock, self.spec.freq)
-            merged = merge_newer(self._history, given.scan(self.spec.clock, static=static), freq=self.spec.freq)
-            joined = ingest(self.spec, rows=merged.rows)
-            rejects = pl.concat([merged.rejects.collect(), without_kept(joined.rejects)])
-            self._history, self._newest = joined.observations, None
+            if frames.is_single != self._frames.is_single:
+                raise SourceError(
+                    f"{given.source}: the fleet was fitted to a frame {_with_ids(self._frames)}, but this one is"
+                    f" {_with_ids(frames)}; both must name series alike"
+                )
+            if given.frame is None or given.frame.height:
+                types = native_types(given, self.spec.clock, self.spec.freq)
+                rejects = self._extend(given, types)
         if self._newest is None or until is not None:
             outcome = self._forecast(until, processes=processes, kernel=kernel, progress=progress)
             self._newest = outcome if until is None else self._newest
@@ -136,15 +141,21 @@ class Fleet:
         Raises:
             SpecError: The folder holds something else, or cannot be written.
         """
-        folder = Path(folder)
+        folder = Path(folder).resolve()
         _refuse_folder(folder)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        new, old = temporary / "new", temporary / "old"
         try:
-            _write_folder(temporary, self)
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.chmod(0o777 & ~_umask())
-            temporary.rename(folder)
+            new.mkdir()
+            _write_folder(new, self)
+            try:
+                if folder.exists():
+                    folder.rename(old)
+                new.rename(folder)
+            except BaseException:
+                if old.exists() and not folder.exists():
+                    old.rename(folder)
+                raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -154,6 +165,35 @@ class Fleet:
             f"<forecasting.Fleet: {num_series} series, {self.spec.horizon} steps of {self.spec.freq},"
             f" fitted until {self.cutoff}>"
         )
+
+    def _extend(self, given: Input, types: NativeTypes) -> pl.DataFrame:
+        """Join newer rows to the history and return those that are refused; the history never loses a row."""
+        spec = self.spec
+        require_same_clock(given, spec, has_zone=self._has_zone)
+        if types.keeps_wall_clock and types.zone and self._types.zone and types.zone != self._types.zone:
+            raise SourceError(
+                f"{given.source}: times are in {types.zone}, but those of the fleet are in {self._types.zone}, whose"
+                " days begin at other times; convert them first"
+            )
+        rows = given.scan(spec.clock, static=spec.categories.static)
+        if types.unique_id.is_integer() and not self._types.unique_id.is_integer():
+            known = self._history["unique_id"].unique().implode()
+            other = rows.filter(~pl.col("unique_id").is_in(known)).select("unique_id").unique().head(3).collect()
+            if other.height:
+                raise SourceError(
+                    f"{given.source}: column '{given.source.id}' has whole numbers such as {other.item(0, 0)}, but the"
+                    " fleet's ids are text; give ids as they were when it was fitted"
+                )
+        merged = merge_newer(self._history, rows, freq=spec.freq)
+        joined = ingest(spec, rows=merged.rows)
+        lost = joined.rejects.filter(pl.col("source_file") == KEPT, ~pl.col("reason").str.starts_with("duplicate"))
+        if lost.height:
+            raise SourceError(
+                f"{given.source}: series '{lost['unique_id'][0]}' would lose {lost.height} rows of its history, because"
+                f" more rows now lie on another grid ({lost['reason'][0]}); the newer rows must lie on the fleet's grid"
+            )
+        self._history, self._newest = joined.observations, None
+        return pl.concat([merged.rejects.collect(), without_kept(joined.rejects)])
 
     def _read_cutoff(self, cutoff: Any) -> datetime | int:
         until = self._types.parse_cutoff(as_text(cutoff), self.spec.clock, subject="cutoff")
@@ -168,6 +208,7 @@ class Fleet:
         """Forecast from the history up to a cutoff."""
         has_categories = bool(self.spec.categories.static)
         ingested = ingest(self.spec, rows=as_rows(self._history, with_categories=has_categories), cutoff=until)
+        refuse_later_cutoff(ingested, self.spec)
         fit = self._fit
         forecasts = predict_trained(
             self.spec,
@@ -186,6 +227,10 @@ class Fleet:
 
     def _wrap(self, outcome: OneShot) -> Result:
         return Result(self.spec, outcome, self._types, self._frames, has_zone=self._has_zone)
+
+
+def _with_ids(frames: NativeFrames) -> str:
+    return "without a column of series" if frames.is_single else f"with the column of series '{frames.id}'"
 
 
 def as_text(cutoff: Any) -> str:
@@ -261,7 +306,7 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
         "code_version": code_version(),
         "spec": fleet.spec.model_dump(mode="json", exclude_unset=True),
         "cutoff": format_clock(fit.cutoff),
-        "frames": {"kind": frames.kind, "id": frames.id, "time": frames.time, "target": frames.target},
+        "frames": {name: getattr(frames, name) for name in ("kind", "id", "time", "target", "is_single")},
         "keeps_wall_clock": types.keeps_wall_clock,
         "has_zone": fleet._has_zone,
         "shards": shards,
@@ -281,14 +326,24 @@ def _refuse_folder(folder: Path) -> None:
     problem = None
     if folder.exists() and not folder.is_dir():
         problem = "is a file; it must be a folder"
-    elif folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        problem = "holds something else than a saved fleet; name a folder that does not exist yet"
+    elif folder == Path.cwd():
+        problem = "is the working directory; name a folder within it"
+    elif folder.is_dir() and (others := _others_in(folder)):
+        problem = f"holds something else than a saved fleet, '{others[0]}'; name a folder that does not exist yet"
     elif not folder.absolute().parent.is_dir():
         problem = f"cannot be written: the folder {folder.absolute().parent} does not exist"
     elif not os.access(folder.absolute().parent, os.W_OK):
         problem = f"cannot be written: no permission to write to {folder.absolute().parent}"
     if problem:
         raise SpecError("folder", [f"{str(folder)!r} {problem}"])
+
+
+def _others_in(folder: Path) -> list[str]:
+    """Return what a folder holds besides the files of a saved fleet."""
+    listed: set[str] = set()
+    with contextlib.suppress(NothingStored, SourceError):
+        listed = {MANIFEST, *_read_manifest(folder)["files"]}
+    return sorted(path.name for path in folder.iterdir() if path.name not in listed)
 
 
 def _read_manifest(folder: Path) -> Mapping[str, Any]:
@@ -298,10 +353,12 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
         raise NothingStored(f"{folder} does not hold a saved fleet: it has no {MANIFEST}") from error
     except (OSError, ValueError) as error:
         raise SourceError(f"{folder / MANIFEST} cannot be read: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise SourceError(
-            f"{folder} holds a fleet of format {manifest.get('format')}; this version of Fleetcast reads {FORMAT}"
-        )
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise SourceError(f"{folder} holds a fleet of format {found}; this version of Fleetcast reads {FORMAT}")
+    needed = ("spec", "cutoff", "frames", "keeps_wall_clock", "has_zone", "shards", "priors", "files")
+    if missing := [name for name in needed if name not in manifest]:
+        raise SourceError(f"{folder / MANIFEST} lacks {', '.join(missing)}; the saved fleet is not whole")
     return manifest
 
 
@@ -313,9 +370,3 @@ def _read_checked(path: Path, digest: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != digest:
         raise SourceError(f"{path} is not the file that was saved: its SHA-256 differs from that in {MANIFEST}")
     return content
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

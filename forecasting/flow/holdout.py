@@ -67,14 +67,7 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
     """
     source = given.source
     rows = given.scan(spec.clock)
-    if spec.clock == "timestamp" and not is_day_or_coarser(spec.freq):
-        is_zoned = given.zone(spec.clock, spec.freq) is not None
-        if is_zoned != has_zone:
-            found, wanted = ("has" if each else "does not have" for each in (is_zoned, has_zone))
-            raise SourceError(
-                f"{source}: time column '{source.time}' {found} a time zone or offset, but that of the input {wanted}"
-                " one; both must be on one clock"
-            )
+    require_same_clock(given, spec, has_zone=has_zone)
     validated = validate(rows, freq=spec.freq)
     accepted, rejects = pl.collect_all([validated.accepted, validated.rejects], engine="streaming")
     observed = accepted.filter(pl.col("y").is_not_null())
@@ -82,6 +75,28 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
         first = f"; the first was refused because: {rejects['reason'][0]}" if rejects.height else ""
         raise SourceError(f"{source} has no actual in its {accepted.height + rejects.height} rows{first}")
     return Actuals(source, observed, rejects["reason"])
+
+
+def require_same_clock(given: Input, spec: Spec, *, has_zone: bool) -> None:
+    """Raise SourceError where times of an input cannot be compared with those of a forecast's own input.
+
+    Args:
+        given: The input.
+        spec: The forecast.
+        has_zone: Whether times of the forecast's own input have a time zone or an offset.
+
+    Raises:
+        SourceError: One has a zone or an offset, and the other does not.
+    """
+    if spec.clock == "step" or is_day_or_coarser(spec.freq):
+        return
+    is_zoned = given.zone(spec.clock, spec.freq) is not None
+    if is_zoned != has_zone:
+        found, wanted = ("has" if each else "does not have" for each in (is_zoned, has_zone))
+        raise SourceError(
+            f"{given.source}: time column '{given.source.time}' {found} a time zone or offset, but that of the input"
+            f" {wanted} one; both must be on one clock"
+        )
 
 
 def evaluate(

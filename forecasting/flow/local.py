@@ -1,7 +1,6 @@
 """Run a forecast on the cores of this machine, or on a Ray cluster, and show its progress."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +13,7 @@ import polars as pl
 from forecasting.errors import ClusterError
 from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
-from forecasting.flow.processes import FEWEST_SERIES, call_on_processes, run_on_processes
+from forecasting.flow.processes import FEWEST_SERIES, call_on_processes, count_processes, run_on_processes
 from forecasting.flow.progress import FitProgress
 from forecasting.flow.shards import Keeps
 from forecasting.series.inputs import Input
@@ -59,7 +58,7 @@ def forecast_here(
         SourceError: Nothing can be read or forecast.
         ServiceError: A process died.
     """
-    num_processes, config = processes or os.cpu_count() or 1, configure(spec)
+    num_processes, config = count_processes(processes), configure(spec)
     with FitProgress(is_shown=progress) as bar:
 
         def run(task: "ShardTask", panels: "Sequence[Panel]", on_shard: Any) -> "list[ShardResult]":
@@ -121,7 +120,7 @@ def forecast_on_ray(spec: Spec, given: Input, **options: Any) -> "OneShot":
 
 def predict_here(*, num_series: int, processes: int | None, progress: bool | None) -> "RunPredictions":
     """Return a function that makes calls for predictions on the cores of this machine and shows their progress."""
-    num_processes = 1 if num_series < FEWEST_SERIES else processes or os.cpu_count() or 1
+    num_processes = 1 if num_series < FEWEST_SERIES else count_processes(processes)
 
     def run(calls: Any) -> list[pl.DataFrame]:
         with FitProgress(is_shown=progress) as bar:

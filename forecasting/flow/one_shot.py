@@ -18,7 +18,7 @@ from forecasting.fleet.plan import prior_series, required_length
 from forecasting.flow.learn import Priors, PriorsByMember, members_with_prior, train_priors, train_shard
 from forecasting.flow.shards import FittedShard, Keeps, ShardResult, backtest_shard, calibrate, predict_shard
 from forecasting.flow.statistics_choice import CostWithStatistics
-from forecasting.series.ingest import Ingested, ingest, panel_of
+from forecasting.series.ingest import Ingested, ingest, panel_of, refuse_later_cutoff
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
@@ -108,8 +108,10 @@ def forecast(
 
     Raises:
         SourceError: Nothing can be read or forecast.
+        SpecError: The cutoff lies after the newest measurement.
     """
     ingested = ingest(spec, cutoff=cutoff, storage_options=storage_options, rows=rows)
+    refuse_later_cutoff(ingested, spec)
     unique_ids = ingested.unique_ids
     if shard_size is None:
         shard_size = suitable_size(spec, ingested.features, kernel=options.kernel, num_workers=num_workers)

@@ -33,6 +33,10 @@ FEWEST_SERIES = 16
 SECONDS_TO_END = 5
 SECONDS_BETWEEN_CHECKS = 0.2
 
+_lock = threading.RLock()
+"""Held while a setting of the whole process is changed, because threads of a caller may forecast side by side."""
+_threads_before: list[int] = []
+"""While a block needs a single thread of torch: the caller's number, once and once more for each such block."""
 _passes: Any = None
 """In a worker process: the queue that its validation passes are reported on."""
 
@@ -142,22 +146,42 @@ def _count_shards(
     return count
 
 
+def count_processes(wanted: int | None) -> int:
+    """Return how many processes a forecast may use.
+
+    Args:
+        wanted: The requested number; as many as this process may use cores where not given.
+
+    Returns:
+        The number; 1 within a daemonic process, which may not start others.
+    """
+    if multiprocessing.current_process().daemon:
+        return 1
+    return wanted or len(os.sched_getaffinity(0))
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Give torch one thread for as long as the block runs; the caller's own number of threads comes back."""
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with _lock:
+        if not _threads_before:
+            _threads_before.append(torch.get_num_threads())
+        _threads_before.append(_threads_before[0])  # one more block needs a single thread
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _lock:
+            before = _threads_before.pop()
+            if len(_threads_before) == 1:
+                _threads_before.clear()
+                torch.set_num_threads(before)
 
 
 def _run_in_pool(jobs: Sequence[Callable[[], Result]], num_processes: int, passes: Any) -> Iterator[tuple[int, Result]]:
     """Yield jobs' numbers and results as they end."""
-    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         min(num_processes, len(jobs)), mp_context=context, initializer=_prepare, initargs=(passes,)
@@ -172,7 +196,7 @@ def _run_in_pool(jobs: Sequence[Callable[[], Result]], num_processes: int, passe
                 for future in done:
                     yield futures[future], future.result()
         except BaseException as error:
-            _end(set(multiprocessing.active_children()) - others)
+            _end(set((pool._processes or {}).values()))
             pool.shutdown(wait=False, cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
                 lost = "a process of this forecast died, perhaps for want of memory; nothing is written"
@@ -187,12 +211,13 @@ def _without_main() -> Iterator[None]:
     A spawned process imports `__main__` of its parent, so that a script without `if __name__ == "__main__"` would
     forecast in every worker. Workers need nothing from it: every job is defined in this package.
     """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    with _lock:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _end(processes: "set[BaseProcess]") -> None:

@@ -200,8 +200,8 @@ class Result:
             SpecError: As `sample_paths`.
         """
         fields = self.spec.model_dump(exclude_unset=True) | {"paths": num_paths}
-        if not num_paths:
-            raise SpecError("sample_paths", ["num_paths = 0: must be 10 to 10,000"])
+        if not isinstance(num_paths, int) or not 10 <= num_paths <= 10_000:
+            raise SpecError("sample_paths", [f"num_paths = {num_paths!r}: must be 10 to 10,000"])
         spec = make_spec(fields, subject="sample_paths")
         native = self._restore(self._outcome.forecasts)
         columns = ("unique_id", "ds", "path", "y")
@@ -213,7 +213,7 @@ class Result:
         """Draw history and forecast of some series: median, 50, 80 and 95 % bands.
 
         Args:
-            *series: Names of series, a panel each; the first four where none is given.
+            *series: Names of series, or a list of them, a panel each; the first four where none is given.
             history: Grid points before the cutoff; two horizons where not given.
 
         Returns:
@@ -226,7 +226,10 @@ class Result:
 
         champions = self._candidates.filter("is_champion").with_columns(pl.col("unique_id").cast(pl.String))
         known = champions["unique_id"].unique(maintain_order=True).to_list()
-        names = [str(name) for name in series] or known[:MOST_PANELS]
+        given = [name for each in series for name in (each if isinstance(each, (list, tuple)) else [each])]
+        names = [str(name) for name in given] or known[:MOST_PANELS]
+        if history is not None and (not isinstance(history, int) or history < 1):
+            raise SpecError("plot", [f"history = {history!r}: must be a whole number of 1 or more"])
         require_series(champions.lazy(), names)
         drawn = champions.filter(pl.col("unique_id").is_in(names))
         order = pl.DataFrame({"unique_id": list(dict.fromkeys(names))}, schema={"unique_id": pl.String})

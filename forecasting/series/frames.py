@@ -4,8 +4,11 @@ A frame is a Polars DataFrame or LazyFrame, a pandas DataFrame or Series, a pyar
 recognises and converts it. Results keep the names and the dtypes of its columns of series and time.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 import narwhals as nw
@@ -35,6 +38,8 @@ class NativeFrames:
     id: str = DEFAULT_ID
     time: str = "ds"
     target: str = "y"
+    is_single: bool = False
+    """Whether the frame has no column of series, and so is one series."""
     id_dtype: Any = None
     time_dtype: Any = None
 
@@ -68,7 +73,7 @@ class NativeFrames:
 
     def names(self) -> dict[str, Any]:
         """Return the column names of the frame as arguments of `read_frame`, to read another one like it."""
-        return {"id": None if self.id == DEFAULT_ID else self.id, "time": self.time, "target": self.target}
+        return {"id": None if self.is_single else self.id, "time": self.time, "target": self.target}
 
     def refuse_names(self, reserved: Sequence[str]) -> None:
         """Raise SourceError where the frame's own column names are names that results need for themselves."""
@@ -103,8 +108,9 @@ def read_frame(
         raise SourceError(f"frame is of type {type(frame).__module__}.{type(frame).__qualname__}; it must be {_KINDS}")
     if nw.dependencies.is_pandas_dataframe(frame) or nw.dependencies.is_pandas_series(frame):
         frame = _lay_out_index(frame, id=id, time=time, target=target)
-    native = nw.from_native(frame)
-    columns = native.collect_schema().names()
+    with _reading():
+        native = nw.from_native(frame)
+        columns = native.collect_schema().names()
     is_single = id is None and DEFAULT_ID not in columns
     id = id or DEFAULT_ID
     wanted = dict(zip(_ROLES, (id, time, target), strict=False))
@@ -114,15 +120,15 @@ def read_frame(
         missing = [each for each in missing if not each.startswith("id ")]
     if missing:
         raise SourceError(
-            f"{IN_MEMORY} lacks its {' and its '.join(missing)}; it has the columns {', '.join(map(str, columns))};"
-            " id, time and target name them"
+            f"{IN_MEMORY} lacks its {' and its '.join(missing)}; it has the columns {', '.join(map(str, columns))}"
+            f"{_index_levels(frame)}; id, time, target and static name them"
         )
     names = list(dict.fromkeys(name for _, name in needed if name in columns))
     rows, kind, dtypes = _convert(native.select(*names), names)
     if is_single:
         rows = rows.with_columns(pl.lit(target).alias(id))
-        _require_one_series(rows, time)
-    return rows, NativeFrames(kind, id, time, target, dtypes.get(id), dtypes.get(time))
+        _require_one_series(rows, time, others=[name for name in columns if name not in names])
+    return rows, NativeFrames(kind, id, time, target, is_single, dtypes.get(id), dtypes.get(time))
 
 
 def _is_known(frame: Any) -> bool:
@@ -166,7 +172,7 @@ def _convert(native: Any, names: Sequence[str]) -> tuple[pl.DataFrame, Kind, dic
     """Return the columns as a Polars frame, the kind of frame that they came in, and their dtypes there."""
     frame = native.to_native()
     kind: Kind
-    try:
+    with _reading():
         if nw.dependencies.is_polars_lazyframe(frame):
             rows: pl.DataFrame = frame.collect(engine="streaming")
             return rows, "polars_lazy", dict(rows.schema)
@@ -179,14 +185,29 @@ def _convert(native: Any, names: Sequence[str]) -> tuple[pl.DataFrame, Kind, dic
         if nw.dependencies.is_duckdb_relation(frame):
             frame, kind = native.collect("pyarrow").to_native(), "duckdb"
         return pl.DataFrame(frame), kind, {name: frame.schema.field(name).type for name in names}
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
     except SourceError:
         raise
-    except Exception as error:  # any of four libraries refuses a column in its own way
+    except Exception as error:  # any of four libraries refuses a frame in its own way
         raise SourceError(f"{IN_MEMORY} cannot be read: {first_line(error)}") from error
 
 
+def _index_levels(frame: Any) -> str:
+    """Name the index levels of a pandas frame, where they have names."""
+    named = [str(name) for name in getattr(getattr(frame, "index", None), "names", ()) if name is not None]
+    return f" and the index levels {', '.join(named)}" if named else ""
+
+
 def _without_periods(frame: Any) -> Any:
-    """Return periods as their first moment, and times at a fixed offset as UTC: Polars has neither."""
+    """Return periods as their first moment, and times at a fixed offset in a zone that has it: Polars has neither.
+
+    Raises SourceError for an offset that is not of whole hours, and for a zone without an IANA name.
+    """
     import pandas as pd
 
     changed = {}
@@ -194,22 +215,42 @@ def _without_periods(frame: Any) -> Any:
         if isinstance(dtype, pd.PeriodDtype):
             changed[name] = frame[name].dt.to_timestamp()
         elif isinstance(dtype, pd.DatetimeTZDtype) and not hasattr(dtype.tz, "key") and not hasattr(dtype.tz, "zone"):
-            changed[name] = frame[name].dt.tz_convert("UTC")
+            changed[name] = frame[name].dt.tz_convert(_iana_name(str(name), dtype.tz))
     return frame.assign(**changed) if changed else frame
 
 
-def _require_one_series(rows: pl.DataFrame, time: str) -> None:
+def _iana_name(column: str, zone: Any) -> str:
+    offset = zone.utcoffset(None)
+    if offset is None or offset % timedelta(hours=1):
+        raise SourceError(
+            f"{IN_MEMORY}: '{column}' has the time zone {zone}; it must be an IANA zone such as 'Europe/Paris' or an"
+            " offset of whole hours; dt.tz_convert changes it"
+        )
+    hours = offset // timedelta(hours=1)
+    return "UTC" if hours == 0 else f"Etc/GMT{-hours:+d}"  # the sign of these names is that of POSIX
+
+
+def _require_one_series(rows: pl.DataFrame, time: str, *, others: Sequence[str]) -> None:
     repeated = rows.filter(pl.col(time).is_not_null()).select(pl.col(time).is_duplicated().sum()).item()
-    if repeated > rows.height // 2:
+    if repeated:
         raise SourceError(
             f"{IN_MEMORY} has no column '{DEFAULT_ID}', so it would be one series, but {repeated} of its {rows.height}"
             f" rows share their '{time}' with another row; id= names the column of series"
         )
+    if others:
+        warnings.warn(
+            f"the frame has no column '{DEFAULT_ID}', so its {rows.height} rows are one series; not read:"
+            f" {', '.join(map(str, others))}; id= names the column of series",
+            stacklevel=5,
+        )
 
 
 def _cast_polars(rows: pl.DataFrame, ids: Sequence[str], dtype: Any) -> pl.DataFrame:
-    is_category = dtype is not None and dtype in (pl.Categorical, pl.Enum)
-    return rows.with_columns(pl.col(name).cast(dtype) for name in ids) if is_category else rows
+    if dtype is None or dtype not in (pl.Categorical, pl.Enum):
+        return rows
+    cast = rows.with_columns(pl.col(name).cast(dtype, strict=False) for name in ids)
+    # A new series has a name that an Enum does not list.
+    return rows if any(cast[name].null_count() for name in ids) else cast
 
 
 def _to_pandas(rows: pl.DataFrame, dtypes: dict[str, Any]) -> Any:
@@ -221,9 +262,13 @@ def _to_pandas(rows: pl.DataFrame, dtypes: dict[str, Any]) -> Any:
             continue
         if isinstance(dtype, pd.PeriodDtype):
             frame[name] = frame[name].dt.to_period(dtype.freq)
+        elif isinstance(dtype, pd.CategoricalDtype):
+            values = frame[name].astype(dtype.categories.dtype)
+            new = [value for value in values.unique() if value not in dtype.categories]
+            frame[name] = values.astype(pd.CategoricalDtype([*dtype.categories, *new], ordered=dtype.ordered))
         elif rows.schema[name] == pl.Date and str(dtype) == "object":
             frame[name] = pd.Series(rows[name].to_list(), dtype=object)
-        else:
+        elif not rows.schema[name].is_temporal() or getattr(dtype, "kind", "") == "M":  # never times as text
             try:
                 frame[name] = frame[name].astype(dtype)
             except (ValueError, TypeError, OverflowError, pd.errors.OutOfBoundsDatetime):
@@ -236,7 +281,7 @@ def _to_arrow(rows: pl.DataFrame, dtypes: dict[str, Any]) -> Any:
 
     table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
     for name, dtype in dtypes.items():
-        if dtype is None or table.schema.field(name).type == dtype:
+        if dtype is None or table.schema.field(name).type == dtype or _is_shifted(table.schema.field(name).type, dtype):
             continue
         place = table.schema.get_field_index(name)
         try:
@@ -246,3 +291,12 @@ def _to_arrow(rows: pl.DataFrame, dtypes: dict[str, Any]) -> Any:
         except pa.ArrowNotImplementedError:
             table = table.set_column(place, name, table.column(place).combine_chunks().dictionary_encode())
     return table
+
+
+def _is_shifted(made: Any, wanted: Any) -> bool:
+    """Whether a cast would move times: from naive to a zone, which Arrow takes for UTC, or from times to text."""
+    import pyarrow as pa
+
+    if not pa.types.is_temporal(made):
+        return False
+    return not pa.types.is_temporal(wanted) or bool(getattr(wanted, "tz", None)) != bool(getattr(made, "tz", None))

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
-from forecasting.errors import SourceError
+from forecasting.errors import SourceError, SpecError
 from forecasting.schemas import CATEGORIES
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
@@ -97,6 +98,30 @@ def ingest(
     if not ingested.unique_ids:
         raise SourceError(f"source {spec.source} names no series at or before {cutoff}; it needs at least one")
     return ingested
+
+
+def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:
+    """Raise SpecError for a cutoff that lies a grid step or more after the newest measurement.
+
+    Args:
+        ingested: The data up to the cutoff.
+        spec: The spec.
+
+    Raises:
+        SpecError: Nothing is known of the time right before the cutoff.
+    """
+    newest: Any = ingested.observations.filter(pl.col("y").is_not_null())["ds"].max()
+    if newest is None:
+        return
+    following = newest + spec.freq if isinstance(spec.freq, int) else _following(newest, spec.freq)
+    if ingested.cutoff >= following:
+        raise SpecError(
+            "cutoff", [f"{ingested.cutoff} lies after the newest measurement, {newest}; it must be before {following}"]
+        )
+
+
+def _following(time: Any, freq: str) -> Any:
+    return pl.Series([time], dtype=pl.Datetime("us")).dt.offset_by(freq)[0]
 
 
 def find_newest(rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | None = None) -> datetime | int:

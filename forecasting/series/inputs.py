@@ -13,7 +13,7 @@ from forecasting.series.frames import DEFAULT_ID, IN_MEMORY, NativeFrames, read_
 from forecasting.series.read import scan_frame, scan_source
 from forecasting.series.zone import clock_zone, zone_of
 from forecasting.spec.frequency import Clock
-from forecasting.spec.source import Source, make_source
+from forecasting.spec.source import Source, check_source, make_source
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read_input(
         source = make_source(paths, id or DEFAULT_ID, time, target, subject=subject)
         return Input(source, None, storage_options or {}), NativeFrames(id=source.id, time=time, target=target)
     frame, frames = read_frame(given, id=id, time=time, target=target, static=static)
-    return Input(Source(uri=IN_MEMORY, id=frames.id, time=time, target=target), frame), frames
+    return Input(check_source([IN_MEMORY], frames.id, time, target, subject=subject), frame), frames
 
 
 def as_paths(given: Any) -> list[str] | None:

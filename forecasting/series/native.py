@@ -1,7 +1,7 @@
 """Return results in the dtypes that the input has for its ids and times."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -64,12 +64,15 @@ class NativeTypes:
         # Polars takes the naive time for UTC, which it is: `read_times` has converted it.
         return _narrow(times, self.ds)
 
-    def parse_cutoff(self, text: str, clock: Clock, *, subject: str = "--cutoff") -> datetime | int:
+    def parse_cutoff(
+        self, text: str, clock: Clock, *, zone: tzinfo | None = None, subject: str = "--cutoff"
+    ) -> datetime | int:
         """Read a cutoff; one without an offset is on the wall clock of the input's own zone.
 
         Args:
             text: An ISO 8601 time or an integer step.
             clock: Whether times are timestamps or integer steps.
+            zone: The zone of the pipeline's clock, for an input whose times are text with offsets.
             subject: What an error names.
 
         Returns:
@@ -79,13 +82,13 @@ class NativeTypes:
             SpecError: The text is neither.
         """
         if not self.zone or clock == "step":
-            return parse_clock(text, clock, subject=subject)
-        zone = ZoneInfo(self.zone)
-        local = parse_clock(text, clock, zone=zone, subject=subject)
+            return parse_clock(text, clock, zone=zone or UTC, subject=subject)
+        own = ZoneInfo(self.zone)
+        local = parse_clock(text, clock, zone=own, subject=subject)
         if self.keeps_wall_clock:
             return local
         assert isinstance(local, datetime)
-        return local.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
+        return local.replace(tzinfo=own).astimezone(UTC).replace(tzinfo=None)
 
 
 def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
@@ -104,6 +107,8 @@ def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
     """
     time = given.scan(clock).collect_schema()["ds"]
     ids = set(given.id_dtypes())
+    if given.frame is not None and time == pl.String and not is_day_or_coarser(freq) and given.zone(clock, freq):
+        time = pl.Datetime("us", "UTC")  # text with offsets; naive times would be taken for local ones
     is_typed = time.is_integer() if clock == "step" else time in (pl.Date, pl.Datetime)
     plain = pl.Int64() if clock == "step" else pl.Datetime("us")
     return NativeTypes(
@@ -115,6 +120,6 @@ def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
 
 def _narrow(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     narrowed = values.cast(dtype, strict=False)
-    wide = pl.Int64() if values.dtype == pl.String else values.dtype
-    is_same = narrowed.cast(wide, strict=False).eq_missing(values.cast(wide, strict=False)).all()
+    # Text such as 'a' or '001' has no integer that is written the same way.
+    is_same = narrowed.cast(values.dtype, strict=False).eq_missing(values).all()
     return narrowed if is_same else values

@@ -68,7 +68,25 @@ def make_source(paths: Sequence[str], id: str, time: str, target: str, *, subjec
     Raises:
         SpecError: A path or a column is refused; the error lists all of them.
     """
-    uris = [as_uri(path) for path in paths]
+    return check_source([as_uri(path) for path in paths], id, time, target, subject=subject)
+
+
+def check_source(uris: Sequence[str], id: str, time: str, target: str, *, subject: str) -> Source:
+    """Make a source of URIs as they are.
+
+    Args:
+        uris: The URIs.
+        id: The column with the names of the series.
+        time: The column of timestamps or integer steps.
+        target: The column of measurements.
+        subject: What the error's message begins with.
+
+    Returns:
+        The source.
+
+    Raises:
+        SpecError: A URI or a column is refused; the error lists all of them.
+    """
     try:
         return Source(uri=uris[0] if len(uris) == 1 else tuple(uris), id=id, time=time, target=target)
     except ValidationError as error:

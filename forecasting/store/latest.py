@@ -13,7 +13,7 @@ from forecasting.store.slices import quote
 from forecasting.store.tables import Store
 
 
-def latest_forecasts(store: Store, *, spec: str, series: Sequence[str] | None = None) -> pl.DataFrame:
+def latest_forecasts(store: Store, *, spec: str, series: str | Sequence[str] | None = None) -> pl.DataFrame:
     """Return the newest forecasts of the champions of a spec.
 
     Args:
@@ -28,14 +28,15 @@ def latest_forecasts(store: Store, *, spec: str, series: Sequence[str] | None = 
         NothingStored: The spec has no forecasts.
         UserError: A series has no forecast.
     """
+    names = [series] if isinstance(series, str) else series
     for clock in CLOCKS:
         view = f"latest_{declared_table('forecasts').stored_as(clock)}"
         rows = query(store, f"SELECT * FROM {view} WHERE spec = {quote(spec)} ORDER BY unique_id, ds")
         if rows.height:
-            if series is None:
+            if names is None:
                 return rows
-            require_series(rows.lazy(), series)
-            return rows.filter(pl.col("unique_id").is_in(list(series)))
+            require_series(rows.lazy(), names)
+            return rows.filter(pl.col("unique_id").is_in(list(names)))
     known = query(store, "SELECT DISTINCT spec FROM forecasts UNION SELECT DISTINCT spec FROM forecasts_by_step")
     named = ", ".join(sorted(known["spec"].to_list())) or "none"
     raise NothingStored(f"spec '{spec}' has no forecasts in {store.root}; specs with forecasts: {named}")

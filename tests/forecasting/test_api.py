@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,11 @@ class TestForecast:
             ({"static": ["store"]}, "categories.static must be other columns|static"),
             ({"overrides": {"max_stps": 3}}, "overrides.max_stps = 3 is not a known field"),
             ({"cutoff": "soon"}, "cutoff: 'soon' must be an ISO 8601 time"),
+            ({"cutoff": START + timedelta(days=9)}, "lies after the newest measurement, 2024-01-03 11:00:00"),
+            ({"processes": -1}, "processes = -1: must be a whole number"),
+            ({"kernel": "abacus"}, "kernel = 'abacus': must be auto, reference, cpu, gpu"),
+            ({"overrides": [1]}, "overrides = .* must be a table"),
+            ({"spec": {}}, "spec is of type dict"),
         ],
     )
     def test_refused_arguments_are_named(self, frame: pl.DataFrame, arguments: dict[str, Any], problem: str) -> None:
@@ -252,6 +257,20 @@ class TestForecast:
     def test_neither_frame_nor_source_is_refused(self) -> None:
         with pytest.raises(fc.SpecError, match="frame is missing"):
             fc.forecast(**OPTIONS)
+
+    def test_numbers_of_numpy_are_numbers(self, frame: pl.DataFrame, result: fc.Result) -> None:
+        options = OPTIONS | {"horizon": np.int64(HORIZON), "season_lengths": np.array([6])}
+        assert fc.forecast(frame, **NAMES, **options).forecasts.equals(result.forecasts)
+
+    def test_text_with_offsets_comes_back_in_utc(self, frame: pl.DataFrame) -> None:
+        text = frame.with_columns(pl.col("when").dt.to_string("%Y-%m-%dT%H:%M:%S+01:00"))
+        result = fc.forecast(text, **NAMES, **OPTIONS)
+        assert result.forecasts.schema["when"] == pl.Datetime("us", "UTC")
+        assert result.forecasts["when"].min() == datetime(2024, 1, 3, 11, tzinfo=UTC)
+
+    def test_names_of_result_columns_are_refused(self, frame: pl.DataFrame) -> None:
+        with pytest.raises(fc.SourceError, match="id = 'source_file'"):
+            fc.forecast(frame.rename({"store": "source_file"}), **(NAMES | {"id": "source_file"}), **OPTIONS)
 
 
 class TestFleet:
@@ -316,6 +335,44 @@ class TestFleet:
         assert later.candidates.filter(store="a")["forecast"].is_finite().all()
         assert later.reasons.filter(pl.col("store") == "c").height == 1
 
+    def test_text_ids_stay_text_beside_whole_numbers(self) -> None:
+        rows = long_frame("001", "002")
+        fleet = fc.fit(rows, **NAMES, **OPTIONS)
+        newer = rows.tail(1).with_columns(store=pl.lit(2), when=pl.lit(START + timedelta(hours=60)))
+        with pytest.raises(fc.SourceError, match="whole numbers such as 2, but the fleet's ids are text"):
+            fleet.predict(newer, progress=False)
+        integers = fc.fit(rows.with_columns(pl.col("store").cast(pl.Int64)), **NAMES, **OPTIONS)
+        named = newer.with_columns(store=pl.lit("x"))
+        assert set(integers.predict(named, progress=False).forecasts["store"]) == {"1", "2", "x"}
+        assert set(integers.predict(progress=False).forecasts["store"]) == {"1", "2", "x"}
+
+    def test_newer_times_on_another_clock_are_refused(self, frame: pl.DataFrame) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        before = fleet.predict().forecasts
+        zoned = frame.tail(2).with_columns(pl.col("when").dt.replace_time_zone("America/New_York"))
+        with pytest.raises(fc.SourceError, match="has a time zone or offset, but that of the input does not have one"):
+            fleet.predict(zoned)
+        assert fleet.predict().forecasts.equals(before)
+
+    def test_newer_rows_never_push_out_the_history(self, frame: pl.DataFrame) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        before = fleet.predict().forecasts
+        shifted = long_frame("a", num_points=100).with_columns(pl.col("when") + timedelta(hours=60, minutes=30))
+        with pytest.raises(fc.SourceError, match="series 'a' would lose 60 rows of its history"):
+            fleet.predict(shifted)
+        assert fleet.predict().forecasts.equals(before)
+
+    def test_newer_rows_must_name_series_as_the_fit_did(self, frame: pl.DataFrame) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        with pytest.raises(fc.SourceError, match="lacks its id column 'store'"):
+            fleet.predict(frame.tail(1).drop("store"))
+        single = fc.fit(frame.filter(store="a").drop("store"), time="when", target="sales", **OPTIONS)
+        with pytest.raises(fc.SourceError, match="fitted to a frame without a column of series"):
+            single.predict(frame.tail(1).rename({"store": "unique_id"}))
+
+    def test_an_empty_frame_adds_nothing(self, fleet: fc.Fleet, result: fc.Result, frame: pl.DataFrame) -> None:
+        assert fleet.predict(frame.clear()).forecasts.equals(result.forecasts)
+
     def test_a_cutoff_before_the_fit_is_refused(self, fleet: fc.Fleet) -> None:
         with pytest.raises(fc.SpecError, match="lies before 2024-01-03T11:00:00, which the fleet was fitted to"):
             fleet.predict(cutoff=START)
@@ -345,7 +402,31 @@ class TestFleet:
         (tmp_path / "mine" / "thesis.txt").write_text("years of work")
         with pytest.raises(fc.SpecError, match="holds something else"):
             fleet.save(tmp_path / "mine")
+        (tmp_path / "mine" / "fleet.json").write_text('{"my": "own"}')
+        with pytest.raises(fc.SpecError, match="holds something else"):
+            fleet.save(tmp_path / "mine")
         assert (tmp_path / "mine" / "thesis.txt").exists()
+        fleet.save(tmp_path / "fleet")
+        (tmp_path / "fleet" / "notes.md").write_text("mine")
+        with pytest.raises(fc.SpecError, match=r"'notes\.md'"):
+            fleet.save(tmp_path / "fleet")
+
+    def test_a_save_that_is_interrupted_leaves_the_fleet_that_was_there(
+        self, fleet: fc.Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fleet.save(tmp_path / "fleet")
+        rename = Path.rename
+
+        def interrupt(path: Path, target: Path) -> Path:
+            if path.name == "new":
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fleet.save(tmp_path / "fleet")
+        assert [path.name for path in tmp_path.iterdir()] == ["fleet"]
+        assert fc.load(tmp_path / "fleet").spec == fleet.spec
 
 
 class TestBacktest:
@@ -366,6 +447,12 @@ class TestBacktest:
         changed = frame.with_columns(sales=pl.when(pl.col("when") > cutoff).then(1e6).otherwise("sales"))
         before, after = (fc.backtest(each, cutoffs=1, **NAMES, **OPTIONS).drop("sales") for each in (frame, changed))
         assert before.equals(after)
+
+    def test_a_series_that_has_only_begun_does_not_set_the_cutoffs(self, frame: pl.DataFrame) -> None:
+        fresh = long_frame("fresh", num_points=9).with_columns(pl.col("when") + timedelta(hours=52))
+        rows = fc.backtest(pl.concat([frame, fresh]), cutoffs=3, refit=False, **NAMES, **OPTIONS)
+        assert rows["cutoff"].max() == START + timedelta(hours=55)
+        assert (rows["when"] > rows["cutoff"]).all()
 
     def test_too_many_cutoffs_are_refused(self, frame: pl.DataFrame) -> None:
         with pytest.raises(fc.SourceError, match="60 grid points, but 20 cutoffs 4 apart"):

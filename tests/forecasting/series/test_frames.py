@@ -146,6 +146,44 @@ def test_what_cannot_be_read_is_refused(frame: Any, options: Any, problem: str) 
         read_frame(frame, **(NAMES | options))
 
 
+def test_a_category_that_is_new_stays_a_name() -> None:
+    given = pandas_frame(unique_id=pd.Categorical(["a", "a", "b", "b"]))
+    rows, frames = read_frame(given, **NAMES)
+    returned = frames.restore(forecasts(pl.Series(["a", "c"]), rows["ds"].head(2)))
+    assert returned["unique_id"].tolist() == ["a", "c"]
+    numbers = pandas_frame(unique_id=pd.Categorical([1, 1, 2, 2]))
+    rows, frames = read_frame(numbers, **NAMES)
+    assert frames.restore(forecasts(pl.Series(["1", "9"]), rows["ds"].head(2)))["unique_id"].tolist() == [1, 9]
+    schema = {"unique_id": pl.Enum(["a"])}
+    listed = pl.DataFrame({"unique_id": ["a"], "ds": HOURS[:1], "y": [1]}, schema_overrides=schema)
+    rows, frames = read_frame(listed, **NAMES)
+    assert frames.restore(forecasts(pl.Series(["c"]), rows["ds"]))["unique_id"].to_list() == ["c"]
+
+
+def test_a_fixed_offset_keeps_its_wall_clock_and_one_of_half_an_hour_is_refused() -> None:
+    rows, _ = read_frame(pandas_frame(ds=pd.Series(HOURS).dt.tz_localize("-05:00")), **NAMES)
+    assert rows.schema["ds"].time_zone == "Etc/GMT+5"
+    assert rows["ds"].dt.hour().to_list() == [0, 1, 2, 3]
+    with pytest.raises(SourceError, match=r"'ds' has the time zone .*; it must be an IANA zone"):
+        read_frame(pandas_frame(ds=pd.Series(HOURS).dt.tz_localize("+05:30")), **NAMES)
+
+
+def test_arrow_never_takes_naive_times_for_utc() -> None:
+    frames = NativeFrames("pyarrow", time_dtype=pa.timestamp("us", "America/Sao_Paulo"))
+    returned = frames.restore(forecasts(pl.Series(["a"]), pl.Series([datetime(2018, 11, 4)])))
+    assert returned.schema.field("ds").type == pa.timestamp("us")
+
+
+def test_what_is_guessed_of_a_frame_without_ids_is_said() -> None:
+    with pytest.warns(UserWarning, match="are one series; not read: store; id= names the column"):
+        read_frame(pl.DataFrame({"store": ["a", "b"], "ds": HOURS[:2], "y": [1.0, 2.0]}), **NAMES)
+
+
+def test_a_frame_that_fails_when_it_is_computed_is_refused() -> None:
+    with pytest.raises(SourceError, match="<frame> cannot be read"):
+        read_frame(pl.scan_parquet("/nowhere/at/all.parquet"), **NAMES)
+
+
 def test_a_frame_without_ids_whose_times_repeat_is_refused() -> None:
     rows = pl.DataFrame({"store": ["a", "a", "b", "b"], "ds": HOURS[:2] * 2, "y": [1.0] * 4})
     with pytest.raises(SourceError, match="4 of its 4 rows share their 'ds' with another row; id= names the column"):
