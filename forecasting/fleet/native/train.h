@@ -37,7 +37,7 @@ static float *N(scratch)(const Network *network, const N(Layout) *at, long B, in
       {&s->stash, trained * shape.T * B * at->P * NUM_STASHED(shape.cell)},
       {&s->d_last, trained * B * shape.H},
       {&s->d_mixed, trained * B * F},
-      {&s->back, trained * N(backward_floats)(&shape)},
+      {&s->back, trained ? N(backward_floats)(&shape) : 0},
   };
   float *memory = allocate(pieces, LENGTH(pieces));
   s->origins = (int64_t *)origins;

@@ -134,6 +134,15 @@ def test_validation_losses_agree(
     torch.testing.assert_close(losses[1], losses[0], rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("model", CELLS)
+def test_a_fleet_without_series_has_no_losses(make_panel: Callable[..., Panel], model: str, lanes: int) -> None:
+    """Every series of a shard may be too short to be tuned; then there is not one validation window either."""
+    module = module_of("cpu", model, make_panel)
+    weights = {name: weight.detach()[:0] for name, weight in module.network.weights.items()}
+    module.keys_S, module.validation_SV = module.keys_S[:0], torch.zeros((0, 0), dtype=torch.int64)
+    assert module.steps.validation_loss(module, weights).shape == (0,)
+
+
 def test_gradients_are_clipped_to_each_series_own_norm(make_panel: Callable[..., Panel]) -> None:
     module = advance(module_of("cpu", "gru", make_panel, gradient_clip=1e-3), 1)
     optimizer = module.optimizers(use_pl_optimizer=False)
