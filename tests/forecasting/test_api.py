@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -114,9 +115,15 @@ class TestSurface:
         config.write_text(f"[mypy]\nstrict = true\n[mypy-{unread}]\nfollow_imports = skip\n", encoding="utf-8")
         command = [sys.executable, "-m", "mypy", "--config-file", str(config), str(script)]
 
+        # mypy does not follow the hook of an editable install; it reads the checkout as it reads an installed package.
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
         def check(text: str) -> str:
             script.write_text(text, encoding="utf-8")
-            return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+            checked = subprocess.run(
+                command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
+            return checked.stdout
 
         assert check(textwrap.dedent(USER_SCRIPT)).startswith("Success")
         refused = check("import forecasting as fc\nfc.forecast(freq=[1])\nfc.load()\n")
@@ -526,6 +533,7 @@ def interrupt():
     time.sleep(1)
     os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore the signal
 threading.Thread(target=interrupt, daemon=True).start()
 try:
     fc.forecast("in.parquet", id="store", time="when", target="sales", processes=2, **OPTIONS)

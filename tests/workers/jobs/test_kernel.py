@@ -54,6 +54,6 @@ def test_kernel_of_the_settings_trains_and_forecasts_in_every_job(learnable: Any
 
 
 def test_kernel_that_cannot_run_is_refused_with_what_would(learnable: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(kernels.cpu, "serves", lambda *_: False)
+    monkeypatch.setattr(kernels.cpu, "supports", lambda *_: False)
     with pytest.raises(SpecError, match=r"kernel 'cpu' cannot run gru .*'auto' takes one that can"):
         train(learnable.run("train", 59, flow="train", kernel="cpu"))
