@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from forecasting.cli.board_table import print_board
-from forecasting.errors import FleetcastError, ServiceError, UserError
+from forecasting.errors import ServiceError, UserError
 from forecasting.evaluate.leaderboard import leaderboard
 from forecasting.settings import Settings
 from forecasting.store.query import query
@@ -28,6 +28,7 @@ from forecasting.store.tables import Store
 from workers.airflow.standalone import airflow_environment
 from workers.arguments import PROGRESS_MARK
 from workers.cluster.ray_head import ray_head
+from workers.commands import INTERRUPTED, exit_code_of
 
 SPEC = "nyc_departures"
 CUTOFF = "2013-12-29T23:00:00"
@@ -48,18 +49,17 @@ QUESTION = (
 
 def main() -> int:
     """Run the demo in the working directory, the root of a checkout; return the exit code."""
+    code = exit_code_of(_run_demo)
+    if code == INTERRUPTED:
+        print("interrupted; `make demo` goes on from what is already published", file=sys.stderr)
+    return code
+
+
+def _run_demo() -> None:
     console = Console(highlight=False, width=max(Console().width, 100))
     seconds = _install_seconds()
-    try:
-        _run_dags(console, Path.cwd(), seconds)
-        _report(console, seconds)
-    except FleetcastError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; `make demo` goes on from what is already published", file=sys.stderr)
-        return 130
-    return 0
+    _run_dags(console, Path.cwd(), seconds)
+    _report(console, seconds)
 
 
 def _install_seconds() -> dict[str, float]:

@@ -97,7 +97,7 @@ def predict_fitted_shard(
         Rows of the table `forecasts`.
     """
     serving = [FittedFleet.from_bytes(content).select(panel.unique_ids) for content in weights]
-    direct = use_priors(panel, [Prior.from_bytes(content) for content in priors], having=_networks_of(serving))
+    direct = use_priors(panel, [Prior.from_bytes(content) for content in priors], having=series_by_network(serving))
     return predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=kernel, direct=direct)
 
 
@@ -110,18 +110,19 @@ def use_priors(panel: Panel, priors: Sequence[Prior], *, having: Mapping[str, se
         having: Series that have a network of their own, by the network's name.
 
     Returns:
-        A fleet per prior, in the order of `priors`.
+        A fleet per prior that any series uses, in the order of `priors`.
     """
     fleets = []
     for prior in priors:
-        model = prior.model
-        rows = [row for row, name in enumerate(panel.unique_ids) if name not in having.get(model, set())]
+        known = having.get(prior.model, set())
+        rows = [row for row, name in enumerate(panel.unique_ids) if name not in known]
         if rows:
             fleets.append(use_prior_directly(prior, panel.select(np.array(rows, dtype=np.int64))))
     return fleets
 
 
-def _networks_of(fleets: Sequence[FittedFleet]) -> dict[str, set[str]]:
+def series_by_network(fleets: Sequence[FittedFleet]) -> dict[str, set[str]]:
+    """Return the series that have a network of their own, by the network's name."""
     having: dict[str, set[str]] = {}
     for fleet in fleets:
         having.setdefault(fleet.model, set()).update(fleet.unique_ids)

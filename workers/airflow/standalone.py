@@ -20,7 +20,8 @@ from pathlib import Path
 import httpx
 import psutil  # type: ignore[import-untyped]
 
-from forecasting.errors import FleetcastError, ServiceError, UserError
+from forecasting.errors import ServiceError, UserError
+from workers.commands import exit_code_of
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 8080
@@ -227,19 +228,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of the UI on 127.0.0.1")
     parser.add_argument("--root", type=Path, default=Path(), help="the checkout, with dags/ in it")
     options = parser.parse_args(arguments)
-    try:
-        if options.command == "up":
-            print(up(options.root, port=options.port))
-        elif options.command == "login":
-            print(login(options.root))
-        else:
-            print("Airflow has ended" if down(options.root) else "no Airflow was up")
-    except FleetcastError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code_of(lambda: print(_answer(options.command, options.root, port=options.port)))
+
+
+def _answer(command: str, root: Path, *, port: int) -> str:
+    if command == "up":
+        return up(root, port=port)
+    if command == "login":
+        return login(root)
+    return "Airflow has ended" if down(root) else "no Airflow was up"
 
 
 if __name__ == "__main__":

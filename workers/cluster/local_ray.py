@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
-from forecasting.errors import ClusterError, FleetcastError
+from forecasting.errors import ClusterError
 from workers.cluster.ray_head import (
     LOOPBACK,
     START_TIMEOUT,
@@ -31,6 +31,7 @@ from workers.cluster.ray_head import (
     ray_head,
     run_with_owner,
 )
+from workers.commands import exit_code_of
 
 STATE_FOLDER = Path(".fleetcast/ray")
 DASHBOARD_PORT = 8265
@@ -290,24 +291,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, description in (("up", "start a local Ray"), ("down", "end it"), ("own", "hold it; `up` calls this")):
         commands.add_parser(name, help=description).add_argument("--folder", type=Path, default=STATE_FOLDER)
     options = parser.parse_args(arguments)
-    try:
-        if options.command == "run":
-            argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
-            if not argv:
-                parser.error("run needs a command: run -- COMMAND…")
-            return run(argv, num_cpus=options.num_cpus, num_gpus=options.num_gpus)
-        if options.command == "up":
-            print(up(options.folder), end="")
-        elif options.command == "down":
-            print("the local Ray has ended" if down(options.folder) else "no local Ray was up")
-        else:
-            _own(options.folder)
-    except FleetcastError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    if options.command == "run":
+        argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+        if not argv:
+            parser.error("run needs a command: run -- COMMAND…")
+        return exit_code_of(lambda: run(argv, num_cpus=options.num_cpus, num_gpus=options.num_gpus))
+    return exit_code_of(lambda: _hold_or_end(options.command, options.folder))
+
+
+def _hold_or_end(command: str, folder: Path) -> None:
+    if command == "up":
+        print(up(folder), end="")
+    elif command == "down":
+        print("the local Ray has ended" if down(folder) else "no local Ray was up")
+    else:
+        _own(folder)
 
 
 if __name__ == "__main__":

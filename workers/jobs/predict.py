@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from forecasting.classical.combination import COMBINATION
@@ -106,21 +105,15 @@ def _use_priors_directly(
     slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], panel: Panel
 ) -> list[tuple[FittedFleet, str]]:
     """Return the newest priors as fleets of the series without networks of their own, each with its version."""
-    from forecasting.fleet.prior.direct import use_prior_directly  # torch loads on actors only
+    from forecasting.flow.predict import series_by_network, use_priors  # torch loads on actors only
 
-    rows_without: dict[str, list[int]] = {}
-    for network in slot.networks:
-        having = {name for fleet in own if fleet.model == network for name in fleet.unique_ids}
-        rows_without[network] = [row for row, name in enumerate(panel.unique_ids) if name not in having]
-    needed = [network for network, rows in rows_without.items() if rows]
+    having = series_by_network(own)
+    needed = [network for network in slot.networks if not having.get(network, set()).issuperset(panel.unique_ids)]
     if not needed:
         return []
-    direct = []
-    priors = serving_priors(slot.spec, needed, stored)
-    for network, version, uri in priors.select("model", "version", "weights_uri").iter_rows():
-        some = panel.select(np.array(rows_without[network], dtype=np.int64))
-        direct.append((use_prior_directly(read_prior(slot.store, uri), some), version))
-    return direct
+    rows = serving_priors(slot.spec, needed, stored)
+    priors = [read_prior(slot.store, uri) for uri in rows["weights_uri"]]
+    return list(zip(use_priors(panel, priors, having=having), rows["version"], strict=True))
 
 
 def _networks_of(fleets: Sequence[FittedFleet]) -> pl.DataFrame:
