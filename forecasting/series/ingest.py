@@ -11,6 +11,7 @@ from forecasting.errors import SourceError, SpecError
 from forecasting.schemas import CATEGORIES
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
+from forecasting.series.grid import future_grid
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
@@ -110,18 +111,17 @@ def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:
     Raises:
         SpecError: Nothing is known of the time right before the cutoff.
     """
-    newest: Any = ingested.observations.filter(pl.col("y").is_not_null())["ds"].max()
-    if newest is None:
+    measured = ingested.observations.filter(pl.col("y").is_not_null()).select("unique_id", "ds")
+    last = measured["ds"].arg_max()
+    if last is None:
         return
-    following = newest + spec.freq if isinstance(spec.freq, int) else _following(newest, spec.freq)
+    name, newest = measured.row(last)
+    grid = ingested.features.lazy().filter(pl.col("unique_id") == name, pl.col("ds") <= newest)
+    following: Any = future_grid(grid.select("unique_id", "ds"), freq=spec.freq, horizon=1).collect()["ds"].item()
     if ingested.cutoff >= following:
         raise SpecError(
             "cutoff", [f"{ingested.cutoff} lies after the newest measurement, {newest}; it must be before {following}"]
         )
-
-
-def _following(time: Any, freq: str) -> Any:
-    return pl.Series([time], dtype=pl.Datetime("us")).dt.offset_by(freq)[0]
 
 
 def find_newest(rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | None = None) -> datetime | int:

@@ -40,13 +40,14 @@ class NativeTypes:
             forecasts: Rows with unique_id, ds, cutoff or origin, in the dtypes of the pipeline.
 
         Returns:
-            The same rows. A column with a value outside the range of the input's dtype keeps the wider dtype.
+            The same rows. A column with a value outside the range of the input's dtype keeps the wider dtype. If a
+            clock change skips a time of any column on the wall clock, all times stay naive, so they can be compared.
         """
         ids = [forecasts["unique_id"]] if self.unique_id.is_integer() and "unique_id" in forecasts.columns else []
-        return forecasts.with_columns(
-            *(_narrow(names, self.unique_id) for names in ids),
-            *(self.restore_time(forecasts[name]) for name in TIMES if name in forecasts.columns),
-        )
+        times = [self.restore_time(forecasts[name]) for name in TIMES if name in forecasts.columns]
+        if self.keeps_wall_clock and any(self.zone and not _has_zone(column) for column in times):
+            times = []
+        return forecasts.with_columns(*(_narrow(names, self.unique_id) for names in ids), *times)
 
     def restore_time(self, times: pl.Series) -> pl.Series:
         """Return times in the input's dtype.
@@ -116,6 +117,10 @@ def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
         time if is_typed else plain,
         keeps_wall_clock=is_day_or_coarser(freq),
     )
+
+
+def _has_zone(times: pl.Series) -> bool:
+    return isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None
 
 
 def _narrow(values: pl.Series, dtype: pl.DataType) -> pl.Series:

@@ -136,3 +136,12 @@ def test_midnight_that_a_clock_change_leaves_out_keeps_the_column_naive() -> Non
     types = NativeTypes(pl.String(), pl.Datetime("us", "America/Sao_Paulo"), keeps_wall_clock=True)
     missing = pl.Series([datetime(2018, 11, 3), datetime(2018, 11, 4)], dtype=pl.Datetime("us"))
     assert types.restore_time(missing).to_list() == missing.to_list()
+
+
+def test_times_of_one_table_are_all_naive_if_a_clock_change_leaves_one_out() -> None:
+    types = NativeTypes(pl.String(), pl.Datetime("us", "America/Sao_Paulo"), keeps_wall_clock=True)
+    days = pl.Series([datetime(2018, 11, day) for day in (3, 4, 5)], dtype=pl.Datetime("us"))
+    rows = pl.DataFrame({"unique_id": "a", "ds": days, "cutoff": datetime(2018, 11, 2)})
+    assert types.restore(rows).equals(rows)
+    later = types.restore(rows.filter(pl.col("ds") != datetime(2018, 11, 4)))
+    assert later.schema["ds"] == later.schema["cutoff"] == pl.Datetime("us", "America/Sao_Paulo")
