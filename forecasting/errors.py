@@ -5,7 +5,7 @@ FleetcastError
 │   ├── SpecError            refused fields of a spec, options or run arguments, all of them together
 │   ├── SourceError          an input cannot be read as the spec describes it
 │   ├── QueryError           a query is not a single SELECT, or the engine refuses it
-│   └── NothingStored        the store has no such table, series, model or run
+│   └── NothingStored        the store has no such table, series, model or run, or cannot read its weights
 └── ServiceError             the system failed; exit code 1; a retry may succeed
     ├── StoreError           a table or file could not be read or written
     ├── ClusterError         Ray cannot be reached, started or used
@@ -59,7 +59,7 @@ class QueryError(UserError):
 
 
 class NothingStored(UserError):
-    """The store has no such table, series, model or run."""
+    """The store has no such table, series, model or run, or a model's weights have another format."""
 
 
 class ServiceError(FleetcastError):

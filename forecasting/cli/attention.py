@@ -34,7 +34,7 @@ def attention_of_store(
         One entry per series, in their order.
 
     Raises:
-        NothingStored: A series has no network with attention.
+        NothingStored: A series has no network with attention, or its weights cannot be read.
         UserError: A series has no forecast, or several specs have such series.
     """
     clock, spec = find_spec(store, series, spec)
@@ -57,7 +57,7 @@ def attention_of_store(
             f" train with '{MODEL}' among its models"
         )
     uri_of = dict(rows.select("unique_id", "weights_uri").iter_rows())
-    fleets = {uri: FittedFleet.from_bytes(store.read_bytes(uri)) for uri in sorted(set(uri_of.values()))}
+    fleets = {uri: FittedFleet.from_bytes(store.read_bytes(uri), name=uri) for uri in sorted(set(uri_of.values()))}
     return [_attention(store, spec, name, fleets[uri_of[name]], until) for name in series]
 
 

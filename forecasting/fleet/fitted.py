@@ -7,7 +7,8 @@ Both are stored as safetensors, never as pickle; configuration, names and reason
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from forecasting.errors import NothingStored, first_line
 from forecasting.fleet.plan import Refusal
 from forecasting.fleet.scaling import Scaling
 from forecasting.fleet.task import ForecastTask
@@ -75,14 +77,26 @@ class Prior:
         )
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Prior":
-        """Read the file that `to_bytes` returned."""
-        described = _read_description(content)
-        described["task"] = ForecastTask.read(described["task"])
-        described["config"] = MemberConfig(**described["config"])
-        described["gains"] = tuple(described["gains"])
-        described["vocabulary"] = _read_vocabulary(described)
-        return cls(**described, weights=load(content))
+    def from_bytes(cls, content: bytes, *, name: str = "a file of weights") -> "Prior":
+        """Read the file that `to_bytes` returned.
+
+        Args:
+            content: Content of the file.
+            name: Name of the file in errors.
+
+        Returns:
+            The prior.
+
+        Raises:
+            NothingStored: The content is damaged or has another format.
+        """
+        with _refuse_other_formats(name):
+            described = _read_description(content)
+            described["task"] = ForecastTask.read(described["task"])
+            described["config"] = MemberConfig(**described["config"])
+            described["gains"] = tuple(described["gains"])
+            described["vocabulary"] = _read_vocabulary(described)
+            return cls(**described, weights=load(content))
 
 
 @dataclass(frozen=True)
@@ -187,14 +201,36 @@ class FittedFleet:
         return save(tensors, metadata={"fleetcast": json.dumps(described)})
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "FittedFleet":
-        """Read the file that `to_bytes` returned."""
-        return cls._from_parts(_read_description(content), load(content))
+    def from_bytes(cls, content: bytes, *, name: str = "a file of weights") -> "FittedFleet":
+        """Read the file that `to_bytes` returned.
+
+        Args:
+            content: Content of the file.
+            name: Name of the file in errors.
+
+        Returns:
+            The fleet.
+
+        Raises:
+            NothingStored: The content is damaged or has another format.
+        """
+        with _refuse_other_formats(name):
+            return cls._from_parts(_read_description(content), load(content))
 
     @classmethod
     def from_file(cls, path: Path) -> "FittedFleet":
-        """Read a file of `to_bytes` from disk; weights are mapped into memory and not copied."""
-        with safe_open(path, framework="pt") as content:
+        """Read a file of `to_bytes` from disk; weights are mapped into memory and not copied.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The fleet.
+
+        Raises:
+            NothingStored: The file is damaged or has another format.
+        """
+        with _refuse_other_formats(str(path)), safe_open(path, framework="pt") as content:
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no dict
             return cls._from_parts(json.loads(content.metadata()["fleetcast"]), tensors)
 
@@ -222,6 +258,18 @@ class FittedFleet:
             trained_until_S=tensors["trained_until_S"].numpy() if "trained_until_S" in tensors else None,
             vocabulary=_read_vocabulary(described),
         )
+
+
+@contextmanager
+def _refuse_other_formats(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        raise NothingStored(
+            f"{name} is damaged, or its format is not the one that this version of Fleetcast reads ({cause});"
+            " train again"
+        ) from error
 
 
 def _read_description(content: bytes) -> dict[str, Any]:

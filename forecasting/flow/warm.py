@@ -24,8 +24,8 @@ SEEN_TOO_MUCH = "trained from scratch: earlier weights have read data after the 
 
 
 def lost(uri: str) -> str:
-    """Return the reason for a series whose earlier weights are missing."""
-    return f"trained from scratch: its earlier weights are gone, {uri}"
+    """Return the reason for a series whose earlier weights are missing or cannot be read."""
+    return f"trained from scratch: its earlier weights cannot be read, {uri}"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Earlier:
     Attributes:
         rows: Their rows of the table `models`.
         architecture: The spec's, in the form of that column.
-        read: Reads a file of weights; raises NothingStored where it is missing.
+        read: Reads a file of weights; raises NothingStored where it is missing or cannot be read.
     """
 
     rows: pl.DataFrame

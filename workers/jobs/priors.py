@@ -126,11 +126,11 @@ def read_prior(store: Store, uri: str) -> Prior:
         The prior.
 
     Raises:
-        NothingStored: The file does not exist.
+        NothingStored: The file does not exist, is damaged or has another format.
     """
     from forecasting.fleet.fitted import Prior  # torch loads on actors only
 
-    return Prior.from_bytes(store.read_bytes(uri))
+    return Prior.from_bytes(store.read_bytes(uri), name=uri)
 
 
 def _wanted(spec: Spec, networks: Sequence[str], *, from_scratch: bool) -> pl.DataFrame:
@@ -317,7 +317,7 @@ class _TrainPrior:
         found = choose_prior(self._read(uris, until), until, self.slot.spec, unit.network, unit.member)
         if found is None:
             print(
-                f"{unit.description} is trained from scratch: earlier ones are gone, or have read more than it may",
+                f"{unit.description} is trained from scratch: earlier ones are unreadable or have read too much",
                 flush=True,
             )
         return found
@@ -330,7 +330,7 @@ class _TrainPrior:
             try:
                 prior = read_prior(self.slot.store, uri)
             except NothingStored:
-                print(f"{uri} is gone; no prior goes on from it", flush=True)
+                print(f"{uri} cannot be read; no prior goes on from it", flush=True)
                 continue
             others = sorted(set(prior.trained_until or ()) - set(until))
             if others:

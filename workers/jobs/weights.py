@@ -51,12 +51,12 @@ def read_fleet(store: Store, uri: str) -> FittedFleet:
         The fleet, with all series of the file.
 
     Raises:
-        NothingStored: The file does not exist.
+        NothingStored: The file does not exist, is damaged or has another format.
     """
     from forecasting.fleet.fitted import FittedFleet  # torch loads on actors only
 
     path = store.local_path(uri)
-    return FittedFleet.from_file(path) if path else FittedFleet.from_bytes(store.read_bytes(uri))
+    return FittedFleet.from_file(path) if path else FittedFleet.from_bytes(store.read_bytes(uri), name=uri)
 
 
 def describe_task(spec: Spec) -> str:

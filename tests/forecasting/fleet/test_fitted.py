@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from forecasting.errors import NothingStored
 from forecasting.fleet.fit import fit_candidates
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.plan import Refusal
@@ -40,6 +42,33 @@ def test_file_gives_back_what_bytes_do(fitted: FittedFleet, panel: Panel, tmp_pa
     assert read.versions() == fitted.versions()
     assert (read.config, read.task, read.refused) == (fitted.config, fitted.task, fitted.refused)
     assert np.array_equal(predict(read, panel), predict(fitted, panel))
+
+
+def without_task(content: bytes) -> bytes:
+    """Name a field as an earlier version did."""
+    return content.replace(rb"\"task\"", rb"\"duty\"")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        without_task,
+        lambda content: content.replace(rb"\"hidden_size\"", rb"\"hidden_sise\""),
+        lambda content: content.replace(b"fleetcast", b"elsewhere"),
+        lambda content: content[:-1],
+        lambda content: b"",
+        lambda content: b"unique_id,ds,y\n",
+    ],
+)
+def test_file_that_is_damaged_or_of_another_format_is_refused_by_name(
+    fitted: FittedFleet, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    content = spoil(fitted.to_bytes())
+    path = tmp_path / "fleet.safetensors"
+    path.write_bytes(content)
+    for read in (lambda: FittedFleet.from_file(path), lambda: FittedFleet.from_bytes(content, name=str(path))):
+        with pytest.raises(NothingStored, match=rf"^{re.escape(str(path))} is damaged, or .*; train again$"):
+            read()
 
 
 def test_last_read_points_and_starting_versions_survive_bytes(fitted: FittedFleet) -> None:

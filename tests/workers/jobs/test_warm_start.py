@@ -1,5 +1,6 @@
 """Warm starts of train jobs: which earlier weights they go on from, and when they start from scratch."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from math import ceil
 from pathlib import Path
@@ -191,29 +192,35 @@ def test_a_run_from_scratch_is_what_a_first_run_would_be(fed: Any, serial: Any) 
         assert_frame_equal(mine, first.drop(differing, strict=False))
 
 
-def test_networks_whose_weights_are_gone_start_from_scratch_with_a_reason(
-    fed: Any, capsys: pytest.CaptureFixture[str]
+def write_other_format(path: Path) -> None:
+    """Name a field of a file of weights as an earlier version did."""
+    path.write_bytes(path.read_bytes().replace(rb"\"task\"", rb"\"duty\""))
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, write_other_format])
+def test_networks_whose_weights_cannot_be_read_start_from_scratch_with_a_reason(
+    fed: Any, capsys: pytest.CaptureFixture[str], lose: Callable[[Path], None]
 ) -> None:
     train_at(fed, 79, shard_size=1)  # a file of weights for each series
     lost = registry(fed, run_cutoff=at(79), unique_id="b", member=0, role="serving")["weights_uri"].item()
-    gone = registry(fed, "priors", run_cutoff=at(79))["weights_uri"].to_list()
-    for uri in (lost, *gone):
-        Path(fed.store.root, uri).unlink()
+    lost_priors = registry(fed, "priors", run_cutoff=at(79))["weights_uri"].to_list()
+    for uri in (lost, *lost_priors):
+        lose(Path(fed.store.root, uri))
     outcome = train_at(fed, 99)
     rows = registry(fed, run_cutoff=at(99), member=0, role="candidate")
     starts = {row["unique_id"]: (row["started_from"] is None, row["reason"]) for row in rows.iter_rows(named=True)}
     assert starts == {
         "a": (False, None),
-        "b": (True, f"trained from scratch: its earlier weights are gone, {lost}"),
+        "b": (True, f"trained from scratch: its earlier weights cannot be read, {lost}"),
         "c": (False, None),
     }
     assert (
-        "2 of 3 networks go on from earlier weights; 1 trained from scratch: its earlier weights are gone;"
+        "2 of 3 networks go on from earlier weights; 1 trained from scratch: its earlier weights cannot be read;"
         in outcome.message
     )
     assert registry(fed, "priors", run_cutoff=at(99), role="candidate")["started_from"].to_list() == [None]
     said = capsys.readouterr().out
-    assert all(f"{uri} is gone" in said for uri in gone)
+    assert all(f"{uri} cannot be read" in said for uri in lost_priors)
     assert "the prior of gru, member 1 is trained from scratch" in said
 
 

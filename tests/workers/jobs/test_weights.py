@@ -2,6 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from forecasting.errors import NothingStored
 from forecasting.fleet.fit import fit_candidates
 from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
@@ -45,6 +46,14 @@ def test_weights_of_another_spec_count_as_not_trained(
     stored: tuple[Store, pl.DataFrame], changed: dict[str, object]
 ) -> None:
     assert load_fleets(stored[0], spec_of(**changed), stored[1]) == []
+
+
+def test_weights_of_another_format_are_refused_with_the_remedy(stored: tuple[Store, pl.DataFrame]) -> None:
+    store, rows = stored
+    uri = "weights/x/other.safetensors"
+    store.write_bytes(uri, store.read_bytes(rows["weights_uri"].item()).replace(rb"\"task\"", rb"\"duty\""))
+    with pytest.raises(NothingStored, match=f"{uri} is damaged, or .*; train again"):
+        load_fleets(store, spec_of(), rows.with_columns(weights_uri=pl.lit(uri)))
 
 
 def test_a_run_that_is_filtered_to_one_network_lets_it_contend_with_the_specs_others() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from forecasting.errors import NothingStored
 from forecasting.fleet.fitted import Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.prior.prior import PASSES, PriorModule, fit_prior
@@ -275,12 +276,19 @@ def test_bytes_give_back_the_same_prior_bit_for_bit(prior: Prior) -> None:
     assert replace(read, weights={}) == replace(prior, weights={})
 
 
-def test_version_changes_with_weights_configuration_task_and_gains(prior: Prior) -> None:
+def test_bytes_of_another_format_are_refused_by_name(prior: Prior) -> None:
+    content = prior.to_bytes().replace(rb"\"task\"", rb"\"duty\"")
+    with pytest.raises(NothingStored, match=r"^weights/p is damaged, or .* \(KeyError: 'task'\); train again$"):
+        Prior.from_bytes(content, name="weights/p")
+
+
+def test_version_changes_with_weights_network_configuration_task_and_gains(prior: Prior) -> None:
     weights = {name: weight.clone() for name, weight in prior.weights.items()}
     weights["head_HO"][0, 0, 0] += 1e-6
     changed = [
         prior,
         replace(prior, weights=weights),
+        replace(prior, model="indrnn"),
         replace(prior, config=prior.config.model_copy(update={"prior_rate": 0.5})),
         replace(prior, task=replace(prior.task, season_lengths=(9,))),
         replace(prior, gains=(0.0, -0.25, -0.5, 0.125, 1.5)),
