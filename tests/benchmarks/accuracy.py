@@ -75,19 +75,19 @@ def main(arguments: Sequence[str]) -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--ablation", action="store_true", help="what each part of the recipe adds")
     what.add_argument("--sums", action="store_true", help="how often intervals of sums over steps cover the actual sum")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     root = os.environ.get(DATA_VARIABLE)
     if not root:
         parser.error(f"{DATA_VARIABLE} must name the folder of the data sets")
-    columns = SUM_COLUMNS if asked.sums else ("set", "forecast", "seed", *COLUMNS, "seconds")
+    columns = SUM_COLUMNS if options.sums else ("set", "forecast", "seed", *COLUMNS, "seconds")
     print("| " + " | ".join(columns) + " |", flush=True)
     print("|---" * len(columns) + "|", flush=True)
-    for name in asked.sets:
+    for name in options.sets:
         with TemporaryDirectory() as folder:
             known, actuals = split(Path(root), name, Path(folder))
-            for seed in asked.seeds:
-                rows_of = add_up if asked.sums else ablate if asked.ablation else judge
-                for row in rows_of(name, known, actuals, recipe=asked.recipe, seed=seed):
+            for seed in options.seeds:
+                rows_of = add_up if options.sums else ablate if options.ablation else judge
+                for row in rows_of(name, known, actuals, recipe=options.recipe, seed=seed):
                     print(row, flush=True)
     return 0
 

@@ -87,7 +87,7 @@ class Contender:
         """Return the milliseconds per series and optimiser step of one run, and keep its losses."""
         num_series = {"fleet": effort.num_fleet, "loop": effort.num_loop}.get(self.side, effort.num_others)
         shares = [list(range(first, num_series, self.num_processes)) for first in range(self.num_processes)]
-        asked: dict[str, Any] = {
+        request: dict[str, Any] = {
             "side": self.side,
             "cell": cell,
             "num_steps": effort.num_steps,
@@ -95,11 +95,11 @@ class Contender:
         }
         if self.side == "neural":
             config = case.config(effort.num_steps)
-            asked |= {name: getattr(config, name) for name in ("hidden_size", "batch_windows", "learning_rate")}
-            asked["path"] = str(path)
+            request |= {name: getattr(config, name) for name in ("hidden_size", "batch_windows", "learning_rate")}
+            request["path"] = str(path)
         else:
-            asked["case"] = case.name
-        self.crew.prepare([asked | {"rows": rows} for rows in shares])
+            request["case"] = case.name
+        self.crew.prepare([request | {"rows": rows} for rows in shares])
         seconds, answers = self.crew.run()
         self.kernel = answers[0].get("kernel", "")
         self.losses = {name: loss for answer in answers for name, loss in answer["losses"].items()}
@@ -111,13 +111,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="more rounds and more series")
     parser.add_argument("--only", help="one run, such as lstm-day")
-    effort = FULL if (asked := parser.parse_args(arguments)).full else SHORT
+    effort = FULL if (options := parser.parse_args(arguments)).full else SHORT
     print(f"{describe_machine()}\n{effort}")
     if not peers_are_installed():
         print("neuralforecast is not installed, so it is not measured: run `make bench-setup` first")
     disagreements = []
     for cell, name in RUNS:
-        if asked.only in (None, f"{cell}-{name}"):
+        if options.only in (None, f"{cell}-{name}"):
             with _contenders(CASES[name]) as contenders:
                 disagreements += _compare(contenders, CASES[name], cell, effort)
     for disagreement in disagreements:

@@ -61,19 +61,19 @@ class Contender:
         self.milliseconds.append(1000 * (time.perf_counter() - began) / (self.num_series * self.num_steps))
 
 
-def _fit(side: Callable[..., Run], num_series: int, **asked: Any) -> Contender:
+def _fit(side: Callable[..., Run], num_series: int, **request: Any) -> Contender:
     """Fit from the beginning each time; the first fit, which compiles and loads, does not count."""
 
     def begin() -> Run:
-        return side(rows=list(range(num_series)), num_steps=NUM_STEPS, **asked)
+        return side(rows=list(range(num_series)), num_steps=NUM_STEPS, **request)
 
     begin()()
     return Contender(begin, num_series, NUM_STEPS)
 
 
-def _steps(**asked: Any) -> Contender:
+def _steps(**request: Any) -> Contender:
     """Take further steps of one fleet each time; the answer is that of the first ones."""
-    run = steps.prepare(rows=list(range(NUM_SERIES)), num_steps=STEPS_ALONE, **asked)
+    run = steps.prepare(rows=list(range(NUM_SERIES)), num_steps=STEPS_ALONE, **request)
     return Contender(lambda: run, NUM_SERIES, STEPS_ALONE, answer=run())
 
 
@@ -82,14 +82,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="more rounds")
     parser.add_argument("--only", help="one run, such as lstm-day")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     print(describe_machine())
-    has_gpu, num_rounds, disagreements = torch.cuda.is_available(), 3 if asked.full else 1, []
+    has_gpu, num_rounds, disagreements = torch.cuda.is_available(), 3 if options.full else 1, []
     if not has_gpu:
         print("this machine has no GPU, so nothing is measured")
     for cell in CELLS:
         for case in CASES.values():
-            if asked.only not in (None, f"{cell}-{case.name}"):
+            if options.only not in (None, f"{cell}-{case.name}"):
                 continue
             if not has_gpu:
                 for peer in (LOOP, ENGINE, REFERENCE, ONE_BY_ONE):
@@ -97,8 +97,8 @@ def main(arguments: list[str]) -> int:
                 continue
             disagreements += _compare_fits(cell, case, num_rounds)
             _compare_steps(cell, case, num_rounds)
-    if asked.only in (None, "recipe"):
-        _compare_recipe(is_measured=has_gpu and (asked.full or asked.only is not None))
+    if options.only in (None, "recipe"):
+        _compare_recipe(is_measured=has_gpu and (options.full or options.only is not None))
     for disagreement in disagreements:
         print(f"error: {disagreement}", file=sys.stderr)
     return 1 if disagreements else 0

@@ -52,21 +52,21 @@ def main(arguments: list[str]) -> int:
         crew = stack.enter_context(Crew(2, environment=ONE_THREAD))
         for num_cores in (1, 2):
             for cell in ("lstm", "gru"):
-                asked = {"side": "kernel", "case": CASE, "cell": cell, "num_series": NUM_SERIES}
-                _compare(Runner("kernel", crew, asked), libraries, cell, num_cores, num_rounds).print()
+                request = {"side": "kernel", "case": CASE, "cell": cell, "num_series": NUM_SERIES}
+                _compare(Runner("kernel", crew, request), libraries, cell, num_cores, num_rounds).print()
     return 0
 
 
 def _libraries(stack: ExitStack) -> list[Runner]:
     """Start every BLAS that is installed: numpy's OpenBLAS, torch's own, and MKL if the peers are installed."""
-    asked: dict[str, Any] = {"side": "product", "path": None}
+    request: dict[str, Any] = {"side": "product", "path": None}
     libraries = [
-        Runner(name, stack.enter_context(Crew(2, environment=ONE_THREAD)), asked | {"library": library})
+        Runner(name, stack.enter_context(Crew(2, environment=ONE_THREAD)), request | {"library": library})
         for name, library in (("numpy's OpenBLAS", "openblas"), ("torch's own", "torch"))
     ]
     for path in sorted(BENCH_PYTHON.parents[1].glob("lib/libmkl_rt.so*")) if peers_are_installed() else ():
         crew = stack.enter_context(Crew(2, python=BENCH_PYTHON, environment=ONE_THREAD))
-        libraries.append(Runner("MKL", crew, asked | {"library": "mkl", "path": str(path)}))
+        libraries.append(Runner("MKL", crew, request | {"library": "mkl", "path": str(path)}))
     return libraries
 
 

@@ -172,8 +172,8 @@ def _measure_per_series(m4: M4Hourly, effort: Effort) -> Iterator[Result]:
     ask = partial(_ask, m4, BENCH_PYTHON, "m4_neural")
     start = _print_start("neuralforecast", ask([{"model": None, "settings": {}}], Path()))
     series = m4.unique_ids[:: effort.every]
-    asked = {"model": "LSTM", "settings": PER_SERIES, "is_per_series": True}
-    shares = [asked | {"series": series[number::NUM_CORES]} for number in range(min(NUM_CORES, len(series)))]
+    request = {"model": "LSTM", "settings": PER_SERIES, "is_per_series": True}
+    shares = [request | {"series": series[number::NUM_CORES]} for number in range(min(NUM_CORES, len(series)))]
     some = measure(f"neuralforecast LSTM for each of {len(series)} series", partial(ask, shares), m4, threads=1)
     if some.seconds <= start:
         raise ValueError(
@@ -185,8 +185,8 @@ def _measure_per_series(m4: M4Hourly, effort: Effort) -> Iterator[Result]:
 
 def _measure_global(m4: M4Hourly, model: str, effort: Effort) -> Iterator[Result]:
     for num_steps in effort.ladders.get(model, ()):
-        asked = {"model": model, "settings": GLOBAL | {"max_steps": num_steps}}
-        commands = partial(_ask, m4, BENCH_PYTHON, "m4_neural", [asked])
+        request = {"model": model, "settings": GLOBAL | {"max_steps": num_steps}}
+        commands = partial(_ask, m4, BENCH_PYTHON, "m4_neural", [request])
         yield measure(f"neuralforecast global {model}, {num_steps} steps", commands, m4, threads=NUM_CORES)
 
 
@@ -195,17 +195,17 @@ def _measure_statsforecast(m4: M4Hourly, effort: Effort) -> Iterator[Result]:
     shared = {"num_processes": NUM_CORES}
     _print_start("statsforecast", ask([shared | {"model": None, "season_length": None}], Path()))
     for model in effort.statistics:
-        asked = shared | {"model": model, "season_length": SEASON_OF[model]}
-        yield measure(f"statsforecast {model}", partial(ask, [asked]), m4, threads=1)
+        request = shared | {"model": model, "season_length": SEASON_OF[model]}
+        yield measure(f"statsforecast {model}", partial(ask, [request]), m4, threads=1)
 
 
 def _ask(
-    m4: M4Hourly, python: Path | str, side: str, asked: Sequence[Mapping[str, Any]], folder: Path
+    m4: M4Hourly, python: Path | str, side: str, requests: Sequence[Mapping[str, Any]], folder: Path
 ) -> list[list[str]]:
     """Return one command of a module in `sides/` per request; each writes a file of its own."""
     fields = [
         {"path": str(m4.path), "horizon": HORIZON, "out": str(folder / f"{number}.parquet"), **one}
-        for number, one in enumerate(asked)
+        for number, one in enumerate(requests)
     ]
     return [[str(python), "-m", f"tests.benchmarks.sides.{side}", json.dumps(one)] for one in fields]
 

@@ -68,14 +68,14 @@ def main(arguments: Sequence[str]) -> int:
     """Print a row per set and choice of members."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", metavar="SET[:N]", help=", ".join(DATA_SETS))
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     root = os.environ.get(DATA_VARIABLE)
     if not root:
         parser.error(f"{DATA_VARIABLE} must name the folder of the data sets")
     print("| set | members | networks: MASE | WQL | combination: MASE | WQL | seconds of fits |", flush=True)
     print("|---" * 7 + "|", flush=True)
-    for asked_set in asked.sets:
-        name, _, every = asked_set.partition(":")
+    for chosen_set in options.sets:
+        name, _, every = chosen_set.partition(":")
         with TemporaryDirectory() as folder:
             known, actual_SF = inner_part(Path(root), name, Path(folder), every=int(every or 1))
             for row in choose(name, known, actual_SF):

@@ -42,21 +42,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("sets", nargs="+", metavar="SET[:N]", help=", ".join(DATA_SETS))
     parser.add_argument("--models", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments)
-    if asked.one is not None:
-        print(json.dumps(forecast(**asked.one)))
+    options = parser.parse_args(arguments)
+    if options.one is not None:
+        print(json.dumps(forecast(**options.one)))
         return 0
     root = os.environ.get(DATA_VARIABLE)
     if not root:
         parser.error(f"{DATA_VARIABLE} must name the folder of the data sets")
     print("| set | model | " + " | ".join(SCORES) + " | seconds | MiB | weights a series |", flush=True)
     print("|---" * 9 + "|", flush=True)
-    for asked_set in asked.sets:
-        name, _, every = asked_set.partition(":")
+    for chosen_set in options.sets:
+        name, _, every = chosen_set.partition(":")
         with TemporaryDirectory() as folder, ThreadPoolExecutor(NUM_BESIDE) as pool:
             files = thin_out(split(Path(root), name, Path(folder)), Path(folder), every=int(every or 1))
             naives: set[str] = set()
-            for rows in pool.map(partial(_in_its_own_process, name, *map(str, files)), asked.models):
+            for rows in pool.map(partial(_in_its_own_process, name, *map(str, files)), options.models):
                 for row in rows:
                     if row["model"] in NETWORKS or row["model"] not in naives:
                         naives.add(row["model"])
@@ -106,9 +106,9 @@ def forecast(name: str, known: str, actuals: str, model: str) -> list[dict[str, 
 
 
 def _in_its_own_process(name: str, known: str, actuals: str, model: str) -> list[dict[str, Any]]:
-    asked = json.dumps({"name": name, "known": known, "actuals": actuals, "model": model})
+    request = json.dumps({"name": name, "known": known, "actuals": actuals, "model": model})
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.family_accuracy", name, "--one", asked],
+        [sys.executable, "-m", "tests.benchmarks.family_accuracy", name, "--one", request],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"},
         stdout=subprocess.PIPE,

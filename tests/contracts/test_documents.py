@@ -261,8 +261,8 @@ def test_trigger_form_has_the_fields_of_a_run():
     fields = first_cells(section("docs/airflow.md", "The trigger form"))
     assert set(fields) < set(RunArguments.model_fields)
     run = {"job": "features", "flow": "train", "run_id": "r", "spec": example_spec().model_dump(mode="json")}
-    asked = RunArguments.model_validate_json(json.dumps(run | json.loads(conf)))
-    assert all(getattr(asked, field) is not None for field in fields)
+    arguments = RunArguments.model_validate_json(json.dumps(run | json.loads(conf)))
+    assert all(getattr(arguments, field) is not None for field in fields)
 
 
 def test_shown_sql_can_be_answered(tmp_path):

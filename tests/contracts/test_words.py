@@ -42,7 +42,7 @@ RULES = (
         "the calendar blends both; silent; excellent",
     ),
     Rule(
-        "(?:a|each|two|next) look|looks? at validation|on_look|num_looks|(?<=_)looks|looks without|FitLooks",
+        "(?:a|the|each|two|next) look|looks? at validation|on_look|num_looks|(?<=_)looks|looks without|FitLooks",
         "a validation pass",
         "call on_look after each step",
         "on_validation; a lookup; look up a name",

@@ -48,13 +48,13 @@ def wheel(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_wheel_belongs_to_a_platform_and_to_no_cpython_version(wheel):
+def test_wheel_belongs_to_a_platform_and_to_no_cpython_version(wheel: Path) -> None:
     _, _, python, abi, platform = wheel.stem.split("-")
     assert (python, abi) == ("py3", "none")
     assert platform != "any"
 
 
-def test_wheel_has_every_file_of_both_packages_and_the_engine(wheel):
+def test_wheel_has_every_file_of_both_packages_and_the_engine(wheel: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "forecasting", "workers"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -63,14 +63,14 @@ def test_wheel_has_every_file_of_both_packages_and_the_engine(wheel):
     assert packed == expected
 
 
-def test_wheel_without_a_compiler_is_refused(archive, tmp_path):
+def test_wheel_without_a_compiler_is_refused(archive: Path, tmp_path: Path) -> None:
     done = build("wheel", unpack(archive, tmp_path / "source"), tmp_path / "wheel", CC="missing-cc")
     assert done.returncode != 0
     assert "a wheel needs the CPU engine, which a C compiler builds" in done.stdout + done.stderr
     assert list(tmp_path.rglob("*.whl")) == []
 
 
-def test_wheel_forecasts_with_the_engine_where_no_compiler_is(wheel):
+def test_wheel_forecasts_with_the_engine_where_no_compiler_is(wheel: Path) -> None:
     command = [sys.executable, str(SCRIPT), str(wheel), str(ROOT / "constraints.txt")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -23,7 +23,7 @@ TORCH_SECONDS_PER_GATE = 9.4e-9
 KEPT_PER_GATE = 4
 """Numbers that a gate keeps for its gradient; other kinds of networks are converted to gates by it."""
 TORCH_SECONDS_PER_WEIGHT = 11e-9
-SECONDS_PER_PASSUP = 12e-9
+SECONDS_PER_LOOKUP = 12e-9
 """Per number of a category's vector: look-up, average over its segment, and gradient."""
 TORCH_SECONDS_PER_RECURRENT_STEP = 90e-6
 GPU_SPEEDUP = 400
@@ -62,7 +62,7 @@ def step_seconds(sizes: FleetSizes) -> float:
     num_gates = sizes.batch_windows * sizes.wiring.count_kept(sizes.dimensions) / KEPT_PER_GATE
     num_looked_up = sizes.batch_windows * sizes.num_looked_up
     seconds = TORCH_SECONDS_PER_GATE * num_gates + TORCH_SECONDS_PER_WEIGHT * sizes.num_weights
-    seconds += SECONDS_PER_PASSUP * num_looked_up
+    seconds += SECONDS_PER_LOOKUP * num_looked_up
     return seconds / (GPU_SPEEDUP if sizes.on_gpu else 1)
 
 

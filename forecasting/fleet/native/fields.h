@@ -1,5 +1,5 @@
-/* The size of every structure of fleet.h, and the place of each of its fields. library.py compares them with its own
-   declarations when it loads the engine. */
+/* The size of every structure of fleet.h, and the offset and size of each of its fields. structures.py compares them
+   with its own declarations when the engine is loaded. */
 
 #ifndef FLEETCAST_FIELDS_H
 #define FLEETCAST_FIELDS_H

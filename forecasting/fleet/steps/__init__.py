@@ -30,7 +30,7 @@ class FleetInTraining(Protocol):
     """Columns of the validation origins."""
     quantiles_Q: Tensor
     broken_step_S: Tensor
-    """Step at which a series' loss or gradient was first not finite; -1 where it always was finite."""
+    """Step at which a series' loss or gradient was first not finite; -1 while both are finite."""
     num_steps: int
     """Optimiser steps taken so far."""
 
@@ -41,7 +41,7 @@ class FleetInTraining(Protocol):
 
     @property
     def max_steps(self) -> int:
-        """Return the number of optimiser steps at most."""
+        """Return the largest number of optimiser steps."""
         ...
 
     @property

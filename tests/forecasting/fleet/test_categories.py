@@ -33,7 +33,7 @@ STORE = Categories(static=("store",), size=3, most=4)
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {model: (model, {}) for model in NETWORKS} | {
     "gru that is rolled on": ("gru", {"head": "next"}),
-    "lstm, asked at every step": ("lstm", {"head": "every_step"}),
+    "lstm, head every_step": ("lstm", {"head": "every_step"}),
     "gru, series read as streams": ("gru", {"stream": True}),
 }
 every_variant = pytest.mark.parametrize(("model", "design"), VARIANTS.values(), ids=VARIANTS)
@@ -120,7 +120,7 @@ def test_every_design_reads_categories_and_keeps_series_apart(
     assert read.versions() == among.versions()
     np.testing.assert_array_equal(predict(read, many), forecasts)
     other_days = with_days(many, (random_days(many) + 1) % 7)
-    assert (predict(among, other_days) != forecasts).any((1, 2)).all(), "what is read has a say"
+    assert (predict(among, other_days) != forecasts).any((1, 2)).all(), "categories must change the forecast"
 
 
 @pytest.mark.parametrize("model", ["seq2seq", "attention"])

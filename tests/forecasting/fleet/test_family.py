@@ -38,7 +38,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {model: (model, {}) for model 
     "attention by products": ("attention", {"attention": "dot"}),
     "lstm that is rolled on": ("lstm", {"head": "next"}),
     "gru, two layers, rolled on, forced": ("gru", {"head": "next", "layers": 2, "decoder": "forced"}),
-    "gru, asked at every step": ("gru", {"head": "every_step"}),
+    "gru, head every_step": ("gru", {"head": "every_step"}),
     "lstm, series read as streams": ("lstm", {"stream": True}),
     "gru, two layers, streams": ("gru", {"stream": True, "layers": 2}),
     "jordan, forced": ("jordan", {"decoder": "forced"}),

@@ -188,7 +188,7 @@ def test_an_interrupted_fit_resumes_to_the_same_weights(
     def stop_at_20(num_steps: int) -> None:
         steps_seen.append(num_steps)
         if num_steps == 20:
-            # What a killed process leaves behind is the checkpoint of the look before.
+            # A killed process leaves the checkpoint of the validation pass before.
             raise OSError("killed")
 
     saving = {"checkpoint": checkpoint, "seconds_between_checkpoints": 0.0}
@@ -331,7 +331,7 @@ def test_networks_start_from_their_own_earlier_weights_for_a_share_of_the_steps(
     assert still.started_from == earlier.versions()
     assert earlier.started_from is None
     warm = start_from(panel, start, config)
-    assert warm.config == config, "what it is compared by later is the whole training"
+    assert warm.config == config, "later runs compare the configuration of a whole training"
     assert 0 < warm.num_steps_S.max() <= 10 < earlier.num_steps_S.max() <= 40
     serving = fit_serving(panel, warm, start=start, options=FitOptions(accelerator="cpu"))
     assert serving.num_steps_S.tolist() == warm.num_steps_S.tolist()

@@ -149,13 +149,13 @@ def test_one_series_that_is_far_longer_does_not_make_a_priors_panel_as_wide() ->
 @given(num_series=st.integers(1, 200), most=st.integers(0, 300))
 def test_a_prior_is_trained_on_as_many_series_as_memory_holds_and_on_one_at_least(num_series: int, most: int) -> None:
     lengths = {f"s{number}": 10 + number % 7 for number in range(num_series)}
-    asked: list[tuple[int, int, int]] = []
+    calls: list[tuple[int, int, int]] = []
 
     def fits(num: int, longest: int, total: int) -> bool:
-        asked.append((num, longest, total))
+        calls.append((num, longest, total))
         return num <= most
 
     chosen = prior_series(lengths, fits=fits)
     assert len(chosen) == max(1, min(num_series, most))
     assert set(chosen) <= set(prior_series(lengths, fits=lambda num, *_: num <= most + 1))
-    assert all(10 * num <= total <= num * longest for num, longest, total in asked)
+    assert all(10 * num <= total <= num * longest for num, longest, total in calls)

@@ -168,9 +168,7 @@ def test_an_interrupted_fit_resumes_from_its_states(make_panel: MakePanel, tmp_p
     assert fit(panel, options=saving).versions() == whole.versions()
 
 
-def test_a_stream_forecast_alone_depends_on_points_before_its_last_stretch(
-    make_panel: MakePanel,
-) -> None:
+def test_only_a_forecast_of_a_stream_depends_on_points_before_its_last_stretch(make_panel: MakePanel) -> None:
     panel = make_panel(1)
     values = panel.y_SN.copy()
     values[0, 120:124] += 20  # a stretch, and a window, has 20 points: the last ones begin at 180

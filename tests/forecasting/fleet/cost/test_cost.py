@@ -243,7 +243,7 @@ def test_smoothing_costs_time_and_memory_that_grow_with_the_series_and_leaves_th
 def test_categories_cost_their_tables_and_lookups_and_leave_the_engine() -> None:
     of_spec = sizes_of(make_classed(), ["lstm", "seq2seq"], kernel="cpu")
     read = {(sizes.model, sizes.config.start): list(sizes.embeddings.values()) for sizes in of_spec}
-    assert read["lstm", "random"] == [(8, 4), (257, 4)], "what classes a whole series says nothing to it alone"
+    assert read["lstm", "random"] == [(8, 4), (257, 4)], "a network of one series reads no static category"
     assert read["lstm", "prior"] == read["seq2seq", "prior"] == [(8, 4), (257, 4), (257, 4)]
     classed = replace(DAY, categories=CLASSED)
     assert (DAY.in_engine, classed.in_engine) == (True, False)

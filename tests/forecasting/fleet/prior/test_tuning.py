@@ -64,7 +64,7 @@ def test_each_series_strength_is_its_own(loss_SA: np.ndarray, gains_A: tuple[flo
 def test_a_series_own_losses_count_a_fifth() -> None:
     fleet = (0.0, -0.1, -0.2, -0.1, 0.0)
     own = np.exp([0.0, -0.5, -0.5, -0.5, -1.0])
-    balance = 4 * 0.2  # what 1.0 must be better than 0.5 by, for a series whose word counts a fifth
+    balance = 4 * 0.2  # by which 1.0 must be better than 0.5 where a series' own losses count a fifth
     for difference, expected in ((balance - 0.01, 0.5), (balance + 0.01, 1.0)):
         losses = own.copy()
         losses[-1] = losses[2] * np.exp(-difference)
