@@ -40,7 +40,7 @@ class RunArguments(BaseModel):
     as_of: str | None = Field(None, description="ISO time; the cutoff is the newest observation not after it")
     models: tuple[NetworkName, ...] | None = Field(None, description="networks to use; the spec's where unset")
     series: tuple[str, ...] | None = Field(None, description="series to run for; all where unset")
-    from_scratch: bool = Field(False, description="whether a training goes on from no earlier weights")
+    from_scratch: bool = Field(False, description="whether training ignores earlier weights")
     run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$")
     generation: int = Field(0, ge=0, description="a retry keeps it, a repeated run raises it")
 

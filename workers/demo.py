@@ -132,7 +132,7 @@ def _run(command: list[str], environment: Mapping[str, str], log: Path, *, conso
 
 def _progress_of(line: str) -> str:
     """Return the message of a log line, without Airflow's time and level."""
-    found = re.search(r"(\w+: \d+ of \d+ series.*?)\s*(?:\x1b|loc=|$)", line.rstrip())
+    found = re.search(r"(\w+: \d+ of \d+ .*?)\s*(?:\x1b|loc=|$)", line.rstrip())
     return found.group(1) if found else line.strip()
 
 

@@ -191,7 +191,7 @@ def _find_newest_values(y_SCM: npt.NDArray[np.float64]) -> _Newest:
     age_SM = np.argmax(is_observed_SCM[:, ::-1], axis=1)
     phases = np.arange(y_SCM.shape[2])
     known_SM = np.where(is_observed_SCM.any(axis=1), phases, -1)
-    # A phase that was never observed takes the nearest one before it, around the season's end where need be.
+    # A phase that was never observed takes the nearest one before it, across the season's end if necessary.
     wrapped = np.concatenate([known_SM, np.where(known_SM >= 0, known_SM + len(phases), -1)], axis=1)
     source_SM = np.maximum.accumulate(wrapped, axis=1)[:, len(phases) :] % len(phases)
     age_SM = np.take_along_axis(age_SM, source_SM, axis=1)

@@ -43,8 +43,8 @@ def choose_champions(
     at one origin, the others are still compared at all of theirs.
 
     Args:
-        backtests: One row per (`unique_id`, `model`, `origin`) with `num_points, mae, mase`; rows of models that are no
-            candidates are ignored.
+        backtests: One row per (`unique_id`, `model`, `origin`) with `num_points, mae, mase`; rows of other models
+            than the candidates are ignored.
         unique_ids: Series that need a champion.
         networks: Networks that compete.
         season_lengths: Grid points of each season, which name the seasonal naives.

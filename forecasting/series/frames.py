@@ -19,7 +19,7 @@ from forecasting.errors import SourceError, first_line
 Kind = Literal["polars", "polars_lazy", "pandas", "pyarrow", "duckdb"]
 
 IN_MEMORY = "<frame>"
-"""What messages and rejected rows name in place of a file."""
+"""Name of a frame in messages and in `source_file` of rejected rows."""
 DEFAULT_ID = "unique_id"
 
 _KINDS = "a Polars DataFrame or LazyFrame, a pandas DataFrame, a pyarrow Table, a DuckDB relation, or paths of files"
@@ -107,7 +107,8 @@ def read_frame(
     if not _is_known(frame):
         raise SourceError(f"frame is of type {type(frame).__module__}.{type(frame).__qualname__}; it must be {_KINDS}")
     if nw.dependencies.is_pandas_dataframe(frame) or nw.dependencies.is_pandas_series(frame):
-        frame = _lay_out_index(frame, id=id, time=time, target=target)
+        with _reading():
+            frame = _lay_out_index(frame, id=id, time=time, target=target)
     with _reading():
         native = nw.from_native(frame)
         columns = native.collect_schema().names()

@@ -18,9 +18,12 @@ from forecasting.spec.source import Source, check_source, make_source
 
 @dataclass(frozen=True)
 class Input:
-    """What is read: `frame` in the columns that `source` names, or without one the files of `source`.
+    """Observations to read.
 
-    `storage_options` are those of an object store that holds the files.
+    Attributes:
+        source: The files, and the names of the columns to read.
+        frame: A frame that is read instead of the files.
+        storage_options: Options of an object store that holds the files.
     """
 
     source: Source
@@ -32,7 +35,7 @@ class Input:
 
         Args:
             clock: Whether times are timestamps or integer steps.
-            static: Columns that class whole series.
+            static: Columns that classify whole series.
 
         Returns:
             Rows in the columns of `scan_source`.

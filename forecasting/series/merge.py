@@ -8,7 +8,7 @@ from forecasting.series.columns import categories_of
 from forecasting.series.validate import read_rows
 
 KEPT = "<history>"
-"""What stands for the file of observations that were accepted before."""
+"""`source_file` of observations that were accepted before."""
 _KEY = ["unique_id", "ds"]
 
 

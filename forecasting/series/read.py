@@ -153,7 +153,7 @@ def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequ
         rows: The columns that `source` and `static` name, in dtypes of their own.
         source: The names of the columns; its URI is what messages and rejected rows name.
         clock: Whether times are timestamps or integer steps.
-        static: Columns that class whole series.
+        static: Columns that classify whole series.
 
     Returns:
         Rows in the columns of `scan_source`; `source_row` counts from 1.

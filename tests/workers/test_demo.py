@@ -21,3 +21,12 @@ def test_report_opens_the_store_as_the_settings_say(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Opened) as opened:
         demo._report(Console(), {})
     assert opened.value.args == ("s3://bucket/prefix", {"aws_region": "eu-central-1"})
+
+
+@pytest.mark.parametrize(
+    "progress",
+    ["train: 64 of 250 series · 3.1 series/s · 1 min left", "train: 1 of 4 priors · 36 s a prior · 2 min left"],
+)
+@pytest.mark.parametrize("end", ["", "  loc=trigger.py:75", " \x1b[0m loc=trigger.py:75"])
+def test_progress_of_any_noun_is_shown_without_time_and_place(progress: str, end: str) -> None:
+    assert demo._progress_of(f"2026-11-28T23:46:25.395715Z [info] {progress}{end}\n") == progress

@@ -63,7 +63,7 @@ class FleetcastJobOperator(BaseOperator):
         cutoff: The last `ds` that the run may know, as text; decided by the job where empty.
         models: Networks to run for; the spec's where empty.
         series: Series to run for; all where empty.
-        from_scratch: Whether a training goes on from no earlier weights.
+        from_scratch: Whether training ignores earlier weights.
         ray_jobs_url: URL of the Jobs API; from the settings by default.
         entrypoints: Command of each job.
         interval: Seconds between two checks of the job.

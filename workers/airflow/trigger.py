@@ -79,7 +79,7 @@ class JobEndTrigger(BaseTrigger):
 
 
 def _least_wait() -> float:
-    """Return the seconds before which no event may come.
+    """Return the seconds that an event is held back, at least.
 
     A task may be resumed before Airflow 3.3's scheduler has noticed the end of the process that deferred it. Airflow
     then takes the task for killed, which costs it a try (apache/airflow#67287, #72716). The process's supervisor can

@@ -42,11 +42,11 @@ class WorkUnit(Protocol):
 
     @property
     def size(self) -> int:
-        """What progress counts it for, such as the number of its series."""
+        """Its contribution to the progress, such as the number of its series."""
 
     @property
     def description(self) -> str:
-        """What messages call it, such as `shard 3 (2 series, 'a' to 'b')`."""
+        """Its name in messages, such as `shard 3 (2 series, 'a' to 'b')`."""
 
 
 Unit = TypeVar("Unit", bound=WorkUnit)
@@ -122,7 +122,7 @@ def run_units(
     Args:
         task: What computes a unit; it is pickled once per actor.
         units: What to compute.
-        name: What progress and messages call the run.
+        name: Name of the run in progress and messages.
         resources: The actors to start.
         done: Results by number of units that are not run again.
         on_done: Called in this process with each unit that ends, and its result.

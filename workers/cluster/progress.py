@@ -9,12 +9,12 @@ from workers.arguments import PROGRESS_MARK
 
 
 class Progress:
-    """Reports how many series are done, how fast that goes and how long the rest takes.
+    """Reports how many series are done, at which rate, and how long the rest takes.
 
     A terminal shows one line that changes. A log gets a line at most every few seconds.
 
     Args:
-        name: What the lines call the job.
+        name: Name of the job in the lines.
         num_all: How many series the job has.
         already: How many of them were done before this run.
         noun: What is counted, in the plural.
@@ -67,7 +67,7 @@ def describe(name: str, num_done: int, num_all: int, num_new: int, seconds: floa
     """Write one line of progress.
 
     Args:
-        name: What the line calls the job.
+        name: Name of the job in the line.
         num_done: How many series are done.
         num_all: How many series the job has.
         num_new: How many of the finished series this run has done.

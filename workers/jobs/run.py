@@ -11,6 +11,7 @@ from datetime import UTC, datetime, tzinfo
 import polars as pl
 
 from forecasting.errors import FleetcastError, NothingStored, UserError
+from forecasting.schemas import ds_dtype
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import is_blank
@@ -66,7 +67,7 @@ class Run:
         declared = declared_table(table)
         time_column = "run_cutoff" if declared.is_dated else "ds"
         return self.store.scan(table, self.clock, version=version).filter(
-            pl.col("spec") == self.spec.name, pl.col(time_column) <= pl.lit(self.cutoff, _dtype(self.clock))
+            pl.col("spec") == self.spec.name, pl.col(time_column) <= pl.lit(self.cutoff, ds_dtype(self.clock))
         )
 
     def slice(self, table: str, *, models: Sequence[str] | None = None) -> Slice:
@@ -324,7 +325,3 @@ def _record_failure(
         append_run(store, _row(arguments, failure, started_at))
     except FleetcastError as error:
         print(f"the failure could not be recorded: {error}", file=sys.stderr)
-
-
-def _dtype(clock: Clock) -> pl.DataType:
-    return declared_table("features").schema(clock)["ds"]

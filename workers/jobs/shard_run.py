@@ -40,7 +40,7 @@ class Slot:
         cutoff: The last `ds` that the run may know, on the clock of ds.
         data_version: Version of the features table to read.
         kernel: Recurrence that trains and forecasts.
-        from_scratch: Whether the run goes on from no earlier weights.
+        from_scratch: Whether training ignores earlier weights.
     """
 
     store: Store

@@ -193,3 +193,9 @@ def test_a_frame_without_ids_whose_times_repeat_is_refused() -> None:
 def test_names_that_results_need_are_refused() -> None:
     with pytest.raises(SourceError, match="id = 'model' and target = 'forecast'"):
         NativeFrames(id="model", target="forecast").refuse_names(["model", "forecast"])
+
+
+def test_index_levels_of_one_name_are_refused() -> None:
+    index = pd.MultiIndex.from_arrays([["a", "a", "b", "b"], HOURS], names=["ds", "ds"])
+    with pytest.raises(SourceError, match=r"<frame> cannot be read: .*ds occurs multiple times"):
+        read_frame(pd.Series([1.0, 2.0, 3.0, 4.0], index=index), **NAMES)
