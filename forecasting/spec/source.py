@@ -1,5 +1,6 @@
 """The spec's `[source]`: where observations come from and which columns hold them."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def _is_readable_kind(cls, uri: Any) -> Any:
         uris = uri if isinstance(uri, (list, tuple)) else [uri]
-        if not uris or not all(isinstance(one, str) and one.strip() for one in uris):
+        if not uris or not all(isinstance(one, str) and _can_be_read(one) for one in uris):
             raise ValueError("must be the path or URI of a file, a folder or a glob, or a list of them")
         unreadable = [
             one for one in uris if not re.search(r"(?i)\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name
@@ -103,7 +104,7 @@ def as_uri(path: str) -> str:
         The URI of a source.
     """
     if not path.strip():
-        return path  # for validation to refuse; as a path it would mean the working directory
+        return path  # for validation to refuse; as a path it would be the working directory
     uri = absolute_uri(path, relative_to=Path.cwd())
     return uri + "/" if not uri.endswith("/") and Path(uri).is_dir() else uri
 
@@ -112,20 +113,20 @@ def absolute_uri(uri: str, *, relative_to: Path) -> str:
     """Return a URI unchanged, and a path as an absolute path.
 
     Args:
-        uri: A URI with a scheme, or a path; `~` is expanded, and a trailing slash is kept.
+        uri: A URI with a scheme, or a path; the `~` of a known user is expanded, and a trailing slash is kept.
         relative_to: The folder from which a relative path is resolved.
 
     Returns:
-        The URI or the absolute path.
+        The URI or the absolute path. A text that is neither is returned unchanged: validation refuses it later.
 
     >>> absolute_uri("s3://bucket/sales.parquet", relative_to=Path("/specs"))
     's3://bucket/sales.parquet'
     >>> absolute_uri("../sales.csv", relative_to=Path("/specs"))
     '/sales.csv'
     """
-    if urlsplit(uri).scheme:
+    if not _can_be_read(uri) or urlsplit(uri).scheme:
         return uri
-    absolute = str((relative_to / Path(uri).expanduser()).resolve())
+    absolute = str((relative_to / os.path.expanduser(uri)).resolve())
     return absolute + "/" if uri.endswith("/") else absolute
 
 
@@ -143,6 +144,15 @@ def absolute_uris(uri: Any, *, relative_to: Path) -> Any:
     if isinstance(uri, list):
         return [absolute_uris(one, relative_to=relative_to) for one in uri]
     return absolute_uri(uri, relative_to=relative_to) if isinstance(uri, str) and uri else uri
+
+
+def _can_be_read(uri: str) -> bool:
+    """Return whether a text can be a path or a URI at all."""
+    try:
+        urlsplit(uri)
+    except ValueError:  # such as the host of s3://[bucket
+        return False
+    return bool(uri.strip()) and "\0" not in uri
 
 
 def _find_shared_column(source: Any) -> str | None:

@@ -1,5 +1,6 @@
 """The source of a spec: its URIs and its columns."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from forecasting.errors import SpecError
 from forecasting.spec.source import Source, absolute_uri, absolute_uris, make_source
+from forecasting.spec.spec import read_spec
 
 
 def test_one_uri_and_several_are_both_a_tuple() -> None:
@@ -30,6 +32,20 @@ def test_one_column_cannot_have_two_roles(columns: dict[str, str]) -> None:
 def test_home_is_expanded_and_a_trailing_slash_is_kept(tmp_path: Path) -> None:
     assert absolute_uri("~/a.csv", relative_to=tmp_path) == str(Path.home().resolve() / "a.csv")
     assert absolute_uri("rows/", relative_to=tmp_path) == f"{tmp_path.resolve()}/rows/"
+
+
+def test_unknown_user_is_an_ordinary_name(tmp_path: Path) -> None:
+    name = "~no such user/a.csv"
+    assert absolute_uri(name, relative_to=tmp_path) == f"{tmp_path.resolve()}/{name}"
+
+
+@pytest.mark.parametrize("uri", ["s3://[bucket/a.csv", "a\0.csv", " "])
+def test_text_that_is_neither_a_path_nor_a_uri_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="must be the path or URI of a file"):
+        make_source([uri], "unique_id", "ds", "y", subject="--actuals")
+    (tmp_path / "sales.toml").write_text(f"[source]\nuri = {json.dumps(uri)}\n")
+    with pytest.raises(SpecError, match=r"source.uri = .* must be the path or URI of a file"):
+        read_spec(tmp_path / "sales.toml")
 
 
 @pytest.mark.parametrize("uri", [None, 5, "", [None, 5], {"a": 1}])
