@@ -18,7 +18,7 @@ import pyarrow.fs as arrow_fs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from forecasting.errors import NothingStored, StoreError, first_line
+from forecasting.errors import NothingStored, SpecError, StoreError, first_line
 from forecasting.schemas import TABLES, Table
 from forecasting.schemas import table as declared_table
 from forecasting.spec.frequency import CLOCKS, Clock
@@ -56,7 +56,7 @@ class Store:
         storage_options: Options of the object store, as deltalake takes them.
 
     Raises:
-        SpecError: The root is of another kind.
+        SpecError: The root is of another kind, or in the home of an unknown user.
     """
 
     def __init__(self, root: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
@@ -240,7 +240,10 @@ def _normalise(root: str) -> str:
         root = unquote(urlsplit(root).path)
     if "://" in root:
         return root.rstrip("/")
-    return str(Path(root).expanduser().absolute())
+    try:
+        return str(Path(root).expanduser().absolute())
+    except RuntimeError as error:
+        raise SpecError("store root", [f"'{root}' begins with the home of an unknown user"]) from error
 
 
 def _check_weights(relative_uri: str) -> str:

@@ -179,3 +179,8 @@ def test_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "root").write_text("no store")
     with pytest.raises(SpecError, match="root' is a file; it must be a folder"):
         Store(tmp_path / "root")
+
+
+def test_home_of_an_unknown_user_is_refused():
+    with pytest.raises(SpecError, match="store root: '~no such user/store' begins with the home of an unknown user"):
+        Store("~no such user/store")
