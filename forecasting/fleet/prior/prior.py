@@ -18,13 +18,13 @@ from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
 from forecasting.fleet.architectures.noise import Noise
-from forecasting.fleet.assembly import assemble
+from forecasting.fleet.assembly import Assembly, assemble
 from forecasting.fleet.categories import extend_vocabulary, learn_vocabulary, seen_by, seen_rows, tie_unseen
 from forecasting.fleet.fitted import Prior
 from forecasting.fleet.losses import pinball_loss
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
-from forecasting.fleet.plan import plan_training
+from forecasting.fleet.plan import TrainingPlan, plan_training
 from forecasting.fleet.random import draw_bits, series_keys
 from forecasting.fleet.scaling import scaling_for
 from forecasting.fleet.steps.graphs import GraphedSteps
@@ -100,11 +100,7 @@ def fit_prior(
     if start is not None:
         network.load_weights(start.weights)
     rows_S = torch.from_numpy(np.flatnonzero(is_sound_S))
-    last_S = torch.from_numpy(plan.first_S + plan.num_windows_S - 1 + ready.wiring.count_read_ahead(ready.dimensions))
-    of_series = seen_rows(ready.windows, last_S, task.embeddings(config))
-    seen = [is_seen_SV[rows_S].any(0, keepdim=True) for is_seen_SV in of_series]
-    if start is not None:
-        seen = [now | then for now, then in zip(seen, seen_by(start.weights, len(seen)), strict=True)]
+    seen = _seen(ready, plan, rows_S, start)
     ready = ready.hide_unseen(seen)
     most_steps = -(-PASSES * int(plan.num_windows_S[is_sound_S].sum()) // config.prior_windows)
     num_steps = min(config.prior_steps, most_steps)
@@ -138,6 +134,17 @@ def fit_prior(
         started_from=start.version if start else None,
         vocabulary=vocabulary,
     )
+
+
+def _seen(ready: Assembly, plan: TrainingPlan, rows_S: Tensor, start: Prior | None) -> list[Tensor]:
+    """Return the categories that the prior has seen by the end of training: those of its series, and of its start."""
+    num_ahead = ready.wiring.count_read_ahead(ready.dimensions)
+    last_S = torch.from_numpy(plan.first_S + plan.num_windows_S - 1 + num_ahead)
+    of_series = seen_rows(ready.windows, last_S, ready.task.embeddings(ready.config))
+    seen = [is_seen_SV[rows_S].any(0, keepdim=True) for is_seen_SV in of_series]
+    if start is not None:
+        seen = [now | then for now, then in zip(seen, seen_by(start.weights, len(seen)), strict=True)]
+    return seen
 
 
 def _last_read(panel: Panel, dropped_S: npt.NDArray[np.int64], is_sound_S: npt.NDArray[np.bool_]) -> dict[str, int]:
