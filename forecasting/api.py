@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from forecasting.errors import SpecError
+from forecasting.errors import SpecError, naming_extras
 from forecasting.fleet.options import FitOptions
 from forecasting.flow.backtests import backtest_at, place_cutoffs
 from forecasting.flow.fleets import Fleet, as_text, load_fleet
 from forecasting.flow.holdout import Actuals, read_actuals
-from forecasting.flow.local import forecast_here, forecast_on_ray
+from forecasting.flow.local import find_problems, forecast_here, forecast_on_ray
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.results import Evaluation, Result
 from forecasting.flow.shards import Keeps
@@ -25,13 +26,12 @@ from forecasting.schemas import TABLES
 from forecasting.series.frames import NativeFrames
 from forecasting.series.inputs import Input, read_input
 from forecasting.series.native import NativeTypes, native_types
-from forecasting.spec.spec import MOST_PATH_STEPS, Spec, make_spec, read_spec
+from forecasting.spec.problems import relabel
+from forecasting.spec.recipes import configure
+from forecasting.spec.spec import MOST_PATH_STEPS, ONE_SHOT, Spec, make_spec, read_spec
 from forecasting.spec.training import KernelName
 
 __all__ = ["Evaluation", "Fleet", "Result", "Store", "backtest", "fit", "forecast", "load"]
-
-NAME = "one_shot"
-"""The name of a spec that keyword arguments describe."""
 
 
 def forecast(
@@ -91,10 +91,11 @@ def forecast(
         seed: Seed of the random numbers; 0 where not given.
         overrides: Parts of the recipe, such as {"max_steps": 200}.
         spec: A spec, or the path of its TOML file, that the other arguments lie over.
-        processes: Processes of one thread each; as many as there are cores where not given.
+        processes: Processes of one thread each; as many as there are cores where not given. Not used with `ray`.
         kernel: The implementation of the recurrence: auto, cpu, gpu or reference.
         ray: Whether the work is spread over the Ray cluster of RAY_ADDRESS, or over a local Ray.
-        progress: True shows a bar, or lines in a log; None a bar on a terminal or in a notebook; False nothing.
+        progress: True shows a bar, or lines in a log; None a bar on a terminal or in a notebook; False nothing. Ray
+            prints its own lines on stderr.
         storage_options: Options of an object store that holds the files.
 
     Returns:
@@ -112,8 +113,7 @@ def forecast(
         >>> result.forecasts.select("ds", "model").height
         2
     """
-    options = _fields(locals())
-    request = _read_request(frame, options, spec=spec, storage_options=storage_options, subject="forecast")
+    request = _read_request(locals(), subject="forecast")
     return request.forecast(
         cutoff=request.parse_cutoff(cutoff), processes=processes, kernel=kernel, ray=ray, progress=progress
     )
@@ -184,8 +184,7 @@ def fit(
         SourceError: The frame or a file cannot be read, or has nothing to forecast.
         ServiceError: A process died.
     """
-    options = _fields(locals())
-    request = _read_request(frame, options, spec=spec, storage_options=storage_options, subject="fit")
+    request = _read_request(locals(), subject="fit")
     outcome = request.run(
         cutoff=request.parse_cutoff(cutoff),
         keeps=Keeps(correlations=request.keeps_correlations, networks=True),
@@ -193,7 +192,7 @@ def fit(
         kernel=kernel,
         progress=progress,
     )
-    return Fleet(request.spec, outcome, request.types, request.frames, has_zone=request.has_zone)
+    return Fleet(request.spec, outcome, request.types, request.frames, zone=request.zone)
 
 
 def backtest(
@@ -270,8 +269,7 @@ def backtest(
         SourceError: The frame cannot be read, or is too short for so many cutoffs.
         ServiceError: A process died.
     """
-    options = _fields(locals())
-    request = _read_request(frame, options, spec=spec, storage_options=storage_options, subject="backtest")
+    request = _read_request(locals(), subject="backtest")
     rows = request.given.scan(request.spec.clock, static=request.spec.categories.static)
     places = place_cutoffs(rows, request.spec, num_cutoffs=cutoffs, step=step)
     outcomes = backtest_at(
@@ -315,8 +313,12 @@ class Store:
         Args:
             root: The root of all tables.
             storage_options: Options of an object store, as deltalake takes them.
+
+        Raises:
+            UserError: The extra `worker` is not installed.
         """
-        from forecasting.store.tables import Store as Tables
+        with naming_extras():
+            from forecasting.store.tables import Store as Tables
 
         self._tables = Tables(os.fspath(root), storage_options)
 
@@ -335,7 +337,8 @@ class Store:
         Raises:
             QueryError: The text is not one readable SELECT, or DuckDB refuses it.
         """
-        from forecasting.store.query import query
+        with naming_extras():
+            from forecasting.store.query import query
 
         return query(self._tables, sql)
 
@@ -353,7 +356,8 @@ class Store:
             NothingStored: The spec has no forecasts.
             UserError: A series has none.
         """
-        from forecasting.store.latest import latest_forecasts
+        with naming_extras():
+            from forecasting.store.latest import latest_forecasts
 
         return latest_forecasts(self._tables, spec=spec, series=series)
 
@@ -474,6 +478,10 @@ _FIELDS = {
     "target": "source.target",
 }
 """Fields of a spec by the argument that sets them."""
+_LABELS = {field: argument for argument, field in _FIELDS.items() if field != argument} | {
+    "categories": "static, calendar, country"
+}
+"""Arguments by the fields of a spec that have another name."""
 _LISTS = ("season_lengths", "models", "statistics", "static", "calendar")
 _RESERVED = {
     column.name
@@ -488,53 +496,46 @@ def _fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a spec that arguments set, by dotted name."""
     fields: dict[str, Any] = {}
     for argument, field in _FIELDS.items():
-        value = arguments[argument]
-        value = _plain(value)
+        value = _plain(arguments[argument])
         if argument in _LISTS and isinstance(value, (str, int)) and not isinstance(value, bool):
             value = [value]
         if value is not None:
             fields[field] = value
-    overrides = arguments["overrides"]
-    if isinstance(overrides, Mapping):
-        fields |= {f"overrides.{name}": _plain(value) for name, value in overrides.items()}
-    return fields | {name: arguments[name] for name in ("processes", "kernel", "overrides")}
+    overrides = arguments["overrides"] or {}
+    return fields | {f"overrides.{name}": _plain(value) for name, value in overrides.items()}
 
 
 def _plain(value: Any) -> Any:
     """Return numpy's numbers and arrays, and any sequence, as a spec has them."""
+    if isinstance(value, np.timedelta64):
+        return value.astype("timedelta64[us]").tolist()  # nanoseconds would become a number
     if hasattr(value, "tolist"):
         return value.tolist()
     return [_plain(one) for one in value] if isinstance(value, (list, tuple, range)) else value
 
 
-def _refuse_arguments(subject: str, processes: Any, kernel: Any, overrides: Any, spec: Any) -> None:
+def _refuse_arguments(arguments: Mapping[str, Any], subject: str) -> None:
     """Raise SpecError for arguments that are not fields of a spec."""
-    problems = []
-    is_number = isinstance(processes, int) and not isinstance(processes, bool) and processes >= 1
-    if processes is not None and not is_number:
-        problems.append(f"processes = {processes!r}: must be a whole number of 1 or more")
-    if kernel not in get_args(KernelName):
-        problems.append(f"kernel = {kernel!r}: must be {', '.join(get_args(KernelName))}")
+    problems = find_problems(processes=arguments["processes"], kernel=arguments["kernel"])
+    overrides, spec, options = (arguments[name] for name in ("overrides", "spec", "storage_options"))
     if overrides is not None and not isinstance(overrides, Mapping):
         problems.append(f"overrides = {overrides!r}: must be a table of names and values")
     if spec is not None and not isinstance(spec, (Spec, str, os.PathLike)):
         problems.append(f"spec is of type {type(spec).__qualname__}: must be a Spec or the path of a TOML file")
+    is_text = isinstance(options, Mapping) and all(isinstance(each, str) for pair in options.items() for each in pair)
+    if options is not None and not is_text:  # its values are secrets
+        problems.append("storage_options must be a table of names and texts")
     if problems:
         raise SpecError(subject, problems)
 
 
-def _read_request(
-    frame: Any,
-    options: dict[str, Any],
-    *,
-    spec: Spec | str | os.PathLike[str] | None,
-    storage_options: Mapping[str, str] | None,
-    subject: str,
-) -> Request:
-    _refuse_arguments(subject, options.pop("processes"), options.pop("kernel"), options.pop("overrides"), spec)
+def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
+    """Read the input and check all arguments of a public function."""
+    _refuse_arguments(arguments, subject)
+    frame, spec, storage_options = (arguments[name] for name in ("frame", "spec", "storage_options"))
     base = spec if spec is None or isinstance(spec, Spec) else read_spec(Path(spec))
-    fields: dict[str, Any] = {"name": NAME} if base is None else base.model_dump(exclude_unset=True)
-    for dotted, value in options.items():
+    fields: dict[str, Any] = {"name": ONE_SHOT} if base is None else base.model_dump(exclude_unset=True)
+    for dotted, value in _fields(arguments).items():
         *path, last = dotted.split(".")
         part: dict[str, Any] = fields
         for name in path:
@@ -559,16 +560,8 @@ def _read_request(
 
 def _make_spec(fields: Mapping[str, Any], subject: str) -> Spec:
     try:
-        return make_spec(fields, subject=subject)
+        spec = make_spec(fields, subject=subject)
+        configure(spec)  # refuses static categories that no member can learn
     except SpecError as error:
-        arguments = {field: argument for argument, field in _FIELDS.items()}
-        problems = [_by_argument(problem, arguments) for problem in error.problems]
-        raise SpecError(error.subject, problems) from error
-
-
-def _by_argument(problem: str, arguments: Mapping[str, str]) -> str:
-    """Name the argument that sets a refused field."""
-    for field in sorted(arguments, key=len, reverse=True):
-        if problem.startswith(field):
-            return arguments[field] + problem[len(field) :]
-    return problem
+        raise SpecError(subject, [relabel(problem, _LABELS) for problem in error.problems]) from error
+    return spec

@@ -16,7 +16,8 @@ Every error can be pickled, because errors cross processes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class FleetcastError(Exception):
@@ -80,6 +81,39 @@ class JobFailed(ServiceError):
 
 class JobLost(ServiceError):
     """A Ray job is unknown to its cluster, because the head that ran it is gone."""
+
+
+@contextmanager
+def naming_extras(kind: type[FleetcastError] = UserError) -> Iterator[None]:
+    """Name the extra of this package that installs a missing module.
+
+    Args:
+        kind: The error to raise.
+
+    Yields:
+        Control to the block that imports.
+
+    Raises:
+        FleetcastError: An import found no module, and an extra of this package installs it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = _extra_with((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise kind(f"{error.name} is needed, which is not installed: pip install 'fleetcast[{extra}]'") from error
+
+
+def _extra_with(module: str) -> str | None:
+    """Return the first extra of this package whose requirements have the name of a module."""
+    from importlib.metadata import requires
+
+    for requirement in requires("fleetcast") or ():
+        found = re.match(r"""([\w.-]+).*\bextra == ["']([\w-]+)["']""", requirement)
+        if found and found[1].replace("-", "_").lower() == module:
+            return found[2]
+    return None
 
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|.)?")

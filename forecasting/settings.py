@@ -18,12 +18,14 @@ from forecasting.spec.problems import describe_problems
 from forecasting.spec.training import KernelName
 
 SETTINGS_FILE_VARIABLE = "FLEETCAST_SETTINGS"
+SECRETS = frozenset({"storage_options"})
+"""Settings whose values no message repeats."""
 
 
 class SettingsSection(BaseSettings):
     """One section of the settings file; the variable `FLEETCAST_<FIELD>` overrides each of its fields."""
 
-    model_config = SettingsConfigDict(env_prefix="FLEETCAST_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="FLEETCAST_", frozen=True, extra="forbid", hide_input_in_errors=True)
     section: ClassVar[str]
 
     @classmethod
@@ -64,7 +66,9 @@ class SettingsSection(BaseSettings):
             return cls(**(_read_file(Path(path)).get(cls.section, {}) if path else {}))
         except ValidationError as error:
             subject = f"settings [{cls.section}]" + (f" of {path}" if path else "")
-            raise SpecError(subject, describe_problems(error)) from error
+            # An unknown setting may be a key of an object store in the wrong place.
+            unknown = {str(each["loc"][0]) for each in error.errors() if each["type"] == "extra_forbidden"}
+            raise SpecError(subject, describe_problems(error, secrets=SECRETS | unknown)) from error
         except SettingsError as error:
             # Only the field's name is taken from the message, because the value may contain secrets.
             found = re.search(r'field "(\w+)"', str(error))

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from forecasting.cli import forecast, plot, specs, tables
-from forecasting.errors import FleetcastError, first_line
+from forecasting.errors import FleetcastError, first_line, naming_extras
 
 DEBUG = "--debug"
 
@@ -47,7 +47,8 @@ def run(arguments: Sequence[str]) -> int:
     """
     is_debugging = DEBUG in arguments
     try:
-        result = app([word for word in arguments if word != DEBUG], prog_name="fleetcast", standalone_mode=False)
+        with naming_extras():
+            result = app([word for word in arguments if word != DEBUG], prog_name="fleetcast", standalone_mode=False)
     except SystemExit as exit_now:
         # Lightning turns Ctrl-C into SystemExit(1).
         if isinstance(exit_now.__context__, KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,9 +17,10 @@ from forecasting.series.read import require_series, scan_source
 from forecasting.spec.frequency import CLOCKS, Clock
 from forecasting.spec.quantiles import is_quantile_column
 from forecasting.spec.source import Source
-from forecasting.store.query import query
 from forecasting.store.slices import quote
-from forecasting.store.tables import Store
+
+if TYPE_CHECKING:
+    from forecasting.store.tables import Store
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Fans:
         return Fans(kept.select("unique_id", "ds", "y").sort("unique_id", "ds"), self.forecasts)
 
 
-def fans_of_store(store: Store, series: Sequence[str], *, spec: str | None = None, cutoff: str | None = None) -> Fans:
+def fans_of_store(store: "Store", series: Sequence[str], *, spec: str | None = None, cutoff: str | None = None) -> Fans:
     """Read the history of some series, and forecasts of their champions, from the store.
 
     Args:
@@ -65,6 +67,8 @@ def fans_of_store(store: Store, series: Sequence[str], *, spec: str | None = Non
         NothingStored: The store has no such forecasts.
         UserError: A series has no forecast, or several specs have such series.
     """
+    from forecasting.store.query import query  # files can be drawn without DuckDB
+
     clock, spec = find_spec(store, series, spec)
     table = declared_table("forecasts").stored_as(clock)
     wanted = f"spec = {quote(spec)} AND unique_id IN ({', '.join(quote(name) for name in series)})"
@@ -126,7 +130,7 @@ def fans_of_files(
     return Fans(_on_wall_clock(history, zone), _in_order(_on_wall_clock(times, zone), series))
 
 
-def find_spec(store: Store, series: Sequence[str], spec: str | None) -> tuple[Clock, str]:
+def find_spec(store: "Store", series: Sequence[str], spec: str | None) -> tuple[Clock, str]:
     """Find the spec that has forecasts of some series.
 
     Args:

@@ -1,19 +1,17 @@
-"""What a person types after `fleetcast forecast` goes in; a spec, checked as one from a file is, comes out."""
+"""Build a spec from the options of `fleetcast forecast`, with the checks of a spec file."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from forecasting.errors import SpecError
+from forecasting.spec.problems import relabel
+from forecasting.spec.recipes import configure
 from forecasting.spec.source import as_uri
-from forecasting.spec.spec import Spec, make_spec, read_spec
-
-ONE_SHOT = "one_shot"
-"""The name of a spec that only a command line describes."""
+from forecasting.spec.spec import ONE_SHOT, Spec, make_spec, read_spec
 
 _NUMBERS = ("quantiles", "overrides.")
-"""Options that hold numbers and come as text."""
+"""Fields of numbers, which options have as text."""
 _LABELS = {
     "source.uri": "INPUT",
     "source.id": "--id",
@@ -44,14 +42,14 @@ def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec
 
     Args:
         inputs: Paths or URIs of files, folders and globs; paths are relative to the working directory.
-        options: Spec fields by dotted name (`source.id`, `backtest.margin`, `overrides.max_steps`); None is not given.
+        options: Spec fields by dotted name (`source.id`, `backtest.margin`, `overrides.max_steps`); None sets none.
         spec_path: The spec's file.
 
     Returns:
         The spec.
 
     Raises:
-        SpecError: Options are refused; the error lists all of them by their own names.
+        SpecError: Options are refused; the error lists all of them, as they were typed.
     """
     fields: dict[str, Any] = {"name": ONE_SHOT}
     if spec_path is not None:
@@ -65,9 +63,11 @@ def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec
     elif spec_path is None:
         _put(fields, ["source", "uri"], None)
     try:
-        return make_spec(fields, subject="forecast")
+        spec = make_spec(fields, subject="forecast")
+        configure(spec)  # refuses static categories that no member can learn
     except SpecError as error:
         raise SpecError("forecast", [_relabel(problem) for problem in error.problems]) from error
+    return spec
 
 
 def split_commas(texts: Sequence[str] | None) -> list[str] | None:
@@ -113,7 +113,7 @@ def _put(fields: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def _read_numbers(value: Any) -> Any:
-    """Read texts as numbers and as true or false where they are such; the spec refuses what it has no use for."""
+    """Convert texts that are numbers, true or false; the spec refuses others where it needs numbers."""
     if isinstance(value, list):
         return [_read_numbers(one) for one in value]
     if not isinstance(value, str):
@@ -129,15 +129,8 @@ def _read_numbers(value: Any) -> Any:
 
 
 def _relabel(problem: str) -> str:
-    """Say a spec's field by the option that sets it."""
     if problem.startswith("source.uri = None"):
         return "INPUT is missing: name at least one parquet or CSV file, folder or glob"
-    match = re.match(r"[a-z_]+(?:\.[a-z0-9_]+)*", problem)
-    field = match.group() if match else ""
-    rest = problem[len(field) :]
-    if field.startswith("overrides."):
-        return f"--set {field.removeprefix('overrides.')}{rest}"
-    for name, label in _LABELS.items():
-        if field == name or field.startswith(name + "."):
-            return label + rest
-    return problem
+    if problem.startswith("overrides."):
+        return f"--set {problem.removeprefix('overrides.')}"
+    return relabel(problem, _LABELS)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from forecasting.errors import SourceError, SpecError
@@ -35,7 +36,7 @@ def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int
     problems = [
         f"{name} = {value!r}: must be a whole number of 1 or more"
         for name, value in (("cutoffs", num_cutoffs), ("step", step))
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1
     ]
     if problems:
         raise SpecError("backtest", problems)

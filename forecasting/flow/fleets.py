@@ -9,15 +9,16 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from forecasting.errors import NothingStored, SourceError, SpecError
 from forecasting.flow.holdout import require_same_clock
-from forecasting.flow.local import predict_here
+from forecasting.flow.local import find_problems, predict_here
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.predict import Trained, predict_trained
 from forecasting.flow.results import Result
@@ -43,7 +44,9 @@ _TABLES = ("observations", "rejects", "backtests", "champions", "factors", "corr
 class Fleet:
     """Trained networks of every series, with their backtests and the history that they know."""
 
-    def __init__(self, spec: Spec, fit: OneShot, types: NativeTypes, frames: NativeFrames, *, has_zone: bool) -> None:
+    def __init__(
+        self, spec: Spec, fit: OneShot, types: NativeTypes, frames: NativeFrames, *, zone: tzinfo | None
+    ) -> None:
         """Wrap what a fit returns; called by this library alone.
 
         Args:
@@ -51,10 +54,10 @@ class Fleet:
             fit: The outcome of the fit, with its networks; its forecasts may have no rows.
             types: Dtypes of ids and times in the input.
             frames: The kind of frame that results come back as.
-            has_zone: Whether times of the input have a time zone or an offset.
+            zone: The zone of the pipeline's clock; None where times of the input have no zone or offset.
         """
         self.spec = spec
-        self._fit, self._types, self._frames, self._has_zone = fit, types, frames, has_zone
+        self._fit, self._types, self._frames, self._zone = fit, types, frames, zone
         self._history = fit.observations
         self._newest: OneShot | None = fit if fit.forecasts.height else None
 
@@ -96,19 +99,24 @@ class Fleet:
         Args:
             frame: Newer rows with the columns of the input: a frame or paths of files. None adds nothing.
             cutoff: The last time that may be known, not before the cutoff of the fit; the newest observation where
-                not given.
+                not given. It is read as that of `fit`: on the input's own wall clock, which is the one of the fit's
+                smallest offset where days are text with offsets.
             processes: Processes of one thread each; as many as there are cores where not given.
             kernel: The implementation of the recurrence: auto, cpu, gpu or reference.
             progress: Whether progress is shown; a bar on a terminal or in a notebook where not given.
 
         Returns:
             Forecasts of every series. Their frames are of the kind of `frame`, or else of the kind that was fitted;
-            `rejects` are those of `frame`.
+            `rejects` are those of `frame`, or else of the fit.
 
         Raises:
             SourceError: The newer rows cannot be read.
-            SpecError: The cutoff cannot be read, or lies before that of the fit.
+            SpecError: An argument is refused; a cutoff must not lie before that of the fit, nor after the newest
+                measurement.
+            ServiceError: A process died.
         """
+        if problems := find_problems(processes=processes, kernel=kernel):
+            raise SpecError("predict", problems)
         until = None if cutoff is None else self._read_cutoff(cutoff)
         frames, types, rejects = self._frames, self._types, self._fit.rejects.clear()
         if frame is not None:
@@ -128,7 +136,7 @@ class Fleet:
         else:
             outcome = self._newest
         shown = replace(outcome, rejects=rejects) if frame is not None else outcome
-        return Result(self.spec, shown, types, frames, has_zone=self._has_zone)
+        return Result(self.spec, shown, types, frames, has_zone=self._zone is not None)
 
     def save(self, folder: str | Path) -> None:
         """Write the fleet to a folder: weights as safetensors, tables as parquet, and the rest as JSON.
@@ -169,7 +177,7 @@ class Fleet:
     def _extend(self, given: Input, types: NativeTypes) -> pl.DataFrame:
         """Join newer rows to the history and return those that are refused; the history never loses a row."""
         spec = self.spec
-        require_same_clock(given, spec, has_zone=self._has_zone)
+        require_same_clock(given, spec, has_zone=self._zone is not None)
         if types.keeps_wall_clock and types.zone and self._types.zone and types.zone != self._types.zone:
             raise SourceError(
                 f"{given.source}: times are in {types.zone}, but those of the fleet are in {self._types.zone}, whose"
@@ -196,7 +204,7 @@ class Fleet:
         return pl.concat([merged.rejects.collect(), without_kept(joined.rejects)])
 
     def _read_cutoff(self, cutoff: Any) -> datetime | int:
-        until = self._types.parse_cutoff(as_text(cutoff), self.spec.clock, subject="cutoff")
+        until = self._types.parse_cutoff(as_text(cutoff), self.spec.clock, zone=self._zone, subject="cutoff")
         if until < self._fit.cutoff:  # type: ignore[operator]
             fitted = format_clock(self._fit.cutoff)
             raise SpecError("cutoff", [f"{format_clock(until)} lies before {fitted}, which the fleet was fitted to"])
@@ -226,7 +234,7 @@ class Fleet:
         )
 
     def _wrap(self, outcome: OneShot) -> Result:
-        return Result(self.spec, outcome, self._types, self._frames, has_zone=self._has_zone)
+        return Result(self.spec, outcome, self._types, self._frames, has_zone=self._zone is not None)
 
 
 def _with_ids(frames: NativeFrames) -> str:
@@ -273,7 +281,7 @@ def load_fleet(folder: str | Path) -> Fleet:
         fit,
         NativeTypes(types["unique_id"], types["ds"], keeps_wall_clock=manifest["keeps_wall_clock"]),
         NativeFrames(**manifest["frames"]),
-        has_zone=manifest["has_zone"],
+        zone=_read_zone(manifest["zone"]),
     )
 
 
@@ -308,12 +316,26 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
         "cutoff": format_clock(fit.cutoff),
         "frames": {name: getattr(frames, name) for name in ("kind", "id", "time", "target", "is_single")},
         "keeps_wall_clock": types.keeps_wall_clock,
-        "has_zone": fleet._has_zone,
+        "zone": None if fleet._zone is None else str(fleet._zone),
         "shards": shards,
         "priors": priors,
         "files": files,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _read_zone(name: str | None) -> tzinfo | None:
+    """Return the zone with a name such as UTC, Europe/Paris or UTC+02:00, as `str` writes it.
+
+    >>> _read_zone("UTC-03:30"), _read_zone("UTC") is UTC, _read_zone(None)
+    (datetime.timezone(datetime.timedelta(days=-1, seconds=73800)), True, None)
+    """
+    if name is None:
+        return None
+    if name == "UTC":
+        return UTC
+    offset = name.removeprefix("UTC")
+    return ZoneInfo(name) if offset == name else datetime.strptime(offset, "%z").tzinfo
 
 
 def _as_parquet(rows: pl.DataFrame) -> bytes:
@@ -356,7 +378,7 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise SourceError(f"{folder} holds a fleet of format {found}; this version of Fleetcast reads {FORMAT}")
-    needed = ("spec", "cutoff", "frames", "keeps_wall_clock", "has_zone", "shards", "priors", "files")
+    needed = ("spec", "cutoff", "frames", "keeps_wall_clock", "zone", "shards", "priors", "files")
     if missing := [name for name in needed if name not in manifest]:
         raise SourceError(f"{folder / MANIFEST} lacks {', '.join(missing)}; the saved fleet is not whole")
     return manifest

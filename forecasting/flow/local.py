@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import polars as pl
 
-from forecasting.errors import ClusterError
+from forecasting.errors import ClusterError, naming_extras
 from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
 from forecasting.flow.processes import FEWEST_SERIES, call_on_processes, count_processes, run_on_processes
@@ -19,6 +20,7 @@ from forecasting.flow.shards import Keeps
 from forecasting.series.inputs import Input
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
+from forecasting.spec.training import KernelName
 
 if TYPE_CHECKING:
     from forecasting.flow.one_shot import OneShot, ShardTask
@@ -105,17 +107,27 @@ def forecast_on_ray(spec: Spec, given: Input, **options: Any) -> "OneShot":
         ClusterError: Ray or Fleetcast's workers are not installed, or the cluster cannot be used.
     """
     found = entry_points(group=RUNNERS, name="ray")
-    needed = "pip install 'fleetcast[worker]'"
     if not found:
-        raise ClusterError(f"a forecast on Ray needs Fleetcast's workers, which are not installed; {needed}")
-    try:
+        raise ClusterError(
+            f"a forecast on Ray needs the entry point {RUNNERS!r} of the package fleetcast, which is not installed"
+        )
+    with naming_extras(ClusterError):
         run: Any = next(iter(found)).load()
-    except ImportError as error:
-        raise ClusterError(f"a forecast on Ray needs Ray, which is not installed ({error}); {needed}") from error
     # The pool prints its own progress; stdout stays free for what a script may read.
     with contextlib.redirect_stdout(sys.stderr):
         outcome: OneShot = run(spec, given, **options)
     return outcome
+
+
+def find_problems(*, processes: Any, kernel: Any) -> list[str]:
+    """Return what is wrong with arguments that set how work runs, one sentence for each."""
+    problems = []
+    is_number = isinstance(processes, (int, np.integer)) and not isinstance(processes, bool) and processes >= 1
+    if processes is not None and not is_number:
+        problems.append(f"processes = {processes!r}: must be a whole number of 1 or more")
+    if kernel not in get_args(KernelName):
+        problems.append(f"kernel = {kernel!r}: must be {', '.join(get_args(KernelName))}")
+    return problems
 
 
 def predict_here(*, num_series: int, processes: int | None, progress: bool | None) -> "RunPredictions":

@@ -1,6 +1,6 @@
 """Forecast every series of an input at once, without a store."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -85,7 +85,6 @@ def forecast(
     on_shard: Callable[[int, int], None] | None = None,
     run_shards: RunShards | None = None,
     run_calls: RunCalls | None = None,
-    storage_options: Mapping[str, str] | None = None,
 ) -> OneShot:
     """Forecast every series of a source without a store, in the same steps as the jobs, shard after shard.
 
@@ -101,7 +100,6 @@ def forecast(
         on_shard: Called with the series done and in all.
         run_shards: Runs the shards; in this process, one after the other, where not given.
         run_calls: Trains the priors; in this process where not given.
-        storage_options: Options of an object store that holds the source.
 
     Returns:
         The forecasts with everything that they follow from.
@@ -110,7 +108,7 @@ def forecast(
         SourceError: Nothing can be read or forecast.
         SpecError: The cutoff lies after the newest measurement.
     """
-    ingested = ingest(spec, cutoff=cutoff, storage_options=storage_options, rows=rows)
+    ingested = ingest(spec, cutoff=cutoff, rows=rows)
     refuse_later_cutoff(ingested, spec)
     unique_ids = ingested.unique_ids
     if shard_size is None:

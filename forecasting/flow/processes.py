@@ -253,7 +253,11 @@ def _report_pass(number: int, num_steps: int) -> None:
 @contextmanager
 def _listen(passes: Any, on_validation: Callable[[int, int], None] | None) -> Iterator[None]:
     def drain() -> None:
-        while (reported := passes.get()) is not None:
+        while True:
+            try:
+                reported = passes.get()
+            except (EOFError, OSError):  # no process can write any more; the last message may be cut
+                return
             if on_validation is not None:
                 on_validation(*reported)
 
@@ -262,5 +266,6 @@ def _listen(passes: Any, on_validation: Callable[[int, int], None] | None) -> It
     try:
         yield
     finally:
-        passes.put(None)
+        # Not by a last message: a worker that was killed while it reported still holds the lock of messages.
+        passes._writer.close()
         listener.join(timeout=5)

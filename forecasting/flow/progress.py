@@ -2,6 +2,7 @@
 
 import html
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
@@ -37,6 +38,8 @@ class FitProgress:
         self._running: dict[int, tuple[int, int]] = {}
         """Of each running shard: its finished fits, and the steps of the current one."""
         self._bar: _Bar | None = None
+        self._lock = threading.RLock()
+        """Validation passes are counted by a thread of their own."""
 
     def __enter__(self) -> Self:
         if self._is_shown is not False:
@@ -69,20 +72,23 @@ class FitProgress:
 
     def on_validation(self, shard: int, num_steps: int) -> None:
         """Count a validation pass within a shard's current fit; when steps decrease, the next fit has begun."""
-        num_fits, last_step = self._running.get(shard, (0, 0))
-        if num_steps <= last_step:
-            num_fits = min(num_fits + 1, self._num_fits - 1)
-        self._running[shard] = (num_fits, num_steps)
-        self._show()
+        with self._lock:
+            num_fits, last_step = self._running.get(shard, (0, 0))
+            if num_steps <= last_step:
+                num_fits = min(num_fits + 1, self._num_fits - 1)
+            self._running[shard] = (num_fits, num_steps)
+            self._show()
 
     def on_end(self, shard: int) -> None:
         """Stop counting a shard's fits; `on_shard` then counts its series."""
-        self._running.pop(shard, None)
+        with self._lock:
+            self._running.pop(shard, None)
 
     def on_shard(self, num_done: int, num_series: int) -> None:
         """Count finished series; the first call, with none done, sets their number."""
-        self._num_done, self._num_series = num_done, num_series
-        self._show(is_last=num_done == num_series)
+        with self._lock:
+            self._num_done, self._num_series = num_done, num_series
+            self._show(is_last=num_done == num_series)
 
     @property
     def series_done(self) -> float:

@@ -9,6 +9,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import narwhals as nw
+import numpy as np
 import polars as pl
 
 from forecasting.errors import SpecError
@@ -20,6 +22,7 @@ from forecasting.series.frames import NativeFrames
 from forecasting.series.inputs import read_input
 from forecasting.series.native import NativeTypes
 from forecasting.series.read import require_series
+from forecasting.spec.problems import relabel
 from forecasting.spec.spec import Spec, make_spec
 
 if TYPE_CHECKING:
@@ -172,9 +175,9 @@ class Result:
         return read_actuals(given, self.spec, has_zone=self._has_zone)
 
     def sample_paths(self, num_paths: int = 200) -> Any:
-        """Draw joint paths over the horizon, whose steps go together as the errors of backtests did.
+        """Draw joint paths over the horizon, with the correlations between steps that backtest errors had.
 
-        Quantiles of sums, maxima and so on over a path are those of the forecast.
+        Sums, maxima and so on of each path give the quantiles of the sum or the maximum.
 
         Args:
             num_paths: Paths of each series, 10 to 10,000.
@@ -199,10 +202,16 @@ class Result:
         Raises:
             SpecError: As `sample_paths`.
         """
-        fields = self.spec.model_dump(exclude_unset=True) | {"paths": num_paths}
-        if not isinstance(num_paths, int) or not 10 <= num_paths <= 10_000:
+        if not isinstance(num_paths, (int, np.integer)) or not 10 <= num_paths <= 10_000:
             raise SpecError("sample_paths", [f"num_paths = {num_paths!r}: must be 10 to 10,000"])
-        spec = make_spec(fields, subject="sample_paths")
+        try:
+            spec = make_spec(
+                self.spec.model_dump(exclude_unset=True) | {"paths": int(num_paths)}, subject="sample_paths"
+            )
+        except SpecError as error:
+            raise SpecError(
+                error.subject, [relabel(each, {"paths": "num_paths"}) for each in error.problems]
+            ) from error
         native = self._restore(self._outcome.forecasts)
         columns = ("unique_id", "ds", "path", "y")
         yield no_paths(native).select(columns)
@@ -214,13 +223,14 @@ class Result:
 
         Args:
             *series: Names of series, or a list of them, a panel each; the first four where none is given.
-            history: Grid points before the cutoff; two horizons where not given.
+            history: Grid points before the cutoff; two horizons, but at least 24, where not given.
 
         Returns:
             A Matplotlib figure; notebooks show it.
 
         Raises:
             UserError: A series was not forecast.
+            SpecError: `history` is not a whole number of 1 or more.
         """
         from forecasting.plots import fan_chart
 
@@ -228,7 +238,7 @@ class Result:
         known = champions["unique_id"].unique(maintain_order=True).to_list()
         given = [name for each in series for name in (each if isinstance(each, (list, tuple)) else [each])]
         names = [str(name) for name in given] or known[:MOST_PANELS]
-        if history is not None and (not isinstance(history, int) or history < 1):
+        if history is not None and (not isinstance(history, (int, np.integer)) or history < 1):
             raise SpecError("plot", [f"history = {history!r}: must be a whole number of 1 or more"])
         require_series(champions.lazy(), names)
         drawn = champions.filter(pl.col("unique_id").is_in(names))
@@ -291,10 +301,8 @@ def counted(values: pl.Series) -> list[tuple[str, int]]:
 
 
 def _table(rows: Any) -> str:
-    """Return a frame as a small table of HTML."""
-    frame = rows if isinstance(rows, pl.DataFrame) else None
-    if frame is None:
-        return str(rows._repr_html_()) if hasattr(rows, "_repr_html_") else f"<pre>{html.escape(str(rows))}</pre>"
+    """Return a frame of any library as a small table of HTML."""
+    frame: pl.DataFrame = nw.from_native(rows).lazy().collect("polars").to_native()
     heads = "".join(f"<th>{html.escape(name)}</th>" for name in frame.columns)
     lines = "".join(
         "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"

@@ -122,7 +122,7 @@ def read_frame(
     if missing:
         raise SourceError(
             f"{IN_MEMORY} lacks its {' and its '.join(missing)}; it has the columns {', '.join(map(str, columns))}"
-            f"{_index_levels(frame)}; id, time, target and static name them"
+            f"{_index_levels(frame)}; {_how_to_name(frame, time)}"
         )
     names = list(dict.fromkeys(name for _, name in needed if name in columns))
     rows, kind, dtypes = _convert(native.select(*names), names)
@@ -202,6 +202,16 @@ def _index_levels(frame: Any) -> str:
     """Name the index levels of a pandas frame, where they have names."""
     named = [str(name) for name in getattr(getattr(frame, "index", None), "names", ()) if name is not None]
     return f" and the index levels {', '.join(named)}" if named else ""
+
+
+def _how_to_name(frame: Any, time: str) -> str:
+    """Return which arguments name missing columns; for times in a named index level, the argument itself."""
+    if nw.dependencies.is_pandas_dataframe(frame) and time not in frame.columns:
+        levels = {name: frame.index.get_level_values(place).dtype for place, name in enumerate(frame.index.names)}
+        times = [name for name, dtype in levels.items() if dtype.kind == "M" or str(dtype).startswith("period")]
+        if len(times) == 1 and times[0] is not None:
+            return f"time={times[0]!r} reads the times of its index"
+    return "id, time, target and static name them"
 
 
 def _without_periods(frame: Any) -> Any:

@@ -1,7 +1,8 @@
 """Frequencies: the distance of two grid points, as a duration in Polars' notation or as an integer step."""
 
 import re
-from typing import Literal, get_args
+from datetime import timedelta
+from typing import Any, Literal, get_args
 
 Clock = Literal["timestamp", "step"]
 """What `ds` counts: timestamps, or integer steps for series without dates."""
@@ -22,6 +23,24 @@ _YEAR = 31_556_952_000_000
 """Microseconds of an average year of the Gregorian calendar."""
 _MOST_REACHED_YEARS, _MOST_REACHED_STEPS = 5_000, 10**18
 """Python's dates end with the year 9999, 64 bits with 9 × 10^18; sources may end in the year 2999 or at 10^15."""
+_MUST_BE = "must be a duration such as '1h', '15m', '1d', '1w', '1mo' or '1q', or an integer step such as 1"
+_OF_PANDAS = {
+    alias: unit
+    for unit, aliases in {
+        "us": "us",
+        "ms": "ms",
+        "s": "s S",
+        "m": "min T",
+        "h": "h H",
+        "d": "d D",
+        "w": "w W",
+        "mo": "M MS ME",
+        "q": "Q QS QE",
+        "y": "y Y YS YE A AS",
+    }.items()
+    for alias in aliases.split()
+}
+"""Units by pandas' aliases of offsets."""
 _DURATION = re.compile(r"([1-9]\d*)(us|ms|mo|s|m|h|d|w|q|y)", re.ASCII)
 
 
@@ -38,7 +57,7 @@ def parse_frequency(freq: str | int) -> str | int:
         ValueError: `freq` is neither, is zero or negative, or is longer than 1,000 years or 10^15 steps.
     """
     if isinstance(freq, bool) or not isinstance(freq, (str, int)):
-        raise ValueError("must be a duration such as '1h', '1d', '1w' or '1mo', or an integer step such as 1")
+        raise ValueError(_MUST_BE + _spelling_of(freq))
     if isinstance(freq, int) or freq.strip().isdecimal():
         # Python refuses to convert more than 4300 digits.
         step = LARGEST_STEP + 1 if isinstance(freq, str) and len(freq.strip().lstrip("0")) > 16 else int(freq)
@@ -47,9 +66,7 @@ def parse_frequency(freq: str | int) -> str | int:
         return step
     parts = _DURATION.findall(freq)
     if not parts or "".join(number + unit for number, unit in parts) != freq:
-        raise ValueError(
-            "must be a duration such as '1h', '15m', '1d', '1w', '1mo' or '1q', or an integer step such as 1"
-        )
+        raise ValueError(_MUST_BE + _spelling_of(freq))
     if len(parts) > 1 and any(unit in MONTHS for _, unit in parts):
         raise ValueError("calendar units (mo, q, y) cannot be combined with others")
     if len(freq) > 100 or _average_width(freq) > MOST_YEARS * _YEAR:
@@ -123,6 +140,24 @@ def varies_within(freq: str | int, category: str) -> bool:
     if isinstance(freq, int):
         return False
     return _average_width(freq) <= {"hour": UNITS["h"], "month": _YEAR // 2}.get(category, DAY)
+
+
+def _spelling_of(freq: Any) -> str:
+    """Return how to write a timedelta, or an offset of pandas, as the end of a message; empty for anything else.
+
+    >>> _spelling_of("MS"), _spelling_of("W-SUN"), _spelling_of(timedelta(minutes=90)), _spelling_of("soon")
+    ("; write '1mo'", "; write '1w'", "; write '90m'", '')
+    """
+    if isinstance(freq, timedelta):
+        width = freq // timedelta(microseconds=1)
+        unit = next(
+            (unit for unit in ("w", "d", "h", "m", "s", "ms", "us") if width > 0 and not width % UNITS[unit]), ""
+        )
+        return f"; write '{width // UNITS[unit]}{unit}'" if unit else ""
+    found = re.fullmatch(r"([1-9]\d*)?([A-Za-z]+)(-[A-Z]{3})?", str(getattr(freq, "freqstr", freq)).strip(), re.ASCII)
+    if found is None or found[2] not in _OF_PANDAS:
+        return ""
+    return f"; write '{found[1] or 1}{_OF_PANDAS[found[2]]}'"
 
 
 def _average_width(duration: str) -> int:

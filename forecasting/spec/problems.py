@@ -1,6 +1,7 @@
 """Refused fields in plain words: one sentence for each, all of them together, in place of pydantic's messages."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler
@@ -69,11 +70,12 @@ def check_whole_and_parts(
     return checked
 
 
-def describe_problems(error: ValidationError) -> Sequence[str]:
+def describe_problems(error: ValidationError, *, secrets: Collection[str] = ()) -> Sequence[str]:
     """Return one sentence per refused field, with its name, its value and what it needs.
 
     Args:
         error: What pydantic raised.
+        secrets: Fields whose values are not repeated.
 
     Returns:
         The sentences, in the order of the fields.
@@ -85,7 +87,28 @@ def describe_problems(error: ValidationError) -> Sequence[str]:
         problem["type"] == "too_short" and any(len(place) > len(at) and place[: len(at)] == at for place in places)
         for problem, at in zip(problems, places, strict=True)
     ]
-    return [_describe(problem) for problem, is_echo in zip(problems, echoes, strict=True) if not is_echo]
+    return [_describe(problem, secrets) for problem, is_echo in zip(problems, echoes, strict=True) if not is_echo]
+
+
+def relabel(problem: str, labels: Mapping[str, str]) -> str:
+    """Name the argument or option that sets a refused field in place of the field.
+
+    Args:
+        problem: A sentence of `describe_problems`.
+        labels: Arguments or options by field; the longest field that matches counts.
+
+    Returns:
+        The sentence with the label in place of the field and of its parts.
+
+    >>> relabel("categories.static.0 = 3: must be text", {"categories": "calendar", "categories.static": "static"})
+    'static = 3: must be text'
+    """
+    match = re.match(r"[a-z_]+(?:\.[a-z0-9_]+)*", problem)
+    field = match.group() if match else ""
+    for name in sorted(labels, key=len, reverse=True):
+        if field == name or field.startswith(name + "."):
+            return labels[name] + problem[len(field) :]
+    return problem
 
 
 def find_repeat(values: Any) -> str | None:
@@ -105,14 +128,18 @@ def _as_input(problem: Any) -> InitErrorDetails:
     )
 
 
-def _describe(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int")) or "the whole"
+def _describe(problem: Any, secrets: Collection[str]) -> str:
+    name = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int"))
     kind, value = problem["type"], problem["input"]
+    if not name:
+        is_table = isinstance(value, (Mapping, BaseModel))
+        return _expectation(problem) if is_table else f"{value!r}: {_expectation(problem)}"
     if kind == "missing":
         return f"{name} is missing"
+    is_secret = problem["loc"][0] in secrets
     if kind == "extra_forbidden":
-        return f"{name} = {value!r} is not a known field"
-    if isinstance(value, Mapping) or (kind == "value_error" and isinstance(value, BaseModel)):
+        return f"{name} is not a known field" if is_secret else f"{name} = {value!r} is not a known field"
+    if is_secret or isinstance(value, Mapping) or (kind == "value_error" and isinstance(value, BaseModel)):
         return f"{name}: {_expectation(problem)}"
     return f"{name} = {value!r}: {_expectation(problem)}"
 

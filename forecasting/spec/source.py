@@ -91,7 +91,9 @@ def check_source(uris: Sequence[str], id: str, time: str, target: str, *, subjec
     try:
         return Source(uri=uris[0] if len(uris) == 1 else tuple(uris), id=id, time=time, target=target)
     except ValidationError as error:
-        raise SpecError(subject, describe_problems(error)) from error
+        # The subject names the argument that has the paths.
+        problems = [problem.removeprefix("uri = ") for problem in describe_problems(error)]
+        raise SpecError(subject, problems) from error
 
 
 def as_uri(path: str) -> str:

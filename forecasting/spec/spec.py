@@ -41,6 +41,9 @@ NETWORKS: tuple[str, ...] = get_args(NetworkName)
 StatisticName = Literal["theta", "ets", "ces", "mstl", "croston_sba", "tsb", "adida"]
 STATISTICS: tuple[str, ...] = get_args(StatisticName)
 
+ONE_SHOT = "one_shot"
+"""Name of a spec that only options or arguments describe."""
+
 MOST_PATH_STEPS, MOST_PATH_POINTS = 1000, 1_000_000
 """Limits of sample paths: steps, because their correlations are a square matrix, and points of a series' paths."""
 

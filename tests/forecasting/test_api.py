@@ -225,6 +225,12 @@ class TestForecast:
             result.sample_paths(3)
         with pytest.raises(fc.SpecError, match="10 to 10,000"):
             result.sample_paths(0)
+        assert result.sample_paths(np.int64(50)).equals(paths)
+
+    def test_paths_of_the_median_alone_are_refused_by_the_argument(self, frame: pl.DataFrame) -> None:
+        median = fc.forecast(frame, quantiles=[0.5], **NAMES, **OPTIONS)
+        with pytest.raises(fc.SpecError, match=r"^sample_paths: num_paths = 50: needs quantiles besides the median"):
+            median.sample_paths(50)
 
     def test_a_notebook_shows_a_table_and_a_picture(self, result: fc.Result) -> None:
         shown = result._repr_html_()
@@ -242,7 +248,14 @@ class TestForecast:
             ({"freq": "soon"}, "freq = 'soon'"),
             ({"horizon": 0}, "horizon = 0: must be 1 or more"),
             ({"margin": 2.0}, "margin = 2.0"),
-            ({"static": ["store"]}, "categories.static must be other columns|static"),
+            ({"static": ["store"]}, "^forecast: static must be other columns than id, time and target: store$"),
+            ({"country": "US"}, "^forecast: static, calendar, country: country and 'holiday' in calendar"),
+            ({"id": "when"}, "^frame: id, time and target must be three columns"),
+            ({"freq": np.timedelta64(3600 * 10**9, "ns")}, "freq = .*; write '1h'"),
+            (
+                {"storage_options": {"key": ["hunter2"]}},
+                "^forecast: storage_options must be a table of names and texts$",
+            ),
             ({"overrides": {"max_stps": 3}}, "overrides.max_stps = 3 is not a known field"),
             ({"cutoff": "soon"}, "cutoff: 'soon' must be an ISO 8601 time"),
             ({"cutoff": START + timedelta(days=9)}, "lies after the newest measurement, 2024-01-03 11:00:00"),
@@ -254,7 +267,15 @@ class TestForecast:
     )
     def test_refused_arguments_are_named(self, frame: pl.DataFrame, arguments: dict[str, Any], problem: str) -> None:
         with pytest.raises(fc.SpecError, match=problem):
-            fc.forecast(frame, **NAMES, **(OPTIONS | arguments))
+            fc.forecast(frame, **(NAMES | OPTIONS | arguments))
+
+    def test_static_categories_that_no_member_can_learn_are_refused_by_the_argument(self, frame: pl.DataFrame) -> None:
+        with pytest.raises(fc.SpecError, match=r"^fit: static needs a member that begins from a prior; recipe 'fast'"):
+            fc.fit(frame.with_columns(region=pl.lit("north")), static="region", **NAMES, **OPTIONS)
+
+    def test_files_of_another_kind_are_refused_by_their_name(self) -> None:
+        with pytest.raises(fc.SpecError, match=r"^frame: '.*/x\.txt': must end in \.parquet or \.csv"):
+            fc.forecast("x.txt", **OPTIONS)
 
     def test_every_problem_is_named_at_once(self) -> None:
         with pytest.raises(fc.SpecError) as refused:
@@ -380,6 +401,30 @@ class TestFleet:
     def test_an_empty_frame_adds_nothing(self, fleet: fc.Fleet, result: fc.Result, frame: pl.DataFrame) -> None:
         assert fleet.predict(frame.clear()).forecasts.equals(result.forecasts)
 
+    @pytest.mark.parametrize(
+        ("arguments", "problem"),
+        [
+            ({"processes": 0}, "^predict: processes = 0: must be a whole number of 1 or more"),
+            ({"kernel": "abacus"}, "^predict: kernel = 'abacus': must be auto, reference, cpu, gpu"),
+        ],
+    )
+    def test_refused_arguments_are_named(self, fleet: fc.Fleet, arguments: dict[str, Any], problem: str) -> None:
+        with pytest.raises(fc.SpecError, match=problem):
+            fleet.predict(**arguments)
+
+    def test_a_cutoff_is_on_the_clock_of_days_with_offsets_also_after_loading(self, tmp_path: Path) -> None:
+        days = [f"{date(2024, 1, 1) + timedelta(days=day)}T00:00:00+05:00" for day in range(44)]
+        rows = pl.DataFrame({"ds": days, "y": [float(day % 7) + 0.1 * day for day in range(44)]})
+        options = OPTIONS | {"freq": "1d", "season_lengths": [7]}
+        # 01:00 at +05:00 is the day before in UTC.
+        cutoff = "2024-02-10T01:00:00+05:00"
+        fleet = fc.fit(rows.head(40), **options)
+        fleet.save(tmp_path / "fleet")
+        for each in (fleet, fc.load(tmp_path / "fleet")):
+            later = each.predict(rows, cutoff=cutoff, progress=False)
+            assert later.cutoff == fc.forecast(rows, cutoff=cutoff, **options).cutoff == datetime(2024, 2, 10, 1)
+            assert later.forecasts["ds"].min() == datetime(2024, 2, 11)
+
     def test_a_cutoff_before_the_fit_is_refused(self, fleet: fc.Fleet) -> None:
         with pytest.raises(fc.SpecError, match="lies before 2024-01-03T11:00:00, which the fleet was fitted to"):
             fleet.predict(cutoff=START)
@@ -494,6 +539,24 @@ class TestFrames:
                 case _:
                     values = [row[0] for row in returned.project("forecast").fetchall()]
             assert values == expected, kind
+
+    def test_a_notebook_shows_the_scores_of_every_kind_of_frame(self, frame: pl.DataFrame) -> None:
+        import duckdb
+
+        cutoff = START + timedelta(hours=55)
+        for given in (frame, frame.lazy(), frame.to_pandas(), frame.to_arrow(), duckdb.from_arrow(frame.to_arrow())):
+            shown = fc.forecast(given, cutoff=cutoff, **NAMES, **OPTIONS).evaluate(frame)
+            assert isinstance(shown.leaderboard, type(given))
+            html = shown._repr_html_()
+            assert "<th>mase</th>" in html
+            assert "<td>champion</td>" in html
+
+    def test_times_in_an_index_of_another_name_are_refused_with_the_argument_that_reads_them(
+        self, frame: pl.DataFrame
+    ) -> None:
+        indexed = frame.to_pandas().set_index("when")
+        with pytest.raises(fc.SourceError, match=r"lacks its time column 'ds'.*; time='when' reads the times of its"):
+            fc.forecast(indexed, id="store", target="sales", **OPTIONS)
 
 
 def test_a_script_without_a_main_guard_forecasts_once_on_several_processes(tmp_path: Path) -> None:

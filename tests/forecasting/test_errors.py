@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from forecasting import errors
-from forecasting.errors import FleetcastError, ServiceError, SpecError, UserError, first_line
+from forecasting.errors import FleetcastError, ServiceError, SpecError, UserError, first_line, naming_extras
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FleetcastError)]
 
@@ -21,6 +21,18 @@ def test_every_error_pickles_with_its_message(kind: type[FleetcastError]) -> Non
 def test_spec_error_pickles_with_its_problems() -> None:
     again = pickle.loads(pickle.dumps(SpecError("spec a", ["one", "two"])))
     assert (again.subject, again.problems) == ("spec a", ("one", "two"))
+
+
+@pytest.mark.parametrize(("module", "extra"), [("duckdb", "worker"), ("pytorch_lightning.loggers", "local")])
+def test_missing_module_is_reported_with_the_extra_that_installs_it(module: str, extra: str) -> None:
+    with pytest.raises(UserError, match=rf"not installed: pip install 'fleetcast\[{extra}\]'"), naming_extras():
+        raise ModuleNotFoundError(name=module)
+
+
+@pytest.mark.parametrize("module", ["forecasting.prophet", "httpx", None])
+def test_missing_module_that_no_extra_installs_stays_as_it_is(module: str | None) -> None:
+    with pytest.raises(ModuleNotFoundError), naming_extras():
+        raise ModuleNotFoundError(name=module)
 
 
 @pytest.mark.parametrize("kind", TREE)

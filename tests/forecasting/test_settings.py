@@ -1,5 +1,6 @@
 """Settings: the environment overrides the file, the file the defaults, and refused settings are named."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from forecasting.settings import FleetSettings, Settings
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SETTINGS", "STORE", "STORAGE_OPTIONS", "THREADS", "KERNEL"):
+    for name in ("SETTINGS", "STORE", "STORAGE_OPTIONS", "PROCESSES", "KERNEL"):
         monkeypatch.delenv(f"FLEETCAST_{name}", raising=False)
 
 
@@ -66,6 +67,26 @@ def test_variable_that_is_not_json_is_reported_without_its_value(monkeypatch: py
     (problem,) = refused.value.problems
     assert problem.startswith("FLEETCAST_STORAGE_OPTIONS must be a JSON object")
     assert text not in problem
+
+
+@pytest.mark.parametrize("text", ['["hunter2"]', '"hunter2"', '{"key": ["hunter2"]}', '{"key": {"hunter2": 1}}'])
+def test_storage_options_of_a_wrong_type_are_reported_without_their_values(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("FLEETCAST_STORAGE_OPTIONS", text)
+    with pytest.raises(
+        SpecError, match=r"storage_options(\.key)?: must be (text|a table of names and values)"
+    ) as refused:
+        Settings.load()
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize("line", ['aws_secret_access_key = "hunter2"', 'storage_option = {key = "hunter2"}'])
+def test_misplaced_storage_options_are_reported_without_their_values(settings_file: Path, line: str) -> None:
+    settings_file.write_text(f"[store]\n{line}\n")
+    with pytest.raises(SpecError, match="is not a known field") as refused:
+        Settings.load()
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
 
 
 @pytest.mark.parametrize(("content", "expected"), [("[store", "is not TOML"), (None, "cannot be read")])

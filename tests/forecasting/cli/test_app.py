@@ -52,6 +52,22 @@ def test_query_imports_no_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "words", [["query", "SELECT 1"], ["tables"], ["runs"], ["leaderboard"], ["plot", "a"], ["plot", "a", "--attention"]]
+)
+def test_command_that_needs_the_extra_worker_names_it(words: list[str], tmp_path: Path) -> None:
+    code = f"""
+    import sys
+    sys.modules |= dict.fromkeys(("deltalake", "duckdb", "ray"))
+    from forecasting.cli import main
+    raise SystemExit(main({words!r}))
+    """
+    ended = run_python(code, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "is not installed: pip install 'fleetcast[worker]'" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     ("command", "default"),
     [
         (["plot"], "two horizons"),

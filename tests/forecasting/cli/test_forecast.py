@@ -1,6 +1,7 @@
 """`fleetcast forecast` from the first word to the file that it leaves."""
 
 import re
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import EntryPoint
@@ -195,7 +196,7 @@ def test_evaluation_prints_totals_and_writes_the_scores_of_every_series(
     [
         (["--out", "out.csv", "--scores", "s.csv"], "--scores: 's.csv' needs --evaluate"),
         (["--out", "out.csv", "--evaluate", "nowhere.csv"], "nowhere.csv does not exist"),
-        (["--out", "out.csv", "--evaluate", "x.txt"], "--evaluate: uri = "),
+        (["--out", "out.csv", "--evaluate", "x.txt"], "x.txt': must end in .parquet or .csv"),
         (["--out", "out.csv", "--evaluate", "in.parquet", "--scores", "out.csv"], "--scores: 'out.csv' is also --out"),
         (["--out", "out.csv", "--evaluate", "in.parquet", "--scores", "in.parquet"], "is one of the inputs"),
         (["--out", "out.csv", "--paths", "5"], "--paths = 5: must be 0 for none, or 10 to 10,000"),
@@ -262,7 +263,7 @@ def test_ray_runs_what_the_entry_point_names(
     check_shape(pl.read_parquet("out.parquet"), ["a"])
 
 
-@pytest.mark.parametrize("found", [(), (EntryPoint("ray", "a_module_that_is_not_there:run", "fleetcast.runners"),)])
+@pytest.mark.parametrize("found", [(), (EntryPoint("ray", "ray:init", "fleetcast.runners"),)])
 def test_ray_that_is_not_installed_is_reported(
     fleetcast: Fleetcast,
     hourly: Callable[..., pl.DataFrame],
@@ -271,11 +272,13 @@ def test_ray_that_is_not_installed_is_reported(
     found: tuple[EntryPoint, ...],
 ) -> None:
     monkeypatch.setattr("forecasting.flow.local.entry_points", lambda **_: found)
+    monkeypatch.setitem(sys.modules, "ray", None)
     hourly("a").write_parquet("in.parquet")
     ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, "--ray", "--out", "out.parquet")
     assert ended.exit_code == 1
     assert "which" in ended.err
     assert "not installed" in ended.err
+    assert not found or "pip install 'fleetcast[worker]'" in ended.err
 
 
 def test_statistics_are_candidates_beside_the_networks(
@@ -358,7 +361,7 @@ def test_categories_are_learned_and_one_that_training_had_not_seen_is_named(
     assert differs.all()
     refused = fleetcast(*words, "--static", "store", "--recipe", "fast", "--out", "none.parquet")
     assert refused.exit_code == 2
-    assert "categories.static needs a member that begins from a prior; recipe 'fast'" in refused.err
+    assert "--static needs a member that begins from a prior; recipe 'fast'" in refused.err
     refused = fleetcast(*words, "--calendar", "holiday", "--country", "UK", "--out", "none.parquet")
     assert refused.exit_code == 2
     assert "'UK' must be the ISO 3166-1 code of a country whose holidays are known, such as US or GB" in refused.err

@@ -33,7 +33,7 @@ def test_input_without_a_name_is_refused_and_not_the_working_directory(text: str
     with pytest.raises(SpecError) as refused:
         spec_from_options([text], NEEDED)
     assert refused.value.problems[0].startswith(f"INPUT = {text!r}: must be the path or URI")
-    with pytest.raises(SpecError, match="uri = ''"):
+    with pytest.raises(SpecError, match="--actuals: '': must be the path"):
         make_source([""], "unique_id", "ds", "y", subject="--actuals")
 
 

@@ -1,5 +1,7 @@
 """`fleetcast plot` from a store and from one-shot files."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -91,6 +93,18 @@ def test_plot_of_files_draws_without_a_store(fleetcast: Fleetcast, tmp_path: Pat
     columns = ["--id", "name", "--time", "when", "--target", "sold"]
     ended = fleetcast("plot", "7", "--forecasts", "out.parquet", "--actuals", "actuals.parquet", *columns)
     assert (ended.exit_code, ended.out, ended.err) == (0, "fan.png\n", "")
+
+
+def test_plot_of_files_needs_neither_duckdb_nor_deltalake(tmp_path: Path) -> None:
+    forecasts_file(tmp_path, name="out.parquet")
+    code = """
+import sys
+sys.modules |= dict.fromkeys(("deltalake", "duckdb"))
+from forecasting.cli import main
+raise SystemExit(main(["plot", "7", "--forecasts", "out.parquet"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "fan.png\n", "")
 
 
 def test_name_that_no_font_has_is_drawn_without_a_warning(fleetcast: Fleetcast, tmp_path: Path) -> None:

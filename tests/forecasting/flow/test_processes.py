@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
 
@@ -28,6 +29,11 @@ def describe(panel: Panel, *, on_validation: Callable[[int], None] | None = None
 
 
 def die(panel: Panel, *, on_validation: Callable[[int], None] | None = None) -> pl.DataFrame:
+    os._exit(9)
+
+
+def die_while_reporting(panel: Panel, *, on_validation: Callable[[int], None] | None = None) -> pl.DataFrame:
+    processes._passes._wlock.acquire()
     os._exit(9)
 
 
@@ -76,6 +82,20 @@ def test_a_process_that_dies_is_reported_and_leaves_nothing_behind(run: Callable
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not multiprocessing.active_children()
+
+
+def test_a_process_that_dies_while_it_reports_does_not_block_the_end(run: Callable) -> None:
+    errors: list[ServiceError] = []
+
+    def end() -> None:
+        with pytest.raises(ServiceError) as error:
+            run(die_while_reporting, [panel_of("a"), panel_of("b")])
+        errors.append(error.value)
+
+    caller = threading.Thread(target=end, daemon=True)
+    caller.start()
+    caller.join(timeout=60)
+    assert errors
 
 
 def test_processes_of_others_are_left_alone(run: Callable) -> None:

@@ -1,11 +1,31 @@
 """Progress of a fit, as a log and as a bar."""
 
 import io
+import threading
 
 import pytest
 
 from forecasting.flow import progress
 from forecasting.flow.progress import FitProgress
+
+
+def test_two_threads_may_count_at_once(fit: FitProgress) -> None:
+    errors: list[Exception] = []
+    is_over = threading.Event()
+
+    def validate() -> None:
+        try:
+            for number in range(20_000):
+                fit.on_validation(number % 500, 1)
+                fit.on_end((number + 250) % 500)
+        except RuntimeError as error:
+            errors.append(error)
+        is_over.set()
+
+    threading.Thread(target=validate).start()
+    while not is_over.is_set():
+        fit.on_shard(1, 1000)
+    assert not errors
 
 
 class Terminal(io.StringIO):

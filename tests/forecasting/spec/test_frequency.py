@@ -1,5 +1,6 @@
 """Frequencies: which ones are accepted, and how far their steps may reach."""
 
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
@@ -30,6 +31,25 @@ def test_step_beyond_any_data_is_refused(freq: str | int) -> None:
 )
 def test_duration_beyond_any_calendar_is_refused(freq: str) -> None:
     with pytest.raises(ValueError, match="must be at most 1000 years"):
+        parse_frequency(freq)
+
+
+@pytest.mark.parametrize(
+    ("freq", "spelling"),
+    [
+        *(("h", "1h"), ("D", "1d"), ("MS", "1mo"), ("M", "1mo"), ("W-SUN", "1w"), ("15min", "15m"), ("QS-OCT", "1q")),
+        *((timedelta(hours=1), "1h"), (timedelta(minutes=90), "90m"), (timedelta(days=14), "2w")),
+    ],
+)
+def test_spelling_of_another_library_is_refused_with_the_one_to_write(freq: Any, spelling: str) -> None:
+    with pytest.raises(ValueError, match=f"must be a duration .*; write '{spelling}'$"):
+        parse_frequency(freq)
+    assert parse_frequency(spelling) == spelling
+
+
+@pytest.mark.parametrize("freq", ["B", "0h", "soon", "h1", "", 1.5, None, timedelta(0), timedelta(days=-1)])
+def test_frequency_without_a_spelling_is_refused_without_one(freq: Any) -> None:
+    with pytest.raises(ValueError, match=r"integer step such as 1$"):
         parse_frequency(freq)
 
 

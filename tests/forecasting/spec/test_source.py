@@ -65,4 +65,7 @@ def test_all_refused_paths_and_columns_are_reported_under_the_subject() -> None:
     with pytest.raises(SpecError) as refused:
         make_source([" "], "ds", "ds", "y", subject="--actuals")
     assert refused.value.subject == "--actuals"
-    assert [problem.split(":")[0] for problem in refused.value.problems] == ["uri = ' '", "the whole"]
+    assert [problem.split(":")[0] for problem in refused.value.problems] == [
+        "' '",
+        "id, time and target must be three columns, not 'ds', 'ds', 'y'",
+    ]
