@@ -1,6 +1,6 @@
 """The public functions of Fleetcast: forecast, fit, backtest, load, and a store to query.
 
-A forecast starts from a frame of long data, or from files, and is described by keyword arguments, a spec, or both.
+The input is a frame of long data, or files. Keyword arguments, a spec, or both describe the forecast.
 """
 
 import os
@@ -84,13 +84,13 @@ def forecast(
         quantiles: Quantiles of the forecast, 0.5 among them; thirteen from 0.025 to 0.975 where not given.
         lower_bound: No forecast is below it; 0 for counts.
         integer_valued: Whether the target counts things, so that forecasts are whole numbers.
-        static: Columns of categories that class whole series; networks that begin from a prior learn them.
+        static: Columns of categories that classify whole series; networks that begin from a prior learn them.
         calendar: Categories of times that networks learn: hour, weekday, month and holiday.
         country: ISO 3166-1 code of the country whose holidays are meant.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers; 0 where not given.
         overrides: Parts of the recipe, such as {"max_steps": 200}.
-        spec: A spec, or the path of its TOML file, that the other arguments lie over.
+        spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given. Not used with `ray`.
         kernel: The implementation of the recurrence: auto, cpu, gpu or reference.
         ray: Whether the work is spread over the Ray cluster of RAY_ADDRESS, or over a local Ray.
@@ -164,13 +164,13 @@ def fit(
         quantiles: Quantiles of the forecast.
         lower_bound: No forecast is below it.
         integer_valued: Whether the target counts things.
-        static: Columns of categories that class whole series.
+        static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
         country: ISO 3166-1 code of the country whose holidays are meant.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
-        spec: A spec, or the path of its TOML file, that the other arguments lie over.
+        spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given.
         kernel: The implementation of the recurrence.
         progress: How progress is shown; see `forecast`.
@@ -225,16 +225,15 @@ def backtest(
     progress: bool | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> Any:
-    """Forecast the past from several cutoffs, each as if it were the newest observation, beside what really came.
+    """Forecast from several past cutoffs, each as if it were the newest observation, and join the actuals.
 
-    Everything is repeated at each cutoff as a user would have run it then: training, the choice of champions and the
-    calibration. No run reads anything after its cutoff.
+    With `refit`, each cutoff has its own training, champions and calibration. No run reads anything after its cutoff.
 
     Args:
         frame: Long data, as of `forecast`.
         cutoffs: Number of cutoffs. The newest one lies a horizon before the newest observation.
         step: Grid points between two cutoffs; the horizon where not given.
-        refit: Whether networks are trained at every cutoff; else those of the oldest cutoff forecast at all of them.
+        refit: Whether each cutoff has its own fit; otherwise that of the oldest cutoff forecasts at all of them.
         freq: Step of the grid.
         season_lengths: Grid points of a season, one or several.
         horizon: Steps ahead.
@@ -247,13 +246,13 @@ def backtest(
         quantiles: Quantiles of the forecast.
         lower_bound: No forecast is below it.
         integer_valued: Whether the target counts things.
-        static: Columns of categories that class whole series.
+        static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
         country: ISO 3166-1 code of the country whose holidays are meant.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
-        spec: A spec, or the path of its TOML file, that the other arguments lie over.
+        spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given.
         kernel: The implementation of the recurrence.
         progress: How progress is shown; see `forecast`.

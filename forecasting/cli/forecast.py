@@ -27,7 +27,7 @@ def forecast(
         list[str] | None,
         typer.Argument(metavar="INPUT…", help="Parquet or CSV files, folders or globs of the same layout."),
     ] = None,
-    spec: Annotated[Path | None, typer.Option(help="Spec file to start from; other options lie over it.")] = None,
+    spec: Annotated[Path | None, typer.Option(help="Spec file; other options take precedence over it.")] = None,
     freq: Annotated[str | None, typer.Option(help="Step of the grid: 1h, 15m, 1d, 1mo …, or 1 for integers.")] = None,
     season_length: Annotated[list[int] | None, typer.Option(help="Grid points in a season; may be repeated.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps ahead.")] = None,

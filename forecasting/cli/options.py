@@ -38,7 +38,7 @@ _LABELS = {
 
 
 def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec_path: Path | None = None) -> Spec:
-    """Build a spec from inputs and options, laid over the spec of a file where one is named.
+    """Build a spec from inputs and options, which take precedence over the spec of a file.
 
     Args:
         inputs: Paths or URIs of files, folders and globs; paths are relative to the working directory.

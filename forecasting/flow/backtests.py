@@ -42,7 +42,7 @@ def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int
         raise SpecError("backtest", problems)
     ingested = ingest(spec, rows=rows)
     lengths = ingested.features.group_by("unique_id").agg(pl.len(), last=pl.col("ds").max())
-    # Of the series that reach as far as most do: one that has ended, or has only begun, says little of the others.
+    # A series that has ended, or has only begun, must not place the cutoffs of the others.
     live = lengths.filter(pl.col("last") >= pl.col("last").quantile(0.5, "lower"))
     name, length = live.sort("len", "unique_id", descending=[True, False]).select("unique_id", "len").row(0)
     places = [length - 1 - spec.horizon - step * number for number in range(num_cutoffs)]
@@ -98,7 +98,7 @@ def backtest_at(
                 run_calls=predict_here(num_series=len(known.unique_ids), processes=processes, progress=progress),
             )
         dtype = forecasts.schema["ds"]
-        # What a series that has ended would have had before the cutoff does not forecast the future.
+        # Rows of a series that has ended may lie at or before the cutoff; they forecast no future.
         ahead = forecasts.filter(pl.col("ds") > pl.lit(cutoff, dtype))
         joined = ahead.join(actuals, on=["unique_id", "ds"], how="left")
         yield joined.with_columns(cutoff=pl.lit(cutoff, dtype)).select(

@@ -262,6 +262,7 @@ def load_fleet(folder: str | Path) -> Fleet:
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
+    _refuse_unlisted(manifest, folder / MANIFEST)
     content = {name: _read_checked(folder / name, digest) for name, digest in manifest["files"].items()}
     spec = make_spec(manifest["spec"], subject=f"fleet {folder}")
     tables = {name: pl.read_parquet(content[f"{name}.parquet"]) for name in (*_TABLES, "forecasts", "types")}
@@ -382,6 +383,14 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
     if missing := [name for name in needed if name not in manifest]:
         raise SourceError(f"{folder / MANIFEST} lacks {', '.join(missing)}; the saved fleet is not whole")
     return manifest
+
+
+def _refuse_unlisted(manifest: Mapping[str, Any], path: Path) -> None:
+    """Raise SourceError where the list of files lacks one that the fleet consists of."""
+    shards = [name for shard in manifest["shards"] for name in shard["weights"]]
+    tables = [f"{name}.parquet" for name in (*_TABLES, "forecasts", "types")]
+    if missing := [name for name in (*tables, *shards, *manifest["priors"]) if name not in manifest["files"]]:
+        raise SourceError(f"{path} lists no {', '.join(missing)}; the saved fleet is not whole")
 
 
 def _read_checked(path: Path, digest: str) -> bytes:

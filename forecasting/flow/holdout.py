@@ -104,13 +104,13 @@ def evaluate(
 ) -> Evaluation:
     """Score forecasts by actuals.
 
-    MASE and MSIS are scaled by the features, and Naive2 knows no more.
+    The scales of MASE and MSIS, and Naive2, use only the features.
 
     Args:
         forecasts: Forecasts of a spec, in the columns of that table.
         actuals: The actuals on the same clock.
         spec: The spec.
-        features: Everything that the forecasts know, up to `cutoff`.
+        features: The series on even grids, as the forecasts know them up to `cutoff`.
         cutoff: The last time of the features.
 
     Returns:

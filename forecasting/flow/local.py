@@ -54,7 +54,7 @@ def forecast_here(
         progress: How progress is shown; see `FitProgress`.
 
     Returns:
-        The forecasts with everything that they follow from.
+        The forecasts, with the backtests, champions and data behind them.
 
     Raises:
         SourceError: Nothing can be read or forecast.
@@ -101,7 +101,7 @@ def forecast_on_ray(spec: Spec, given: Input, **options: Any) -> "OneShot":
         **options: As those of `forecast_here`, without `processes` and `progress`.
 
     Returns:
-        The forecasts with everything that they follow from.
+        The forecasts, with the backtests, champions and data behind them.
 
     Raises:
         ClusterError: Ray or Fleetcast's workers are not installed, or the cluster cannot be used.

@@ -102,7 +102,7 @@ def forecast(
         run_calls: Trains the priors; in this process where not given.
 
     Returns:
-        The forecasts with everything that they follow from.
+        The forecasts, with the backtests, champions and data behind them.
 
     Raises:
         SourceError: Nothing can be read or forecast.

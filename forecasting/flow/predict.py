@@ -21,7 +21,7 @@ RunPredictions = Callable[[Sequence[Callable[[], pl.DataFrame]]], Sequence[pl.Da
 
 @dataclass(frozen=True)
 class Trained:
-    """Everything that forecasts of trained networks follow from, besides the data.
+    """Everything besides the data that forecasts of trained networks depend on.
 
     Attributes:
         shards: Serving networks of each shard.

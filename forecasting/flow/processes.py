@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 FEWEST_SERIES = 16
-"""Fewer series are done in this process before others have started and loaded torch."""
+"""This process forecasts fewer series sooner than others start and load torch."""
 SECONDS_TO_END = 5
 SECONDS_BETWEEN_CHECKS = 0.2
 
 _lock = threading.RLock()
 """Held while a setting of the whole process is changed, because threads of a caller may forecast side by side."""
 _threads_before: list[int] = []
-"""While a block needs a single thread of torch: the caller's number, once and once more for each such block."""
+"""The caller's number of torch threads, once and once more for each block that needs a single thread."""
 _passes: Any = None
 """In a worker process: the queue that its validation passes are reported on."""
 

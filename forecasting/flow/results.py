@@ -1,4 +1,4 @@
-"""Results of a forecast as people use them: frames of the kind that came in, scores, sample paths and pictures."""
+"""Results of a forecast for users: frames of the kind of the input, scores, sample paths and pictures."""
 
 import base64
 import html
@@ -56,10 +56,10 @@ class Evaluation:
 
 
 class Result:
-    """Forecasts of every series with everything that they follow from.
+    """Forecasts of every series, with the backtests, champions and refused rows behind them.
 
-    Frames are of the kind that came in, with its names and dtypes of the columns of series and time; those of files
-    are Polars frames. They are made when they are first read.
+    Frames are of the kind of the input, with its names and dtypes for series and time. Files give Polars frames. Each
+    frame is made when it is first read.
     """
 
     def __init__(
@@ -133,12 +133,12 @@ class Result:
         return Result(self.spec, self._outcome, self._types, NativeFrames(), has_zone=self._has_zone)
 
     def evaluate(self, actuals: Any, *, all_models: bool = False) -> Evaluation:
-        """Score the forecasts by what really came.
+        """Score the forecasts against actuals.
 
-        MASE and MSIS are scaled by what the forecast knew, and Naive2 knows no more.
+        The scales of MASE and MSIS, and Naive2, use only data up to the cutoff.
 
         Args:
-            actuals: A frame or paths of files with the columns of the input; rows before the cutoff are passed over.
+            actuals: A frame or paths of files with the columns of the input; rows up to the cutoff are ignored.
             all_models: Whether every model is scored, or the champions alone.
 
         Returns:

@@ -119,7 +119,7 @@ def backtest_shard(
         candidates: Fleets that have read nothing after the first origin of any series.
         networks: Networks that compete; one alone is the champion wherever it was trained.
         kernel: Implementation of the recurrence.
-        keeps_correlations: Whether sums for sample paths are kept although the spec asks for no paths.
+        keeps_correlations: Whether sums for sample paths are kept although the spec has no paths.
 
     Returns:
         Scores of candidates, statistical models and seasonal naives, champions, and the counts and sums.

@@ -1,4 +1,4 @@
-"""The public Python API: what goes in, what comes back, and that the command gives the same bits."""
+"""The public Python API: its arguments and results, and that the command gives the same bits."""
 
 import ast
 import inspect
@@ -441,6 +441,15 @@ class TestFleet:
             fc.load(tmp_path / "fleet")
         with pytest.raises(fc.NothingStored, match="does not hold a saved fleet"):
             fc.load(tmp_path)
+
+    def test_a_file_that_the_manifest_does_not_list_is_named(self, fleet: fc.Fleet, tmp_path: Path) -> None:
+        fleet.save(tmp_path / "fleet")
+        path = tmp_path / "fleet" / "fleet.json"
+        manifest = json.loads(path.read_text())
+        del manifest["files"]["champions.parquet"]
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(fc.SourceError, match=r"lists no champions\.parquet"):
+            fc.load(tmp_path / "fleet")
 
     def test_a_folder_of_another_format_is_refused(self, fleet: fc.Fleet, tmp_path: Path) -> None:
         fleet.save(tmp_path / "fleet")
