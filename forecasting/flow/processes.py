@@ -199,7 +199,7 @@ def _run_in_pool(jobs: Sequence[Callable[[], Result]], num_processes: int, passe
             _end(set((pool._processes or {}).values()))
             pool.shutdown(wait=False, cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
-                lost = "a process of this forecast died, perhaps for want of memory; nothing is written"
+                lost = "a process of this forecast died, possibly because memory ran out; nothing is written"
                 raise ServiceError(lost) from error
             raise
 
