@@ -34,8 +34,8 @@ demo: $(READY) ## Train and forecast 125 series of real data with Airflow and Ra
 test: $(READY) ## Pass every test that needs no service outside this repository: core, Ray and Airflow, packaging
 	@failed=; \
 	$(CORE_TESTS) $(COVERAGE) || failed="$$failed core"; \
-	$(PYTEST) -m "ray or airflow" || failed="$$failed ray-and-airflow"; \
-	$(PYTEST) -m packaging || failed="$$failed packaging"; \
+	$(PYTEST) -m "ray or airflow" tests || failed="$$failed ray-and-airflow"; \
+	$(PYTEST) tests/packaging || failed="$$failed packaging"; \
 	if test -n "$$failed"; then echo "make test: failed:$$failed"; exit 1; fi; echo "make test: all passed"
 
 lint: $(READY) ## Check style, format, docstrings, types, import contracts and workflow files
