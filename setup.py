@@ -45,7 +45,16 @@ setup(
             "forecasting.fleet.native._engine",
             sources=[f"{NATIVE}/fleet.c"],
             depends=sorted(glob(f"{NATIVE}/*.h")),
-            extra_compile_args=["-O3", "-g0", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"],
+            extra_compile_args=[
+                "-O3",
+                "-g0",
+                "-std=gnu11",
+                "-fno-math-errno",
+                "-fno-trapping-math",
+                "-Wno-psabi",
+                "-pthread",
+            ],
+            extra_link_args=["-pthread"],
             libraries=["m"],
             optional=True,
         )

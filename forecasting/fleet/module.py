@@ -78,12 +78,7 @@ class FleetModule(lightning.LightningModule):
         self.automatic_optimization = False
         self.network, self.windows, self.config, self.budget = network, windows, config, budget
         num_series = len(keys_S)
-        in_engine = runs_in_engine(
-            network.kernel.NAME,
-            network.wiring,
-            is_smoothed=windows.smoothing is not None,
-            has_categories=windows.row_SNK is not None,
-        )
+        in_engine = runs_in_engine(network.kernel.NAME, network.wiring, is_smoothed=windows.smoothing is not None)
         self.steps: Steps = EngineSteps() if in_engine else TorchSteps()
         if network.wiring.is_stream:
             self.steps = StreamSteps()

@@ -142,9 +142,7 @@ def _forecast(fitted: FittedFleet, panel: Panel, wanted: KernelName) -> npt.NDAr
     device = torch.device("cuda" if wanted == "gpu" and torch.cuda.is_available() else "cpu")
     cell = wiring.cell
     kernel = kernels.choose(cell, device, torch.float32, fitted.config.hidden_size, wanted=wanted)
-    if cell is not None and runs_in_engine(
-        kernel.NAME, wiring, is_smoothed=windows.smoothing is not None, has_categories=windows.row_SNK is not None
-    ):
+    if cell is not None and runs_in_engine(kernel.NAME, wiring, is_smoothed=windows.smoothing is not None):
         predicted_SBFQ = engine.forecast(cell.name, windows, fitted.weights, origins_S1, quantiles_Q=quantiles_Q)
     else:
         weights = {name: weight.to(device) for name, weight in fitted.weights.items()}

@@ -95,9 +95,7 @@ class FleetSizes:
     @property
     def in_engine(self) -> bool:
         """Whether the CPU engine runs whole steps."""
-        return runs_in_engine(
-            self.kernel, self.wiring, is_smoothed=self.smoothed is not None, has_categories=bool(self.embeddings)
-        )
+        return runs_in_engine(self.kernel, self.wiring, is_smoothed=self.smoothed is not None)
 
     @property
     def num_passes(self) -> int:

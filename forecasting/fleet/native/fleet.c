@@ -1,15 +1,17 @@
 /* The CPU engine of a fleet: recurrences forward and backward, whole training steps, and forecasts.
 
    The same source is compiled once per kind of processor, and the library chooses the best variant when it is loaded;
-   so one build runs everywhere. That choice is the only state: the engine starts no thread, and no allocation outlives
-   a call. The result of a series depends on that series alone. */
+   so one build runs everywhere. That choice is the only state: no allocation and no thread outlives a call. In a fleet
+   the result of a series depends on that series alone. */
 
 #include "fields.h"
 #include "fleet.h"
 #include "memory.h"
+#include "threads.h"
 
 typedef struct {
   int (*train)(const Network *, const StepTables *, int64_t, int64_t);
+  int (*train_prior)(const Network *, const PriorTables *);
   int (*forecast)(const Network *, const int64_t *, int64_t, int64_t, float *, float *);
   int (*run_forward)(const Shape *, const Parameters *, const float *, float *, float *, float *, int64_t, int64_t);
   int (*run_backward)(const Shape *, const Parameters *, const float *, const float *, const float *, const float *,
@@ -73,6 +75,10 @@ int fleetcast_choose(int lanes) {
 
 int fleetcast_train(const Network *network, const StepTables *tables, int64_t begin, int64_t end) {
   ENGINE(engine->train(network, tables, begin, end));
+}
+
+int fleetcast_train_prior(const Network *network, const PriorTables *tables) {
+  ENGINE(engine->train_prior(network, tables));
 }
 
 int fleetcast_forecast(const Network *network, const int64_t *origins, int64_t begin, int64_t end, float *quantiles,

@@ -86,6 +86,11 @@ def run(call: Callable[[Int, Int], int], *, num_series: int) -> None:
         failed = call(Int(0), Int(num_series))
     else:
         failed = max(_threads(num_threads).map(lambda bounds: call(*bounds), ranges))
+    refuse_failure(failed)
+
+
+def refuse_failure(failed: int) -> None:
+    """Raise MemoryError where a call of the engine returned 1."""
     if failed:
         raise MemoryError("the CPU engine could not allocate the memory that a fleet's windows and gradients need")
 

@@ -1,25 +1,29 @@
 /* The network around the recurrence: gathering of windows, head, mixture of seasonal references, loss.
 
-   For the duration of a call one padded vector holds the parameters of a series in the order in which tiles read them;
-   vectors of the same layout hold the optimiser's state. O = F Q outputs, padded to a multiple of W. */
+   For the duration of a call one padded vector holds the parameters of a network in the order in which tiles read them;
+   vectors of the same layout hold the optimiser's state. O = F Q outputs, padded to a multiple of W. D = K E inputs, the
+   last ones, are vectors of categories. */
 
 typedef struct {
-  long U, P, O, padded_O, gates, M, F;
-  long input, bias_input, hidden, bias_hidden, head, bias_head, mixture, size; /* offsets into the vector */
+  long U, P, O, padded_O, D, gates, M, F;
+  long input, bias_input, hidden, bias_hidden, head, bias_head, mixture, tables, size; /* offsets into the vector */
 } N(Layout);
 
 static N(Layout) N(layout)(const Network *network) {
   const Shape *shape = &network->shape;
   const WindowTensors *windows = &network->windows;
   N(Layout) at = {.U = N(units)(shape), .gates = NUM_GATES(shape->cell), .M = windows->M, .F = windows->F};
-  at.P = at.U * W, at.O = at.F * network->Q, at.padded_O = (at.O + W - 1) / W * W;
+  at.P = at.U * W, at.O = at.F * network->Q, at.padded_O = N(pad)(at.O), at.D = windows->K * windows->E;
   at.bias_input = shape->I * at.gates * at.P;
   at.hidden = at.bias_input + at.gates * at.P;
   at.bias_hidden = at.hidden + HIDDEN_ROWS(shape->cell, shape->H) * at.gates * at.P;
   at.head = at.bias_hidden + (shape->cell == GRU ? at.gates * at.P : 0);
   at.bias_head = at.head + shape->H * at.padded_O;
   at.mixture = at.bias_head + at.padded_O;
-  at.size = (at.mixture + at.F * at.M + W - 1) / W * W;
+  at.tables = at.mixture + at.F * at.M;
+  long num_rows = 0;
+  for (long k = 0; k < windows->K; k++) num_rows += network->tables[k].num_rows;
+  at.size = N(pad)(at.tables + num_rows * windows->E);
   return at;
 }
 
@@ -34,9 +38,12 @@ static void N(copy_gates)(float *vector, float *torch, long num_rows, const N(La
       }
 }
 
-static void N(copy_series)(float *vector, float *const torch[NUM_PARAMETERS], const Network *network,
-                           const N(Layout) *at, long series, int to_torch) {
+/* Copy one kind of array of a network's parameters from torch's tensors to the padded vector, or back. */
+static void N(copy_network)(float *vector, int kind, const Network *network, const N(Layout) *at, long series,
+                            int to_torch) {
   const long I = network->shape.I, H = network->shape.H, G = at->gates * H, O = at->O;
+  float *torch[NUM_PARAMETERS];
+  for (int name = 0; name < NUM_PARAMETERS; name++) torch[name] = array_of(&network->parameters[name], kind);
   if (!to_torch) memset(vector, 0, sizeof(float) * at->size);
   N(copy_gates)(vector, torch[INPUT] + series * I * G, I, at, H, to_torch);
   N(copy_gates)(vector + at->bias_input, torch[BIAS_INPUT] + series * G, 1, at, H, to_torch);
@@ -51,13 +58,24 @@ static void N(copy_series)(float *vector, float *const torch[NUM_PARAMETERS], co
   }
   float *theirs = torch[MIXTURE] + series * at->F * at->M, *mine = vector + at->mixture;
   memcpy(to_torch ? theirs : mine, to_torch ? mine : theirs, sizeof(float) * at->F * at->M);
+  mine = vector + at->tables;
+  for (long k = 0; k < network->windows.K; k++) {
+    const long size = network->tables[k].num_rows * network->windows.E;
+    theirs = array_of(&network->tables[k].trained, kind) + series * size;
+    memcpy(to_torch ? theirs : mine, to_torch ? mine : theirs, sizeof(float) * size);
+    mine += size;
+  }
+}
+
+static long N(recurrent_floats)(const N(Layout) *at) {
+  return at->U * 4 * W + at->gates * at->P * (at->P + N(pad)(at->D));
 }
 
 /* Return the weights for the recurrence: those of the vector itself, the sum of the biases, and transposed copies. */
 static N(Packed) N(recurrent_weights)(const float *vector, const N(Layout) *at, const Shape *shape, float *room,
                                       int backward) {
-  float *bias = room, *hidden_t = room + at->U * 4 * W;
-  const long gates = at->gates;
+  const long gates = at->gates, padded_D = N(pad)(at->D), first = shape->I - at->D;
+  float *bias = room, *hidden_t = room + at->U * 4 * W, *input_t = hidden_t + gates * at->P * at->P;
   memset(bias, 0, sizeof(float) * at->U * 4 * W);
   for (long u = 0; u < at->U; u++)
     for (long gate = 0; gate < gates; gate++) {
@@ -72,22 +90,73 @@ static N(Packed) N(recurrent_weights)(const float *vector, const N(Layout) *at, 
           for (long lane = 0; lane < W; lane++)
             hidden_t[((u * gates + gate) * W + lane) * at->P + k] =
                 k < shape->H ? vector[at->hidden + ((u * shape->H + k) * gates + gate) * W + lane] : 0.0f;
-  return (N(Packed)){vector, vector + at->hidden, bias, hidden_t, NULL};
+  if (backward)
+    for (long d = 0; d < padded_D; d++)
+      for (long u = 0; u < at->U; u++)
+        for (long gate = 0; gate < gates; gate++)
+          for (long lane = 0; lane < W; lane++)
+            input_t[((u * gates + gate) * W + lane) * padded_D + d] =
+                d < at->D ? vector[((u * shape->I + first + d) * gates + gate) * W + lane] : 0.0f;
+  return (N(Packed)){vector, vector + at->hidden, bias, hidden_t, input_t};
 }
 
-/* A batch of one series: inputs (B, T, I), references (B, F, M), targets (B, F), and which are observed (B, F). */
+/* A batch: of each window its series, origin and hidden categories (B, K); its inputs (B, T, I), references (B, F, M)
+   and targets (B, F), and which targets are observed (B, F). */
 typedef struct {
+  int64_t *series, *origins;
+  uint8_t *hidden;
   float *x, *reference, *target, *observed;
 } N(Batch);
 
-static void N(gather)(const Network *network, long series, const int64_t *origins, long B, N(Batch) to) {
+/* Return the row of a category's table at a grid point of a window; a hidden category has the row of the unseen. */
+static long N(row_of)(const WindowTensors *windows, const N(Batch) *batch, long b, long at, long k) {
+  if (batch->hidden[b * windows->K + k]) return 0;
+  return windows->rows[(batch->series[b] * (windows->N + windows->F) + at) * windows->K + k];
+}
+
+/* Write the vectors of a step's categories, each the mean over the points of its segment from `at` on. */
+static void N(embed)(const Network *network, const float *tables, const N(Batch) *batch, long b, long at, float *to) {
+  const WindowTensors *windows = &network->windows;
+  const long E = windows->E, L = windows->L;
+  for (long k = 0; k < windows->K; k++, to += E) {
+    for (long e = 0; e < E; e++) to[e] = 0;
+    for (long point = 0; point < L; point++) {
+      const float *vector = tables + N(row_of)(windows, batch, b, at + point, k) * E;
+      for (long e = 0; e < E; e++) to[e] += vector[e];
+    }
+    for (long e = 0; e < E; e++) to[e] /= L;
+    tables += network->tables[k].num_rows * E;
+  }
+}
+
+/* Add the gradient `dx` (B, T, D) of the categories' vectors to that of their tables. */
+static void N(embedding_gradients)(const Network *network, const N(Batch) *batch, long B, const float *dx,
+                                   float *tables) {
+  const WindowTensors *windows = &network->windows;
+  const long T = network->shape.T, E = windows->E, L = windows->L;
+  for (long k = 0; k < windows->K; k++) {
+    for (long b = 0; b < B; b++)
+      for (long t = 0; t < T; t++) {
+        const float *of_step = dx + ((b * T + t) * windows->K + k) * E;
+        const long at = batch->origins[b] + windows->padding + 1 - (T - t) * L;
+        for (long point = 0; point < L; point++) {
+          float *row = tables + N(row_of)(windows, batch, b, at + point, k) * E;
+          for (long e = 0; e < E; e++) row[e] += of_step[e] / L;
+        }
+      }
+    tables += network->tables[k].num_rows * E;
+  }
+}
+
+/* Gather the windows of `to.series` that end at `to.origins`; `tables` has the vectors of categories. */
+static void N(gather)(const Network *network, const float *tables, long B, N(Batch) to) {
   const WindowTensors *windows = &network->windows;
   const long T = network->shape.T, I = network->shape.I, L = windows->L, C = windows->C, F = windows->F, M = windows->M;
-  const float *y = windows->y + series * windows->N, *observed = windows->observed + series * windows->N;
-  const float *calendar = windows->calendar + series * windows->N * C, unit = windows->unit[series];
   const long season = windows->season_lengths[0];
   for (long b = 0; b < B; b++) {
-    const long end = origins[b] + windows->padding, start = end + 1 - T * L;
+    const long series = to.series[b], end = to.origins[b] + windows->padding, start = end + 1 - T * L;
+    const float *y = windows->y + series * windows->N, *observed = windows->observed + series * windows->N;
+    const float *calendar = windows->calendar + series * windows->N * C, unit = windows->unit[series];
     float level = 0;
     for (long point = 0; point < L; point++) level += y[end + 1 - L + point];
     level /= L;
@@ -104,6 +173,7 @@ static void N(gather)(const Network *network, long series, const int64_t *origin
       for (long point = clamped; point < L; point++) row[L + point] = (y[at + point] - y[at + point - season]) * unit;
       row[2 * L] = share / L;
       memcpy(row + 2 * L + 1, calendar + (at + L - 1) * C, sizeof(float) * C);
+      if (windows->K) N(embed)(network, tables, &to, b, at, row + 2 * L + 1 + C);
     }
     for (long f = 0; f < F; f++) {
       for (long m = 0; m < M; m++) {
@@ -174,15 +244,19 @@ static void N(repeat)(const float *values, long F, long Q, float *to) {
     for (long q = 0; q < Q; q += W) store(to + f * Q + q, spread(values[f]));
 }
 
-/* Return the mean pinball loss of one series over its observed targets. `output` is replaced by its gradient; `d_mixed`
-   (B, F) receives that of the mixed reference unless it is null. `below` is 1 - q for each padded output; `room` has
-   2 (O + 2 W) floats. */
-static float N(pinball)(const N(Layout) *at, long B, long Q, const float *mixed, const N(Batch) *batch,
+static float N(num_observed)(const N(Batch) *batch, long num_targets) {
+  float count = 0;
+  for (long entry = 0; entry < num_targets; entry++) count += batch->observed[entry];
+  return count;
+}
+
+/* Return the pinball loss of the observed targets, their sum over targets and quantiles times `scale`. `output` is
+   replaced by its gradient; `d_mixed` (B, F) receives that of the mixed reference unless it is null. `below` is 1 - q
+   for each padded output; `room` has 2 (O + 2 W) floats. */
+static float N(pinball)(const N(Layout) *at, long B, long Q, const float *mixed, const N(Batch) *batch, float scale,
                         const float *below, float *output, float *d_mixed, float *room) {
   const long F = at->F, padded = at->padded_O;
-  float *residual = room, *weight = room + padded + 2 * W, count = 0;
-  for (long entry = 0; entry < B * F; entry++) count += batch->observed[entry];
-  count = 1.0f / ((count > 1 ? count : 1) * Q);
+  float *residual = room, *weight = room + padded + 2 * W;
   V total = {0};
   for (long b = 0; b < B; b++, output += padded) {
     for (long f = 0; f < F; f++) residual[f] = batch->target[b * F + f] - mixed[b * F + f];
@@ -192,7 +266,7 @@ static float N(pinball)(const N(Layout) *at, long B, long Q, const float *mixed,
     memset(residual + at->O, 0, sizeof(float) * (padded - at->O));
     memset(weight + at->O, 0, sizeof(float) * (padded - at->O));
     for (long o = 0; o < padded; o += W) {
-      const V error = load(residual + o) - load(output + o), share = load(weight + o) * count, under = load(below + o);
+      const V error = load(residual + o) - load(output + o), share = load(weight + o) * scale, under = load(below + o);
       const V slope = choose(error >= spread(0.0f), spread(1.0f), spread(0.0f)) - under;
       total += share * slope * error;
       store(output + o, -share * slope);

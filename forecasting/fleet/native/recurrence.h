@@ -20,15 +20,15 @@ typedef struct {
   const float *hidden;   /* [U][HIDDEN_ROWS][gates][W] */
   const float *bias;     /* [U][4][W] */
   const float *hidden_t; /* [U][gates][W][P], for the gradient of the state */
-  const float *input_t;  /* [U][gates][W][padded I], for the gradient of the inputs */
+  const float *input_t;  /* [U][gates][W][padded D], for the gradient of the last D inputs */
 } N(Packed);
 
 static long N(units)(const Shape *shape) { return (shape->H + W - 1) / W; }
-static long N(padded_inputs)(const Shape *shape) { return (shape->I + W - 1) / W * W; }
+static long N(pad)(long size) { return (size + W - 1) / W * W; }
 
 static long N(packed_floats)(const Shape *shape) {
   const long gates = NUM_GATES(shape->cell), units = N(units)(shape), padded = units * W;
-  return units * W * (gates * (shape->I + shape->H) + 4) + units * gates * W * (padded + N(padded_inputs)(shape));
+  return units * W * (gates * (shape->I + shape->H) + 4) + units * gates * W * (padded + N(pad)(shape->I));
 }
 
 static void N(pack_rows)(float *to, const float *from, long num_rows, const Shape *shape) {
@@ -67,7 +67,7 @@ static N(Packed) N(pack)(const Shape *shape, const Parameters *from, float *room
     }
   }
   if (backward && shape->cell != INDRNN) N(pack_transposed)(hidden_t, from->hidden, H, padded, shape);
-  if (backward && inputs_too) N(pack_transposed)(input_t, from->input, I, N(padded_inputs)(shape), shape);
+  if (backward && inputs_too) N(pack_transposed)(input_t, from->input, I, N(pad)(I), shape);
   return (N(Packed)){input, hidden, bias, hidden_t, input_t};
 }
 
@@ -282,7 +282,7 @@ static long N(steps_at_once)(const Shape *shape) {
 
 static long N(backward_floats)(const Shape *shape) {
   const long P = N(units)(shape) * W;
-  return shape->B * (2 * P + N(padded_inputs)(shape)) + N(steps_at_once)(shape) * shape->B * 4 * P;
+  return shape->B * (2 * P + N(pad)(shape->I)) + N(steps_at_once)(shape) * shape->B * 4 * P;
 }
 
 /* Gradients of one series: input [U][I][gates][W], hidden [U][HIDDEN_ROWS][gates][W], bias [U][4][W]. */
@@ -291,12 +291,13 @@ typedef struct {
 } N(Gradients);
 
 /* Backpropagate through time over the stash of `forward` and add to the gradients `to`. `d_outputs` (B, T, H) or
-   `d_last` (B, H) may be null, and so may `dx` (B, T, I). `room` has backward_floats. */
+   `d_last` (B, H) may be null, and so may `dx` (B, T, D), the gradient of the last D inputs. `room` has
+   backward_floats. */
 INLINE void N(backward_cell)(const int cell, const Shape *shape, const N(Packed) *packed, const float *x,
                              const float *h, const float *stash, const float *d_outputs, const float *d_last, float *dx,
-                             N(Gradients) to, float *room) {
+                             long D, N(Gradients) to, float *room) {
   const long B = shape->B, T = shape->T, I = shape->I, H = shape->H, U = N(units)(shape), P = U * W;
-  const long padded = N(padded_inputs)(shape), kept = P * NUM_STASHED(cell), at_once = N(steps_at_once)(shape);
+  const long padded = N(pad)(D), kept = P * NUM_STASHED(cell), at_once = N(steps_at_once)(shape);
   float *dh = room, *dc = dh + B * P, *dx_row = dc + B * P, *ring = dx_row + B * padded;
   memset(dh, 0, sizeof(float) * 2 * B * P);
   for (long t = T - 1, left = at_once; t >= 0; t--) {
@@ -314,7 +315,7 @@ INLINE void N(backward_cell)(const int cell, const Shape *shape, const N(Packed)
     if (dx) {
       memset(dx_row, 0, sizeof(float) * B * padded);
       N(back)(cell, 0, B, dx_row, padded, dg, packed->input_t, padded, U);
-      for (long b = 0; b < B; b++) memcpy(dx + (b * T + t) * I, dx_row + b * padded, sizeof(float) * I);
+      for (long b = 0; b < B; b++) memcpy(dx + (b * T + t) * D, dx_row + b * padded, sizeof(float) * D);
     }
     if (left == 0 || t == 0) {
       const long num_steps = t == 0 && left ? at_once - left : at_once;
@@ -326,13 +327,13 @@ INLINE void N(backward_cell)(const int cell, const Shape *shape, const N(Packed)
 }
 
 static void N(backward)(const Shape *shape, const N(Packed) *packed, const float *x, const float *h, const float *stash,
-                        const float *d_outputs, const float *d_last, float *dx, N(Gradients) to, float *room) {
+                        const float *d_outputs, const float *d_last, float *dx, long D, N(Gradients) to, float *room) {
   if (shape->cell == LSTM)
-    N(backward_cell)(LSTM, shape, packed, x, h, stash, d_outputs, d_last, dx, to, room);
+    N(backward_cell)(LSTM, shape, packed, x, h, stash, d_outputs, d_last, dx, D, to, room);
   else if (shape->cell == GRU)
-    N(backward_cell)(GRU, shape, packed, x, h, stash, d_outputs, d_last, dx, to, room);
+    N(backward_cell)(GRU, shape, packed, x, h, stash, d_outputs, d_last, dx, D, to, room);
   else if (shape->cell == ELMAN)
-    N(backward_cell)(ELMAN, shape, packed, x, h, stash, d_outputs, d_last, dx, to, room);
+    N(backward_cell)(ELMAN, shape, packed, x, h, stash, d_outputs, d_last, dx, D, to, room);
   else
-    N(backward_cell)(INDRNN, shape, packed, x, h, stash, d_outputs, d_last, dx, to, room);
+    N(backward_cell)(INDRNN, shape, packed, x, h, stash, d_outputs, d_last, dx, D, to, room);
 }

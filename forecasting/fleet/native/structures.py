@@ -4,7 +4,7 @@ The library exports the layout that the C compiler chose; `check_layout` compare
 """
 
 # S series · B windows · T steps · I inputs · H hidden · F horizon steps · Q quantiles · M season lengths
-# L points of a segment · C calendar features · N grid points
+# L points of a segment · C calendar features · N grid points · K categories · E numbers of a category's vector
 
 import ctypes
 from collections.abc import Mapping
@@ -34,6 +34,7 @@ Value = TypeVar("Value")
 Pointer = ctypes.c_void_p
 Int = ctypes.c_int64
 Float = ctypes.c_float
+_DTYPES = (torch.float32, torch.int64, torch.int32, torch.uint8)
 
 
 class Shape(ctypes.Structure):
@@ -52,8 +53,8 @@ class WindowTensors(ctypes.Structure):
     """The arrays from which the engine gathers windows, and their sizes."""
 
     _fields_ = [
-        *((name, Pointer) for name in ("y", "observed", "calendar", "unit", "season_lengths")),
-        *((name, Int) for name in ("N", "C", "F", "L", "M", "padding")),
+        *((name, Pointer) for name in ("y", "observed", "calendar", "unit", "season_lengths", "rows")),
+        *((name, Int) for name in ("N", "C", "F", "L", "M", "padding", "K", "E")),
     ]
 
 
@@ -63,26 +64,53 @@ class Trained(ctypes.Structure):
     _fields_ = [(name, Pointer) for name in ("value", "moment", "square", "average")]
 
 
+class Table(ctypes.Structure):
+    """The vectors of a category's values."""
+
+    _fields_ = [("trained", Trained), ("num_rows", Int)]
+
+
 class Network(ctypes.Structure):
-    """The networks of a fleet and the windows that they read."""
+    """The networks of a fleet, or the one of a prior, and the windows that they read."""
 
     _fields_ = [
         ("shape", Shape),
         ("windows", WindowTensors),
         ("parameters", Trained * len(PARAMETERS)),
+        ("tables", Pointer),
         ("quantiles", Pointer),
         ("Q", Int),
     ]
 
 
-class StepTables(ctypes.Structure):
-    """What a call to train needs per series, per step and in total."""
+class Optimiser(ctypes.Structure):
+    """What the optimiser needs per step of a call, and in total."""
 
     _fields_ = [
-        *((name, Pointer) for name in ("keys", "first", "num_windows", "is_running", "broken_step")),
-        *((name, Pointer) for name in ("step_size", "correction", "averaging")),
+        *((name, Pointer) for name in ("step_size", "correction", "averaging", "decay")),
         *((name, Int) for name in ("first_step", "num_steps")),
         *((name, Float) for name in ("clip", "beta1", "beta2", "epsilon")),
+    ]
+
+
+class StepTables(ctypes.Structure):
+    """What a call to train a fleet needs per series and in total."""
+
+    _fields_ = [
+        *((name, Pointer) for name in ("keys", "hiding_keys", "first", "num_windows", "is_running", "broken_step")),
+        ("hidden_share", Float),
+        ("optimiser", Optimiser),
+    ]
+
+
+class PriorTables(ctypes.Structure):
+    """What a call to train a prior needs per series and in total."""
+
+    _fields_ = [
+        *((name, Pointer) for name in ("series", "first", "num_windows", "loss")),
+        *((name, Int) for name in ("R", "series_key", "window_key", "hiding_key", "num_threads")),
+        ("hidden_share", Float),
+        ("optimiser", Optimiser),
     ]
 
 
@@ -92,7 +120,10 @@ class Field(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("offset", Int), ("size", Int)]
 
 
-STRUCTURES: tuple[type[ctypes.Structure], ...] = (Shape, Parameters, WindowTensors, Trained, Network, StepTables)
+STRUCTURES: tuple[type[ctypes.Structure], ...] = (
+    *(Shape, Parameters, WindowTensors, Trained, Table, Network),
+    *(Optimiser, StepTables, PriorTables),
+)
 """Structures that both sides declare."""
 
 
@@ -120,7 +151,7 @@ def pointer(tensor: Tensor | None) -> Pointer:
         return Pointer(None)
     assert tensor.device.type == "cpu", "the engine reads main memory"
     assert tensor.is_contiguous(), "the engine has no strides"
-    assert tensor.dtype in (torch.float32, torch.int64, torch.uint8), f"the engine cannot read {tensor.dtype}"
+    assert tensor.dtype in _DTYPES, f"the engine cannot read {tensor.dtype}"
     return Pointer(tensor.data_ptr())
 
 

@@ -2,22 +2,49 @@
 
    The weights and the optimiser's state of a series stay in the cache for all steps of a call. */
 
+/* A network's parameters and the optimiser's state, as padded vectors. */
 typedef struct {
-  float *vector, *moment, *square, *average, *gradient;
-  float *recurrent, *h, *c, *stash, *last, *d_last, *back;
+  float *vector, *moment, *square, *average;
+} N(State);
+
+/* What one batch of windows needs. */
+typedef struct {
+  float *recurrent, *h, *c, *stash, *d_last, *dx, *back;
   float *share, *mixed, *d_mixed, *output, *below, *room;
-  int64_t *origins;
   N(Batch) batch;
 } N(Scratch);
 
-/* Allocate what a series needs in turn; return the memory, which the caller frees, or null if there is not enough. */
+/* Allocate a network's state; return the memory, which the caller frees, or null if there is not enough. */
+static float *N(allocate_state)(const N(Layout) *at, int training, N(State) *state) {
+  const long trained = training ? at->size : 0;
+  const Piece pieces[] = {
+      {&state->vector, at->size}, {&state->moment, trained}, {&state->square, trained}, {&state->average, trained}};
+  return allocate(pieces, LENGTH(pieces));
+}
+
+/* Read a network's state from torch's tensors, or write it back. The average is zero where torch has none. */
+static void N(copy_state)(const N(State) *state, const Network *network, const N(Layout) *at, long series,
+                          int to_torch) {
+  N(copy_network)(state->vector, VALUE, network, at, series, to_torch);
+  N(copy_network)(state->moment, MOMENT, network, at, series, to_torch);
+  N(copy_network)(state->square, SQUARE, network, at, series, to_torch);
+  if (network->parameters[INPUT].average) N(copy_network)(state->average, AVERAGE, network, at, series, to_torch);
+  else if (!to_torch) memset(state->average, 0, sizeof(float) * at->size);
+}
+
+static void N(fill_below)(const Network *network, const N(Layout) *at, float *below) {
+  memset(below, 0, sizeof(float) * at->padded_O);
+  for (long o = 0; o < at->O; o++) below[o] = 1.0f - network->quantiles[o % network->Q];
+}
+
+/* Allocate what batches of up to B windows need in turn; return the memory, which the caller frees, or null if there is
+   not enough. */
 static float *N(scratch)(const Network *network, const N(Layout) *at, long B, int training, N(Scratch) *s) {
   const Shape shape = {network->shape.cell, B, network->shape.T, network->shape.I, network->shape.H};
   const long F = at->F, M = at->M, states = training ? shape.T + 1 : 2, trained = training ? 1 : 0;
-  float *origins;
+  float *series, *origins, *hidden;
   const Piece pieces[] = {
-      {&s->vector, at->size},
-      {&s->recurrent, at->U * 4 * W + at->gates * at->P * at->P},
+      {&s->recurrent, N(recurrent_floats)(at)},
       {&s->h, states * B * at->P},
       {&s->c, B * at->P},
       {&s->share, F * M},
@@ -25,28 +52,25 @@ static float *N(scratch)(const Network *network, const N(Layout) *at, long B, in
       {&s->output, B * at->padded_O},
       {&s->below, at->padded_O},
       {&s->room, 2 * (at->padded_O + 2 * W)},
-      {&origins, 2 * B}, /* two floats have the size of an index */
+      {&series, 2 * B}, /* two floats have the size of an index */
+      {&origins, 2 * B},
+      {&hidden, (B * network->windows.K + 3) / 4},
       {&s->batch.x, B * shape.T * shape.I},
       {&s->batch.reference, B * F * M},
       {&s->batch.target, B * F},
       {&s->batch.observed, B * F},
-      {&s->moment, trained * at->size},
-      {&s->square, trained * at->size},
-      {&s->average, trained * at->size},
-      {&s->gradient, trained * (at->size + at->U * 4 * W)},
       {&s->stash, trained * shape.T * B * at->P * NUM_STASHED(shape.cell)},
       {&s->d_last, trained * B * shape.H},
+      {&s->dx, trained * B * shape.T * at->D},
       {&s->d_mixed, trained * B * F},
       {&s->back, trained ? N(backward_floats)(&shape) : 0},
   };
   float *memory = allocate(pieces, LENGTH(pieces));
-  s->origins = (int64_t *)origins;
+  if (!memory) return NULL;
+  s->batch.series = (int64_t *)series, s->batch.origins = (int64_t *)origins, s->batch.hidden = (uint8_t *)hidden;
+  if (network->windows.K) memset(hidden, 0, B * network->windows.K);
+  N(fill_below)(network, at, s->below);
   return memory;
-}
-
-static void N(fill_below)(const Network *network, const N(Layout) *at, float *below) {
-  memset(below, 0, sizeof(float) * at->padded_O);
-  for (long o = 0; o < at->O; o++) below[o] = 1.0f - network->quantiles[o % network->Q];
 }
 
 /* The finaliser of SplitMix64 (Steele, Lea & Flood 2014), as in forecasting.fleet.random. */
@@ -56,40 +80,59 @@ static uint64_t N(mix_bits)(uint64_t bits) {
   return bits ^ (bits >> 31);
 }
 
-static void N(draw)(const StepTables *tables, long series, long step, long B, int64_t *origins) {
-  for (long b = 0; b < B; b++) {
-    const uint64_t counter = (uint64_t)(step * B + b + 1) * 0x9E3779B97F4A7C15u;
-    const uint64_t bits = N(mix_bits)((uint64_t)tables->keys[series] + counter) & 0x7FFFFFFFFFFFFFFFu;
-    origins[b] = tables->first[series] + (int64_t)(bits % (uint64_t)tables->num_windows[series]);
-  }
+/* Return 63 random bits, as forecasting.fleet.random.draw_bits. */
+static uint64_t N(draw_bits)(int64_t key, long counter) {
+  return N(mix_bits)((uint64_t)key + (uint64_t)(counter + 1) * 0x9E3779B97F4A7C15u) & 0x7FFFFFFFFFFFFFFFu;
 }
 
-/* Loss of one batch; its gradient with respect to every parameter goes to `gradient`. */
-static float N(gradients)(const Network *network, const N(Layout) *at, long series, const N(Scratch) *s) {
-  const Shape *shape = &network->shape;
-  const long B = shape->B, H = shape->H;
-  N(gather)(network, series, s->origins, B, s->batch);
-  const N(Packed) packed = N(recurrent_weights)(s->vector, at, shape, s->recurrent, 1);
-  N(forward)(shape, &packed, s->batch.x, s->h, s->c, s->stash, NULL, NULL);
-  const float *last = s->h + shape->T * B * at->P;
-  N(softmax)(s->vector + at->mixture, at->F, at->M, s->share);
+/* Draw the categories that the windows of a batch do not see; its first window has number `first` of all draws. */
+static void N(hide)(const Network *network, int64_t key, float share, long first, long B, const N(Batch) *batch) {
+  const long K = network->windows.K;
+  for (long place = 0; place < B * K; place++)
+    batch->hidden[place] = (double)(N(draw_bits)(key, first * K + place) >> 10) * 0x1p-53 < share;
+}
+
+static void N(draw)(const Network *network, const StepTables *tables, long series, long step, const N(Batch) *batch) {
+  const long B = network->shape.B;
+  for (long b = 0; b < B; b++) {
+    const uint64_t bits = N(draw_bits)(tables->keys[series], step * B + b);
+    batch->series[b] = series;
+    batch->origins[b] = tables->first[series] + (int64_t)(bits % (uint64_t)tables->num_windows[series]);
+  }
+  if (network->windows.K)
+    N(hide)(network, tables->hiding_keys[series], tables->hidden_share, step * B, B, batch);
+}
+
+static long N(gradient_floats)(const N(Layout) *at) { return at->size + at->U * 4 * W; }
+
+/* Return the loss of the batch of B windows that was gathered, the sum over its targets and quantiles times `scale`.
+   `gradient`, which has gradient_floats, receives its gradient with respect to every parameter. */
+static float N(gradients)(const Network *network, const N(Layout) *at, const float *vector, long B, float scale,
+                          const N(Scratch) *s, float *gradient) {
+  const Shape shape = {network->shape.cell, B, network->shape.T, network->shape.I, network->shape.H};
+  const long H = shape.H;
+  const N(Packed) packed = N(recurrent_weights)(vector, at, &shape, s->recurrent, 1);
+  N(forward)(&shape, &packed, s->batch.x, s->h, s->c, s->stash, NULL, NULL);
+  const float *last = s->h + shape.T * B * at->P;
+  N(softmax)(vector + at->mixture, at->F, at->M, s->share);
   N(mix)(s->batch.reference, s->share, B, at->F, at->M, s->mixed);
-  N(head)(s->vector, at, B, H, last, s->output);
+  N(head)(vector, at, B, H, last, s->output);
   float *d_mixed = at->M > 1 ? s->d_mixed : NULL;
-  const float loss = N(pinball)(at, B, network->Q, s->mixed, &s->batch, s->below, s->output, d_mixed, s->room);
-  memset(s->gradient, 0, sizeof(float) * (at->size + at->U * 4 * W));
-  float *bias = s->gradient + at->size;
-  N(head_gradients)(s->gradient, at, B, H, last, s->output);
+  const float loss = N(pinball)(at, B, network->Q, s->mixed, &s->batch, scale, s->below, s->output, d_mixed, s->room);
+  memset(gradient, 0, sizeof(float) * N(gradient_floats)(at));
+  float *bias = gradient + at->size;
+  N(head_gradients)(gradient, at, B, H, last, s->output);
   if (d_mixed)
-    N(mixture_gradient)(s->gradient + at->mixture, s->share, s->batch.reference, d_mixed, B, at->F, at->M);
-  N(head_back)(s->vector, at, B, H, s->output, s->d_last);
-  N(backward)(shape, &packed, s->batch.x, s->h, s->stash, NULL, s->d_last, NULL,
-              (N(Gradients)){s->gradient, s->gradient + at->hidden, bias}, s->back);
+    N(mixture_gradient)(gradient + at->mixture, s->share, s->batch.reference, d_mixed, B, at->F, at->M);
+  N(head_back)(vector, at, B, H, s->output, s->d_last);
+  N(backward)(&shape, &packed, s->batch.x, s->h, s->stash, NULL, s->d_last, at->D ? s->dx : NULL, at->D,
+              (N(Gradients)){gradient, gradient + at->hidden, bias}, s->back);
+  if (at->D) N(embedding_gradients)(network, &s->batch, B, s->dx, gradient + at->tables);
   for (long u = 0; u < at->U; u++)
     for (long gate = 0; gate < at->gates; gate++) {
-      store(s->gradient + at->bias_input + (u * at->gates + gate) * W, load(bias + (u * 4 + gate) * W));
-      if (shape->cell == GRU)
-        store(s->gradient + at->bias_hidden + (u * at->gates + gate) * W,
+      store(gradient + at->bias_input + (u * at->gates + gate) * W, load(bias + (u * 4 + gate) * W));
+      if (shape.cell == GRU)
+        store(gradient + at->bias_hidden + (u * at->gates + gate) * W,
               load(bias + (u * 4 + STATE_SLOT(GRU, gate)) * W));
     }
   return loss;
@@ -101,25 +144,26 @@ static float N(norm)(const float *gradient, long size) {
   return sqrtf(sum_lanes(total));
 }
 
-/* Update weights by Adam (Kingma & Ba 2015) on the clipped gradient, and their average. */
-static void N(update)(const StepTables *tables, long n, float factor, long size, float *restrict value,
-                      float *restrict moment, float *restrict square, float *restrict average,
-                      const float *restrict gradient) {
-  const float beta1 = tables->beta1, beta2 = tables->beta2, epsilon = tables->epsilon;
-  const float step_size = tables->step_size[n], correction = 1.0f / tables->correction[n];
-  const float fresh = tables->averaging[n];
+/* Update weights by Adam (Kingma & Ba 2015) on the gradient times `factor`, after decoupled decay (Loshchilov & Hutter
+   2019), and their average. */
+static void N(adam)(const Optimiser *optimiser, long n, float factor, long size, float *restrict value,
+                    float *restrict moment, float *restrict square, float *restrict average,
+                    const float *restrict gradient) {
+  const float beta1 = optimiser->beta1, beta2 = optimiser->beta2, epsilon = optimiser->epsilon;
+  const float step_size = optimiser->step_size[n], correction = 1.0f / optimiser->correction[n];
+  const float fresh = optimiser->averaging[n], decay = optimiser->decay[n];
   for (long entry = 0; entry < size; entry++) {
     const float slope = gradient[entry] * factor;
     moment[entry] += (slope - moment[entry]) * (1.0f - beta1);
     square[entry] = square[entry] * beta2 + slope * slope * (1.0f - beta2);
-    value[entry] -= step_size * moment[entry] / (sqrtf(square[entry]) * correction + epsilon);
+    value[entry] = value[entry] * decay - step_size * moment[entry] / (sqrtf(square[entry]) * correction + epsilon);
     average[entry] += (value[entry] - average[entry]) * fresh;
   }
 }
 
 /* Limit an IndRNN's recurrent weights so that a gradient at most doubles over all steps, and correct the average. */
-static void N(bound)(const StepTables *tables, long n, const N(Layout) *at, long T, float *value, float *average) {
-  const float most = powf(2.0f, 1.0f / T), fresh = tables->averaging[n];
+static void N(bound)(const Optimiser *optimiser, long n, const N(Layout) *at, long T, float *value, float *average) {
+  const float most = powf(2.0f, 1.0f / T), fresh = optimiser->averaging[n];
   for (long entry = at->hidden; entry < at->hidden + at->P; entry++) {
     const float bounded = value[entry] > most ? most : value[entry] < -most ? -most : value[entry];
     average[entry] += (bounded - value[entry]) * fresh;
@@ -127,49 +171,50 @@ static void N(bound)(const StepTables *tables, long n, const N(Layout) *at, long
   }
 }
 
+/* Take step n of a call: clip the gradient, update the state. */
+static void N(take_step)(const Network *network, const N(Layout) *at, const Optimiser *optimiser, long n, float scale,
+                         float norm, const N(State) *state, const float *gradient) {
+  const float factor = optimiser->clip / (norm + 1e-12f);
+  N(adam)(optimiser, n, factor < 1 ? scale * factor : scale, at->size, state->vector, state->moment, state->square,
+          state->average, gradient);
+  if (network->shape.cell == INDRNN) N(bound)(optimiser, n, at, network->shape.T, state->vector, state->average);
+}
+
 static void N(train_series)(const Network *network, const StepTables *tables, const N(Layout) *at, long series,
-                            const N(Scratch) *s) {
-  float *values[NUM_PARAMETERS], *moments[NUM_PARAMETERS], *squares[NUM_PARAMETERS], *averages[NUM_PARAMETERS];
-  for (int name = 0; name < NUM_PARAMETERS; name++) {
-    const Trained *parameter = &network->parameters[name];
-    values[name] = parameter->value, moments[name] = parameter->moment, squares[name] = parameter->square;
-    averages[name] = parameter->average;
-  }
-  const int averaging = network->parameters[INPUT].average != NULL;
-  N(copy_series)(s->vector, values, network, at, series, 0);
-  N(copy_series)(s->moment, moments, network, at, series, 0);
-  N(copy_series)(s->square, squares, network, at, series, 0);
-  if (averaging) N(copy_series)(s->average, averages, network, at, series, 0);
-  else memset(s->average, 0, sizeof(float) * at->size);
-  for (long n = 0; n < tables->num_steps; n++) {
-    N(draw)(tables, series, tables->first_step + n, network->shape.B, s->origins);
-    const float loss = N(gradients)(network, at, series, s), norm = N(norm)(s->gradient, at->size);
+                            const N(State) *state, const N(Scratch) *s, float *gradient) {
+  const Optimiser *optimiser = &tables->optimiser;
+  const long B = network->shape.B;
+  N(copy_state)(state, network, at, series, 0);
+  for (long n = 0; n < optimiser->num_steps; n++) {
+    N(draw)(network, tables, series, optimiser->first_step + n, &s->batch);
+    N(gather)(network, state->vector + at->tables, B, s->batch);
+    const float count = N(num_observed)(&s->batch, B * at->F);
+    const float scale = 1.0f / ((count > 1 ? count : 1) * network->Q);
+    const float loss = N(gradients)(network, at, state->vector, B, scale, s, gradient);
+    const float norm = N(norm)(gradient, at->size);
     if (!isfinite(loss) || !isfinite(norm)) {
-      tables->broken_step[series] = tables->first_step + n + 1;
+      tables->broken_step[series] = optimiser->first_step + n + 1;
       break;
     }
-    const float factor = tables->clip / (norm + 1e-12f);
-    N(update)(tables, n, factor < 1 ? factor : 1, at->size, s->vector, s->moment, s->square,
-              s->average, s->gradient);
-    if (network->shape.cell == INDRNN) N(bound)(tables, n, at, network->shape.T, s->vector, s->average);
+    N(take_step)(network, at, optimiser, n, 1.0f, norm, state, gradient);
   }
-  N(copy_series)(s->vector, values, network, at, series, 1);
-  N(copy_series)(s->moment, moments, network, at, series, 1);
-  N(copy_series)(s->square, squares, network, at, series, 1);
-  if (averaging) N(copy_series)(s->average, averages, network, at, series, 1);
+  N(copy_state)(state, network, at, series, 1);
 }
 
 static int N(train)(const Network *network, const StepTables *tables, int64_t begin, int64_t end) {
   const N(Layout) at = N(layout)(network);
   N(Scratch) scratch;
-  float *memory = N(scratch)(network, &at, network->shape.B, 1, &scratch);
-  if (!memory) return 1;
-  N(fill_below)(network, &at, scratch.below);
-  for (long series = begin; series < end; series++)
+  N(State) state;
+  float *gradient;
+  const Piece pieces[] = {{&gradient, N(gradient_floats)(&at)}};
+  float *memory[] = {N(scratch)(network, &at, network->shape.B, 1, &scratch), N(allocate_state)(&at, 1, &state),
+                     allocate(pieces, LENGTH(pieces))};
+  const int failed = !memory[0] || !memory[1] || !memory[2];
+  for (long series = begin; series < end && !failed; series++)
     if (tables->is_running[series] && tables->broken_step[series] < 0)
-      N(train_series)(network, tables, &at, series, &scratch);
-  free(memory);
-  return 0;
+      N(train_series)(network, tables, &at, series, &state, &scratch, gradient);
+  for (int n = 0; n < LENGTH(memory); n++) free(memory[n]);
+  return failed;
 }
 
 /* Forecast the windows that end at `origins` (S, B): quantiles (S, B, F, Q), mean losses (S), or both. */
@@ -179,28 +224,31 @@ static int N(forecast)(const Network *network, const int64_t *origins, int64_t b
   const Shape *shape = &network->shape;
   const long B = shape->B, F = at.F, Q = network->Q;
   N(Scratch) s;
-  float *memory = N(scratch)(network, &at, B, 0, &s);
-  if (!memory) return 1;
-  N(fill_below)(network, &at, s.below);
-  float *values[NUM_PARAMETERS];
-  for (int name = 0; name < NUM_PARAMETERS; name++) values[name] = network->parameters[name].value;
-  for (long series = begin; series < end; series++) {
-    N(copy_series)(s.vector, values, network, &at, series, 0);
-    N(gather)(network, series, origins + series * B, B, s.batch);
-    const N(Packed) packed = N(recurrent_weights)(s.vector, &at, shape, s.recurrent, 0);
+  N(State) state;
+  float *memory[] = {N(scratch)(network, &at, B, 0, &s), N(allocate_state)(&at, 0, &state)};
+  const int failed = !memory[0] || !memory[1];
+  for (long series = begin; series < end && !failed; series++) {
+    const float *vector = state.vector;
+    N(copy_network)(state.vector, VALUE, network, &at, series, 0);
+    for (long b = 0; b < B; b++) s.batch.series[b] = series, s.batch.origins[b] = origins[series * B + b];
+    N(gather)(network, vector + at.tables, B, s.batch);
+    const N(Packed) packed = N(recurrent_weights)(vector, &at, shape, s.recurrent, 0);
     N(forward)(shape, &packed, s.batch.x, s.h, s.c, NULL, NULL, NULL);
-    N(softmax)(s.vector + at.mixture, F, at.M, s.share);
+    N(softmax)(vector + at.mixture, F, at.M, s.share);
     N(mix)(s.batch.reference, s.share, B, F, at.M, s.mixed);
-    N(head)(s.vector, &at, B, shape->H, s.h + (shape->T & 1) * B * at.P, s.output);
+    N(head)(vector, &at, B, shape->H, s.h + (shape->T & 1) * B * at.P, s.output);
     if (quantiles)
       for (long entry = 0; entry < B * F; entry++)
         for (long q = 0; q < Q; q++)
           quantiles[(series * B * F + entry) * Q + q] =
               s.mixed[entry] + s.output[entry / F * at.padded_O + entry % F * Q + q];
-    if (loss) loss[series] = N(pinball)(&at, B, Q, s.mixed, &s.batch, s.below, s.output, NULL, s.room);
+    if (loss) {
+      const float count = N(num_observed)(&s.batch, B * F), scale = 1.0f / ((count > 1 ? count : 1) * Q);
+      loss[series] = N(pinball)(&at, B, Q, s.mixed, &s.batch, scale, s.below, s.output, NULL, s.room);
+    }
   }
-  free(memory);
-  return 0;
+  for (int n = 0; n < LENGTH(memory); n++) free(memory[n]);
+  return failed;
 }
 
 /* The recurrence alone, for autograd: `stash` (S, stash_floats) is null if no gradient is required. */
@@ -257,7 +305,7 @@ static int N(run_backward)(const Shape *shape, const Parameters *weights, const 
     memset(to.bias, 0, sizeof(float) * sizes[2]);
     N(backward)(shape, &packed, x + series * B * T * I, kept, kept + N(state_floats)(shape),
                 d_outputs ? d_outputs + series * B * T * H : NULL, d_last ? d_last + series * B * H : NULL,
-                dx ? dx + series * B * T * I : NULL, to, back);
+                dx ? dx + series * B * T * I : NULL, I, to, back);
     N(copy_gates)(to.input, d_input + series * I * G, I, &at, H, 1);
     N(copy_gates)(to.hidden, d_hidden + series * rows * G, rows, &at, H, 1);
     for (long gate = 0; gate < gates; gate++)

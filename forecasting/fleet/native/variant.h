@@ -25,8 +25,9 @@
 #include "recurrence.h"
 #include "network.h"
 #include "train.h"
+#include "prior.h"
 
-static const Engine N(engine) = {N(train), N(forecast), N(run_forward), N(run_backward), N(stash_floats), W};
+static const Engine N(engine) = {N(train), N(train_prior), N(forecast), N(run_forward), N(run_backward), N(stash_floats), W};
 
 #undef V
 #undef VI

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.assembly import Assembly, assemble
 from forecasting.fleet.categories import extend_vocabulary, learn_vocabulary, seen_by, seen_rows, tie_unseen
+from forecasting.fleet.engine import runs_in_engine
 from forecasting.fleet.fitted import Prior
 from forecasting.fleet.losses import pinball_loss
 from forecasting.fleet.network import FleetNetwork
@@ -27,6 +28,7 @@ from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import TrainingPlan, plan_training
 from forecasting.fleet.random import draw_bits, series_keys
 from forecasting.fleet.scaling import scaling_for
+from forecasting.fleet.steps import prior as engine_steps
 from forecasting.fleet.steps.graphs import GraphedSteps
 from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.trainer import OneBlock, device_of, run_trainer
@@ -208,6 +210,10 @@ class PriorModule(lightning.LightningModule):
             self.register_buffer(name, constant, persistent=False)
         self.register_buffer("loss", torch.tensor(0.0))
         self.num_together = distributed.get_world_size() if is_together() else 1
+        # The engine exchanges no gradients with other processes.
+        self._in_engine = self.num_together == 1 and runs_in_engine(
+            network.kernel.NAME, network.wiring, is_smoothed=windows.smoothing is not None
+        )
         self._graphed: GraphedSteps | None = None
         self.average = nn.ParameterDict(
             {n: nn.Parameter(w.detach().clone(), requires_grad=False) for n, w in network.weights.items()}
@@ -236,9 +242,20 @@ class PriorModule(lightning.LightningModule):
         """Run the optimiser steps of one block."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         first = self.current_epoch * STEPS_OF_A_BLOCK
-        steps = range(first, min(first + STEPS_OF_A_BLOCK, self.num_steps))
+        self.advance(optimizer, range(first, min(first + STEPS_OF_A_BLOCK, self.num_steps)))
+
+    def advance(self, optimizer: Any, steps: range) -> None:
+        """Run optimiser steps in place, in the CPU engine where it has the network.
+
+        Args:
+            optimizer: The optimiser of `configure_optimizers`.
+            steps: Numbers of the steps.
+        """
         if self.device.type == "cuda":
             self._steps_on_gpu(optimizer, steps)
+            return
+        if self._in_engine:
+            engine_steps.advance(self, optimizer, steps)
             return
         for step in steps:
             for group in optimizer.param_groups:

@@ -9,6 +9,7 @@ import torch
 
 from forecasting.fleet import kernels
 from forecasting.fleet.architectures import Dimensions, make_wiring
+from forecasting.fleet.embedding_shapes import embedding_name
 from forecasting.fleet.module import FleetModule, StepBudget
 from forecasting.fleet.native import CELLS, library
 from forecasting.fleet.network import FleetNetwork
@@ -22,6 +23,7 @@ from forecasting.spec.training import MemberConfig
 pytestmark = pytest.mark.skipif(library.find() is None, reason="the CPU engine is not built here")
 
 NUM_SERIES = 3
+NUM_VALUES, VECTOR_SIZE = 5, 3
 QUANTILES = {1: (0.5,), 3: (0.1, 0.5, 0.9), 21: tuple(np.linspace(0.02, 0.98, 21))}
 CASES = {
     "plain": {},
@@ -34,6 +36,7 @@ CASES = {
     "one unit, one window": {"hidden_size": 1, "batch_windows": 1, "horizon": 1},
     "gaps": {"gaps": True},
     "averaged": {"weight_average": 0.8},
+    "categories": {"num_categories": 2},
 }
 
 
@@ -46,6 +49,7 @@ def module_of(
     season_lengths: tuple[int, ...] = (8,),
     horizon: int = 6,
     gaps: bool = False,
+    num_categories: int = 0,
     **config: float,
 ) -> FleetModule:
     """Build a fleet's module with weights that are large enough for every gate to matter."""
@@ -59,7 +63,15 @@ def module_of(
         | config
     )
     scaling = measure_scaling(panel.y_SN, season_length=season_lengths[0])
-    windows = window_source(panel, scaling, config=training, season_lengths=season_lengths)
+    rows = np.random.default_rng(1).integers(0, NUM_VALUES, (*panel.ds_SN.shape, num_categories), dtype=np.int32)
+    windows = window_source(
+        panel,
+        scaling,
+        config=training,
+        season_lengths=season_lengths,
+        row_SNK=rows if num_categories else None,
+        vector_size=VECTOR_SIZE,
+    )
     wiring, keys_S = make_wiring(model), series_keys(panel.unique_ids, seed=3)
     network = FleetNetwork(
         wiring,
@@ -67,6 +79,7 @@ def module_of(
         kernel=kernels.choose(wiring.cell, torch.device("cpu"), torch.float32, training.hidden_size, wanted=kernel),
         num_series=NUM_SERIES,
         num_references=len(season_lengths),
+        embeddings={embedding_name(number): (NUM_VALUES, VECTOR_SIZE) for number in range(num_categories)},
     )
     network.initialise(keys_S)
     with torch.no_grad():
