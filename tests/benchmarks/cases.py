@@ -83,6 +83,17 @@ class Case:
             last_value=False,
         )
 
+    def config_of_prior(self) -> MemberConfig:
+        """Return the configuration of a prior whose steps read `batch_windows` windows."""
+        return MemberConfig(
+            hidden_size=self.hidden_size,
+            segment_length=self.segment_length,
+            context_segments=self.num_recurrent_steps,
+            prior_windows=self.batch_windows,
+            last_value=False,
+            start="prior",
+        )
+
 
 CASES = {
     case.name: case
@@ -93,7 +104,7 @@ CASES = {
         Case("wide", hidden_size=64, num_recurrent_steps=48, batch_windows=32, segment_length=1, num_calendar=1),
     )
 }
-
+PRIOR = Case("prior", hidden_size=48, num_recurrent_steps=14, batch_windows=128, segment_length=12, num_calendar=1)
 
 TASK = ForecastTask(1, HORIZON, MEDIAN, (SEASON_LENGTH,))
 
