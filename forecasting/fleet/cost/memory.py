@@ -5,7 +5,10 @@
 
 # S series · R rows, the points of all series · N grid points of the longest · C calendar features · W weights
 
+import math
+
 from forecasting.fleet.cost.sizes import FleetSizes
+from forecasting.fleet.native import PART_WINDOWS
 from forecasting.fleet.plan import GAINS_SERIES
 
 MIB = 1 << 20
@@ -16,6 +19,9 @@ CUDA_MIB = 1250
 """Host memory that torch's CUDA build and CUDA add: 1,225 MiB measured with torch 2.11 for CUDA 13 on an H200."""
 FRAME_FACTOR = 2.7
 """Memory of frames of forecasts over their own bytes: arrays, sorting, joining, compression. Fitted to ten jobs."""
+
+STATE_VECTORS = 4
+"""Vectors of a network's parameters in the engine: their values, two moments, and the average."""
 
 LOOKUP_BYTES = 16
 """Bytes per number of a looked-up vector: its index, its value, the concatenated copy, and its gradient."""
@@ -82,7 +88,21 @@ def prior_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
 
 
 def prior_step_bytes(sizes: FleetSizes) -> int:
-    """Return the bytes that one step of a prior keeps for its gradient: inputs, gates and states of all windows."""
+    """Return the bytes that one step of a prior keeps for its gradient: inputs, gates and states of all windows.
+
+    In the CPU engine a thread keeps those of one part of the windows at a time, and every part has its gradient.
+
+    Args:
+        sizes: The network.
+
+    Returns:
+        Bytes.
+    """
+    if sizes.in_engine:
+        num_parts = -(-sizes.config.prior_windows // PART_WINDOWS)
+        num_batches = min(sizes.num_threads, num_parts)
+        batch = _batch_floats(sizes, -(-sizes.config.prior_windows // num_parts))
+        return 4 * ((STATE_VECTORS + num_parts) * _vector_floats(sizes) + num_batches * batch)
     num_inputs = sizes.config.context_segments * sizes.num_inputs
     kept = 3 * num_inputs + sizes.wiring.count_kept(sizes.dimensions)
     return sizes.config.prior_windows * (4 * kept + LOOKUP_BYTES * sizes.num_looked_up)
@@ -92,15 +112,33 @@ def scratch_bytes(sizes: FleetSizes) -> int:
     """Return the working memory of one engine thread: a series' weights, windows, states, gates and gradients."""
     if not sizes.in_engine:
         return 0
-    config, gates, inputs = sizes.config, sizes.num_gates, sizes.num_inputs
-    units, outputs, seasons = _pad(config.hidden_size), _pad(sizes.num_outputs), len(sizes.references)
-    windows, steps = config.batch_windows, config.context_segments
-    vector = (inputs + config.hidden_size + 2) * gates * units + (config.hidden_size + 1) * outputs
-    window = steps * inputs + outputs + sizes.horizon * (4 + seasons) + 4 * units
-    kept = steps * units * (1 + {1: 1, 3: 4, 4: 6}[gates])
-    gate_gradients = max(windows, 64) * 4 * units
-    training = 5 * vector + gates * units * units + windows * (window + kept) + gate_gradients
-    return 4 * max(training, vector + config.validation_windows * window)
+    vector = _vector_floats(sizes)
+    training = (STATE_VECTORS + 1) * vector + _batch_floats(sizes, sizes.config.batch_windows)
+    return 4 * max(training, vector + sizes.config.validation_windows * _window_floats(sizes))
+
+
+def _vector_floats(sizes: FleetSizes) -> int:
+    """Return the numbers of the engine's vector of a network's parameters."""
+    gates, hidden = sizes.num_gates, sizes.config.hidden_size
+    recurrent = (sizes.num_inputs + hidden + 2) * gates * _pad(hidden)
+    vectors = sum(math.prod(shape) for shape in sizes.embeddings.values())
+    return recurrent + (hidden + 1) * _pad(sizes.num_outputs) + vectors
+
+
+def _window_floats(sizes: FleetSizes) -> int:
+    """Return the numbers of a window in the engine, without what its gradient needs."""
+    gathered = sizes.config.context_segments * sizes.num_inputs + sizes.horizon * (4 + len(sizes.references))
+    return gathered + _pad(sizes.num_outputs) + 4 * _pad(sizes.config.hidden_size)
+
+
+def _batch_floats(sizes: FleetSizes, num_windows: int) -> int:
+    """Return the numbers that the engine needs for the gradient of a batch, besides the network's vectors."""
+    steps, units, gates = sizes.config.context_segments, _pad(sizes.config.hidden_size), sizes.num_gates
+    num_looked_up = sum(size for _, size in sizes.embeddings.values())
+    kept = steps * (units * (1 + {1: 1, 3: 4, 4: 6}[gates]) + num_looked_up)
+    gate_gradients = max(num_windows, 64) * 4 * units
+    transposed = gates * units * (units + _pad(num_looked_up))
+    return transposed + num_windows * (_window_floats(sizes) + kept) + gate_gradients
 
 
 def activation_bytes(sizes: FleetSizes) -> int:

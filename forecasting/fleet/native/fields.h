@@ -90,6 +90,7 @@ const Field fleetcast_fields[] = {
     FIELD(PriorTables, window_key),
     FIELD(PriorTables, hiding_key),
     FIELD(PriorTables, num_threads),
+    FIELD(PriorTables, part_windows),
     FIELD(PriorTables, hidden_share),
     FIELD(PriorTables, optimiser),
     {NULL, 0, 0},

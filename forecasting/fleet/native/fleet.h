@@ -79,7 +79,7 @@ typedef struct {
   const int64_t *series;              /* (R) */
   const int64_t *first, *num_windows; /* (S) */
   float *loss;                        /* (1), averaged as the weights are */
-  int64_t R, series_key, window_key, hiding_key, num_threads;
+  int64_t R, series_key, window_key, hiding_key, num_threads, part_windows;
   float hidden_share;
   Optimiser optimiser;
 } PriorTables;

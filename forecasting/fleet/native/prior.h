@@ -3,10 +3,6 @@
    The windows of a step are divided into parts, whose number depends on the number of windows alone. Threads compute
    the gradients of whole parts, and one of them adds the parts up in order. So the bits do not depend on the threads. */
 
-/* Windows of a part at most: enough to fill the tiles of rows, and few enough for states and gates to stay in the L2
-   cache. */
-#define PART_WINDOWS 32
-
 typedef struct {
   const Network *network;
   const PriorTables *tables;
@@ -99,7 +95,7 @@ static void N(run_workers)(N(Prior) *prior, N(Worker) *workers, long num_workers
 }
 
 static int N(train_prior)(const Network *network, const PriorTables *tables) {
-  const long B = network->shape.B, num_parts = (B + PART_WINDOWS - 1) / PART_WINDOWS;
+  const long B = network->shape.B, num_parts = (B + tables->part_windows - 1) / tables->part_windows;
   const long num_workers = tables->num_threads < num_parts ? tables->num_threads : num_parts;
   N(Prior) prior = {.network = network, .tables = tables, .at = N(layout)(network), .num_parts = num_parts};
   const Piece pieces[] = {{&prior.gradients, num_parts * N(gradient_floats)(&prior.at)},

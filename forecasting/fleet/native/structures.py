@@ -108,7 +108,7 @@ class PriorTables(ctypes.Structure):
 
     _fields_ = [
         *((name, Pointer) for name in ("series", "first", "num_windows", "loss")),
-        *((name, Int) for name in ("R", "series_key", "window_key", "hiding_key", "num_threads")),
+        *((name, Int) for name in ("R", "series_key", "window_key", "hiding_key", "num_threads", "part_windows")),
         ("hidden_share", Float),
         ("optimiser", Optimiser),
     ]

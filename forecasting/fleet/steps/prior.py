@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from forecasting.fleet.categories import HIDDEN_SHARE
-from forecasting.fleet.native import library, structures
+from forecasting.fleet.native import PART_WINDOWS, library, structures
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.random import purpose_keys
 from forecasting.fleet.steps.handover import cell_of, describe_network, describe_optimiser, describe_state
@@ -68,6 +68,7 @@ def advance(module: PriorInTraining, optimizer: torch.optim.Optimizer, steps: ra
         len(module.rows_S),
         *keys,
         torch.get_num_threads(),
+        PART_WINDOWS,
         HIDDEN_SHARE,
         optimiser,
     )
