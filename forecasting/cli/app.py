@@ -1,12 +1,11 @@
 """The commands of `fleetcast` and their exit codes: 0 for success, 2 for user errors, 1 for failures of the system.
 
-Commands import Polars, torch and DuckDB inside their functions, so that commands without them start quickly.
+Commands import what they need inside their functions, so that help and commands without it start quickly.
 """
 
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -72,6 +71,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _print_version(is_requested: bool) -> None:
     if is_requested:
+        from importlib.metadata import version
+
         print(f"fleetcast {version('fleetcast')}")
         raise typer.Exit
 

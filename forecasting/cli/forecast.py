@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from forecasting.cli.options import parse_overrides, spec_from_options, split_commas, split_statistics
 from forecasting.errors import SpecError
-from forecasting.settings import FleetSettings, Settings
-from forecasting.spec.spec import Spec
 
 if TYPE_CHECKING:
     from forecasting.flow.results import Result
+    from forecasting.spec.spec import Spec
 
 NUM_SHOWN = 3
 """Values of each kind that the summary names; the rest are counted."""
@@ -98,6 +96,8 @@ def forecast(
 
     Writes unique_id, ds, cutoff, model, forecast and a column per quantile; one row per series and step.
     """
+    from forecasting.cli.options import parse_overrides, spec_from_options, split_commas, split_statistics
+
     wanted = spec_from_options(
         inputs or [],
         {
@@ -160,7 +160,7 @@ class _Files(NamedTuple):
 
 
 def _forecast(
-    spec: Spec,
+    spec: "Spec",
     *,
     cutoff: str | None,
     files: _Files,
@@ -168,6 +168,8 @@ def _forecast(
     all_models: bool,
     use_ray: bool,
 ) -> None:
+    from forecasting.settings import FleetSettings, Settings
+
     began = time.monotonic()
     settings, kernel = Settings.load(), FleetSettings.load().kernel
     if settings.processes is not None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecasting.errors import SpecError
-from forecasting.settings import Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,6 +54,8 @@ def plot(
     if forecasts is None:
         fans = fans_of_store(open_store(), series, spec=spec, cutoff=cutoff)
     else:
+        from forecasting.settings import Settings
+
         columns = (id_column, time_column, target_column)
         source = None if actuals is None else make_source([actuals], *columns, subject="--actuals")
         fans = fans_of_files(forecasts, source, series, storage_options=Settings.load().storage_options)

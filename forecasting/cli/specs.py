@@ -3,15 +3,14 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from forecasting.errors import FleetcastError, NothingStored, SpecError, UserError, first_line
-from forecasting.settings import Settings
-from forecasting.spec.cron import PRESETS
-from forecasting.spec.recipes import configure
-from forecasting.spec.spec import Spec, read_spec
+
+if TYPE_CHECKING:
+    from forecasting.spec.spec import Spec
 
 SPECS_FOLDER = Path("dags/specs")
 
@@ -26,6 +25,8 @@ def check(
 ) -> None:
     """Validate spec files and check that their sources can be read; report every problem of every file."""
     from forecasting.series.read import scan_source
+    from forecasting.settings import Settings
+    from forecasting.spec.spec import read_spec
 
     storage_options = Settings.load().storage_options
     named: dict[str, Path] = {}
@@ -54,6 +55,9 @@ def show(
     spec: Annotated[str | None, typer.Argument(metavar="[SPEC]", help="A file, or a name in dags/specs.")] = None,
 ) -> None:
     """Print a spec with all its defaults and its training configuration, as JSON; without SPEC, list the specs."""
+    from forecasting.spec.recipes import configure
+    from forecasting.spec.spec import read_spec
+
     if spec is None:
         for path in find_specs([SPECS_FOLDER]):
             listed = read_spec(path)
@@ -87,12 +91,14 @@ def find_specs(paths: list[Path]) -> list[Path]:
     return list(found)
 
 
-def _refuse_schedules(spec: Spec, path: Path) -> None:
+def _refuse_schedules(spec: "Spec", path: Path) -> None:
     """Refuse cron expressions that croniter, which Airflow uses, cannot read; without croniter, check nothing."""
     try:
         from croniter import CroniterError, croniter
     except ImportError:
         return
+    from forecasting.spec.cron import PRESETS
+
     problems = []
     for flow in ("train", "forecast"):
         cron = getattr(spec.schedule, flow)
@@ -107,6 +113,8 @@ def _refuse_schedules(spec: Spec, path: Path) -> None:
 
 
 def _find(spec: str) -> Path:
+    from forecasting.spec.spec import read_spec
+
     if Path(spec).is_file() or spec.endswith(".toml"):
         return Path(spec)
     for path in find_specs([SPECS_FOLDER]):

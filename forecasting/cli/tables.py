@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecasting.cli.formats import Format
-from forecasting.settings import Settings
 
 if TYPE_CHECKING:
     from forecasting.store.tables import Store
@@ -102,6 +101,7 @@ def leaderboard(
 
 def open_store() -> "Store":
     """Return the store of the settings, with a note on stderr if it does not exist yet."""
+    from forecasting.settings import Settings
     from forecasting.store.tables import Store
 
     settings = Settings.load()
