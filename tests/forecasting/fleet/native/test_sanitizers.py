@@ -21,6 +21,7 @@ PARITY = (
     "steps/test_engine.py::test_the_first_gradient_and_the_next_steps_agree",
     "steps/test_engine.py::test_validation_losses_agree",
     "steps/test_engine.py::test_forecasts_agree_with_the_reference",
+    "steps/test_prior.py::test_the_bits_depend_neither_on_threads_nor_on_blocks",
 )
 """Tests that run each cell with each vector width."""
 REPORT = re.compile(r"AddressSanitizer|runtime error:")
