@@ -246,7 +246,7 @@ def _run(request: _Request, training: TrainingPlan, budget: StepBudget, options:
         budget=budget,
     )
     if panel.unique_ids and budget.max_steps:
-        run_trainer(module, max_epochs=-(-budget.max_steps // config.evaluate_every), options=options)
+        run_trainer(module, max_blocks=-(-budget.max_steps // config.evaluate_every), options=options)
     module.cpu()
     tie_unseen(dict(module.kept.items()), seen)
     return module

@@ -1,8 +1,6 @@
-"""The Lightning module of a fleet, which trains every series' network and stops, keeps and sets aside each on its own.
+"""The training of a fleet: every series' network stops, is kept and is set aside on its own.
 
-Lightning drives epochs, device, checkpoints and progress. One `training_step` runs all optimiser steps up to the next
-validation pass (manual optimisation), because Lightning's overhead per call would otherwise cost a small fleet half
-its time.
+A block has all optimiser steps up to the next validation pass; `forecasting.fleet.trainer` drives the blocks.
 """
 
 # S series (one network each) · B windows · V validation windows
@@ -11,18 +9,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as lightning
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from forecasting.fleet.engine import runs_in_engine
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.steps import Steps
+from forecasting.fleet.steps.adam import Adam, Moments
 from forecasting.fleet.steps.engine import EngineSteps
 from forecasting.fleet.steps.operations import TorchSteps
 from forecasting.fleet.steps.streams import StreamSteps
-from forecasting.fleet.trainer import OneBlock
 from forecasting.fleet.windows import WindowSource
 from forecasting.spec.training import MemberConfig
 
@@ -35,7 +31,7 @@ class StepBudget:
     num_steps_S: Tensor | None = None
 
 
-class FleetModule(lightning.LightningModule):
+class FleetModule(nn.Module):
     """Trains one fleet; best weights, early stopping and breakage are decided for each series.
 
     Args:
@@ -60,6 +56,7 @@ class FleetModule(lightning.LightningModule):
     num_passes_S: Tensor
     broken_step_S: Tensor
     num_steps_S: Tensor | None
+    has_validation = True
 
     def __init__(
         self,
@@ -75,11 +72,13 @@ class FleetModule(lightning.LightningModule):
         budget: StepBudget,
     ) -> None:
         super().__init__()
-        self.automatic_optimization = False
         self.network, self.windows, self.config, self.budget = network, windows, config, budget
         num_series = len(keys_S)
         in_engine = runs_in_engine(network.kernel.NAME, network.wiring, is_smoothed=windows.smoothing is not None)
         self.steps: Steps = EngineSteps() if in_engine else TorchSteps()
+        self.adam = Adam(config.learning_rate)
+        self.moments = Moments(network) if in_engine else None
+        self._optimizer: torch.optim.Optimizer | None = None
         if network.wiring.is_stream:
             self.steps = StreamSteps()
         for name, constant in {
@@ -91,7 +90,7 @@ class FleetModule(lightning.LightningModule):
             "num_steps_S": budget.num_steps_S,
         }.items():
             self.register_buffer(name, constant, persistent=False)
-        self.num_steps = 0
+        self.num_steps, self.is_done = 0, False
         self.register_buffer("best_loss_S", torch.full((num_series,), math.inf))
         self.register_buffer("best_step_S", torch.zeros(num_series, dtype=torch.int64))
         self.register_buffer("num_passes_S", torch.zeros(num_series, dtype=torch.int64))
@@ -99,37 +98,27 @@ class FleetModule(lightning.LightningModule):
         self.kept = _copy_weights(network)
         self.average = _copy_weights(network) if config.weight_average else None
 
-    def train_dataloader(self) -> DataLoader[int]:
-        """Return one block per epoch."""
-        return DataLoader(OneBlock(), batch_size=None)
+    @property
+    def device(self) -> torch.device:
+        """The device of weights and constants."""
+        return self.keys_S.device
 
-    def val_dataloader(self) -> DataLoader[int]:
-        """Return one block per epoch."""
-        return DataLoader(OneBlock(), batch_size=None)
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """Torch's optimiser; None where the engine keeps the moments."""
+        if self._optimizer is None and self.moments is None:
+            self._optimizer = self.adam.make_optimizer(self.network)
+        return self._optimizer
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam over all weights."""
-        on_gpu = self.device.type == "cuda"
-        return torch.optim.Adam(
-            self.network.parameters(), lr=self.config.learning_rate, capturable=on_gpu, fused=on_gpu or None
-        )
-
-    def on_fit_start(self) -> None:
+    def start(self) -> None:
         """Move the windows to the device of the weights."""
         self.windows = self.windows.to(self.device)
 
-    def training_step(self, block: int, block_index: int) -> None:
+    def run_block(self) -> None:
         """Run the optimiser steps up to the next validation pass."""
         num_steps = min(self.config.evaluate_every, self.max_steps - self.num_steps)
         self.steps.advance(self, num_steps)
         self.num_steps += num_steps
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser without Lightning's wrapper."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer), "a fleet has one optimiser"
-        return optimizer
 
     @property
     def max_steps(self) -> int:
@@ -145,7 +134,7 @@ class FleetModule(lightning.LightningModule):
         """Return the share of a step's new weights in their average; early steps weigh more, and are soon forgotten."""
         return 1 - min(self.config.weight_average, (1 + step) / (10 + step))
 
-    def validation_step(self, block: int, block_index: int) -> None:
+    def validate(self) -> None:
         """Judge every series on its own validation windows, and keep the weights of series that improved."""
         weights = self.average if self.average is not None else self.network.weights
         weights_now = {name: weight.detach() for name, weight in weights.items()}
@@ -159,7 +148,7 @@ class FleetModule(lightning.LightningModule):
         self.num_passes_S.copy_(torch.where(is_better_S, 0, self.num_passes_S + 1))
         self._keep(weights_now, is_better_S)
         if not bool((self.is_running(self.num_steps) & (self.broken_step_S < 0)).any()):
-            self.trainer.should_stop = True
+            self.is_done = True
 
     def is_running(self, step: int | Tensor) -> Tensor:
         """Return whether each series still trains, (S,); the weights of the others may change but are not kept."""
@@ -173,17 +162,18 @@ class FleetModule(lightning.LightningModule):
         for name, weight in weights_now.items():
             self.kept[name].index_copy_(0, kept_K, weight.index_select(0, kept_K))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the number of steps, and the states of streams."""
-        checkpoint["num_steps"] = self.num_steps
+    def progress(self) -> dict[str, Any]:
+        """Return the number of steps, and the states of streams."""
+        progress: dict[str, Any] = {"num_steps": self.num_steps}
         if isinstance(self.steps, StreamSteps):
-            checkpoint["states"] = self.steps.states
+            progress["states"] = self.steps.states
+        return progress
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what `on_save_checkpoint` added."""
-        self.num_steps = checkpoint["num_steps"]
+    def resume(self, progress: dict[str, Any]) -> None:
+        """Restore what `progress` returned."""
+        self.num_steps = progress["num_steps"]
         if isinstance(self.steps, StreamSteps):
-            self.steps.states = checkpoint["states"]
+            self.steps.states = progress["states"]
 
 
 def _copy_weights(network: FleetNetwork) -> nn.ParameterDict:

@@ -1,72 +1,86 @@
-"""Lightning's Trainer for fleets and priors: an epoch is a block of optimiser steps, and a fit can be interrupted."""
+"""Trains fleets and priors in blocks of optimiser steps: in a plain loop, or by Lightning's Trainer.
 
-import logging
-import signal
+Lightning drives devices, checkpoints and the progress bar. A fit on the CPU that needs none of these runs in a plain
+loop of the same calls, because the import of Lightning takes seconds.
+"""
+
 import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
-import pytorch_lightning as lightning
 import torch
 
-from forecasting.fleet.checkpoints import SaveSometimes
 from forecasting.fleet.options import FitOptions
 
 
-class OneBlock(torch.utils.data.IterableDataset[int]):
-    """One item per epoch, because an epoch is one block of optimiser steps."""
+class Training(Protocol):
+    """A training in blocks of optimiser steps, each followed by a validation pass if it has any; a torch module."""
 
-    def __iter__(self) -> Iterator[int]:
-        yield 0
+    has_validation: bool
+    num_steps: int
+    """Optimiser steps taken so far."""
+    is_done: bool
+    """Whether a validation pass found that no further block is needed."""
 
-    def __len__(self) -> int:
-        return 1
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """Return torch's optimiser; None where the engine keeps the moments."""
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """Move weights and constants to a device."""
+        ...
+
+    def start(self) -> None:
+        """Move what is not a parameter or buffer to the device of the weights; called once, after `to`."""
+        ...
+
+    def run_block(self) -> None:
+        """Run the optimiser steps of one block."""
+        ...
+
+    def validate(self) -> None:
+        """Run a validation pass."""
+        ...
+
+    def progress(self) -> dict[str, Any]:
+        """Return what a checkpoint needs besides parameters, buffers and the optimiser's state."""
+        ...
+
+    def resume(self, progress: dict[str, Any]) -> None:
+        """Restore what `progress` returned."""
+        ...
 
 
-def run_trainer(module: lightning.LightningModule, *, max_epochs: int, options: FitOptions) -> None:
-    """Train a module, from a checkpoint where there is one.
+def run_trainer(training: Training, *, max_blocks: int, options: FitOptions) -> None:
+    """Train, from a checkpoint where there is one.
 
     Args:
-        module: A fleet or a prior.
-        max_epochs: Largest number of blocks of optimiser steps.
+        training: A fleet or a prior.
+        max_blocks: Largest number of blocks of optimiser steps.
         options: Device, checkpoint and progress.
 
     Raises:
         KeyboardInterrupt: The fit was interrupted by Ctrl-C.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    callbacks: list[lightning.Callback] = [_ReportPasses(options.on_validation)] if options.on_validation else []
-    if options.checkpoint:
-        callbacks.append(SaveSometimes(options.checkpoint, seconds=options.seconds_between_checkpoints))
     device = device_of(options)
-    with warnings.catch_warnings():
-        # One block an epoch is by design: advice about data loaders and log intervals does not apply.
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer = lightning.Trainer(
-            accelerator=device.type if options.accelerator == "auto" else options.accelerator,
-            # A process that sees several GPUs uses the current one.
-            devices=[torch.cuda.current_device()] if device.type == "cuda" else 1,
-            max_epochs=max_epochs,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=_is_watched(options) if options.show_progress is None else options.show_progress,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        resumed = options.checkpoint if options.checkpoint and options.checkpoint.exists() else None
-        try:
-            trainer.fit(module, ckpt_path=resumed, weights_only=True)
-        except SystemExit:
-            # Lightning turns Ctrl-C into an exit and then ignores the signal; callers decide about exits here.
-            if not trainer.interrupted:
-                raise
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from None
-    if options.checkpoint:
-        options.checkpoint.unlink(missing_ok=True)
+    shows_bar = _is_watched(options) if options.show_progress is None else options.show_progress
+    if device.type != "cpu" or options.checkpoint or shows_bar:
+        from forecasting.fleet.lightning import run_lightning
+
+        run_lightning(training, max_blocks=max_blocks, device=device, shows_bar=shows_bar, options=options)
+        return
+    training.to(device)
+    training.start()
+    for _ in range(max_blocks):
+        training.run_block()
+        if not training.has_validation:
+            continue
+        with torch.no_grad():
+            training.validate()
+        if options.on_validation is not None:
+            options.on_validation(training.num_steps)
+        if training.is_done:
+            return
 
 
 def device_of(options: FitOptions) -> torch.device:
@@ -78,11 +92,3 @@ def device_of(options: FitOptions) -> torch.device:
 
 def _is_watched(options: FitOptions) -> bool:
     return sys.stderr.isatty() and options.on_validation is None
-
-
-class _ReportPasses(lightning.Callback):
-    def __init__(self, on_validation: Callable[[int], None]) -> None:
-        self.on_validation = on_validation
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.on_validation(int(pl_module.num_steps))  # type: ignore[arg-type]

@@ -104,8 +104,6 @@ def _module(model: str, design: Design, rows: list[int], num_steps: int, *, kern
         validation_SV=torch.from_numpy(plan.validation_SV),
         budget=StepBudget(config.max_steps),
     )
-    optimizer = module.configure_optimizers()
-    module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]
     _advance([module], num_steps)  # what is there only once is not counted
     return module
 

@@ -11,13 +11,15 @@ import time
 import numpy as np
 import torch
 
-from forecasting.fleet import kernels, trainer
+from forecasting.fleet import kernels
 from forecasting.fleet.architectures import Dimensions, make_wiring
+from forecasting.fleet.lightning import run_lightning
 from forecasting.fleet.module import FleetModule, StepBudget
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.random import series_keys
 from forecasting.fleet.scaling import measure_scaling
+from forecasting.fleet.trainer import run_trainer
 from forecasting.fleet.windows import window_source
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig
@@ -97,15 +99,11 @@ def _module(num_series: int) -> FleetModule:
 def _time(module: FleetModule, *, by_lightning: bool) -> tuple[float, FleetModule]:
     num_passes = CONFIG.max_steps // CONFIG.evaluate_every
     began = time.perf_counter()
+    options = FitOptions(show_progress=False, accelerator="cpu")
     if by_lightning:
-        trainer.run_trainer(module, max_epochs=num_passes, options=FitOptions(show_progress=False, accelerator="cpu"))
+        run_lightning(module, max_blocks=num_passes, device=torch.device("cpu"), shows_bar=False, options=options)
     else:
-        optimizer = module.configure_optimizers()
-        module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]
-        for _ in range(num_passes):
-            module.training_step(0, 0)
-            with torch.no_grad():
-                module.validation_step(0, 0)
+        run_trainer(module, max_blocks=num_passes, options=options)
     return time.perf_counter() - began, module
 
 

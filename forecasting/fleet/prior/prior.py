@@ -1,7 +1,7 @@
 """The prior: one network that all series share, from which each series' own network may begin.
 
-Lightning trains it on windows drawn over all series, with a cosine of step sizes, and its weights are averaged over
-the last steps. It is a versioned input of every fleet that begins from it, as the data are.
+It is trained on windows drawn over all series, with a cosine of step sizes, and its weights are averaged over the last
+steps. It is a versioned input of every fleet that begins from it, as the data are.
 """
 
 # S series · B windows, each of any series · F horizon steps · Q quantiles
@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytorch_lightning as lightning
 import torch
 from torch import Tensor, distributed, nn
-from torch.utils.data import DataLoader
 
 from forecasting.fleet.architectures.noise import Noise
 from forecasting.fleet.assembly import Assembly, assemble
@@ -29,16 +27,18 @@ from forecasting.fleet.plan import TrainingPlan, plan_training
 from forecasting.fleet.random import draw_bits, series_keys
 from forecasting.fleet.scaling import scaling_for
 from forecasting.fleet.steps import prior as engine_steps
+from forecasting.fleet.steps.adam import Adam, Moments
 from forecasting.fleet.steps.graphs import GraphedSteps
 from forecasting.fleet.task import ForecastTask
-from forecasting.fleet.trainer import OneBlock, device_of, run_trainer
+from forecasting.fleet.trainer import device_of, run_trainer
 from forecasting.fleet.windows import WindowBatch, WindowSource
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig, Role
 
 STEPS_OF_A_BLOCK = 50
-"""Optimiser steps in one `training_step`, so that Lightning's overhead per call is small."""
+"""Optimiser steps in one block, so that the overhead per block is small."""
 WARM_UP_STEPS = 50
+WEIGHT_DECAY = 1e-3
 PASSES = 30
 """Largest number of times a window is read, so that few series are not overfitted."""
 
@@ -115,9 +115,9 @@ def fit_prior(
         rows_S=rows_S,
         first_S=torch.from_numpy(plan.first_S),
         num_windows_S=torch.from_numpy(plan.num_windows_S),
-        num_steps=math.ceil(num_steps * share),
+        max_steps=math.ceil(num_steps * share),
     )
-    run_trainer(module, max_epochs=-(-module.num_steps // STEPS_OF_A_BLOCK), options=options)
+    run_trainer(module, max_blocks=-(-module.max_steps // STEPS_OF_A_BLOCK), options=options)
     module.cpu()
     tie_unseen(dict(module.average.items()), seen)
     return Prior(
@@ -160,7 +160,7 @@ def is_together() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-class PriorModule(lightning.LightningModule):
+class PriorModule(nn.Module):
     """Trains one network on windows of all series, in units of each series' seasonal error.
 
     Processes of a torch.distributed group divide the windows of every step and average their gradients.
@@ -174,7 +174,7 @@ class PriorModule(lightning.LightningModule):
         rows_S: Rows of the series that take part.
         first_S: Column of each series' first training origin.
         num_windows_S: Number of each series' training origins, which are consecutive columns.
-        num_steps: Optimiser steps to take.
+        max_steps: Optimiser steps to take.
     """
 
     rows_S: Tensor
@@ -183,6 +183,7 @@ class PriorModule(lightning.LightningModule):
     key_1: Tensor
     quantiles_Q: Tensor
     loss: Tensor
+    has_validation, is_done = False, False
 
     def __init__(
         self,
@@ -195,11 +196,12 @@ class PriorModule(lightning.LightningModule):
         rows_S: Tensor,
         first_S: Tensor,
         num_windows_S: Tensor,
-        num_steps: int,
+        max_steps: int,
     ) -> None:
         super().__init__()
-        self.automatic_optimization = False
-        self.network, self.windows, self.config, self.num_steps = network, windows, config, num_steps
+        self.network, self.windows, self.config, self.max_steps = network, windows, config, max_steps
+        self.num_steps = 0
+        self.adam = Adam(config.prior_rate, decay=WEIGHT_DECAY)
         for name, constant in {
             "rows_S": rows_S,
             "first_S": first_S,
@@ -211,63 +213,68 @@ class PriorModule(lightning.LightningModule):
         self.register_buffer("loss", torch.tensor(0.0))
         self.num_together = distributed.get_world_size() if is_together() else 1
         # The engine exchanges no gradients with other processes.
-        self._in_engine = self.num_together == 1 and runs_in_engine(
+        in_engine = self.num_together == 1 and runs_in_engine(
             network.kernel.NAME, network.wiring, is_smoothed=windows.smoothing is not None
         )
+        self.moments = Moments(network) if in_engine else None
+        self._optimizer: torch.optim.Optimizer | None = None
         self._graphed: GraphedSteps | None = None
         self.average = nn.ParameterDict(
             {n: nn.Parameter(w.detach().clone(), requires_grad=False) for n, w in network.weights.items()}
         )
 
-    def train_dataloader(self) -> DataLoader[int]:
-        """Return one block per epoch."""
-        return DataLoader(OneBlock(), batch_size=None)
+    @property
+    def device(self) -> torch.device:
+        """The device of weights and constants."""
+        return self.key_1.device
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW over all weights."""
-        on_gpu = self.device.type == "cuda"
-        return torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.config.prior_rate,
-            weight_decay=1e-3,
-            capturable=on_gpu,
-            fused=on_gpu or None,
-        )
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """Torch's optimiser; None where the engine keeps the moments."""
+        if self._optimizer is None and self.moments is None:
+            self._optimizer = self.adam.make_optimizer(self.network)
+        return self._optimizer
 
-    def on_fit_start(self) -> None:
+    def start(self) -> None:
         """Move the windows to the device of the weights."""
         self.windows = self.windows.to(self.device)
 
-    def training_step(self, block: int, block_index: int) -> None:
+    def run_block(self) -> None:
         """Run the optimiser steps of one block."""
-        optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        first = self.current_epoch * STEPS_OF_A_BLOCK
-        self.advance(optimizer, range(first, min(first + STEPS_OF_A_BLOCK, self.num_steps)))
+        self.advance(min(STEPS_OF_A_BLOCK, self.max_steps - self.num_steps))
 
-    def advance(self, optimizer: Any, steps: range) -> None:
-        """Run optimiser steps in place, in the CPU engine where it has the network.
-
-        Args:
-            optimizer: The optimiser of `configure_optimizers`.
-            steps: Numbers of the steps.
-        """
-        if self.device.type == "cuda":
+    def advance(self, num_steps: int) -> None:
+        """Run optimiser steps, in the CPU engine where it has the network."""
+        steps = range(self.num_steps, self.num_steps + num_steps)
+        optimizer = self.optimizer
+        if optimizer is None:
+            engine_steps.advance(self, steps)
+        elif self.device.type == "cuda":
             self._steps_on_gpu(optimizer, steps)
-            return
-        if self._in_engine:
-            engine_steps.advance(self, optimizer, steps)
-            return
-        for step in steps:
-            for group in optimizer.param_groups:
-                group["lr"] = self.step_size(step)
-            self._one_step(optimizer, step, self.averaging(step))
+        else:
+            for step in steps:
+                for group in optimizer.param_groups:
+                    group["lr"] = self.step_size(step)
+                self._one_step(optimizer, step, self.averaging(step))
+        self.num_steps = steps.stop
 
-    def _steps_on_gpu(self, optimizer: Any, steps: range) -> None:
+    def validate(self) -> None:
+        """Do nothing: a prior takes all its steps."""
+
+    def progress(self) -> dict[str, Any]:
+        """Return the number of steps."""
+        return {"num_steps": self.num_steps}
+
+    def resume(self, progress: dict[str, Any]) -> None:
+        """Restore what `progress` returned."""
+        self.num_steps = progress["num_steps"]
+
+    def _steps_on_gpu(self, optimizer: torch.optim.Optimizer, steps: range) -> None:
         """Run steps that read their number, step size and averaging from tensors, so that they can be captured."""
         if self._graphed is None:
             # Processes of a group exchange gradients within a step, which a graph cannot record.
             self._graphed = GraphedSteps(self.device, may_capture=self.num_together == 1)
-            every = range(self.num_steps)
+            every = range(self.max_steps)
             self._step = torch.tensor(steps.start, device=self.device)
             self._rates = torch.tensor([self.step_size(step) for step in every], device=self.device)
             self._fresh = torch.tensor([self.averaging(step) for step in every], device=self.device)
@@ -285,7 +292,7 @@ class PriorModule(lightning.LightningModule):
 
     def _one_step(self, optimizer: torch.optim.Optimizer, step: int | Tensor, fresh: float | Tensor) -> None:
         first, _ = self._share_of_windows()
-        noise = Noise(self.key_1, step, self.config.prior_windows, first, self.num_steps)
+        noise = Noise(self.key_1, step, self.config.prior_windows, first, self.max_steps)
         loss = self.loss_of(self.draw(step), noise)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -314,7 +321,7 @@ class PriorModule(lightning.LightningModule):
 
     def step_size(self, step: int) -> float:
         """Return the step size at a step: it rises for a few steps, then falls along a cosine to a fiftieth."""
-        decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.num_steps))
+        decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.max_steps))
         return self.config.prior_rate * min(1.0, (1 + step) / WARM_UP_STEPS) * decay
 
     def draw(self, step: int | Tensor) -> WindowBatch:

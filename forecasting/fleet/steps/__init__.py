@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.steps.adam import Adam, Moments
 from forecasting.fleet.windows import WindowSource
 from forecasting.spec.training import MemberConfig
 
@@ -31,6 +32,9 @@ class FleetInTraining(Protocol):
     quantiles_Q: Tensor
     broken_step_S: Tensor
     """Step at which a series' loss or gradient was first not finite; -1 while both are finite."""
+    adam: Adam
+    moments: Moments | None
+    """Adam's moments, where the engine updates them."""
     num_steps: int
     """Optimiser steps taken so far."""
 
@@ -45,8 +49,8 @@ class FleetInTraining(Protocol):
         ...
 
     @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimiser of the network's parameters."""
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """Return torch's optimiser of the network's parameters; None where the engine keeps the moments."""
         ...
 
     def step_size(self, step: int) -> float:

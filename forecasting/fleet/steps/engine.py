@@ -21,7 +21,7 @@ from forecasting.fleet.windows import WindowSource
 
 
 class EngineSteps:
-    """Steps in the CPU engine. Adam's moments stay in the state of torch's optimiser, which checkpoints save."""
+    """Steps in the CPU engine."""
 
     def advance(self, module: FleetInTraining, num_steps: int) -> None:
         """Run optimiser steps in place, in one call of the engine per range of series."""
@@ -34,15 +34,14 @@ class EngineSteps:
             module.is_running(torch.tensor(module.num_steps)).to(torch.uint8),
             module.broken_step_S,
         ]
-        optimiser, _rates = describe_optimiser(
-            module.optimizer, steps, clip=module.config.gradient_clip, schedule=module
-        )
+        optimiser, _rates = describe_optimiser(module.adam, steps, clip=module.config.gradient_clip, schedule=module)
+        assert module.moments is not None, "the engine was chosen for this fleet"
         tables = structures.StepTables(*map(structures.pointer, read), HIDDEN_SHARE, optimiser)
         network, _kept = describe_network(
             cell_of(module.network),
             module.windows,
             dict(module.network.weights.items()),
-            describe_state(module.network, module.optimizer, module.average, num_steps=steps.stop),
+            describe_state(module.network, module.moments, module.average),
             module.quantiles_Q,
             num_windows=module.config.batch_windows,
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from forecasting.fleet.embedding_shapes import embedding_name
 from forecasting.fleet.native import structures
 from forecasting.fleet.network import FleetNetwork
+from forecasting.fleet.steps.adam import Adam, Moments
 from forecasting.fleet.windows import WindowSource
 
 
@@ -101,40 +102,33 @@ def describe_network(
 
 
 def describe_state(
-    network: FleetNetwork, optimizer: torch.optim.Optimizer, average: nn.ParameterDict | None, *, num_steps: int
+    network: FleetNetwork, moments: Moments, average: nn.ParameterDict | None
 ) -> dict[str, structures.Trained]:
-    """Describe the arrays of networks in training, and note the number of steps in the optimiser's state.
+    """Describe the arrays of networks in training.
 
     Args:
         network: The networks.
-        optimizer: An Adam of torch, whose moments the engine updates.
+        moments: Adam's moments of their parameters.
         average: The average of the weights over steps, where there is one.
-        num_steps: Steps that will have been taken after the call.
 
     Returns:
         Where each parameter's arrays lie, by name.
     """
     described = {}
     for name, value in network.weights.items():
-        state = optimizer.state[value]
-        if not state:
-            state["step"] = torch.tensor(0.0)
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(value), torch.zeros_like(value)
-        state["step"].fill_(num_steps)
         averaged = average[name].data if average is not None else None
-        described[name] = structures.Trained(
-            *map(structures.pointer, (value.data, state["exp_avg"], state["exp_avg_sq"], averaged))
-        )
+        arrays = (value.data, moments.first[name].data, moments.second[name].data, averaged)
+        described[name] = structures.Trained(*map(structures.pointer, arrays))
     return described
 
 
 def describe_optimiser(
-    optimizer: torch.optim.Optimizer, steps: range, *, clip: float, schedule: Schedule
+    adam: Adam, steps: range, *, clip: float, schedule: Schedule
 ) -> tuple[structures.Optimiser, list[Tensor]]:
-    """Describe the steps of a call.
+    """Describe the optimiser in the steps of a call.
 
     Args:
-        optimizer: Adam, or AdamW with its decay of weights.
+        adam: Its constants.
         steps: Numbers of the steps.
         clip: Largest norm of the gradient.
         schedule: Step sizes and averages.
@@ -142,17 +136,15 @@ def describe_optimiser(
     Returns:
         The description, and what the caller keeps alive while the engine runs.
     """
-    (group,) = optimizer.param_groups
-    beta1, beta2 = group["betas"]
-    decays = group["weight_decay"] if isinstance(optimizer, torch.optim.AdamW) else 0.0
+    beta1, beta2 = adam.betas
     kept = [
         torch.tensor(column, dtype=torch.float32)
         for column in (
             [schedule.step_size(step) / (1 - beta1 ** (step + 1)) for step in steps],
             [math.sqrt(1 - beta2 ** (step + 1)) for step in steps],
             [schedule.averaging(step) for step in steps],
-            [1 - schedule.step_size(step) * decays for step in steps],
+            [1 - schedule.step_size(step) * adam.decay for step in steps],
         )
     ]
     pointers = map(structures.pointer, kept)
-    return structures.Optimiser(*pointers, steps.start, len(steps), clip, beta1, beta2, group["eps"]), kept
+    return structures.Optimiser(*pointers, steps.start, len(steps), clip, beta1, beta2, adam.epsilon), kept

@@ -26,6 +26,7 @@ class TorchSteps:
     def advance(self, module: FleetInTraining, num_steps: int) -> None:
         """Run optimiser steps in place."""
         optimizer = module.optimizer
+        assert optimizer is not None, "the engine does not run these steps"
         device = module.device
         if self._step is None:
             self._step = torch.tensor(module.num_steps, device=device)

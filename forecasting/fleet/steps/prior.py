@@ -14,6 +14,7 @@ from forecasting.fleet.categories import HIDDEN_SHARE
 from forecasting.fleet.native import PART_WINDOWS, library, structures
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.random import purpose_keys
+from forecasting.fleet.steps.adam import Adam, Moments
 from forecasting.fleet.steps.handover import cell_of, describe_network, describe_optimiser, describe_state
 from forecasting.fleet.windows import WindowSource
 from forecasting.spec.training import MemberConfig
@@ -26,6 +27,9 @@ class PriorInTraining(Protocol):
     windows: WindowSource
     config: MemberConfig
     average: nn.ParameterDict
+    adam: Adam
+    moments: Moments | None
+    """Adam's moments, where the engine updates them."""
     key_1: Tensor
     """Key of random numbers."""
     rows_S: Tensor
@@ -47,19 +51,19 @@ class PriorInTraining(Protocol):
         ...
 
 
-def advance(module: PriorInTraining, optimizer: torch.optim.Optimizer, steps: range) -> None:
+def advance(module: PriorInTraining, steps: range) -> None:
     """Run optimiser steps in place.
 
     Args:
         module: The prior.
-        optimizer: Its AdamW, whose moments the engine updates.
         steps: Numbers of the steps.
 
     Raises:
         MemoryError: The engine could not allocate what a step needs.
     """
-    trained = describe_state(module.network, optimizer, module.average, num_steps=steps.stop)
-    optimiser, _rates = describe_optimiser(optimizer, steps, clip=module.config.gradient_clip, schedule=module)
+    assert module.moments is not None, "the engine was chosen for this prior"
+    trained = describe_state(module.network, module.moments, module.average)
+    optimiser, _rates = describe_optimiser(module.adam, steps, clip=module.config.gradient_clip, schedule=module)
     purposes = ("series", "windows", "hide categories")
     keys = (int(purpose_keys(module.key_1, purpose=purpose)) for purpose in purposes)
     read = (module.rows_S, module.first_S, module.num_windows_S, module.loss)

@@ -28,6 +28,7 @@ class StreamSteps:
     def advance(self, module: FleetInTraining, num_steps: int) -> None:
         """Run optimiser steps in place, one stretch of every series per step."""
         optimizer = module.optimizer
+        assert optimizer is not None, "the engine does not run streams"
         for step in range(module.num_steps, module.num_steps + num_steps):
             for group in optimizer.param_groups:
                 rate = module.step_size(step)

@@ -52,9 +52,7 @@ def prepare(
         validation_SV=torch.from_numpy(gathered.validation_SV),
         budget=StepBudget(config.max_steps),
     ).to(device)
-    module.on_fit_start()
-    optimizer = module.configure_optimizers()
-    module.optimizers = lambda use_pl_optimizer: optimizer  # type: ignore[method-assign,assignment]
+    module.start()
     assert isinstance(module.steps, TorchSteps)
 
     def run(num_steps: int = num_steps) -> dict[str, Any]:

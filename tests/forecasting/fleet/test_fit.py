@@ -110,15 +110,15 @@ def test_what_happens_to_a_series_after_its_last_step_does_not_matter(
     panel = make_panel(2)
     candidates = fit(panel, "gru", ForecastTask(1, 6, (0.1, 0.5, 0.9), (8,)), config)
     candidates = replace(candidates, num_steps_S=np.array([10, 40]))
-    training_step = FleetModule.training_step
+    run_block = FleetModule.run_block
 
-    def break_at_30(module: FleetModule, block: int, block_index: int) -> None:
+    def break_at_30(module: FleetModule) -> None:
         if module.num_steps == 30:
             with torch.no_grad():
                 module.network.weights["input_IG"][row] = torch.nan
-        training_step(module, block, block_index)
+        run_block(module)
 
-    monkeypatch.setattr(FleetModule, "training_step", break_at_30)
+    monkeypatch.setattr(FleetModule, "run_block", break_at_30)
     serving = fit_serving(panel, candidates, options=FitOptions(accelerator="cpu"))
     assert (f"s{row}" in serving.unique_ids) == is_kept
     assert f"s{1 - row}" in serving.unique_ids

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from torch import Tensor
 from forecasting.errors import NothingStored
 from forecasting.fleet.fitted import Prior
 from forecasting.fleet.options import FitOptions
-from forecasting.fleet.prior.prior import PASSES, PriorModule, fit_prior
+from forecasting.fleet.prior.prior import PASSES, STEPS_OF_A_BLOCK, PriorModule, fit_prior
 from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.windows import WindowBatch, WindowSource
 from forecasting.series.panel import Panel
@@ -183,16 +182,16 @@ def test_an_interrupted_prior_resumes_to_the_same_weights(
     panel, checkpoint = make_panel(3), tmp_path / "prior.ckpt"
     whole = train(panel, model, task, prior_config)
     blocks: list[int] = []
-    training_step = PriorModule.training_step
+    run_block = PriorModule.run_block
 
-    def watched(module: PriorModule, *arguments: Any) -> None:
+    def watched(module: PriorModule) -> None:
         if blocks == [0, 1]:
             blocks.append(-1)
             raise OSError("killed")
-        blocks.append(module.current_epoch)
-        training_step(module, *arguments)
+        blocks.append(module.num_steps // STEPS_OF_A_BLOCK)
+        run_block(module)
 
-    monkeypatch.setattr(PriorModule, "training_step", watched)
+    monkeypatch.setattr(PriorModule, "run_block", watched)
     options = FitOptions(accelerator="cpu", checkpoint=checkpoint, seconds_between_checkpoints=0.0)
     with pytest.raises(OSError, match="killed"):
         train(panel, model, task, prior_config, options=options)

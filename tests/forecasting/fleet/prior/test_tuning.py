@@ -227,19 +227,19 @@ def test_a_series_that_breaks_keeps_the_prior_and_its_neighbours_do_not_change(
 ) -> None:
     panel, prior = make_panel(3), make_prior(model, task, gains=WHOLE_WAY)
     sound = tune(panel, prior, prior_config)
-    training_step = FleetModule.training_step
+    run_block = FleetModule.run_block
 
-    def break_one(module: FleetModule, block: int, block_index: int) -> None:
+    def break_one(module: FleetModule) -> None:
         is_late = module.num_steps == 10
         if how == "its windows" and is_late:
             module.windows.y_SN[1] = torch.nan
         if how == "its weights" and is_late:
             module.network.weights["input_IG"].data[1] = torch.nan
-        training_step(module, block, block_index)
+        run_block(module)
         if how == "the last step" and is_late:
             module.network.weights["input_IG"].data[1] = torch.inf
 
-    monkeypatch.setattr(FleetModule, "training_step", break_one)
+    monkeypatch.setattr(FleetModule, "run_block", break_one)
     broken = tune(panel, prior, prior_config)
     assert (broken.unique_ids, broken.refused) == (panel.unique_ids, ())
     assert is_prior(broken, prior, "s1")

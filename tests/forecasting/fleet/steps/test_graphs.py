@@ -147,15 +147,15 @@ def test_a_series_that_breaks_on_a_gpu_is_set_aside_and_its_neighbours_do_not_ch
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sound = fit(make_panel(3), model, task, config, on_gpu)
-    training_step = FleetModule.training_step
+    run_block = FleetModule.run_block
 
-    def break_one(module: FleetModule, block: int, block_index: int) -> None:
+    def break_one(module: FleetModule) -> None:
         if module.num_steps == 20:
             with torch.no_grad():
                 module.network.weights["input_IG"][1] = torch.nan
-        training_step(module, block, block_index)
+        run_block(module)
 
-    monkeypatch.setattr(FleetModule, "training_step", break_one)
+    monkeypatch.setattr(FleetModule, "run_block", break_one)
     broken = fit(make_panel(3), model, task, config, on_gpu)
     assert [refusal.reason.split()[-1] for refusal in broken.refused] == ["21"]
     assert broken.unique_ids == ("s0", "s2")

@@ -19,6 +19,7 @@ from forecasting.series.categories import Coded
 from forecasting.series.panel import Panel
 from forecasting.spec.categories import Categories
 from forecasting.spec.training import MemberConfig
+from tests.forecasting.fleet.steps.moments import moments_of
 
 pytestmark = pytest.mark.skipif(library.find() is None, reason="the CPU engine is not built here")
 
@@ -88,16 +89,12 @@ class Training:
             rows_S=torch.tensor([0, 2, 4]),
             first_S=torch.tensor([20, 15, 30, 16, 25]),
             num_windows_S=torch.tensor([150, 179, 9, 1, 174]),
-            num_steps=40,
+            max_steps=40,
         )
-        self.optimizer = self.module.configure_optimizers()
 
-    def advance(self, begin: int, end: int) -> "Training":
-        self.module.advance(self.optimizer, range(begin, end))
+    def advance(self, num_steps: int) -> "Training":
+        self.module.advance(num_steps)
         return self
-
-    def moment(self, name: str, moment: str) -> torch.Tensor:
-        return self.optimizer.state[self.module.network.weights[name]][moment]
 
 
 def _code(panel: Panel) -> Coded:
@@ -113,18 +110,14 @@ def test_the_first_gradient_and_the_next_steps_agree(
     make_panel: Callable[..., Panel], model: str, case: dict[str, Any], lanes: int
 ) -> None:
     """AdamW's moments after one step are the clipped gradient and its square."""
-    expected, found = (Training(kernel, model, make_panel, **case).advance(0, 1) for kernel in ("reference", "cpu"))
+    expected, found = (Training(kernel, model, make_panel, **case).advance(1) for kernel in ("reference", "cpu"))
     for name in expected.module.network.weights:
-        assert float(found.moment(name, "step")) == float(expected.moment(name, "step")) == 1
-        for moment in ("exp_avg", "exp_avg_sq"):
-            wanted = expected.moment(name, moment)
+        for wanted, got in zip(moments_of(expected.module, name), moments_of(found.module, name), strict=True):
             bound = 2e-5 * float(wanted.abs().max()) + 1e-9
-            torch.testing.assert_close(
-                found.moment(name, moment), wanted, rtol=0, atol=bound, msg=lambda text, n=name: f"{n}: {text}"
-            )
+            torch.testing.assert_close(got, wanted, rtol=0, atol=bound, msg=lambda text, n=name: f"{n}: {text}")
     torch.testing.assert_close(found.module.loss, expected.module.loss, rtol=2e-5, atol=0)
     for training in (expected, found):
-        training.advance(1, 4)
+        training.advance(3)
     for kind in ("weights", "average"):
         wanted, got = (
             dict((each.module.average if kind == "average" else each.module.network.weights).items())
@@ -140,11 +133,11 @@ def test_the_first_gradient_and_the_next_steps_agree(
 def test_the_bits_depend_neither_on_threads_nor_on_blocks(make_panel: Callable[..., Panel], model: str) -> None:
     case = {"prior_windows": 130, "categories": BOTH}
     trained = []
-    for num_threads, blocks in ((1, [20]), (2, [20]), (3, [7, 20]), (8, [1, 2, 20])):
+    for num_threads, blocks in ((1, [20]), (2, [20]), (3, [7, 13]), (8, [1, 2, 17])):
         torch.set_num_threads(num_threads)
         training = Training("cpu", model, make_panel, **case)
-        for begin, end in zip([0, *blocks], blocks, strict=False):
-            training.advance(begin, end)
+        for num_steps in blocks:
+            training.advance(num_steps)
         trained.append([*training.module.network.weights.values(), *training.module.average.values()])
     assert all(
         torch.equal(first, other) for others in trained[1:] for first, other in zip(trained[0], others, strict=True)
