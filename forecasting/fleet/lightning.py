@@ -18,8 +18,8 @@ import pytorch_lightning as lightning
 import torch
 from torch.utils.data import DataLoader
 
+from forecasting.fleet.blocks import Training
 from forecasting.fleet.options import FitOptions
-from forecasting.fleet.trainer import Training
 
 
 class Blocks(lightning.LightningModule):
