@@ -20,8 +20,8 @@ from forecasting.flow.fleets import Fleet, as_text, load_fleet
 from forecasting.flow.holdout import Actuals, read_actuals
 from forecasting.flow.local import find_problems, forecast_here, forecast_on_ray
 from forecasting.flow.one_shot import OneShot
+from forecasting.flow.outcome import Keeps
 from forecasting.flow.results import Evaluation, Result
-from forecasting.flow.shards import Keeps
 from forecasting.schemas import TABLES
 from forecasting.series.frames import NativeFrames
 from forecasting.series.inputs import Input, read_input

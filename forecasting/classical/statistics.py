@@ -164,16 +164,21 @@ class _Fitted(NamedTuple):
         return np.sort(sided_FQ, axis=1)
 
 
+def load_library() -> Any:
+    """Return statsforecast's models; the import takes seconds, so it happens only where a model is fitted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # from its dependencies
+        from statsforecast import models
+
+    return models
+
+
 _Predict = Callable[[Values, int], Values]
 
 
 def _load(model: str, season_lengths: Sequence[int], quantiles: Sequence[float]) -> _Predict:
     """Return a function from a series and a horizon to quantiles (F, Q)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # from its dependencies
-        from statsforecast import models  # takes seconds, so it loads only where a model is fitted
-
-    quantiles_Q, season = np.asarray(quantiles, dtype=np.float64), season_lengths[0]
+    models, quantiles_Q, season = load_library(), np.asarray(quantiles, dtype=np.float64), season_lengths[0]
     if model in FOR_INTERMITTENT:
         make = {"croston_sba": models.CrostonSBA, "adida": models.ADIDA}.get(
             model, lambda: models.TSB(alpha_d=TSB_ALPHA, alpha_p=TSB_ALPHA)

@@ -9,8 +9,8 @@ import polars as pl
 from forecasting.errors import SourceError, SpecError
 from forecasting.flow.local import predict_here
 from forecasting.flow.one_shot import OneShot
+from forecasting.flow.outcome import Keeps
 from forecasting.flow.predict import Trained, predict_trained
-from forecasting.flow.shards import Keeps
 from forecasting.series.ingest import ingest
 from forecasting.spec.spec import Spec
 from forecasting.spec.training import KernelName

@@ -20,9 +20,9 @@ from forecasting.errors import NothingStored, SourceError, SpecError
 from forecasting.flow.holdout import require_same_clock
 from forecasting.flow.local import find_problems, predict_here
 from forecasting.flow.one_shot import OneShot
+from forecasting.flow.outcome import FittedShard
 from forecasting.flow.predict import Trained, predict_trained
 from forecasting.flow.results import Result
-from forecasting.flow.shards import FittedShard
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.frames import NativeFrames
 from forecasting.series.ingest import ingest, refuse_later_cutoff

@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from forecasting.evaluate import backtest as rolling
 from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
-from forecasting.fleet.plan import required_length
 from forecasting.fleet.task import ForecastTask
+from forecasting.flow.members import MemberKey, origins_of
+from forecasting.flow.outcome import PriorFiles
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
@@ -36,6 +36,11 @@ class Priors(NamedTuple):
     candidate: Prior
     serving: Prior
 
+    @classmethod
+    def from_files(cls, files: PriorFiles) -> Self:
+        """Read both from their files."""
+        return cls(Prior.from_bytes(files.candidate), Prior.from_bytes(files.serving))
+
 
 class Starts(NamedTuple):
     """Earlier fleets of the same series that one member's networks continue from.
@@ -49,25 +54,8 @@ class Starts(NamedTuple):
     serving: Sequence[FittedFleet] = ()
 
 
-class MemberKey(NamedTuple):
-    """Names one member of a network's ensemble; prints as `gru/0`."""
-
-    model: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.model}/{self.number}"
-
-
 PriorsByMember = Mapping[MemberKey, Priors]
 """Priors of the members that begin from one."""
-
-
-def members_with_prior(spec: Spec, networks: Sequence[str]) -> list[MemberKey]:
-    """Return the members of these networks that begin from a prior."""
-    members = enumerate(configure(spec).members)
-    numbers = [number for number, member in members if member.start == "prior"]
-    return [MemberKey(network, number) for network in networks for number in numbers]
 
 
 def train_priors(
@@ -248,27 +236,6 @@ def candidates_until(panel: Panel, spec: Spec) -> dict[str, int]:
         for name, last, length in zip(panel.unique_ids, last_S, panel.length_S, strict=True)
         if length > 0
     }
-
-
-def origins_of(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
-    """Return the backtest origins of each series, which leave enough points before them to train a network.
-
-    Args:
-        panel: The series, up to the run's cutoff.
-        spec: What to forecast.
-
-    Returns:
-        Grid points after each origin (S, J), as `forecasting.evaluate.backtest.place_origins` returns them.
-    """
-    return rolling.place_origins(
-        panel.length_S,
-        wanted=spec.backtest.origins,
-        step=spec.origin_step,
-        horizon=spec.horizon,
-        # A spec that sets the distance between origins gets exactly that.
-        season_length=1 if spec.backtest.step else max(spec.season_lengths),
-        minimum_length=required_length(configure(spec), horizon=spec.horizon),
-    )
 
 
 def _split(panel: Panel, starts: Starts) -> list[tuple[npt.NDArray[np.int64], Starts]]:

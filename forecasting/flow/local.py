@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from importlib.metadata import entry_points
@@ -14,18 +15,18 @@ import polars as pl
 from forecasting.errors import ClusterError, naming_extras
 from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
-from forecasting.flow.processes import FEWEST_SERIES, call_on_processes, count_processes, run_on_processes
+from forecasting.flow.outcome import Keeps
+from forecasting.flow.processes import Crew, call_on_crew, count_processes, run_on_crew
 from forecasting.flow.progress import FitProgress
-from forecasting.flow.shards import Keeps
 from forecasting.series.inputs import Input
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
 from forecasting.spec.training import KernelName
 
 if TYPE_CHECKING:
-    from forecasting.flow.one_shot import OneShot, ShardTask
+    from forecasting.flow.one_shot import OneShot
+    from forecasting.flow.outcome import ShardResult, ShardTask
     from forecasting.flow.predict import RunPredictions
-    from forecasting.flow.shards import ShardResult
     from forecasting.series.panel import Panel
 
 RUNNERS = "fleetcast.runners"
@@ -61,7 +62,10 @@ def forecast_here(
         ServiceError: A process died.
     """
     num_processes, config = count_processes(processes), configure(spec)
-    with FitProgress(is_shown=progress) as bar:
+    with FitProgress(is_shown=progress) as bar, Crew(num_processes, on_validation=bar.on_validation) as crew:
+        if any(member.start == "prior" for member in config.members):
+            crew.start("networks")
+        bar.expect(shard_size=1, num_fits=2 * len(spec.models) * len(config.members), max_steps=config.max_steps)
 
         def run(task: "ShardTask", panels: "Sequence[Panel]", on_shard: Any) -> "list[ShardResult]":
             num_series = sum(len(panel.unique_ids) for panel in panels)
@@ -70,25 +74,19 @@ def forecast_here(
                 num_fits=2 * len(spec.models) * len(config.members),
                 max_steps=config.max_steps,
             )
-            return run_on_processes(
-                task,
-                panels,
-                on_shard,
-                num_processes=num_processes,
-                on_validation=bar.on_validation,
-                on_end=bar.on_end,
-            )
+            return run_on_crew(task, panels, on_shard, crew=crew, on_end=bar.on_end)
 
         return one_shot.forecast(
             spec,
             rows=given.scan(spec.clock, static=spec.categories.static),
             cutoff=cutoff,
             num_workers=num_processes,
-            options=options,
+            options=replace(options, show_progress=False),  # the bar here counts all fits
             keeps=keeps,
             on_shard=bar.on_shard,
             run_shards=run,
-            run_calls=partial(call_on_processes, num_processes=num_processes, on_done=bar.on_prior),
+            run_calls=partial(call_on_crew, crew=crew, on_done=bar.on_prior),
+            crew=crew,
         )
 
 
@@ -132,14 +130,14 @@ def find_problems(*, processes: Any, kernel: Any) -> list[str]:
 
 def predict_here(*, num_series: int, processes: int | None, progress: bool | None) -> "RunPredictions":
     """Return a function that makes calls for predictions on the cores of this machine and shows their progress."""
-    num_processes = 1 if num_series < FEWEST_SERIES else count_processes(processes)
+    num_processes = 1 if num_series < one_shot.FEWEST_SERIES else count_processes(processes)
 
     def run(calls: Any) -> list[pl.DataFrame]:
-        with FitProgress(is_shown=progress) as bar:
+        with FitProgress(is_shown=progress) as bar, Crew(num_processes) as crew:
 
             def count(num_done: int, num_calls: int) -> None:
                 bar.on_shard(num_series * num_done // max(num_calls, 1), num_series)
 
-            return call_on_processes(calls, num_processes=num_processes, on_done=count)
+            return call_on_crew(calls, crew=crew, on_done=count)
 
     return run

@@ -1,12 +1,10 @@
 """Forecast every series of an input at once, without a store."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Protocol
 
-import numpy as np
 import polars as pl
 
 from forecasting.evaluate.conformal import find_factors
@@ -15,8 +13,11 @@ from forecasting.fleet.cost.cost import TrainingCost, count_shards, prior_worker
 from forecasting.fleet.cost.sizes import sizes_of
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
-from forecasting.flow.learn import Priors, PriorsByMember, members_with_prior, train_priors, train_shard
-from forecasting.flow.shards import FittedShard, Keeps, ShardResult, backtest_shard, calibrate, predict_shard
+from forecasting.flow.admissible import calibrate
+from forecasting.flow.calls import finish_shard, fit_member, fit_priors, fit_statistics, run_shard
+from forecasting.flow.members import MemberKey, members_of, members_with_prior
+from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult, ShardTask
+from forecasting.flow.processes import Crew
 from forecasting.flow.statistics_choice import CostWithStatistics
 from forecasting.series.ingest import Ingested, ingest, panel_of, refuse_later_cutoff
 from forecasting.series.panel import Panel
@@ -30,16 +31,11 @@ MOST_BYTES = 2 << 30
 RunShards = Callable[["ShardTask", Sequence[Panel], Callable[[int, int], None]], Sequence[ShardResult]]
 """Runs a task over panels, reports series done and in all, and returns the results in the order of the series."""
 
-RunCalls = Callable[[Sequence[Callable[[], Priors | None]]], Sequence[Priors | None]]
+RunCalls = Callable[[Sequence[Callable[[], PriorFiles | None]]], Sequence[PriorFiles | None]]
 """Makes calls, and returns their results in the calls' order."""
 
-
-class ShardTask(Protocol):
-    """A task that trains and forecasts the series of a panel; `on_validation` gets the steps at each validation."""
-
-    def __call__(self, panel: Panel, *, on_validation: Callable[[int], None] | None = None) -> ShardResult:
-        """Return the result of one shard."""
-        ...
+FEWEST_SERIES = 16
+"""With fewer series, processes share the members of their networks instead of the series."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +81,7 @@ def forecast(
     on_shard: Callable[[int, int], None] | None = None,
     run_shards: RunShards | None = None,
     run_calls: RunCalls | None = None,
+    crew: Crew | None = None,
 ) -> OneShot:
     """Forecast every series of a source without a store, in the same steps as the jobs, shard after shard.
 
@@ -100,6 +97,7 @@ def forecast(
         on_shard: Called with the series done and in all.
         run_shards: Runs the shards; in this process, one after the other, where not given.
         run_calls: Trains the priors; in this process where not given.
+        crew: Processes that share the work on few series; without any, `run_shards` gets them too.
 
     Returns:
         The forecasts, with the backtests, champions and data behind them.
@@ -111,15 +109,23 @@ def forecast(
     ingested = ingest(spec, cutoff=cutoff, rows=rows)
     refuse_later_cutoff(ingested, spec)
     unique_ids = ingested.unique_ids
-    if shard_size is None:
+    shares_members = crew is not None and crew.num_processes > 1 and _are_few(spec, ingested.features, options.kernel)
+    if shares_members:
+        shard_size = len(unique_ids)
+    elif shard_size is None:
         shard_size = suitable_size(spec, ingested.features, kernel=options.kernel, num_workers=num_workers)
     panels = [
         panel_of(ingested.features, spec, unique_ids[first : first + shard_size], run_cutoff=ingested.cutoff)
         for first in range(0, len(unique_ids), shard_size)
     ]
-    priors = _train_priors(spec, ingested, options, run_calls or _make_calls_here)
-    task = partial(run_shard, spec=spec, priors=priors, options=options, keeps=keeps)
-    results = (run_shards or run_shards_here)(task, panels, on_shard or _ignore)
+    of_priors = _prior_panel(spec, ingested, options)
+    if crew is not None and shares_members:
+        result, priors = _run_few(panels[0], of_priors, spec, options, keeps, crew, on_shard or _ignore)
+        results: Sequence[ShardResult] = [result]
+    else:
+        priors = _train_priors(of_priors, spec, options, run_calls or _make_calls_here)
+        task = partial(run_shard, spec=spec, priors=priors, options=options, keeps=keeps)
+        results = (run_shards or run_shards_here)(task, panels, on_shard or _ignore)
     factors = find_factors(pl.concat(result.ratios for result in results), horizon=spec.horizon)
     return OneShot(
         forecasts=calibrate(pl.concat(result.forecasts for result in results), factors, spec),
@@ -132,22 +138,35 @@ def forecast(
         factors=factors,
         correlations=find_correlations((result.products for result in results), horizon=spec.horizon),
         fitted=tuple(result.fitted for result in results if result.fitted is not None),
-        priors=tuple(each.serving.to_bytes() for each in priors.values()) if keeps.networks else (),
+        priors=tuple(each.serving for each in priors.values()) if keeps.networks else (),
     )
 
 
 def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "auto", num_workers: int = 1) -> int:
     """Return the number of series per shard that balances work, fixed costs and memory on `num_workers` workers."""
-    training = TrainingCost(
-        sizes_of(spec, spec.models, kernel=kernel), required_length(configure(spec), horizon=spec.horizon)
-    )
-    cost = CostWithStatistics(training, spec, num_fits=spec.backtest.origins + 1)
-    lengths = features.group_by("unique_id").len()["len"].to_list() or [0]
+    cost, lengths = _cost_of(spec, kernel), _lengths_in(features)
     seconds = sum(map(cost.series_seconds, lengths))
     size = -(-len(lengths) // count_shards(seconds, cost, num_series=len(lengths), num_workers=num_workers))
     while size > 1 and cost.worker_bytes(size, max(lengths), size * max(lengths)) > MOST_BYTES:
         size //= 2
     return size
+
+
+def _are_few(spec: Spec, features: pl.DataFrame, kernel: KernelName) -> bool:
+    """Return whether the series are few, and fit into one process together."""
+    lengths = _lengths_in(features)
+    needed = _cost_of(spec, kernel).worker_bytes(len(lengths), max(lengths), sum(lengths))
+    return len(lengths) < FEWEST_SERIES and needed <= MOST_BYTES
+
+
+def _cost_of(spec: Spec, kernel: KernelName) -> CostWithStatistics:
+    needed = required_length(configure(spec), horizon=spec.horizon)
+    training = TrainingCost(sizes_of(spec, spec.models, kernel=kernel), needed)
+    return CostWithStatistics(training, spec, num_fits=spec.backtest.origins + 1)
+
+
+def _lengths_in(features: pl.DataFrame) -> list[int]:
+    return features.group_by("unique_id").len()["len"].to_list() or [0]
 
 
 def run_shards_here(
@@ -163,71 +182,73 @@ def run_shards_here(
     return results
 
 
-def spread(panels: Sequence[Panel], num_workers: int) -> list[Panel]:
-    """Cut panels where there are fewer of them than workers; the series keep their order."""
-    num_parts = -(-num_workers // max(1, len(panels)))
-    return [
-        panel.select(part)
-        for panel in panels
-        for part in np.array_split(np.arange(len(panel.unique_ids)), min(num_parts, len(panel.unique_ids)))
-    ]
-
-
-def run_shard(
-    panel: Panel,
-    *,
-    spec: Spec,
-    priors: PriorsByMember,
-    options: FitOptions = FitOptions(),
-    keeps: Keeps = Keeps(),
-    on_validation: Callable[[int], None] | None = None,
-) -> ShardResult:
-    """Train, backtest, choose and forecast one shard.
-
-    Args:
-        panel: The series of the shard.
-        spec: What to forecast.
-        priors: Priors by network and member.
-        options: Where and how fits run.
-        keeps: What is kept besides the forecasts.
-        on_validation: Called with the optimiser steps of the current fit at each validation pass.
-
-    Returns:
-        The shard's result; its forecasts are not calibrated yet.
-    """
-    if on_validation is not None:
-        options = replace(options, on_validation=on_validation)
-    fleets = train_shard(panel, spec, networks=spec.models, priors=priors, options=options)
-    candidates = [fleet for fleet in fleets if fleet.role == "candidate"]
-    serving = [fleet for fleet in fleets if fleet.role == "serving"]
-    backtested = backtest_shard(
-        panel, spec, candidates, networks=spec.models, kernel=options.kernel, keeps_correlations=keeps.correlations
-    )
-    champions = backtested.champions
-    forecasts = predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=options.kernel)
-    fitted = None
-    if keeps.networks:
-        fitted = FittedShard(panel.unique_ids, tuple(fleet.to_bytes() for fleet in serving))
-    return ShardResult(forecasts, *backtested, fitted)
-
-
-def _train_priors(spec: Spec, ingested: Ingested, options: FitOptions, run_calls: RunCalls) -> PriorsByMember:
-    members = members_with_prior(spec, spec.models)
-    if not members:
-        return {}
+def _prior_panel(spec: Spec, ingested: Ingested, options: FitOptions) -> Panel | None:
+    """Return the series that priors are trained on; None where no member begins from one."""
+    if not members_with_prior(spec, spec.models):
+        return None
     lengths = dict(ingested.features.group_by("unique_id").len().iter_rows())
     sizes = sizes_of(spec, spec.models, kernel=options.kernel)
     names = prior_series(
         {name: lengths.get(name, 0) for name in ingested.unique_ids},
         fits=lambda *wanted: prior_worker_bytes(sizes, *wanted) <= MOST_BYTES,
     )
-    panel = panel_of(ingested.features, spec, names, run_cutoff=ingested.cutoff)
-    calls = [partial(train_priors, panel, spec, network, member, options=options) for network, member in members]
+    return panel_of(ingested.features, spec, names, run_cutoff=ingested.cutoff)
+
+
+def _train_priors(
+    panel: Panel | None, spec: Spec, options: FitOptions, run_calls: RunCalls
+) -> dict[MemberKey, PriorFiles]:
+    if panel is None:
+        return {}
+    members = members_with_prior(spec, spec.models)
+    calls = [partial(fit_priors, panel, spec, member, options) for member in members]
     trained = zip(members, run_calls(calls), strict=True)
     return {member: priors for member, priors in trained if priors is not None}
 
 
-def _make_calls_here(calls: Sequence[Callable[[], Priors | None]]) -> list[Priors | None]:
+def _run_few(
+    panel: Panel,
+    of_priors: Panel | None,
+    spec: Spec,
+    options: FitOptions,
+    keeps: Keeps,
+    crew: Crew,
+    on_shard: Callable[[int, int], None],
+) -> tuple[ShardResult, dict[MemberKey, PriorFiles]]:
+    """Forecast few series: priors, members and statistical models are calls of their own, which wait for no other.
+
+    A member that begins from a prior follows its prior. The last call puts all together.
+    """
+    num_series = len(panel.unique_ids)
+    on_shard(0, num_series)
+    members, having = members_of(spec, spec.models), members_with_prior(spec, spec.models)
+    priors_of: dict[int, MemberKey] = {}
+    member_of: dict[int, MemberKey] = {}
+    if of_priors is not None:
+        priors_of = {crew.submit(partial(fit_priors, of_priors, spec, key, options)): key for key in having}
+    statistics_call = crew.submit(partial(fit_statistics, panel, spec), kind="statistics")
+    for key in members:
+        if key not in having:
+            member_of[crew.submit(partial(fit_member, panel, spec, key, None, options), reports=True)] = key
+    priors: dict[MemberKey, PriorFiles] = {}
+    fleets: dict[MemberKey, tuple[bytes, ...]] = {}
+    for number, made in crew.results():
+        if number == statistics_call:
+            statistics = made
+        elif number in member_of:
+            fleets[member_of[number]] = made
+        elif made is not None:
+            key = priors_of[number]
+            priors[key] = made
+            member_of[crew.submit(partial(fit_member, panel, spec, key, made, options), reports=True)] = key
+    in_order = [file for key in members for file in fleets.get(key, ())]
+    crew.submit(partial(finish_shard, panel, spec, in_order, statistics, options, keeps))
+    ((_, result),) = crew.results()
+    on_shard(num_series, num_series)
+    return result, {key: priors[key] for key in having if key in priors}
+
+
+def _make_calls_here(calls: Sequence[Callable[[], PriorFiles | None]]) -> list[PriorFiles | None]:
     return [call() for call in calls]
 
 

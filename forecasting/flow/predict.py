@@ -1,19 +1,25 @@
-"""Forecast with networks that are already trained, from everything that is known by now."""
+"""Forecast with networks that are already trained, from everything that is known by now.
+
+Functions import torch when they are called, so that whoever hands them to processes need not.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from forecasting.fleet.fitted import FittedFleet, Prior
-from forecasting.fleet.prior.direct import use_prior_directly
-from forecasting.flow.shards import FittedShard, calibrate, predict_shard
+from forecasting.flow.admissible import calibrate
+from forecasting.flow.outcome import FittedShard
 from forecasting.series.ingest import Ingested, panel_of
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
 from forecasting.spec.training import KernelName
+
+if TYPE_CHECKING:
+    from forecasting.fleet.fitted import FittedFleet, Prior
 
 RunPredictions = Callable[[Sequence[Callable[[], pl.DataFrame]]], Sequence[pl.DataFrame]]
 """Makes calls, and returns their frames in the calls' order."""
@@ -96,12 +102,15 @@ def predict_fitted_shard(
     Returns:
         Rows of the table `forecasts`.
     """
+    from forecasting.fleet.fitted import FittedFleet, Prior
+    from forecasting.flow.shards import predict_shard
+
     serving = [FittedFleet.from_bytes(content).select(panel.unique_ids) for content in weights]
     direct = use_priors(panel, [Prior.from_bytes(content) for content in priors], having=series_by_network(serving))
     return predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=kernel, direct=direct)
 
 
-def use_priors(panel: Panel, priors: Sequence[Prior], *, having: Mapping[str, set[str]]) -> list[FittedFleet]:
+def use_priors(panel: Panel, priors: Sequence["Prior"], *, having: Mapping[str, set[str]]) -> list["FittedFleet"]:
     """Return the priors as the networks of the series that have none of their own.
 
     Args:
@@ -112,6 +121,8 @@ def use_priors(panel: Panel, priors: Sequence[Prior], *, having: Mapping[str, se
     Returns:
         A fleet per prior that any series uses, in the order of `priors`.
     """
+    from forecasting.fleet.prior.direct import use_prior_directly
+
     fleets = []
     for prior in priors:
         known = having.get(prior.model, set())
@@ -121,7 +132,7 @@ def use_priors(panel: Panel, priors: Sequence[Prior], *, having: Mapping[str, se
     return fleets
 
 
-def series_by_network(fleets: Sequence[FittedFleet]) -> dict[str, set[str]]:
+def series_by_network(fleets: Sequence["FittedFleet"]) -> dict[str, set[str]]:
     """Return the series that have a network of their own, by the network's name."""
     having: dict[str, set[str]] = {}
     for fleet in fleets:

@@ -1,4 +1,4 @@
-"""Run shards of a one-shot forecast on the cores of this machine: one process per core, each with one thread.
+"""Make the calls of a forecast on the cores of this machine: one process per core, each with one thread.
 
 Small networks gain nothing from several threads in one process: the threads wait for each other at every operation,
 and on a busy machine they stall.
@@ -9,57 +9,208 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar
 
 from forecasting.errors import ServiceError
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-    from forecasting.flow.one_shot import ShardTask
-    from forecasting.flow.shards import ShardResult
+    from forecasting.flow.outcome import ShardResult, ShardTask
     from forecasting.series.panel import Panel
 
 Result = TypeVar("Result")
+Kind = Literal["networks", "statistics"]
+"""What a call needs a process to have loaded: torch, or statsforecast; each takes seconds."""
 
-FEWEST_SERIES = 16
-"""This process forecasts fewer series sooner than others start and load torch."""
 SECONDS_TO_END = 5
 SECONDS_BETWEEN_CHECKS = 0.2
 
 _lock = threading.RLock()
 """Held while a setting of the whole process is changed, because threads of a caller may forecast side by side."""
 _threads_before: list[int] = []
-"""The caller's number of torch threads, once and once more for each block that needs a single thread."""
+"""While a block needs a single thread of torch: the caller's number, once and once more for each such block."""
 _passes: Any = None
 """In a worker process: the queue that its validation passes are reported on."""
 
 
-def run_on_processes(
+class Crew:
+    """Processes that stay for a whole forecast, so that each loads libraries once; none is left behind.
+
+    With one process all calls are made in this process.
+
+    Args:
+        num_processes: Processes to use.
+        on_validation: Called from a thread of its own with a call's number and the optimiser steps of its current fit,
+            at each validation pass.
+    """
+
+    def __init__(self, num_processes: int, *, on_validation: Callable[[int, int], None] | None = None) -> None:
+        self.num_processes = num_processes
+        self._on_validation = on_validation
+        self._workers: list[_Worker] = []
+        self._queue: deque[_Queued] = deque()
+        self._num_calls = 0
+        self._passes: Any = None
+        self._listener: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            for worker in self._workers:
+                worker.pool.shutdown()
+        else:
+            _end({process for worker in self._workers for process in worker.processes})
+            for worker in self._workers:
+                worker.pool.shutdown(wait=False, cancel_futures=True)
+        if self._listener is not None:
+            # Not by a last message: a worker that was killed while it reported still holds the lock of messages.
+            self._passes._writer.close()
+            self._listener.join(timeout=5)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether there are processes that wait for calls."""
+        return bool(self._workers)
+
+    def start(self, *kinds: Kind) -> None:
+        """Start the processes, which load what calls of these kinds need, one kind each in turn."""
+        if self.num_processes == 1 or self._workers:
+            return
+        context = multiprocessing.get_context("spawn")
+        self._passes = context.SimpleQueue()
+        with _without_main():
+            for number in range(self.num_processes):
+                pool = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(self._passes,))
+                worker = _Worker(pool)
+                self._workers.append(worker)
+                if kinds:
+                    worker.loaded.add(kinds[number % len(kinds)])
+                pool.submit(_load, next(iter(worker.loaded), None))
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def submit(self, call: Callable[..., Any], *, kind: Kind = "networks", reports: bool = False) -> int:
+        """Queue a call; `results` makes it.
+
+        Args:
+            call: The call; it and its result must pickle.
+            kind: What it needs to have loaded.
+            reports: Whether it takes `on_validation`, to be called with the steps of its current fit.
+
+        Returns:
+            The number of the call, from 0.
+        """
+        self._queue.append(_Queued(self._num_calls, call, kind, reports))
+        self._num_calls += 1
+        return self._num_calls - 1
+
+    def results(self) -> Iterator[tuple[int, Any]]:
+        """Make the queued calls, and those that are queued meanwhile.
+
+        Yields:
+            A call's number and its result, as calls end.
+
+        Raises:
+            ServiceError: A process died.
+        """
+        if self.num_processes == 1:
+            while self._queue:
+                queued = self._queue.popleft()
+                call = queued.call
+                if queued.reports and self._on_validation is not None:
+                    call = partial(call, on_validation=partial(self._on_validation, queued.number))
+                with _one_thread():
+                    result = call()
+                yield queued.number, result
+            return
+        self.start()
+        running: dict[Future[Any], tuple[int, _Worker]] = {}
+        try:
+            while running or self._queue:
+                for worker in self._workers:
+                    if self._queue and not worker.is_busy:
+                        queued = self._choose(worker)
+                        worker.loaded.add(queued.kind)
+                        running[worker.pool.submit(_make, queued)] = queued.number, worker
+                        worker.is_busy = True
+                # A wait without an end would not be interrupted by Ctrl-C.
+                done, _ = wait(running, timeout=SECONDS_BETWEEN_CHECKS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    number, worker = running.pop(future)
+                    worker.is_busy = False
+                    yield number, future.result()
+        except BrokenProcessPool as error:
+            lost = "a process of this forecast died, possibly because memory ran out; nothing is written"
+            raise ServiceError(lost) from error
+
+    def _choose(self, worker: "_Worker") -> "_Queued":
+        """Take the next call for a worker: one that it has loaded for, else one that no other has, else the first."""
+        elsewhere = {kind for other in self._workers if other is not worker for kind in other.loaded}
+        ranks = [(queued.kind not in worker.loaded, queued.kind in elsewhere) for queued in self._queue]
+        place = min(range(len(ranks)), key=ranks.__getitem__)
+        queued = self._queue[place]
+        del self._queue[place]
+        return queued
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                reported = self._passes.get()
+            except (EOFError, OSError):  # no process can write any more; the last message may be cut
+                return
+            if self._on_validation is not None:
+                self._on_validation(*reported)
+
+
+class _Queued(NamedTuple):
+    number: int
+    call: Callable[..., Any]
+    kind: Kind
+    reports: bool
+
+
+@dataclass
+class _Worker:
+    """A pool of one process, so that a call can be given to the process that is ready for it."""
+
+    pool: ProcessPoolExecutor
+    loaded: set[Kind] = field(default_factory=set)
+    is_busy: bool = False
+
+    @property
+    def processes(self) -> "set[BaseProcess]":
+        return set((self.pool._processes or {}).values())
+
+
+def run_on_crew(
     task: "ShardTask",
     panels: "Sequence[Panel]",
     on_shard: Callable[[int, int], None],
     *,
-    num_processes: int,
-    on_validation: Callable[[int, int], None] | None = None,
+    crew: Crew,
     on_end: Callable[[int], None] | None = None,
 ) -> "list[ShardResult]":
-    """Run a task over panels on several processes; no process is left behind, however the run ends.
+    """Run a task over panels.
 
     Args:
         task: Trains and forecasts a panel; it must pickle.
         panels: The panels; where there are fewer of them than processes, they are cut.
         on_shard: Called with the series done and in all.
-        num_processes: Processes to use. Fewer than `FEWEST_SERIES` series run in this process.
-        on_validation: Called from a thread of its own with a shard's number and the optimiser steps of its current
-            fit, at each validation pass.
-        on_end: Called with a shard's number when it is done.
+        crew: The processes.
+        on_end: Called with a call's number when it is done.
 
     Returns:
         The results in the order of the series.
@@ -67,37 +218,31 @@ def run_on_processes(
     Raises:
         ServiceError: A process died.
     """
-    from forecasting.flow.one_shot import run_shards_here, spread
+    from forecasting.flow.outcome import spread
 
+    panels = spread(panels, crew.num_processes)
     num_series, num_done = sum(len(panel.unique_ids) for panel in panels), 0
-    if num_processes == 1 or num_series < FEWEST_SERIES:
-        return run_shards_here(_Observed(task, on_validation), panels, _count_shards(on_shard, on_end))
     on_shard(num_done, num_series)
-    panels = spread(panels, num_processes)
-    passes = multiprocessing.get_context("spawn").SimpleQueue()
+    place_of = {crew.submit(partial(task, panel), reports=True): place for place, panel in enumerate(panels)}
     results: dict[int, ShardResult] = {}
-    with _listen(passes, on_validation):
-        jobs = [partial(_run_one, task, panel, number) for number, panel in enumerate(panels)]
-        for number, result in _run_in_pool(jobs, num_processes, passes):
-            results[number] = result
-            num_done += len(panels[number].unique_ids)
-            if on_end is not None:
-                on_end(number)
-            on_shard(num_done, num_series)
-    return [results[number] for number in range(len(panels))]
+    for number, result in crew.results():
+        place = place_of[number]
+        results[place] = result
+        num_done += len(panels[place].unique_ids)
+        if on_end is not None:
+            on_end(number)
+        on_shard(num_done, num_series)
+    return [results[place] for place in range(len(panels))]
 
 
-def call_on_processes(
-    calls: Sequence[Callable[[], Result]],
-    *,
-    num_processes: int,
-    on_done: Callable[[int, int], None],
+def call_on_crew(
+    calls: Sequence[Callable[[], Result]], *, crew: Crew, on_done: Callable[[int, int], None] | None = None
 ) -> list[Result]:
-    """Make calls on several processes; no process is left behind, however the run ends.
+    """Make calls.
 
     Args:
         calls: The calls, which must pickle.
-        num_processes: Processes to use; with 1, or a single call, this process makes them.
+        crew: The processes.
         on_done: Called with the calls done and in all.
 
     Returns:
@@ -106,44 +251,15 @@ def call_on_processes(
     Raises:
         ServiceError: A process died.
     """
-    on_done(0, len(calls))
+    if on_done is not None:
+        on_done(0, len(calls))
+    place_of = {crew.submit(call): place for place, call in enumerate(calls)}
     results: dict[int, Result] = {}
-    runs_here = num_processes == 1 or len(calls) <= 1
-    made = _make_here(calls) if runs_here else _run_in_pool(calls, num_processes, None)
-    for number, result in made:
-        results[number] = result
-        on_done(len(results), len(calls))
-    return [results[number] for number in range(len(calls))]
-
-
-def _make_here(calls: Sequence[Callable[[], Result]]) -> Iterator[tuple[int, Result]]:
-    for number, call in enumerate(calls):
-        with _one_thread():
-            result = call()
-        yield number, result
-
-
-class _Observed:
-    """Runs a task in this process with one thread, and reports its validation passes as those of shard 0."""
-
-    def __init__(self, task: "ShardTask", on_validation: Callable[[int, int], None] | None) -> None:
-        self._task = task
-        self._on_validation = None if on_validation is None else partial(on_validation, 0)
-
-    def __call__(self, panel: "Panel", *, on_validation: Callable[[int], None] | None = None) -> "ShardResult":
-        with _one_thread():
-            return self._task(panel, on_validation=on_validation or self._on_validation)
-
-
-def _count_shards(
-    on_shard: Callable[[int, int], None], on_end: Callable[[int], None] | None
-) -> Callable[[int, int], None]:
-    def count(num_done: int, num_series: int) -> None:
-        if on_end is not None:
-            on_end(0)
-        on_shard(num_done, num_series)
-
-    return count
+    for number, result in crew.results():
+        results[place_of[number]] = result
+        if on_done is not None:
+            on_done(len(results), len(calls))
+    return [results[place] for place in range(len(calls))]
 
 
 def count_processes(wanted: int | None) -> int:
@@ -180,36 +296,12 @@ def _one_thread() -> Iterator[None]:
                 torch.set_num_threads(before)
 
 
-def _run_in_pool(jobs: Sequence[Callable[[], Result]], num_processes: int, passes: Any) -> Iterator[tuple[int, Result]]:
-    """Yield jobs' numbers and results as they end."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(num_processes, len(jobs)), mp_context=context, initializer=_prepare, initargs=(passes,)
-    ) as pool:
-        try:
-            with _without_main():
-                futures = {pool.submit(job): number for number, job in enumerate(jobs)}
-            pending = set(futures)
-            while pending:
-                # A wait without an end would not be interrupted by Ctrl-C.
-                done, pending = wait(pending, timeout=SECONDS_BETWEEN_CHECKS, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield futures[future], future.result()
-        except BaseException as error:
-            _end(set((pool._processes or {}).values()))
-            pool.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, BrokenProcessPool):
-                lost = "a process of this forecast died, possibly because memory ran out; nothing is written"
-                raise ServiceError(lost) from error
-            raise
-
-
 @contextmanager
 def _without_main() -> Iterator[None]:
     """Start processes that do not run the caller's script again.
 
     A spawned process imports `__main__` of its parent, so that a script without `if __name__ == "__main__"` would
-    forecast in every worker. Workers need nothing from it: every job is defined in this package.
+    forecast in every worker. Workers need nothing from it: every call is defined in this package.
     """
     with _lock:
         main = sys.modules["__main__"]
@@ -236,36 +328,26 @@ def _prepare(passes: Any) -> None:
     global _passes
     _passes = passes
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
-    os.environ["OMP_NUM_THREADS"] = os.environ["POLARS_MAX_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[variable] = "1"
 
 
-def _run_one(task: "ShardTask", panel: "Panel", number: int) -> "ShardResult":
-    return task(panel, on_validation=partial(_report_pass, number))
+def _load(kind: Kind | None) -> None:
+    """Import what calls of a kind need, while the parent reads the data."""
+    if kind == "networks":
+        from forecasting.flow import learn, shards  # noqa: F401
+    elif kind == "statistics":
+        from forecasting.classical.statistics import load_library
+        from forecasting.flow import statistics_choice  # noqa: F401
+
+        load_library()
+
+
+def _make(queued: _Queued) -> Any:
+    if queued.reports:
+        return queued.call(on_validation=partial(_report_pass, queued.number))
+    return queued.call()
 
 
 def _report_pass(number: int, num_steps: int) -> None:
     _passes.put((number, num_steps))
-
-
-@contextmanager
-def _listen(passes: Any, on_validation: Callable[[int, int], None] | None) -> Iterator[None]:
-    def drain() -> None:
-        while True:
-            try:
-                reported = passes.get()
-            except (EOFError, OSError):  # no process can write any more; the last message may be cut
-                return
-            if on_validation is not None:
-                on_validation(*reported)
-
-    listener = threading.Thread(target=drain, daemon=True)
-    listener.start()
-    try:
-        yield
-    finally:
-        # Not by a last message: a worker that was killed while it reported still holds the lock of messages.
-        passes._writer.close()
-        listener.join(timeout=5)

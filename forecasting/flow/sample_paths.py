@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.evaluate.paths import draw_paths
-from forecasting.flow.serving import admissible
+from forecasting.flow.admissible import admissible
 from forecasting.spec.spec import Spec
 
 ROWS_AT_ONCE = 2_000_000

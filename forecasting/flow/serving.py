@@ -13,6 +13,7 @@ from forecasting.classical.baselines import NONE, forecast_simplest
 from forecasting.classical.combination import COMBINATION, Quantiles
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.plan import required_length
+from forecasting.flow.admissible import admissible
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
@@ -207,15 +208,6 @@ def forecast_frame(
         forecast=columns["q50"],
         **columns,
     )
-
-
-def admissible(values: Quantiles, spec: Spec) -> Quantiles:
-    """Round values, of any shape, to whole numbers where y counts things, and raise them to the spec's lower bound."""
-    if spec.integer_valued:
-        values = np.rint(values)
-    if spec.lower_bound is None:
-        return values
-    return np.maximum(values, np.ceil(spec.lower_bound) if spec.integer_valued else spec.lower_bound)
 
 
 def combinable(panel: Panel, spec: Spec, networks: Sequence[str]) -> Set[str]:

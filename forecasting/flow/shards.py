@@ -6,9 +6,7 @@ have the columns of the store's tables without the bookkeeping (spec, run cutoff
 
 # S series of a shard · K members · F horizon steps · Q quantiles
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,17 +17,16 @@ import polars as pl
 from forecasting.classical.baselines import NAIVE, can_forecast, seasonal_naive, seasonal_naive_name
 from forecasting.classical.combination import COMBINATION, Quantiles, combine
 from forecasting.evaluate import backtest as rolling
-from forecasting.evaluate import conformal
 from forecasting.evaluate.backtest import Forecaster
 from forecasting.evaluate.champion import choose_champions
 from forecasting.evaluate.conformal import count_ratios
 from forecasting.evaluate.dependence import SUMS, count_products
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.predict import find_unseen, predict
-from forecasting.flow.learn import MemberKey, origins_of
+from forecasting.flow.admissible import admissible
+from forecasting.flow.members import MemberKey, origins_of
 from forecasting.flow.serving import (
     Block,
-    admissible,
     choose_serving_models,
     combinable,
     forecast_frame,
@@ -43,46 +40,6 @@ from forecasting.spec.training import KernelName
 
 ForecasterKey = str | MemberKey
 """Names a forecaster: a statistical model or naive by its model, a network by its member."""
-
-
-@dataclass(frozen=True)
-class Keeps:
-    """What is kept of a shard besides its forecasts and backtests.
-
-    Attributes:
-        correlations: Sums for the correlations of sample paths; a spec with `paths` keeps them in any case.
-        networks: Weights of the serving networks, as files.
-    """
-
-    correlations: bool = False
-    networks: bool = False
-
-
-class FittedShard(NamedTuple):
-    """Serving networks of some series: files of weights, as `FittedFleet.to_bytes` writes them."""
-
-    unique_ids: tuple[str, ...]
-    weights: tuple[bytes, ...]
-
-
-class ShardResult(NamedTuple):
-    """Everything that one shard of a one-shot forecast returns.
-
-    Attributes:
-        forecasts: Rows of the table `forecasts`, not calibrated yet.
-        backtests: Rows of the table `backtests`.
-        champions: Rows of the table `champions`.
-        ratios: Counts for the calibration (`evaluate.conformal`).
-        products: Sums for the correlations of sample paths (`evaluate.dependence`).
-        fitted: Serving networks, where they are kept.
-    """
-
-    forecasts: pl.DataFrame
-    backtests: pl.DataFrame
-    champions: pl.DataFrame
-    ratios: pl.DataFrame
-    products: pl.DataFrame
-    fitted: FittedShard | None = None
 
 
 class Backtested(NamedTuple):
@@ -108,6 +65,7 @@ def backtest_shard(
     candidates: Sequence[FittedFleet],
     *,
     networks: Sequence[str],
+    statistics: Mapping[str, Forecaster] | None = None,
     kernel: KernelName = "auto",
     keeps_correlations: bool = False,
 ) -> Backtested:
@@ -118,13 +76,15 @@ def backtest_shard(
         spec: What to forecast.
         candidates: Fleets that have read nothing after the first origin of any series.
         networks: Networks that compete; one alone is the champion wherever it was trained.
+        statistics: Statistical models; those that the spec's series have where not given.
         kernel: Implementation of the recurrence.
         keeps_correlations: Whether sums for sample paths are kept although the spec has no paths.
 
     Returns:
         Scores of candidates, statistical models and seasonal naives, champions, and the counts and sums.
     """
-    statistics = statistics_forecasters(spec, panel.length_S)
+    if statistics is None:
+        statistics = statistics_forecasters(spec, panel.length_S)
     ratios: list[pl.DataFrame] = []
     products = [pl.DataFrame(schema=SUMS)]
 
@@ -163,6 +123,7 @@ def predict_shard(
     champions: pl.DataFrame,
     *,
     networks: Sequence[str],
+    statistics: Mapping[str, Forecaster] | None = None,
     kernel: KernelName = "auto",
     direct: Sequence[FittedFleet] = (),
     versions: pl.DataFrame | None = None,
@@ -178,6 +139,7 @@ def predict_shard(
         serving: Fleets that may have read everything up to the cutoff.
         champions: Rows of the table `champions`; series may be missing.
         networks: Networks that were requested; one alone is the champion wherever it has a forecast.
+        statistics: Statistical models, champions among them; those that the spec's series have where not given.
         kernel: Implementation of the recurrence.
         direct: Networks of series that use a prior directly, because they have none of their own
             (`forecasting.fleet.prior.direct`). A champion among networks does not apply to such a series. Without a
@@ -192,12 +154,13 @@ def predict_shard(
     # That champion was chosen among networks that the series no longer has.
     is_outdated = pl.col("unique_id").is_in(direct_ids) & pl.col("model").is_in([*networks, COMBINATION])
     champions = champions.filter(~is_outdated)
-    champion_of = dict(champions.select("unique_id", "model").iter_rows())
-    is_champion = {
-        model: np.array([champion_of.get(name) == model for name in panel.unique_ids], dtype=bool)
-        for model in STATISTICS
-    }
-    statistics = statistics_forecasters(spec, panel.length_S, also=is_champion)
+    if statistics is None:
+        champion_of = dict(champions.select("unique_id", "model").iter_rows())
+        is_champion = {
+            model: np.array([champion_of.get(name) == model for name in panel.unique_ids], dtype=bool)
+            for model in STATISTICS
+        }
+        statistics = statistics_forecasters(spec, panel.length_S, also=is_champion)
     quantiles = {key: make(panel) for key, make in _forecasters(spec, statistics, fleets, kernel).items()}
     forecasts = _assemble(spec, networks, quantiles)
     del quantiles
@@ -219,31 +182,10 @@ def predict_shard(
     return forecast_frame(panel, spec, blocks + fallbacks, served, described)
 
 
-def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, spec: Spec) -> pl.DataFrame:
-    """Stretch every model's intervals about the median, and keep them within what the spec allows.
-
-    Args:
-        forecasts: Rows of `predict_shard`.
-        factors: Rows of the table `calibrations`, from the fleet's backtests (`evaluate.conformal`).
-        spec: Has the quantiles, the lower bound, and whether y is a whole number.
-
-    Returns:
-        `forecasts` with calibrated quantiles.
-    """
-    stretched = conformal.calibrate(forecasts, factors, quantiles=spec.quantiles)
-    admissible = [pl.col(name) for name in spec.quantile_columns]
-    if spec.integer_valued:
-        admissible = [column.round() for column in admissible]
-    if spec.lower_bound is not None:
-        least = math.ceil(spec.lower_bound) if spec.integer_valued else spec.lower_bound
-        admissible = [column.clip(lower_bound=least) for column in admissible]
-    return stretched.with_columns(admissible)
-
-
 def _forecasters(
-    spec: Spec, statistics: dict[str, Forecaster], fleets: Sequence[FittedFleet], kernel: KernelName
+    spec: Spec, statistics: Mapping[str, Forecaster], fleets: Sequence[FittedFleet], kernel: KernelName
 ) -> dict[ForecasterKey, Forecaster]:
-    return _baselines(spec) | statistics | _members(fleets, kernel)
+    return _baselines(spec) | dict(statistics) | _members(fleets, kernel)
 
 
 def _baselines(spec: Spec) -> dict[str, Forecaster]:

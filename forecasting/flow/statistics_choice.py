@@ -106,6 +106,45 @@ def statistics_forecasters(
     return forecasters
 
 
+StatisticsAhead = Mapping[int, Mapping[str, npt.NDArray[np.float64]]]
+"""Quantiles (S, F, Q) of each model, by the number of a panel's grid points that they follow."""
+
+
+def forecast_statistics_ahead(panel: Panel, spec: Spec, origins_SJ: npt.NDArray[np.int64]) -> StatisticsAhead:
+    """Forecast with all statistical models at every origin of the backtests and after the cutoff.
+
+    Args:
+        panel: The series, up to the cutoff.
+        spec: What to forecast.
+        origins_SJ: Grid points after each origin (S, J), 0 for none.
+
+    Returns:
+        The forecasts that `statistics_forecasters` would return for the panel as it was at each origin.
+    """
+    forecasters = statistics_forecasters(spec, panel.length_S)
+    cut = [panel.until(int(num_dropped)) for num_dropped in {0, *origins_SJ.flatten().tolist()}]
+    return {
+        known.y_SN.shape[1]: {model: forecaster(known) for model, forecaster in forecasters.items()} for known in cut
+    }
+
+
+def known_forecasters(ahead: StatisticsAhead) -> dict[str, Forecaster]:
+    """Return forecasters that look their forecasts up, by the number of grid points of the panel they get.
+
+    Args:
+        ahead: Forecasts of the same series.
+
+    Returns:
+        Forecasters by model.
+    """
+    models = next(iter(ahead.values())).keys()
+    return {model: partial(_look_up, ahead, model) for model in models}
+
+
+def _look_up(ahead: StatisticsAhead, model: str, panel: Panel) -> npt.NDArray[np.float64]:
+    return ahead[panel.y_SN.shape[1]][model]
+
+
 @dataclass(frozen=True)
 class CostWithStatistics:
     """The cost of a job's shards, including the statistical models of their series.

@@ -26,7 +26,7 @@ from forecasting.evaluate.leaderboard import leaderboard
 from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
 from forecasting.flow.holdout import Evaluation, evaluate, read_actuals
-from forecasting.flow.processes import call_on_processes, run_on_processes
+from forecasting.flow.processes import Crew, call_on_crew, run_on_crew
 from forecasting.flow.sample_paths import sample_paths
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec, make_spec
@@ -233,13 +233,15 @@ def describe(name: str, known: Path, *, recipe: str, seed: int, overrides: Mappi
 def _run(spec: Spec) -> one_shot.OneShot:
     """Forecast on every core, as `fleetcast forecast` does."""
     num_processes = os.cpu_count() or 1
-    return one_shot.forecast(
-        spec,
-        num_workers=num_processes,
-        options=FitOptions(show_progress=False),
-        run_shards=partial(run_on_processes, num_processes=num_processes),
-        run_calls=partial(call_on_processes, num_processes=num_processes, on_done=lambda *_: None),
-    )
+    with Crew(num_processes) as crew:
+        return one_shot.forecast(
+            spec,
+            num_workers=num_processes,
+            options=FitOptions(show_progress=False),
+            run_shards=partial(run_on_crew, crew=crew),
+            run_calls=partial(call_on_crew, crew=crew),
+            crew=crew,
+        )
 
 
 def _row(name: str, what: str, seed: int, scores: Mapping[str, Any], seconds: float | None) -> str:

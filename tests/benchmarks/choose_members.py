@@ -27,7 +27,7 @@ from forecasting.classical.baselines import seasonal_naive, seasonal_naive_name
 from forecasting.classical.combination import combine
 from forecasting.fleet.options import FitOptions
 from forecasting.flow.learn import Priors, train_member, train_priors
-from forecasting.flow.processes import call_on_processes
+from forecasting.flow.processes import Crew, call_on_crew
 from forecasting.flow.statistics_choice import statistics_forecasters
 from forecasting.series.ingest import ingest, panel_of
 from forecasting.series.panel import Panel
@@ -102,14 +102,14 @@ def choose(name: str, known: Path, actual_SF: Quantiles) -> list[str]:
     kinds, spec = _superset(name, known)
     ingested = ingest(spec)
     panel = panel_of(ingested.features, spec, ingested.unique_ids, run_cutoff=ingested.cutoff)
-    run = partial(call_on_processes, num_processes=os.cpu_count() or 1, on_done=lambda *_: None)
     begun = [number for number, kind in enumerate(kinds) if kind == "prior"]
-    priors = dict(
-        zip(begun, run([partial(train_priors, panel, spec, NETWORK, n, options=OPTIONS) for n in begun]), strict=True)
-    )
     numbers = sorted(range(len(kinds)), key=lambda number: kinds[number] != "smoothed")  # the longest first
-    trained = dict(zip(numbers, run([partial(_train, panel, spec, n, priors.get(n)) for n in numbers]), strict=True))
-    (others,) = run([partial(_others, panel, spec)])
+    with Crew(os.cpu_count() or 1) as crew:
+        trainings = [partial(train_priors, panel, spec, NETWORK, number, options=OPTIONS) for number in begun]
+        priors = dict(zip(begun, call_on_crew(trainings, crew=crew), strict=True))
+        fits = [partial(_train, panel, spec, number, priors.get(number)) for number in numbers]
+        trained = dict(zip(numbers, call_on_crew(fits, crew=crew), strict=True))
+        (others,) = call_on_crew([partial(_others, panel, spec)], crew=crew)
     rows = []
     for label, wanted in CHOICES.items():
         chosen = [

@@ -9,9 +9,8 @@ import ray
 
 from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
-from forecasting.flow.learn import Priors
 from forecasting.flow.one_shot import OneShot
-from forecasting.flow.shards import Keeps, ShardResult
+from forecasting.flow.outcome import Keeps, PriorFiles, ShardResult, spread
 from forecasting.series.inputs import Input
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
@@ -66,7 +65,7 @@ def _run_on_actors(
     task: Callable[[Panel], ShardResult], panels: Sequence[Panel], on_shard: Callable[[int, int], None]
 ) -> list[ShardResult]:
     resources = plan_resources(WorkerSettings.load())
-    panels = one_shot.spread(panels, resources.num_workers)
+    panels = spread(panels, resources.num_workers)
     units = [_PanelUnit(number, len(panel.unique_ids), ray.put(panel)) for number, panel in enumerate(panels)]
     num_series = sum(unit.size for unit in units)
     num_done = 0
@@ -79,7 +78,7 @@ def _run_on_actors(
     return run_units(_PanelTask(task), units, name="forecast", resources=resources, on_done=count)
 
 
-def _call_on_actors(calls: Sequence[Callable[[], Priors | None]]) -> list[Priors | None]:
+def _call_on_actors(calls: Sequence[Callable[[], PriorFiles | None]]) -> list[PriorFiles | None]:
     units = [_PriorCall(number, ray.put(call)) for number, call in enumerate(calls)]
     resources = plan_resources(WorkerSettings.load())
     return run_units(_make_call, units, name="forecast", resources=resources, noun="priors")
@@ -98,8 +97,8 @@ class _PriorCall:
         return f"prior {self.number}"
 
 
-def _make_call(unit: _PriorCall) -> Priors | None:
-    result: Priors | None = ray.get(unit.call)()
+def _make_call(unit: _PriorCall) -> PriorFiles | None:
+    result: PriorFiles | None = ray.get(unit.call)()
     return result
 
 

@@ -65,9 +65,10 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     Returns:
         Rows of `forecasts`, and of `sample_paths` where the spec has paths.
     """
+    from forecasting.flow.admissible import calibrate
     from forecasting.flow.sample_paths import no_paths, sample_paths
     from forecasting.flow.serving import join_versions
-    from forecasting.flow.shards import calibrate, predict_shard  # torch loads on actors only
+    from forecasting.flow.shards import predict_shard  # torch loads on actors only
 
     def known(table: str) -> pl.LazyFrame:
         return slot.store.scan(table, slot.clock).filter(

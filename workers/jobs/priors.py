@@ -85,7 +85,8 @@ def load_priors(store: Store, rows: pl.DataFrame) -> PriorsByMember:
     Returns:
         Priors by network and member.
     """
-    from forecasting.flow.learn import MemberKey, Priors  # torch loads on actors only
+    from forecasting.flow.learn import Priors  # torch loads on actors only
+    from forecasting.flow.members import MemberKey
 
     read = {
         (model, member, role): read_prior(store, uri)

@@ -65,7 +65,8 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
         The networks' rows of `models`.
     """
     from forecasting.fleet.options import FitOptions
-    from forecasting.flow.learn import MemberKey, train_member  # torch loads on actors only
+    from forecasting.flow.learn import train_member  # torch loads on actors only
+    from forecasting.flow.members import MemberKey
     from forecasting.flow.registry import registry_rows
     from forecasting.flow.warm import Earlier, find_starts
     from forecasting.spec.recipes import configure

@@ -12,14 +12,8 @@ import torch
 from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.prior.tuning import STRENGTHS
-from forecasting.flow.learn import (
-    Priors,
-    members_with_prior,
-    origins_of,
-    train_network,
-    train_priors,
-    train_shard,
-)
+from forecasting.flow.learn import Priors, train_network, train_priors, train_shard
+from forecasting.flow.members import members_with_prior, origins_of
 from forecasting.flow.registry import registry_rows
 from forecasting.schemas import table
 from forecasting.series.panel import Panel

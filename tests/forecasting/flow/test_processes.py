@@ -10,7 +10,7 @@ import pytest
 
 from forecasting.errors import ServiceError
 from forecasting.flow import processes
-from forecasting.flow.processes import run_on_processes
+from forecasting.flow.processes import Crew, run_on_crew
 from forecasting.series.panel import Panel
 
 
@@ -41,22 +41,17 @@ def refuse(panel: Panel, *, on_validation: Callable[[int], None] | None = None) 
     raise ValueError(panel.unique_ids[0])
 
 
-@pytest.fixture(autouse=True)
-def _no_series_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "FEWEST_SERIES", 1)
-
-
 @pytest.fixture
 def run() -> Callable[..., list[pl.DataFrame]]:
     def run(task: Callable[..., pl.DataFrame], panels: list[Panel], **options: object) -> list[pl.DataFrame]:
-        counts = options.pop("counts", [])
-        return run_on_processes(
-            task,  # type: ignore[arg-type]
-            panels,
-            lambda *each: counts.append(each),  # type: ignore[attr-defined]
-            num_processes=2,
-            **options,  # type: ignore[arg-type]
-        )
+        counts, on_validation = options.pop("counts", []), options.pop("on_validation", None)
+        with Crew(options.pop("num_processes", 2), on_validation=on_validation) as crew:  # type: ignore[arg-type]
+            return run_on_crew(
+                task,  # type: ignore[arg-type]
+                panels,
+                lambda *each: counts.append(each),  # type: ignore[attr-defined]
+                crew=crew,
+            )
 
     return run
 
@@ -115,11 +110,38 @@ def test_an_error_in_a_shard_is_raised_as_it_is(run: Callable) -> None:
         run(refuse, [panel_of("a")])
 
 
-def test_few_series_run_here(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "FEWEST_SERIES", 16)
+def test_a_single_process_is_this_one(run: Callable) -> None:
     counts: list[tuple[int, int]] = []
     passes: list[tuple[int, int]] = []
     panels = [panel_of("a", "b")]
-    (result,) = run(describe, panels, counts=counts, on_validation=lambda *each: passes.append(each))
+    (result,) = run(describe, panels, num_processes=1, counts=counts, on_validation=lambda *each: passes.append(each))
     assert result["pid"].unique().to_list() == [os.getpid()]
     assert (counts, passes) == ([(0, 2), (2, 2)], [(0, 2)])
+
+
+def name_process() -> int:
+    time.sleep(0.2)  # long enough for the other process to be asked too
+    return os.getpid()
+
+
+def test_processes_stay_and_get_the_calls_that_they_have_loaded_for() -> None:
+    with Crew(2) as crew:
+        crew.start("networks", "statistics")
+        first, second = crew.submit(name_process, kind="statistics"), crew.submit(name_process)
+        before = dict(crew.results())
+        assert before[first] != before[second]
+        later = [crew.submit(name_process), crew.submit(name_process, kind="statistics")]
+        after = dict(crew.results())
+    assert [after[number] for number in later] == [before[second], before[first]]
+    assert not multiprocessing.active_children()
+
+
+def test_calls_may_be_queued_while_others_run() -> None:
+    with Crew(2) as crew:
+        crew.submit(name_process)
+        numbers = []
+        for number, _ in crew.results():
+            numbers.append(number)
+            if len(numbers) < 3:
+                crew.submit(name_process)
+    assert numbers == [0, 1, 2]

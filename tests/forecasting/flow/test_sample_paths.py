@@ -10,8 +10,9 @@ import pytest
 from forecasting.evaluate.conformal import find_factors
 from forecasting.evaluate.dependence import CORRELATIONS, find_correlations
 from forecasting.flow import sample_paths as module
+from forecasting.flow.admissible import calibrate
 from forecasting.flow.sample_paths import no_paths, sample_paths
-from forecasting.flow.shards import backtest_shard, calibrate, predict_shard
+from forecasting.flow.shards import backtest_shard, predict_shard
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
 

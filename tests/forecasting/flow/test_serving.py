@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecasting.flow.serving import admissible, choose_serving_models, combinable, join_versions
+from forecasting.flow.admissible import admissible
+from forecasting.flow.serving import choose_serving_models, combinable, join_versions
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec, make_spec
 

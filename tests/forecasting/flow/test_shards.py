@@ -14,21 +14,18 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 
 from forecasting.errors import SourceError, UserError
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.module import FleetModule
 from forecasting.fleet.predict import predict
 from forecasting.flow import one_shot, shards
-from forecasting.flow.learn import (
-    MemberKey,
-    members_with_prior,
-    origins_of,
-    train_network,
-    train_priors,
-    train_shard,
-)
+from forecasting.flow.learn import train_network, train_priors, train_shard
+from forecasting.flow.members import MemberKey, members_with_prior, origins_of
 from forecasting.flow.one_shot import OneShot, forecast
+from forecasting.flow.outcome import Keeps
+from forecasting.flow.processes import Crew
 from forecasting.flow.registry import registry_rows
 from forecasting.flow.serving import join_versions
 from forecasting.flow.shards import backtest_shard, predict_shard
@@ -322,6 +319,19 @@ def test_given_runner_gets_every_panel_once(spec_of: Callable[..., Spec], odd_ru
         outcome.forecasts["unique_id"].unique(maintain_order=True).to_list()
         == odd_run.forecasts["unique_id"].unique().sort().to_list()
     )
+
+
+def test_few_series_that_processes_share_by_member_have_the_same_forecasts(spec_of: Callable[..., Spec]) -> None:
+    members = [{}, {"start": "prior"}]
+    spec = spec_of(odd_fleet(), overrides=QUICK | {"members": members, "prior_steps": 20, "tuning_steps": 4})
+    keeps = Keeps(correlations=True, networks=True)
+    whole = forecast(spec, keeps=keeps, shard_size=9)
+    with Crew(2) as crew:
+        shared = forecast(spec, keeps=keeps, crew=crew)
+        assert crew.has_started
+    for name in ("forecasts", "backtests", "champions", "factors", "correlations"):
+        assert_frame_equal(getattr(shared, name), getattr(whole, name))
+    assert (shared.fitted, shared.priors) == (whole.fitted, whole.priors)
 
 
 def test_source_without_a_measurement_is_refused(spec_of: Callable[..., Spec]) -> None:

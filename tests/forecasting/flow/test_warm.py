@@ -15,7 +15,8 @@ from forecasting.evaluate import backtest as rolling
 from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.predict import predict
-from forecasting.flow.learn import candidates_until, origins_of, train_member, train_priors
+from forecasting.flow.learn import candidates_until, train_member, train_priors
+from forecasting.flow.members import origins_of
 from forecasting.flow.registry import registry_rows
 from forecasting.flow.warm import OTHER_TRAINING, SEEN_TOO_MUCH, Earlier, Found, choose_prior, find_starts, lost
 from forecasting.series.ingest import ingest, panel_of
