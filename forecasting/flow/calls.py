@@ -1,6 +1,6 @@
 """The calls of a one-shot forecast that processes make: priors, members, statistical models, and whole shards.
 
-Whoever hands calls out needs this module but not torch, which the calls import when they are made.
+The module does not import torch; the calls do when they are made.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Forecast with networks that are already trained, from everything that is known by now.
 
-Functions import torch when they are called, so that whoever hands them to processes need not.
+The module does not import torch; its functions do when they are called, often in another process.
 """
 
 from collections.abc import Callable, Mapping, Sequence

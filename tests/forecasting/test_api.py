@@ -320,7 +320,7 @@ class TestFleet:
         self, frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fleet = fc.fit(frame, **NAMES, **OPTIONS)
-        monkeypatch.setattr("forecasting.flow.one_shot.train_shard", _refuse_to_train)
+        monkeypatch.setattr("forecasting.fleet.fit.fit_candidates", _refuse_to_train)
         longer = long_frame(num_points=66)
         corrected = longer.filter(pl.col("when") >= START + timedelta(hours=58)).with_columns(pl.col("sales") + 1)
         once = fleet.predict(corrected, progress=False)
