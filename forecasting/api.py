@@ -21,6 +21,7 @@ from forecasting.flow.holdout import Actuals, read_actuals
 from forecasting.flow.local import find_problems, forecast_here, forecast_on_ray
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.outcome import Keeps
+from forecasting.flow.processes import Crew, start_crew
 from forecasting.flow.results import Evaluation, Result
 from forecasting.schemas import TABLES
 from forecasting.series.frames import NativeFrames
@@ -271,19 +272,21 @@ def backtest(
     request = _read_request(locals(), subject="backtest")
     rows = request.given.scan(request.spec.clock, static=request.spec.categories.static)
     places = place_cutoffs(rows, request.spec, num_cutoffs=cutoffs, step=step)
-    outcomes = backtest_at(
-        places,
-        request.spec,
-        rows,
-        refit=refit,
-        run=lambda cutoff, keeps: request.run(
-            cutoff=cutoff, keeps=keeps, processes=processes, kernel=kernel, progress=progress
-        ),
-        kernel=kernel,
-        processes=processes,
-        progress=progress,
-    )
-    scored = request.types.restore(pl.concat(outcomes))
+    with start_crew(request.spec, processes) as crew:
+        at_cutoffs = backtest_at(
+            places,
+            request.spec,
+            rows,
+            refit=refit,
+            run=lambda cutoff, keeps: request.run(
+                cutoff=cutoff, keeps=keeps, processes=processes, kernel=kernel, progress=progress, crew=crew
+            ),
+            kernel=kernel,
+            processes=processes,
+            progress=progress,
+        )
+        outcomes = pl.concat(at_cutoffs)
+    scored = request.types.restore(outcomes)
     return request.frames.restore(scored.sort("unique_id", "cutoff", "model", "step"))
 
 
@@ -421,6 +424,7 @@ class Request:
         kernel: KernelName,
         progress: bool | None,
         ray: bool = False,
+        crew: Crew | None = None,
     ) -> OneShot:
         """Forecast on this machine or on a Ray cluster; the arguments are those of `forecast_here`."""
         options = FitOptions(kernel=kernel)
@@ -434,6 +438,7 @@ class Request:
             keeps=keeps,
             processes=processes,
             progress=progress,
+            crew=crew,
         )
 
     def forecast(
@@ -444,6 +449,7 @@ class Request:
         kernel: KernelName,
         progress: bool | None,
         ray: bool = False,
+        crew: Crew | None = None,
     ) -> Result:
         """Forecast as `run` does, with everything that a result needs."""
         outcome = self.run(
@@ -453,6 +459,7 @@ class Request:
             kernel=kernel,
             progress=progress,
             ray=ray,
+            crew=crew,
         )
         return Result(self.spec, outcome, self.types, self.frames, has_zone=self.has_zone)
 

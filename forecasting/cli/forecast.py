@@ -1,5 +1,6 @@
 """`fleetcast forecast`: write the forecasts of files to a file, and print a summary on stderr."""
 
+import contextlib
 import os
 import sys
 import time
@@ -12,8 +13,11 @@ import typer
 from forecasting.errors import SpecError
 
 if TYPE_CHECKING:
-    from forecasting.flow.results import Result
+    from forecasting.flow.processes import Crew
+    from forecasting.flow.results import Evaluation, Result
+    from forecasting.settings import Settings
     from forecasting.spec.spec import Spec
+    from forecasting.spec.training import KernelName
 
 NUM_SHOWN = 3
 """Values of each kind that the summary names; the rest are counted."""
@@ -168,15 +172,38 @@ def _forecast(
     all_models: bool,
     use_ray: bool,
 ) -> None:
+    from forecasting.flow.processes import start_crew
     from forecasting.settings import FleetSettings, Settings
 
     began = time.monotonic()
     settings, kernel = Settings.load(), FleetSettings.load().kernel
     if settings.processes is not None:
         os.environ.setdefault("POLARS_MAX_THREADS", str(settings.processes))  # read once, when Polars loads
+    with contextlib.nullcontext() if use_ray else start_crew(spec, settings.processes) as crew:
+        result, evaluation = _run(
+            spec, settings, kernel, crew, cutoff=cutoff, files=files, actuals=actuals, all_models=all_models
+        )
+    for line in _summary(result, seconds=time.monotonic() - began, files=files):
+        print(line, file=sys.stderr)
+    if evaluation is not None:
+        from forecasting.cli.evaluation import print_evaluation
 
+        print_evaluation(evaluation, files.scores)
+
+
+def _run(
+    spec: "Spec",
+    settings: "Settings",
+    kernel: "KernelName",
+    crew: "Crew | None",
+    *,
+    cutoff: str | None,
+    files: _Files,
+    actuals: str | None,
+    all_models: bool,
+) -> tuple["Result", "Evaluation | None"]:
+    """Forecast, write all files, and return the result with its evaluation if there are actuals; no crew means Ray."""
     from forecasting import api
-    from forecasting.cli.evaluation import print_evaluation
     from forecasting.cli.files import write_frame, write_frames
     from forecasting.series.inputs import Input, read_input
 
@@ -192,7 +219,7 @@ def _forecast(
     held_out = None if actuals is None else request.read_actuals(inputs[1])
 
     result = request.forecast(
-        cutoff=until, processes=settings.processes, kernel=kernel, ray=use_ray, progress=True
+        cutoff=until, processes=settings.processes, kernel=kernel, ray=crew is None, progress=True, crew=crew
     ).as_polars()
     write_frame(result.candidates if all_models else result.forecasts, files.out)
     if files.paths_out is not None:
@@ -201,13 +228,12 @@ def _forecast(
         write_frame(result.rejects, files.rejects)
     if files.reasons is not None:
         write_frame(result.reasons, files.reasons)
-    for line in _summary(result, seconds=time.monotonic() - began, files=files):
-        print(line, file=sys.stderr)
+    evaluation = None
     if held_out is not None:
         evaluation = result.evaluate(held_out, all_models=all_models)
         if files.scores is not None:
             write_frame(evaluation.scores, files.scores)
-        print_evaluation(evaluation, files.scores)
+    return result, evaluation
 
 
 def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str]:

@@ -16,7 +16,7 @@ from forecasting.errors import ClusterError, naming_extras
 from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
 from forecasting.flow.outcome import Keeps
-from forecasting.flow.processes import Crew, call_on_crew, count_processes, run_on_crew
+from forecasting.flow.processes import Crew, call_on_crew, count_processes, run_on_crew, start_crew
 from forecasting.flow.progress import FitProgress
 from forecasting.series.inputs import Input
 from forecasting.spec.recipes import configure
@@ -42,6 +42,7 @@ def forecast_here(
     keeps: Keeps = Keeps(),
     processes: int | None = None,
     progress: bool | None = None,
+    crew: Crew | None = None,
 ) -> "OneShot":
     """Forecast every series of an input on the cores of this machine.
 
@@ -53,6 +54,7 @@ def forecast_here(
         keeps: What is kept besides the forecasts.
         processes: Processes of one thread each; as many as there are cores where not given.
         progress: How progress is shown; see `FitProgress`.
+        crew: Processes that have been started; others for this forecast alone where not given.
 
     Returns:
         The forecasts, with the backtests, champions and data behind them.
@@ -61,10 +63,11 @@ def forecast_here(
         SourceError: Nothing can be read or forecast.
         ServiceError: A process died.
     """
-    num_processes, config = count_processes(processes), configure(spec)
-    with FitProgress(is_shown=progress) as bar, Crew(num_processes, on_validation=bar.on_validation) as crew:
-        if any(member.start == "prior" for member in config.members):
-            crew.start("networks")
+    config = configure(spec)
+    with FitProgress(is_shown=progress) as bar, contextlib.ExitStack() as stack:
+        if crew is None:
+            crew = stack.enter_context(start_crew(spec, processes))
+        crew.on_validation, num_processes = bar.on_validation, crew.num_processes
         bar.expect(shard_size=1, num_fits=2 * len(spec.models) * len(config.members), max_steps=config.max_steps)
 
         def run(task: "ShardTask", panels: "Sequence[Panel]", on_shard: Any) -> "list[ShardResult]":

@@ -18,7 +18,7 @@ from forecasting.flow.calls import finish_shard, fit_member, fit_priors, fit_sta
 from forecasting.flow.members import MemberKey, members_of, members_with_prior
 from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult, ShardTask
 from forecasting.flow.processes import Crew
-from forecasting.flow.statistics_choice import CostWithStatistics
+from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
 from forecasting.series.ingest import Ingested, ingest, panel_of, refuse_later_cutoff
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
@@ -226,10 +226,14 @@ def _run_few(
     member_of: dict[int, MemberKey] = {}
     if of_priors is not None:
         priors_of = {crew.submit(partial(fit_priors, of_priors, spec, key, options)): key for key in having}
-    statistics_call = crew.submit(partial(fit_statistics, panel, spec), kind="statistics")
+    num_fits, lengths = spec.backtest.origins + 1, [int(length) for length in panel.length_S]
+    of_statistics = num_fits * sum(statistics_seconds(spec, length) for length in lengths)
+    statistics_call = crew.submit(partial(fit_statistics, panel, spec), kind="statistics", seconds=of_statistics)
+    seconds_of = {key: _member_seconds(spec, key, lengths, options.kernel) for key in members}
     for key in members:
         if key not in having:
-            member_of[crew.submit(partial(fit_member, panel, spec, key, None, options), reports=True)] = key
+            call = partial(fit_member, panel, spec, key, None, options)
+            member_of[crew.submit(call, seconds=seconds_of[key], reports=True)] = key
     priors: dict[MemberKey, PriorFiles] = {}
     fleets: dict[MemberKey, tuple[bytes, ...]] = {}
     for number, made in crew.results():
@@ -240,12 +244,20 @@ def _run_few(
         elif made is not None:
             key = priors_of[number]
             priors[key] = made
-            member_of[crew.submit(partial(fit_member, panel, spec, key, made, options), reports=True)] = key
+            call = partial(fit_member, panel, spec, key, made, options)
+            member_of[crew.submit(call, seconds=seconds_of[key], reports=True)] = key
     in_order = [file for key in members for file in fleets.get(key, ())]
-    crew.submit(partial(finish_shard, panel, spec, in_order, statistics, options, keeps))
+    crew.submit(partial(finish_shard, panel, spec, in_order, statistics, options, keeps), seconds=0.0)
     ((_, result),) = crew.results()
     on_shard(num_series, num_series)
     return result, {key: priors[key] for key in having if key in priors}
+
+
+def _member_seconds(spec: Spec, key: MemberKey, lengths: Sequence[int], kernel: KernelName) -> float:
+    """Predict the seconds of one member's fits."""
+    sizes = sizes_of(spec, [key.model], kernel=kernel)[key.number]
+    cost = TrainingCost([sizes], required_length(configure(spec), horizon=spec.horizon))
+    return cost.fixed_seconds + sum(map(cost.series_seconds, lengths))
 
 
 def _make_calls_here(calls: Sequence[Callable[[], PriorFiles | None]]) -> list[PriorFiles | None]:

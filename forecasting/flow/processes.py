@@ -4,6 +4,7 @@ Small networks gain nothing from several threads in one process: the threads wai
 and on a busy machine they stall.
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
 
     from forecasting.flow.outcome import ShardResult, ShardTask
     from forecasting.series.panel import Panel
+    from forecasting.spec.spec import Spec
 
 Result = TypeVar("Result")
 Kind = Literal["networks", "statistics"]
 """What a call needs a process to have loaded: torch, or statsforecast; each takes seconds."""
 
+SECONDS_TO_LOAD = 3.0
+"""About what either kind takes to load."""
 SECONDS_TO_END = 5
 SECONDS_BETWEEN_CHECKS = 0.2
 
@@ -43,19 +47,19 @@ _passes: Any = None
 
 
 class Crew:
-    """Processes that stay for a whole forecast, so that each loads libraries once; none is left behind.
+    """Processes that stay for one forecast or several, so that each loads libraries once; none is left behind.
 
     With one process all calls are made in this process.
 
     Args:
         num_processes: Processes to use.
         on_validation: Called from a thread of its own with a call's number and the optimiser steps of its current fit,
-            at each validation pass.
+            at each validation pass; may be replaced while no call runs.
     """
 
     def __init__(self, num_processes: int, *, on_validation: Callable[[int, int], None] | None = None) -> None:
         self.num_processes = num_processes
-        self._on_validation = on_validation
+        self.on_validation = on_validation
         self._workers: list[_Worker] = []
         self._queue: deque[_Queued] = deque()
         self._num_calls = 0
@@ -68,13 +72,10 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            for worker in self._workers:
-                worker.pool.shutdown()
-        else:
-            _end({process for worker in self._workers for process in worker.processes})
-            for worker in self._workers:
-                worker.pool.shutdown(wait=False, cancel_futures=True)
+        # Processes that are told to end by themselves take half a second to unload their libraries.
+        _end({process for worker in self._workers for process in worker.processes})
+        for worker in self._workers:
+            worker.pool.shutdown(wait=False, cancel_futures=True)
         if self._listener is not None:
             # Not by a last message: a worker that was killed while it reported still holds the lock of messages.
             self._passes._writer.close()
@@ -102,18 +103,21 @@ class Crew:
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
-    def submit(self, call: Callable[..., Any], *, kind: Kind = "networks", reports: bool = False) -> int:
+    def submit(
+        self, call: Callable[..., Any], *, kind: Kind = "networks", seconds: float = math.inf, reports: bool = False
+    ) -> int:
         """Queue a call; `results` makes it.
 
         Args:
             call: The call; it and its result must pickle.
             kind: What it needs to have loaded.
+            seconds: What it will take, as far as that can be predicted.
             reports: Whether it takes `on_validation`, to be called with the steps of its current fit.
 
         Returns:
             The number of the call, from 0.
         """
-        self._queue.append(_Queued(self._num_calls, call, kind, reports))
+        self._queue.append(_Queued(self._num_calls, call, kind, seconds, reports))
         self._num_calls += 1
         return self._num_calls - 1
 
@@ -128,21 +132,14 @@ class Crew:
         """
         if self.num_processes == 1:
             while self._queue:
-                queued = self._queue.popleft()
-                call = queued.call
-                if queued.reports and self._on_validation is not None:
-                    call = partial(call, on_validation=partial(self._on_validation, queued.number))
-                with _one_thread():
-                    result = call()
-                yield queued.number, result
+                yield from self._make_here(self._queue.popleft())
             return
         self.start()
         running: dict[Future[Any], tuple[int, _Worker]] = {}
         try:
             while running or self._queue:
                 for worker in self._workers:
-                    if self._queue and not worker.is_busy:
-                        queued = self._choose(worker)
+                    if not worker.is_busy and (queued := self._take_for(worker)):
                         worker.loaded.add(queued.kind)
                         running[worker.pool.submit(_make, queued)] = queued.number, worker
                         worker.is_busy = True
@@ -156,11 +153,29 @@ class Crew:
             lost = "a process of this forecast died, possibly because memory ran out; nothing is written"
             raise ServiceError(lost) from error
 
-    def _choose(self, worker: "_Worker") -> "_Queued":
-        """Take the next call for a worker: one that it has loaded for, else one that no other has, else the first."""
+    def _make_here(self, queued: "_Queued") -> Iterator[tuple[int, Any]]:
+        call = queued.call
+        if queued.reports and self.on_validation is not None:
+            call = partial(call, on_validation=partial(self.on_validation, queued.number))
+        with _one_thread():
+            result = call()
+        yield queued.number, result
+
+    def _take_for(self, worker: "_Worker") -> "_Queued | None":
+        """Take the next call for a worker: one that it has loaded for, else one that no other has, else any.
+
+        What others have loaded for is left to them where that takes no longer than loading it here.
+        """
         elsewhere = {kind for other in self._workers if other is not worker for kind in other.loaded}
-        ranks = [(queued.kind not in worker.loaded, queued.kind in elsewhere) for queued in self._queue]
-        place = min(range(len(ranks)), key=ranks.__getitem__)
+        left = {kind: sum(queued.seconds for queued in self._queue if queued.kind == kind) for kind in elsewhere}
+        ranks = [
+            (queued.kind not in worker.loaded, queued.kind in elsewhere, place)
+            for place, queued in enumerate(self._queue)
+            if queued.kind in worker.loaded or left.get(queued.kind, math.inf) > SECONDS_TO_LOAD
+        ]
+        if not ranks:
+            return None
+        *_, place = min(ranks)
         queued = self._queue[place]
         del self._queue[place]
         return queued
@@ -171,14 +186,34 @@ class Crew:
                 reported = self._passes.get()
             except (EOFError, OSError):  # no process can write any more; the last message may be cut
                 return
-            if self._on_validation is not None:
-                self._on_validation(*reported)
+            if self.on_validation is not None:
+                self.on_validation(*reported)
+
+
+def start_crew(spec: "Spec", processes: int | None) -> Crew:
+    """Return a crew whose processes load what a forecast needs while this process reads the data.
+
+    Args:
+        spec: What to forecast.
+        processes: Processes to use; as many as this process may use cores where not given.
+
+    Returns:
+        The crew, to be entered as a context.
+    """
+    from forecasting.spec.recipes import configure
+
+    crew = Crew(count_processes(processes))
+    has_priors = any(member.start == "prior" for member in configure(spec).members)
+    kinds: list[Kind] = ["networks"] if has_priors or spec.statistics == () else ["networks", "statistics"]
+    crew.start(*kinds)
+    return crew
 
 
 class _Queued(NamedTuple):
     number: int
     call: Callable[..., Any]
     kind: Kind
+    seconds: float
     reports: bool
 
 
