@@ -10,6 +10,7 @@ import polars as pl
 from forecasting.evaluate.conformal import find_factors
 from forecasting.evaluate.dependence import find_correlations
 from forecasting.fleet.cost.cost import TrainingCost, count_shards, prior_worker_bytes
+from forecasting.fleet.cost.pace import prior_seconds
 from forecasting.fleet.cost.sizes import sizes_of
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
@@ -201,9 +202,11 @@ def _train_priors(
     if panel is None:
         return {}
     members = members_with_prior(spec, spec.models)
-    calls = [partial(fit_priors, panel, spec, member, options) for member in members]
-    trained = zip(members, run_calls(calls), strict=True)
-    return {member: priors for member, priors in trained if priors is not None}
+    # The longest first, so that processes end together.
+    longest_first = sorted(members, key=lambda member: -_prior_seconds(panel, spec, member, options.kernel))
+    calls = [partial(fit_priors, panel, spec, member, options) for member in longest_first]
+    trained = dict(zip(longest_first, run_calls(calls), strict=True))
+    return {member: priors for member in members if (priors := trained[member]) is not None}
 
 
 def _run_few(
@@ -225,15 +228,17 @@ def _run_few(
     priors_of: dict[int, MemberKey] = {}
     member_of: dict[int, MemberKey] = {}
     if of_priors is not None:
-        priors_of = {crew.submit(partial(fit_priors, of_priors, spec, key, options)): key for key in having}
+        for key in having:
+            call = partial(fit_priors, of_priors, spec, key, options)
+            priors_of[crew.submit(call, seconds=_prior_seconds(of_priors, spec, key, options.kernel))] = key
     num_fits, lengths = spec.backtest.origins + 1, [int(length) for length in panel.length_S]
     of_statistics = num_fits * sum(statistics_seconds(spec, length) for length in lengths)
     statistics_call = crew.submit(partial(fit_statistics, panel, spec), kind="statistics", seconds=of_statistics)
     seconds_of = {key: _member_seconds(spec, key, lengths, options.kernel) for key in members}
     for key in members:
         if key not in having:
-            call = partial(fit_member, panel, spec, key, None, options)
-            member_of[crew.submit(call, seconds=seconds_of[key], reports=True)] = key
+            fit = partial(fit_member, panel, spec, key, None, options)
+            member_of[crew.submit(fit, seconds=seconds_of[key], reports=True)] = key
     priors: dict[MemberKey, PriorFiles] = {}
     fleets: dict[MemberKey, tuple[bytes, ...]] = {}
     for number, made in crew.results():
@@ -244,13 +249,19 @@ def _run_few(
         elif made is not None:
             key = priors_of[number]
             priors[key] = made
-            call = partial(fit_member, panel, spec, key, made, options)
-            member_of[crew.submit(call, seconds=seconds_of[key], reports=True)] = key
+            fit = partial(fit_member, panel, spec, key, made, options)
+            member_of[crew.submit(fit, seconds=seconds_of[key], reports=True)] = key
     in_order = [file for key in members for file in fleets.get(key, ())]
     crew.submit(partial(finish_shard, panel, spec, in_order, statistics, options, keeps), seconds=0.0)
     ((_, result),) = crew.results()
     on_shard(num_series, num_series)
     return result, {key: priors[key] for key in having if key in priors}
+
+
+def _prior_seconds(panel: Panel, spec: Spec, key: MemberKey, kernel: KernelName) -> float:
+    """Predict the seconds of one member's priors."""
+    sizes = sizes_of(spec, [key.model], kernel=kernel)[key.number]
+    return prior_seconds(sizes, num_series=len(panel.unique_ids), num_points=int(panel.length_S.sum()))
 
 
 def _member_seconds(spec: Spec, key: MemberKey, lengths: Sequence[int], kernel: KernelName) -> float:

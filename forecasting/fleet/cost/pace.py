@@ -5,6 +5,8 @@ together.
 """
 
 from forecasting.fleet.cost.sizes import FleetSizes
+from forecasting.fleet.native import PART_WINDOWS
+from forecasting.fleet.plan import GAINS_SERIES
 
 BLOCK = 64
 """Largest number of points that are smoothed together (`forecasting.fleet.smoothing`)."""
@@ -17,6 +19,8 @@ FLOPS = 236e9
 SECONDS_PER_GATE = 0.38e-9
 SECONDS_PER_WEIGHT = 0.64e-9
 SECONDS_PER_STEP = 1.2e-6
+SHARE_PER_PART = 0.1
+"""Clearing and adding up a part of a prior's gradient, over the optimiser's update."""
 
 # One step in torch operations, bound by memory, or by the number of operations in small fleets: 14 sizes, within 15 %.
 TORCH_SECONDS_PER_GATE = 9.4e-9
@@ -78,6 +82,34 @@ def fit_seconds(sizes: FleetSizes, *, num_points: int) -> float:
     steps = (config.max_steps + passes) * step / sizes.num_threads
     copies = SECONDS_PER_FITTED_WEIGHT * sizes.num_weights + SECONDS_PER_FITTED_POINT * num_points
     return SECONDS_PER_FITTED_SERIES + copies + steps
+
+
+def prior_seconds(sizes: FleetSizes, *, num_series: int, num_points: int) -> float:
+    """Return the seconds in which both priors of a member are trained and its gains are measured.
+
+    Args:
+        sizes: The member's network.
+        num_series: Series of the panel.
+        num_points: Grid points of all series together.
+
+    Returns:
+        Seconds with all steps; few windows take fewer.
+    """
+    config, num_threads = sizes.config, sizes.num_threads
+    num_steps = config.prior_steps * (1 + config.warm_share)
+    if sizes.in_engine:
+        num_parts = -(-config.prior_windows // PART_WINDOWS)
+        step = _engine_seconds(sizes, config.prior_windows, passes=3) / min(num_threads, num_parts)
+        step += SECONDS_PER_WEIGHT * (1 + SHARE_PER_PART * num_parts) * sizes.num_weights
+    else:
+        num_gates = config.prior_windows * sizes.wiring.count_kept(sizes.dimensions) / KEPT_PER_GATE
+        step = TORCH_SECONDS_PER_GATE * num_gates + TORCH_SECONDS_PER_WEIGHT * sizes.num_weights
+        step += SECONDS_PER_LOOKUP * config.prior_windows * sizes.num_looked_up
+        step += TORCH_SECONDS_PER_RECURRENT_STEP * sizes.wiring.count_launched(sizes.dimensions)
+    num_tuned = min(num_series, GAINS_SERIES)
+    gains = fixed_fit_seconds(sizes) + num_tuned * fit_seconds(sizes, num_points=num_points // max(num_series, 1))
+    copies = 2 * SECONDS_PER_FITTED_POINT * num_points
+    return num_steps * step + gains + copies
 
 
 def fixed_fit_seconds(sizes: FleetSizes) -> float:
