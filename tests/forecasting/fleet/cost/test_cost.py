@@ -19,7 +19,7 @@ from forecasting.fleet.cost.cost import (
     prior_worker_bytes,
 )
 from forecasting.fleet.cost.memory import activation_bytes, fitting_bytes, panel_bytes, prior_bytes, scratch_bytes
-from forecasting.fleet.cost.pace import fit_seconds, fixed_fit_seconds, step_seconds
+from forecasting.fleet.cost.pace import fit_seconds, fixed_fit_seconds, prior_seconds, step_seconds
 from forecasting.fleet.cost.sizes import FleetSizes, sizes_of
 from forecasting.fleet.kernels import reference
 from forecasting.fleet.network import FleetNetwork
@@ -199,6 +199,22 @@ def test_a_priors_memory_grows_with_its_series_and_their_length_and_is_zero_with
     assert prior_bytes(networks[-1], num_series=900, longest=4000) > 3 * 8 * cells
     from_scratch = [each for each in networks if each.config.start == "random"]
     assert prior_worker_bytes(from_scratch, 900, 4000, cells) < sizes[-1]
+
+
+def test_a_prior_takes_longer_with_more_steps_windows_and_series_and_less_long_in_the_engine_and_on_threads() -> None:
+    prior = sizes_of(make_classed(), ["lstm"], kernel="cpu")[-1]
+
+    def seconds(sizes: FleetSizes = prior, *, num_series: int = 10, **config: int) -> float:
+        changed = replace(sizes, config=sizes.config.model_copy(update=config))
+        return prior_seconds(changed, num_series=num_series, num_points=100 * num_series)
+
+    assert prior.config.start == "prior"
+    assert seconds() < seconds(num_series=100) < seconds(num_series=100, prior_steps=4000)
+    assert 1.5 * seconds(prior_windows=128) < seconds(prior_windows=256)
+    assert 2 * seconds() < seconds(replace(prior, kernel="reference"))
+    assert (
+        0.2 * seconds(num_series=0) < seconds(replace(prior, num_threads=4), num_series=0) < 0.5 * seconds(num_series=0)
+    )
 
 
 def test_a_network_that_is_tuned_from_a_prior_holds_its_weights_twice_more_at_the_end() -> None:
