@@ -21,7 +21,7 @@ from forecasting.flow.holdout import Actuals, read_actuals
 from forecasting.flow.local import find_problems, forecast_here, forecast_on_ray
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.outcome import Keeps
-from forecasting.flow.processes import Crew, start_crew
+from forecasting.flow.processes import Crew, count_processes
 from forecasting.flow.results import Evaluation, Result
 from forecasting.schemas import TABLES
 from forecasting.series.frames import NativeFrames
@@ -272,7 +272,7 @@ def backtest(
     request = _read_request(locals(), subject="backtest")
     rows = request.given.scan(request.spec.clock, static=request.spec.categories.static)
     places = place_cutoffs(rows, request.spec, num_cutoffs=cutoffs, step=step)
-    with start_crew(request.spec, processes) as crew:
+    with Crew(count_processes(processes)) as crew:
         at_cutoffs = backtest_at(
             places,
             request.spec,

@@ -16,7 +16,7 @@ from forecasting.errors import ClusterError, naming_extras
 from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
 from forecasting.flow.outcome import Keeps
-from forecasting.flow.processes import Crew, call_on_crew, count_processes, run_on_crew, start_crew
+from forecasting.flow.processes import Crew, call_on_crew, count_processes, run_on_crew
 from forecasting.flow.progress import FitProgress
 from forecasting.series.inputs import Input
 from forecasting.spec.recipes import configure
@@ -54,7 +54,7 @@ def forecast_here(
         keeps: What is kept besides the forecasts.
         processes: Processes of one thread each; as many as there are cores where not given.
         progress: How progress is shown; see `FitProgress`.
-        crew: Processes that have been started; others for this forecast alone where not given.
+        crew: Processes that have been started; others where not given, which start if the work is worth it.
 
     Returns:
         The forecasts, with the backtests, champions and data behind them.
@@ -66,7 +66,7 @@ def forecast_here(
     config = configure(spec)
     with FitProgress(is_shown=progress) as bar, contextlib.ExitStack() as stack:
         if crew is None:
-            crew = stack.enter_context(start_crew(spec, processes))
+            crew = stack.enter_context(Crew(count_processes(processes)))
         crew.on_validation, num_processes = bar.on_validation, crew.num_processes
         bar.expect(shard_size=1, num_fits=2 * len(spec.models) * len(config.members), max_steps=config.max_steps)
 

@@ -18,7 +18,7 @@ from forecasting.flow.admissible import calibrate
 from forecasting.flow.calls import finish_shard, fit_member, fit_priors, fit_statistics, run_shard
 from forecasting.flow.members import MemberKey, members_of, members_with_prior
 from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult, ShardTask
-from forecasting.flow.processes import Crew
+from forecasting.flow.processes import SECONDS_TO_LOAD, Crew
 from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
 from forecasting.series.ingest import Ingested, ingest, panel_of, refuse_later_cutoff
 from forecasting.series.panel import Panel
@@ -37,6 +37,8 @@ RunCalls = Callable[[Sequence[Callable[[], PriorFiles | None]]], Sequence[PriorF
 
 FEWEST_SERIES = 16
 """With fewer series, processes share the members of their networks instead of the series."""
+WORTH_PROCESSES = 3
+"""Times that the work on few series takes longer than loading libraries, for processes to be started for it."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def forecast(
         on_shard: Called with the series done and in all.
         run_shards: Runs the shards; in this process, one after the other, where not given.
         run_calls: Trains the priors; in this process where not given.
-        crew: Processes that share the work on few series; without any, `run_shards` gets them too.
+        crew: Processes that share the work on few series, if these have started or the work is worth it.
 
     Returns:
         The forecasts, with the backtests, champions and data behind them.
@@ -110,7 +112,11 @@ def forecast(
     ingested = ingest(spec, cutoff=cutoff, rows=rows)
     refuse_later_cutoff(ingested, spec)
     unique_ids = ingested.unique_ids
-    shares_members = crew is not None and crew.num_processes > 1 and _are_few(spec, ingested.features, options.kernel)
+    shares_members = False
+    if crew is not None and crew.num_processes > 1 and _are_few(spec, ingested.features, options.kernel):
+        shares_members = crew.has_started or _are_worth_processes(spec, ingested.features, options.kernel)
+        if not shares_members:
+            crew.stay_here()
     if shares_members:
         shard_size = len(unique_ids)
     elif shard_size is None:
@@ -158,6 +164,16 @@ def _are_few(spec: Spec, features: pl.DataFrame, kernel: KernelName) -> bool:
     lengths = _lengths_in(features)
     needed = _cost_of(spec, kernel).worker_bytes(len(lengths), max(lengths), sum(lengths))
     return len(lengths) < FEWEST_SERIES and needed <= MOST_BYTES
+
+
+def _are_worth_processes(spec: Spec, features: pl.DataFrame, kernel: KernelName) -> bool:
+    """Return whether the forecast of few series takes much longer than processes take to load libraries."""
+    cost, lengths = _cost_of(spec, kernel), _lengths_in(features)
+    seconds = cost.fixed_seconds + sum(map(cost.series_seconds, lengths))
+    for key in members_with_prior(spec, spec.models):
+        sizes = sizes_of(spec, [key.model], kernel=kernel)[key.number]
+        seconds += prior_seconds(sizes, num_series=len(lengths), num_points=sum(lengths))
+    return seconds > WORTH_PROCESSES * SECONDS_TO_LOAD
 
 
 def _cost_of(spec: Spec, kernel: KernelName) -> CostWithStatistics:

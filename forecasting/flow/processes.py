@@ -72,7 +72,7 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Processes that are told to end by themselves take half a second to unload their libraries.
+        # Processes that end by themselves take half a second to unload their libraries.
         _end({process for worker in self._workers for process in worker.processes})
         for worker in self._workers:
             worker.pool.shutdown(wait=False, cancel_futures=True)
@@ -85,6 +85,11 @@ class Crew:
     def has_started(self) -> bool:
         """Whether there are processes that wait for calls."""
         return bool(self._workers)
+
+    def stay_here(self) -> None:
+        """Make further calls in this process, because they take less time than other processes need to load."""
+        assert not self._workers, "processes that have started are used"
+        self.num_processes = 1
 
     def start(self, *kinds: Kind) -> None:
         """Start the processes, which load what calls of these kinds need, one kind each in turn."""

@@ -23,14 +23,14 @@ def replace_structure(monkeypatch: pytest.MonkeyPatch, original: type[ctypes.Str
 def test_every_field_has_the_same_place_on_both_sides() -> None:
     exported = structures.exported_layout(library.require())
     assert exported == structures.declared_layout()
-    assert exported["StepTables.num_steps"] == (9 * 8, 8)
+    assert exported["Optimiser.num_steps"] == (5 * 8, 8)
 
 
 def test_a_swapped_field_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, *rest = structures.StepTables._fields_
     replace_structure(monkeypatch, structures.StepTables, [second, first, *rest])
     message = (
-        "CPU engine _engine.so does not match this version of Fleetcast: StepTables.first is at byte 8 with 8 bytes"
+        "CPU engine _engine.so does not match this version of Fleetcast: StepTables.hiding_keys is at byte 8 with 8 bytes"
         " in the library and at byte 0 with 8 bytes in Python"
     )
     with pytest.raises(ServiceError, match=message):
@@ -38,9 +38,9 @@ def test_a_swapped_field_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_field_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    *rest, (name, _) = structures.StepTables._fields_
-    replace_structure(monkeypatch, structures.StepTables, [*rest, (name, ctypes.c_double)])
-    with pytest.raises(ServiceError, match=r"StepTables is at byte 0 with 96 bytes .* at byte 0 with 104 bytes"):
+    *rest, (name, _) = structures.Optimiser._fields_
+    replace_structure(monkeypatch, structures.Optimiser, [*rest, (name, ctypes.c_double)])
+    with pytest.raises(ServiceError, match=r"Optimiser is at byte 0 with 64 bytes .* at byte 0 with 72 bytes"):
         structures.check_layout(library.require(), PATH)
 
 
