@@ -327,11 +327,24 @@ def test_few_series_that_processes_share_by_member_have_the_same_forecasts(spec_
     keeps = Keeps(correlations=True, networks=True)
     whole = forecast(spec, keeps=keeps, shard_size=9)
     with Crew(2) as crew:
+        crew.start("networks")
         shared = forecast(spec, keeps=keeps, crew=crew)
-        assert crew.has_started
     for name in ("forecasts", "backtests", "champions", "factors", "correlations"):
         assert_frame_equal(getattr(shared, name), getattr(whole, name))
     assert (shared.fitted, shared.priors) == (whole.fitted, whole.priors)
+
+
+def test_processes_are_started_for_few_series_only_if_the_work_is_worth_it(
+    spec_of: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(odd_fleet(), recipe="fast", models=["gru"], statistics=[])
+    with Crew(2) as crew:
+        forecast(spec, crew=crew)
+        assert not crew.has_started
+    monkeypatch.setattr(one_shot, "WORTH_PROCESSES", 0)
+    with Crew(2) as crew:
+        forecast(spec, crew=crew)
+        assert crew.has_started
 
 
 def test_source_without_a_measurement_is_refused(spec_of: Callable[..., Spec]) -> None:
