@@ -30,8 +30,8 @@ def test_a_swapped_field_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, *rest = structures.StepTables._fields_
     replace_structure(monkeypatch, structures.StepTables, [second, first, *rest])
     message = (
-        "CPU engine _engine.so does not match this version of Fleetcast: StepTables.hiding_keys is at byte 8 with 8 bytes"
-        " in the library and at byte 0 with 8 bytes in Python"
+        "CPU engine _engine.so does not match this version of Fleetcast: StepTables.hiding_keys is at byte 8 with"
+        " 8 bytes in the library and at byte 0 with 8 bytes in Python"
     )
     with pytest.raises(ServiceError, match=message):
         structures.check_layout(library.require(), PATH)
