@@ -68,7 +68,7 @@ def forecast_here(
         if crew is None:
             crew = stack.enter_context(Crew(count_processes(processes)))
         crew.on_validation, num_processes = bar.on_validation, crew.num_processes
-        bar.expect(shard_size=1, num_fits=2 * len(spec.models) * len(config.members), max_steps=config.max_steps)
+        bar.expect(shard_size=None, num_fits=2 * len(spec.models) * len(config.members), max_steps=config.max_steps)
 
         def run(task: "ShardTask", panels: "Sequence[Panel]", on_shard: Any) -> "list[ShardResult]":
             num_series = sum(len(panel.unique_ids) for panel in panels)

@@ -112,11 +112,11 @@ def forecast(
     ingested = ingest(spec, cutoff=cutoff, rows=rows)
     refuse_later_cutoff(ingested, spec)
     unique_ids = ingested.unique_ids
+    are_few = crew is not None and crew.num_processes > 1 and _are_few(spec, ingested.features, options.kernel)
     shares_members = False
-    if crew is not None and crew.num_processes > 1 and _are_few(spec, ingested.features, options.kernel):
-        shares_members = crew.has_started or _are_worth_processes(spec, ingested.features, options.kernel)
-        if not shares_members:
-            crew.stay_here()
+    if crew is not None:
+        shares_members = are_few and (crew.has_started or _are_worth_processes(spec, ingested.features, options.kernel))
+        crew.stays_here = are_few and not shares_members
     if shares_members:
         shard_size = len(unique_ids)
     elif shard_size is None:

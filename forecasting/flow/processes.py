@@ -60,6 +60,8 @@ class Crew:
     def __init__(self, num_processes: int, *, on_validation: Callable[[int, int], None] | None = None) -> None:
         self.num_processes = num_processes
         self.on_validation = on_validation
+        self.stays_here = False
+        """Whether calls are made in this process, because they take less time than others need to load."""
         self._workers: list[_Worker] = []
         self._queue: deque[_Queued] = deque()
         self._num_calls = 0
@@ -85,11 +87,6 @@ class Crew:
     def has_started(self) -> bool:
         """Whether there are processes that wait for calls."""
         return bool(self._workers)
-
-    def stay_here(self) -> None:
-        """Make further calls in this process, because they take less time than other processes need to load."""
-        assert not self._workers, "processes that have started are used"
-        self.num_processes = 1
 
     def start(self, *kinds: Kind) -> None:
         """Start the processes, which load what calls of these kinds need, one kind each in turn."""
@@ -135,7 +132,7 @@ class Crew:
         Raises:
             ServiceError: A process died.
         """
-        if self.num_processes == 1:
+        if self.num_processes == 1 or self.stays_here:
             while self._queue:
                 yield from self._make_here(self._queue.popleft())
             return
@@ -260,7 +257,7 @@ def run_on_crew(
     """
     from forecasting.flow.outcome import spread
 
-    panels = spread(panels, crew.num_processes)
+    panels = spread(panels, 1 if crew.stays_here else crew.num_processes)
     num_series, num_done = sum(len(panel.unique_ids) for panel in panels), 0
     on_shard(num_done, num_series)
     place_of = {crew.submit(partial(task, panel), reports=True): place for place, panel in enumerate(panels)}

@@ -31,7 +31,8 @@ class FitProgress:
         self._stream = stream or sys.stderr
         self._is_shown = is_shown
         self._began = self._said_at = time.monotonic()
-        self._shard_size = self._num_fits = self._max_steps = 1
+        self._shard_size: int | None = 1
+        self._num_fits = self._max_steps = 1
         self._num_series: int | None = None
         self._num_done = 0
         self._beginning = "reading"
@@ -55,11 +56,11 @@ class FitProgress:
         if self._bar:
             self._bar.close()
 
-    def expect(self, *, shard_size: int, num_fits: int, max_steps: int) -> None:
+    def expect(self, *, shard_size: int | None, num_fits: int, max_steps: int) -> None:
         """Set the size of a shard.
 
         Args:
-            shard_size: Series of a shard.
+            shard_size: Series of a shard; None where one shard has all series.
             num_fits: Fits of a shard, one after the other.
             max_steps: Optimiser steps of a fit at most.
         """
@@ -96,7 +97,8 @@ class FitProgress:
         if self._num_series is None:
             return 0.0
         shares = ((fits + min(steps / self._max_steps, 1.0)) / self._num_fits for fits, steps in self._running.values())
-        return min(self._num_done + self._shard_size * sum(shares), float(self._num_series))
+        shard_size = self._num_series if self._shard_size is None else self._shard_size
+        return min(self._num_done + shard_size * sum(shares), float(self._num_series))
 
     def _show(self, *, is_last: bool = False) -> None:
         if self._bar:

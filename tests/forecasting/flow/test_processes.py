@@ -145,3 +145,11 @@ def test_calls_may_be_queued_while_others_run() -> None:
             if len(numbers) < 3:
                 crew.submit(name_process)
     assert numbers == [0, 1, 2]
+
+
+def test_a_crew_that_stays_here_starts_no_process() -> None:
+    with Crew(2) as crew:
+        crew.stays_here = True
+        crew.submit(os.getpid)
+        assert dict(crew.results()) == {0: os.getpid()}
+        assert not crew.has_started

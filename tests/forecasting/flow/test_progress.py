@@ -91,3 +91,12 @@ def test_terminal_gets_a_bar_that_goes_away() -> None:
         fit.on_validation(0, 1)
         fit.on_shard(6, 6)
     assert "forecasting, 6 of 6 series done" in stream.getvalue()
+
+
+def test_calls_that_share_the_members_of_all_series_count_as_parts_of_one_shard() -> None:
+    bar = FitProgress(io.StringIO(), is_shown=False)
+    bar.expect(shard_size=None, num_fits=4, max_steps=10)
+    bar.on_shard(0, 3)
+    bar.on_validation(0, 10)
+    bar.on_validation(1, 5)
+    assert bar.series_done == pytest.approx(3 * (1 / 4 + 0.5 / 4))
