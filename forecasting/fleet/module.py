@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from forecasting.fleet.engine import runs_in_engine
 from forecasting.fleet.network import FleetNetwork
 from forecasting.fleet.steps import Steps
-from forecasting.fleet.steps.adam import Adam, Moments
+from forecasting.fleet.steps.adam import Adam
 from forecasting.fleet.steps.engine import EngineSteps
 from forecasting.fleet.steps.operations import TorchSteps
+from forecasting.fleet.steps.optimised import Optimised
 from forecasting.fleet.steps.streams import StreamSteps
 from forecasting.fleet.windows import WindowSource
 from forecasting.spec.training import MemberConfig
@@ -31,7 +32,7 @@ class StepBudget:
     num_steps_S: Tensor | None = None
 
 
-class FleetModule(nn.Module):
+class FleetModule(Optimised):
     """Trains one fleet; best weights, early stopping and breakage are decided for each series.
 
     Args:
@@ -71,14 +72,10 @@ class FleetModule(nn.Module):
         validation_SV: Tensor,
         budget: StepBudget,
     ) -> None:
-        super().__init__()
-        self.network, self.windows, self.config, self.budget = network, windows, config, budget
-        num_series = len(keys_S)
         in_engine = runs_in_engine(network.kernel.NAME, network.wiring, is_smoothed=windows.smoothing is not None)
+        super().__init__(network, windows, adam=Adam(config.learning_rate), in_engine=in_engine)
+        self.config, self.budget, num_series = config, budget, len(keys_S)
         self.steps: Steps = EngineSteps() if in_engine else TorchSteps()
-        self.adam = Adam(config.learning_rate)
-        self.moments = Moments(network) if in_engine else None
-        self._optimizer: torch.optim.Optimizer | None = None
         if network.wiring.is_stream:
             self.steps = StreamSteps()
         for name, constant in {
@@ -90,29 +87,12 @@ class FleetModule(nn.Module):
             "num_steps_S": budget.num_steps_S,
         }.items():
             self.register_buffer(name, constant, persistent=False)
-        self.num_steps, self.is_done = 0, False
         self.register_buffer("best_loss_S", torch.full((num_series,), math.inf))
         self.register_buffer("best_step_S", torch.zeros(num_series, dtype=torch.int64))
         self.register_buffer("num_passes_S", torch.zeros(num_series, dtype=torch.int64))
         self.register_buffer("broken_step_S", torch.full((num_series,), -1, dtype=torch.int64))
         self.kept = _copy_weights(network)
         self.average = _copy_weights(network) if config.weight_average else None
-
-    @property
-    def device(self) -> torch.device:
-        """The device of weights and constants."""
-        return self.keys_S.device
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer | None:
-        """Torch's optimiser; None where the engine keeps the moments."""
-        if self._optimizer is None and self.moments is None:
-            self._optimizer = self.adam.make_optimizer(self.network)
-        return self._optimizer
-
-    def start(self) -> None:
-        """Move the windows to the device of the weights."""
-        self.windows = self.windows.to(self.device)
 
     def run_block(self) -> None:
         """Run the optimiser steps up to the next validation pass."""

@@ -27,8 +27,9 @@ from forecasting.fleet.plan import TrainingPlan, plan_training
 from forecasting.fleet.random import draw_bits, series_keys
 from forecasting.fleet.scaling import scaling_for
 from forecasting.fleet.steps import prior as engine_steps
-from forecasting.fleet.steps.adam import Adam, Moments
+from forecasting.fleet.steps.adam import Adam
 from forecasting.fleet.steps.graphs import GraphedSteps
+from forecasting.fleet.steps.optimised import Optimised
 from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.trainer import device_of, run_trainer
 from forecasting.fleet.windows import WindowBatch, WindowSource
@@ -160,7 +161,7 @@ def is_together() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-class PriorModule(nn.Module):
+class PriorModule(Optimised):
     """Trains one network on windows of all series, in units of each series' seasonal error.
 
     Processes of a torch.distributed group divide the windows of every step and average their gradients.
@@ -183,7 +184,7 @@ class PriorModule(nn.Module):
     key_1: Tensor
     quantiles_Q: Tensor
     loss: Tensor
-    has_validation, is_done = False, False
+    has_validation = False
 
     def __init__(
         self,
@@ -198,10 +199,14 @@ class PriorModule(nn.Module):
         num_windows_S: Tensor,
         max_steps: int,
     ) -> None:
-        super().__init__()
-        self.network, self.windows, self.config, self.max_steps = network, windows, config, max_steps
-        self.num_steps = 0
-        self.adam = Adam(config.prior_rate, decay=WEIGHT_DECAY)
+        num_together = distributed.get_world_size() if is_together() else 1
+        # The engine exchanges no gradients with other processes.
+        in_engine = num_together == 1 and runs_in_engine(
+            network.kernel.NAME, network.wiring, is_smoothed=windows.smoothing is not None
+        )
+        adam = Adam(config.prior_rate, decay=WEIGHT_DECAY)
+        super().__init__(network, windows, adam=adam, in_engine=in_engine)
+        self.config, self.max_steps, self.num_together = config, max_steps, num_together
         for name, constant in {
             "rows_S": rows_S,
             "first_S": first_S,
@@ -211,33 +216,10 @@ class PriorModule(nn.Module):
         }.items():
             self.register_buffer(name, constant, persistent=False)
         self.register_buffer("loss", torch.tensor(0.0))
-        self.num_together = distributed.get_world_size() if is_together() else 1
-        # The engine exchanges no gradients with other processes.
-        in_engine = self.num_together == 1 and runs_in_engine(
-            network.kernel.NAME, network.wiring, is_smoothed=windows.smoothing is not None
-        )
-        self.moments = Moments(network) if in_engine else None
-        self._optimizer: torch.optim.Optimizer | None = None
         self._graphed: GraphedSteps | None = None
         self.average = nn.ParameterDict(
             {n: nn.Parameter(w.detach().clone(), requires_grad=False) for n, w in network.weights.items()}
         )
-
-    @property
-    def device(self) -> torch.device:
-        """The device of weights and constants."""
-        return self.key_1.device
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer | None:
-        """Torch's optimiser; None where the engine keeps the moments."""
-        if self._optimizer is None and self.moments is None:
-            self._optimizer = self.adam.make_optimizer(self.network)
-        return self._optimizer
-
-    def start(self) -> None:
-        """Move the windows to the device of the weights."""
-        self.windows = self.windows.to(self.device)
 
     def run_block(self) -> None:
         """Run the optimiser steps of one block."""

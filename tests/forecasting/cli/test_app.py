@@ -52,6 +52,39 @@ def test_query_imports_no_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("processes", "heavy"),
+    [("2", {"torch", "statsforecast", "pytorch_lightning"}), ("1", {"pytorch_lightning", "torch._dynamo"})],
+    ids=["others train", "this process trains"],
+)
+def test_forecast_imports_nothing_that_it_does_not_use(processes: str, heavy: set[str], tmp_path: Path) -> None:
+    """Torch's compiler and Lightning take seconds, and so does torch itself in a process that only hands out work."""
+    rows = pl.DataFrame({"unique_id": "a", "ds": range(60), "y": [5.0 + step % 6 + step % 7 for step in range(60)]})
+    rows.write_parquet(tmp_path / "in.parquet")
+    options = [
+        "--freq",
+        "1",
+        "--season-length",
+        "6",
+        "--horizon",
+        "4",
+        "--set",
+        "prior_steps=20",
+        "--set",
+        "max_steps=20",
+    ]
+    code = f"""
+    import os, sys
+    os.environ["FLEETCAST_PROCESSES"] = {processes!r}
+    from forecasting.cli import main
+    assert main({["forecast", "in.parquet", *options, "--out", "out.parquet"]!r}) == 0
+    assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)
+    """
+    ended = run_python(code, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert pl.read_parquet(tmp_path / "out.parquet").height == 4
+
+
+@pytest.mark.parametrize(
     "words", [["query", "SELECT 1"], ["tables"], ["runs"], ["leaderboard"], ["plot", "a"], ["plot", "a", "--attention"]]
 )
 def test_command_that_needs_the_extra_worker_names_it(words: list[str], tmp_path: Path) -> None:
