@@ -14,7 +14,8 @@ SHORTEN = sed --unbuffered --quiet --regexp-extended \
   -e 's/^ *(Downloading [^ ]+ \([0-9]{2,}(\.[0-9]+)? MB\)).*/  \1/p' \
   -e 's/^Building wheels for .*/  Building …/p' -e 's/^Installing collected packages.*/  Installing …/p'
 
-# Core tests run in one single-threaded process per core. Tests of Ray and Airflow share one of each and run in turn.
+# Core tests run in one single-threaded process per core. Tests that share one Airflow run in one process, the other
+# tests that start a Ray in another (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest
 CORE = -n auto -m "not ray and not airflow and not packaging"
 CORE_TESTS = OMP_NUM_THREADS=1 $(PYTEST) $(CORE)
@@ -34,7 +35,7 @@ demo: $(READY) ## Train and forecast 125 series of real data with Airflow and Ra
 test: $(READY) ## Pass every test that needs no service outside this repository: core, Ray and Airflow, packaging
 	@failed=; \
 	$(CORE_TESTS) $(COVERAGE) || failed="$$failed core"; \
-	$(PYTEST) -m "ray or airflow" tests || failed="$$failed ray-and-airflow"; \
+	$(PYTEST) -n 2 --dist loadgroup -m "ray or airflow" tests || failed="$$failed ray-and-airflow"; \
 	$(PYTEST) tests/packaging || failed="$$failed packaging"; \
 	if test -n "$$failed"; then echo "make test: failed:$$failed"; exit 1; fi; echo "make test: all passed"
 

@@ -9,11 +9,12 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import hypothesis
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from workers.cluster.ray_head import Head
@@ -35,8 +36,24 @@ class RunningAirflow:
     http: httpx.Client
 
 
+class BesideEachOther(LoadScopeScheduling):
+    """Gives the modules that share an Airflow to one process, and all other tests that start servers to another.
+
+    Both wait most of the time.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = ROOT / nodeid.partition("::")[0]
+        return "airflow" if "\ndef lay_dags(" in module.read_text() else "ray"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Use two processes for `--dist loadgroup`, and xdist's own schedulers otherwise."""
+    return BesideEachOther(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the modules that share Airflow last, one after the other, so that nothing else runs beside it."""
+    """Put the modules that share Airflow last, one after the other, so that nothing else comes between them."""
     items.sort(key=lambda item: hasattr(getattr(item, "module", None), "lay_dags"))
 
 

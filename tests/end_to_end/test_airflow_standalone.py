@@ -59,12 +59,19 @@ class Airflow:
 
     def run_to_the_end(self, dag_id: str, **conf: Any) -> dict[str, str]:
         """Trigger a DAG with what its form holds, wait for its success, and return each task's state."""
+        return self.wait_for_success(dag_id, self.trigger(dag_id, **conf))
+
+    def trigger(self, dag_id: str, **conf: Any) -> str:
+        """Trigger a DAG with what its form holds, and return the path of the run."""
         form = {"cutoff": None, "models": ["lstm", "gru"], "series": []} | conf
         self.http.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
         run = self.http.post(
             f"/dags/{dag_id}/dagRuns", json={"logical_date": datetime.now(UTC).isoformat(), "conf": form}
         )
-        path = f"/dags/{dag_id}/dagRuns/{run.raise_for_status().json()['dag_run_id']}"
+        return f"/dags/{dag_id}/dagRuns/{run.raise_for_status().json()['dag_run_id']}"
+
+    def wait_for_success(self, dag_id: str, path: str) -> dict[str, str]:
+        """Wait until a run has succeeded, and return each task's state."""
         deadline = time.monotonic() + PATIENCE
         while True:
             state = self.http.get(path).raise_for_status().json()["state"]
@@ -126,7 +133,7 @@ def ask(root: Path, sql: str) -> pl.DataFrame:
     return query(Store(root / "store"), sql)
 
 
-def test_observations_become_forecasts_through_airflow_and_ray_and_stay_the_same_when_run_again(
+def test_observations_become_forecasts_through_airflow_and_ray_and_stay_the_same_when_both_run_again_at_once(
     airflow: Airflow, root: Path
 ) -> None:
     done = airflow.run_to_the_end("depots__train", cutoff=CUTOFF)
@@ -149,8 +156,10 @@ def test_observations_become_forecasts_through_airflow_and_ray_and_stay_the_same
     values = "SELECT * EXCLUDE (run_id) FROM {} ORDER BY ALL"
     before = {table: ask(root, values.format(table)) for table in tables}
     assert set(before["forecasts"]["model"]) >= {"lstm", "gru"}
-    airflow.run_to_the_end("depots__train", cutoff=CUTOFF)
-    airflow.run_to_the_end("depots__forecast", cutoff=CUTOFF)
+    both = ("depots__train", "depots__forecast")
+    paths = [airflow.trigger(dag_id, cutoff=CUTOFF) for dag_id in both]
+    for dag_id, path in zip(both, paths, strict=True):
+        airflow.wait_for_success(dag_id, path)
     for table, rows in before.items():
         again = ask(root, values.format(table))
         if table == "models":  # where the weights lie, and after how many commits, is not what they are

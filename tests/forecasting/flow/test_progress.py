@@ -1,7 +1,9 @@
 """Progress of a fit, as a log and as a bar."""
 
 import io
+import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,13 +11,13 @@ from forecasting.flow import progress
 from forecasting.flow.progress import FitProgress
 
 
-def test_two_threads_may_count_at_once(fit: FitProgress) -> None:
+def test_two_threads_may_count_at_once(fit: FitProgress, switch_often: None) -> None:
     errors: list[Exception] = []
     is_over = threading.Event()
 
     def validate() -> None:
         try:
-            for number in range(20_000):
+            for number in range(2_000):
                 fit.on_validation(number % 500, 1)
                 fit.on_end((number + 250) % 500)
         except RuntimeError as error:
@@ -26,6 +28,15 @@ def test_two_threads_may_count_at_once(fit: FitProgress) -> None:
     while not is_over.is_set():
         fit.on_shard(1, 1000)
     assert not errors
+
+
+@pytest.fixture
+def switch_often() -> Iterator[None]:
+    """Let threads take turns a hundred times as often as usual."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 100)
+    yield
+    sys.setswitchinterval(interval)
 
 
 class Terminal(io.StringIO):
