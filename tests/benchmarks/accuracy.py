@@ -28,6 +28,7 @@ from forecasting.flow import one_shot
 from forecasting.flow.holdout import Evaluation, evaluate, read_actuals
 from forecasting.flow.processes import Crew, call_on_crew, run_on_crew
 from forecasting.flow.sample_paths import sample_paths
+from forecasting.series.inputs import Input
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec, make_spec
 from tests.benchmarks.m4 import DATA_VARIABLE
@@ -168,8 +169,8 @@ def ablate(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
 def _difference(ours: pl.DataFrame, theirs: pl.DataFrame) -> str:
     """Describe the mean difference of MASE, its standard error over series, and their number."""
     pairs = ours.join(theirs, on="unique_id", suffix="_theirs").with_columns(off=pl.col("mase") - pl.col("mase_theirs"))
-    off = pairs["off"].drop_nulls().drop_nans()
-    return f"{off.mean():+.4f} ± {off.std() / len(off) ** 0.5:.4f} ({len(off)} series)"
+    off_S = pairs["off"].drop_nulls().drop_nans().to_numpy()
+    return f"{off_S.mean():+.4f} ± {off_S.std(ddof=1) / len(off_S) ** 0.5:.4f} ({len(off_S)} series)"
 
 
 def add_up(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> Iterator[str]:
@@ -177,7 +178,9 @@ def add_up(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
     spec = describe(name, known, recipe=recipe, seed=seed, overrides={}, paths=NUM_PATHS)
     outcome = _run(spec)
     served = outcome.forecasts.filter("is_champion", pl.col("forecast").is_not_null())
-    met = served.join(read_actuals(Source(uri=str(actuals)), spec).observed, on=["unique_id", "ds"], how="left")
+    met = served.join(
+        read_actuals(Input(Source(uri=str(actuals))), spec, has_zone=False).observed, on=["unique_id", "ds"], how="left"
+    )
     is_whole = pl.col("y").is_not_null().all().over("unique_id")
     points = met.filter(is_whole).select("unique_id", "step", "ds", "y", *_ENDS)
     alone = outcome.correlations.with_columns(
@@ -214,7 +217,7 @@ def _forecast(spec: Spec, actuals: Path) -> tuple[one_shot.OneShot, Evaluation, 
     began = time.monotonic()
     outcome = _run(spec)
     seconds = time.monotonic() - began
-    held_out = read_actuals(Source(uri=str(actuals)), spec)
+    held_out = read_actuals(Input(Source(uri=str(actuals))), spec, has_zone=False)
     return (
         outcome,
         evaluate(outcome.forecasts, held_out, spec, features=outcome.features, cutoff=outcome.cutoff),
@@ -225,7 +228,12 @@ def _forecast(spec: Spec, actuals: Path) -> tuple[one_shot.OneShot, Evaluation, 
 def describe(name: str, known: Path, *, recipe: str, seed: int, overrides: Mapping[str, Any], paths: int = 0) -> Spec:
     """Return the spec of a set's forecast."""
     described = DATA_SETS[name]
-    fields = {"name": "accuracy", "freq": described.freq, "season_lengths": described.season_lengths, "paths": paths}
+    fields: dict[str, Any] = {
+        "name": "accuracy",
+        "freq": described.freq,
+        "season_lengths": described.season_lengths,
+        "paths": paths,
+    }
     fields |= {"horizon": described.horizon, "recipe": recipe, "seed": seed, "overrides": dict(overrides)}
     return make_spec(fields | {"source": {"uri": str(known)}}, subject=name)
 

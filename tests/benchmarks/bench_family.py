@@ -64,9 +64,9 @@ def main(arguments: list[str]) -> int:
             print(f"error: {name}: the fleet's losses are {losses[0]}, the loop's {losses[1]}", file=sys.stderr)
             has_failed = True
         print(f"{name}: kernel '{fleet.network.kernel.NAME}', {_count(fleet)} weights a series", flush=True)
-        measured = {"figure": statistics.median(ours), "peer_figure": statistics.median(theirs)}
-        ratio = median_ratio(theirs, ours)
-        replace(_figure(name), ratio=rounded(ratio), **{key: rounded(each) for key, each in measured.items()}).print()
+        figure, peer_figure = rounded(statistics.median(ours)), rounded(statistics.median(theirs))
+        ratio = rounded(median_ratio(theirs, ours))
+        replace(_figure(name), figure=figure, peer_figure=peer_figure, ratio=ratio).print()
     return int(has_failed)
 
 

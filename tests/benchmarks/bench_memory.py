@@ -20,8 +20,10 @@ from typing import Any
 from forecasting.fleet.cost.cost import prior_worker_bytes
 from forecasting.fleet.cost.memory import MIB
 from forecasting.fleet.cost.sizes import sizes_of
+from forecasting.spec.training import KernelName
 from tests.benchmarks.figures import Figure, describe_machine, rounded
 from tests.benchmarks.stores import Bench, make_bench
+from workers.arguments import JobName
 from workers.cluster.local_ray import local_ray
 from workers.cluster.pool import plan_resources
 from workers.cluster.shards import make_shards
@@ -33,7 +35,9 @@ from workers.jobs.train import train
 from workers.settings import WorkerSettings
 
 TARGET = "<=1.2"
-JOBS: dict[str, Callable[[Run], Outcome]] = {"train": train, "backtest": backtest, "predict": predict}
+JOBS: dict[JobName, Callable[[Run], Outcome]] = {"train": train, "backtest": backtest, "predict": predict}
+
+FEW_STEPS: dict[str, Any] = {"max_steps": 20, "evaluate_every": 10, "prior_steps": 20, "tuning_steps": 10}
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,21 @@ class Setting:
     num_series: int
     num_points: int
     spec: dict[str, Any]
-    jobs: tuple[str, ...] = ("train",)
+    jobs: tuple[JobName, ...] = ("train",)
     memory_mb: int = 16_000
-    kernel: str = "cpu"
+    kernel: KernelName = "cpu"
     is_short: bool = True
     steps: dict[str, Any] = field(default_factory=lambda: FEW_STEPS)
 
 
-FEW_STEPS = {"max_steps": 20, "evaluate_every": 10, "prior_steps": 20, "tuning_steps": 10}
-DAILY = {"statistics": (), "freq": "1d", "season_lengths": (7,), "horizon": 28, "models": ("gru",)}
-HOURLY = {"statistics": (), "freq": "1h", "season_lengths": (24, 168), "horizon": 36, "models": ("lstm", "gru")}
+DAILY: dict[str, Any] = {"statistics": (), "freq": "1d", "season_lengths": (7,), "horizon": 28, "models": ("gru",)}
+HOURLY: dict[str, Any] = {
+    "statistics": (),
+    "freq": "1h",
+    "season_lengths": (24, 168),
+    "horizon": 36,
+    "models": ("lstm", "gru"),
+}
 FROM_PRIOR = FEW_STEPS | {"members": [{"start": "prior"}, {"start": "prior", "transform": "log"}]}
 SETTINGS = (
     Setting("daily", 1500, 200, DAILY | {"backtest": {"origins": 4}}, ("train", "backtest", "predict")),
@@ -92,7 +101,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _measure(bench: Bench, setting: Setting, job: str) -> dict[str, tuple[float | None, float | None]]:
+def _measure(bench: Bench, setting: Setting, job: JobName) -> dict[str, tuple[float | None, float | None]]:
     """Return predicted and measured memory in MiB: of the job's shards, and of its priors if it has any."""
     settings = WorkerSettings(num_workers=1, gpus_per_worker=0, memory_per_worker_mb=setting.memory_mb)
     run = bench.run(job, settings, kernel=setting.kernel)

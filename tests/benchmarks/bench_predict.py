@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _compare(setting: Setting, bench: Bench, folder: Path, num_rounds: int) -> F
     ours, polars = [], []
     for number in range(1, num_rounds + 1):
         later = replace(bench, cutoff=bench.cutoff + number * STEPS[str(bench.spec.freq)])
-        ours.append(_clock(lambda later=later: _forecast(later)))
+        ours.append(_clock(partial(_forecast, later)))
         polars.append(_clock(lambda: frame.write_parquet(folder / "peer.parquet")))
     written = bench.store.scan("forecasts", bench.spec.clock).select(pl.len()).collect().item()
     assert written == frame.height * (num_rounds + 1), "both sides write the same rows"

@@ -9,7 +9,7 @@ outside the clock. Runs under half a minute count with the median of three.
 - statsforecast's AutoETS with season 24, on two processes; no quantiles, no backtest.
 - neuralforecast's global NHITS, 1,000 steps on two days, scaled `robust`; no quantiles, no backtest.
 
-`--help` and `specs check` are compared with an interpreter that does nothing.
+`--help`, `query` (of an empty store) and `specs check` are compared with an interpreter that does nothing.
 """
 
 import argparse
@@ -50,10 +50,12 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="fleetcast-bench-") as folder:
             _compare(num_series, num_points, Path(folder))
     bare = _median([[sys.executable, "-c", "pass"]])
-    for words in (["--help"], ["specs", "check", str(SPECS)]):
-        seconds = _median([[FLEETCAST, *words]])
-        setting = f"fleetcast {' '.join(words[:2])}"
-        _print(setting, seconds, "an interpreter that does nothing", bare, ratio=seconds / bare)
+    with tempfile.TemporaryDirectory(prefix="fleetcast-bench-") as store:
+        os.environ["FLEETCAST_STORE"] = store
+        for words in (["--help"], ["query", "SELECT count(*) FROM forecasts"], ["specs", "check", str(SPECS)]):
+            seconds = _median([[FLEETCAST, *words]])
+            setting = f"fleetcast {words[0]}"
+            _print(setting, seconds, "an interpreter that does nothing", bare, ratio=seconds / bare)
     return 0
 
 
@@ -92,7 +94,8 @@ def make_series(num_series: int, num_points: int) -> npt.NDArray[np.float64]:
     rng, points_N = np.random.default_rng(0), np.arange(num_points)
     phase_S1 = rng.integers(0, SEASON, (num_series, 1))
     wave_SN = 10 * np.sin(2 * np.pi * (points_N + phase_S1) / SEASON)
-    return 50 + 5 * rng.random((num_series, 1)) + wave_SN + rng.normal(0, 2, (num_series, num_points))
+    y_SN: npt.NDArray[np.float64] = 50 + 5 * rng.random((num_series, 1)) + wave_SN
+    return y_SN + rng.normal(0, 2, (num_series, num_points))
 
 
 def frame_of(y_SN: npt.NDArray[np.float64]) -> pl.DataFrame:
@@ -108,7 +111,7 @@ def _judge(y_SN: npt.NDArray[np.float64], num_known: int, out: Path) -> Callable
 
     def judge() -> float:
         joined = actual.join(pl.read_parquet(out), on=["unique_id", "ds"], how="left", maintain_order="left")
-        error_SF = np.abs(joined["y"] - joined["forecast"]).to_numpy().reshape(len(y_SN), HORIZON)
+        error_SF = np.abs((joined["y"] - joined["forecast"]).to_numpy()).reshape(len(y_SN), HORIZON)
         return float((error_SF.mean(1) / scale_S).mean())
 
     return judge

@@ -24,6 +24,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.evaluate.leaderboard import leaderboard
+from forecasting.series.inputs import Input
 from forecasting.spec.source import Source
 from forecasting.spec.spec import NETWORKS
 from tests.benchmarks.accuracy import DATA_SETS, describe, split
@@ -92,7 +93,7 @@ def forecast(name: str, known: str, actuals: str, model: str) -> list[dict[str, 
     before, began = _peak_mib(), time.monotonic()
     outcome = one_shot.forecast(spec, options=FitOptions(show_progress=False))
     seconds, mib = time.monotonic() - began, _peak_mib() - before
-    held_out = read_actuals(Source(uri=actuals), spec)
+    held_out = read_actuals(Input(Source(uri=actuals)), spec, has_zone=False)
     scored = evaluate(outcome.forecasts, held_out, spec, features=outcome.features, cutoff=outcome.cutoff)
     board = leaderboard(scored.scores.filter(pl.col("model") != "combination"), outcome.champions)
     (sizes,) = sizes_of(spec, [model], kernel="cpu")

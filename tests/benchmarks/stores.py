@@ -91,7 +91,7 @@ def make_bench(folder: Path, *, num_series: int, num_points: int, **fields: obje
     """Write a source of noisy waves, and their features into a store; `fields` are the spec's."""
     folder.mkdir(parents=True, exist_ok=True)
     described = {"name": "bench", "source": {"uri": str(folder / "source.parquet")}} | fields
-    spec = Spec(**described)  # type: ignore[arg-type]
+    spec = Spec(**described)
     season = spec.season_lengths[0]
     phase_S1 = 2 * np.pi * np.random.default_rng(0).random((num_series, 1))
     y_SN = np.sin(2 * np.pi * np.arange(num_points) / season + phase_S1)

@@ -10,10 +10,11 @@ import torch
 
 from forecasting.fleet import kernels
 from forecasting.fleet.cells import make_cell
+from forecasting.spec.training import CellName
 from tests.benchmarks.cases import CASES
 
 
-def prepare(*, case: str, cell: str, num_series: int, seconds: float) -> Callable[[], dict[str, Any]]:
+def prepare(*, case: str, cell: CellName, num_series: int, seconds: float) -> Callable[[], dict[str, Any]]:
     """Run once; return a function that repeats this for `seconds` and returns the rate in GFLOP/s and the kernel."""
     torch.set_num_threads(1)
     torch.manual_seed(0)

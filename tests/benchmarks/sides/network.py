@@ -36,7 +36,8 @@ class SeriesNetwork(nn.Module):
 
     def forward(self, x_TBI: Tensor, reference_BF: Tensor) -> Tensor:
         outputs_TBH, _ = self.recurrence(x_TBI)
-        return reference_BF + self.head(outputs_TBH[-1])
+        ahead_BF: Tensor = self.head(outputs_TBH[-1])
+        return reference_BF + ahead_BF
 
 
 def split_batches(windows: WindowBatch, row: int, *, batch_windows: int) -> list[Batch]:
