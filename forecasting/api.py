@@ -57,6 +57,7 @@ def forecast(
     margin: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    source: Mapping[str, Any] | None = None,
     spec: Spec | str | os.PathLike[str] | None = None,
     processes: int | None = None,
     kernel: KernelName = "auto",
@@ -91,6 +92,7 @@ def forecast(
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers; 0 where not given.
         overrides: Parts of the recipe, such as {"max_steps": 200}.
+        source: Fields of a spec's `[source]`, which say how rows are read.
         spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given. Not used with `ray`.
         kernel: The implementation of the recurrence: auto, cpu, gpu or reference.
@@ -142,6 +144,7 @@ def fit(
     margin: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    source: Mapping[str, Any] | None = None,
     spec: Spec | str | os.PathLike[str] | None = None,
     processes: int | None = None,
     kernel: KernelName = "auto",
@@ -171,6 +174,7 @@ def fit(
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
+        source: Fields of a spec's `[source]`, which say how rows are read.
         spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given.
         kernel: The implementation of the recurrence.
@@ -220,6 +224,7 @@ def backtest(
     margin: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    source: Mapping[str, Any] | None = None,
     spec: Spec | str | os.PathLike[str] | None = None,
     processes: int | None = None,
     kernel: KernelName = "auto",
@@ -253,6 +258,7 @@ def backtest(
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
+        source: Fields of a spec's `[source]`, which say how rows are read.
         spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given.
         kernel: The implementation of the recurrence.
@@ -507,8 +513,8 @@ def _fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
             value = [value]
         if value is not None:
             fields[field] = value
-    overrides = arguments["overrides"] or {}
-    return fields | {f"overrides.{name}": _plain(value) for name, value in overrides.items()}
+    tables = {"overrides": arguments["overrides"] or {}, "source": arguments["source"] or {}}
+    return fields | {f"{table}.{name}": _plain(value) for table, each in tables.items() for name, value in each.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -523,9 +529,11 @@ def _plain(value: Any) -> Any:
 def _refuse_arguments(arguments: Mapping[str, Any], subject: str) -> None:
     """Raise SpecError for arguments that are not fields of a spec."""
     problems = find_problems(processes=arguments["processes"], kernel=arguments["kernel"])
-    overrides, spec, options = (arguments[name] for name in ("overrides", "spec", "storage_options"))
-    if overrides is not None and not isinstance(overrides, Mapping):
-        problems.append(f"overrides = {overrides!r}: must be a table of names and values")
+    spec, options = arguments["spec"], arguments["storage_options"]
+    for name in ("overrides", "source"):
+        table = arguments[name]
+        if table is not None and not isinstance(table, Mapping):
+            problems.append(f"{name} = {table!r}: must be a table of names and values")
     if spec is not None and not isinstance(spec, (Spec, str, os.PathLike)):
         problems.append(f"spec is of type {type(spec).__qualname__}: must be a Spec or the path of a TOML file")
     is_text = isinstance(options, Mapping) and all(isinstance(each, str) for pair in options.items() for each in pair)
@@ -548,7 +556,6 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
             part = part.setdefault(name, {})
         part[last] = value
     columns: Mapping[str, Any] = fields.get("source", {})
-    names = {"id": columns.get("id"), "time": columns.get("time", "ds"), "target": columns.get("target", "y")}
     if frame is None:
         if "uri" not in columns:
             raise SpecError(subject, ["frame is missing: it must be a frame or paths of files"])
@@ -558,7 +565,8 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
         frames = NativeFrames(id=source.id, time=source.time, target=source.target)
     else:
         static = fields.get("categories", {}).get("static", ())
-        given, frames = read_input(frame, **names, static=static, storage_options=storage_options)
+        reading = {name: value for name, value in columns.items() if name != "uri"}
+        given, frames = read_input(frame, reading, static=static, storage_options=storage_options)
         wanted = _make_spec(fields | {"source": given.source}, subject)
     frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))
     return Request.of(wanted, given, frames)

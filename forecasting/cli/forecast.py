@@ -52,6 +52,9 @@ def forecast(
     target_column: Annotated[
         str | None, typer.Option("--target", show_default="y", help="Column of measurements.")
     ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Field of a spec's [source], how rows are read.")
+    ] = None,
     cutoff: Annotated[
         str | None, typer.Option(show_default="the newest observation", help="Last time that may be known.")
     ] = None,
@@ -100,7 +103,7 @@ def forecast(
 
     Writes unique_id, ds, cutoff, model, forecast and a column per quantile; one row per series and step.
     """
-    from forecasting.cli.options import parse_overrides, spec_from_options, split_commas, split_statistics
+    from forecasting.cli.options import parse_pairs, spec_from_options, split_commas, split_statistics
 
     wanted = spec_from_options(
         inputs or [],
@@ -123,7 +126,8 @@ def forecast(
             "categories.static": split_commas(static),
             "categories.calendar": split_commas(calendar),
             "categories.country": country,
-            **parse_overrides(overrides),
+            **parse_pairs(overrides, option="--set", table="overrides", example="max_steps=200"),
+            **parse_pairs(source, option="--source", table="source", example="time=day"),
         },
         spec_path=spec,
     )
@@ -210,8 +214,7 @@ def _run(
     columns, storage_options = spec.source, settings.storage_options
     inputs = [Input(columns, None, storage_options)]
     if actuals is not None:
-        names = {"id": columns.id, "time": columns.time, "target": columns.target}
-        given, _ = read_input(actuals, **names, storage_options=storage_options, subject="--evaluate")
+        given, _ = read_input(actuals, columns.reading, storage_options=storage_options, subject="--evaluate")
         inputs.append(given)
     files.refuse([file for each in inputs for file in each.files()])
     request = api.Request.of(spec, inputs[0])

@@ -89,21 +89,33 @@ def split_statistics(texts: Sequence[str] | None) -> list[str] | None:
     return [] if names == ["none"] else names
 
 
-def parse_overrides(texts: Sequence[str] | None) -> dict[str, str]:
-    """Read `KEY=VALUE` pairs into spec fields; raises SpecError for text that is not such a pair.
+def parse_pairs(texts: Sequence[str] | None, *, option: str, table: str, example: str) -> dict[str, str]:
+    """Read `KEY=VALUE` pairs into fields of a table of a spec.
 
-    >>> parse_overrides(["max_steps=20"])
+    Args:
+        texts: The pairs.
+        option: The option that has them.
+        table: The table.
+        example: A pair that errors show.
+
+    Returns:
+        Values by dotted name.
+
+    Raises:
+        SpecError: A text is not such a pair.
+
+    >>> parse_pairs(["max_steps=20"], option="--set", table="overrides", example="max_steps=200")
     {'overrides.max_steps': '20'}
     """
     pairs = [text.partition("=") for text in texts or ()]
     wrong = [
-        f"--set {key!r} must be KEY=VALUE, such as max_steps=200"
+        f"{option} {key!r} must be KEY=VALUE, such as {example}"
         for key, sign, value in pairs
         if not (key and sign and value)
     ]
     if wrong:
         raise SpecError("forecast", wrong)
-    return {f"overrides.{key.strip()}": value.strip() for key, _, value in pairs}
+    return {f"{table}.{key.strip()}": value.strip() or value for key, _, value in pairs}
 
 
 def _put(fields: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -133,4 +145,6 @@ def _relabel(problem: str) -> str:
         return "INPUT is missing: name at least one parquet or CSV file, folder or glob"
     if problem.startswith("overrides."):
         return f"--set {problem.removeprefix('overrides.')}"
+    if problem.startswith("source.") and problem.split(" ")[0] not in _LABELS:
+        return f"--source {problem.removeprefix('source.')}"
     return relabel(problem, _LABELS)

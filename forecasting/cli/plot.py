@@ -56,8 +56,8 @@ def plot(
     else:
         from forecasting.settings import Settings
 
-        columns = (id_column, time_column, target_column)
-        source = None if actuals is None else make_source([actuals], *columns, subject="--actuals")
+        columns = {"id": id_column, "time": time_column, "target": target_column}
+        source = None if actuals is None else make_source([actuals], columns, subject="--actuals")
         fans = fans_of_files(forecasts, source, series, storage_options=Settings.load().storage_options)
     horizon = fans.forecasts.group_by("unique_id").len()["len"].max()
     assert isinstance(horizon, int)

@@ -121,7 +121,7 @@ class Fleet:
         frames, types, rejects = self._frames, self._types, self._fit.rejects.clear()
         if frame is not None:
             static = self.spec.categories.static
-            given, frames = read_input(frame, **self._frames.names(), static=static)
+            given, frames = read_input(frame, self._frames.named_in(self.spec.source.reading), static=static)
             if frames.is_single != self._frames.is_single:
                 raise SourceError(
                     f"{given.source}: the fleet was fitted to a frame {_with_ids(self._frames)}, but this one is"

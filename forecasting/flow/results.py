@@ -171,7 +171,7 @@ class Result:
         Raises:
             SourceError: They cannot be read.
         """
-        given, _ = read_input(actuals, **self._frames.names())
+        given, _ = read_input(actuals, self._frames.named_in(self.spec.source.reading))
         return read_actuals(given, self.spec, has_zone=self._has_zone)
 
     def sample_paths(self, num_paths: int = 200) -> Any:

@@ -5,7 +5,7 @@ recognises and converts it. Results keep the names and the dtypes of its columns
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -71,9 +71,12 @@ class NativeFrames:
 
         return duckdb.from_arrow(table)
 
-    def names(self) -> dict[str, Any]:
-        """Return the column names of the frame as arguments of `read_frame`, to read another one like it."""
-        return {"id": None if self.is_single else self.id, "time": self.time, "target": self.target}
+    def named_in(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return fields of a `Source` with the column names of the frame, to read another one like it."""
+        named = {**fields, "id": self.id, "time": self.time, "target": self.target}
+        if self.is_single:
+            del named["id"]
+        return named
 
     def refuse_names(self, reserved: Sequence[str]) -> None:
         """Raise SourceError where the frame's own column names are names that results need for themselves."""

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.series.files import is_csv, list_all_files
-from forecasting.series.frames import DEFAULT_ID, IN_MEMORY, NativeFrames, read_frame
+from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
 from forecasting.series.read import scan_frame, scan_source
 from forecasting.series.zone import clock_zone, zone_of
 from forecasting.spec.frequency import Clock
@@ -75,10 +75,8 @@ class Input:
 
 def read_input(
     given: Any,
+    fields: Mapping[str, Any],
     *,
-    id: str | None,
-    time: str,
-    target: str,
     static: Sequence[str] = (),
     storage_options: Mapping[str, str] | None = None,
     subject: str = "frame",
@@ -87,9 +85,8 @@ def read_input(
 
     Args:
         given: A frame of long data, a path, or several paths.
-        id: The column that names the series; see `read_frame`. Files have `unique_id` where not given.
-        time: The column of times.
-        target: The column of measurements.
+        fields: Fields of a `Source` besides its URI, by name. A frame without `id` and without a column `unique_id` is
+            one series; see `read_frame`.
         static: Columns of categories.
         storage_options: Options of an object store that holds the files.
         subject: What an error about paths names.
@@ -102,10 +99,13 @@ def read_input(
         SourceError: The frame cannot be read.
     """
     if (paths := as_paths(given)) is not None:
-        source = make_source(paths, id or DEFAULT_ID, time, target, subject=subject)
-        return Input(source, None, storage_options or {}), NativeFrames(id=source.id, time=time, target=target)
-    frame, frames = read_frame(given, id=id, time=time, target=target, static=static)
-    return Input(check_source([IN_MEMORY], frames.id, time, target, subject=subject), frame), frames
+        source = make_source(paths, fields, subject=subject)
+        frames = NativeFrames(id=source.id, time=source.time, target=source.target)
+        return Input(source, None, storage_options or {}), frames
+    columns = check_source([IN_MEMORY], fields, subject=subject)
+    id = columns.id if "id" in columns.model_fields_set else None
+    frame, frames = read_frame(given, id=id, time=columns.time, target=columns.target, static=static)
+    return Input(columns.model_copy(update={"id": frames.id}), frame), frames
 
 
 def as_paths(given: Any) -> list[str] | None:

@@ -45,6 +45,11 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         return source
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """The fields that say how rows are read, by name, to read another source in the same way."""
+        return self.model_dump(exclude={"uri"}, exclude_unset=True)
+
+    @property
     def uris(self) -> tuple[str, ...]:
         """The URIs as a tuple, also where there is only one."""
         return (self.uri,) if isinstance(self.uri, str) else self.uri
@@ -53,14 +58,12 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         return ", ".join(self.uris)
 
 
-def make_source(paths: Sequence[str], id: str, time: str, target: str, *, subject: str) -> Source:
+def make_source(paths: Sequence[str], fields: Mapping[str, Any], *, subject: str) -> Source:
     """Make a source of files that are named relative to the working directory.
 
     Args:
         paths: Paths or URIs.
-        id: The column with the names of the series.
-        time: The column of timestamps or integer steps.
-        target: The column of measurements.
+        fields: The other fields of the source by name.
         subject: What the error's message begins with.
 
     Returns:
@@ -69,17 +72,15 @@ def make_source(paths: Sequence[str], id: str, time: str, target: str, *, subjec
     Raises:
         SpecError: A path or a column is refused; the error lists all of them.
     """
-    return check_source([as_uri(path) for path in paths], id, time, target, subject=subject)
+    return check_source([as_uri(path) for path in paths], fields, subject=subject)
 
 
-def check_source(uris: Sequence[str], id: str, time: str, target: str, *, subject: str) -> Source:
+def check_source(uris: Sequence[str], fields: Mapping[str, Any], *, subject: str) -> Source:
     """Make a source of URIs as they are.
 
     Args:
         uris: The URIs.
-        id: The column with the names of the series.
-        time: The column of timestamps or integer steps.
-        target: The column of measurements.
+        fields: The other fields of the source by name.
         subject: What the error's message begins with.
 
     Returns:
@@ -89,7 +90,7 @@ def check_source(uris: Sequence[str], id: str, time: str, target: str, *, subjec
         SpecError: A URI or a column is refused; the error lists all of them.
     """
     try:
-        return Source(uri=uris[0] if len(uris) == 1 else tuple(uris), id=id, time=time, target=target)
+        return Source(**{**fields, "uri": uris[0] if len(uris) == 1 else tuple(uris)})
     except ValidationError as error:
         # The subject names the argument that has the paths.
         problems = [problem.removeprefix("uri = ") for problem in describe_problems(error)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.cli.options import parse_overrides, spec_from_options, split_commas
+from forecasting.cli.options import parse_pairs, spec_from_options, split_commas
 from forecasting.errors import SpecError
 from forecasting.spec.source import make_source
 
@@ -34,7 +34,7 @@ def test_input_without_a_name_is_refused_and_not_the_working_directory(text: str
         spec_from_options([text], NEEDED)
     assert refused.value.problems[0].startswith(f"INPUT = {text!r}: must be the path or URI")
     with pytest.raises(SpecError, match="--actuals: '': must be the path"):
-        make_source([""], "unique_id", "ds", "y", subject="--actuals")
+        make_source([""], {"id": "unique_id", "time": "ds", "target": "y"}, subject="--actuals")
 
 
 def test_every_refused_option_is_named_at_once() -> None:
@@ -121,9 +121,18 @@ def test_options_lie_over_the_spec_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["max_steps", "=3", "max_steps="])
 def test_override_that_is_no_pair_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="must be KEY=VALUE"):
-        parse_overrides([text])
+        parse_pairs([text], option="--set", table="overrides", example="max_steps=200")
 
 
 def test_lists_may_be_split_by_commas_or_repeated() -> None:
     assert split_commas(["a,b", " c "]) == ["a", "b", "c"]
     assert split_commas(None) is None
+
+
+def test_fields_of_the_source_are_options_and_a_refused_one_is_named_as_typed() -> None:
+    fields = parse_pairs(["time=day", "id = 7"], option="--source", table="source", example="time=day")
+    spec = spec_from_options(["a.csv"], NEEDED | fields)
+    assert (spec.source.time, spec.source.id) == ("day", "7")
+    with pytest.raises(SpecError) as refused:
+        spec_from_options(["a.csv"], NEEDED | {"source.colour": "red"})
+    assert refused.value.problems[0].startswith("--source colour = 'red'")

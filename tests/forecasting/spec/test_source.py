@@ -42,7 +42,7 @@ def test_unknown_user_is_an_ordinary_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("uri", ["s3://[bucket/a.csv", "a\0.csv", " "])
 def test_text_that_is_neither_a_path_nor_a_uri_is_refused(uri: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="must be the path or URI of a file"):
-        make_source([uri], "unique_id", "ds", "y", subject="--actuals")
+        make_source([uri], {"id": "unique_id", "time": "ds", "target": "y"}, subject="--actuals")
     (tmp_path / "sales.toml").write_text(f"[source]\nuri = {json.dumps(uri)}\n")
     with pytest.raises(SpecError, match=r"source.uri = .* must be the path or URI of a file"):
         read_spec(tmp_path / "sales.toml")
@@ -56,14 +56,16 @@ def test_values_that_are_not_paths_are_left_to_validation(uri: Any) -> None:
 def test_files_are_named_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows").mkdir()
-    source = make_source(["a.csv", "rows", "s3://b/c.csv"], "shop", "day", "sold", subject="--actuals")
+    source = make_source(
+        ["a.csv", "rows", "s3://b/c.csv"], {"id": "shop", "time": "day", "target": "sold"}, subject="--actuals"
+    )
     assert source.uris == (f"{tmp_path}/a.csv", f"{tmp_path}/rows/", "s3://b/c.csv")
     assert (source.id, source.time, source.target) == ("shop", "day", "sold")
 
 
 def test_all_refused_paths_and_columns_are_reported_under_the_subject() -> None:
     with pytest.raises(SpecError) as refused:
-        make_source([" "], "ds", "ds", "y", subject="--actuals")
+        make_source([" "], {"id": "ds", "time": "ds", "target": "y"}, subject="--actuals")
     assert refused.value.subject == "--actuals"
     assert [problem.split(":")[0] for problem in refused.value.problems] == [
         "' '",
