@@ -4,7 +4,8 @@ The input is a frame of long data, or files. Keyword arguments, a spec, or both 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -25,11 +26,14 @@ from forecasting.flow.processes import Crew, count_processes
 from forecasting.flow.results import Evaluation, Result
 from forecasting.schemas import TABLES
 from forecasting.series.frames import NativeFrames
+from forecasting.series.infer import infer_frequency
 from forecasting.series.inputs import Input, read_input
 from forecasting.series.native import NativeTypes, native_types
+from forecasting.spec.defaults import make_inferred_spec
 from forecasting.spec.problems import relabel
 from forecasting.spec.recipes import configure
-from forecasting.spec.spec import MOST_PATH_STEPS, ONE_SHOT, Spec, make_spec, read_spec
+from forecasting.spec.source import Source
+from forecasting.spec.spec import MOST_PATH_STEPS, ONE_SHOT, Spec, read_spec
 from forecasting.spec.training import KernelName
 
 __all__ = ["Evaluation", "Fleet", "Result", "Store", "backtest", "fit", "forecast", "load"]
@@ -72,7 +76,9 @@ def forecast(
             levels may be the series and the time), a pyarrow Table, a DuckDB relation, or paths of parquet and CSV
             files, folders and globs. May be left out where `spec` has a source.
         freq: Step of the grid: "15m", "1h", "1d", "1w", "1mo", "1q" and so on, or an integer for integer steps.
-        season_lengths: Grid points of a season, one or several; the first one scales MASE; 1 for none.
+            Where not given, it is inferred from the distances between neighbouring rows, and a warning states it.
+        season_lengths: Grid points of a season, one or several; the first one scales MASE; 1 for none. Where not
+            given, those that are customary at the frequency, and a warning states them.
         horizon: Steps ahead.
         id: Column that names the series. Where not given, `unique_id`; a frame without that column is one series.
         time: Column of timestamps or integer steps; `ds` where not given.
@@ -559,7 +565,7 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
     if frame is None:
         if "uri" not in columns:
             raise SpecError(subject, ["frame is missing: it must be a frame or paths of files"])
-        wanted = _make_spec(fields, subject)
+        wanted = _make_spec(fields, lambda: Input(Source(**fields["source"]), None, storage_options or {}), subject)
         given = Input(wanted.source, None, storage_options or {})
         source = wanted.source
         frames = NativeFrames(id=source.id, time=source.time, target=source.target)
@@ -567,15 +573,18 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
         static = fields.get("categories", {}).get("static", ())
         reading = {name: value for name, value in columns.items() if name != "uri"}
         given, frames = read_input(frame, reading, static=static, storage_options=storage_options)
-        wanted = _make_spec(fields | {"source": given.source}, subject)
+        wanted = _make_spec(fields | {"source": given.source}, lambda: given, subject)
     frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))
     return Request.of(wanted, given, frames)
 
 
-def _make_spec(fields: Mapping[str, Any], subject: str) -> Spec:
+def _make_spec(fields: Mapping[str, Any], read: Callable[[], Input], subject: str) -> Spec:
+    """Build the spec; a warning states what is not given and is inferred from the input."""
     try:
-        spec = make_spec(fields, subject=subject)
+        spec, notes = make_inferred_spec(fields, lambda: infer_frequency(read()), subject=subject)
         configure(spec)  # refuses static categories that no member can learn
     except SpecError as error:
         raise SpecError(subject, [relabel(problem, _LABELS) for problem in error.problems]) from error
+    for note in notes:
+        warnings.warn(note, stacklevel=4)  # at the call of the public function
     return spec

@@ -30,8 +30,14 @@ def forecast(
         typer.Argument(metavar="INPUT…", help="Parquet or CSV files, folders or globs of the same layout."),
     ] = None,
     spec: Annotated[Path | None, typer.Option(help="Spec file; other options take precedence over it.")] = None,
-    freq: Annotated[str | None, typer.Option(help="Step of the grid: 1h, 15m, 1d, 1mo …, or 1 for integers.")] = None,
-    season_length: Annotated[list[int] | None, typer.Option(help="Grid points in a season; may be repeated.")] = None,
+    freq: Annotated[
+        str | None,
+        typer.Option(show_default="inferred", help="Step of the grid: 1h, 15m, 1d, 1mo …, or 1 for integers."),
+    ] = None,
+    season_length: Annotated[
+        list[int] | None,
+        typer.Option(show_default="customary at --freq", help="Grid points in a season; may be repeated."),
+    ] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps ahead.")] = None,
     recipe: Annotated[str | None, typer.Option(help="How to train: fast, standard or accurate.")] = None,
     models: Annotated[
@@ -104,7 +110,11 @@ def forecast(
     Writes unique_id, ds, cutoff, model, forecast and a column per quantile; one row per series and step.
     """
     from forecasting.cli.options import parse_pairs, spec_from_options, split_commas, split_statistics
+    from forecasting.settings import Settings
 
+    settings = Settings.load()
+    if settings.processes is not None:
+        os.environ.setdefault("POLARS_MAX_THREADS", str(settings.processes))  # read once, when Polars loads
     wanted = spec_from_options(
         inputs or [],
         {
@@ -130,6 +140,8 @@ def forecast(
             **parse_pairs(source, option="--source", table="source", example="time=day"),
         },
         spec_path=spec,
+        storage_options=settings.storage_options,
+        on_note=lambda note: print(note, file=sys.stderr),
     )
     if scores is not None and evaluate is None:
         raise SpecError("--scores", [f"'{scores}' needs --evaluate and the actuals to score the forecast by"])
@@ -181,8 +193,6 @@ def _forecast(
 
     began = time.monotonic()
     settings, kernel = Settings.load(), FleetSettings.load().kernel
-    if settings.processes is not None:
-        os.environ.setdefault("POLARS_MAX_THREADS", str(settings.processes))  # read once, when Polars loads
     with contextlib.nullcontext() if use_ray else start_crew(spec, settings.processes) as crew:
         result, evaluation = _run(
             spec, settings, kernel, crew, cutoff=cutoff, files=files, actuals=actuals, all_models=all_models

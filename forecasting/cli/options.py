@@ -1,14 +1,15 @@
 """Build a spec from the options of `fleetcast forecast`, with the checks of a spec file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from forecasting.errors import SpecError
+from forecasting.spec.defaults import make_inferred_spec
 from forecasting.spec.problems import relabel
 from forecasting.spec.recipes import configure
-from forecasting.spec.source import as_uri
-from forecasting.spec.spec import ONE_SHOT, Spec, make_spec, read_spec
+from forecasting.spec.source import Source, as_uri
+from forecasting.spec.spec import ONE_SHOT, Spec, read_spec
 
 _NUMBERS = ("quantiles", "overrides.")
 """Fields of numbers, which options have as text."""
@@ -37,13 +38,22 @@ _LABELS = {
 }
 
 
-def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec_path: Path | None = None) -> Spec:
+def spec_from_options(
+    inputs: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    spec_path: Path | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> Spec:
     """Build a spec from inputs and options, which take precedence over the spec of a file.
 
     Args:
         inputs: Paths or URIs of files, folders and globs; paths are relative to the working directory.
         options: Spec fields by dotted name (`source.id`, `backtest.margin`, `overrides.max_steps`); None sets none.
         spec_path: The spec's file.
+        storage_options: Options of an object store that holds the files.
+        on_note: Called with a line for each field that is not given and is inferred from the data.
 
     Returns:
         The spec.
@@ -62,11 +72,20 @@ def spec_from_options(inputs: Sequence[str], options: Mapping[str, Any], *, spec
         _put(fields, ["source", "uri"], uris[0] if len(uris) == 1 else uris)
     elif spec_path is None:
         _put(fields, ["source", "uri"], None)
+
+    def infer() -> tuple[str | int, float]:
+        from forecasting.series.infer import infer_frequency  # loads Polars
+        from forecasting.series.inputs import Input
+
+        return infer_frequency(Input(Source(**fields["source"]), None, storage_options or {}))
+
     try:
-        spec = make_spec(fields, subject="forecast")
+        spec, notes = make_inferred_spec(fields, infer, subject="forecast")
         configure(spec)  # refuses static categories that no member can learn
     except SpecError as error:
         raise SpecError("forecast", [_relabel(problem) for problem in error.problems]) from error
+    for note in notes:
+        on_note(note)
     return spec
 
 

@@ -18,6 +18,10 @@ LARGEST_STEP = 10**15
 """Largest integer step between two grid points, and largest distance of a grid point from 0."""
 MOST_YEARS = 1_000
 """Longest duration between two grid points, in years."""
+SHORTEST_OF_WEEKS = UNITS["m"] * 5
+"""Shortest distance at which weeks are customary seasons."""
+LONGEST_SEASON = 100_000
+"""Most grid points of a season."""
 
 _YEAR = 31_556_952_000_000
 """Microseconds of an average year of the Gregorian calendar."""
@@ -124,6 +128,54 @@ def num_months(freq: str | int) -> int | None:
     return int(parts[0][0]) * MONTHS[parts[0][1]] if parts and parts[0][1] in MONTHS else None
 
 
+def spell_width(width: int) -> str:
+    """Write a number of microseconds, 1 or more, as a duration in the largest unit that divides it.
+
+    >>> spell_width(900_000_000), spell_width(7 * DAY)
+    ('15m', '1w')
+    """
+    unit = next(unit for unit in ("w", "d", "h", "m", "s", "ms", "us") if width % UNITS[unit] == 0)
+    return f"{width // UNITS[unit]}{unit}"
+
+
+def spell_months(months: int) -> str:
+    """Write a number of months, 1 or more, as a duration in the largest unit that divides it.
+
+    >>> spell_months(1), spell_months(3), spell_months(24)
+    ('1mo', '1q', '2y')
+    """
+    unit = next(unit for unit in ("y", "q", "mo") if months % MONTHS[unit] == 0)
+    return f"{months // MONTHS[unit]}{unit}"
+
+
+def customary_seasons(freq: str | int) -> tuple[int, ...]:
+    """Return the season lengths that are customary at a frequency, the first one first.
+
+    These are the day and the week at five minutes or more, the hour and the day below; the week at days; and the year
+    at weeks, months and quarters. Years have none, which is a season of 1.
+
+    Args:
+        freq: A frequency that `parse_frequency` has returned.
+
+    Returns:
+        Grid points of each season; empty where no season is customary, as for integer steps.
+
+    >>> customary_seasons("1h"), customary_seasons("1m"), customary_seasons("1q"), customary_seasons("5h")
+    ((24, 168), (60, 1440), (4,), ())
+    """
+    if isinstance(freq, int):
+        return ()
+    months, width = num_months(freq), fixed_width(freq)
+    if width is None:
+        assert months is not None
+        return (12 // months,) if 12 % months == 0 else (1,) if months % 12 == 0 else ()
+    if width >= DAY:
+        return {DAY: (7,), 7 * DAY: (52,), 14 * DAY: (26,)}.get(width, ())
+    periods = (DAY, 7 * DAY) if width >= SHORTEST_OF_WEEKS else (UNITS["h"], DAY)
+    seasons = tuple(period // width for period in periods)
+    return seasons if all(period % width == 0 for period in periods) and max(seasons) <= LONGEST_SEASON else ()
+
+
 def varies_within(freq: str | int, category: str) -> bool:
     """Return whether neighbouring grid points can differ in a calendar category.
 
@@ -150,10 +202,7 @@ def _spelling_of(freq: Any) -> str:
     """
     if isinstance(freq, timedelta):
         width = freq // timedelta(microseconds=1)
-        unit = next(
-            (unit for unit in ("w", "d", "h", "m", "s", "ms", "us") if width > 0 and not width % UNITS[unit]), ""
-        )
-        return f"; write '{width // UNITS[unit]}{unit}'" if unit else ""
+        return f"; write '{spell_width(width)}'" if width > 0 else ""
     found = re.fullmatch(r"([1-9]\d*)?([A-Za-z]+)(-[A-Z]{3})?", str(getattr(freq, "freqstr", freq)).strip(), re.ASCII)
     if found is None or found[2] not in _OF_PANDAS:
         return ""

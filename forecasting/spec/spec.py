@@ -29,7 +29,7 @@ from pydantic import (
 from forecasting.errors import SpecError
 from forecasting.spec.categories import Categories
 from forecasting.spec.cron import check_cron
-from forecasting.spec.frequency import Clock, check_reach, clock_of, parse_frequency, varies_within
+from forecasting.spec.frequency import LONGEST_SEASON, Clock, check_reach, clock_of, parse_frequency, varies_within
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
 from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem, quantile_column
 from forecasting.spec.source import Source, absolute_uris
@@ -106,7 +106,7 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     freq: Annotated[str | int, BeforeValidator(parse_frequency)] = Field(
         description="distance of two grid points: a duration such as '1h' or '1mo', or an integer step"
     )
-    season_lengths: tuple[Annotated[StrictInt, Field(ge=1, le=100_000)], ...] = Field(
+    season_lengths: tuple[Annotated[StrictInt, Field(ge=1, le=LONGEST_SEASON)], ...] = Field(
         min_length=1, description="grid points per season; the first one scales errors"
     )
     horizon: StrictInt = Field(ge=1, le=10_000, description="grid points to forecast")

@@ -282,6 +282,30 @@ class TestForecast:
             fc.forecast(long_frame(), **NAMES, freq="soon", horizon=-1, season_lengths=[0])
         assert len(refused.value.problems) == 3
 
+    def test_frequency_and_seasons_may_be_left_out_and_are_then_stated(self, frame: pl.DataFrame) -> None:
+        given = {name: value for name, value in OPTIONS.items() if name not in ("freq", "season_lengths")}
+        with pytest.warns(UserWarning, match="inferred|apart|customary") as stated:
+            inferred = fc.forecast(frame, **NAMES, **given)
+        assert [str(each.message) for each in stated] == [
+            "frequency 1h: 100% of neighbouring rows are so far apart; --freq (freq) changes it",
+            "season lengths 24 and 168: customary at frequency 1h; --season-length (season_lengths) changes them",
+        ]
+        assert {each.filename for each in stated} == {__file__}
+        named = fc.forecast(frame, **NAMES, **OPTIONS | {"season_lengths": [24, 168]})
+        assert inferred.candidates.equals(named.candidates)
+
+    def test_other_problems_are_named_before_anything_is_read(self) -> None:
+        with pytest.raises(fc.SpecError) as refused:
+            fc.forecast("missing.parquet", horizon=0)
+        assert [problem.split(":")[0] for problem in refused.value.problems] == ["horizon = 0"]
+
+    def test_steps_without_a_customary_season_are_refused(self, frame: pl.DataFrame) -> None:
+        steps = frame.with_columns(when=pl.int_range(pl.len()).over("store"))
+        with pytest.raises(
+            fc.SpecError, match="season_lengths is missing: none is customary at frequency 1; 1 stands for"
+        ):
+            fc.forecast(steps, **NAMES, horizon=2)
+
     def test_neither_frame_nor_source_is_refused(self) -> None:
         with pytest.raises(fc.SpecError, match="frame is missing"):
             fc.forecast(**OPTIONS)

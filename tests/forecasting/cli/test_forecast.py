@@ -368,3 +368,15 @@ def test_categories_are_learned_and_one_that_training_had_not_seen_is_named(
     refused = fleetcast(*words, "--calendar", "holiday", "--out", "none.parquet")
     assert refused.exit_code == 2
     assert "--static, --calendar, --country: country and 'holiday' in calendar must be set together" in refused.err
+
+
+def test_frequency_and_seasons_are_inferred_and_printed_before_anything_is_trained(fleetcast: Fleetcast) -> None:
+    rows = [f"a,2024-{month:02d}-01,{month}" for month in range(1, 13)]
+    Path("months.csv").write_text("\n".join(["unique_id,ds,y", *rows]) + "\n")
+    ended = fleetcast("forecast", "months.csv", "--horizon", "2", "--recipe", "fast", "--out", "out.csv")
+    assert ended.exit_code == 0, ended.err
+    assert ended.err.splitlines()[:2] == [
+        "frequency 1mo: 100% of neighbouring rows are so far apart; --freq (freq) changes it",
+        "season lengths 12: customary at frequency 1mo; --season-length (season_lengths) changes them",
+    ]
+    assert pl.read_csv("out.csv")["ds"].str.slice(0, 10).to_list() == ["2025-01-01", "2025-02-01"]

@@ -1,0 +1,148 @@
+"""Infer the frequency of an input from the distances between neighbouring rows of its series."""
+
+import polars as pl
+
+from forecasting.errors import SourceError
+from forecasting.series.columns import as_text, read_times
+from forecasting.series.inputs import Input
+from forecasting.spec.frequency import DAY, Clock, spell_months, spell_width
+
+LEAST_SHARE = 0.5
+"""Smallest share of distances that are exactly one step."""
+LEAST_FIT = 0.95
+"""Smallest share of distances that are whole steps, and of series whose most frequent distance is the step."""
+NUM_SHOWN = 3
+MONTH_DAYS = (28, 31)
+DAYS_APART = 3
+"""Largest difference of two days of a month that are taken for the same one: ends of months, and last business days."""
+_PERIODS = {
+    "yyyymm": r"(19|20)\d\d(0[1-9]|1[0-2])",
+    "year and week": r"(19|20)\d\d(0[1-9]|[1-4]\d|5[0-3])",
+    "yyyymmdd": r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])",
+    "seconds since 1970": r"1\d{9}",
+    "milliseconds since 1970": r"1\d{12}",
+}
+"""Whole numbers that look like steps, but whose distances are not those of time."""
+
+
+def infer_frequency(given: Input) -> tuple[str | int, float]:
+    """Infer the frequency of an input. The columns of series and times are read.
+
+    The frequency is the most frequent distance between neighbouring times of a series. It must make up at least half of
+    all distances, nearly all distances must be multiples of it, and nearly all series must have the same one. Months
+    are recognised by their days: distances of 28 to 31 days between about the same days of a month.
+
+    Args:
+        given: The input.
+
+    Returns:
+        The frequency, and the share of neighbouring times that are exactly one step apart.
+
+    Raises:
+        SourceError: The input cannot be read, or its frequency is ambiguous; the error shows the most frequent
+            distances.
+        ServiceError: A remote file cannot be reached.
+    """
+    rows, clock = _scan(given)
+    if clock == "step":
+        _refuse_periods(rows, str(given.source))
+    gaps = _measure_gaps(rows, clock)
+    if gaps.is_empty():
+        raise SourceError(
+            f"{given.source}: the frequency cannot be inferred, because no series has two times; name it with --freq"
+            " (freq)"
+        )
+    totals = gaps.group_by("in_months", "width").agg(pl.col("num").sum()).sort("num", "width", descending=[True, False])
+    in_months, width, num = totals.row(0)
+    share = num / totals["num"].sum()
+    own = gaps.sort("num", "width", descending=[True, False]).unique("unique_id", keep="first")
+    agree = own.select(((pl.col("in_months") == in_months) & (pl.col("width") == width)).mean()).item()
+    distance = pl.col("months") if in_months else pl.col("gap")
+    fits = (distance > 0) & (distance % width == 0)
+    fit = gaps.select((fits * pl.col("num")).sum() / pl.col("num").sum()).item()
+    if share < LEAST_SHARE or min(fit, agree) < LEAST_FIT:
+        differ = "" if agree >= LEAST_FIT else f"; {1 - agree:.0%} of the series have another most frequent distance"
+        raise SourceError(
+            f"{given.source}: the frequency is ambiguous: of {totals['num'].sum():,} distances between neighbouring"
+            f" times, {_describe(totals, clock)}{differ}; name it with --freq (freq)"
+        )
+    return _spell(in_months, width, clock), share
+
+
+def _scan(given: Input) -> tuple[pl.LazyFrame, Clock]:
+    """Scan the rows on the clock that their times are on."""
+    try:
+        return given.scan("timestamp"), "timestamp"
+    except SourceError as error:
+        try:
+            return given.scan("step"), "step"
+        except SourceError:
+            raise error from None
+
+
+def _measure_gaps(rows: pl.LazyFrame, clock: Clock) -> pl.DataFrame:
+    """Count the distances between neighbouring times: unique_id, in_months, width, gap, months and num.
+
+    `gap` is in microseconds or steps, and `width` in months where a distance is one of months.
+    """
+    times = read_times(rows.select("unique_id", "ds"), "ds", clock=clock, keeps_wall_clock=True).drop_nulls()
+    ordered = times.unique().sort("unique_id", "ds")
+    before = pl.when(pl.col("unique_id") == pl.col("unique_id").shift()).then(pl.col("ds").shift())
+    pairs = ordered.with_columns(before=before).drop_nulls("before")
+    gap = pl.col("ds").cast(pl.Int64) - pl.col("before").cast(pl.Int64)
+    if clock == "step":
+        pairs = pairs.with_columns(gap=gap, months=pl.lit(0, pl.Int64), in_months=pl.lit(False))
+    else:
+        pairs = pairs.with_columns(gap=gap, months=_month("ds") - _month("before")).with_columns(in_months=_in_months())
+    width = pl.when("in_months").then("months").otherwise("gap").alias("width")
+    counted = pairs.with_columns(width).group_by("unique_id", "in_months", "width", "gap", "months").agg(num=pl.len())
+    return counted.collect(engine="streaming")
+
+
+def _month(column: str) -> pl.Expr:
+    return pl.col(column).dt.year().cast(pl.Int64) * 12 + pl.col(column).dt.month()
+
+
+def _in_months() -> pl.Expr:
+    """Return whether a distance is one of whole months: between the same days of a month, or about month ends."""
+    day, day_before = (pl.col(column).dt.day() for column in ("ds", "before"))
+    is_same_day = (day == day_before) | ((_days_to_end("ds") <= DAYS_APART) & (_days_to_end("before") <= DAYS_APART))
+    shortest, longest = (pl.col("months") * days * DAY for days in MONTH_DAYS)
+    reach = DAYS_APART * DAY
+    return (pl.col("months") >= 1) & pl.col("gap").is_between(shortest - reach, longest + reach) & is_same_day
+
+
+def _days_to_end(column: str) -> pl.Expr:
+    return pl.col(column).dt.month_end().dt.day() - pl.col(column).dt.day()
+
+
+def _refuse_periods(rows: pl.LazyFrame, subject: str) -> None:
+    """Raise SourceError where whole numbers are codes of periods or moments, such as 202312 for December 2023."""
+    texts = rows.select(as_text("ds", rows.collect_schema()["ds"]).str.strip_chars()).drop_nulls().unique()
+    found = texts.select(
+        pl.col("ds").first(),
+        *(pl.col("ds").str.contains(f"^{form}$").all().alias(name) for name, form in _PERIODS.items()),
+    )
+    first, *matches = found.collect(engine="streaming").row(0)
+    names = [name for name, is_match in zip(_PERIODS, matches, strict=True) if is_match]
+    if first is not None and names:
+        raise SourceError(
+            f"{subject}: times such as {first} look like {' or '.join(names)}, whose distances are not even; write them"
+            " as dates, or name an integer frequency with --freq (freq) if they count steps"
+        )
+
+
+def _describe(totals: pl.DataFrame, clock: Clock) -> str:
+    """Name the most frequent distances with their shares."""
+    num_all = totals["num"].sum()
+    named = [
+        f"{num / num_all:.0%} are {_spell(in_months, width, clock)}"
+        for in_months, width, num in totals.head(NUM_SHOWN).rows()
+    ]
+    return ", ".join(named)
+
+
+def _spell(in_months: bool, width: int, clock: Clock) -> str | int:
+    if clock == "step":
+        return width
+    return spell_months(width) if in_months else spell_width(width)
