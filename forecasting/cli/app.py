@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from forecasting.cli import forecast, plot, specs, tables
+from forecasting.cli.once import OnceCommand
 from forecasting.errors import FleetcastError, first_line, naming_extras
 
 DEBUG = "--debug"
@@ -23,12 +24,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("forecast")(forecast.forecast)
-app.command("query")(tables.query)
-app.command("tables")(tables.tables)
-app.command("runs")(tables.runs)
-app.command("leaderboard")(tables.leaderboard)
-app.command("plot")(plot.plot)
+app.command("forecast", cls=OnceCommand)(forecast.forecast)
+app.command("query", cls=OnceCommand)(tables.query)
+app.command("tables", cls=OnceCommand)(tables.tables)
+app.command("runs", cls=OnceCommand)(tables.runs)
+app.command("leaderboard", cls=OnceCommand)(tables.leaderboard)
+app.command("plot", cls=OnceCommand)(plot.plot)
 app.add_typer(specs.app, name="specs")
 
 

@@ -1,0 +1,33 @@
+"""Commands that refuse an option of a single value if it is given twice, instead of using the last value in silence."""
+
+from collections import Counter
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+
+class OnceCommand(TyperCommand):
+    """A command that refuses repeated options of a single value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of a command.
+
+        Args:
+            ctx: The context of the command.
+            args: The words after its name.
+
+        Returns:
+            Words that belong to no option or argument.
+
+        Raises:
+            BadParameter: An option of a single value is given more than once.
+        """
+        _, _, in_order = self.make_parser(ctx).parse_args(list(args))
+        counts = Counter(each.name for each in in_order)
+        for parameter in self.params:
+            if counts[parameter.name] > 1 and parameter.param_type_name == "option" and not (parameter.multiple or parameter.is_flag):
+                raise typer.BadParameter(
+                    f"{parameter.opts[0]} is given {counts[parameter.name]} times; it takes one value", ctx=ctx
+                )
+        return super().parse_args(ctx, args)
