@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 
 class OnceCommand(TyperCommand):
@@ -25,9 +25,10 @@ class OnceCommand(TyperCommand):
         """
         _, _, in_order = self.make_parser(ctx).parse_args(list(args))
         counts = Counter(each.name for each in in_order)
-        for parameter in self.params:
-            if counts[parameter.name] > 1 and parameter.param_type_name == "option" and not (parameter.multiple or parameter.is_flag):
+        for option in self.params:
+            is_single = isinstance(option, TyperOption) and not (option.multiple or option.is_flag)
+            if is_single and counts[option.name] > 1:
                 raise typer.BadParameter(
-                    f"{parameter.opts[0]} is given {counts[parameter.name]} times; it takes one value", ctx=ctx
+                    f"{option.opts[0]} is given {counts[option.name]} times; it takes one value", ctx=ctx
                 )
         return super().parse_args(ctx, args)
