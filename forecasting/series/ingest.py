@@ -55,6 +55,7 @@ def ingest(
     storage_options: Mapping[str, str] | None = None,
     is_newest: bool = False,
     rows: pl.LazyFrame | None = None,
+    now: datetime | None = None,
 ) -> Ingested:
     """Read, validate and regularise a spec's source up to a cutoff.
 
@@ -69,6 +70,7 @@ def ingest(
         storage_options: Options of the object store, as Polars takes them.
         is_newest: Whether `cutoff` is the newest observation, as `find_newest` returns it.
         rows: Rows in the columns of `scan_source`; None reads the spec's source.
+        now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
 
     Returns:
         Observations, rejects and features.
@@ -82,14 +84,14 @@ def ingest(
         rows = scan_source(spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
     reports_later = cutoff is None or as_of is not None or is_newest
     if cutoff is None:
-        cutoff = find_newest(rows, spec, not_after=as_of)
+        cutoff = find_newest(rows, spec, not_after=as_of, now=now)
     if series is not None:
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
-    validated = validate(rows, freq=spec.freq, cutoff=cutoff)
+    validated = validate(rows, freq=spec.freq, cutoff=cutoff, now=now)
     plans = [validated.accepted, validated.rejects]
     if reports_later:
-        plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of))
+        plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of, now=now))
     observations, *refused = pl.collect_all(plans, engine="streaming")
     if not spec.categories.static:
         observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))
@@ -124,13 +126,16 @@ def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:
         )
 
 
-def find_newest(rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | None = None) -> datetime | int:
+def find_newest(
+    rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | None = None, now: datetime | None = None
+) -> datetime | int:
     """Return the time of the newest observation, which is the cutoff of a run without a requested one.
 
     Args:
         rows: Rows of `scan_source`.
         spec: The spec of the rows.
         not_after: The latest time that counts; None for no limit.
+        now: The current time, as of `ingest`.
 
     Returns:
         A naive datetime or an integer step.
@@ -138,11 +143,11 @@ def find_newest(rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | N
     Raises:
         SourceError: No observation is accepted; the error names the most frequent reasons.
     """
-    newest = newest_observation(rows, freq=spec.freq, not_after=not_after)
+    newest = newest_observation(rows, freq=spec.freq, not_after=not_after, now=now)
     if newest is not None:
         return newest
     until = "" if not_after is None else f" at or before {not_after}"
-    rejects = validate(rows, freq=spec.freq, cutoff=not_after).rejects
+    rejects = validate(rows, freq=spec.freq, cutoff=not_after, now=now).rejects
     counts = rejects.group_by("reason").len().sort("len", "reason", descending=[True, False]).collect()
     reasons = "".join(f"; {count} rows: {reason}" for reason, count in counts.head(NUM_REASONS).iter_rows())
     more = f"; and {counts.height - NUM_REASONS} more reasons" if counts.height > NUM_REASONS else ""

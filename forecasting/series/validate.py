@@ -24,6 +24,7 @@ from forecasting.series.columns import (
 )
 from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, make_grid
+from forecasting.series.plausible import is_future, mark_far, wall_clock
 from forecasting.spec.frequency import clock_of
 
 
@@ -37,6 +38,7 @@ class Reason(StrEnum):
     BAD_STEP = "time cannot be read; it needs a whole number"
     OUT_OF_RANGE = "time is outside the years 1 to 2999"
     STEP_OUT_OF_RANGE = "time is more than 10^15 steps from 0"
+    FUTURE = "time is in the future, where nothing can have been measured"
     NOT_A_NUMBER = "y is not a number"
     NAN = "y is NaN"
     INFINITE = "y is infinite"
@@ -50,6 +52,7 @@ MIN_REACH = 5_000
 REACH_PER_ROW = 10
 """A series keeps the rows within max(MIN_REACH, REACH_PER_ROW × its rows) grid points of the middle row.
 
+`plausible` finds wrong centuries at every frequency.
 This bounds the size of a grid by the number of observations. Otherwise one wrong year in an hourly series would make a
 grid of millions of empty points. A real outage over half of a series stays well within the bound.
 """
@@ -69,7 +72,9 @@ class Validated:
     rejects: pl.LazyFrame
 
 
-def validate(rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None = None) -> Validated:
+def validate(
+    rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None = None, now: datetime | None = None
+) -> Validated:
     """Split rows into accepted observations and rejects; each row at or before the cutoff is in exactly one of them.
 
     Rows without a readable time are always rejected. Of several rows with the same (unique_id, ds), the first one with
@@ -80,6 +85,7 @@ def validate(rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | No
         rows: Rows with the columns of `scan_source`.
         freq: The frequency of the grid.
         cutoff: The last time to accept or reject; None for no limit.
+        now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
 
     Returns:
         The accepted rows and the rejects.
@@ -89,20 +95,21 @@ def validate(rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | No
         SpecError: The cutoff is not on the frequency's clock.
     """
     refuse_other_clock(cutoff, freq=freq)
-    judged = _judge_alone(rows, freq=freq)
+    judged = _judge_alone(rows, freq=freq, now=now)
     if cutoff is not None:
         judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
-    judged = _judge_place(_judge_repeats(judged), freq=freq)
+    judged = _judge_together(judged, freq=freq)
     accepted = judged.filter(_IS_ACCEPTED).select("unique_id", "ds", "y", *categories_of(rows))
     return Validated(accepted, _rejects(judged, rows.collect_schema()))
 
 
-def read_rows(rows: pl.LazyFrame, *, freq: str | int) -> Validated:
+def read_rows(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None = None) -> Validated:
     """Split rows into readable and unreadable ones, each judged by itself; repeats and grids are not checked.
 
     Args:
         rows: Rows in the columns of `scan_source`.
         freq: The frequency of the grid.
+        now: The current time, as of `validate`.
 
     Returns:
         Lazy frames like those of `validate`; accepted rows keep `source_file`, `source_row` and their order.
@@ -110,13 +117,18 @@ def read_rows(rows: pl.LazyFrame, *, freq: str | int) -> Validated:
     Raises:
         SourceError: A column's dtype does not match the frequency.
     """
-    judged = _judge_alone(rows, freq=freq)
+    judged = _judge_alone(rows, freq=freq, now=now)
     columns = ["source_file", "source_row", "unique_id", "ds", "y", *categories_of(rows)]
     return Validated(judged.filter(_IS_ACCEPTED).select(columns), _rejects(judged, rows.collect_schema()))
 
 
 def later_rejects(
-    rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int, not_after: datetime | int | None = None
+    rows: pl.LazyFrame,
+    *,
+    freq: str | int,
+    cutoff: datetime | int,
+    not_after: datetime | int | None = None,
+    now: datetime | None = None,
 ) -> pl.LazyFrame:
     """Return the rejects after the cutoff; `validate` returns those at or before it.
 
@@ -128,6 +140,7 @@ def later_rejects(
         freq: The frequency of the grid.
         cutoff: The newest accepted observation.
         not_after: The last time to reject; None for no limit.
+        now: The current time, as of `validate`.
 
     Returns:
         The rejects, in the columns of `Validated.rejects`.
@@ -138,18 +151,18 @@ def later_rejects(
     """
     refuse_other_clock(cutoff, freq=freq)
     refuse_other_clock(not_after, freq=freq, subject="as_of")
-    judged = _judge_alone(rows, freq=freq)
+    judged = _judge_alone(rows, freq=freq, now=now)
     if not_after is not None:
         judged = judged.filter(pl.col("ds") <= not_after)
     is_later = pl.col("ds") > cutoff
     # Judging sorts the rows, and only few series have rows this late.
     ids = judged.filter(is_later).select(pl.col("unique_id").unique())
     judged = judged.join(ids, on="unique_id", how="semi", nulls_equal=True)
-    return _rejects(_judge_place(_judge_repeats(judged), freq=freq).filter(is_later), rows.collect_schema())
+    return _rejects(_judge_together(judged, freq=freq).filter(is_later), rows.collect_schema())
 
 
 def newest_observation(
-    rows: pl.LazyFrame, *, freq: str | int, not_after: datetime | int | None = None
+    rows: pl.LazyFrame, *, freq: str | int, not_after: datetime | int | None = None, now: datetime | None = None
 ) -> datetime | int | None:
     """Return the newest accepted `ds` with a measurement: the cutoff of a run without a requested one.
 
@@ -157,11 +170,12 @@ def newest_observation(
         rows: Rows with the columns of `scan_source`, which are read.
         freq: The frequency of the grid.
         not_after: The latest time that counts; None for no limit.
+        now: The current time, as of `validate`.
 
     Returns:
         A naive datetime or an integer step; None without any accepted measurement.
     """
-    accepted = validate(rows, freq=freq, cutoff=not_after).accepted
+    accepted = validate(rows, freq=freq, cutoff=not_after, now=now).accepted
     newest = accepted.filter(pl.col("y").is_not_null()).select(pl.col("ds").max())
     value: datetime | int | None = newest.collect(engine="streaming").item()
     return value
@@ -186,7 +200,7 @@ def _rejects(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
     )
 
 
-def _judge_alone(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -> pl.LazyFrame:
     """Read `ds` and `y`, keep the source's values beside them, and add the reason why a row by itself is refused."""
     clock, schema = clock_of(freq), rows.collect_schema()
     refuse_time(schema["ds"], clock=clock, subject="ds")
@@ -212,6 +226,11 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
         .then(_text(Reason.BAD_STEP if is_step else Reason.BAD_TIME))
         .when(~is_in_range(time, clock=clock))
         .then(_text(Reason.STEP_OUT_OF_RANGE if is_step else Reason.OUT_OF_RANGE))
+        .when(
+            is_future("source_ds", schema["ds"], freq=freq, now=now or wall_clock())
+            & ~is_blank("source_y", schema["y"])  # a row without y may hold categories of the future
+        )
+        .then(_text(Reason.FUTURE))
         .when(value.is_null() & ~is_blank("source_y", schema["y"]))
         .then(_text(Reason.NOT_A_NUMBER))
         .when(value.is_nan())
@@ -227,6 +246,11 @@ def _is_csv() -> pl.Expr:
     return pl.any_horizontal(file.str.ends_with(suffix) for suffix in CSV_SUFFIXES)
 
 
+def _judge_together(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+    """Refuse rows that repeat others, or do not lie where the other rows of their series do."""
+    return _judge_place(_judge_far(_judge_repeats(judged), freq=freq), freq=freq)
+
+
 def _judge_repeats(judged: pl.LazyFrame) -> pl.LazyFrame:
     """Sort accepted rows first, each before its repeats, and refuse those that repeat a (unique_id, ds)."""
     ordered = judged.sort(~_IS_ACCEPTED, "unique_id", "ds", pl.col("y").is_null(), maintain_order=True)
@@ -239,6 +263,13 @@ def _judge_repeats(judged: pl.LazyFrame) -> pl.LazyFrame:
         .then(pl.when(is_same).then(_text(Reason.REPEATED)).otherwise(_text(Reason.CONFLICT)))
         .otherwise("reason")
     )
+
+
+def _judge_far(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+    """Refuse accepted rows in a wrong century, which must not anchor a grid; the order is kept."""
+    marked = mark_far(judged, is_accepted=_IS_ACCEPTED, freq=freq)
+    reason = pl.when("is_far").then(_text(Reason.FAR_AWAY)).otherwise("reason")
+    return marked.with_columns(reason=reason).drop("is_far")
 
 
 def _judge_place(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:

@@ -47,9 +47,13 @@ def accept(make_rows: MakeRows) -> Callable[..., tuple[pl.DataFrame, pl.DataFram
     """Validate triples and return (accepted, rejects)."""
 
     def accept(
-        triples: Sequence[tuple[Any, Any, Any]], *, freq: str | int, cutoff: datetime | int | None = None
+        triples: Sequence[tuple[Any, Any, Any]],
+        *,
+        freq: str | int,
+        cutoff: datetime | int | None = None,
+        now: datetime = datetime(9000, 1, 1),
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        validated = validate(make_rows(triples), freq=freq, cutoff=cutoff)
+        validated = validate(make_rows(triples), freq=freq, cutoff=cutoff, now=now)
         accepted, rejects = pl.collect_all([validated.accepted, validated.rejects], engine="streaming")
         return accepted, rejects
 
