@@ -12,6 +12,7 @@ FleetcastError
     ├── JobFailed            a Ray job ended without success
     └── JobLost              a Ray job disappeared with its cluster; it may or may not have run
 
+A DataWarning is not an error: it says what a run did not use of its data, guessed or filled.
 Every error can be pickled, because errors cross processes.
 """
 
@@ -30,6 +31,10 @@ class UserError(FleetcastError):
     """The request is wrong, and a retry does not help."""
 
     exit_code = 2
+
+
+class DataWarning(UserWarning):
+    """What a run did not use of its data, guessed or filled; given before it trains."""
 
 
 class SpecError(UserError):

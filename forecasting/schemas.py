@@ -188,7 +188,7 @@ _DECLARED = (
             _SPEC,
             _ID,
             Column("ds", _ON_CLOCK, "grid point"),
-            Column("y", pl.Float64(), "measurement; null in a gap"),
+            Column("y", pl.Float64(), "measurement, or 0 of an absent row that means zero; null in a gap"),
             Column("is_observed", pl.Boolean(), "whether the source has a measurement at this grid point"),
             *(
                 Column(

@@ -4,13 +4,14 @@ import contextlib
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 
 import typer
 
-from forecasting.errors import SpecError
+from forecasting.errors import DataWarning, SpecError
 
 if TYPE_CHECKING:
     from forecasting.flow.processes import Crew
@@ -57,6 +58,10 @@ def forecast(
     ] = None,
     target_column: Annotated[
         str | None, typer.Option("--target", show_default="y", help="Column of measurements.")
+    ] = None,
+    missing_rows: Annotated[
+        str | None,
+        typer.Option(show_default="gap, with a warning", help="What an absent row means: gap (unknown) or zero."),
     ] = None,
     source: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Field of a spec's [source], how rows are read.")
@@ -127,6 +132,7 @@ def forecast(
             "source.id": id_column,
             "source.time": time_column,
             "source.target": target_column,
+            "source.missing_rows": missing_rows,
             "quantiles": split_commas(quantiles),
             "paths": paths,
             "lower_bound": lower_bound,
@@ -193,7 +199,8 @@ def _forecast(
 
     began = time.monotonic()
     settings, kernel = Settings.load(), FleetSettings.load().kernel
-    with contextlib.nullcontext() if use_ray else start_crew(spec, settings.processes) as crew:
+    crews = contextlib.nullcontext() if use_ray else start_crew(spec, settings.processes)
+    with _printing_warnings(), crews as crew:
         result, evaluation = _run(
             spec, settings, kernel, crew, cutoff=cutoff, files=files, actuals=actuals, all_models=all_models
         )
@@ -203,6 +210,30 @@ def _forecast(
         from forecasting.cli.evaluation import print_evaluation
 
         print_evaluation(evaluation, files.scores)
+
+
+@contextlib.contextmanager
+def _printing_warnings() -> Iterator[None]:
+    """Print what a run says of its data, before it trains, as lines of the command."""
+    with warnings.catch_warnings():
+        show_other = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, DataWarning):
+                print(f"warning: {message}", file=sys.stderr, flush=True)
+            else:
+                show_other(message, category, filename, lineno, file, line)
+
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _run(

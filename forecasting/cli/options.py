@@ -18,6 +18,7 @@ _LABELS = {
     "source.id": "--id",
     "source.time": "--time",
     "source.target": "--target",
+    "source.missing_rows": "--missing-rows",
     "source": "--id, --time, --target",
     "freq": "--freq",
     "season_lengths": "--season-length",

@@ -82,7 +82,7 @@ def backtest_at(
     Yields:
         For each cutoff: unique_id, cutoff (the run's), ds, step, model, is_champion, y, forecast and the quantiles.
     """
-    actuals = ingest(spec, rows=rows).observations.select("unique_id", "ds", "y")
+    actuals = ingest(spec, rows=rows).features.select("unique_id", "ds", "y")
     fitted: OneShot | None = None
     for cutoff in cutoffs:
         if refit or fitted is None:

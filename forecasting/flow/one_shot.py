@@ -1,5 +1,6 @@
 """Forecast every series of an input at once, without a store."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,6 +8,7 @@ from functools import partial
 
 import polars as pl
 
+from forecasting.errors import DataWarning
 from forecasting.evaluate.conformal import find_factors
 from forecasting.evaluate.dependence import find_correlations
 from forecasting.fleet.cost.cost import TrainingCost, count_shards, prior_worker_bytes
@@ -111,6 +113,8 @@ def forecast(
     """
     ingested = ingest(spec, cutoff=cutoff, rows=rows)
     refuse_later_cutoff(ingested, spec)
+    for note in ingested.notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
     unique_ids = ingested.unique_ids
     are_few = crew is not None and crew.num_processes > 1 and _are_few(spec, ingested.features, options.kernel)
     shares_members = False

@@ -16,6 +16,9 @@ from forecasting.spec.frequency import DAY, clock_of, fixed_width, num_months
 LAST_DAY = 31
 """The anchor day of grids on month ends: a day after a month's end means its last day."""
 
+FIRST_MONDAY = 3 * DAY
+"""Microseconds from the Monday of the week in which 1970 began to its first day, a Thursday."""
+
 
 def anchor_series(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     """Find the anchor of each series' grid: the one that most rows lie on.
@@ -94,6 +97,11 @@ class EvenGrid:
         """Return the number of the last grid point at or before a time."""
         return (ds.cast(pl.Int64) - pl.col("anchor")) // self.width
 
+    def period(self, ds: pl.Expr) -> pl.Expr:
+        """Return the number of the calendar period of a time, the same for all series; weeks begin on Mondays."""
+        is_weekly = self.dtype != pl.Int64 and self.width % (7 * DAY) == 0
+        return (ds.cast(pl.Int64) + (FIRST_MONDAY if is_weekly else 0)) // self.width
+
     def ds(self, number: pl.Expr) -> pl.Expr:
         """Return the time of a grid point."""
         return (number * self.width + pl.col("anchor")).cast(self.dtype)
@@ -139,6 +147,10 @@ class MonthGrid:
     def number(self, ds: pl.Expr) -> pl.Expr:
         """Return the number of the grid point in the month of a time."""
         return (_month(ds) - pl.col("anchor_month")) // self.months
+
+    def period(self, ds: pl.Expr) -> pl.Expr:
+        """Return the number of the calendar period of a time, the same for all series; a year begins in January."""
+        return _month(ds) // self.months
 
     def ds(self, number: pl.Expr) -> pl.Expr:
         """Return the time of a grid point."""

@@ -9,13 +9,14 @@ import polars as pl
 
 from forecasting.errors import SourceError, SpecError
 from forecasting.schemas import CATEGORIES
+from forecasting.series.absent import describe_absent, fill_absent
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
 from forecasting.series.grid import future_grid
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
-from forecasting.series.validate import Reason, later_rejects, newest_observation, validate
+from forecasting.series.validate import Reason, Validated, later_rejects, newest_observation, validate
 from forecasting.spec.spec import Spec
 
 NUM_REASONS = 3
@@ -31,12 +32,14 @@ class Ingested:
         rejects: Refused rows; if the cutoff is the newest observation, those after it as well.
         features: The series on their grids, with calendar features.
         cutoff: The last `ds` of observations and features.
+        notes: Sentences about what absent rows were taken as.
     """
 
     observations: pl.DataFrame
     rejects: pl.DataFrame
     features: pl.DataFrame
     cutoff: datetime | int
+    notes: tuple[str, ...] = ()
 
     @property
     def unique_ids(self) -> list[str]:
@@ -89,18 +92,52 @@ def ingest(
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
     validated = validate(rows, freq=spec.freq, cutoff=cutoff, now=now)
-    plans = [validated.accepted, validated.rejects]
+    plans = [observed_rows(validated, spec), validated.rejects]
     if reports_later:
         plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of, now=now))
     observations, *refused = pl.collect_all(plans, engine="streaming")
     if not spec.categories.static:
         observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))
     rejects = pl.concat(refused).sort("source_file", "source_row")
-    features = add_calendar(regularise(observations.lazy(), freq=spec.freq), freq=spec.freq).collect(engine="streaming")
-    ingested = Ingested(observations, rejects, features, cutoff)
+    features, notes = _on_grids(observations, spec, cutoff)
+    ingested = Ingested(observations, rejects, features, cutoff, notes)
     if not ingested.unique_ids:
         raise SourceError(f"source {spec.source} names no series at or before {cutoff}; it needs at least one")
     return ingested
+
+
+def observed_rows(validated: Validated, spec: Spec) -> pl.LazyFrame:
+    """Return the rows that a run keeps as observations: those that are accepted, and gaps of refused measurements.
+
+    The latter are kept only where an absent row means zero, so that they stay unknown also in runs that no longer read
+    the source.
+
+    Args:
+        validated: The rows of the spec's source.
+        spec: The spec.
+
+    Returns:
+        Rows in the columns of `Validated.accepted`.
+    """
+    if spec.source.missing_rows != "zero" or validated.unmeasured is None:
+        return validated.accepted
+    return pl.concat([validated.accepted, validated.unmeasured]).sort("unique_id", "ds")
+
+
+def _on_grids(observations: pl.DataFrame, spec: Spec, cutoff: datetime | int) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the features, and what is to be said about absent rows."""
+    freq, meaning = spec.freq, spec.source.missing_rows
+    if meaning == "zero":
+        # Zeros do not continue a series that has no measurement for longer than this.
+        reach = 2 * max(spec.horizon, spec.season_lengths[0])
+        grid = regularise(observations.lazy(), freq=freq, until=cutoff, reach=reach).collect(engine="streaming")
+        filled = fill_absent(grid, observations, freq=freq)
+        grid, note = filled.grid, filled.describe()
+        features = add_calendar(grid.lazy(), freq=freq).collect(engine="streaming")
+    else:
+        features = add_calendar(regularise(observations.lazy(), freq=freq), freq=freq).collect(engine="streaming")
+        note = describe_absent(features, observations) if meaning is None else None
+    return features, () if note is None else (note,)
 
 
 def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:

@@ -1,17 +1,24 @@
 """Put accepted observations on the even grids of their series, with gaps as null."""
 
+from datetime import datetime
+
 import polars as pl
 
+from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.columns import categories_of
-from forecasting.series.grid import anchor_series, make_grid
+from forecasting.series.grid import EvenGrid, MonthGrid, anchor_series, make_grid
 
 
-def regularise(observations: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+def regularise(
+    observations: pl.LazyFrame, *, freq: str | int, until: datetime | int | None = None, reach: int = 0
+) -> pl.LazyFrame:
     """Put each series on an even grid from its first to its last timestamp.
 
     Args:
         observations: Rows that `validate` accepts: one per (unique_id, ds), on the grid, none far from the others.
         freq: The frequency of the grid.
+        until: The time up to which grids continue, not before the last timestamp; None continues none.
+        reach: The most grid points that may follow a series' last measurement for its grid to continue.
 
     Returns:
         unique_id, ds, y, is_observed and, if the observations have them, categories; sorted. A grid point without a
@@ -19,21 +26,35 @@ def regularise(observations: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     """
     grid = make_grid(freq)
     categories = categories_of(observations)
-    spans = observations.group_by("unique_id").agg(first=pl.col("ds").min(), last=pl.col("ds").max())
+    ends = [pl.col("ds").min().alias("first"), pl.col("ds").max().alias("last")]
+    if until is not None:
+        ends.append(pl.col("ds").filter(pl.col("y").is_not_null()).max().alias("measured"))
+    spans = observations.group_by("unique_id").agg(ends)
     if categories:
         spans = spans.join(_classes(observations), on="unique_id", how="left")
     points = (
         spans.join(anchor_series(observations, freq=freq), on="unique_id", how="left")
         .sort("unique_id")
-        .with_columns(
-            number=pl.int_ranges(grid.number(pl.col("first")), grid.number(pl.col("last")) + 1, dtype=pl.Int64)
-        )
+        .with_columns(begin=grid.number(pl.col("first")), end=_end(grid, until, reach))
+        .with_columns(number=pl.int_ranges("begin", pl.col("end") + 1, dtype=pl.Int64))
         .explode("number")
         .select("unique_id", *categories, ds=grid.ds(pl.col("number")))
     )
     return points.join(
         observations.select("unique_id", "ds", "y"), on=["unique_id", "ds"], how="left", maintain_order="left"
     ).select("unique_id", "ds", "y", pl.col("y").is_not_null().alias("is_observed"), *categories)
+
+
+def _end(grid: EvenGrid | MonthGrid, until: datetime | int | None, reach: int) -> pl.Expr:
+    """Return the number of the last point of each grid."""
+    last = grid.number(pl.col("last"))
+    if until is None:
+        return last
+    time = pl.lit(until, TIMESTAMP if isinstance(until, datetime) else STEP)
+    number = grid.number(time)
+    number = number - (grid.ds(number) > time).cast(pl.Int64)  # the point of a month may follow in it
+    is_live = number - grid.number(pl.col("measured")) <= reach
+    return pl.when(is_live).then(pl.max_horizontal(last, number)).otherwise(last)
 
 
 def _classes(observations: pl.LazyFrame) -> pl.LazyFrame:

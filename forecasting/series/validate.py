@@ -66,10 +66,13 @@ class Validated:
         accepted: unique_id, ds, y and, if they were scanned, categories; sorted, one row per (unique_id, ds). A null
             `y` is a gap that the source states.
         rejects: source_file, source_row, unique_id, ds and y as text, and reason; in the order of the source.
+        unmeasured: unique_id, ds, a null y and, if they were scanned, categories of the grid points where a row was
+            refused because of its measurement and no other is accepted; None where rows have not been placed.
     """
 
     accepted: pl.LazyFrame
     rejects: pl.LazyFrame
+    unmeasured: pl.LazyFrame | None = None
 
 
 def validate(
@@ -100,7 +103,7 @@ def validate(
         judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
     judged = _judge_together(judged, freq=freq)
     accepted = judged.filter(_IS_ACCEPTED).select("unique_id", "ds", "y", *categories_of(rows))
-    return Validated(accepted, _rejects(judged, rows.collect_schema()))
+    return Validated(accepted, _rejects(judged, rows.collect_schema()), _unmeasured(judged, accepted, freq=freq))
 
 
 def read_rows(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None = None) -> Validated:
@@ -200,6 +203,20 @@ def _rejects(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
     )
 
 
+def _unmeasured(judged: pl.LazyFrame, accepted: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+    """Return the grid points whose only rows were refused because of their measurements."""
+    grid = make_grid(freq)
+    number = grid.number(pl.col("ds"))
+    at_points = judged.filter(
+        pl.col("reason").is_in([reason.value for reason in (Reason.NOT_A_NUMBER, Reason.NAN, Reason.INFINITE)]),
+        grid.ds(number) == pl.col("ds"),
+        (number - pl.col("middle")).abs() <= _reach(),
+    )
+    columns = [pl.col("unique_id"), pl.col("ds"), pl.lit(None, pl.Float64).alias("y"), *categories_of(judged)]
+    unique = at_points.select(columns).unique(["unique_id", "ds"], keep="first", maintain_order=True)
+    return unique.join(accepted, on=["unique_id", "ds"], how="anti")
+
+
 def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -> pl.LazyFrame:
     """Read `ds` and `y`, keep the source's values beside them, and add the reason why a row by itself is refused."""
     clock, schema = clock_of(freq), rows.collect_schema()
@@ -276,16 +293,19 @@ def _judge_place(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     """Refuse accepted rows that are off their series' grid or too far from its other rows; the order is kept."""
     grid = make_grid(freq)
     number = grid.number(pl.col("ds"))
-    reach = pl.max_horizontal(pl.lit(MIN_REACH), REACH_PER_ROW * pl.col("num_points"))
     anchors = anchor_series(judged.filter(_IS_ACCEPTED), freq=freq)
     return judged.join(anchors, on="unique_id", how="left", maintain_order="left").with_columns(
         reason=pl.when(~_IS_ACCEPTED)
         .then("reason")
         .when(grid.ds(number) != pl.col("ds"))
         .then(_text(Reason.OFF_GRID))
-        .when((number - pl.col("middle")).abs() > reach)
+        .when((number - pl.col("middle")).abs() > _reach())
         .then(_text(Reason.FAR_AWAY))
     )
+
+
+def _reach() -> pl.Expr:
+    return pl.max_horizontal(pl.lit(MIN_REACH), REACH_PER_ROW * pl.col("num_points"))
 
 
 def _text(reason: Reason) -> pl.Expr:

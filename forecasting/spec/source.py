@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
@@ -23,6 +23,11 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     id: str = Field("unique_id", min_length=1, description="column with the name of the series")
     time: str = Field("ds", min_length=1, description="column of timestamps or integer steps")
     target: str = Field("y", min_length=1, description="column of measurements")
+    missing_rows: Literal["gap", "zero"] | None = Field(
+        None,
+        description="what an absent row means: `gap`, unknown, or `zero`, such as no sales; where not given, a gap,"
+        " with a warning if more than half of a series is absent",
+    )
 
     @field_validator("uri", mode="before")
     @classmethod

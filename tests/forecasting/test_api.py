@@ -360,6 +360,26 @@ class TestFleet:
         gap = frame.tail(1).with_columns(sales=pl.lit(None, pl.Float64))
         assert fleet.predict(gap, progress=False).forecasts.equals(before)
 
+    def test_absent_rows_are_zero_in_forecasts_backtests_and_fleets_alike(self, frame: pl.DataFrame) -> None:
+        sparse = frame.filter((pl.col("store") == "b") | (pl.col("when").dt.minute() == 0))
+        sparse = sparse.filter((pl.col("store") == "b") | (pl.col("when").dt.hour() % 4 == 0))
+        options = NAMES | OPTIONS
+        with pytest.warns(UserWarning, match=r"1 of 2 series have no row at more than half .* such as 'a' at"):
+            fc.forecast(sparse, **options)
+        options |= {"source": {"missing_rows": "zero"}}
+        filled = sparse.join(frame.select("store", "when"), on=["store", "when"], how="right").fill_null(0.0)
+        explicit = fc.forecast(filled.select(frame.columns), **NAMES, **OPTIONS).forecasts
+        with pytest.warns(UserWarning, match="have no row and are taken as 0"):
+            assert fc.forecast(sparse, **options).forecasts.equals(explicit)
+        with pytest.warns(UserWarning, match="have no row and are taken as 0"):
+            fleet = fc.fit(sparse, **options)
+        assert fleet.predict(progress=False).forecasts.equals(explicit)
+        with pytest.warns(UserWarning, match="have no row and are taken as 0"):
+            scored = fc.backtest(sparse, cutoffs=1, **options)
+        of_a = scored.filter(store="a").select("when", "sales").unique()
+        assert of_a.height == HORIZON
+        assert of_a.filter(pl.col("when").dt.hour() % 4 != 0)["sales"].to_list() == [0.0] * 3
+
     def test_bad_newer_rows_are_rejected_with_their_reason(self, frame: pl.DataFrame) -> None:
         fleet = fc.fit(frame, **NAMES, **OPTIONS)
         bad = pl.DataFrame(

@@ -11,7 +11,7 @@ from forecasting.errors import NothingStored, StoreError
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import categories_of
-from forecasting.series.ingest import find_newest, ingest
+from forecasting.series.ingest import find_newest, ingest, observed_rows
 from forecasting.series.read import scan_source
 from forecasting.series.validate import validate
 from forecasting.store.stamp import stamp
@@ -47,6 +47,8 @@ def write_features(run: Run) -> Outcome:
         storage_options=run.store.storage_options,
         is_newest=arguments.cutoff is None,
     )
+    for note in ingested.notes:
+        print(f"{arguments.job}: {note}", flush=True)
     versions: dict[str, int] = {}
     for table in ("observations", "rejects", "features"):
         rows: pl.DataFrame = getattr(ingested, table)
@@ -100,7 +102,8 @@ def is_done(run: Run) -> bool:
         static=run.spec.categories.static,
         storage_options=run.store.storage_options,
     )
-    return fingerprint(validate(rows, freq=run.spec.freq, cutoff=run.cutoff).accepted) == stored
+    validated = validate(rows, freq=run.spec.freq, cutoff=run.cutoff)
+    return fingerprint(observed_rows(validated, run.spec)) == stored
 
 
 def find_last_done(run: Run) -> datetime | None:

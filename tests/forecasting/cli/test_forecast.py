@@ -135,6 +135,22 @@ def test_spec_file_gives_what_its_options_would(
     assert pl.read_parquet("spec.parquet").equals(pl.read_parquet("words.parquet"))
 
 
+def test_absent_rows_are_warned_of_before_training_and_zero_with_the_option(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    rows = hourly()
+    rows.filter((pl.col("unique_id") != "a") | (pl.col("ds").dt.hour() % 3 == 0)).write_parquet("in.parquet")
+    words = ["forecast", "in.parquet", "--freq", "1h", *quick, "--out", "out.csv"]
+    ended = fleetcast(*words)
+    assert ended.exit_code == 0
+    assert re.match(r"warning: 1 of 3 series have no row at more than half.*--missing-rows zero", ended.err)
+    zero = fleetcast(*words, "--missing-rows", "zero")
+    assert re.match(r"warning: \d+ of \d+ grid points have no row and are taken as 0", zero.err)
+    assert "warning" not in fleetcast(*words, "--source", "missing_rows=gap").err
+    refused = fleetcast(*words, "--missing-rows", "none")
+    assert (refused.exit_code, "--missing-rows" in refused.err) == (2, True)
+
+
 def test_rejects_are_counted_by_reason_and_written(
     fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
 ) -> None:

@@ -55,6 +55,19 @@ def test_training_that_ended_after_the_forecast_began_is_new(done):
     assert not is_done(done.run("features", 11))
 
 
+def test_refused_measurement_is_not_new_where_an_absent_row_is_zero(small, capsys):
+    source = small.spec.source.model_copy(update={"missing_rows": "zero"})
+    small.spec = small.spec.model_copy(update={"source": source})
+    small.write("b,2024-01-01 09:00:00,nan", "b,2024-01-01 11:00:00,2", a=12, b=9)
+    refresh(small, 0)
+    record(small.run("predict", 11), 1)
+    assert is_done(small.run("features", 11))
+    features = small.run("features", 11).rows("features").filter(unique_id="b").sort("ds").collect()
+    assert features["y"].to_list()[8:] == [1, None, 0, 2]
+    assert features["is_observed"].to_list()[8:] == [True, False, False, True]
+    assert "1 of 24 grid points have no row and are taken as 0" in capsys.readouterr().out
+
+
 def test_training_after_the_cutoff_or_of_another_spec_is_not_new(done):
     record(done.run("train", 12, flow="train"), 2)
     record(done.run("train", 11, flow="train", spec=done.spec_of("other")), 2)

@@ -1,0 +1,139 @@
+"""Absent rows: how many grid points have no row in the source, and which of them mean zero.
+
+A row with a null or refused measurement is a row. A period in which no series has a row is closed or a failed feed, and
+its absent rows stay unknown, unless chance explains it: a few sparse series are all absent now and then.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from forecasting.series.grid import make_grid
+
+SMALL_CHANCE = 0.01
+"""A run of periods in which no series has a row is unknown where its chance is smaller.
+
+The chance is that all series that have begun are absent in all periods of the run, each independently and as often as
+it is outside the run.
+"""
+MOST_ABSENT = 0.5
+"""Share of a series' grid points above which a run warns, where the source does not say what an absent row means."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Series on their grids, with zeros at absent rows.
+
+    Attributes:
+        grid: The columns of `regularise`; a filled point has a `y` of 0 and is not observed.
+        num_filled: Absent rows that became 0.
+        num_unknown: Absent rows in periods in which no series has a row, which stay null.
+    """
+
+    grid: pl.DataFrame
+    num_filled: int
+    num_unknown: int
+
+    def describe(self) -> str | None:
+        """Return a sentence about what was filled and what was not; None if no row is absent."""
+        if not self.num_filled + self.num_unknown:
+            return None
+        unknown = (
+            f"; {self.num_unknown} more stay unknown, because no series has a row in their periods"
+            if self.num_unknown
+            else ""
+        )
+        return (
+            f"{self.num_filled} of {self.grid.height} grid points have no row and are taken as 0, as"
+            f' source.missing_rows = "zero" (--missing-rows zero) says{unknown}'
+        )
+
+
+def fill_absent(grid: pl.DataFrame, observations: pl.DataFrame, *, freq: str | int) -> Filled:
+    """Fill absent rows with 0 in periods in which some series has a row, or in which chance explains that none has.
+
+    Args:
+        grid: Rows of `regularise`.
+        observations: The rows that they come from; a row with a null `y` is not absent.
+        freq: The frequency of the grid.
+
+    Returns:
+        The filled grid, in the same order.
+    """
+    rows = observations.select("unique_id", "ds", has_row=pl.lit(True))
+    points = grid.select("unique_id", "ds", period=make_grid(freq).period(pl.col("ds")).cast(pl.Int64)).join(
+        rows, on=["unique_id", "ds"], how="left", maintain_order="left"
+    )
+    points = points.with_columns(pl.col("has_row").fill_null(False))
+    is_absent = ~points["has_row"]
+    is_unknown = points["period"].is_in(_unknown_periods(points).implode())
+    is_filled = is_absent & ~is_unknown
+    filled = grid.with_columns(y=pl.when(is_filled).then(0.0).otherwise("y"))
+    return Filled(filled, int(is_filled.sum()), int((is_absent & is_unknown).sum()))
+
+
+def describe_absent(grid: pl.DataFrame, observations: pl.DataFrame) -> str | None:
+    """Return a sentence about series of which most rows are absent, and the option that says what that means.
+
+    Args:
+        grid: Rows of `regularise`.
+        observations: The rows that they come from.
+
+    Returns:
+        The sentence; None if no series has more than half of its rows absent.
+    """
+    points = grid.group_by("unique_id").agg(num_points=pl.len())
+    rows = observations.group_by("unique_id").agg(num_rows=pl.len())
+    counts = points.join(rows, on="unique_id").with_columns(num_absent=pl.col("num_points") - pl.col("num_rows"))
+    sparse = counts.filter(pl.col("num_absent") > MOST_ABSENT * pl.col("num_points")).sort("unique_id")
+    if sparse.is_empty():
+        return None
+    name, num_absent, num_points = sparse.select("unique_id", "num_absent", "num_points").row(0)
+    return (
+        f"{sparse.height} of {counts.height} series have no row at more than half of their grid points, such as"
+        f" '{name}' at {num_absent} of {num_points}; these points are taken as unknown; if an absent row means 0, as in"
+        ' sales, source.missing_rows = "zero" (--missing-rows zero) says so; "gap" keeps them unknown without this'
+        " warning"
+    )
+
+
+def _unknown_periods(points: pl.DataFrame) -> pl.Series:
+    """Return the periods of `points` without any row that chance does not explain."""
+    empty = points.group_by("period").agg(pl.col("has_row").any()).filter(~pl.col("has_row")).sort("period")["period"]
+    if empty.is_empty():
+        return empty
+    period_E = empty.to_numpy()
+    begins_E = np.diff(period_E, prepend=period_E[0] - 2) != 1
+    first_R, run_E = period_E[begins_E], np.cumsum(begins_E) - 1
+    length_R = np.bincount(run_E)
+    series = (
+        points.group_by("unique_id")
+        .agg(first=pl.col("period").min(), num_points=pl.len(), num_rows=pl.col("has_row").sum())
+        .sort("first")
+    )
+    first_S, points_S, rows_S = (series[name].to_numpy().astype(np.int64) for name in series.columns[1:])
+    chance_R = _log_chance(first_R, length_R, first_S, points_S, rows_S)
+    return empty.filter(pl.Series(chance_R[run_E] < np.log(SMALL_CHANCE)))
+
+
+def _log_chance(
+    first_R: npt.NDArray[np.int64],
+    length_R: npt.NDArray[np.int64],
+    first_S: npt.NDArray[np.int64],
+    points_S: npt.NDArray[np.int64],
+    rows_S: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """Return the log of the chance that all series are absent throughout each run; series are sorted by their first."""
+    # R runs of periods without rows · S series
+    chance_R = np.zeros(len(first_R))
+    num_begun_R = np.searchsorted(first_S, first_R, side="right")
+    for length in np.unique(length_R):
+        outside_S = np.maximum(points_S - length, rows_S)
+        # Half an absence is added to all counts, so that none is taken for impossible.
+        absent_S = np.log((outside_S - rows_S + 0.5) / (outside_S + 1))
+        total_S = np.concatenate([[0.0], np.cumsum(absent_S)])
+        is_long_R = length_R == length
+        chance_R[is_long_R] = length * total_S[num_begun_R[is_long_R]]
+    return chance_R
