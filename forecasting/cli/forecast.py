@@ -63,6 +63,10 @@ def forecast(
         str | None,
         typer.Option(show_default="gap, with a warning", help="What an absent row means: gap (unknown) or zero."),
     ] = None,
+    duplicates: Annotated[
+        str | None,
+        typer.Option(show_default="refuse", help="Of rows with one id and time: refuse all but the first, or last."),
+    ] = None,
     source: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Field of a spec's [source], how rows are read.")
     ] = None,
@@ -133,6 +137,7 @@ def forecast(
             "source.time": time_column,
             "source.target": target_column,
             "source.missing_rows": missing_rows,
+            "source.duplicates": duplicates,
             "quantiles": split_commas(quantiles),
             "paths": paths,
             "lower_bound": lower_bound,

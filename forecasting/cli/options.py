@@ -19,6 +19,7 @@ _LABELS = {
     "source.time": "--time",
     "source.target": "--target",
     "source.missing_rows": "--missing-rows",
+    "source.duplicates": "--duplicates",
     "source": "--id, --time, --target",
     "freq": "--freq",
     "season_lengths": "--season-length",

@@ -89,7 +89,7 @@ class NativeFrames:
 
 
 def read_frame(
-    frame: Any, *, id: str | None, time: str, target: str, static: Sequence[str] = ()
+    frame: Any, *, id: str | None, time: str, target: str, static: Sequence[str] = (), newer: str | None = None
 ) -> tuple[pl.DataFrame, NativeFrames]:
     """Convert a frame of long data to Polars.
 
@@ -100,6 +100,7 @@ def read_frame(
         time: The column of timestamps or integer steps.
         target: The column of measurements.
         static: Columns of categories.
+        newer: A column that says which row is newer.
 
     Returns:
         The columns that are named, and how results are converted back.
@@ -118,7 +119,7 @@ def read_frame(
     is_single = id is None and DEFAULT_ID not in columns
     id = id or DEFAULT_ID
     wanted = dict(zip(_ROLES, (id, time, target), strict=False))
-    needed = [*wanted.items(), *(("category", name) for name in static)]
+    needed = [*wanted.items(), *(("category", name) for name in static), *([("newer", newer)] if newer else [])]
     missing = [f"{role} column '{name}'" for role, name in needed if name not in columns]
     if is_single:
         missing = [each for each in missing if not each.startswith("id ")]

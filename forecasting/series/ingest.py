@@ -91,10 +91,13 @@ def ingest(
     if series is not None:
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
-    validated = validate(rows, freq=spec.freq, cutoff=cutoff, now=now)
+    duplicates = spec.source.duplicates
+    validated = validate(rows, freq=spec.freq, cutoff=cutoff, now=now, duplicates=duplicates)
     plans = [observed_rows(validated, spec), validated.rejects]
     if reports_later:
-        plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of, now=now))
+        plans.append(
+            later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of, now=now, duplicates=duplicates)
+        )
     observations, *refused = pl.collect_all(plans, engine="streaming")
     if not spec.categories.static:
         observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))

@@ -104,7 +104,9 @@ def read_input(
         return Input(source, None, storage_options or {}), frames
     columns = check_source([IN_MEMORY], fields, subject=subject)
     id = columns.id if "id" in columns.model_fields_set else None
-    frame, frames = read_frame(given, id=id, time=columns.time, target=columns.target, static=static)
+    frame, frames = read_frame(
+        given, id=id, time=columns.time, target=columns.target, static=static, newer=columns.newer
+    )
     return Input(columns.model_copy(update={"id": frames.id}), frame), frames
 
 

@@ -9,6 +9,7 @@ import polars as pl
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
 from forecasting.series.columns import as_text, is_blank, read_id, read_number, read_times, refuse_time
 from forecasting.series.files import is_csv, is_remote, list_all_files
+from forecasting.series.newest import add_age, newest_first
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
 
@@ -50,6 +51,7 @@ def scan_source(
         first = rows.head(1).collect()
     if first.is_empty():
         raise SourceError(f"source {source} has no rows; it needs at least one")
+    rows = newest_first(rows, source)
     return rows if series is None else rows.filter(pl.col("unique_id").is_in(list(series)))
 
 
@@ -166,12 +168,15 @@ def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequ
     row = "row"
     while row in rows.columns:
         row += "_"
-    return _select(rows.lazy().with_row_index(row), rows.schema, str(source), source, clock, static, row=row)
+    selected = _select(rows.lazy().with_row_index(row), rows.schema, str(source), source, clock, static, row=row)
+    return newest_first(selected, source)
 
 
 def _needed(source: Source, static: Sequence[str]) -> list[tuple[str, str]]:
     """Return the roles and names of the columns to read."""
     named = [("id", source.id), ("time", source.time), ("target", source.target)]
+    if source.newer is not None:
+        named.append(("newer", source.newer))
     return named + [("category", name) for name in static]
 
 
@@ -205,7 +210,10 @@ def _select(
         pl.col(source.time).alias("ds"),
         pl.col(source.target).alias("y"),
         *([pl.concat_list(classes).alias("categories")] if classes else []),
+        *([pl.col(source.newer).alias("newer")] if source.newer is not None else []),
     )
+    if source.newer is not None:
+        rows = add_age(rows, "newer")
     if schema[source.time] == pl.String:
         _refuse_text_of_other_clock(rows, uri, clock, subject=subjects["time"])
     return rows

@@ -26,6 +26,7 @@ from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, make_grid
 from forecasting.series.plausible import is_future, mark_far, wall_clock
 from forecasting.spec.frequency import clock_of
+from forecasting.spec.source import Duplicates
 
 
 class Reason(StrEnum):
@@ -43,7 +44,11 @@ class Reason(StrEnum):
     NAN = "y is NaN"
     INFINITE = "y is infinite"
     REPEATED = "duplicate of a row with the same unique_id, time and y"
-    CONFLICT = "duplicate with another y than the row of the same unique_id and time that was kept"
+    CONFLICT = (
+        "duplicate with another y than the row of the same unique_id and time that was kept;"
+        ' source.duplicates = "last" (--duplicates last) keeps the newest one'
+    )
+    REPLACED = "duplicate that a newer row of the same unique_id and time replaces"
     OFF_GRID = "time is off the grid that most rows of its series lie on"
     FAR_AWAY = "time is too far from the other rows of its series"
 
@@ -76,7 +81,12 @@ class Validated:
 
 
 def validate(
-    rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None = None, now: datetime | None = None
+    rows: pl.LazyFrame,
+    *,
+    freq: str | int,
+    cutoff: datetime | int | None = None,
+    now: datetime | None = None,
+    duplicates: Duplicates = "refuse",
 ) -> Validated:
     """Split rows into accepted observations and rejects; each row at or before the cutoff is in exactly one of them.
 
@@ -89,6 +99,7 @@ def validate(
         freq: The frequency of the grid.
         cutoff: The last time to accept or reject; None for no limit.
         now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
+        duplicates: Why the first of several rows is kept: "last" if newer rows come first.
 
     Returns:
         The accepted rows and the rejects.
@@ -101,7 +112,7 @@ def validate(
     judged = _judge_alone(rows, freq=freq, now=now)
     if cutoff is not None:
         judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
-    judged = _judge_together(judged, freq=freq)
+    judged = _judge_together(judged, freq=freq, duplicates=duplicates)
     accepted = judged.filter(_IS_ACCEPTED).select("unique_id", "ds", "y", *categories_of(rows))
     return Validated(accepted, _rejects(judged, rows.collect_schema()), _unmeasured(judged, accepted, freq=freq))
 
@@ -132,6 +143,7 @@ def later_rejects(
     cutoff: datetime | int,
     not_after: datetime | int | None = None,
     now: datetime | None = None,
+    duplicates: Duplicates = "refuse",
 ) -> pl.LazyFrame:
     """Return the rejects after the cutoff; `validate` returns those at or before it.
 
@@ -144,6 +156,7 @@ def later_rejects(
         cutoff: The newest accepted observation.
         not_after: The last time to reject; None for no limit.
         now: The current time, as of `validate`.
+        duplicates: Why the first of several rows is kept, as of `validate`.
 
     Returns:
         The rejects, in the columns of `Validated.rejects`.
@@ -161,7 +174,7 @@ def later_rejects(
     # Judging sorts the rows, and only few series have rows this late.
     ids = judged.filter(is_later).select(pl.col("unique_id").unique())
     judged = judged.join(ids, on="unique_id", how="semi", nulls_equal=True)
-    return _rejects(_judge_together(judged, freq=freq).filter(is_later), rows.collect_schema())
+    return _rejects(_judge_together(judged, freq=freq, duplicates=duplicates).filter(is_later), rows.collect_schema())
 
 
 def newest_observation(
@@ -263,21 +276,22 @@ def _is_csv() -> pl.Expr:
     return pl.any_horizontal(file.str.ends_with(suffix) for suffix in CSV_SUFFIXES)
 
 
-def _judge_together(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+def _judge_together(judged: pl.LazyFrame, *, freq: str | int, duplicates: Duplicates) -> pl.LazyFrame:
     """Refuse rows that repeat others, or do not lie where the other rows of their series do."""
-    return _judge_place(_judge_far(_judge_repeats(judged), freq=freq), freq=freq)
+    return _judge_place(_judge_far(_judge_repeats(judged, duplicates), freq=freq), freq=freq)
 
 
-def _judge_repeats(judged: pl.LazyFrame) -> pl.LazyFrame:
+def _judge_repeats(judged: pl.LazyFrame, duplicates: Duplicates) -> pl.LazyFrame:
     """Sort accepted rows first, each before its repeats, and refuse those that repeat a (unique_id, ds)."""
     ordered = judged.sort(~_IS_ACCEPTED, "unique_id", "ds", pl.col("y").is_null(), maintain_order=True)
     is_repeat = _IS_ACCEPTED & pl.all_horizontal(pl.col(key) == pl.col(key).shift() for key in ("unique_id", "ds"))
     # An accepted y is never NaN, so NaN can represent a gap that is carried forward.
     kept_y = pl.when(~pl.col("is_repeat")).then(pl.col("y").fill_null(math.nan)).forward_fill()
     is_same = pl.col("y").fill_null(math.nan) == kept_y
+    differs = _text(Reason.REPLACED if duplicates == "last" else Reason.CONFLICT)
     return ordered.with_columns(is_repeat=is_repeat.fill_null(False)).with_columns(
         reason=pl.when("is_repeat")
-        .then(pl.when(is_same).then(_text(Reason.REPEATED)).otherwise(_text(Reason.CONFLICT)))
+        .then(pl.when(is_same).then(_text(Reason.REPEATED)).otherwise(differs))
         .otherwise("reason")
     )
 

@@ -7,10 +7,21 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from forecasting.errors import SpecError
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
+
+Duplicates = Literal["refuse", "last"]
+"""Which of several rows of the same series and time is kept: the first one, or the newest."""
 
 
 class Source(BaseModel, frozen=True, extra="forbid"):
@@ -29,6 +40,18 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         " with a warning if more than half of a series is absent",
     )
 
+    duplicates: Duplicates = Field(
+        "refuse",
+        description="what happens to rows of the same series and time but another measurement: `refuse` keeps the first"
+        " one, `last` the newest one",
+    )
+    newer: str | None = Field(
+        None,
+        min_length=1,
+        description="column of numbers or times of which the largest is that of the newest row; where not given, the"
+        ' newest row is the last one, in the order of the files\' names and of rows; needs `duplicates = "last"`',
+    )
+
     @field_validator("uri", mode="before")
     @classmethod
     def _is_readable_kind(cls, uri: Any) -> Any:
@@ -42,6 +65,13 @@ class Source(BaseModel, frozen=True, extra="forbid"):
             which = "" if isinstance(uri, str) else ", ".join(map(repr, unreadable)) + " "
             raise ValueError(f"{which}must end in .parquet or .csv (a file or a glob), or name a folder of such files")
         return uri
+
+    @field_validator("newer")
+    @classmethod
+    def _is_used(cls, newer: str | None, info: ValidationInfo) -> str | None:
+        if newer is not None and info.data.get("duplicates", "last") != "last":
+            raise ValueError('needs duplicates = "last", which keeps the newest of several rows')
+        return newer
 
     @model_validator(mode="wrap")
     @classmethod
