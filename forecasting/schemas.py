@@ -171,7 +171,9 @@ _DECLARED = (
             _CUTOFF_DATE,
             _RUN_CUTOFF,
             Column("source_file", pl.String(), "file with the row"),
-            Column("source_row", pl.Int64(), "number of the row in its file, from 1"),
+            Column(
+                "source_row", pl.Int64(), "number of the row in its file, from 1; of a CSV row, its first line less one"
+            ),
             Column("unique_id", pl.String(), "name of the series; null if it is missing"),
             Column("ds", pl.String(), "time as text, as the source has it"),
             Column("y", pl.String(), "measurement as text, as the source has it"),

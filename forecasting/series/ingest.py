@@ -16,7 +16,7 @@ from forecasting.series.grid import future_grid
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
-from forecasting.series.validate import Reason, Validated, later_rejects, newest_observation, validate
+from forecasting.series.validate import MALFORMED, Reason, Validated, later_rejects, newest_observation, validate
 from forecasting.spec.spec import Spec
 
 NUM_REASONS = 3
@@ -44,7 +44,8 @@ class Ingested:
     @property
     def unique_ids(self) -> list[str]:
         """All series of the source, sorted, also those whose rows were all refused; unreadable names are left out."""
-        rejected = self.rejects.filter(pl.col("reason") != Reason.NOT_UTF_8.value)["unique_id"].drop_nulls()
+        unreadable = [reason.value for reason in (Reason.NOT_UTF_8, *MALFORMED)]
+        rejected = self.rejects.filter(~pl.col("reason").is_in(unreadable))["unique_id"].drop_nulls()
         named = {*self.features["unique_id"].unique(), *rejected.unique()}
         return sorted(name for name in named if name.strip())
 

@@ -1,18 +1,22 @@
 """Scan a source as one lazy frame of rows, each with its file and its number in that file."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
 from forecasting.series.columns import as_text, is_blank, read_id, read_number, read_times, refuse_time
+from forecasting.series.csv_records import read_header, read_records
+from forecasting.series.csv_shape import find_blank_rows
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.newest import add_age, newest_first
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
 
+SEPARATOR, QUOTE = ",", '"'
 NUM_SNIFFED = 100
 """Rows of a text column that are read to decide whether it holds times of the wrong clock or a few bad rows."""
 
@@ -25,10 +29,11 @@ def scan_source(
     series: Sequence[str] | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> pl.LazyFrame:
-    """Scan the files of a source. Only schemas and the first rows are read.
+    """Scan the files of a source. Of parquet files, only schemas and the first rows are read.
 
     A file that several URIs name is read once. `ds` and `y` keep the source's dtypes, which for CSV files is text, so
-    that `validate` can refuse single rows. If files differ in dtype, the columns are text or on the clock.
+    that `validate` can refuse single rows. If files differ in dtype, the columns are text or on the clock. CSV files
+    are checked as a whole first; those that Polars could not read without losing a row are read at once, by record.
 
     Args:
         source: The files (parquet, `.csv` or `.csv.gz`), folders and globs, and the columns to read.
@@ -38,8 +43,9 @@ def scan_source(
         storage_options: Options of the object store, as Polars takes them.
 
     Returns:
-        Rows with source_file, source_row (from 1 in each file, without a CSV's header), unique_id (text), ds, y and,
-        with `static`, categories: a list of names and values (text).
+        Rows with source_file, source_row (from 1 in each file; of a CSV row, the line on which it begins, less one),
+        unique_id (text), ds, y and, with `static`, categories: a list of names and values (text). If a CSV file has
+        malformed rows, `problem` is the reason why a row is refused.
 
     Raises:
         SourceError: The source has no files or rows, a file cannot be read or lacks a column, or a dtype does not
@@ -100,6 +106,8 @@ def concat_files(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:
         files = [_as_text(file, "ds") if is_text else read_times(file, "ds", clock=clock) for file in files]
     if len(numbers) > 1:
         files = [_as_text(file, "y") if pl.String in numbers else _as_number(file) for file in files]
+    if any("problem" in file.collect_schema() for file in files):
+        files = [_with_problem(file) for file in files]
     return pl.concat(files)
 
 
@@ -130,22 +138,69 @@ def _with_close_matches(name: str, known: Sequence[str]) -> str:
 
 
 def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> pl.LazyFrame:
-    with reading(uri):
-        schema = _scan(uri, options).collect_schema()
     needed = _needed(source, static)
-    if is_csv(uri) and any("_duplicated_" in name for name in schema):  # Polars gives repeated columns such names
-        _refuse_repeated_header(uri, options, needed)
-    missing = [f"{role} column '{name}'" for role, name in needed if name not in schema]
+    if is_csv(uri):
+        return _scan_csv(uri, source, clock, options, static, needed)
+    with reading(uri):
+        schema = pl.scan_parquet(uri, glob=False, storage_options=options).collect_schema()
+    _refuse_missing(uri, schema, needed)
+    row = unused_name("row", schema)
+    rows = pl.scan_parquet(uri, row_index_name=row, glob=False, storage_options=options)
+    return _select(rows, schema, uri, source, clock, static, row=row)
+
+
+def _scan_csv(
+    uri: str,
+    source: Source,
+    clock: Clock,
+    options: dict[str, str],
+    static: Sequence[str],
+    needed: Sequence[tuple[str, str]],
+) -> pl.LazyFrame:
+    """Scan an even file lazily, and read any other one by record."""
+    with reading(uri):
+        header = read_header(uri, options, separator=SEPARATOR, quote=QUOTE)
+        if not header:
+            raise pl.exceptions.NoDataError
+        blank_rows = find_blank_rows(uri, options, separator=SEPARATOR, quote=QUOTE)
+    _refuse_missing(uri, header, needed)
+    _refuse_repeated(uri, header, needed)
+    row, problem = unused_name("row", header), unused_name("problem", header)
+    if blank_rows is None:
+        columns = list(dict.fromkeys(name for _, name in needed))
+        with reading(uri):
+            records = read_records(uri, options, columns, row=row, problem=problem, separator=SEPARATOR, quote=QUOTE)
+        return _select(records.lazy(), records.schema, uri, source, clock, static, row=row, problem=problem)
+    rows = pl.scan_csv(
+        uri,
+        separator=SEPARATOR,
+        quote_char=QUOTE,
+        infer_schema=False,
+        encoding="utf8-lossy",
+        row_index_name=row,
+        glob=False,
+        storage_options=options,
+    )
+    if blank_rows:
+        rows = rows.filter(~pl.col(row).is_in(blank_rows))
+    schema = pl.Schema(dict.fromkeys(header, pl.String()))
+    return _select(rows, schema, uri, source, clock, static, row=row)
+
+
+def unused_name(name: str, columns: Collection[str]) -> str:
+    """Return a name that no column has, by appending underscores."""
+    while name in columns:
+        name += "_"
+    return name
+
+
+def _refuse_missing(uri: str, columns: Collection[str], needed: Sequence[tuple[str, str]]) -> None:
+    missing = [f"{role} column '{name}'" for role, name in needed if name not in columns]
     if missing:
         raise SourceError(
-            f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(schema)};"
+            f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(columns)};"
             " id, time and target name them"
         )
-    row = "row"
-    while row in schema:
-        row += "_"
-    rows = _scan(uri, options, row_index_name=row)
-    return _select(rows, schema, uri, source, clock, static, row=row)
 
 
 def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequence[str] = ()) -> pl.LazyFrame:
@@ -165,9 +220,7 @@ def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequ
     """
     if rows.is_empty():
         raise SourceError(f"{source} has no rows; it needs at least one")
-    row = "row"
-    while row in rows.columns:
-        row += "_"
+    row = unused_name("row", rows.columns)
     selected = _select(rows.lazy().with_row_index(row), rows.schema, str(source), source, clock, static, row=row)
     return newest_first(selected, source)
 
@@ -189,8 +242,9 @@ def _select(
     static: Sequence[str],
     *,
     row: str,
+    problem: str | None = None,
 ) -> pl.LazyFrame:
-    """Select the columns of `scan_source` from rows that the column `row` numbers from 0."""
+    """Select the columns of `scan_source` from rows that `row` numbers from 0; `problem` has reasons to refuse them."""
     subjects = {role: f"{uri}: {role} column '{name}'" for role, name in _needed(source, ())}
     classes = [
         pl.struct(
@@ -203,6 +257,9 @@ def _select(
     # `validate` reads these two columns; their dtypes are checked here, where the file's name is known.
     refuse_time(schema[source.time], clock=clock, subject=subjects["time"])
     read_number(source.target, schema[source.target], subject=subjects["target"])
+    newer = pl.col(source.newer or row)
+    if problem:
+        newer = pl.when(pl.col(problem).is_null()).then(newer)
     rows = rows.select(
         pl.lit(uri).alias("source_file"),
         (pl.col(row).cast(pl.Int64) + 1).alias("source_row"),
@@ -210,30 +267,14 @@ def _select(
         pl.col(source.time).alias("ds"),
         pl.col(source.target).alias("y"),
         *([pl.concat_list(classes).alias("categories")] if classes else []),
-        *([pl.col(source.newer).alias("newer")] if source.newer is not None else []),
+        *([newer.alias("newer")] if source.newer is not None else []),
+        *([pl.col(problem).alias("problem")] if problem else []),
     )
     if source.newer is not None:
         rows = add_age(rows, "newer")
     if schema[source.time] == pl.String:
         _refuse_text_of_other_clock(rows, uri, clock, subject=subjects["time"])
     return rows
-
-
-def _scan(
-    uri: str, options: dict[str, str], *, row_index_name: str | None = None, has_header: bool = True
-) -> pl.LazyFrame:
-    if is_csv(uri):
-        return pl.scan_csv(
-            uri,
-            has_header=has_header,
-            infer_schema=False,
-            truncate_ragged_lines=True,
-            encoding="utf8-lossy",
-            row_index_name=row_index_name,
-            glob=False,
-            storage_options=options,
-        )
-    return pl.scan_parquet(uri, row_index_name=row_index_name, glob=False, storage_options=options)
 
 
 @contextmanager
@@ -256,7 +297,7 @@ def reading(uri: str) -> Iterator[None]:
         raise SourceError(f"{uri} does not exist") from error
     except pl.exceptions.NoDataError as error:
         raise SourceError(f"{uri} is empty; it needs a header with its columns") from error
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:  # the last two: a broken .csv.gz
         kind = ServiceError if is_remote(uri) else SourceError
         raise kind(f"{uri} cannot be read: {first_line(error)}") from error
 
@@ -266,10 +307,8 @@ def _blank_as_null(text: pl.Expr) -> pl.Expr:
     return pl.when(stripped != "").then(stripped)
 
 
-def _refuse_repeated_header(uri: str, options: dict[str, str], columns: Sequence[tuple[str, str]]) -> None:
+def _refuse_repeated(uri: str, header: Sequence[str], columns: Sequence[tuple[str, str]]) -> None:
     """Refuse a header that names one of these columns twice, because either of the two could be meant."""
-    with reading(uri):
-        header = _scan(uri, options, has_header=False).head(1).collect().row(0)
     repeated = [
         f"{role} column '{name}' {header.count(name)} times" for role, name in columns if header.count(name) > 1
     ]
@@ -280,6 +319,8 @@ def _refuse_repeated_header(uri: str, options: dict[str, str], columns: Sequence
 def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, subject: str) -> None:
     """Refuse a file whose times are of the other clock, where every single row would be refused otherwise."""
     with reading(uri):
+        if "problem" in rows.collect_schema():
+            rows = rows.filter(pl.col("problem").is_null())
         sample = rows.select("ds").head(NUM_SNIFFED).filter(~is_blank("ds", pl.String())).collect()
     other: Clock = "step" if clock == "timestamp" else "timestamp"
     if sample.is_empty() or read_times(sample.lazy(), "ds", clock=other).collect()["ds"].has_nulls():
@@ -294,6 +335,13 @@ def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, s
 
 def _as_text(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
     return rows.with_columns(as_text(column, rows.collect_schema()[column]))
+
+
+def _with_problem(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Put `problem` last; it is null where a file has no malformed rows."""
+    has_problem = "problem" in rows.collect_schema()
+    problem = pl.col("problem") if has_problem else pl.lit(None, pl.String).alias("problem")
+    return rows.select(pl.exclude("problem"), problem)
 
 
 def _as_number(rows: pl.LazyFrame) -> pl.LazyFrame:

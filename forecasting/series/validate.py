@@ -32,6 +32,9 @@ from forecasting.spec.source import Duplicates
 class Reason(StrEnum):
     """Why a row is refused; a row with several problems has the first reason that applies."""
 
+    MORE_FIELDS = "row has more fields than the header; a value that contains the separator needs quotes around it"
+    FEWER_FIELDS = "row has fewer fields than the header"
+    STRAY_QUOTE = "row has a quote that does not end its field; a quote within a quoted field must be doubled"
     NO_ID = "unique_id is missing"
     NOT_UTF_8 = "unique_id is not UTF-8 text; save the CSV file as UTF-8"
     NO_TIME = "time is missing"
@@ -52,6 +55,9 @@ class Reason(StrEnum):
     OFF_GRID = "time is off the grid that most rows of its series lie on"
     FAR_AWAY = "time is too far from the other rows of its series"
 
+
+MALFORMED = (Reason.MORE_FIELDS, Reason.FEWER_FIELDS, Reason.STRAY_QUOTE)
+"""Reasons why the fields of a CSV row may be in other columns than their own; it does not name a series."""
 
 MIN_REACH = 5_000
 REACH_PER_ROW = 10
@@ -244,9 +250,16 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
         source_ds=pl.col("ds"),
         source_y=pl.col("y"),
     )
+    problem = pl.lit(None, pl.String)
     # Local midnights stay midnights; in UTC they would leave the grid at every clock change.
-    return read_times(rows, "ds", clock=clock, keeps_wall_clock=is_day_or_coarser(freq)).with_columns(
-        reason=pl.when(is_blank("unique_id", pl.String()))
+    rows = read_times(rows, "ds", clock=clock, keeps_wall_clock=is_day_or_coarser(freq))
+    if "problem" in schema:
+        problem = pl.col("problem")
+        rows = rows.with_columns(pl.when(problem.is_null()).then("ds").alias("ds"))
+    return rows.with_columns(
+        reason=pl.when(problem.is_not_null())
+        .then(problem)
+        .when(is_blank("unique_id", pl.String()))
         .then(_text(Reason.NO_ID))
         .when(_is_csv() & pl.col("unique_id").str.contains("\ufffd", literal=True))
         .then(_text(Reason.NOT_UTF_8))

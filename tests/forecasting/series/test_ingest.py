@@ -48,6 +48,13 @@ def test_names_in_another_encoding_are_rejected_and_never_become_one_series(tmp_
         ingest(spec_of(only / "x.csv"))
 
 
+def test_malformed_csv_row_names_no_series(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("y,unique_id,ds\n1,a,2024-01-01 00:00\n1,231.17,a,2024-01-01 01:00\n")
+    ingested = ingest(spec_of(tmp_path / "x.csv"))
+    assert ingested.unique_ids == ["a"]
+    assert ingested.rejects.select("source_row", "unique_id", "reason").rows() == [(2, "231.17", Reason.MORE_FIELDS)]
+
+
 def test_name_in_a_parquet_file_is_kept_unchanged(tmp_path: Path) -> None:
     rows = pl.DataFrame({"unique_id": ["M\ufffdller"], "ds": [BEGIN], "y": [1.0]})
     rows.write_parquet(tmp_path / "x.parquet")

@@ -88,7 +88,7 @@ def test_unreadable_times_and_numbers_affect_only_their_rows(tmp_path: Path) -> 
     accepted, rejects = pl.collect_all([validated.accepted, validated.rejects])
     assert accepted["y"].to_list() == [1.0, 3.0]
     assert rejects.select("source_row", "reason").rows() == [
-        (2, Reason.BAD_TIME), (3, Reason.NOT_A_NUMBER), (4, Reason.NO_ID), (6, Reason.NO_TIME)
+        (2, Reason.MORE_FIELDS), (3, Reason.NOT_A_NUMBER), (6, Reason.FEWER_FIELDS)
     ]  # fmt: skip
 
 

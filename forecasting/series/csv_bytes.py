@@ -1,0 +1,84 @@
+"""The bytes and the text of a CSV file: on a local disk or in an object store, compressed with gzip or not."""
+
+import gzip
+import io
+from collections.abc import Generator, Iterator, Mapping
+from typing import BinaryIO, cast
+
+import polars as pl
+
+from forecasting.series.files import is_remote
+
+BLOCK_BYTES = 2 << 20
+_GZIP = b"\x1f\x8b"
+_NOT_IN_TEXT = "\x1f"
+"""A separator that a CSV file does not have, so that Polars returns whole lines; a file that has it is refused."""
+
+
+def open_bytes(uri: str) -> BinaryIO:
+    """Open a local file; bytes that were compressed with gzip are decompressed, regardless of the suffix.
+
+    Args:
+        uri: The path.
+
+    Returns:
+        A stream.
+    """
+    with open(uri, "rb") as file:
+        is_compressed = file.read(len(_GZIP)) == _GZIP
+    return cast(BinaryIO, gzip.open(uri, "rb")) if is_compressed else open(uri, "rb")
+
+
+def read_blocks(uri: str, options: Mapping[str, str]) -> Generator[bytes, None, None]:
+    """Read a file in blocks.
+
+    Args:
+        uri: A path, or the URI of an object in a store, whose lines all end in a line feed here.
+        options: Options of the object store, as Polars takes them.
+
+    Yields:
+        Bytes; those of a remote file are UTF-8, where bytes that were not have become U+FFFD.
+    """
+    if is_remote(uri):
+        for lines in _remote_lines(uri, options):
+            yield ("\n".join(lines) + "\n").encode()
+        return
+    with open_bytes(uri) as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+
+
+def read_lines(uri: str, options: Mapping[str, str], *, encoding: str, errors: str) -> Generator[str, None, None]:
+    """Read a file's lines with their ends: CRLF, LF or CR. A byte order mark is left out.
+
+    Args:
+        uri: A path, or the URI of an object in a store, which is UTF-8.
+        options: Options of the object store, as Polars takes them.
+        encoding: The encoding of a local file.
+        errors: What becomes of bytes that cannot be decoded, as `open` takes it.
+
+    Yields:
+        Lines.
+    """
+    if is_remote(uri):
+        for lines in _remote_lines(uri, options):
+            yield from io.StringIO("\n".join(lines) + "\n", newline="")
+        return
+    with io.TextIOWrapper(open_bytes(uri), encoding=encoding, errors=errors, newline="") as file:
+        yield from file
+
+
+def _remote_lines(uri: str, options: Mapping[str, str]) -> Iterator[list[str]]:
+    lines = pl.scan_csv(
+        uri,
+        has_header=False,
+        new_columns=["line"],
+        infer_schema=False,
+        separator=_NOT_IN_TEXT,
+        quote_char=None,
+        encoding="utf8-lossy",
+        glob=False,
+        storage_options=dict(options),
+    )
+    for batch in lines.collect_batches(maintain_order=True):
+        yield batch["line"].fill_null("").to_list()

@@ -1,0 +1,133 @@
+"""Read a CSV file that is not even with Python's csv module: no record is lost, and a malformed one is marked."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
+from operator import itemgetter
+
+import polars as pl
+
+from forecasting.errors import SourceError
+from forecasting.series.csv_bytes import read_lines
+from forecasting.series.validate import Reason
+
+RECORDS_OF_FRAME = 100_000
+_ENCODING = "utf-8-sig"
+
+_Row = tuple[str | int | None, ...]
+
+
+def read_header(uri: str, options: Mapping[str, str], *, separator: str, quote: str | None) -> list[str]:
+    """Return the names in the first record of a file; an empty list if there is none."""
+    with closing(read_lines(uri, options, encoding=_ENCODING, errors="replace")) as lines:
+        return _Reader(uri, lines, separator, quote).header
+
+
+def read_records(
+    uri: str,
+    options: Mapping[str, str],
+    columns: Sequence[str],
+    *,
+    row: str,
+    problem: str,
+    separator: str,
+    quote: str | None,
+) -> pl.DataFrame:
+    """Read columns of all records but the header; blank lines are left out.
+
+    The fields of a record that is longer or shorter than the header are taken from the left.
+
+    Args:
+        uri: A path, or the URI of an object in a store.
+        options: Options of the object store, as Polars takes them.
+        columns: The names of columns of the header.
+        row: The name of the column of row numbers: the line on which the record begins, less two.
+        problem: The name of the column that says why a record is malformed; null in others.
+        separator: The character between fields.
+        quote: The character around fields; None without one.
+
+    Returns:
+        The columns as text, the row numbers and the problems.
+
+    Raises:
+        SourceError: A quote encloses the lines that follow it, and how many of them are rows is unknown.
+    """
+    schema = dict.fromkeys(columns, pl.String()) | {row: pl.Int64(), problem: pl.String()}
+    with closing(read_lines(uri, options, encoding=_ENCODING, errors="replace")) as lines:
+        rows = _pick(_Reader(uri, lines, separator, quote), columns)
+        return pl.concat([pl.DataFrame(schema=schema), *(_frame(part, schema) for part in _parts(rows))])
+
+
+def _pick(reader: "_Reader", columns: Sequence[str]) -> Iterator[_Row]:
+    positions, width = [reader.header.index(name) for name in columns], len(reader.header)
+    pick = itemgetter(*positions)
+    for line, fields, problem in reader:
+        if len(fields) == width and problem is None:
+            yield (*pick(fields), line - 2, None)
+        else:
+            texts = (fields[at] if at < len(fields) else None for at in positions)
+            problem = problem or (Reason.MORE_FIELDS if len(fields) > width else Reason.FEWER_FIELDS)
+            yield (*texts, line - 2, problem.value)
+
+
+def _parts(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
+    while part := list(islice(rows, RECORDS_OF_FRAME)):
+        yield part
+
+
+def _frame(rows: Sequence[_Row], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    columns = zip(*rows, strict=True)
+    return pl.DataFrame(
+        [pl.Series(name, list(values), dtype) for (name, dtype), values in zip(schema.items(), columns, strict=True)]
+    )
+
+
+class _Reader:
+    """Records of a file after its header: their first line, their fields and why they are malformed."""
+
+    def __init__(self, uri: str, lines: Iterator[str], separator: str, quote: str | None) -> None:
+        self._uri, self._separator = uri, separator
+        self._line = ""
+        # A quote character is required by the csv module also where it is not used.
+        self._records = csv.reader(
+            self._keep(lines),
+            delimiter=separator,
+            quotechar=quote or '"',
+            quoting=csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL,
+            strict=True,
+        )
+        line, self.header, problem = next(iter(self), (0, [], None))
+        if problem is not None:
+            raise SourceError(f"{uri}: the header on line {line} cannot be read: {problem.value}")
+
+    def __iter__(self) -> Iterator[tuple[int, list[str], Reason | None]]:
+        records = self._records
+        while True:
+            first = records.line_num + 1
+            try:
+                fields = next(records)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if records.line_num > first or "expected after" not in str(error):
+                    self._stop(first, error)
+                yield first, self._line.rstrip("\r\n").split(self._separator), Reason.STRAY_QUOTE
+                continue
+            if fields:
+                yield first, fields, None
+
+    def _keep(self, lines: Iterator[str]) -> Iterator[str]:
+        for self._line in lines:
+            yield self._line
+
+    def _stop(self, first: int, error: csv.Error) -> None:
+        """Raise SourceError for a record that ends in an unknown place, so that nobody knows what follows it."""
+        last = self._records.line_num
+        if "unexpected end" in str(error):
+            what = "opens a quote that is never closed"
+        elif "field limit" in str(error):
+            what = f"has a field of more than {csv.field_size_limit()} characters, perhaps a quote that is never closed"
+        else:
+            what = f"opens a quote that line {last} does not close at the end of a field"
+        raise SourceError(f"{self._uri}: line {first} {what}; a quote within a quoted field must be doubled") from error

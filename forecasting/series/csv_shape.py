@@ -1,0 +1,128 @@
+"""Find out whether Polars reads a CSV file without losing or cutting a row; see `find_blank_rows`."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from forecasting.series.csv_bytes import read_blocks
+from forecasting.series.files import is_remote
+
+MOST_BLANK_ROWS = 10_000
+LONGEST_LINE = 64 << 20
+_BOM = b"\xef\xbb\xbf"
+_LF, _CR = 10, 13
+
+Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
+
+
+def find_blank_rows(
+    uri: str, options: Mapping[str, str], *, separator: str, quote: str | None
+) -> tuple[int, ...] | None:
+    """Return the numbers of the blank lines of an even file; None of any other file.
+
+    In an even file every line is a row with as many fields as the header, or blank. Quotes enclose whole fields within
+    a line, a quote within them is doubled (RFC 4180), lines end in LF or CRLF, and no byte is NUL. The file is read.
+
+    Args:
+        uri: A path, or the URI of an object in a store.
+        options: Options of the object store, as Polars takes them.
+        separator: The character between fields.
+        quote: The character around fields; None without one.
+
+    Returns:
+        Row numbers from 0, as Polars counts the lines after the header.
+    """
+    if is_remote(uri):
+        with closing(read_blocks(uri, options)) as blocks:
+            return _find_blank_rows(blocks, separator, quote)
+    status = os.stat(uri)
+    return _find_in_version(uri, status.st_size, status.st_mtime_ns, separator, quote)
+
+
+@lru_cache(maxsize=4096)
+def _find_in_version(uri: str, size: int, modified: int, separator: str, quote: str | None) -> tuple[int, ...] | None:
+    """Size and time of modification identify a version, because a run scans a file several times."""
+    with closing(read_blocks(uri, {})) as blocks:
+        return _find_blank_rows(blocks, separator, quote)
+
+
+def _find_blank_rows(blocks: Iterable[bytes], separator: str, quote: str | None) -> tuple[int, ...] | None:
+    num_separators: int | None = None
+    num_lines = 0
+    blank_lines: list[int] = []
+    for block in _whole_lines(blocks):
+        byte_of = np.frombuffer(block, np.uint8)
+        ends = np.flatnonzero(byte_of == _LF)
+        at = _find_separators(block, byte_of, ends, separator, quote)
+        if at is None:
+            return None
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        is_blank = (ends == starts) | ((ends == starts + 1) & (byte_of[starts] == _CR))
+        if num_separators is None:
+            if is_blank[0]:
+                return None
+            num_separators = int(np.searchsorted(at, ends[0]))
+        if not _are_even(at, starts[~is_blank], ends[~is_blank], num_separators):
+            return None
+        blank_lines.extend((np.flatnonzero(is_blank) + num_lines).tolist())
+        if len(blank_lines) > MOST_BLANK_ROWS:
+            return None
+        num_lines += len(ends)
+    return tuple(line - 1 for line in blank_lines)
+
+
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut blocks after their last line feed; a line that is too long ends one, which makes its file uneven."""
+    rest, is_first = b"", True
+    for block in blocks:
+        text = rest + block
+        if is_first and len(text) >= len(_BOM):
+            text, is_first = text.removeprefix(_BOM), False
+        cut = text.rfind(b"\n") + 1
+        if not cut and len(text) > LONGEST_LINE:
+            text += b"\0\n"
+            cut = len(text)
+        rest = text[cut:]
+        if cut:
+            yield text[:cut]
+    if rest:
+        yield rest + (b"\r\n" if rest.endswith(b"\r") else b"\n")  # a lone CR stays one
+
+
+def _find_separators(block: bytes, byte_of: Bytes, ends: Places, separator: str, quote: str | None) -> Places | None:
+    """Return where fields are separated; None where quotes, line ends or bytes are not those of an even file."""
+    if b"\0" in block or block.count(b"\r") != block.count(b"\r\n"):
+        return None
+    separators = np.flatnonzero(byte_of == ord(separator))
+    if quote is None or quote.encode() not in block:
+        return separators
+    quotes = np.flatnonzero(byte_of == ord(quote))
+    opening, closing = quotes[::2], quotes[1::2]
+    may_precede = np.array([ord(separator), ord(quote), _LF], np.uint8)
+    before, after = byte_of[opening[opening > 0] - 1], byte_of[closing + 1]
+    is_sound = (
+        not _are_inside(ends, quotes).any()
+        and np.isin(before, may_precede).all()
+        and np.isin(after, np.append(may_precede, np.uint8(_CR))).all()
+    )
+    return separators[~_are_inside(separators, quotes)] if is_sound else None
+
+
+def _are_inside(places: Places, quotes: Places) -> npt.NDArray[np.bool_]:
+    """Return whether an odd number of quotes stands before each place."""
+    return (np.searchsorted(quotes, places) % 2).astype(np.bool_)
+
+
+def _are_even(at: Places, starts: Places, ends: Places, each: int) -> bool:
+    """Return whether every line from a start to an end has the same number of separators."""
+    if len(at) != each * len(starts):
+        return False
+    if not each:
+        return True
+    at = at.reshape(len(starts), each)
+    return bool((at[:, 0] >= starts).all() and (at[:, -1] < ends).all())

@@ -1,0 +1,204 @@
+"""CSV files read by scan_source beside Python's csv module: every record is accepted as it is, or refused."""
+
+import csv
+import gzip
+import io
+import tracemalloc
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecasting.errors import SourceError
+from forecasting.series.csv_records import read_records
+from forecasting.series.csv_shape import find_blank_rows
+from forecasting.series.read import scan_source
+from forecasting.series.validate import Reason, validate
+from forecasting.spec.source import Source
+
+HEADERS = ("unique_id,ds,y", "note,ds,unique_id,y", 'unique_id,"ds",y,"a ""b"", c"', "y,ds,unique_id,row,problem")
+VALUES = ("a", "2024-01-01", "-7.", "", "5.5", " x ", "ä", "€uro", "t\tt")
+FIELDS = st.one_of(
+    st.sampled_from(VALUES),
+    st.sampled_from(VALUES).map(lambda text: f'"{text}"'),
+    st.sampled_from(['"1,231.17"', '"say ""so"""', '""', '""""', '"l1\nl2"', '"l1\r\nl2"', '"\r"', '","']),
+    st.text('a,"b \r\n\x00', max_size=4),
+)
+LINES = st.one_of(
+    st.lists(st.sampled_from(VALUES), min_size=3, max_size=5),
+    st.lists(FIELDS, min_size=2, max_size=6),
+    st.just([]),
+).map(",".join)
+
+
+@st.composite
+def _files(draw: st.DrawFn) -> str:
+    """Files in three degrees of disorder, because one odd line decides how a whole file is read."""
+    header = draw(st.sampled_from(HEADERS))
+    width = header.count(",") + 1 - (', c"' in header)
+    plain = st.lists(st.sampled_from(VALUES), min_size=width, max_size=width)
+    quoted = st.lists(FIELDS.filter(_is_whole), min_size=width, max_size=width)
+    blank = st.just([""])
+    kind = draw(
+        st.sampled_from([st.one_of(plain, blank).map(",".join), st.one_of(quoted, plain, blank).map(",".join), LINES])
+    )
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"])) if kind is LINES else draw(st.sampled_from(["\n", "\r\n"]))
+    lines = [header, *draw(st.lists(kind, max_size=12))]
+    return draw(st.sampled_from(["", "\ufeff"])) + end.join(lines) + draw(st.sampled_from(["", end, end * 2]))
+
+
+def _is_whole(field: str) -> bool:
+    """Return whether a field is one field of one line in itself."""
+    if set(field) & set("\r\n\x00"):
+        return False
+    try:
+        return len(next(csv.reader([field], strict=True), [])) == 1 and ('"' not in field or field[0] == '"')
+    except csv.Error:
+        return False
+
+
+def _arbitrate(text: str) -> list[tuple[int, list[str] | None]] | None:
+    """Return each record's line and fields, None for a single malformed line; None for a file without an end to it."""
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    records: list[tuple[int, list[str] | None]] = []
+    while True:
+        first = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return records
+        except csv.Error as error:
+            if reader.line_num > first or "expected after" not in str(error):
+                return None
+            records.append((first, None))
+            continue
+        if fields:
+            records.append((first, fields))
+
+
+@settings(max_examples=200)
+@given(text=_files(), compressed=st.booleans())
+def test_every_record_of_the_csv_module_is_accepted_as_it_is_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, text: str, compressed: bool
+) -> None:
+    file = tmp_path_factory.mktemp("csv") / ("x.csv.gz" if compressed else "x.csv")
+    file.write_bytes(gzip.compress(text.encode()) if compressed else text.encode())
+    records = _arbitrate(text)
+    if records is None:
+        with pytest.raises(SourceError, match="line"):
+            scan_source(Source(uri=str(file)), "timestamp")
+        return
+    header = records[0][1]
+    assert header is not None
+    if len(records) == 1:
+        with pytest.raises(SourceError, match="no rows"):
+            scan_source(Source(uri=str(file)), "timestamp")
+        return
+    rows = scan_source(Source(uri=str(file)), "timestamp").collect()
+    if "problem" not in rows.columns:
+        rows = rows.with_columns(problem=pl.lit(None, pl.String))
+    at = [header.index(name) for name in ("unique_id", "ds", "y")]
+    read = rows.select("source_row", "unique_id", "ds", "y", "problem").rows()
+    assert len(read) == len(records) - 1
+    for (row, *texts, problem), (line, fields) in zip(read, records[1:], strict=True):
+        assert row + 1 == line
+        if fields is None:
+            assert problem == Reason.STRAY_QUOTE
+        elif len(fields) != len(header):
+            assert problem == (Reason.MORE_FIELDS if len(fields) > len(header) else Reason.FEWER_FIELDS)
+        else:
+            assert problem is None
+            assert [text or "" for text in texts] == [fields[one] for one in at]
+    validated = validate(scan_source(Source(uri=str(file)), "timestamp"), freq="1d")
+    accepted, rejects = pl.collect_all([validated.accepted, validated.rejects])
+    assert accepted.height + rejects.height == len(records) - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "is_even"),
+    [
+        ("a,b\n1,2\n", True),
+        ("a,b\r\n1,2\r\n\r\n3,4", True),
+        ('a,"b"\n"1,5","say ""so"""\n"",""""\n', True),
+        ("a,b\n1,2,3\n", False),
+        ("a,b\n1,2,3\n4\n", False),
+        ("a,b\r1,2\r", False),
+        ("a,b\n1,2\n3,4\r", False),
+        ("a,b\n1,\x002\n", False),
+        ('a,b\n1,5" pipe\n2,7" pipe\n', False),
+        ('a,b\n1,"x"y\n', False),
+        ('a,b\n1,"two\nlines"\n', False),
+        ("\na,b\n1,2\n", False),
+    ],
+)
+def test_only_an_even_file_is_read_by_polars(tmp_path: Path, text: str, is_even: bool) -> None:
+    (tmp_path / "x.csv").write_bytes(text.encode())
+    assert (find_blank_rows(str(tmp_path / "x.csv"), {}, separator=",", quote='"') is not None) == is_even
+
+
+def test_line_that_is_cut_by_a_block_is_judged_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forecasting.series.csv_bytes.BLOCK_BYTES", 3)
+    (tmp_path / "x.csv").write_text('\ufeffabc,def\n"1,1",2\n\n3,4\n\n')
+    assert find_blank_rows(str(tmp_path / "x.csv"), {}, separator=",", quote='"') == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ('a,2024-01-01,1\na,2024-01-02,"2\na,2024-01-03,3\n', "line 3 opens a quote that is never closed"),
+        ('a,2024-01-01,1\na,"2024-01-02,2\n\na,"2024-01-03,3\n', "line 3 opens a quote that line 5 does not close"),
+        ('a,2024-01-01,"' + "1,2,3\n" * 30_000, "line 2 has a field of more than 131072 characters"),
+    ],
+)
+def test_quote_over_lines_that_may_be_rows_stops_the_run_by_its_line(tmp_path: Path, rows: str, says: str) -> None:
+    (tmp_path / "x.csv").write_text("unique_id,ds,y\n" + rows)
+    with pytest.raises(SourceError, match=rf"x\.csv: {says}"):
+        scan_source(Source(uri=str(tmp_path / "x.csv")), "timestamp")
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
+def test_remote_file_is_read_as_a_local_one(tmp_path: Path, name: str) -> None:
+    content = '\ufeffunique_id,ds,y\na,2024-01-01,1\r\n\n"a ""b""\nc",2024-01-02,2\nä,3\n'.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    rows = [
+        read_records(uri, {}, ["y", "unique_id"], row="row", problem="problem", separator=",", quote='"')
+        for uri in (str(tmp_path / name), f"file://{tmp_path / name}")
+    ]
+    assert rows[0].equals(rows[1])
+    assert rows[1]["unique_id"].to_list() == ["a", 'a "b"\nc', "ä"]
+    (tmp_path / "even.csv").write_text("a,b\n1,2\n\n3,4\n")
+    assert find_blank_rows(f"file://{tmp_path / 'even.csv'}", {}, separator=",", quote='"') == (1,)
+
+
+def test_malformed_rows_are_refused_by_their_line_and_name_no_series(tmp_path: Path) -> None:
+    text = 'unique_id,ds,y\na,2024-01-01,1\na,2024-01-02,1,231.17\nb\n"a"x,2024-01-02,3\na,2024-01-02,2\n'
+    (tmp_path / "x.csv").write_text(text)
+    (tmp_path / "y.csv").write_text("unique_id,ds,y\na,2024-01-03,3\n")
+    validated = validate(scan_source(Source(uri=f"{tmp_path}/"), "timestamp"), freq="1d")
+    accepted, rejects = pl.collect_all([validated.accepted, validated.rejects])
+    assert accepted["y"].to_list() == [1, 2, 3]
+    assert rejects.drop("source_file").rows() == [
+        (2, "a", "2024-01-02", "1", Reason.MORE_FIELDS),
+        (3, "b", None, None, Reason.FEWER_FIELDS),
+        (4, '"a"x', "2024-01-02", "3", Reason.STRAY_QUOTE),
+    ]
+
+
+def test_malformed_row_has_no_age_among_files_of_which_one_is_even(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("unique_id,ds,y,at\na,2024-01-01,1\na,2024-01-01,2,x,3\na,2024-01-01,3,2\n")
+    (tmp_path / "b.csv").write_text("unique_id,ds,y,at\na,2024-01-01,4,1\n")
+    source = Source(uri=f"{tmp_path}/", duplicates="last", newer="at")
+    assert validate(scan_source(source, "timestamp"), freq="1d").accepted.collect()["y"].to_list() == [3.0]
+
+
+def test_memory_holds_only_the_columns_that_are_read(tmp_path: Path) -> None:
+    row = "a,2024-01-01,1," + "x" * 2000 + "\n"
+    (tmp_path / "x.csv").write_text("unique_id,ds,y,note\n" + row * 20_000 + "short\n")
+    tracemalloc.start()
+    rows = scan_source(Source(uri=str(tmp_path / "x.csv")), "timestamp")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows.select(pl.len()).collect().item() == 20_001
+    assert peak < 24 << 20  # the file has 40 MB
