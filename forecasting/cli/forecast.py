@@ -70,6 +70,27 @@ def forecast(
     source: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Field of a spec's [source], how rows are read.")
     ] = None,
+    csv_separator: Annotated[
+        str | None,
+        typer.Option(show_default=",", help="Character between fields of CSV files, such as ; or tab."),
+    ] = None,
+    csv_decimal: Annotated[
+        str | None, typer.Option(show_default=".", help="Decimal sign of measurements in CSV files.")
+    ] = None,
+    csv_thousands: Annotated[
+        str | None, typer.Option(show_default="none", help="Thousands sign of them: . , ' _ or space.")
+    ] = None,
+    csv_encoding: Annotated[
+        str | None, typer.Option(show_default="utf-8", help="Encoding of CSV files, such as cp1252 or utf-16.")
+    ] = None,
+    csv_quote: Annotated[
+        str | None,
+        typer.Option(show_default='"', help="Character around fields of CSV files, or none."),
+    ] = None,
+    csv_null: Annotated[
+        list[str] | None,
+        typer.Option(help="Words in CSV files that mean an unknown measurement, such as NA."),
+    ] = None,
     cutoff: Annotated[
         str | None, typer.Option(show_default="the newest observation", help="Last time that may be known.")
     ] = None,
@@ -138,6 +159,12 @@ def forecast(
             "source.target": target_column,
             "source.missing_rows": missing_rows,
             "source.duplicates": duplicates,
+            "source.csv.separator": csv_separator,
+            "source.csv.decimal": csv_decimal,
+            "source.csv.thousands": csv_thousands,
+            "source.csv.encoding": csv_encoding,
+            "source.csv.quote": csv_quote,
+            "source.csv.null": split_commas(csv_null),
             "quantiles": split_commas(quantiles),
             "paths": paths,
             "lower_bound": lower_bound,

@@ -4,6 +4,7 @@ Timestamps become naive, with microseconds. Those with a time zone are converted
 clock. Integer steps become Int64.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 
 import polars as pl
@@ -113,6 +114,13 @@ def read_number(column: str, dtype: pl.DataType, *, subject: str) -> pl.Expr:
     if dtype.is_numeric() or dtype == pl.Null:
         return pl.col(column).cast(pl.Float64)
     raise SourceError(f"{subject} has {dtype} but needs numbers")
+
+
+def unused_name(name: str, columns: Collection[str]) -> str:
+    """Return a name that no column has, by appending underscores."""
+    while name in columns:
+        name += "_"
+    return name
 
 
 def categories_of(rows: pl.LazyFrame) -> list[str]:

@@ -7,7 +7,9 @@ from typing import BinaryIO, cast
 
 import polars as pl
 
+from forecasting.errors import SourceError
 from forecasting.series.files import is_remote
+from forecasting.spec.dialect import CsvDialect
 
 BLOCK_BYTES = 2 << 20
 _GZIP = b"\x1f\x8b"
@@ -48,23 +50,37 @@ def read_blocks(uri: str, options: Mapping[str, str]) -> Generator[bytes, None, 
             yield block
 
 
-def read_lines(uri: str, options: Mapping[str, str], *, encoding: str, errors: str) -> Generator[str, None, None]:
+def read_lines(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> Generator[str, None, None]:
     """Read a file's lines with their ends: CRLF, LF or CR. A byte order mark is left out.
 
     Args:
         uri: A path, or the URI of an object in a store, which is UTF-8.
         options: Options of the object store, as Polars takes them.
-        encoding: The encoding of a local file.
-        errors: What becomes of bytes that cannot be decoded, as `open` takes it.
+        dialect: The dialect, for its encoding.
 
     Yields:
-        Lines.
+        Lines. Bytes that are not UTF-8 become U+FFFD.
+
+    Raises:
+        UnicodeError: Bytes are not text in another encoding than UTF-8.
+        SourceError: A remote file has another encoding than UTF-8.
     """
+    encoding = dialect.encoding
+    if is_remote(uri) and not dialect.is_utf_8:
+        raise SourceError(
+            f"{uri} is remote, and remote CSV files must be UTF-8, not {encoding}; --csv-encoding (source.csv.encoding)"
+            " needs a local file"
+        )
     if is_remote(uri):
         for lines in _remote_lines(uri, options):
             yield from io.StringIO("\n".join(lines) + "\n", newline="")
         return
+    if dialect.is_utf_8:
+        encoding, errors = "utf-8-sig", "replace"
+    else:
+        errors = "strict"
     with io.TextIOWrapper(open_bytes(uri), encoding=encoding, errors=errors, newline="") as file:
+        yield next(file, "").removeprefix("\ufeff")  # utf-16-le and the like keep it
         yield from file
 
 

@@ -11,28 +11,27 @@ import polars as pl
 from forecasting.errors import SourceError
 from forecasting.series.csv_bytes import read_lines
 from forecasting.series.validate import Reason
+from forecasting.spec.dialect import CsvDialect
 
 RECORDS_OF_FRAME = 100_000
-_ENCODING = "utf-8-sig"
 
 _Row = tuple[str | int | None, ...]
 
 
-def read_header(uri: str, options: Mapping[str, str], *, separator: str, quote: str | None) -> list[str]:
+def read_header(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> list[str]:
     """Return the names in the first record of a file; an empty list if there is none."""
-    with closing(read_lines(uri, options, encoding=_ENCODING, errors="replace")) as lines:
-        return _Reader(uri, lines, separator, quote).header
+    with closing(read_lines(uri, options, dialect)) as lines:
+        return _Reader(uri, lines, dialect).header
 
 
 def read_records(
     uri: str,
     options: Mapping[str, str],
     columns: Sequence[str],
+    dialect: CsvDialect,
     *,
     row: str,
     problem: str,
-    separator: str,
-    quote: str | None,
 ) -> pl.DataFrame:
     """Read columns of all records but the header; blank lines are left out.
 
@@ -42,20 +41,20 @@ def read_records(
         uri: A path, or the URI of an object in a store.
         options: Options of the object store, as Polars takes them.
         columns: The names of columns of the header.
+        dialect: How the file is written.
         row: The name of the column of row numbers: the line on which the record begins, less two.
         problem: The name of the column that says why a record is malformed; null in others.
-        separator: The character between fields.
-        quote: The character around fields; None without one.
 
     Returns:
         The columns as text, the row numbers and the problems.
 
     Raises:
-        SourceError: A quote encloses the lines that follow it, and how many of them are rows is unknown.
+        SourceError: A quote encloses the lines that follow it, and how many of them are rows is unknown; or the file
+            does not have the dialect's encoding.
     """
     schema = dict.fromkeys(columns, pl.String()) | {row: pl.Int64(), problem: pl.String()}
-    with closing(read_lines(uri, options, encoding=_ENCODING, errors="replace")) as lines:
-        rows = _pick(_Reader(uri, lines, separator, quote), columns)
+    with closing(read_lines(uri, options, dialect)) as lines:
+        rows = _pick(_Reader(uri, lines, dialect), columns)
         return pl.concat([pl.DataFrame(schema=schema), *(_frame(part, schema) for part in _parts(rows))])
 
 
@@ -86,15 +85,14 @@ def _frame(rows: Sequence[_Row], schema: Mapping[str, pl.DataType]) -> pl.DataFr
 class _Reader:
     """Records of a file after its header: their first line, their fields and why they are malformed."""
 
-    def __init__(self, uri: str, lines: Iterator[str], separator: str, quote: str | None) -> None:
-        self._uri, self._separator = uri, separator
+    def __init__(self, uri: str, lines: Iterator[str], dialect: CsvDialect) -> None:
+        self._uri, self._dialect = uri, dialect
         self._line = ""
-        # A quote character is required by the csv module also where it is not used.
         self._records = csv.reader(
             self._keep(lines),
-            delimiter=separator,
-            quotechar=quote or '"',
-            quoting=csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL,
+            delimiter=dialect.separator,
+            quotechar=dialect.quote or None,
+            quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
             strict=True,
         )
         line, self.header, problem = next(iter(self), (0, [], None))
@@ -112,14 +110,20 @@ class _Reader:
             except csv.Error as error:
                 if records.line_num > first or "expected after" not in str(error):
                     self._stop(first, error)
-                yield first, self._line.rstrip("\r\n").split(self._separator), Reason.STRAY_QUOTE
+                yield first, self._line.rstrip("\r\n").split(self._dialect.separator), Reason.STRAY_QUOTE
                 continue
             if fields:
                 yield first, fields, None
 
     def _keep(self, lines: Iterator[str]) -> Iterator[str]:
-        for self._line in lines:
-            yield self._line
+        try:
+            for self._line in lines:
+                yield self._line
+        except UnicodeError as error:
+            raise SourceError(
+                f"{self._uri} is not {self._dialect.encoding}: {error}; --csv-encoding (source.csv.encoding) names its"
+                " encoding"
+            ) from error
 
     def _stop(self, first: int, error: csv.Error) -> None:
         """Raise SourceError for a record that ends in an unknown place, so that nobody knows what follows it."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from forecasting.series.csv_bytes import read_blocks
 from forecasting.series.files import is_remote
+from forecasting.spec.dialect import CsvDialect
 
 MOST_BLANK_ROWS = 10_000
 LONGEST_LINE = 64 << 20
@@ -20,23 +21,24 @@ Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
 
 
-def find_blank_rows(
-    uri: str, options: Mapping[str, str], *, separator: str, quote: str | None
-) -> tuple[int, ...] | None:
+def find_blank_rows(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> tuple[int, ...] | None:
     """Return the numbers of the blank lines of an even file; None of any other file.
 
     In an even file every line is a row with as many fields as the header, or blank. Quotes enclose whole fields within
-    a line, a quote within them is doubled (RFC 4180), lines end in LF or CRLF, and no byte is NUL. The file is read.
+    a line, a quote within them is doubled (RFC 4180), lines end in LF or CRLF, no byte is NUL, and the text is UTF-8.
+    The file is read.
 
     Args:
         uri: A path, or the URI of an object in a store.
         options: Options of the object store, as Polars takes them.
-        separator: The character between fields.
-        quote: The character around fields; None without one.
+        dialect: How the file is written.
 
     Returns:
         Row numbers from 0, as Polars counts the lines after the header.
     """
+    if not dialect.is_utf_8:
+        return None
+    separator, quote = dialect.separator, dialect.quote or None
     if is_remote(uri):
         with closing(read_blocks(uri, options)) as blocks:
             return _find_blank_rows(blocks, separator, quote)

@@ -8,15 +8,14 @@ from contextlib import contextmanager
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
-from forecasting.series.columns import as_text, is_blank, read_id, read_number, read_times, refuse_time
-from forecasting.series.csv_records import read_header, read_records
-from forecasting.series.csv_shape import find_blank_rows
+from forecasting.series.columns import as_text, is_blank, read_id, read_number, read_times, refuse_time, unused_name
+from forecasting.series.csv_records import read_header
+from forecasting.series.csv_scan import read_measurements, scan_csv
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.newest import add_age, newest_first
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
 
-SEPARATOR, QUOTE = ",", '"'
 NUM_SNIFFED = 100
 """Rows of a text column that are read to decide whether it holds times of the wrong clock or a few bad rows."""
 
@@ -45,7 +44,8 @@ def scan_source(
     Returns:
         Rows with source_file, source_row (from 1 in each file; of a CSV row, the line on which it begins, less one),
         unique_id (text), ds, y and, with `static`, categories: a list of names and values (text). If a CSV file has
-        malformed rows, `problem` is the reason why a row is refused.
+        malformed rows, `problem` is the reason why a row is refused. If CSV files write numbers with other signs than
+        Polars, `number` has those in `y`.
 
     Raises:
         SourceError: The source has no files or rows, a file cannot be read or lacks a column, or a dtype does not
@@ -106,8 +106,9 @@ def concat_files(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:
         files = [_as_text(file, "ds") if is_text else read_times(file, "ds", clock=clock) for file in files]
     if len(numbers) > 1:
         files = [_as_text(file, "y") if pl.String in numbers else _as_number(file) for file in files]
-    if any("problem" in file.collect_schema() for file in files):
-        files = [_with_problem(file) for file in files]
+    for column in ("problem", "number"):
+        if any(column in file.collect_schema() for file in files):
+            files = [_with_column(file, column) for file in files]
     return pl.concat(files)
 
 
@@ -157,41 +158,18 @@ def _scan_csv(
     static: Sequence[str],
     needed: Sequence[tuple[str, str]],
 ) -> pl.LazyFrame:
-    """Scan an even file lazily, and read any other one by record."""
+    dialect = source.csv
     with reading(uri):
-        header = read_header(uri, options, separator=SEPARATOR, quote=QUOTE)
-        if not header:
-            raise pl.exceptions.NoDataError
-        blank_rows = find_blank_rows(uri, options, separator=SEPARATOR, quote=QUOTE)
+        header = read_header(uri, options, dialect)
+    if not header:
+        raise SourceError(f"{uri} is empty; it needs a header with its columns")
     _refuse_missing(uri, header, needed)
     _refuse_repeated(uri, header, needed)
-    row, problem = unused_name("row", header), unused_name("problem", header)
-    if blank_rows is None:
-        columns = list(dict.fromkeys(name for _, name in needed))
-        with reading(uri):
-            records = read_records(uri, options, columns, row=row, problem=problem, separator=SEPARATOR, quote=QUOTE)
-        return _select(records.lazy(), records.schema, uri, source, clock, static, row=row, problem=problem)
-    rows = pl.scan_csv(
-        uri,
-        separator=SEPARATOR,
-        quote_char=QUOTE,
-        infer_schema=False,
-        encoding="utf8-lossy",
-        row_index_name=row,
-        glob=False,
-        storage_options=options,
-    )
-    if blank_rows:
-        rows = rows.filter(~pl.col(row).is_in(blank_rows))
+    with reading(uri):
+        rows, row, problem = scan_csv(uri, header, [name for _, name in needed], dialect, options)
     schema = pl.Schema(dict.fromkeys(header, pl.String()))
-    return _select(rows, schema, uri, source, clock, static, row=row)
-
-
-def unused_name(name: str, columns: Collection[str]) -> str:
-    """Return a name that no column has, by appending underscores."""
-    while name in columns:
-        name += "_"
-    return name
+    selected = _select(rows, schema, uri, source, clock, static, row=row, problem=problem)
+    return read_measurements(selected, dialect)
 
 
 def _refuse_missing(uri: str, columns: Collection[str], needed: Sequence[tuple[str, str]]) -> None:
@@ -337,11 +315,11 @@ def _as_text(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
     return rows.with_columns(as_text(column, rows.collect_schema()[column]))
 
 
-def _with_problem(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Put `problem` last; it is null where a file has no malformed rows."""
-    has_problem = "problem" in rows.collect_schema()
-    problem = pl.col("problem") if has_problem else pl.lit(None, pl.String).alias("problem")
-    return rows.select(pl.exclude("problem"), problem)
+def _with_column(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    """Put `problem` or `number` last; where a file has none, no row has a problem, and numbers are those in `y`."""
+    schema = rows.collect_schema()
+    absent = pl.lit(None, pl.String) if column == "problem" else read_number("y", schema["y"], subject="y")
+    return rows.select(pl.exclude(column), pl.col(column) if column in schema else absent.alias(column))
 
 
 def _as_number(rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -32,11 +32,13 @@ from forecasting.spec.source import Duplicates
 class Reason(StrEnum):
     """Why a row is refused; a row with several problems has the first reason that applies."""
 
-    MORE_FIELDS = "row has more fields than the header; a value that contains the separator needs quotes around it"
+    MORE_FIELDS = (
+        "row has more fields than the header; quote values with separators, or see --csv-separator (source.csv)"
+    )
     FEWER_FIELDS = "row has fewer fields than the header"
     STRAY_QUOTE = "row has a quote that does not end its field; a quote within a quoted field must be doubled"
     NO_ID = "unique_id is missing"
-    NOT_UTF_8 = "unique_id is not UTF-8 text; save the CSV file as UTF-8"
+    NOT_UTF_8 = "unique_id is not UTF-8 text; name the encoding with --csv-encoding (source.csv.encoding)"
     NO_TIME = "time is missing"
     BAD_TIME = "time cannot be read; it needs an ISO 8601 time such as 2013-01-31 05:00:00"
     BAD_STEP = "time cannot be read; it needs a whole number"
@@ -246,7 +248,7 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
     time, value = pl.col("ds"), pl.col("y")
     rows = rows.with_columns(
         pl.col("unique_id").cast(pl.String),
-        read_number("y", schema["y"], subject="y"),
+        pl.col("number").alias("y") if "number" in schema else read_number("y", schema["y"], subject="y"),
         source_ds=pl.col("ds"),
         source_y=pl.col("y"),
     )

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from forecasting.errors import SpecError
+from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
 
 Duplicates = Literal["refuse", "last"]
@@ -51,6 +52,8 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         description="column of numbers or times of which the largest is that of the newest row; where not given, the"
         ' newest row is the last one, in the order of the files\' names and of rows; needs `duplicates = "last"`',
     )
+
+    csv: CsvDialect = Field(CsvDialect(), description="how CSV files are written")
 
     @field_validator("uri", mode="before")
     @classmethod

@@ -136,3 +136,15 @@ def test_fields_of_the_source_are_options_and_a_refused_one_is_named_as_typed() 
     with pytest.raises(SpecError) as refused:
         spec_from_options(["a.csv"], NEEDED | {"source.colour": "red"})
     assert refused.value.problems[0].startswith("--source colour = 'red'")
+
+
+def test_dialect_of_csv_files_lies_over_that_of_a_spec_and_refused_parts_are_named_as_typed(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    head = 'name = "a"\nfreq = "1h"\nseason_lengths = [24]\nhorizon = 2\n'
+    file.write_text(head + '[source]\nuri = "a.csv"\n[source.csv]\nseparator = ";"\ndecimal = ","\n')
+    csv = spec_from_options(
+        [], {"source.csv.separator": "tab", "source.csv.null": ["NA", "-"]}, spec_path=file
+    ).source.csv
+    assert (csv.separator, csv.decimal, csv.null) == ("\t", ",", ("NA", "-"))
+    with pytest.raises(SpecError, match=r"--csv-separator = ';;': must be one ASCII character.*--csv-decimal = 'x'"):
+        spec_from_options(["a.csv"], NEEDED | {"source.csv.separator": ";;", "source.csv.decimal": "x"})

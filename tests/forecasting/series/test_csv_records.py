@@ -16,6 +16,7 @@ from forecasting.series.csv_records import read_records
 from forecasting.series.csv_shape import find_blank_rows
 from forecasting.series.read import scan_source
 from forecasting.series.validate import Reason, validate
+from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.source import Source
 
 HEADERS = ("unique_id,ds,y", "note,ds,unique_id,y", 'unique_id,"ds",y,"a ""b"", c"', "y,ds,unique_id,row,problem")
@@ -135,13 +136,13 @@ def test_every_record_of_the_csv_module_is_accepted_as_it_is_or_refused(
 )
 def test_only_an_even_file_is_read_by_polars(tmp_path: Path, text: str, is_even: bool) -> None:
     (tmp_path / "x.csv").write_bytes(text.encode())
-    assert (find_blank_rows(str(tmp_path / "x.csv"), {}, separator=",", quote='"') is not None) == is_even
+    assert (find_blank_rows(str(tmp_path / "x.csv"), {}, CsvDialect()) is not None) == is_even
 
 
 def test_line_that_is_cut_by_a_block_is_judged_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forecasting.series.csv_bytes.BLOCK_BYTES", 3)
     (tmp_path / "x.csv").write_text('\ufeffabc,def\n"1,1",2\n\n3,4\n\n')
-    assert find_blank_rows(str(tmp_path / "x.csv"), {}, separator=",", quote='"') == (1, 3)
+    assert find_blank_rows(str(tmp_path / "x.csv"), {}, CsvDialect()) == (1, 3)
 
 
 @pytest.mark.parametrize(
@@ -163,13 +164,13 @@ def test_remote_file_is_read_as_a_local_one(tmp_path: Path, name: str) -> None:
     content = '\ufeffunique_id,ds,y\na,2024-01-01,1\r\n\n"a ""b""\nc",2024-01-02,2\nä,3\n'.encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     rows = [
-        read_records(uri, {}, ["y", "unique_id"], row="row", problem="problem", separator=",", quote='"')
+        read_records(uri, {}, ["y", "unique_id"], CsvDialect(), row="row", problem="problem")
         for uri in (str(tmp_path / name), f"file://{tmp_path / name}")
     ]
     assert rows[0].equals(rows[1])
     assert rows[1]["unique_id"].to_list() == ["a", 'a "b"\nc', "ä"]
     (tmp_path / "even.csv").write_text("a,b\n1,2\n\n3,4\n")
-    assert find_blank_rows(f"file://{tmp_path / 'even.csv'}", {}, separator=",", quote='"') == (1,)
+    assert find_blank_rows(f"file://{tmp_path / 'even.csv'}", {}, CsvDialect()) == (1,)
 
 
 def test_malformed_rows_are_refused_by_their_line_and_name_no_series(tmp_path: Path) -> None:

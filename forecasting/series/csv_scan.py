@@ -1,0 +1,81 @@
+"""Scan a CSV file in its dialect: an even file with Polars, any other one by record."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from forecasting.series.columns import unused_name
+from forecasting.series.csv_numbers import read_decimal
+from forecasting.series.csv_records import read_records
+from forecasting.series.csv_shape import find_blank_rows
+from forecasting.spec.dialect import CsvDialect
+
+
+class CsvRows(NamedTuple):
+    """Rows of a CSV file as text.
+
+    Attributes:
+        rows: The requested columns.
+        row: The name of a column of row numbers, from 0.
+        problem: The name of a column that says why a row is malformed; None if no row is.
+    """
+
+    rows: pl.LazyFrame
+    row: str
+    problem: str | None
+
+
+def scan_csv(
+    uri: str, header: Sequence[str], columns: Sequence[str], dialect: CsvDialect, options: dict[str, str]
+) -> CsvRows:
+    """Scan an even file lazily, and read any other one by record; see `find_blank_rows`.
+
+    Args:
+        uri: A path, or the URI of an object in a store.
+        header: The names of the file's columns.
+        columns: Names of columns that the file has once.
+        dialect: How the file is written.
+        options: Options of the object store, as Polars takes them.
+
+    Returns:
+        The rows.
+
+    Raises:
+        SourceError: The file cannot be decoded, or a quote encloses the lines that follow it.
+    """
+    row, problem = unused_name("row", header), unused_name("problem", header)
+    columns = list(dict.fromkeys(columns))
+    blank_rows = find_blank_rows(uri, options, dialect)
+    if blank_rows is None:
+        records = read_records(uri, options, columns, dialect, row=row, problem=problem)
+        return CsvRows(records.lazy(), row, problem)
+    rows = pl.scan_csv(
+        uri,
+        separator=dialect.separator,
+        quote_char=dialect.quote or None,
+        infer_schema=False,
+        encoding="utf8-lossy",
+        row_index_name=row,
+        glob=False,
+        storage_options=options,
+    )
+    if blank_rows:
+        rows = rows.filter(~pl.col(row).is_in(blank_rows))
+    return CsvRows(rows.select(row, *columns), row, None)
+
+
+def read_measurements(rows: pl.LazyFrame, dialect: CsvDialect) -> pl.LazyFrame:
+    """Replace null words in `y` by null, and add `number` where the dialect does not write numbers as Polars does.
+
+    Args:
+        rows: Rows with `y` as text.
+        dialect: How numbers are written.
+
+    Returns:
+        The rows; `number` is null where the dialect does not write numbers as a text has it.
+    """
+    if dialect.null:
+        is_word = pl.col("y").str.strip_chars().is_in(dialect.null)
+        rows = rows.with_columns(pl.when(~is_word).then("y").alias("y"))
+    return rows if dialect.has_plain_numbers else rows.with_columns(number=read_decimal("y", dialect))
