@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from forecasting.errors import SpecError, naming_extras
+from forecasting.errors import DataWarning, SpecError, naming_extras
 from forecasting.fleet.options import FitOptions
 from forecasting.flow.backtests import backtest_at, place_cutoffs
 from forecasting.flow.fleets import Fleet, as_text, load_fleet
@@ -586,5 +586,5 @@ def _make_spec(fields: Mapping[str, Any], read: Callable[[], Input], subject: st
     except SpecError as error:
         raise SpecError(subject, [relabel(problem, _LABELS) for problem in error.problems]) from error
     for note in notes:
-        warnings.warn(note, stacklevel=4)  # at the call of the public function
+        warnings.warn(note, DataWarning, stacklevel=4)  # at the call of the public function
     return spec

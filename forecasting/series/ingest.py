@@ -1,7 +1,7 @@
 """The first step of every flow: read a spec's source into observations, rejects, features and panels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from forecasting.series.absent import describe_absent, fill_absent
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
 from forecasting.series.grid import future_grid
+from forecasting.series.names import describe_similar
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
@@ -32,7 +33,7 @@ class Ingested:
         rejects: Refused rows; if the cutoff is the newest observation, those after it as well.
         features: The series on their grids, with calendar features.
         cutoff: The last `ds` of observations and features.
-        notes: Sentences about what absent rows were taken as.
+        notes: Sentences about what absent rows and similar names were taken as.
     """
 
     observations: pl.DataFrame
@@ -107,7 +108,8 @@ def ingest(
     ingested = Ingested(observations, rejects, features, cutoff, notes)
     if not ingested.unique_ids:
         raise SourceError(f"source {spec.source} names no series at or before {cutoff}; it needs at least one")
-    return ingested
+    similar = describe_similar(ingested.unique_ids)
+    return ingested if similar is None else replace(ingested, notes=(*ingested.notes, similar))
 
 
 def observed_rows(validated: Validated, spec: Spec) -> pl.LazyFrame:

@@ -17,6 +17,7 @@ import pytest
 
 import forecasting as fc
 from forecasting.cli import main
+from forecasting.errors import DataWarning
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2024, 1, 1)
@@ -284,7 +285,7 @@ class TestForecast:
 
     def test_frequency_and_seasons_may_be_left_out_and_are_then_stated(self, frame: pl.DataFrame) -> None:
         given = {name: value for name, value in OPTIONS.items() if name not in ("freq", "season_lengths")}
-        with pytest.warns(UserWarning, match="inferred|apart|customary") as stated:
+        with pytest.warns(DataWarning) as stated:
             inferred = fc.forecast(frame, **NAMES, **given)
         assert [str(each.message) for each in stated] == [
             "frequency 1h: 100% of neighbouring rows are so far apart; --freq (freq) changes it",
