@@ -1,5 +1,6 @@
 """The bytes and the text of a CSV file: on a local disk or in an object store, compressed with gzip or not."""
 
+import codecs
 import gzip
 import io
 from collections.abc import Generator, Iterator, Mapping
@@ -29,6 +30,14 @@ def open_bytes(uri: str) -> BinaryIO:
     with open(uri, "rb") as file:
         is_compressed = file.read(len(_GZIP)) == _GZIP
     return cast(BinaryIO, gzip.open(uri, "rb")) if is_compressed else open(uri, "rb")
+
+
+def starts_with_utf_16(uri: str) -> bool:
+    """Return whether a local file begins with the byte order mark of UTF-16, in which Windows writes 'Unicode'."""
+    if is_remote(uri):
+        return False
+    with open_bytes(uri) as file:
+        return file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_blocks(uri: str, options: Mapping[str, str]) -> Generator[bytes, None, None]:

@@ -24,6 +24,17 @@ def read_header(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> li
         return _Reader(uri, lines, dialect).header
 
 
+def read_first(
+    uri: str, options: Mapping[str, str], columns: Sequence[str], dialect: CsvDialect, num: int
+) -> list[tuple[str, ...]]:
+    """Return columns of the first well-formed records, at most `num`, as text; see `read_records`."""
+    with closing(read_lines(uri, options, dialect)) as lines:
+        reader = _Reader(uri, lines, dialect)
+        positions = [reader.header.index(name) for name in columns]
+        records = (fields for _, fields, problem in reader if problem is None and len(fields) == len(reader.header))
+        return [tuple(fields[at] for at in positions) for fields in islice(records, num)]
+
+
 def read_records(
     uri: str,
     options: Mapping[str, str],

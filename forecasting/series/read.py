@@ -11,6 +11,7 @@ from forecasting.errors import ServiceError, SourceError, UserError, first_line
 from forecasting.series.columns import as_text, is_blank, read_id, read_number, read_times, refuse_time, unused_name
 from forecasting.series.csv_records import read_header
 from forecasting.series.csv_scan import read_measurements, scan_csv
+from forecasting.series.csv_sniff import propose_dialect, refuse_other_spelling
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.newest import add_age, newest_first
 from forecasting.spec.frequency import Clock
@@ -163,21 +164,26 @@ def _scan_csv(
         header = read_header(uri, options, dialect)
     if not header:
         raise SourceError(f"{uri} is empty; it needs a header with its columns")
-    _refuse_missing(uri, header, needed)
+    columns = [name for _, name in needed]
+    with reading(uri):
+        proposal = "" if set(columns) <= set(header) else propose_dialect(uri, options, columns, source.target, dialect)
+    _refuse_missing(uri, header, needed, proposal)
     _refuse_repeated(uri, header, needed)
     with reading(uri):
-        rows, row, problem = scan_csv(uri, header, [name for _, name in needed], dialect, options)
+        rows, row, problem = scan_csv(uri, header, columns, dialect, options)
     schema = pl.Schema(dict.fromkeys(header, pl.String()))
     selected = _select(rows, schema, uri, source, clock, static, row=row, problem=problem)
+    with reading(uri):
+        refuse_other_spelling(uri, options, selected, source.target, dialect)
     return read_measurements(selected, dialect)
 
 
-def _refuse_missing(uri: str, columns: Collection[str], needed: Sequence[tuple[str, str]]) -> None:
+def _refuse_missing(uri: str, columns: Collection[str], needed: Sequence[tuple[str, str]], proposal: str = "") -> None:
     missing = [f"{role} column '{name}'" for role, name in needed if name not in columns]
     if missing:
         raise SourceError(
             f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(columns)};"
-            " id, time and target name them"
+            f" id, time and target name them{proposal}"
         )
 
 

@@ -146,5 +146,7 @@ def test_dialect_of_csv_files_lies_over_that_of_a_spec_and_refused_parts_are_nam
         [], {"source.csv.separator": "tab", "source.csv.null": ["NA", "-"]}, spec_path=file
     ).source.csv
     assert (csv.separator, csv.decimal, csv.null) == ("\t", ",", ("NA", "-"))
-    with pytest.raises(SpecError, match=r"(?s)--csv-separator = ';;': must be one ASCII character.*--csv-decimal = 'x'"):
+    with pytest.raises(
+        SpecError, match=r"(?s)--csv-separator = ';;': must be one ASCII character.*--csv-decimal = 'x'"
+    ):
         spec_from_options(["a.csv"], NEEDED | {"source.csv.separator": ";;", "source.csv.decimal": "x"})

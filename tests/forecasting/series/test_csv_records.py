@@ -24,7 +24,7 @@ VALUES = ("a", "2024-01-01", "-7.", "", "5.5", " x ", "ä", "€uro", "t\tt")
 FIELDS = st.one_of(
     st.sampled_from(VALUES),
     st.sampled_from(VALUES).map(lambda text: f'"{text}"'),
-    st.sampled_from(['"1,231.17"', '"say ""so"""', '""', '""""', '"l1\nl2"', '"l1\r\nl2"', '"\r"', '","']),
+    st.sampled_from(['"x,231.17"', '"say ""so"""', '""', '""""', '"l1\nl2"', '"l1\r\nl2"', '"\r"', '","']),
     st.text('a,"b \r\n\x00', max_size=4),
 )
 LINES = st.one_of(
