@@ -68,7 +68,7 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
     source = given.source
     rows = given.scan(spec.clock)
     require_same_clock(given, spec, has_zone=has_zone)
-    validated = validate(rows, freq=spec.freq, duplicates=source.duplicates)
+    validated = validate(rows, freq=spec.freq, source=source)
     accepted, rejects = pl.collect_all([validated.accepted, validated.rejects], engine="streaming")
     observed = accepted.filter(pl.col("y").is_not_null())
     if observed.is_empty():

@@ -11,7 +11,7 @@ from typing import ClassVar
 import polars as pl
 
 from forecasting.schemas import ds_dtype
-from forecasting.spec.frequency import DAY, clock_of, fixed_width, num_months
+from forecasting.spec.frequency import DAY, MONTHS, clock_of, fixed_width, num_months
 
 LAST_DAY = 31
 """The anchor day of grids on month ends: a day after a month's end means its last day."""
@@ -102,6 +102,26 @@ class EvenGrid:
         is_weekly = self.dtype != pl.Int64 and self.width % (7 * DAY) == 0
         return (ds.cast(pl.Int64) + (FIRST_MONDAY if is_weekly else 0)) // self.width
 
+    def begin(self, ds: pl.Expr, width: int | None) -> pl.Expr:
+        """Return when the period of a time begins: a week or a day, or one of `width` microseconds."""
+        width, shift = self._period(width)
+        return ((ds.cast(pl.Int64) + shift) // width * width - shift).cast(self.dtype)
+
+    def end(self, begin: pl.Expr, width: int | None) -> pl.Expr:
+        """Return when the period that begins at a time ends."""
+        return (begin.cast(pl.Int64) + self._period(width)[0]).cast(self.dtype)
+
+    def point_in(self, begin: pl.Expr, width: int | None) -> pl.Expr:
+        """Return the place of grid points in the period that begins at a time."""
+        width, shift = self._period(width)
+        return (begin.cast(pl.Int64) + (pl.col("anchor") + shift) % width).cast(self.dtype)
+
+    def _period(self, width: int | None) -> tuple[int, int]:
+        """Return the width of a period, and the microseconds from the beginning of one to the year 1970."""
+        if width is not None:
+            return width, 0
+        return (7 * DAY, FIRST_MONDAY) if self.width % (7 * DAY) == 0 else (DAY, 0)
+
     def ds(self, number: pl.Expr) -> pl.Expr:
         """Return the time of a grid point."""
         return (number * self.width + pl.col("anchor")).cast(self.dtype)
@@ -154,7 +174,30 @@ class MonthGrid:
 
     def ds(self, number: pl.Expr) -> pl.Expr:
         """Return the time of a grid point."""
-        month = number * self.months + pl.col("anchor_month")
+        return self._in_month(number * self.months + pl.col("anchor_month"))
+
+    def begin(self, ds: pl.Expr, width: int | None = None) -> pl.Expr:
+        """Return when the period of a time begins: a month, a quarter or a year."""
+        assert width is None
+        return _first_of(_month(ds) // self._period * self._period)
+
+    def end(self, begin: pl.Expr, width: int | None = None) -> pl.Expr:
+        """Return when the period that begins at a time ends."""
+        assert width is None
+        return _first_of(_month(begin) + self._period)
+
+    def point_in(self, begin: pl.Expr, width: int | None = None) -> pl.Expr:
+        """Return the place of grid points in the period that begins at a time."""
+        assert width is None
+        return self._in_month(_month(begin) + pl.col("anchor_month") % self._period)
+
+    @property
+    def _period(self) -> int:
+        """The months of a period: those of a quarter or a year if grid points are that far apart, else one."""
+        return self.months if self.months in MONTHS.values() else 1
+
+    def _in_month(self, month: pl.Expr) -> pl.Expr:
+        """Return the time of the anchor's day in a month."""
         first = pl.date(month // 12, month % 12 + 1, 1)
         length = first.dt.month_end().dt.day().cast(pl.Int64)
         day = pl.col("anchor_day")
@@ -175,6 +218,10 @@ def make_grid(freq: str | int) -> EvenGrid | MonthGrid:
 def _month(ds: pl.Expr) -> pl.Expr:
     """Number months from the year 0."""
     return ds.dt.year().cast(pl.Int64) * 12 + ds.dt.month().cast(pl.Int64) - 1
+
+
+def _first_of(month: pl.Expr) -> pl.Expr:
+    return pl.date(month // 12, month % 12 + 1, 1).cast(pl.Datetime("us"))
 
 
 def _days_to_month_end(ds: pl.Expr) -> pl.Expr:

@@ -20,6 +20,8 @@ from forecasting.series.regularise import regularise
 from forecasting.series.validate import MALFORMED, Reason, Validated, later_rejects, newest_observation, validate
 from forecasting.spec.spec import Spec
 
+MOST_SHARED = 0.01
+"""Share of all rows that may be refused because another row of their series lies in the same period."""
 NUM_REASONS = 3
 """How many reasons an error names if every row is refused."""
 
@@ -93,23 +95,34 @@ def ingest(
     if series is not None:
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
-    duplicates = spec.source.duplicates
-    validated = validate(rows, freq=spec.freq, cutoff=cutoff, now=now, duplicates=duplicates)
+    validated = validate(rows, freq=spec.freq, cutoff=cutoff, now=now, source=spec.source)
     plans = [observed_rows(validated, spec), validated.rejects]
     if reports_later:
-        plans.append(
-            later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of, now=now, duplicates=duplicates)
-        )
+        plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of, now=now, source=spec.source))
     observations, *refused = pl.collect_all(plans, engine="streaming")
     if not spec.categories.static:
         observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))
     rejects = pl.concat(refused).sort("source_file", "source_row")
+    _refuse_shared(rejects, observations.height, spec)
     features, notes = _on_grids(observations, spec, cutoff)
     ingested = Ingested(observations, rejects, features, cutoff, notes)
     if not ingested.unique_ids:
         raise SourceError(f"source {spec.source} names no series at or before {cutoff}; it needs at least one")
     similar = describe_similar(ingested.unique_ids)
     return ingested if similar is None else replace(ingested, notes=(*ingested.notes, similar))
+
+
+def _refuse_shared(rejects: pl.DataFrame, num_accepted: int, spec: Spec) -> None:
+    """Raise SourceError where a period often has several rows, which the source must say how to aggregate."""
+    shared = rejects.filter(pl.col("reason") == Reason.SHARED.value)
+    if shared.height <= MOST_SHARED * (num_accepted + rejects.height):
+        return
+    name, time = shared.select("unique_id", "ds").row(0)
+    raise SourceError(
+        f"source {spec.source}: {shared.height} of {num_accepted + rejects.height} rows share their period of"
+        f" {spec.freq} with a row at another time, such as {time} of series '{name}';"
+        " source.aggregate = sum, mean, last, first, max or min (--source aggregate=sum) makes one measurement of them"
+    )
 
 
 def observed_rows(validated: Validated, spec: Spec) -> pl.LazyFrame:
@@ -186,11 +199,11 @@ def find_newest(
     Raises:
         SourceError: No observation is accepted; the error names the most frequent reasons.
     """
-    newest = newest_observation(rows, freq=spec.freq, not_after=not_after, now=now)
+    newest = newest_observation(rows, freq=spec.freq, not_after=not_after, now=now, source=spec.source)
     if newest is not None:
         return newest
     until = "" if not_after is None else f" at or before {not_after}"
-    rejects = validate(rows, freq=spec.freq, cutoff=not_after, now=now).rejects
+    rejects = validate(rows, freq=spec.freq, cutoff=not_after, now=now, source=spec.source).rejects
     counts = rejects.group_by("reason").len().sort("len", "reason", descending=[True, False]).collect()
     reasons = "".join(f"; {count} rows: {reason}" for reason, count in counts.head(NUM_REASONS).iter_rows())
     more = f"; and {counts.height - NUM_REASONS} more reasons" if counts.height > NUM_REASONS else ""

@@ -24,9 +24,10 @@ from forecasting.series.columns import (
 )
 from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, make_grid
+from forecasting.series.place import aggregate_rows, make_placing, place_rows
 from forecasting.series.plausible import is_future, mark_far, wall_clock
 from forecasting.spec.frequency import clock_of
-from forecasting.spec.source import Duplicates
+from forecasting.spec.source import Duplicates, Source
 
 
 class Reason(StrEnum):
@@ -54,7 +55,13 @@ class Reason(StrEnum):
         ' source.duplicates = "last" (--duplicates last) keeps the newest one'
     )
     REPLACED = "duplicate that a newer row of the same unique_id and time replaces"
-    OFF_GRID = "time is off the grid that most rows of its series lie on"
+    SHARED = (
+        "another row of its series, with another time, lies in the same period and nearer to its grid point;"
+        " source.aggregate = sum, mean, last, first, max or min makes one measurement of them"
+    )
+    OFF_GRID = (
+        "time is off the grid that most rows of its series lie on; source.snap = nearest moves times below a day to it"
+    )
     FAR_AWAY = "time is too far from the other rows of its series"
 
 
@@ -94,7 +101,7 @@ def validate(
     freq: str | int,
     cutoff: datetime | int | None = None,
     now: datetime | None = None,
-    duplicates: Duplicates = "refuse",
+    source: Source | None = None,
 ) -> Validated:
     """Split rows into accepted observations and rejects; each row at or before the cutoff is in exactly one of them.
 
@@ -107,7 +114,7 @@ def validate(
         freq: The frequency of the grid.
         cutoff: The last time to accept or reject; None for no limit.
         now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
-        duplicates: Why the first of several rows is kept: "last" if newer rows come first.
+        source: How rows are read: which of several is kept, and how times move; exact times where not given.
 
     Returns:
         The accepted rows and the rejects.
@@ -116,12 +123,10 @@ def validate(
         SourceError: A column's dtype does not match the frequency.
         SpecError: The cutoff is not on the frequency's clock.
     """
-    refuse_other_clock(cutoff, freq=freq)
-    judged = _judge_alone(rows, freq=freq, now=now)
-    if cutoff is not None:
-        judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
-    judged = _judge_together(judged, freq=freq, duplicates=duplicates)
+    judged = _judge_until(rows, freq=freq, cutoff=cutoff, now=now, source=source)
     accepted = judged.filter(_IS_ACCEPTED).select("unique_id", "ds", "y", *categories_of(rows))
+    if source is not None and source.aggregate is not None:
+        accepted = aggregate_rows(accepted, source.aggregate)
     return Validated(accepted, _rejects(judged, rows.collect_schema()), _unmeasured(judged, accepted, freq=freq))
 
 
@@ -151,7 +156,7 @@ def later_rejects(
     cutoff: datetime | int,
     not_after: datetime | int | None = None,
     now: datetime | None = None,
-    duplicates: Duplicates = "refuse",
+    source: Source | None = None,
 ) -> pl.LazyFrame:
     """Return the rejects after the cutoff; `validate` returns those at or before it.
 
@@ -164,7 +169,7 @@ def later_rejects(
         cutoff: The newest accepted observation.
         not_after: The last time to reject; None for no limit.
         now: The current time, as of `validate`.
-        duplicates: Why the first of several rows is kept, as of `validate`.
+        source: How rows are read, as of `validate`.
 
     Returns:
         The rejects, in the columns of `Validated.rejects`.
@@ -182,25 +187,36 @@ def later_rejects(
     # Judging sorts the rows, and only few series have rows this late.
     ids = judged.filter(is_later).select(pl.col("unique_id").unique())
     judged = judged.join(ids, on="unique_id", how="semi", nulls_equal=True)
-    return _rejects(_judge_together(judged, freq=freq, duplicates=duplicates).filter(is_later), rows.collect_schema())
+    return _rejects(
+        _judge_together(judged, freq=freq, source=source).filter(pl.col("row_ds") > cutoff), rows.collect_schema()
+    )
 
 
 def newest_observation(
-    rows: pl.LazyFrame, *, freq: str | int, not_after: datetime | int | None = None, now: datetime | None = None
+    rows: pl.LazyFrame,
+    *,
+    freq: str | int,
+    not_after: datetime | int | None = None,
+    now: datetime | None = None,
+    source: Source | None = None,
 ) -> datetime | int | None:
-    """Return the newest accepted `ds` with a measurement: the cutoff of a run without a requested one.
+    """Return the newest accepted time with a measurement: the cutoff of a run without a requested one.
+
+    It is the later one of a row's own time and its grid point.
 
     Args:
         rows: Rows with the columns of `scan_source`, which are read.
         freq: The frequency of the grid.
         not_after: The latest time that counts; None for no limit.
         now: The current time, as of `validate`.
+        source: How rows are read, as of `validate`.
 
     Returns:
         A naive datetime or an integer step; None without any accepted measurement.
     """
-    accepted = validate(rows, freq=freq, cutoff=not_after, now=now).accepted
-    newest = accepted.filter(pl.col("y").is_not_null()).select(pl.col("ds").max())
+    judged = _judge_until(rows, freq=freq, cutoff=not_after, now=now, source=source)
+    measured = judged.filter(_IS_ACCEPTED, pl.col("y").is_not_null())
+    newest = measured.select(pl.max_horizontal(pl.col("ds").max(), pl.col("row_ds").max()))
     value: datetime | int | None = newest.collect(engine="streaming").item()
     return value
 
@@ -226,12 +242,14 @@ def _rejects(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
 
 def _unmeasured(judged: pl.LazyFrame, accepted: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     """Return the grid points whose only rows were refused because of their measurements."""
-    grid = make_grid(freq)
+    grid, place = make_grid(freq), pl.col("ds")
+    if is_day_or_coarser(freq):
+        place = grid.point_in(grid.begin(place, None), None)
     number = grid.number(pl.col("ds"))
-    at_points = judged.filter(
-        pl.col("reason").is_in([reason.value for reason in (Reason.NOT_A_NUMBER, Reason.NAN, Reason.INFINITE)]),
-        grid.ds(number) == pl.col("ds"),
-        (number - pl.col("middle")).abs() <= _reach(),
+    at_points = (
+        judged.filter(pl.col("reason").is_in([Reason.NOT_A_NUMBER.value, Reason.NAN.value, Reason.INFINITE.value]))
+        .with_columns(ds=place)
+        .filter(grid.ds(number) == pl.col("ds"), (number - pl.col("middle")).abs() <= _reach())
     )
     columns = [pl.col("unique_id"), pl.col("ds"), pl.lit(None, pl.Float64).alias("y"), *categories_of(judged)]
     unique = at_points.select(columns).unique(["unique_id", "ds"], keep="first", maintain_order=True)
@@ -291,9 +309,24 @@ def _is_csv() -> pl.Expr:
     return pl.any_horizontal(file.str.ends_with(suffix) for suffix in CSV_SUFFIXES)
 
 
-def _judge_together(judged: pl.LazyFrame, *, freq: str | int, duplicates: Duplicates) -> pl.LazyFrame:
+def _judge_until(
+    rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None, now: datetime | None, source: Source | None
+) -> pl.LazyFrame:
+    """Judge the rows at or before the cutoff; accepted ones are sorted by unique_id and ds."""
+    refuse_other_clock(cutoff, freq=freq)
+    judged = _judge_alone(rows, freq=freq, now=now)
+    if cutoff is None:
+        return _judge_together(judged, freq=freq, source=source)
+    judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
+    # The grid point of a period may follow its rows.
+    return _judge_together(judged, freq=freq, source=source).filter(~_IS_ACCEPTED | (pl.col("ds") <= cutoff))
+
+
+def _judge_together(judged: pl.LazyFrame, *, freq: str | int, source: Source | None) -> pl.LazyFrame:
     """Refuse rows that repeat others, or do not lie where the other rows of their series do."""
-    return _judge_place(_judge_far(_judge_repeats(judged, duplicates), freq=freq), freq=freq)
+    judged = _judge_repeats(judged, "refuse" if source is None else source.duplicates)
+    judged = _judge_periods(_judge_far(judged, freq=freq), freq=freq, source=source)
+    return _judge_place(judged, freq=freq)
 
 
 def _judge_repeats(judged: pl.LazyFrame, duplicates: Duplicates) -> pl.LazyFrame:
@@ -316,6 +349,20 @@ def _judge_far(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     marked = mark_far(judged, is_accepted=_IS_ACCEPTED, freq=freq)
     reason = pl.when("is_far").then(_text(Reason.FAR_AWAY)).otherwise("reason")
     return marked.with_columns(reason=reason).drop("is_far")
+
+
+def _judge_periods(judged: pl.LazyFrame, *, freq: str | int, source: Source | None) -> pl.LazyFrame:
+    """Move accepted rows to the grid points of their periods and refuse all but one of each; the order is kept.
+
+    `row_ds` has the time of the row itself.
+    """
+    judged = judged.with_columns(row_ds=pl.col("ds"))
+    placing = None if source is None else make_placing(source, freq)
+    if placing is None:
+        return judged
+    placed = place_rows(judged, placing, is_accepted=_IS_ACCEPTED)
+    reason = pl.when("is_shared").then(_text(Reason.SHARED)).otherwise("reason")
+    return placed.with_columns(reason=reason).drop("is_shared")
 
 
 def _judge_place(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:

@@ -19,10 +19,15 @@ from pydantic import (
 
 from forecasting.errors import SpecError
 from forecasting.spec.dialect import CsvDialect
+from forecasting.spec.frequency import fixed_width, parse_frequency
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
 
 Duplicates = Literal["refuse", "last"]
 """Which of several rows of the same series and time is kept: the first one, or the newest."""
+
+
+Aggregate = Literal["sum", "mean", "last", "first", "max", "min"]
+"""How several measurements of a series in one period become one."""
 
 
 class Source(BaseModel, frozen=True, extra="forbid"):
@@ -54,6 +59,25 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     )
 
     csv: CsvDialect = Field(CsvDialect(), description="how CSV files are written")
+    label: Literal["start", "end"] = Field(
+        "start",
+        description="whether a time is the `start` of its interval or its `end`, so that a midnight belongs to the day"
+        " before; for times that lie off the grid of their series, and for `aggregate`",
+    )
+    aggregate: Aggregate | None = Field(
+        None,
+        description="how rows of a series with different times in one period become one: `sum`, `mean`, `last`,"
+        " `first`, `max` or `min`; where not given, only one of them is used, or the run stops",
+    )
+    snap: Literal["nearest"] | None = Field(
+        None,
+        description="`nearest` moves times that lie off their grid to its nearest point, at frequencies below a day;"
+        " where not given, such rows are refused",
+    )
+    snap_tolerance: str | None = Field(
+        None,
+        description="the most that a time may move by `snap`, such as `20s`; half a step where not given",
+    )
 
     @field_validator("uri", mode="before")
     @classmethod
@@ -75,6 +99,17 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         if newer is not None and info.data.get("duplicates", "last") != "last":
             raise ValueError('needs duplicates = "last", which keeps the newest of several rows')
         return newer
+
+    @field_validator("snap_tolerance")
+    @classmethod
+    def _is_duration(cls, tolerance: str | None, info: ValidationInfo) -> str | None:
+        if tolerance is None:
+            return None
+        if isinstance(parse_frequency(tolerance), int) or fixed_width(tolerance) is None:
+            raise ValueError("must be a duration of fixed length such as '20s' or '2m'")
+        if info.data.get("snap", "nearest") is None:
+            raise ValueError('needs snap = "nearest", which moves times')
+        return tolerance
 
     @model_validator(mode="wrap")
     @classmethod

@@ -102,7 +102,7 @@ def is_done(run: Run) -> bool:
         static=run.spec.categories.static,
         storage_options=run.store.storage_options,
     )
-    validated = validate(rows, freq=run.spec.freq, cutoff=run.cutoff)
+    validated = validate(rows, freq=run.spec.freq, cutoff=run.cutoff, source=run.spec.source)
     return fingerprint(observed_rows(validated, run.spec)) == stored
 
 

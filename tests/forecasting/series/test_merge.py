@@ -6,7 +6,7 @@ import polars as pl
 
 from forecasting.series.inputs import Input
 from forecasting.series.merge import merge_newer, without_kept
-from forecasting.series.validate import validate
+from forecasting.series.validate import Reason, validate
 from forecasting.spec.source import Source
 
 START = datetime(2024, 1, 1)
@@ -50,7 +50,7 @@ def test_bad_newer_rows_are_rejected_and_the_history_stays() -> None:
     values, reasons = merge(HISTORY, rows_of(("a", 0, float("nan")), ("a", 1.5, 7.0), ("a", -90_000, 1.0)))
     assert values == {("a", 0): 1.0, ("a", 1): 2.0, ("b", 0): 3.0}
     assert sorted(reasons) == [
-        "time is off the grid that most rows of its series lie on",
-        "time is too far from the other rows of its series",
-        "y is NaN",
+        Reason.OFF_GRID,
+        Reason.FAR_AWAY,
+        Reason.NAN,
     ]
