@@ -124,6 +124,8 @@ def fans_of_files(
     history = pl.DataFrame(schema={"unique_id": pl.String(), "ds": ds_dtype(clock), "y": pl.Float64()})
     if actuals is not None:
         measured = scan_source(actuals, clock, series=series, storage_options=storage_options)
+        if "problem" in measured.collect_schema():
+            measured = measured.filter(pl.col("problem").is_null())
         y = read_number("y", measured.collect_schema()["y"], subject="y")
         known = read_times(measured.with_columns(y), "ds", clock=clock).filter(pl.col("ds").is_not_null())
         history = known.select("unique_id", "ds", "y").sort("unique_id", "ds").collect()

@@ -1,4 +1,4 @@
-"""Read a CSV file that is not even with Python's csv module: no record is lost, and a malformed one is marked."""
+"""Read a CSV file that is not plain with Python's csv module: no record is lost, and a malformed one is marked."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Scan a CSV file in its dialect: an even file with Polars, any other one by record."""
+"""Scan a CSV file in its dialect: a plain file with Polars, any other one by record."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,8 @@ import polars as pl
 from forecasting.series.columns import unused_name
 from forecasting.series.csv_numbers import read_decimal
 from forecasting.series.csv_records import read_records
-from forecasting.series.csv_shape import find_blank_rows
+from forecasting.series.csv_shape import find_shape
+from forecasting.series.validate import Reason
 from forecasting.spec.dialect import CsvDialect
 
 
@@ -29,7 +30,7 @@ class CsvRows(NamedTuple):
 def scan_csv(
     uri: str, header: Sequence[str], columns: Sequence[str], dialect: CsvDialect, options: dict[str, str]
 ) -> CsvRows:
-    """Scan an even file lazily, and read any other one by record; see `find_blank_rows`.
+    """Scan a plain file lazily, and read any other one by record; see `find_shape`.
 
     Args:
         uri: A path, or the URI of an object in a store.
@@ -46,8 +47,8 @@ def scan_csv(
     """
     row, problem = unused_name("row", header), unused_name("problem", header)
     columns = list(dict.fromkeys(columns))
-    blank_rows = find_blank_rows(uri, options, dialect)
-    if blank_rows is None:
+    shape = find_shape(uri, options, dialect)
+    if shape is None:
         records = read_records(uri, options, columns, dialect, row=row, problem=problem)
         return CsvRows(records.lazy(), row, problem)
     rows = pl.scan_csv(
@@ -55,14 +56,24 @@ def scan_csv(
         separator=dialect.separator,
         quote_char=dialect.quote or None,
         infer_schema=False,
+        truncate_ragged_lines=True,  # which rows are ragged is known
         encoding="utf8-lossy",
         row_index_name=row,
         glob=False,
         storage_options=options,
     )
-    if blank_rows:
-        rows = rows.filter(~pl.col(row).is_in(blank_rows))
-    return CsvRows(rows.select(row, *columns), row, None)
+    if shape.blank:
+        rows = rows.filter(~pl.col(row).is_in(shape.blank))
+    rows = rows.select(row, *columns)
+    if not (shape.longer or shape.shorter):
+        return CsvRows(rows, row, None)
+    reason = (
+        pl.when(pl.col(row).is_in(shape.longer))
+        .then(pl.lit(Reason.MORE_FIELDS.value))
+        .when(pl.col(row).is_in(shape.shorter))
+        .then(pl.lit(Reason.FEWER_FIELDS.value))
+    )
+    return CsvRows(rows.with_columns(reason.alias(problem)), row, problem)
 
 
 def read_measurements(rows: pl.LazyFrame, dialect: CsvDialect) -> pl.LazyFrame:

@@ -1,9 +1,10 @@
-"""Find out whether Polars reads a CSV file without losing or cutting a row; see `find_blank_rows`."""
+"""Find out whether Polars reads a CSV file without losing a row, and which rows are blank or ragged."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from forecasting.series.csv_bytes import read_blocks
 from forecasting.series.files import is_remote
 from forecasting.spec.dialect import CsvDialect
 
-MOST_BLANK_ROWS = 10_000
+MOST_ODD_ROWS = 10_000
+"""Blank and ragged rows of a file, at most, that Polars reads; it looks up every row among their numbers."""
 LONGEST_LINE = 64 << 20
 _BOM = b"\xef\xbb\xbf"
 _LF, _CR = 10, 13
@@ -21,12 +23,25 @@ Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
 
 
-def find_blank_rows(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> tuple[int, ...] | None:
-    """Return the numbers of the blank lines of an even file; None of any other file.
+class Shape(NamedTuple):
+    """Odd rows of a plain file, by their numbers from 0, as Polars counts the lines after the header.
 
-    In an even file every line is a row with as many fields as the header, or blank. Quotes enclose whole fields within
-    a line, a quote within them is doubled (RFC 4180), lines end in LF or CRLF, no byte is NUL, and the text is UTF-8.
-    The file is read.
+    Attributes:
+        blank: Blank lines.
+        longer: Rows with more fields than the header.
+        shorter: Rows with fewer fields than the header.
+    """
+
+    blank: tuple[int, ...]
+    longer: tuple[int, ...]
+    shorter: tuple[int, ...]
+
+
+def find_shape(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> Shape | None:
+    """Return the odd rows of a plain file; None of any other file. The file is read.
+
+    In a plain file every line is a row, or blank. Quotes enclose whole fields within a line, a quote within them is
+    doubled (RFC 4180), lines end in LF or CRLF, no byte is NUL, and the text is UTF-8. At most `MOST_ODD_ROWS` are odd.
 
     Args:
         uri: A path, or the URI of an object in a store.
@@ -34,29 +49,29 @@ def find_blank_rows(uri: str, options: Mapping[str, str], dialect: CsvDialect) -
         dialect: How the file is written.
 
     Returns:
-        Row numbers from 0, as Polars counts the lines after the header.
+        The rows that are blank or ragged.
     """
     if not dialect.is_utf_8:
         return None
     separator, quote = dialect.separator, dialect.quote or None
     if is_remote(uri):
         with closing(read_blocks(uri, options)) as blocks:
-            return _find_blank_rows(blocks, separator, quote)
+            return _find_shape(blocks, separator, quote)
     status = os.stat(uri)
     return _find_in_version(uri, status.st_size, status.st_mtime_ns, separator, quote)
 
 
 @lru_cache(maxsize=4096)
-def _find_in_version(uri: str, size: int, modified: int, separator: str, quote: str | None) -> tuple[int, ...] | None:
+def _find_in_version(uri: str, size: int, modified: int, separator: str, quote: str | None) -> Shape | None:
     """Size and time of modification identify a version, because a run scans a file several times."""
     with closing(read_blocks(uri, {})) as blocks:
-        return _find_blank_rows(blocks, separator, quote)
+        return _find_shape(blocks, separator, quote)
 
 
-def _find_blank_rows(blocks: Iterable[bytes], separator: str, quote: str | None) -> tuple[int, ...] | None:
+def _find_shape(blocks: Iterable[bytes], separator: str, quote: str | None) -> Shape | None:
     num_separators: int | None = None
     num_lines = 0
-    blank_lines: list[int] = []
+    shape: tuple[list[int], list[int], list[int]] = ([], [], [])
     for block in _whole_lines(blocks):
         byte_of = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(byte_of == _LF)
@@ -69,17 +84,19 @@ def _find_blank_rows(blocks: Iterable[bytes], separator: str, quote: str | None)
             if is_blank[0]:
                 return None
             num_separators = int(np.searchsorted(at, ends[0]))
-        if not _are_even(at, starts[~is_blank], ends[~is_blank], num_separators):
-            return None
-        blank_lines.extend((np.flatnonzero(is_blank) + num_lines).tolist())
-        if len(blank_lines) > MOST_BLANK_ROWS:
+        if is_blank.any() or not _are_even(at, starts, ends, num_separators):
+            num_of_line = np.diff(np.searchsorted(at, ends), prepend=0)
+            is_odd = [is_blank, num_of_line > num_separators, ~is_blank & (num_of_line < num_separators)]
+            for numbers, flags in zip(shape, is_odd, strict=True):
+                numbers.extend((np.flatnonzero(flags) + num_lines - 1).tolist())
+        if sum(map(len, shape)) > MOST_ODD_ROWS:
             return None
         num_lines += len(ends)
-    return tuple(line - 1 for line in blank_lines)
+    return Shape(*map(tuple, shape))
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut blocks after their last line feed; a line that is too long ends one, which makes its file uneven."""
+    """Cut blocks after their last line feed; a line that is too long ends one, so that its file is not plain."""
     rest, is_first = b"", True
     for block in blocks:
         text = rest + block
@@ -97,7 +114,7 @@ def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _find_separators(block: bytes, byte_of: Bytes, ends: Places, separator: str, quote: str | None) -> Places | None:
-    """Return where fields are separated; None where quotes, line ends or bytes are not those of an even file."""
+    """Return where fields are separated; None where quotes, line ends or bytes are not those of a plain file."""
     if b"\0" in block or block.count(b"\r") != block.count(b"\r\n"):
         return None
     separators = np.flatnonzero(byte_of == ord(separator))

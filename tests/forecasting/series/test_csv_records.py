@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from forecasting.errors import SourceError
 from forecasting.series.csv_records import read_records
-from forecasting.series.csv_shape import find_blank_rows
+from forecasting.series.csv_shape import find_shape
 from forecasting.series.read import scan_source
 from forecasting.series.validate import Reason, validate
 from forecasting.spec.dialect import CsvDialect
@@ -36,15 +36,15 @@ LINES = st.one_of(
 
 @st.composite
 def _files(draw: st.DrawFn) -> str:
-    """Files in three degrees of disorder, because one odd line decides how a whole file is read."""
+    """Files in four degrees of disorder, because one odd line decides how a whole file is read."""
     header = draw(st.sampled_from(HEADERS))
     width = header.count(",") + 1 - (', c"' in header)
     plain = st.lists(st.sampled_from(VALUES), min_size=width, max_size=width)
     quoted = st.lists(FIELDS.filter(_is_whole), min_size=width, max_size=width)
     blank = st.just([""])
-    kind = draw(
-        st.sampled_from([st.one_of(plain, blank).map(",".join), st.one_of(quoted, plain, blank).map(",".join), LINES])
-    )
+    ragged = st.lists(FIELDS.filter(_is_whole), min_size=1, max_size=7)
+    kinds = [st.one_of(plain, blank), st.one_of(quoted, plain, blank), st.one_of(quoted, ragged, blank)]
+    kind = draw(st.sampled_from([*(kind.map(",".join) for kind in kinds), LINES]))
     end = draw(st.sampled_from(["\n", "\r\n", "\r"])) if kind is LINES else draw(st.sampled_from(["\n", "\r\n"]))
     lines = [header, *draw(st.lists(kind, max_size=12))]
     return draw(st.sampled_from(["", "\ufeff"])) + end.join(lines) + draw(st.sampled_from(["", end, end * 2]))
@@ -118,13 +118,12 @@ def test_every_record_of_the_csv_module_is_accepted_as_it_is_or_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "is_even"),
+    ("text", "is_plain"),
     [
         ("a,b\n1,2\n", True),
         ("a,b\r\n1,2\r\n\r\n3,4", True),
         ('a,"b"\n"1,5","say ""so"""\n"",""""\n', True),
-        ("a,b\n1,2,3\n", False),
-        ("a,b\n1,2,3\n4\n", False),
+        ("a,b\n1,2,3\n4\n", True),
         ("a,b\r1,2\r", False),
         ("a,b\n1,2\n3,4\r", False),
         ("a,b\n1,\x002\n", False),
@@ -134,15 +133,15 @@ def test_every_record_of_the_csv_module_is_accepted_as_it_is_or_refused(
         ("\na,b\n1,2\n", False),
     ],
 )
-def test_only_an_even_file_is_read_by_polars(tmp_path: Path, text: str, is_even: bool) -> None:
+def test_only_a_plain_file_is_read_by_polars(tmp_path: Path, text: str, is_plain: bool) -> None:
     (tmp_path / "x.csv").write_bytes(text.encode())
-    assert (find_blank_rows(str(tmp_path / "x.csv"), {}, CsvDialect()) is not None) == is_even
+    assert (find_shape(str(tmp_path / "x.csv"), {}, CsvDialect()) is not None) == is_plain
 
 
 def test_line_that_is_cut_by_a_block_is_judged_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forecasting.series.csv_bytes.BLOCK_BYTES", 3)
-    (tmp_path / "x.csv").write_text('\ufeffabc,def\n"1,1",2\n\n3,4\n\n')
-    assert find_blank_rows(str(tmp_path / "x.csv"), {}, CsvDialect()) == (1, 3)
+    (tmp_path / "x.csv").write_text('\ufeffabc,def\n"1,1",2\n\n3\n\n3,4,5\n6')
+    assert find_shape(str(tmp_path / "x.csv"), {}, CsvDialect()) == ((1, 3), (4,), (2, 5))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ def test_remote_file_is_read_as_a_local_one(tmp_path: Path, name: str) -> None:
     assert rows[0].equals(rows[1])
     assert rows[1]["unique_id"].to_list() == ["a", 'a "b"\nc', "ä"]
     (tmp_path / "even.csv").write_text("a,b\n1,2\n\n3,4\n")
-    assert find_blank_rows(f"file://{tmp_path / 'even.csv'}", {}, CsvDialect()) == (1,)
+    assert find_shape(f"file://{tmp_path / 'even.csv'}", {}, CsvDialect()) == ((1,), (), ())
 
 
 def test_malformed_rows_are_refused_by_their_line_and_name_no_series(tmp_path: Path) -> None:
@@ -187,7 +186,7 @@ def test_malformed_rows_are_refused_by_their_line_and_name_no_series(tmp_path: P
     ]
 
 
-def test_malformed_row_has_no_age_among_files_of_which_one_is_even(tmp_path: Path) -> None:
+def test_malformed_row_has_no_age_among_files_of_which_one_is_plain(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("unique_id,ds,y,at\na,2024-01-01,1\na,2024-01-01,2,x,3\na,2024-01-01,3,2\n")
     (tmp_path / "b.csv").write_text("unique_id,ds,y,at\na,2024-01-01,4,1\n")
     source = Source(uri=f"{tmp_path}/", duplicates="last", newer="at")
@@ -196,7 +195,7 @@ def test_malformed_row_has_no_age_among_files_of_which_one_is_even(tmp_path: Pat
 
 def test_memory_holds_only_the_columns_that_are_read(tmp_path: Path) -> None:
     row = "a,2024-01-01,1," + "x" * 2000 + "\n"
-    (tmp_path / "x.csv").write_text("unique_id,ds,y,note\n" + row * 20_000 + "short\n")
+    (tmp_path / "x.csv").write_text("unique_id,ds,y,note\n" + row * 20_000 + '"x"y\n')
     tracemalloc.start()
     rows = scan_source(Source(uri=str(tmp_path / "x.csv")), "timestamp")
     peak = tracemalloc.get_traced_memory()[1]
