@@ -11,7 +11,7 @@ from forecasting.errors import NothingStored, SourceError, UserError, first_line
 from forecasting.schemas import ds_dtype
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
-from forecasting.series.columns import read_number, read_times
+from forecasting.series.columns import read_number, read_times, well_formed
 from forecasting.series.files import is_csv
 from forecasting.series.read import require_series, scan_source
 from forecasting.spec.frequency import CLOCKS, Clock
@@ -124,9 +124,9 @@ def fans_of_files(
     history = pl.DataFrame(schema={"unique_id": pl.String(), "ds": ds_dtype(clock), "y": pl.Float64()})
     if actuals is not None:
         measured = scan_source(actuals, clock, series=series, storage_options=storage_options)
-        if "problem" in measured.collect_schema():
-            measured = measured.filter(pl.col("problem").is_null())
-        y = read_number("y", measured.collect_schema()["y"], subject="y")
+        schema = measured.collect_schema()
+        y = pl.col("number").alias("y") if "number" in schema else read_number("y", schema["y"], subject="y")
+        measured = well_formed(measured)
         known = read_times(measured.with_columns(y), "ds", clock=clock).filter(pl.col("ds").is_not_null())
         history = known.select("unique_id", "ds", "y").sort("unique_id", "ds").collect()
     return Fans(_on_wall_clock(history, zone), _in_order(_on_wall_clock(times, zone), series))

@@ -145,6 +145,28 @@ def parse_pairs(texts: Sequence[str] | None, *, option: str, table: str, example
     return {f"{table}.{key.strip()}": value.strip() or value for key, _, value in pairs}
 
 
+def source_fields(texts: Sequence[str] | None) -> dict[str, Any]:
+    """Read pairs of `--source` into fields of a source.
+
+    Args:
+        texts: The pairs.
+
+    Returns:
+        The fields by name.
+
+    Raises:
+        SpecError: A text is not a pair.
+
+    >>> source_fields(["time=day", "csv.separator=;"])
+    {'time': 'day', 'csv': {'separator': ';'}}
+    """
+    fields: dict[str, Any] = {"source": {}}
+    for dotted, value in parse_pairs(texts, option="--source", table="source", example="time=day").items():
+        _put(fields, dotted.split("."), value)
+    nested: dict[str, Any] = fields["source"]
+    return nested
+
+
 def _put(fields: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for name in path[:-1]:
         fields = fields.setdefault(name, {})

@@ -30,10 +30,15 @@ def plot(
     id_column: Annotated[str, typer.Option("--id", help="Column of --actuals with the names of series.")] = "unique_id",
     time_column: Annotated[str, typer.Option("--time", help="Column of --actuals with times or steps.")] = "ds",
     target_column: Annotated[str, typer.Option("--target", help="Column of --actuals with measurements.")] = "y",
+    source_pairs: Annotated[
+        list[str] | None,
+        typer.Option("--source", metavar="KEY=VALUE", help="How --actuals is read, such as csv.separator=tab."),
+    ] = None,
 ) -> None:
     """Draw history and forecast of some series: median, 50, 80 and 95 % bands, and the actuals since then."""
     from forecasting.cli.fans import fans_of_files, fans_of_store
     from forecasting.cli.files import refuse_path
+    from forecasting.cli.options import source_fields
     from forecasting.cli.tables import open_store
     from forecasting.plots import fan_chart
     from forecasting.spec.source import make_source
@@ -56,7 +61,7 @@ def plot(
     else:
         from forecasting.settings import Settings
 
-        columns = {"id": id_column, "time": time_column, "target": target_column}
+        columns = {"id": id_column, "time": time_column, "target": target_column} | source_fields(source_pairs)
         source = None if actuals is None else make_source([actuals], columns, subject="--actuals")
         fans = fans_of_files(forecasts, source, series, storage_options=Settings.load().storage_options)
     horizon = fans.forecasts.group_by("unique_id").len()["len"].max()

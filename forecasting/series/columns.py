@@ -123,6 +123,11 @@ def unused_name(name: str, columns: Collection[str]) -> str:
     return name
 
 
+def well_formed(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Leave out CSV rows with a `problem`, whose fields may be in other columns than their own."""
+    return rows.filter(pl.col("problem").is_null()) if "problem" in rows.collect_schema() else rows
+
+
 def categories_of(rows: pl.LazyFrame) -> list[str]:
     """Return the name of the column of categories in a list; an empty list if the rows have none."""
     return [name for name in ("categories",) if name in rows.collect_schema()]

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.series.columns import is_blank, read_number
+from forecasting.series.columns import is_blank, read_number, well_formed
 from forecasting.series.csv_bytes import starts_with_utf_16
 from forecasting.series.csv_numbers import read_decimal
 from forecasting.series.csv_records import read_first, read_header
@@ -68,10 +68,8 @@ def refuse_other_spelling(
     Raises:
         SourceError: Another dialect reads nearly all measurements, and the declared one does not.
     """
-    if "problem" in rows.collect_schema():
-        rows = rows.filter(pl.col("problem").is_null())
     texts = [text for (text,) in read_first(uri, options, [target], dialect, NUM_SNIFFED)]
-    if _better_spellings(_as_rows(texts), dialect) and (better := _better_spellings(rows, dialect)):
+    if _better_spellings(_as_rows(texts), dialect) and (better := _better_spellings(well_formed(rows), dialect)):
         raise SourceError(f"{uri}: target column '{target}' {_describe(better, dialect)}")
 
 

@@ -3,7 +3,7 @@
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.series.columns import as_text, read_times
+from forecasting.series.columns import as_text, read_times, well_formed
 from forecasting.series.inputs import Input
 from forecasting.spec.frequency import DAY, Clock, spell_months, spell_width
 
@@ -85,7 +85,9 @@ def _measure_gaps(rows: pl.LazyFrame, clock: Clock) -> pl.DataFrame:
 
     `gap` is in microseconds or steps, and `width` in months where a distance is one of months.
     """
-    times = read_times(rows.select("unique_id", "ds"), "ds", clock=clock, keeps_wall_clock=True).drop_nulls()
+    times = read_times(
+        well_formed(rows).select("unique_id", "ds"), "ds", clock=clock, keeps_wall_clock=True
+    ).drop_nulls()
     ordered = times.unique().sort("unique_id", "ds")
     before = pl.when(pl.col("unique_id") == pl.col("unique_id").shift()).then(pl.col("ds").shift())
     pairs = ordered.with_columns(before=before).drop_nulls("before")

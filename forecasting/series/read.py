@@ -8,7 +8,16 @@ from contextlib import contextmanager
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
-from forecasting.series.columns import as_text, is_blank, read_id, read_number, read_times, refuse_time, unused_name
+from forecasting.series.columns import (
+    as_text,
+    is_blank,
+    read_id,
+    read_number,
+    read_times,
+    refuse_time,
+    unused_name,
+    well_formed,
+)
 from forecasting.series.csv_records import read_header
 from forecasting.series.csv_scan import read_measurements, scan_csv
 from forecasting.series.csv_sniff import propose_dialect, refuse_other_spelling
@@ -303,9 +312,7 @@ def _refuse_repeated(uri: str, header: Sequence[str], columns: Sequence[tuple[st
 def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, subject: str) -> None:
     """Refuse a file whose times are of the other clock, where every single row would be refused otherwise."""
     with reading(uri):
-        if "problem" in rows.collect_schema():
-            rows = rows.filter(pl.col("problem").is_null())
-        sample = rows.select("ds").head(NUM_SNIFFED).filter(~is_blank("ds", pl.String())).collect()
+        sample = well_formed(rows).select("ds").head(NUM_SNIFFED).filter(~is_blank("ds", pl.String())).collect()
     other: Clock = "step" if clock == "timestamp" else "timestamp"
     if sample.is_empty() or read_times(sample.lazy(), "ds", clock=other).collect()["ds"].has_nulls():
         return

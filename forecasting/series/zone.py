@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from forecasting.series.clock import is_day_or_coarser
-from forecasting.series.columns import OFFSET, as_text
+from forecasting.series.columns import OFFSET, as_text, well_formed
 from forecasting.series.read import NUM_SNIFFED, concat_files, reading, scan_files
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
@@ -60,7 +60,9 @@ def zone_of(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str
         return ZoneInfo(dtype.time_zone) if is_day_or_coarser(freq) else UTC
     if dtype != pl.String:
         return None
-    texts = [file.select(as_text("ds", file.collect_schema()["ds"])).select(_offset_minutes()) for file in files]
+    texts = [
+        well_formed(file).select(as_text("ds", file.collect_schema()["ds"])).select(_offset_minutes()) for file in files
+    ]
     with reading(subject):
         heads = pl.concat(text.head(NUM_SNIFFED) for text in texts).collect()
     if heads["offset"].null_count() == heads.height:

@@ -81,6 +81,17 @@ def test_forecasts_and_actuals_of_files_are_on_one_clock(tmp_path: Path, name: s
     assert fans.history["ds"][1] == fans.forecasts["ds"][0]
 
 
+def test_actuals_of_a_dialect_are_drawn_without_malformed_rows(fleetcast: Fleetcast, tmp_path: Path) -> None:
+    path = forecasts_file(tmp_path, name="x.csv")
+    actuals = tmp_path / "actuals.csv"
+    actuals.write_text("unique_id;ds;y\n7;2024-01-01 00:00;1,5\n7;2024-01-01 01:00;2;5\n")
+    csv = {"separator": ";", "decimal": ","}
+    assert fans_of_files(path, Source(uri=str(actuals), csv=csv), ["7"]).history["y"].to_list() == [1.5]
+    options = ["--source", "csv.separator=;", "--source", "csv.decimal=,"]
+    ended = fleetcast("plot", "7", "--forecasts", str(path), "--actuals", str(actuals), *options, "--out", "fan.png")
+    assert ended.exit_code == 0, ended.err
+
+
 def test_zones_are_drawn_on_the_forecasts_wall_clock(tmp_path: Path) -> None:
     path = forecasts_file(tmp_path, name="out.parquet", zone="Asia/Tokyo")
     fans = fans_of_files(path, actuals_source(tmp_path, zone="Europe/Paris"), ["7"])

@@ -110,3 +110,10 @@ def test_jittered_times_are_ambiguous() -> None:
 def test_series_of_single_rows_show_no_frequency() -> None:
     with pytest.raises(SourceError, match="no series has two times; name it with --freq"):
         infer_frequency(as_input(a=[START], b=[START]))
+
+
+def test_times_of_malformed_csv_rows_do_not_count(tmp_path: Path) -> None:
+    days = "".join(f"a,2024-01-{day:02},1\n" for day in range(1, 5))
+    hours = "".join(f"a,2024-02-01 {hour:02}:00,1,5\n" for hour in range(12))
+    (tmp_path / "x.csv").write_text("unique_id,ds,y\n" + days + hours)
+    assert infer_frequency(Input(Source(uri=str(tmp_path / "x.csv"))))[0] == "1d"
