@@ -91,6 +91,10 @@ def forecast(
         list[str] | None,
         typer.Option(help="Words in CSV files that mean an unknown measurement, such as NA."),
     ] = None,
+    allow_rejects: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", show_default="0.01", help="Share of rows that may be refused; 1 for any."),
+    ] = None,
     cutoff: Annotated[
         str | None, typer.Option(show_default="the newest observation", help="Last time that may be known.")
     ] = None,
@@ -165,6 +169,7 @@ def forecast(
             "source.csv.encoding": csv_encoding,
             "source.csv.quote": csv_quote,
             "source.csv.null": split_commas(csv_null),
+            "source.allow_rejects": allow_rejects,
             "quantiles": split_commas(quantiles),
             "paths": paths,
             "lower_bound": lower_bound,
@@ -329,6 +334,10 @@ def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str
         shown = " · ".join(f"{value} {count}" for value, count in values[:NUM_SHOWN])
         more = f" · and {len(values) - NUM_SHOWN} more" if len(values) > NUM_SHOWN else ""
         yield f"categories without a vector of their own, new or rare: in {len(unseen)} series, {shown}{more}"
+    if outcome.counts is not None:
+        yield str(outcome.counts)
+    if outcome.set_aside:
+        yield f"set aside: {len(outcome.set_aside)} series, which are not forecast"
     if outcome.rejects.height:
         yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
         for reason, count in counted(outcome.rejects["reason"]):

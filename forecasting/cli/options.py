@@ -26,6 +26,7 @@ _LABELS = {
     "source.csv.encoding": "--csv-encoding",
     "source.csv.quote": "--csv-quote",
     "source.csv.null": "--csv-null",
+    "source.allow_rejects": "--allow-rejects",
     "source": "--id, --time, --target",
     "freq": "--freq",
     "season_lengths": "--season-length",

@@ -23,7 +23,9 @@ from forecasting.flow.one_shot import OneShot
 from forecasting.flow.outcome import FittedShard
 from forecasting.flow.predict import Trained, predict_trained
 from forecasting.flow.results import Result
+from forecasting.series.budget import check_budget
 from forecasting.series.clock import format_clock, parse_clock
+from forecasting.series.columns import read_times
 from forecasting.series.frames import NativeFrames
 from forecasting.series.ingest import ingest, refuse_later_cutoff
 from forecasting.series.inputs import Input, read_input
@@ -58,7 +60,7 @@ class Fleet:
         """
         self.spec = spec
         self._fit, self._types, self._frames, self._zone = fit, types, frames, zone
-        self._history = fit.observations
+        self._history, self._set_aside = fit.observations, dict(fit.set_aside)
         self._newest: OneShot | None = fit if fit.forecasts.height else None
 
     @property
@@ -193,15 +195,26 @@ class Fleet:
                     " fleet's ids are text; give ids as they were when it was fitted"
                 )
         merged = merge_newer(self._history, rows, freq=spec.freq)
-        joined = ingest(spec, rows=merged.rows)
+        joined = ingest(spec, rows=merged.rows, has_budget=False)
         lost = joined.rejects.filter(pl.col("source_file") == KEPT, ~pl.col("reason").str.starts_with("duplicate"))
         if lost.height:
             raise SourceError(
                 f"{given.source}: series '{lost['unique_id'][0]}' would lose {lost.height} rows of its history, because"
                 f" more rows now lie on another grid ({lost['reason'][0]}); the newer rows must lie on the fleet's grid"
             )
+        misplaced = without_kept(joined.rejects).lazy().with_columns(time=pl.col("ds"))
+        refused = pl.concat([merged.refused, read_times(misplaced, "time", clock=spec.clock)]).collect()
+        newer = merged.rows.filter(pl.col("source_file") != KEPT).select("unique_id", "ds").unique().collect()
+        accepted = joined.observations.select("unique_id", "ds").join(newer, on=["unique_id", "ds"], how="semi")
+        # The last observation of each series decides whether a refused row would have been newer.
+        last = joined.observations.group_by("unique_id").agg(pl.col("ds").max())
+        counted = pl.concat([accepted, last]).unique().group_by("unique_id")
+        kept = counted.agg(num_kept=pl.len(), newest=pl.col("ds").max())
+        set_aside = check_budget(refused, kept, given.source)
+        without_news = set(self._set_aside) - set(accepted["unique_id"])
+        self._set_aside = {name: self._set_aside[name] for name in without_news} | set_aside
         self._history, self._newest = joined.observations, None
-        return pl.concat([merged.rejects.collect(), without_kept(joined.rejects)])
+        return refused.drop("time")
 
     def _read_cutoff(self, cutoff: Any) -> datetime | int:
         until = self._types.parse_cutoff(as_text(cutoff), self.spec.clock, zone=self._zone, subject="cutoff")
@@ -216,6 +229,7 @@ class Fleet:
         """Forecast from the history up to a cutoff."""
         has_categories = bool(self.spec.categories.static)
         ingested = ingest(self.spec, rows=as_rows(self._history, with_categories=has_categories), cutoff=until)
+        ingested = ingested.without(self._set_aside)
         refuse_later_cutoff(ingested, self.spec)
         fit = self._fit
         forecasts = predict_trained(
@@ -231,6 +245,8 @@ class Fleet:
             observations=ingested.observations,
             features=ingested.features,
             cutoff=ingested.cutoff,
+            counts=None,
+            set_aside=ingested.set_aside,
         )
 
     def _wrap(self, outcome: OneShot) -> Result:
@@ -268,7 +284,7 @@ def load_fleet(folder: str | Path) -> Fleet:
     tables = {name: pl.read_parquet(content[f"{name}.parquet"]) for name in (*_TABLES, "forecasts", "types")}
     types = tables.pop("types").schema
     fit = OneShot(
-        **tables,
+        **tables,  # type: ignore[arg-type]
         features=pl.DataFrame(),
         cutoff=parse_clock(manifest["cutoff"], spec.clock),
         fitted=tuple(
@@ -276,6 +292,7 @@ def load_fleet(folder: str | Path) -> Fleet:
             for shard in manifest["shards"]
         ),
         priors=tuple(content[name] for name in manifest["priors"]),
+        set_aside=manifest.get("set_aside", {}),  # earlier versions did not set series aside
     )
     return Fleet(
         spec,
@@ -318,6 +335,7 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
         "frames": {name: getattr(frames, name) for name in ("kind", "id", "time", "target", "is_single")},
         "keeps_wall_clock": types.keeps_wall_clock,
         "zone": None if fleet._zone is None else str(fleet._zone),
+        "set_aside": fleet._set_aside,
         "shards": shards,
         "priors": priors,
         "files": files,

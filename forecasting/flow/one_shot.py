@@ -1,8 +1,8 @@
 """Forecast every series of an input at once, without a store."""
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -22,6 +22,7 @@ from forecasting.flow.members import MemberKey, members_of, members_with_prior
 from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult, ShardTask
 from forecasting.flow.processes import SECONDS_TO_LOAD, Crew
 from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
+from forecasting.series.budget import RowCounts, mark_set_aside
 from forecasting.series.ingest import Ingested, ingest, panel_of, refuse_later_cutoff
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
@@ -59,6 +60,8 @@ class OneShot:
         correlations: Correlations that `sample_paths` draws by; without rows where none were kept.
         fitted: Serving networks of each shard, where they were kept.
         priors: Serving priors, where networks were kept, as files of weights.
+        counts: What became of the rows of the source; None of a loaded fleet.
+        set_aside: Why a series was not forecast, by its name; its rows are not among the observations.
     """
 
     forecasts: pl.DataFrame
@@ -72,6 +75,8 @@ class OneShot:
     correlations: pl.DataFrame
     fitted: tuple[FittedShard, ...] = ()
     priors: tuple[bytes, ...] = ()
+    counts: RowCounts | None = None
+    set_aside: Mapping[str, str] = field(default_factory=dict)
 
 
 def forecast(
@@ -138,18 +143,21 @@ def forecast(
         task = partial(run_shard, spec=spec, priors=priors, options=options, keeps=keeps)
         results = (run_shards or run_shards_here)(task, panels, on_shard or _ignore)
     factors = find_factors(pl.concat(result.ratios for result in results), horizon=spec.horizon)
+    forecasts = calibrate(pl.concat(result.forecasts for result in results), factors, spec)
     return OneShot(
-        forecasts=calibrate(pl.concat(result.forecasts for result in results), factors, spec),
+        forecasts=mark_set_aside(forecasts, ingested.set_aside),
         backtests=pl.concat(result.backtests for result in results),
         champions=pl.concat(result.champions for result in results),
         rejects=ingested.rejects,
-        observations=ingested.observations,
+        observations=ingested.observations.filter(~pl.col("unique_id").is_in(list(ingested.set_aside))),
         features=ingested.features,
         cutoff=ingested.cutoff,
         factors=factors,
         correlations=find_correlations((result.products for result in results), horizon=spec.horizon),
         fitted=tuple(result.fitted for result in results if result.fitted is not None),
         priors=tuple(each.serving for each in priors.values()) if keeps.networks else (),
+        counts=ingested.counts,
+        set_aside=ingested.set_aside,
     )
 
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from forecasting.flow.admissible import calibrate
 from forecasting.flow.outcome import FittedShard
+from forecasting.series.budget import mark_set_aside
 from forecasting.series.ingest import Ingested, panel_of
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
@@ -77,7 +78,7 @@ def predict_trained(
         champions = trained.champions.filter(pl.col("unique_id").is_in(names))
         calls.append(partial(predict_fitted_shard, panel, spec, weights, priors, champions, kernel=kernel))
     frames = run_calls(calls) if run_calls is not None else [call() for call in calls]
-    return calibrate(pl.concat(frames), trained.factors, spec)
+    return mark_set_aside(calibrate(pl.concat(frames), trained.factors, spec), ingested.set_aside)
 
 
 def predict_fitted_shard(

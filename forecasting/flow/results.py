@@ -277,8 +277,12 @@ class Result:
         served = self._outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
         yield f"{served.height} series, {self.spec.horizon} steps of {self.spec.freq} after {self.cutoff}"
         yield "champions: " + ", ".join(f"{name} {count}" for name, count in counted(served["model"]))
+        if self._outcome.counts is not None:
+            yield str(self._outcome.counts)
         if self._outcome.rejects.height:
             yield f"{self._outcome.rejects.height} rows refused; .rejects has the reasons"
+        if self._outcome.set_aside:
+            yield f"{len(self._outcome.set_aside)} series set aside; .reasons has the reasons"
         if self.fallbacks.height:
             yield f"{self.fallbacks.height} series with a simpler model than requested; .reasons has the reasons"
 

@@ -1,7 +1,7 @@
 """The first step of every flow: read a spec's source into observations, rejects, features and panels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -10,14 +10,24 @@ import polars as pl
 from forecasting.errors import SourceError, SpecError
 from forecasting.schemas import CATEGORIES
 from forecasting.series.absent import describe_absent, fill_absent
+from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
 from forecasting.series.grid import future_grid
 from forecasting.series.names import describe_similar
 from forecasting.series.panel import Panel, to_panel
+from forecasting.series.place import make_placing
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
-from forecasting.series.validate import MALFORMED, Reason, Validated, later_rejects, newest_observation, validate
+from forecasting.series.validate import (
+    NAMELESS,
+    Reason,
+    Validated,
+    count_rows,
+    later_rejects,
+    newest_observation,
+    validate,
+)
 from forecasting.spec.spec import Spec
 
 MOST_SHARED = 0.01
@@ -36,6 +46,9 @@ class Ingested:
         features: The series on their grids, with calendar features.
         cutoff: The last `ds` of observations and features.
         notes: Sentences about what absent rows and similar names were taken as.
+        counts: What became of the rows of the source; None of a history that was counted before.
+        set_aside: Why a series is not forecast, by its name: too many of its rows, or its newest one, are refused. It
+            has observations, but no features.
     """
 
     observations: pl.DataFrame
@@ -43,14 +56,22 @@ class Ingested:
     features: pl.DataFrame
     cutoff: datetime | int
     notes: tuple[str, ...] = ()
+    counts: RowCounts | None = None
+    set_aside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unique_ids(self) -> list[str]:
         """All series of the source, sorted, also those whose rows were all refused; unreadable names are left out."""
-        unreadable = [reason.value for reason in (Reason.NOT_UTF_8, *MALFORMED)]
-        rejected = self.rejects.filter(~pl.col("reason").is_in(unreadable))["unique_id"].drop_nulls()
-        named = {*self.features["unique_id"].unique(), *rejected.unique()}
+        rejected = self.rejects.filter(~pl.col("reason").is_in(NAMELESS))["unique_id"].drop_nulls()
+        named = {*self.features["unique_id"].unique(), *rejected.unique(), *self.set_aside}
         return sorted(name for name in named if name.strip())
+
+    def without(self, set_aside: Mapping[str, str]) -> "Ingested":
+        """Return the same without the features of some series, which are not forecast for these reasons."""
+        if not set_aside:
+            return self
+        features = self.features.filter(~pl.col("unique_id").is_in(list(set_aside)))
+        return replace(self, features=features, set_aside=set_aside)
 
 
 def ingest(
@@ -63,6 +84,7 @@ def ingest(
     is_newest: bool = False,
     rows: pl.LazyFrame | None = None,
     now: datetime | None = None,
+    has_budget: bool = True,
 ) -> Ingested:
     """Read, validate and regularise a spec's source up to a cutoff.
 
@@ -78,13 +100,15 @@ def ingest(
         is_newest: Whether `cutoff` is the newest observation, as `find_newest` returns it.
         rows: Rows in the columns of `scan_source`; None reads the spec's source.
         now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
+        has_budget: Whether too many refused rows stop the run, or set their series aside.
 
     Returns:
         Observations, rejects and features.
 
     Raises:
         UserError: The source does not have one of the requested series.
-        SourceError: The source cannot be read, or has no series at or before the cutoff.
+        SourceError: The source cannot be read, has no series at or before the cutoff, or too many of its rows are
+            refused.
     """
     check_categories(spec.categories)
     if rows is None:
@@ -96,20 +120,46 @@ def ingest(
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
     validated = validate(rows, freq=spec.freq, cutoff=cutoff, now=now, source=spec.source)
-    plans = [observed_rows(validated, spec), validated.rejects]
+    plans = [
+        observed_rows(validated, spec),
+        count_rows(rows, freq=spec.freq, cutoff=cutoff, now=now),
+        validated.refused,
+    ]
     if reports_later:
         plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of, now=now, source=spec.source))
-    observations, *refused = pl.collect_all(plans, engine="streaming")
+    observations, counted, *refused_parts = pl.collect_all(plans, engine="streaming")
+    refused = pl.concat(refused_parts).sort("source_file", "source_row")
+    kept = _count_kept(validated, observations, spec)
+    num_kept, num_waiting = (int(kept[name].sum()) for name in ("num_kept", "num_waiting"))
+    counts = RowCounts(
+        counted["read"].item(),
+        num_kept - num_waiting,
+        counted["after_cutoff"].item() + num_waiting - sum(part.height for part in refused_parts[1:]),
+        dict(refused["reason"].value_counts(sort=True).iter_rows()),
+    )
+    # Before anything is put on a grid, since a run that stops should stop at once.
+    _refuse_shared(refused, observations.height, spec)
+    set_aside = check_budget(refused, kept, spec.source) if has_budget else {}
     if not spec.categories.static:
         observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))
-    rejects = pl.concat(refused).sort("source_file", "source_row")
-    _refuse_shared(rejects, observations.height, spec)
     features, notes = _on_grids(observations, spec, cutoff)
-    ingested = Ingested(observations, rejects, features, cutoff, notes)
+    ingested = Ingested(observations, refused.drop("time"), features, cutoff, notes, counts).without(set_aside)
     if not ingested.unique_ids:
         raise SourceError(f"source {spec.source} names no series at or before {cutoff}; it needs at least one")
+    if set_aside and ingested.features.is_empty():
+        name, reason = next(iter(set_aside.items()))
+        raise SourceError(f"source {spec.source} has no series left to forecast; '{name}' is {reason}")
     similar = describe_similar(ingested.unique_ids)
     return ingested if similar is None else replace(ingested, notes=(*ingested.notes, similar))
+
+
+def _count_kept(validated: Validated, observations: pl.DataFrame, spec: Spec) -> pl.DataFrame:
+    """Return what `Validated.kept` has, from the observations where each of them is a row of the source."""
+    source = spec.source
+    if source.aggregate is None and source.missing_rows != "zero" and make_placing(source, spec.freq) is None:
+        counted = observations.lazy().group_by("unique_id").agg(num_kept=pl.len(), newest=pl.col("ds").max())
+        return counted.with_columns(num_waiting=pl.lit(0)).collect()
+    return validated.kept.collect(engine="streaming")
 
 
 def _refuse_shared(rejects: pl.DataFrame, num_accepted: int, spec: Spec) -> None:
@@ -169,7 +219,8 @@ def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:
     Raises:
         SpecError: Nothing is known of the time right before the cutoff.
     """
-    measured = ingested.observations.filter(pl.col("y").is_not_null()).select("unique_id", "ds")
+    is_forecast = ~pl.col("unique_id").is_in(list(ingested.set_aside))
+    measured = ingested.observations.filter(pl.col("y").is_not_null(), is_forecast).select("unique_id", "ds")
     last = measured["ds"].arg_max()
     if last is None:
         return

@@ -13,10 +13,10 @@ _KEY = ["unique_id", "ds"]
 
 
 class Merged(NamedTuple):
-    """Rows in the columns of `scan_source`, and rejects of newer rows that cannot be read."""
+    """Rows in the columns of `scan_source`, and newer rows that cannot be read, as in `Validated.refused`."""
 
     rows: pl.LazyFrame
-    rejects: pl.LazyFrame
+    refused: pl.LazyFrame
 
 
 def merge_newer(observations: pl.DataFrame, newer: pl.LazyFrame, *, freq: str | int) -> Merged:
@@ -39,7 +39,7 @@ def merge_newer(observations: pl.DataFrame, newer: pl.LazyFrame, *, freq: str | 
     kept = as_rows(observations, with_categories=bool(categories_of(newer)))
     replaced = read.accepted.filter(pl.col("y").is_not_null()).select(_KEY).unique()
     remaining = kept.join(replaced, on=_KEY, how="anti", maintain_order="left")
-    return Merged(pl.concat([read.accepted.select(kept.collect_schema().names()), remaining]), read.rejects)
+    return Merged(pl.concat([read.accepted.select(kept.collect_schema().names()), remaining]), read.refused)
 
 
 def as_rows(observations: pl.DataFrame, *, with_categories: bool) -> pl.LazyFrame:

@@ -1,4 +1,4 @@
-"""Split the rows of a source into accepted observations and rejects with a reason; a bad row never stops a run.
+"""Split the rows of a source into accepted observations and rejects with a reason.
 
 Rows after the cutoff are neither accepted nor rejected, and they influence nothing: duplicates are found and grids are
 anchored among the rows at or before the cutoff.
@@ -67,6 +67,14 @@ class Reason(StrEnum):
 
 MALFORMED = (Reason.MORE_FIELDS, Reason.FEWER_FIELDS, Reason.STRAY_QUOTE)
 """Reasons why the fields of a CSV row may be in other columns than their own; it does not name a series."""
+REPEATS = (Reason.REPEATED.value, Reason.REPLACED.value)
+"""Reasons of rows that another row of the same time makes superfluous, which is not refusal."""
+UNKNOWN = (Reason.NAN.value,)
+"""Reasons of rows that say that nothing is known, as a null does. Many libraries write a gap as NaN."""
+IMPOSSIBLE = (Reason.OUT_OF_RANGE.value, Reason.STEP_OUT_OF_RANGE.value, Reason.FUTURE.value, Reason.FAR_AWAY.value)
+"""Reasons of rows whose time is a mistake, so that they are not the newest of their series."""
+NAMELESS = (Reason.NO_ID.value, Reason.NOT_UTF_8.value, *(reason.value for reason in MALFORMED))
+"""Reasons of rows whose series is not known."""
 
 MIN_REACH = 5_000
 REACH_PER_ROW = 10
@@ -85,14 +93,22 @@ class Validated:
     Attributes:
         accepted: unique_id, ds, y and, if they were scanned, categories; sorted, one row per (unique_id, ds). A null
             `y` is a gap that the source states.
-        rejects: source_file, source_row, unique_id, ds and y as text, and reason; in the order of the source.
+        refused: The rejects, with `time`: their `ds` on the clock, null where it cannot be read.
+        kept: By unique_id, the number of rows that are not refused (`num_kept`), those among them whose period ends
+            after the cutoff (`num_waiting`), and the time of the newest one (`newest`).
         unmeasured: unique_id, ds, a null y and, if they were scanned, categories of the grid points where a row was
             refused because of its measurement and no other is accepted; None where rows have not been placed.
     """
 
     accepted: pl.LazyFrame
-    rejects: pl.LazyFrame
+    refused: pl.LazyFrame
+    kept: pl.LazyFrame
     unmeasured: pl.LazyFrame | None = None
+
+    @property
+    def rejects(self) -> pl.LazyFrame:
+        """source_file, source_row, unique_id, ds and y as text, and reason; in the order of the source."""
+        return self.refused.drop("time")
 
 
 def validate(
@@ -123,11 +139,14 @@ def validate(
         SourceError: A column's dtype does not match the frequency.
         SpecError: The cutoff is not on the frequency's clock.
     """
-    judged = _judge_until(rows, freq=freq, cutoff=cutoff, now=now, source=source)
+    all_judged = _judge_all_until(rows, freq=freq, cutoff=cutoff, now=now, source=source)
+    judged = _without_waiting(all_judged, cutoff)
     accepted = judged.filter(_IS_ACCEPTED).select("unique_id", "ds", "y", *categories_of(rows))
     if source is not None and source.aggregate is not None:
         accepted = aggregate_rows(accepted, source.aggregate)
-    return Validated(accepted, _rejects(judged, rows.collect_schema()), _unmeasured(judged, accepted, freq=freq))
+    refused = _refused(judged, rows.collect_schema())
+    kept = _count_accepted(all_judged, cutoff)
+    return Validated(accepted, refused, kept, _unmeasured(judged, accepted, freq=freq))
 
 
 def read_rows(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None = None) -> Validated:
@@ -146,7 +165,8 @@ def read_rows(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None = Non
     """
     judged = _judge_alone(rows, freq=freq, now=now)
     columns = ["source_file", "source_row", "unique_id", "ds", "y", *categories_of(rows)]
-    return Validated(judged.filter(_IS_ACCEPTED).select(columns), _rejects(judged, rows.collect_schema()))
+    refused = _refused(judged.with_columns(row_ds=pl.col("ds")), rows.collect_schema())
+    return Validated(judged.filter(_IS_ACCEPTED).select(columns), refused, _count_accepted(judged, None))
 
 
 def later_rejects(
@@ -158,7 +178,7 @@ def later_rejects(
     now: datetime | None = None,
     source: Source | None = None,
 ) -> pl.LazyFrame:
-    """Return the rejects after the cutoff; `validate` returns those at or before it.
+    """Return the refused rows after the cutoff; `validate` returns those at or before it.
 
     They are judged among all rows of their series up to `not_after`. This is meant for a cutoff that is the newest
     accepted observation: the rows after it are then bad rows and gaps, not a future that must stay unknown.
@@ -172,7 +192,7 @@ def later_rejects(
         source: How rows are read, as of `validate`.
 
     Returns:
-        The rejects, in the columns of `Validated.rejects`.
+        The rows, in the columns of `Validated.refused`.
 
     Raises:
         SourceError: A column's dtype does not match the frequency.
@@ -187,9 +207,27 @@ def later_rejects(
     # Judging sorts the rows, and only few series have rows this late.
     ids = judged.filter(is_later).select(pl.col("unique_id").unique())
     judged = judged.join(ids, on="unique_id", how="semi", nulls_equal=True)
-    return _rejects(
+    return _refused(
         _judge_together(judged, freq=freq, source=source).filter(pl.col("row_ds") > cutoff), rows.collect_schema()
     )
+
+
+def count_rows(
+    rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int, now: datetime | None = None
+) -> pl.LazyFrame:
+    """Count all rows, and those whose time can be read and lies after the cutoff, refused or not.
+
+    Args:
+        rows: Rows with the columns of `scan_source`.
+        freq: The frequency of the grid.
+        cutoff: The last time that is known.
+        now: The current time, as of `validate`.
+
+    Returns:
+        One row: `read` and `after_cutoff`.
+    """
+    judged = _judge_alone(rows, freq=freq, now=now)
+    return judged.select(read=pl.len(), after_cutoff=(pl.col("ds") > cutoff).sum())
 
 
 def newest_observation(
@@ -224,7 +262,7 @@ def newest_observation(
 _IS_ACCEPTED = pl.col("reason").is_null()
 
 
-def _rejects(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
+def _refused(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
     """Return the refused rows, with times and measurements as text; `schema` is the source's."""
     return (
         judged.filter(~_IS_ACCEPTED)
@@ -236,6 +274,7 @@ def _rejects(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
             as_text("source_ds", schema["ds"]).alias("ds"),
             as_text("source_y", schema["y"]).alias("y"),
             "reason",
+            time=pl.col("row_ds"),
         )
     )
 
@@ -313,13 +352,33 @@ def _judge_until(
     rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None, now: datetime | None, source: Source | None
 ) -> pl.LazyFrame:
     """Judge the rows at or before the cutoff; accepted ones are sorted by unique_id and ds."""
+    judged = _judge_all_until(rows, freq=freq, cutoff=cutoff, now=now, source=source)
+    return _without_waiting(judged, cutoff)
+
+
+def _judge_all_until(
+    rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None, now: datetime | None, source: Source | None
+) -> pl.LazyFrame:
+    """Judge the rows at or before the cutoff, also those whose grid point lies after it."""
     refuse_other_clock(cutoff, freq=freq)
     judged = _judge_alone(rows, freq=freq, now=now)
-    if cutoff is None:
-        return _judge_together(judged, freq=freq, source=source)
-    judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
-    # The grid point of a period may follow its rows.
-    return _judge_together(judged, freq=freq, source=source).filter(~_IS_ACCEPTED | (pl.col("ds") <= cutoff))
+    if cutoff is not None:
+        judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
+    return _judge_together(judged, freq=freq, source=source)
+
+
+def _without_waiting(judged: pl.LazyFrame, cutoff: datetime | int | None) -> pl.LazyFrame:
+    """Leave out accepted rows whose grid point follows the cutoff, as that of a period may."""
+    return judged if cutoff is None else judged.filter(~_IS_ACCEPTED | (pl.col("ds") <= cutoff))
+
+
+def _count_accepted(judged: pl.LazyFrame, cutoff: datetime | int | None) -> pl.LazyFrame:
+    """Return `Validated.kept`."""
+    is_waiting = pl.lit(False) if cutoff is None else pl.col("ds") > cutoff
+    time = pl.col("row_ds") if cutoff is not None else pl.col("ds")
+    accepted = judged.filter(_IS_ACCEPTED).with_columns(is_waiting=is_waiting, time=time)
+    counts = accepted.group_by("unique_id")
+    return counts.agg(num_kept=pl.len(), num_waiting=pl.col("is_waiting").sum(), newest=pl.col("time").max())
 
 
 def _judge_together(judged: pl.LazyFrame, *, freq: str | int, source: Source | None) -> pl.LazyFrame:

@@ -45,6 +45,14 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         description="what an absent row means: `gap`, unknown, or `zero`, such as no sales; where not given, a gap,"
         " with a warning if more than half of a series is absent",
     )
+    allow_rejects: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="share of the rows, and of the series with such rows, that may be refused; more, and more than ten,"
+        " stop a run; 1 for any",
+    )
 
     duplicates: Duplicates = Field(
         "refuse",

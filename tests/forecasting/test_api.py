@@ -18,6 +18,7 @@ import pytest
 import forecasting as fc
 from forecasting.cli import main
 from forecasting.errors import DataWarning
+from forecasting.series.validate import Reason
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2024, 1, 1)
@@ -392,10 +393,50 @@ class TestFleet:
         )
         later = fleet.predict(bad, progress=False)
         assert sorted(later.rejects["reason"]) == [
-            "time is off the grid that most rows of its series lie on",
+            Reason.OFF_GRID,
             "y is NaN",
         ]
         assert later.cutoff == START + timedelta(hours=59)
+
+    def test_refused_newest_row_sets_its_series_aside_until_better_rows_come(self, frame: pl.DataFrame) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        at_60 = {"store": ["a"], "when": [START + timedelta(hours=60)]}
+        bad = fleet.predict(pl.DataFrame(at_60 | {"sales": [float("inf")]}), progress=False)
+        assert bad.forecasts.filter(store="a")["forecast"].null_count() == HORIZON
+        assert bad.forecasts.filter(store="b")["forecast"].null_count() == 0
+        assert bad.reasons["reason"][0].startswith("set aside: 1 of its 2 rows are refused")
+        good = fleet.predict(pl.DataFrame(at_60 | {"sales": [20.0]}), progress=False)
+        assert good.forecasts["forecast"].null_count() == 0
+
+    def test_series_set_aside_by_the_fit_stays_so_in_predictions_and_in_the_saved_fleet(
+        self, frame: pl.DataFrame, tmp_path: Path
+    ) -> None:
+        is_newest = (pl.col("store") == "a") & (pl.col("when") == pl.col("when").max())
+        spoilt = frame.with_columns(sales=pl.when(is_newest).then(float("inf")).otherwise("sales"))
+        once = fc.forecast(spoilt, **NAMES, **OPTIONS)
+        assert once.reasons.select("store", "model").rows() == [("a", "none")]
+        assert once.reasons["reason"][0].startswith("set aside: its newest row, 2024-01-03 11:00:00, is refused")
+        assert "120 rows read · 119 used · 1 refused; 1 rows refused" in repr(once)
+        fleet = fc.fit(spoilt, **NAMES, **OPTIONS)
+        fleet.save(tmp_path / "fleet")
+        for each in (fleet, fc.load(tmp_path / "fleet")):
+            again = each.predict(progress=False)
+            assert again.forecasts.equals(once.forecasts)
+            assert again.reasons.equals(once.reasons)
+        kept = fc.forecast(spoilt, **NAMES, **OPTIONS, source={"allow_rejects": 1})
+        assert kept.forecasts["forecast"].null_count() == 0
+
+    def test_many_refused_rows_stop_every_function_before_it_trains(self, frame: pl.DataFrame) -> None:
+        bad = frame.with_columns(sales=pl.when(pl.int_range(pl.len()) % 10 == 3).then(float("inf")).otherwise("sales"))
+        expected = (
+            r"12 of 120 rows are refused \(10 %\), in 2 of 2 series(.|\n)*--allow-rejects 0.1 \(source.allow_rejects"
+        )
+        for function in (fc.forecast, fc.fit, fc.backtest):
+            with pytest.raises(fc.SourceError, match=expected):
+                function(bad, **NAMES, **OPTIONS)
+        newer = bad.with_columns(pl.col("when") + timedelta(hours=60))
+        with pytest.raises(fc.SourceError, match=expected):
+            fc.fit(frame, **NAMES, **OPTIONS).predict(newer, progress=False)
 
     def test_a_new_series_uses_the_priors_directly(self, frame: pl.DataFrame) -> None:
         options = OPTIONS | {"overrides": QUICK | {"members": [{}, {"start": "prior"}]}}

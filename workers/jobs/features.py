@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -11,7 +13,7 @@ from forecasting.errors import NothingStored, StoreError
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import categories_of
-from forecasting.series.ingest import find_newest, ingest, observed_rows
+from forecasting.series.ingest import Ingested, find_newest, ingest, observed_rows
 from forecasting.series.read import scan_source
 from forecasting.series.validate import validate
 from forecasting.store.stamp import stamp
@@ -21,6 +23,8 @@ from workers.jobs.run import Outcome, Run, Skip, main, newest_allowed, requested
 
 LAST_JOBS = {"train": "backtest", "forecast": "predict"}
 """The job of each flow whose success marks a cutoff as done."""
+NUM_NAMED = 3
+"""Series without a forecast that the message names."""
 
 
 def write_features(run: Run) -> Outcome:
@@ -56,13 +60,24 @@ def write_features(run: Run) -> Outcome:
         versions |= run.publish(table, stamped)
     num_series, num_rejects = len(ingested.unique_ids), ingested.rejects.height
     return Outcome(
-        f"{num_series} series, {ingested.features.height} grid points and {num_rejects} refused rows"
-        f" up to {format_clock(run.cutoff)}",
+        "".join(_describe(ingested, run)),
         versions,
         num_series=num_series,
         num_rows=ingested.features.height,
         num_rejects=num_rejects,
     )
+
+
+def _describe(ingested: Ingested, run: Run) -> Iterator[str]:
+    """Yield the parts of the job's message: what was read and used, and which series are not forecast."""
+    yield f"{len(ingested.unique_ids)} series, {ingested.features.height} grid points"
+    yield f" and {ingested.rejects.height} refused rows up to {format_clock(run.cutoff)}; {ingested.counts}"
+    if ingested.set_aside:
+        yield f"; {len(ingested.set_aside)} series without a forecast"
+    for name, reason in islice(ingested.set_aside.items(), NUM_NAMED):
+        yield f"\n  '{name}' {reason}"
+    if len(ingested.set_aside) > NUM_NAMED:
+        yield f"\n  and {len(ingested.set_aside) - NUM_NAMED} more"
 
 
 def find_cutoff(arguments: RunArguments, store: Store) -> datetime | int:

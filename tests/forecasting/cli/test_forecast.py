@@ -119,6 +119,42 @@ def test_several_inputs_are_read_together_and_a_file_named_twice_once(
     assert "rejects" not in ended.err
 
 
+def test_many_refused_rows_stop_the_command_and_the_option_goes_on(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    is_bad = pl.int_range(pl.len()) % 8 == 5
+    hourly("a", "b").with_columns(
+        y=pl.when(is_bad).then(pl.lit("n/k")).otherwise(pl.col("y").cast(pl.String))
+    ).write_csv("in.csv")
+    words = ["forecast", "in.csv", "--freq", "1h", *quick, "--models", "gru", "--out", "out.csv"]
+    stopped = fleetcast(*words)
+    assert stopped.exit_code == 2
+    assert re.search(r"rows are refused \(12\.\d %\), in 2 of 2 series", stopped.err)
+    assert re.search(r"in\.csv, row 6: a, 2024-01-01.*, n/k \(y is not a number\)", stopped.err)
+    assert not Path("out.csv").exists()
+    share = re.search(r"--allow-rejects (\S+) \(source.allow_rejects\)", stopped.err)
+    assert share is not None
+    ended = fleetcast(*words, "--allow-rejects", share[1])
+    assert ended.exit_code == 0, ended.err
+    assert re.search(r"\d+ rows read · \d+ used · \d+ refused\n", ended.err)
+    refused = fleetcast(*words, "--allow-rejects", "2")
+    assert (refused.exit_code, "--allow-rejects = 2" in refused.err) == (2, True)
+
+
+def test_series_whose_newest_row_is_refused_is_set_aside(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    rows = hourly("a", "b").with_columns(pl.col("y").cast(pl.String))
+    is_newest = (pl.col("unique_id") == "a") & (pl.col("ds") == pl.col("ds").max())
+    rows.with_columns(y=pl.when(is_newest).then(pl.lit("?")).otherwise("y")).write_csv("in.csv")
+    ended = fleetcast("forecast", "in.csv", "--freq", "1h", *quick, "--models", "gru", "--out", "out.parquet")
+    assert ended.exit_code == 0
+    assert "set aside: 1 series, which are not forecast\n" in ended.err
+    assert "  a: set aside: its newest row, " in ended.err
+    nulls = pl.read_parquet("out.parquet").group_by("unique_id").agg(pl.col("forecast").is_null().all())
+    assert dict(nulls.iter_rows()) == {"a": True, "b": False}
+
+
 def test_spec_file_gives_what_its_options_would(
     fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
 ) -> None:

@@ -50,12 +50,15 @@ def test_absent_row_is_zero_where_another_series_has_one_and_is_not_observed(tmp
 
 def test_null_and_refused_measurements_stay_unknown_where_absent_rows_are_zero(tmp_path: Path) -> None:
     rows: dict[str, dict[int, Any]] = {"a": dict.fromkeys(range(6), 2), "b": {0: 5, 1: "", 2: "nan", 3: "many", 5: 1}}
-    ingested = read(tmp_path / "x.csv", rows, missing_rows="zero")
+    ingested = read(tmp_path / "x.csv", rows, missing_rows="zero", allow_rejects=1)
     assert values_of(ingested, "b") == [5, None, None, None, 0, 1]
     assert ingested.rejects.height == 2
     # A fleet forecasts from its observations alone, so these keep the places of refused measurements.
     assert ingested.observations.filter(unique_id="b")["y"].to_list() == [5, None, None, None, 1]
-    assert read(tmp_path / "x.csv", rows, missing_rows="gap").observations.filter(unique_id="b").height == 3
+    assert (
+        read(tmp_path / "x.csv", rows, missing_rows="gap", allow_rejects=1).observations.filter(unique_id="b").height
+        == 3
+    )
 
 
 def test_period_without_a_row_of_any_series_stays_unknown(tmp_path: Path) -> None:

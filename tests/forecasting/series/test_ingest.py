@@ -19,8 +19,9 @@ from forecasting.spec.spec import Spec, make_spec
 BEGIN = datetime(2024, 1, 1)
 
 
-def spec_of(path: Path, **fields: Any) -> Spec:
-    described = {"name": "x", "source": {"uri": str(path)}, "freq": "1h", "season_lengths": [3], "horizon": 2}
+def spec_of(path: Path, *, allow_rejects: float = 0.01, **fields: Any) -> Spec:
+    source = {"uri": str(path), "allow_rejects": allow_rejects}
+    described = {"name": "x", "source": source, "freq": "1h", "season_lengths": [3], "horizon": 2}
     return make_spec(described | fields, subject="x")
 
 
@@ -74,7 +75,7 @@ def test_days_with_offsets_in_text_stay_on_their_own_midnights_through_a_clock_c
 def test_rejects_after_the_newest_observation_are_returned_unless_a_cutoff_is_requested(tmp_path: Path) -> None:
     times = [(BEGIN + timedelta(hours=hour)).isoformat() for hour in range(6)]
     path = write(tmp_path / "late.csv", times, ["1", "2", "3", "4", "many", "nan"])
-    spec, fourth = spec_of(path), BEGIN + timedelta(hours=3)
+    spec, fourth = spec_of(path, allow_rejects=1), BEGIN + timedelta(hours=3)
     ingested = ingest(spec)
     assert ingested.cutoff == fourth
     assert ingested.rejects["y"].to_list() == ["many", "nan"]
@@ -108,10 +109,10 @@ def test_rejects_are_returned_once_and_only_up_to_as_of(tmp_path: Path) -> None:
     hours = [(BEGIN + timedelta(hours=hour)).isoformat() for hour in range(5)]
     late = [(BEGIN + timedelta(minutes=minutes)).isoformat() for minutes in (270, 290, 600, 660)]
     path = write(tmp_path / "messy.csv", [*hours, hours[1], "soon", *late], [*"12345", "9", "1", "1", "1", "x", "7"])
-    ingested = ingest(spec_of(path), as_of=BEGIN + timedelta(minutes=630))
+    ingested = ingest(spec_of(path, allow_rejects=1), as_of=BEGIN + timedelta(minutes=630))
     assert ingested.cutoff == ingested.features["ds"].max() == BEGIN + timedelta(hours=4)
     assert ingested.rejects["source_row"].to_list() == [6, 7, 8, 9, 10]
-    earlier = ingest(spec_of(path), as_of=BEGIN + timedelta(minutes=280))
+    earlier = ingest(spec_of(path, allow_rejects=1), as_of=BEGIN + timedelta(minutes=280))
     assert earlier.rejects["source_row"].to_list() == [6, 7, 8]
 
 

@@ -25,7 +25,7 @@ def merge(history: pl.DataFrame, newer: pl.DataFrame) -> tuple[dict[tuple[str, i
     merged = merge_newer(history, given.scan("timestamp"), freq="1h")
     validated = validate(merged.rows, freq="1h")
     accepted, rejects = validated.accepted.collect(), without_kept(validated.rejects.collect())
-    reasons = [*merged.rejects.collect()["reason"], *rejects["reason"]]
+    reasons = [*merged.refused.collect()["reason"], *rejects["reason"]]
     hours = accepted.with_columns(hour=(pl.col("ds") - START).dt.total_hours())
     return {(name, hour): y for name, hour, y in hours.select("unique_id", "hour", "y").iter_rows()}, reasons
 

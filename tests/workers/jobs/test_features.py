@@ -3,10 +3,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from forecasting.errors import UserError
 from forecasting.spec.categories import Categories
 from forecasting.store.publish import append_run
 from workers.jobs.features import fingerprint, is_done, write_features
-from workers.jobs.run import Skip
+from workers.jobs.run import Skip, count_points
 
 
 def at(minute):
@@ -79,6 +80,25 @@ def test_rows_of_a_series_that_lags_are_new(done):
     assert not is_done(done.run("features", 11))
     done.write("a,2024-01-01 12:00:00,5", a=12, b=9)
     assert is_done(done.run("features", 11))
+
+
+def test_series_whose_newest_row_is_refused_has_no_features_and_the_message_says_why(small):
+    small.write("a,2024-01-01 12:00:00,many", a=12, b=9)
+    outcome = write_features(small.run("features", 12))
+    assert "22 rows read · 21 used · 1 refused; 1 series without a forecast\n  'a' set aside: " in outcome.message
+    stored = {name: small.store.scan(name, "timestamp").collect() for name in ("features", "observations", "rejects")}
+    assert stored["features"]["unique_id"].unique().to_list() == ["b"]
+    assert set(stored["observations"]["unique_id"]) == {"a", "b"}
+    assert stored["rejects"]["unique_id"].to_list() == ["a"]
+    assert count_points(small.run("predict", 12), data_version=None) == {"a": 0, "b": 9}
+
+
+def test_many_refused_rows_fail_the_job_without_a_retry_and_publish_nothing(small):
+    small.write(*[f"b,2024-01-01 {hour:02d}:30:00,x" for hour in range(11)], a=12, b=12)
+    with pytest.raises(UserError, match=r"11 of 35 rows are refused") as failed:
+        write_features(small.run("features", 11))
+    assert failed.value.exit_code == 2
+    assert small.store.open("features", "timestamp") is None
 
 
 def test_measurement_that_was_corrected_is_new(done):
