@@ -219,13 +219,14 @@ def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:
     Raises:
         SpecError: Nothing is known of the time right before the cutoff.
     """
-    is_forecast = ~pl.col("unique_id").is_in(list(ingested.set_aside))
-    measured = ingested.observations.filter(pl.col("y").is_not_null(), is_forecast).select("unique_id", "ds")
+    measured = ingested.observations.filter(pl.col("y").is_not_null()).select("unique_id", "ds")
     last = measured["ds"].arg_max()
     if last is None:
         return
     name, newest = measured.row(last)
-    grid = ingested.features.lazy().filter(pl.col("unique_id") == name, pl.col("ds") <= newest)
+    # A series that is set aside may have the newest measurement, and has no features.
+    points = ingested.observations if name in ingested.set_aside else ingested.features
+    grid = points.lazy().filter(pl.col("unique_id") == name, pl.col("ds") <= newest)
     following: Any = future_grid(grid.select("unique_id", "ds"), freq=spec.freq, horizon=1).collect()["ds"].item()
     if ingested.cutoff >= following:
         raise SpecError(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.errors import SourceError
+from forecasting.errors import SourceError, SpecError
 from forecasting.series.budget import RowCounts, mark_set_aside
-from forecasting.series.ingest import Ingested, ingest
+from forecasting.series.ingest import Ingested, ingest, refuse_later_cutoff
 from forecasting.series.read import scan_frame
 from forecasting.series.validate import Reason
 from forecasting.spec.spec import make_spec
@@ -133,6 +134,19 @@ def test_repeats_rows_after_the_cutoff_and_unknown_values_are_not_refusals(y: st
     assert ingested.set_aside == {}
     assert counts is not None
     assert (counts.refused, counts.repeats, counts.unknown, counts.after_cutoff) == (0, 100, unknown, 50)
+
+
+def test_set_aside_series_with_the_newest_measurement_does_not_make_the_cutoff_too_late() -> None:
+    rows = [*fleet(2, 50), *spoil(series("late", 100), range(10, 20))]
+    ingested = read(rows)
+    assert list(ingested.set_aside) == ["late"]
+    assert ingested.cutoff == BEGIN + timedelta(hours=99)
+    spec = make_spec(
+        {"name": "x", "freq": "1h", "season_lengths": [3], "horizon": 2, "source": {"uri": "x.csv"}}, subject="x"
+    )
+    refuse_later_cutoff(ingested, spec)
+    with pytest.raises(SpecError, match="lies after the newest measurement"):
+        refuse_later_cutoff(replace(ingested, cutoff=BEGIN + timedelta(hours=100)), spec)
 
 
 def test_run_of_set_aside_series_alone_is_refused() -> None:
