@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from forecasting.errors import SourceError
+from forecasting.series.files import name_row
 from forecasting.series.validate import IMPOSSIBLE, NAMELESS, REPEATS, UNKNOWN, Reason
 from forecasting.spec.source import Source
 
@@ -131,7 +132,7 @@ def _explain(
     for file, row, *texts, reason in examples.select(
         "source_file", "source_row", "unique_id", "ds", "y", "reason"
     ).iter_rows():
-        yield f"    {file}, row {row}: {', '.join('' if text is None else text for text in texts)} ({reason})"
+        yield f"    {name_row(file, row)}: {', '.join('' if text is None else text for text in texts)} ({reason})"
     share = min(1.0, math.ceil(1000 * needed) / 1000)
     yield f"  --allow-rejects {share:g} (source.allow_rejects) forecasts from the other rows"
 

@@ -65,6 +65,15 @@ def is_csv(uri: str) -> bool:
     return has_suffix(uri, CSV_SUFFIXES)
 
 
+def name_row(file: str, row: int) -> str:
+    """Return the place of a row for a message, by the line on which a CSV row begins.
+
+    >>> name_row("a.csv", 1), name_row("a.parquet", 1)
+    ('a.csv, line 2', 'a.parquet, row 1')
+    """
+    return f"{file}, line {row + 1}" if is_csv(file) else f"{file}, row {row}"
+
+
 def has_suffix(uri: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
     """Return whether a name ends in one of the suffixes, regardless of case."""
     return uri.lower().endswith(suffixes)

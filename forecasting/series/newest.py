@@ -7,6 +7,7 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.series.columns import is_blank, read_times
+from forecasting.series.files import name_row
 from forecasting.spec.source import Source
 
 _NUMBER, _TIME, _TEXT = _KEYS = ("newer_number", "newer_time", "newer_text")
@@ -56,7 +57,7 @@ def newest_first(rows: pl.LazyFrame, source: Source) -> pl.LazyFrame:
     if unread.height:
         file, row, text = unread.row(0)
         raise SourceError(
-            f"{file}, row {row}: column '{source.newer}', which says which row is newer (source.newer), has '{text}'"
+            f"{name_row(file, row)}: column '{source.newer}', the age of a row (source.newer), has '{text}'"
             " but needs a number or an ISO 8601 time"
         )
     by_age = rows.sort(_NUMBER, _TIME, nulls_last=False, maintain_order=True)

@@ -130,7 +130,7 @@ def test_many_refused_rows_stop_the_command_and_the_option_goes_on(
     stopped = fleetcast(*words)
     assert stopped.exit_code == 2
     assert re.search(r"rows are refused \(12\.\d %\), in 2 of 2 series", stopped.err)
-    assert re.search(r"in\.csv, row 6: a, 2024-01-01.*, n/k \(y is not a number\)", stopped.err)
+    assert re.search(r"in\.csv, line 7: a, 2024-01-01.*, n/k \(y is not a number\)", stopped.err)
     assert not Path("out.csv").exists()
     share = re.search(r"--allow-rejects (\S+) \(source.allow_rejects\)", stopped.err)
     assert share is not None

@@ -60,9 +60,9 @@ def test_more_than_one_percent_of_the_rows_stops_the_run_with_kinds_examples_and
         f"  10 × {Reason.NOT_A_NUMBER}",
         f"  1 × {Reason.BAD_TIME}",
         "  for example:",
-        f"    x.csv, row 51: s00, {at(50)}, many ({Reason.NOT_A_NUMBER})",
-        f"    x.csv, row 1001: s01, 31/12/2023, 7 ({Reason.BAD_TIME})",
-        f"    x.csv, row 52: s00, {at(51)}, many ({Reason.NOT_A_NUMBER})",
+        f"    x.csv, line 52: s00, {at(50)}, many ({Reason.NOT_A_NUMBER})",
+        f"    x.csv, line 1002: s01, 31/12/2023, 7 ({Reason.BAD_TIME})",
+        f"    x.csv, line 53: s00, {at(51)}, many ({Reason.NOT_A_NUMBER})",
         "  --allow-rejects 0.011 (source.allow_rejects) forecasts from the other rows",
     ]
     assert stopped.value.exit_code == 2

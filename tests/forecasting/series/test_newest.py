@@ -78,7 +78,9 @@ def test_ages_of_files_of_different_dtypes_are_compared(tmp_path: Path, versions
 
 def test_an_age_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(rows("01,1,final", "01,2,draft"))
-    with pytest.raises(SourceError, match=r"x.csv, row [12]: column 'version'.*source.newer.*needs a number or an ISO"):
+    with pytest.raises(
+        SourceError, match=r"x.csv, line [23]: column 'version'.*source.newer.*needs a number or an ISO"
+    ):
         read(tmp_path / "x.csv", duplicates="last", newer="version")
     with pytest.raises(SourceError, match="lacks its newer column 'revision'"):
         read(tmp_path / "x.csv", duplicates="last", newer="revision")
