@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import EntryPoint
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,8 @@ def test_user_mistake_is_named_before_any_work(
 
     monkeypatch.setattr(one_shot, "forecast", never)
     hourly().write_parquet("in.parquet")
-    ended = fleetcast("forecast", "in.parquet", "--freq", "1h", *quick, *words)
+    usual = [each for each in zip(["--freq", *quick[::2]], ["1h", *quick[1::2]], strict=True) if each[0] not in words]
+    ended = fleetcast("forecast", "in.parquet", *chain.from_iterable(usual), *words)
     assert ended.exit_code == 2
     assert message in ended.err
     assert ended.err.count("\n") == 1
