@@ -139,13 +139,12 @@ def validate(
         SourceError: A column's dtype does not match the frequency.
         SpecError: The cutoff is not on the frequency's clock.
     """
-    all_judged = _judge_all_until(rows, freq=freq, cutoff=cutoff, now=now, source=source)
-    judged = _without_waiting(all_judged, cutoff)
-    accepted = judged.filter(_IS_ACCEPTED).select("unique_id", "ds", "y", *categories_of(rows))
+    judged = _judge_until(rows, freq=freq, cutoff=cutoff, now=now, source=source)
+    accepted = _accepted(judged, cutoff).select("unique_id", "ds", "y", *categories_of(rows))
     if source is not None and source.aggregate is not None:
         accepted = aggregate_rows(accepted, source.aggregate)
     refused = _refused(judged, rows.collect_schema())
-    kept = _count_accepted(all_judged, cutoff)
+    kept = _count_accepted(judged, cutoff)
     return Validated(accepted, refused, kept, _unmeasured(judged, accepted, freq=freq))
 
 
@@ -253,7 +252,7 @@ def newest_observation(
         A naive datetime or an integer step; None without any accepted measurement.
     """
     judged = _judge_until(rows, freq=freq, cutoff=not_after, now=now, source=source)
-    measured = judged.filter(_IS_ACCEPTED, pl.col("y").is_not_null())
+    measured = _accepted(judged, not_after).filter(pl.col("y").is_not_null())
     newest = measured.select(pl.max_horizontal(pl.col("ds").max(), pl.col("row_ds").max()))
     value: datetime | int | None = newest.collect(engine="streaming").item()
     return value
@@ -352,14 +351,6 @@ def _judge_until(
     rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None, now: datetime | None, source: Source | None
 ) -> pl.LazyFrame:
     """Judge the rows at or before the cutoff; accepted ones are sorted by unique_id and ds."""
-    judged = _judge_all_until(rows, freq=freq, cutoff=cutoff, now=now, source=source)
-    return _without_waiting(judged, cutoff)
-
-
-def _judge_all_until(
-    rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None, now: datetime | None, source: Source | None
-) -> pl.LazyFrame:
-    """Judge the rows at or before the cutoff, also those whose grid point lies after it."""
     refuse_other_clock(cutoff, freq=freq)
     judged = _judge_alone(rows, freq=freq, now=now)
     if cutoff is not None:
@@ -367,9 +358,10 @@ def _judge_all_until(
     return _judge_together(judged, freq=freq, source=source)
 
 
-def _without_waiting(judged: pl.LazyFrame, cutoff: datetime | int | None) -> pl.LazyFrame:
-    """Leave out accepted rows whose grid point follows the cutoff, as that of a period may."""
-    return judged if cutoff is None else judged.filter(~_IS_ACCEPTED | (pl.col("ds") <= cutoff))
+def _accepted(judged: pl.LazyFrame, cutoff: datetime | int | None) -> pl.LazyFrame:
+    """Return accepted rows without those whose grid point follows the cutoff, as that of a period may."""
+    # One filter, after which Polars still shares the judged rows between accepted and refused ones.
+    return judged.filter(_IS_ACCEPTED if cutoff is None else _IS_ACCEPTED & (pl.col("ds") <= cutoff))
 
 
 def _count_accepted(judged: pl.LazyFrame, cutoff: datetime | int | None) -> pl.LazyFrame:
