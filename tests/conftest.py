@@ -47,6 +47,7 @@ class BesideEachOther(LoadScopeScheduling):
         return "airflow" if "\ndef lay_dags(" in module.read_text() else "ray"
 
 
+@pytest.hookimpl(optionalhook=True)  # a run may switch xdist off
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
     """Use two processes for `--dist loadgroup`, and xdist's own schedulers otherwise."""
     return BesideEachOther(config, log) if config.getoption("dist") == "loadgroup" else None

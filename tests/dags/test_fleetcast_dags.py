@@ -59,6 +59,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
     assert set(parsed["ours"]) == {
         "forecasting",
         "forecasting.spec.cron",
+        "forecasting.spec.dialect",
         "forecasting.errors",
         "forecasting.spec.frequency",
         "forecasting.spec.problems",
