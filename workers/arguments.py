@@ -4,6 +4,7 @@ It imports nothing heavy: the Airflow side writes arguments and reads results wi
 """
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -17,6 +18,7 @@ ARGUMENTS_VARIABLE = "FLEETCAST_RUN"
 RESULT_PREFIX = "fleetcast-result: "
 PROGRESS_MARK = " · "
 """Separates the facts of a progress line, such as `train: 64 of 250 series · 3.1 series/s · 1 min left`."""
+_PROGRESS = re.compile(r"\w+: \d+ of \d+ \w+" + PROGRESS_MARK + r"[^\x1b]*?(?=\s*(?:\x1b|loc=|$))")
 
 JobName = Literal["features", "train", "backtest", "predict", "score"]
 Flow = Literal["train", "forecast"]
@@ -65,6 +67,24 @@ class RunResult(BaseModel):
     num_rejects: int = 0
     seconds: float = 0.0
     message: str = ""
+
+
+def find_progress(line: str) -> str | None:
+    """Return the progress that a line of a job's output reports, without what Airflow's log writes around it.
+
+    Args:
+        line: A line of the job, or of the log of its task.
+
+    Returns:
+        The progress; None where the line reports something else.
+
+    >>> find_progress("2026-01-01 10:00 train: 64 of 250 series · 3.1 series/s  loc=trigger.py:75")
+    'train: 64 of 250 series · 3.1 series/s'
+    >>> find_progress("series 'a · b' has no row") is None
+    True
+    """
+    found = _PROGRESS.search(line.rstrip())
+    return found and found[0]
 
 
 def read_arguments() -> RunArguments:

@@ -7,7 +7,6 @@ Then the two days arrive and are scored, and the next two are forecast.
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ from forecasting.settings import Settings
 from forecasting.store.query import query
 from forecasting.store.tables import Store
 from workers.airflow.standalone import airflow_environment
-from workers.arguments import PROGRESS_MARK
+from workers.arguments import find_progress
 from workers.cluster.ray_head import ray_head
 from workers.commands import INTERRUPTED, exit_code_of
 
@@ -120,20 +119,14 @@ def _run(command: list[str], environment: Mapping[str, str], log: Path, *, conso
             for line in process.stdout:
                 copy.write(line)
                 is_failed |= "DagRun Finished" in line and "state=failed" in line
-                if console is not None and PROGRESS_MARK in line:
-                    console.print(f"   [dim]{_progress_of(line)}[/]")
+                if console is not None and (progress := find_progress(line)):
+                    console.print(f"   [dim]{progress}[/]")
         finally:
             process.terminate()
             code = process.wait()
     if code or is_failed:
         last_lines = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
         raise ServiceError(f"`{' '.join(command)}` failed; the last lines of {log}:\n{last_lines}")
-
-
-def _progress_of(line: str) -> str:
-    """Return the message of a log line, without Airflow's time and level."""
-    found = re.search(r"(\w+: \d+ of \d+ .*?)\s*(?:\x1b|loc=|$)", line.rstrip())
-    return found.group(1) if found else line.strip()
 
 
 def _report(console: Console, seconds: Mapping[str, float]) -> None:

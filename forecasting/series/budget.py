@@ -61,8 +61,8 @@ class RowCounts:
             "after the cutoff": self.after_cutoff,
             "refused": self.refused,
         }
-        unused = "".join(f" · {count:,} {kind}" for kind, count in kinds.items() if count)
-        return f"{self.read:,} rows read · {self.used:,} used{unused}"
+        unused = "".join(f", {count:,} {kind}" for kind, count in kinds.items() if count)
+        return f"{self.read:,} rows read, {self.used:,} used{unused}"
 
 
 def check_budget(refused: pl.DataFrame, kept: pl.DataFrame, source: Source) -> dict[str, str]:

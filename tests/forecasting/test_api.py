@@ -416,7 +416,7 @@ class TestFleet:
         once = fc.forecast(spoilt, **NAMES, **OPTIONS)
         assert once.reasons.select("store", "model").rows() == [("a", "none")]
         assert once.reasons["reason"][0].startswith("set aside: its newest row, 2024-01-03 11:00:00, is refused")
-        assert "120 rows read · 119 used · 1 refused; 1 rows refused" in repr(once)
+        assert "120 rows read, 119 used, 1 refused; 1 rows refused" in repr(once)
         fleet = fc.fit(spoilt, **NAMES, **OPTIONS)
         fleet.save(tmp_path / "fleet")
         for each in (fleet, fc.load(tmp_path / "fleet")):

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from workers import demo
+from workers.arguments import find_progress
 
 
 def test_report_opens_the_store_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,4 +30,11 @@ def test_report_opens_the_store_as_the_settings_say(monkeypatch: pytest.MonkeyPa
 )
 @pytest.mark.parametrize("end", ["", "  loc=trigger.py:75", " \x1b[0m loc=trigger.py:75"])
 def test_progress_of_any_noun_is_shown_without_time_and_place(progress: str, end: str) -> None:
-    assert demo._progress_of(f"2026-11-28T23:46:25.395715Z [info] {progress}{end}\n") == progress
+    assert find_progress(f"2026-11-28T23:46:25.395715Z [info] {progress}{end}\n") == progress
+
+
+@pytest.mark.parametrize(
+    "line", ["error: series 'a · b' has no row", 'fleetcast-result: {"message": "9 rows · 1 used"}']
+)
+def test_other_lines_with_the_mark_are_not_progress(line: str) -> None:
+    assert find_progress(line) is None

@@ -16,7 +16,7 @@ from forecasting.spec.spec import Spec
 from workers.airflow.client import RayJobsClient, Submission, find_job, read_log, stop_job, submit_job
 from workers.airflow.runs import TaskRun, read_run, start_run, write_run
 from workers.airflow.trigger import JobEndTrigger
-from workers.arguments import ARGUMENTS_VARIABLE, PROGRESS_MARK, Flow, JobName, RunArguments, RunResult, find_result
+from workers.arguments import ARGUMENTS_VARIABLE, Flow, JobName, RunArguments, RunResult, find_progress, find_result
 from workers.settings import WorkerSettings
 
 ENTRYPOINTS: Mapping[JobName, str] = {job: f"python -m workers.jobs.{job}" for job in get_args(JobName)}
@@ -223,7 +223,7 @@ class FleetcastJobOperator(BaseOperator):
         job = client.run(find_job(submission_id))
         lines = client.run(read_log(submission_id))
         for line in lines[-NUM_LOG_LINES:]:
-            if PROGRESS_MARK not in line:  # the trigger has logged these already
+            if find_progress(line) is None:  # the trigger has logged these already
                 self.log.info("%s", line)
         if job is None:
             raise JobLost(f"job {submission_id} is lost: its cluster no longer knows it")

@@ -10,7 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from forecasting.errors import JobLost, UserError
 from workers.airflow.client import RayJobsClient, await_end, stop_job
-from workers.arguments import PROGRESS_MARK
+from workers.arguments import find_progress
 
 SETTLE_SECONDS = 4.0
 """Seconds that a slow scheduler may take to notice that a task's process has ended; see `_least_wait`."""
@@ -71,7 +71,7 @@ class JobEndTrigger(BaseTrigger):
 
     def _log_progress(self, line: str) -> None:
         """Log the job's progress while it runs; all other lines are logged when the task is resumed."""
-        if PROGRESS_MARK in line:
+        if find_progress(line):
             self.log.info("%s", line)
 
     def _client(self) -> RayJobsClient:

@@ -137,7 +137,7 @@ def test_many_refused_rows_stop_the_command_and_the_option_goes_on(
     assert share is not None
     ended = fleetcast(*words, "--allow-rejects", share[1])
     assert ended.exit_code == 0, ended.err
-    assert re.search(r"\d+ rows read · \d+ used · \d+ refused\n", ended.err)
+    assert re.search(r"\d+ rows read, \d+ used, \d+ refused\n", ended.err)
     refused = fleetcast(*words, "--allow-rejects", "2")
     assert (refused.exit_code, "--allow-rejects = 2" in refused.err) == (2, True)
 

@@ -163,9 +163,9 @@ def test_only_the_serving_model_of_a_series_that_is_set_aside_has_its_reason() -
 
 def test_counts_are_one_line() -> None:
     refused = {Reason.OFF_GRID.value: 2, Reason.REPEATED.value: 3, Reason.NAN.value: 4}
-    expected = "1,015 rows read · 1,000 used · 3 repeated · 4 NaN · 6 after the cutoff · 2 refused"
+    expected = "1,015 rows read, 1,000 used, 3 repeated, 4 NaN, 6 after the cutoff, 2 refused"
     assert str(RowCounts(1015, 1000, 6, refused)) == expected
-    assert str(RowCounts(5, 5, 0)) == "5 rows read · 5 used"
+    assert str(RowCounts(5, 5, 0)) == "5 rows read, 5 used"
 
 
 awkward = st.lists(

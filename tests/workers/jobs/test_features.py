@@ -85,7 +85,7 @@ def test_rows_of_a_series_that_lags_are_new(done):
 def test_series_whose_newest_row_is_refused_has_no_features_and_the_message_says_why(small):
     small.write("a,2024-01-01 12:00:00,many", a=12, b=9)
     outcome = write_features(small.run("features", 12))
-    assert "22 rows read · 21 used · 1 refused; 1 series without a forecast\n  'a' set aside: " in outcome.message
+    assert "22 rows read, 21 used, 1 refused; 1 series without a forecast\n  'a' set aside: " in outcome.message
     stored = {name: small.store.scan(name, "timestamp").collect() for name in ("features", "observations", "rejects")}
     assert stored["features"]["unique_id"].unique().to_list() == ["b"]
     assert set(stored["observations"]["unique_id"]) == {"a", "b"}
