@@ -542,6 +542,9 @@ def _refuse_arguments(arguments: Mapping[str, Any], subject: str) -> None:
             problems.append(f"{name} = {table!r}: must be a table of names and values")
     if spec is not None and not isinstance(spec, (Spec, str, os.PathLike)):
         problems.append(f"spec is of type {type(spec).__qualname__}: must be a Spec or the path of a TOML file")
+    elsewhere = [name for name in ("id", "time", "target") if arguments[name] is not None]
+    if isinstance(arguments["source"], Mapping):
+        problems += [f"{name} is given in source as well" for name in elsewhere if name in arguments["source"]]
     is_text = isinstance(options, Mapping) and all(isinstance(each, str) for pair in options.items() for each in pair)
     if options is not None and not is_text:  # its values are secrets
         problems.append("storage_options must be a table of names and texts")

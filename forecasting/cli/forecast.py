@@ -143,45 +143,53 @@ def forecast(
 
     Writes unique_id, ds, cutoff, model, forecast and a column per quantile; one row per series and step.
     """
-    from forecasting.cli.options import parse_pairs, spec_from_options, split_commas, split_statistics
+    from forecasting.cli.options import (
+        parse_pairs,
+        refuse_twice,
+        spec_from_options,
+        split_commas,
+        split_statistics,
+    )
     from forecasting.settings import Settings
 
     settings = Settings.load()
     if settings.processes is not None:
         os.environ.setdefault("POLARS_MAX_THREADS", str(settings.processes))  # read once, when Polars loads
+    named = {
+        "freq": freq,
+        "season_lengths": season_length or None,
+        "horizon": horizon,
+        "recipe": recipe,
+        "models": split_commas(models),
+        "statistics": split_statistics(statistics),
+        "source.id": id_column,
+        "source.time": time_column,
+        "source.target": target_column,
+        "source.missing_rows": missing_rows,
+        "source.duplicates": duplicates,
+        "source.csv.separator": csv_separator,
+        "source.csv.decimal": csv_decimal,
+        "source.csv.thousands": csv_thousands,
+        "source.csv.encoding": csv_encoding,
+        "source.csv.quote": csv_quote,
+        "source.csv.null": split_commas(csv_null),
+        "source.allow_rejects": allow_rejects,
+        "quantiles": split_commas(quantiles),
+        "paths": paths,
+        "lower_bound": lower_bound,
+        "integer_valued": integer_valued or None,
+        "backtest.margin": margin,
+        "seed": seed,
+        "categories.static": split_commas(static),
+        "categories.calendar": split_commas(calendar),
+        "categories.country": country,
+        **parse_pairs(overrides, option="--set", table="overrides", example="max_steps=200"),
+    }
+    of_source = parse_pairs(source, option="--source", table="source", example="time=day")
+    refuse_twice(named, of_source)
     wanted = spec_from_options(
         inputs or [],
-        {
-            "freq": freq,
-            "season_lengths": season_length or None,
-            "horizon": horizon,
-            "recipe": recipe,
-            "models": split_commas(models),
-            "statistics": split_statistics(statistics),
-            "source.id": id_column,
-            "source.time": time_column,
-            "source.target": target_column,
-            "source.missing_rows": missing_rows,
-            "source.duplicates": duplicates,
-            "source.csv.separator": csv_separator,
-            "source.csv.decimal": csv_decimal,
-            "source.csv.thousands": csv_thousands,
-            "source.csv.encoding": csv_encoding,
-            "source.csv.quote": csv_quote,
-            "source.csv.null": split_commas(csv_null),
-            "source.allow_rejects": allow_rejects,
-            "quantiles": split_commas(quantiles),
-            "paths": paths,
-            "lower_bound": lower_bound,
-            "integer_valued": integer_valued or None,
-            "backtest.margin": margin,
-            "seed": seed,
-            "categories.static": split_commas(static),
-            "categories.calendar": split_commas(calendar),
-            "categories.country": country,
-            **parse_pairs(overrides, option="--set", table="overrides", example="max_steps=200"),
-            **parse_pairs(source, option="--source", table="source", example="time=day"),
-        },
+        named | of_source,
         spec_path=spec,
         storage_options=settings.storage_options,
         on_note=lambda note: print(note, file=sys.stderr),

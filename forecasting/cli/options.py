@@ -1,5 +1,6 @@
 """Build a spec from the options of `fleetcast forecast`, with the checks of a spec file."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def parse_pairs(texts: Sequence[str] | None, *, option: str, table: str, example
         Values by dotted name.
 
     Raises:
-        SpecError: A text is not such a pair.
+        SpecError: A text is not such a pair, or a key is given twice.
 
     >>> parse_pairs(["max_steps=20"], option="--set", table="overrides", example="max_steps=200")
     {'overrides.max_steps': '20'}
@@ -141,9 +142,29 @@ def parse_pairs(texts: Sequence[str] | None, *, option: str, table: str, example
         for key, sign, value in pairs
         if not (key and sign and value)
     ]
+    counts = Counter(key.strip() for key, _, _ in pairs)
+    wrong += [
+        f"{option} {key} is given {count} times; it takes one value" for key, count in counts.items() if count > 1
+    ]
     if wrong:
         raise SpecError("forecast", wrong)
     return {f"{table}.{key.strip()}": value.strip() or value for key, _, value in pairs}
+
+
+def refuse_twice(named: Mapping[str, Any], of_source: Mapping[str, Any]) -> None:
+    """Refuse fields of the source that an option of their own and `--source` both give.
+
+    Args:
+        named: Fields by dotted name that options of their own give; None where not given.
+        of_source: Fields by dotted name that `--source` gives.
+
+    Raises:
+        SpecError: Both give a field; the error names all such fields.
+    """
+    twice = [field for field in of_source if named.get(field) is not None]
+    if twice:
+        problems = [f"{_LABELS[field]} is given by --source {field.removeprefix('source.')} as well" for field in twice]
+        raise SpecError("forecast", problems)
 
 
 def source_fields(texts: Sequence[str] | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from forecasting.series.grid import future_grid
 from forecasting.series.names import describe_similar
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.place import make_placing
+from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
 from forecasting.series.validate import (
@@ -111,6 +112,7 @@ def ingest(
             refused.
     """
     check_categories(spec.categories)
+    now = now or wall_clock()  # one for all that follows, which is counted together
     if rows is None:
         rows = scan_source(spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
     reports_later = cutoff is None or as_of is not None or is_newest

@@ -296,6 +296,10 @@ class TestForecast:
         named = fc.forecast(frame, **NAMES, **OPTIONS | {"season_lengths": [24, 168]})
         assert inferred.candidates.equals(named.candidates)
 
+    def test_a_column_that_is_named_twice_is_refused(self, frame: pl.DataFrame) -> None:
+        with pytest.raises(fc.SpecError, match="id is given in source as well"):
+            fc.forecast(frame, **NAMES, **OPTIONS, source={"id": "when"})
+
     def test_other_problems_are_named_before_anything_is_read(self) -> None:
         with pytest.raises(fc.SpecError) as refused:
             fc.forecast("missing.parquet", horizon=0)

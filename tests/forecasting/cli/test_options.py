@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.cli.options import parse_pairs, spec_from_options, split_commas
+from forecasting.cli.options import parse_pairs, refuse_twice, spec_from_options, split_commas
 from forecasting.errors import SpecError
 from forecasting.spec.source import make_source
 
@@ -150,3 +150,11 @@ def test_dialect_of_csv_files_lies_over_that_of_a_spec_and_refused_parts_are_nam
         SpecError, match=r"(?s)--csv-separator = ';;': must be one ASCII character.*--csv-decimal = 'x'"
     ):
         spec_from_options(["a.csv"], NEEDED | {"source.csv.separator": ";;", "source.csv.decimal": "x"})
+
+
+def test_a_field_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(SpecError, match="--set max_steps is given 2 times; it takes one value"):
+        parse_pairs(["max_steps=1", "max_steps=2"], option="--set", table="overrides", example="max_steps=200")
+    refuse_twice({"source.id": None, "source.time": "day"}, {"source.id": "shop"})
+    with pytest.raises(SpecError, match="--id is given by --source id as well"):
+        refuse_twice({"source.id": "store"}, {"source.id": "shop"})
