@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from forecasting.api import Evaluation, Fleet, Result, Store, backtest, fit, forecast, load
     from forecasting.errors import (
         ClusterError,
+        DataWarning,
         FleetcastError,
         JobFailed,
         JobLost,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClusterError",
+    "DataWarning",
     "Evaluation",
     "Fleet",
     "FleetcastError",
@@ -56,7 +58,7 @@ _MODULES = {
     "forecasting.api": ("Evaluation", "Fleet", "Result", "Store", "backtest", "fit", "forecast", "load"),
     "forecasting.errors": (
         *(name for name in __all__ if name.endswith("Error")),
-        *("JobFailed", "JobLost", "NothingStored"),
+        *("DataWarning", "JobFailed", "JobLost", "NothingStored"),
     ),
     "forecasting.spec.spec": ("Spec", "read_spec"),
 }

@@ -51,6 +51,8 @@ def is_seasonal(y: npt.NDArray[np.float64], *, season_length: int) -> bool:
     if season_length < 2 or len(y) < 3 * season_length or season_length > int(10 * np.log10(len(y))):
         return False
     centred = y - y.mean()
+    # A power of two keeps the correlations' bits, and the squares of values such as 1e300 finite.
+    centred = np.ldexp(centred, -np.frexp(np.abs(centred).max())[1])
     variance = centred @ centred
     if variance == 0:
         return False

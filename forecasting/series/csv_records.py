@@ -106,6 +106,7 @@ class _Reader:
             quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
             strict=True,
         )
+        self.header: list[str] = []
         line, self.header, problem = next(iter(self), (0, [], None))
         if problem is not None:
             raise SourceError(f"{uri}: the header on line {line} cannot be read: {problem.value}")
@@ -124,7 +125,7 @@ class _Reader:
                 yield first, self._line.rstrip("\r\n").split(self._dialect.separator), Reason.STRAY_QUOTE
                 continue
             if fields:
-                yield first, fields, None
+                yield first, fields, Reason.HEADER if fields == self.header else None
 
     def _keep(self, lines: Iterator[str]) -> Iterator[str]:
         try:

@@ -65,13 +65,15 @@ def scan_csv(
     if shape.blank:
         rows = rows.filter(~pl.col(row).is_in(shape.blank))
     rows = rows.select(row, *columns)
-    if not (shape.longer or shape.shorter):
+    if not (shape.longer or shape.shorter or shape.header):
         return CsvRows(rows, row, None)
     reason = (
         pl.when(pl.col(row).is_in(shape.longer))
         .then(pl.lit(Reason.MORE_FIELDS.value))
         .when(pl.col(row).is_in(shape.shorter))
         .then(pl.lit(Reason.FEWER_FIELDS.value))
+        .when(pl.col(row).is_in(shape.header))
+        .then(pl.lit(Reason.HEADER.value))
     )
     return CsvRows(rows.with_columns(reason.alias(problem)), row, problem)
 

@@ -1,4 +1,4 @@
-"""Find out whether Polars reads a CSV file without losing a row, and which rows are blank or ragged."""
+"""Find out whether Polars reads a CSV file without losing a row, and which rows are blank, ragged or headers."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ from forecasting.series.files import is_remote
 from forecasting.spec.dialect import CsvDialect
 
 MOST_ODD_ROWS = 10_000
-"""Blank and ragged rows of a file, at most, that Polars reads; it looks up every row among their numbers."""
+"""Odd rows of a file, at most, that Polars reads; it looks up every row among their numbers."""
 LONGEST_LINE = 64 << 20
 _BOM = b"\xef\xbb\xbf"
 _LF, _CR = 10, 13
@@ -30,11 +30,13 @@ class Shape(NamedTuple):
         blank: Blank lines.
         longer: Rows with more fields than the header.
         shorter: Rows with fewer fields than the header.
+        header: Rows that repeat the header, as where files with headers are joined.
     """
 
     blank: tuple[int, ...]
     longer: tuple[int, ...]
     shorter: tuple[int, ...]
+    header: tuple[int, ...]
 
 
 def find_shape(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> Shape | None:
@@ -70,8 +72,8 @@ def _find_in_version(uri: str, size: int, modified: int, separator: str, quote: 
 
 def _find_shape(blocks: Iterable[bytes], separator: str, quote: str | None) -> Shape | None:
     num_separators: int | None = None
-    num_lines = 0
-    shape: tuple[list[int], list[int], list[int]] = ([], [], [])
+    num_lines, first = 0, b""
+    shape: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
     for block in _whole_lines(blocks):
         byte_of = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(byte_of == _LF)
@@ -84,10 +86,13 @@ def _find_shape(blocks: Iterable[bytes], separator: str, quote: str | None) -> S
             if is_blank[0]:
                 return None
             num_separators = int(np.searchsorted(at, ends[0]))
+            first = block[: ends[0]].removesuffix(b"\r")
+        headers = (number + num_lines - 1 for number in _find_line(first, block, byte_of, starts, ends))
+        shape[3].extend(row for row in headers if row >= 0)
         if is_blank.any() or not _are_even(at, starts, ends, num_separators):
             num_of_line = np.diff(np.searchsorted(at, ends), prepend=0)
             is_odd = [is_blank, num_of_line > num_separators, ~is_blank & (num_of_line < num_separators)]
-            for numbers, flags in zip(shape, is_odd, strict=True):
+            for numbers, flags in zip(shape[:3], is_odd, strict=True):
                 numbers.extend((np.flatnonzero(flags) + num_lines - 1).tolist())
         if sum(map(len, shape)) > MOST_ODD_ROWS:
             return None
@@ -130,6 +135,18 @@ def _find_separators(block: bytes, byte_of: Bytes, ends: Places, separator: str,
         and np.isin(after, np.append(may_precede, np.uint8(_CR))).all()
     )
     return separators[~_are_inside(separators, quotes)] if is_sound else None
+
+
+def _find_line(line: bytes, block: bytes, byte_of: Bytes, starts: Places, ends: Places) -> Iterator[int]:
+    """Yield the numbers of the lines of a block that are this one."""
+    at = block.find(line)
+    while at >= 0:
+        number = int(np.searchsorted(starts, at))
+        if number < len(starts) and starts[number] == at:
+            length = int(ends[number]) - at
+            if length == len(line) or (length == len(line) + 1 and byte_of[ends[number] - 1] == _CR):
+                yield number
+        at = block.find(line, at + 1)
 
 
 def _are_inside(places: Places, quotes: Places) -> npt.NDArray[np.bool_]:

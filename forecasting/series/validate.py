@@ -37,6 +37,7 @@ class Reason(StrEnum):
         "row has more fields than the header; quote values with separators, or see --csv-separator (source.csv)"
     )
     FEWER_FIELDS = "row has fewer fields than the header"
+    HEADER = "row repeats the header"
     STRAY_QUOTE = "row has a quote that does not end its field; a quote within a quoted field must be doubled"
     NO_ID = "unique_id is missing"
     NOT_UTF_8 = "unique_id is not UTF-8 text; name the encoding with --csv-encoding (source.csv.encoding)"
@@ -65,10 +66,10 @@ class Reason(StrEnum):
     FAR_AWAY = "time is too far from the other rows of its series"
 
 
-MALFORMED = (Reason.MORE_FIELDS, Reason.FEWER_FIELDS, Reason.STRAY_QUOTE)
-"""Reasons why the fields of a CSV row may be in other columns than their own; it does not name a series."""
-REPEATS = (Reason.REPEATED.value, Reason.REPLACED.value)
-"""Reasons of rows that another row of the same time makes superfluous, which is not refusal."""
+MALFORMED = (Reason.MORE_FIELDS, Reason.FEWER_FIELDS, Reason.STRAY_QUOTE, Reason.HEADER)
+"""Reasons why the fields of a CSV row are, or may be, no values of their columns; it does not name a series."""
+REPEATS = (Reason.REPEATED.value, Reason.REPLACED.value, Reason.HEADER.value)
+"""Reasons of rows that another row makes superfluous, which is not refusal."""
 UNKNOWN = (Reason.NAN.value,)
 """Reasons of rows that say that nothing is known, as a null does. Many libraries write a gap as NaN."""
 IMPOSSIBLE = (Reason.OUT_OF_RANGE.value, Reason.STEP_OUT_OF_RANGE.value, Reason.FUTURE.value, Reason.FAR_AWAY.value)
@@ -186,7 +187,7 @@ def later_rejects(
         rows: Rows with the columns of `scan_source`.
         freq: The frequency of the grid.
         cutoff: The newest accepted observation.
-        not_after: The last time to reject; None for no limit.
+        not_after: The last time to reject, except for impossible times; None for no limit.
         now: The current time, as of `validate`.
         source: How rows are read, as of `validate`.
 
@@ -201,7 +202,7 @@ def later_rejects(
     refuse_other_clock(not_after, freq=freq, subject="as_of")
     judged = _judge_alone(rows, freq=freq, now=now)
     if not_after is not None:
-        judged = judged.filter(pl.col("ds") <= not_after)
+        judged = judged.filter((pl.col("ds") <= not_after) | pl.col("reason").is_in(IMPOSSIBLE))
     is_later = pl.col("ds") > cutoff
     # Judging sorts the rows, and only few series have rows this late.
     ids = judged.filter(is_later).select(pl.col("unique_id").unique())

@@ -16,6 +16,7 @@ from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import is_blank
 from forecasting.series.read import require_series
+from forecasting.series.validate import NAMELESS
 from forecasting.series.zone import clock_zone
 from forecasting.settings import FleetSettings, Settings
 from forecasting.spec.frequency import Clock
@@ -129,7 +130,11 @@ def count_points(run: Run, *, data_version: int | None, is_whole: bool = False) 
     features = run.rows("features", version=data_version).group_by("unique_id").agg(num_points=pl.len())
     refused = (
         run.rows("rejects")
-        .filter(pl.col("run_cutoff") == run.cutoff, ~is_blank("unique_id", pl.String()))
+        .filter(
+            pl.col("run_cutoff") == run.cutoff,
+            ~is_blank("unique_id", pl.String()),
+            ~pl.col("reason").is_in(NAMELESS),
+        )
         .select("unique_id", num_points=pl.lit(0, pl.get_index_type()))
     )
     known = (

@@ -67,6 +67,14 @@ def test_series_with_a_gap_or_no_point_has_no_forecast_and_zeros_are_allowed(mak
     assert np.isfinite(forecast_SF[2]).all()
 
 
+def test_test_of_seasonality_does_not_depend_on_the_magnitude(make_panel) -> None:
+    y = seasonal_series(40)
+    for factor in (2.0**-900, 2.0**-500, 2.0**500, 2.0**900):
+        assert is_seasonal(y * factor, season_length=4)
+    noise = np.random.default_rng(0).normal(size=40)
+    assert [is_seasonal(noise * factor, season_length=4) for factor in (1.0, 2.0**900)] == [False, False]
+
+
 @given(seed=st.integers(0, 2**32 - 1), factor=st.floats(1e-3, 1e3))
 def test_forecast_scales_with_the_series(make_panel, seed: int, factor: float) -> None:
     y = seasonal_series(40) * np.random.default_rng(seed).gamma(50, 0.02, 40)

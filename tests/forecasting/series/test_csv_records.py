@@ -46,7 +46,7 @@ def _files(draw: st.DrawFn) -> str:
     kinds = [st.one_of(plain, blank), st.one_of(quoted, plain, blank), st.one_of(quoted, ragged, blank)]
     kind = draw(st.sampled_from([*(kind.map(",".join) for kind in kinds), LINES]))
     end = draw(st.sampled_from(["\n", "\r\n", "\r"])) if kind is LINES else draw(st.sampled_from(["\n", "\r\n"]))
-    lines = [header, *draw(st.lists(kind, max_size=12))]
+    lines = [header, *draw(st.lists(st.one_of(kind, st.just(header)), max_size=12))]
     return draw(st.sampled_from(["", "\ufeff"])) + end.join(lines) + draw(st.sampled_from(["", end, end * 2]))
 
 
@@ -109,6 +109,8 @@ def test_every_record_of_the_csv_module_is_accepted_as_it_is_or_refused(
             assert problem == Reason.STRAY_QUOTE
         elif len(fields) != len(header):
             assert problem == (Reason.MORE_FIELDS if len(fields) > len(header) else Reason.FEWER_FIELDS)
+        elif fields == header:
+            assert problem == Reason.HEADER
         else:
             assert problem is None
             assert [text or "" for text in texts] == [fields[one] for one in at]
@@ -141,7 +143,20 @@ def test_only_a_plain_file_is_read_by_polars(tmp_path: Path, text: str, is_plain
 def test_line_that_is_cut_by_a_block_is_judged_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forecasting.series.csv_bytes.BLOCK_BYTES", 3)
     (tmp_path / "x.csv").write_text('\ufeffabc,def\n"1,1",2\n\n3\n\n3,4,5\n6')
-    assert find_shape(str(tmp_path / "x.csv"), {}, CsvDialect()) == ((1, 3), (4,), (2, 5))
+    assert find_shape(str(tmp_path / "x.csv"), {}, CsvDialect()) == ((1, 3), (4,), (2, 5), ())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("block_bytes", [5, 1 << 20])
+def test_headers_of_joined_files_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, block_bytes: int
+) -> None:
+    monkeypatch.setattr("forecasting.series.csv_bytes.BLOCK_BYTES", block_bytes)
+    lines = ["a,b,c", "a,b,cd", "1,2,3", "a,b,c", "xa,b,c", "a,b,c", "a,b", "a,b,c"]
+    (tmp_path / "x.csv").write_bytes(end.join(lines).encode())
+    shape = find_shape(str(tmp_path / "x.csv"), {}, CsvDialect())
+    assert shape is not None
+    assert shape.header == (2, 4, 6)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +184,7 @@ def test_remote_file_is_read_as_a_local_one(tmp_path: Path, name: str) -> None:
     assert rows[0].equals(rows[1])
     assert rows[1]["unique_id"].to_list() == ["a", 'a "b"\nc', "ä"]
     (tmp_path / "even.csv").write_text("a,b\n1,2\n\n3,4\n")
-    assert find_shape(f"file://{tmp_path / 'even.csv'}", {}, CsvDialect()) == ((1,), (), ())
+    assert find_shape(f"file://{tmp_path / 'even.csv'}", {}, CsvDialect()) == ((1,), (), (), ())
 
 
 def test_malformed_rows_are_refused_by_their_line_and_name_no_series(tmp_path: Path) -> None:

@@ -116,6 +116,14 @@ def test_rejects_are_returned_once_and_only_up_to_as_of(tmp_path: Path) -> None:
     assert earlier.rejects["source_row"].to_list() == [6, 7, 8]
 
 
+def test_impossible_times_are_rejects_also_in_a_run_that_reads_nothing_later(tmp_path: Path) -> None:
+    hours = [(BEGIN + timedelta(hours=hour)).isoformat() for hour in range(12)]
+    path = write(tmp_path / "odd.csv", [*hours, "2203-12-01T00:00", "9999-12-31T00:00"], ["1"] * 14)
+    ingested = ingest(spec_of(path, allow_rejects=1), as_of=BEGIN + timedelta(hours=10))
+    assert ingested.rejects["reason"].to_list() == [Reason.FUTURE, Reason.OUT_OF_RANGE]
+    assert str(ingested.counts) == "14 rows read, 11 used, 1 after the cutoff, 2 refused"
+
+
 CLASSED = """name,store,product,ds,y
 a,north,7,2024-01-01 00:00,1
 a,north,7,2024-01-01 01:00,2

@@ -128,7 +128,7 @@ def wait_for(check: Callable[[], Any], patience: float = PATIENCE) -> Any:
 
 
 def write_dags(folder: Path, *names: str) -> None:
-    (folder / "specs").mkdir(parents=True)
+    (folder / "specs").mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / "specs" / f"{name}.toml").write_text(SPEC.format(name=name))
     command = f"{shlex.quote(sys.executable)} {shlex.quote(str(FAKE_JOB))} as_named"

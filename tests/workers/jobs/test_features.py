@@ -93,6 +93,12 @@ def test_series_whose_newest_row_is_refused_has_no_features_and_the_message_says
     assert count_points(small.run("predict", 12), data_version=None) == {"a": 0, "b": 9}
 
 
+def test_malformed_rows_name_no_series(small):
+    small.write("total", "# by hand", "a,2024-01-01 13:00:00,1,2", a=12, b=12)
+    write_features(small.run("features", 11))
+    assert count_points(small.run("predict", 11), data_version=None) == {"a": 12, "b": 12}
+
+
 def test_many_refused_rows_fail_the_job_without_a_retry_and_publish_nothing(small):
     small.write(*[f"b,2024-01-01 {hour:02d}:30:00,x" for hour in range(11)], a=12, b=12)
     with pytest.raises(UserError, match=r"11 of 35 rows are refused") as failed:
