@@ -84,7 +84,7 @@ def forecast(
         time: Column of timestamps or integer steps; `ds` where not given.
         target: Column of measurements; `y` where not given.
         cutoff: Last time that may be known, as text, a date, a datetime or an integer step; without an offset it is
-            on the wall clock of the input's own zone, in UTC for text with offsets. It must not lie after the newest
+            on the wall clock that the input's own times are written in. It must not lie after the newest
             measurement, which it is where not given.
         recipe: How to train: "fast", "standard" (the default) or "accurate".
         models: Networks to train and compare; one alone is the champion wherever it has a forecast.

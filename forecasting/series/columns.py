@@ -11,6 +11,7 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.schemas import STEP, TIMESTAMP, ds_dtype
+from forecasting.series.written_times import read_written
 from forecasting.spec.frequency import LARGEST_STEP, Clock
 
 SMALLEST_TIME = datetime(1, 1, 1)
@@ -58,18 +59,22 @@ def refuse_time(dtype: pl.DataType, *, clock: Clock, subject: str) -> None:
         )
 
 
-OFFSET = r"(:[0-9]{2}(?:\.[0-9]+)?) ?(Z|z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)$"
-"""The end of a text with a time of day and an offset; the groups are the part before the offset, and the offset."""
+_ZONE_NAME = r"\[?(?:UTC|GMT|[A-Z][A-Za-z]+(?:/[A-Za-z_-]+)+)\]?"
+OFFSET = (
+    r"(:[0-9]{2}(?:\.[0-9]+)?) ?"
+    rf"((?:Z|z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)(?: ?{_ZONE_NAME})?|{_ZONE_NAME})$"
+)
+"""The end of a text with a time of day and an offset or the name of a zone; the groups are what is before, and that."""
 
 
 def read_times(rows: pl.LazyFrame, column: str, *, clock: Clock, keeps_wall_clock: bool = False) -> pl.LazyFrame:
     """Replace a column by its times on the clock; a time that cannot be read becomes null.
 
     Text is read as a whole number or as ISO 8601: `2013-01`, `2013-01-31` or
-    `2013-01-31 05:00[:00[.000000]][Z|+01:00]`, with a blank or a T.
+    `2013-01-31 05:00[:00[.000000]][Z|+01:00| UTC| Europe/Paris]`, with a blank or a T; 24:00 is the next midnight.
 
     Args:
-        rows: The rows.
+        rows: The rows, in the order of their file, with `unique_id` where the hour that autumn repeats is to be read.
         column: The column of times, of a dtype that `refuse_time` accepts.
         clock: The clock that the spec's frequency needs.
         keeps_wall_clock: Whether times with a zone or an offset keep their wall clock instead of becoming UTC.
@@ -153,13 +158,14 @@ def _read_steps(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
 
 
 _FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
-_UNREAD = "_unread"
+_UNREAD, _WRITTEN = "_unread", "_written"
 
 
 def _read_timestamps(rows: pl.LazyFrame, column: str, *, keeps_wall_clock: bool) -> pl.LazyFrame:
     """Try one format after the other, each on the remaining texts: parsing dominates the cost of a CSV file."""
     text, time = pl.col(_UNREAD), pl.col(column)
     rows = rows.with_columns(
+        pl.col(column).alias(_WRITTEN),
         pl.col(column).str.strip_chars().str.replace("T", " ", literal=True).alias(_UNREAD),
         pl.lit(None, TIMESTAMP).alias(column),
     ).with_columns(
@@ -175,4 +181,8 @@ def _read_timestamps(rows: pl.LazyFrame, column: str, *, keeps_wall_clock: bool)
         zone = "UTC" if form.endswith("%#z") else None
         read = pl.when(time.is_null()).then(text).str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
         rows = rows.with_columns(pl.coalesce(time, read.dt.replace_time_zone(None)).alias(column))
-    return rows.drop(_UNREAD)
+    ids = [pl.col("unique_id")] if "unique_id" in rows.collect_schema() else []
+    written = pl.struct(pl.when(time.is_null()).then(_WRITTEN).alias("text"), *ids).map_batches(
+        lambda rest: read_written(rest, keeps_wall_clock=keeps_wall_clock), return_dtype=TIMESTAMP
+    )
+    return rows.with_columns(pl.coalesce(time, written).alias(column)).drop(_UNREAD, _WRITTEN)

@@ -4,6 +4,7 @@ A frame is a Polars DataFrame or LazyFrame, a pandas DataFrame or Series, a pyar
 recognises and converts it. Results keep the names and the dtypes of its columns of series and time.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import narwhals as nw
 import polars as pl
 
 from forecasting.errors import SourceError, first_line
+from forecasting.series.local_times import zone_at_offset
 
 Kind = Literal["polars", "polars_lazy", "pandas", "pyarrow", "duckdb"]
 
@@ -189,7 +191,7 @@ def _convert(native: Any, names: Sequence[str]) -> tuple[pl.DataFrame, Kind, dic
         kind = "pyarrow"
         if nw.dependencies.is_duckdb_relation(frame):
             frame, kind = native.collect("pyarrow").to_native(), "duckdb"
-        return pl.DataFrame(frame), kind, {name: frame.schema.field(name).type for name in names}
+        return pl.DataFrame(_with_named_zones(frame)), kind, {name: frame.schema.field(name).type for name in names}
 
 
 @contextmanager
@@ -221,7 +223,7 @@ def _how_to_name(frame: Any, time: str) -> str:
 def _without_periods(frame: Any) -> Any:
     """Return periods as their first moment, and times at a fixed offset in a zone that has it: Polars has neither.
 
-    Raises SourceError for an offset that is not of whole hours, and for a zone without an IANA name.
+    Raises SourceError for a zone without an IANA name, and an offset that no zone always has.
     """
     import pandas as pd
 
@@ -236,13 +238,28 @@ def _without_periods(frame: Any) -> Any:
 
 def _iana_name(column: str, zone: Any) -> str:
     offset = zone.utcoffset(None)
-    if offset is None or offset % timedelta(hours=1):
+    name = None if offset is None else zone_at_offset(offset)
+    if name is None:
         raise SourceError(
             f"{IN_MEMORY}: '{column}' has the time zone {zone}; it must be an IANA zone such as 'Europe/Paris' or an"
             " offset of whole hours; dt.tz_convert changes it"
         )
-    hours = offset // timedelta(hours=1)
-    return "UTC" if hours == 0 else f"Etc/GMT{-hours:+d}"  # the sign of these names is that of POSIX
+    return name
+
+
+def _with_named_zones(table: Any) -> Any:
+    """Return an Arrow table whose times at a part of an hour from UTC are in a zone that has this offset."""
+    import pyarrow as pa
+
+    for place, field in enumerate(table.schema):
+        offset = re.fullmatch(r"([+-])(\d\d):(\d\d)", getattr(field.type, "tz", None) or "")
+        if offset:
+            sign = -1 if offset[1] == "-" else 1
+            name = zone_at_offset(sign * timedelta(hours=int(offset[2]), minutes=int(offset[3])))
+            if name is not None:
+                named = pa.timestamp(field.type.unit, name)
+                table = table.set_column(place, field.name, table.column(place).cast(named))
+    return table
 
 
 def _require_one_series(rows: pl.DataFrame, time: str, *, others: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ class NativeTypes:
 
     Attributes:
         unique_id: The input's dtype of ids; text for CSV files.
-        ds: The input's dtype of times; naive timestamps for CSV files.
+        ds: The input's dtype of times; timestamps for CSV files, in the zone of their offsets.
         keeps_wall_clock: Whether times with a zone keep its wall clock inside, as at frequencies of a day or coarser.
     """
 
@@ -96,7 +96,7 @@ def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
     """Read an input's own types from its schema.
 
     Args:
-        given: The input; files that differ have no type in common, so that ids stay text and times naive.
+        given: The input; files that differ have no type in common, so that ids stay text.
         clock: Whether times are timestamps or integer steps.
         freq: The frequency of the grid.
 
@@ -108,8 +108,8 @@ def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
     """
     time = given.scan(clock).collect_schema()["ds"]
     ids = set(given.id_dtypes())
-    if given.frame is not None and time == pl.String and not is_day_or_coarser(freq) and given.zone(clock, freq):
-        time = pl.Datetime("us", "UTC")  # text with offsets; naive times would be taken for local ones
+    if clock == "timestamp" and time == pl.String and (zone := given.own_zone(clock, freq)):
+        time = pl.Datetime("us", zone)
     is_typed = time.is_integer() if clock == "step" else time in (pl.Date, pl.Datetime)
     plain = pl.Int64() if clock == "step" else pl.Datetime("us")
     return NativeTypes(

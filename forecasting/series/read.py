@@ -21,6 +21,7 @@ from forecasting.series.columns import (
 from forecasting.series.csv_records import read_header
 from forecasting.series.csv_scan import read_measurements, scan_csv
 from forecasting.series.csv_sniff import propose_dialect, refuse_other_spelling
+from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.newest import add_age, newest_first
 from forecasting.spec.frequency import Clock
@@ -90,12 +91,16 @@ def scan_files(
         One frame per file in the columns of `scan_source`, sorted by URI; each keeps its file's dtypes.
 
     Raises:
-        SourceError: The source has no files, or one of them cannot be read; see `scan_source`.
+        SourceError: The source has no files, one of them cannot be read (see `scan_source`), or they differ in type
+            (see `refuse_different_types`).
         ServiceError: A remote file cannot be reached.
     """
     options = dict(storage_options or {})
     files = list_all_files(source.uris, storage_options=options)
-    return [_scan_file(uri, source, clock, options, static) for uri in files]
+    scanned = [_scan_file(uri, source, clock, options, static) for uri in files]
+    with reading(str(source)):
+        refuse_different_types(scanned, clock)
+    return [file.rows for file in scanned]
 
 
 def concat_files(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:
@@ -148,16 +153,16 @@ def _with_close_matches(name: str, known: Sequence[str]) -> str:
     return f"'{name}'" + (f" (is it {' or '.join(repr(other) for other in close)}?)" if close else "")
 
 
-def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> pl.LazyFrame:
+def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> ScannedFile:
     needed = _needed(source, static)
     if is_csv(uri):
-        return _scan_csv(uri, source, clock, options, static, needed)
+        return ScannedFile(uri, _scan_csv(uri, source, clock, options, static, needed), pl.String())
     with reading(uri):
         schema = pl.scan_parquet(uri, glob=False, storage_options=options).collect_schema()
     _refuse_missing(uri, schema, needed)
     row = unused_name("row", schema)
     rows = pl.scan_parquet(uri, row_index_name=row, glob=False, storage_options=options)
-    return _select(rows, schema, uri, source, clock, static, row=row)
+    return ScannedFile(uri, _select(rows, schema, uri, source, clock, static, row=row), schema[source.id])
 
 
 def _scan_csv(

@@ -1,5 +1,6 @@
 """The time zone of a source: whose wall clock its validated times are on."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
@@ -7,7 +8,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from forecasting.series.clock import is_day_or_coarser
-from forecasting.series.columns import OFFSET, as_text, well_formed
+from forecasting.series.columns import OFFSET, as_text, read_times, well_formed
+from forecasting.series.local_times import zone_at_offset
 from forecasting.series.read import NUM_SNIFFED, concat_files, reading, scan_files
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
@@ -60,24 +62,77 @@ def zone_of(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str
         return ZoneInfo(dtype.time_zone) if is_day_or_coarser(freq) else UTC
     if dtype != pl.String:
         return None
-    texts = [
-        well_formed(file).select(as_text("ds", file.collect_schema()["ds"])).select(_offset_minutes()) for file in files
-    ]
-    with reading(subject):
-        heads = pl.concat(text.head(NUM_SNIFFED) for text in texts).collect()
-    if heads["offset"].null_count() == heads.height:
+    if not has_offsets(files, subject):
         return None
     if not is_day_or_coarser(freq):
         return UTC
-    column = pl.concat(texts).select(pl.col("offset").min())
+    column = pl.concat(_texts(file).select(_offset_minutes()) for file in files).select(pl.col("offset").min())
     with reading(subject):
-        smallest: int = column.collect(engine="streaming").item()
-    return timezone(timedelta(minutes=smallest))
+        smallest: int | None = column.collect(engine="streaming").item()
+    return timezone(timedelta(minutes=smallest or 0))  # none where text has names of zones
+
+
+def own_zone(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str | int) -> str | None:
+    """Return the time zone that the times of a source are written in, in which results are returned.
+
+    Args:
+        files: Rows in the columns of `scan_source`, one frame per file.
+        subject: What messages name.
+        clock: Whether times are timestamps or integer steps.
+        freq: The frequency of the grid.
+
+    Returns:
+        The IANA name of the zone of timestamps; of text, that of a zone with the offset of its newest row, or UTC where
+        no zone always has that offset. None where the source does not state a zone, and for days and coarser periods
+        whose text has several offsets, because the offsets of later ones are not known.
+    """
+    if clock == "step":
+        return None
+    dtype = concat_files(files, clock).collect_schema()["ds"]
+    if isinstance(dtype, pl.Datetime):
+        return dtype.time_zone
+    if dtype != pl.String or not has_offsets(files, subject):
+        return None
+    suffix = pl.col("_text").str.strip_chars().str.extract(OFFSET, 2).alias("suffix")
+    read = [read_times(_texts(file).with_columns(_text="ds"), "ds", clock=clock) for file in files]
+    column = pl.concat(read).select(suffix, "ds").drop_nulls().group_by("suffix").agg(pl.col("ds").max())
+    with reading(subject):
+        latest = column.collect(engine="streaming").sort("ds", "suffix")
+    zones = [_zone_named(suffix) for suffix in latest["suffix"]]
+    return None if not zones or (is_day_or_coarser(freq) and len(set(zones)) > 1) else zones[-1]
+
+
+def has_offsets(files: Sequence[pl.LazyFrame], subject: str) -> bool:
+    """Return whether one of the first texts in `ds` of each file has an offset or the name of a zone."""
+    with reading(subject):
+        heads = pl.concat(_texts(file).head(NUM_SNIFFED) for file in files).collect()
+    return bool(heads["ds"].str.strip_chars().str.contains(OFFSET).any())
+
+
+def _texts(file: pl.LazyFrame) -> pl.LazyFrame:
+    return well_formed(file).select(as_text("ds", file.collect_schema()["ds"]))
+
+
+def _zone_named(suffix: str) -> str:
+    """Return the zone of the end of a text: an offset, the name of a zone, or both.
+
+    >>> _zone_named("Z"), _zone_named("+02"), _zone_named("-0330"), _zone_named("+01:00[Europe/Paris]")
+    ('UTC', 'Etc/GMT-2', 'UTC', 'Europe/Paris')
+    """
+    parts = re.fullmatch(r"(Z|z|[+-][0-9:]+)? ?\[?([A-Za-z/_-]*)\]?", suffix)
+    assert parts, suffix
+    offset, name = parts.groups()
+    if name not in ("", "UTC", "GMT"):
+        return name
+    sign = -1 if (offset or "").startswith("-") else 1
+    digits = re.sub(r"\D", "", offset or "").ljust(4, "0")
+    return zone_at_offset(sign * timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))) or "UTC"
 
 
 def _offset_minutes() -> pl.Expr:
     """Return the offset at the end of the text in `ds`, in minutes east of UTC; null without an offset."""
     offset = pl.col("ds").str.strip_chars().str.extract(OFFSET, 2)
+    offset = offset.str.extract(r"^(Z|z|[+-][0-9:]+)")  # a zone's name may follow it
     digits = offset.str.replace_all(r"\D", "").str.pad_end(4, "0").cast(pl.Int32)
     minutes = digits // 100 * 60 + digits % 100
     return pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes).alias("offset")

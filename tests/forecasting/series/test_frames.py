@@ -160,12 +160,21 @@ def test_a_category_that_is_new_stays_a_name() -> None:
     assert frames.restore(forecasts(pl.Series(["c"]), rows["ds"]))["unique_id"].to_list() == ["c"]
 
 
-def test_a_fixed_offset_keeps_its_wall_clock_and_one_of_half_an_hour_is_refused() -> None:
-    rows, _ = read_frame(pandas_frame(ds=pd.Series(HOURS).dt.tz_localize("-05:00")), **NAMES)
-    assert rows.schema["ds"].time_zone == "Etc/GMT+5"
-    assert rows["ds"].dt.hour().to_list() == [0, 1, 2, 3]
+@pytest.mark.parametrize(("offset", "zone"), [("-05:00", "Etc/GMT+5"), ("+05:30", "Asia/Kolkata")])
+def test_a_fixed_offset_keeps_its_wall_clock_and_comes_back(offset: str, zone: str) -> None:
+    pandas = pandas_frame(ds=pd.Series(HOURS).dt.tz_localize(offset))
+    for given in (pandas, pa.Table.from_pandas(pandas)):
+        rows, frames = read_frame(given, **NAMES)
+        assert rows.schema["ds"].time_zone == zone
+        assert rows["ds"].dt.hour().to_list() == [0, 1, 2, 3]
+        returned = frames.restore(forecasts(pl.Series(["a"] * 4), rows["ds"]))
+        times = returned["ds"] if isinstance(returned, pd.DataFrame) else returned.to_pandas()["ds"]
+        assert str(times[0]) == str(pandas["ds"][0])
+
+
+def test_an_offset_that_no_zone_has_all_year_is_refused() -> None:
     with pytest.raises(SourceError, match=r"'ds' has the time zone .*; it must be an IANA zone"):
-        read_frame(pandas_frame(ds=pd.Series(HOURS).dt.tz_localize("+05:30")), **NAMES)
+        read_frame(pandas_frame(ds=pd.Series(HOURS).dt.tz_localize("-03:30")), **NAMES)
 
 
 def test_arrow_never_takes_naive_times_for_utc() -> None:

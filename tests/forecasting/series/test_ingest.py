@@ -1,6 +1,6 @@
 """A source read up to a cutoff, with its rejects and categories."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +12,6 @@ from forecasting.errors import SourceError, SpecError
 from forecasting.schemas import CATEGORIES
 from forecasting.series.ingest import ingest, refuse_later_cutoff
 from forecasting.series.validate import Reason
-from forecasting.series.zone import clock_zone
 from forecasting.spec.categories import Categories
 from forecasting.spec.spec import Spec, make_spec
 
@@ -88,21 +87,6 @@ def test_source_without_accepted_rows_is_refused_with_the_most_frequent_reasons(
     path = write(tmp_path / "bad.csv", ["31/01/2024 05:00", "31/01/2024 06:00", ""], ["1", "2", "3"])
     with pytest.raises(SourceError, match=r"at least one; 2 rows: time cannot be read.*; 1 rows: time is missing"):
         ingest(spec_of(path))
-
-
-def test_days_of_files_in_several_zones_stay_on_their_own_midnights(tmp_path: Path) -> None:
-    days = [datetime(2024, 3, 20) + timedelta(days=day) for day in range(25)]
-    folder = tmp_path / "days"
-    folder.mkdir()
-    for name, zone in {"b": "Europe/Berlin", "n": "America/New_York"}.items():
-        times = pl.Series(days).dt.replace_time_zone(zone)
-        rows = pl.DataFrame({"unique_id": [name] * len(days), "ds": times, "y": range(len(days))})
-        rows.write_parquet(folder / f"{name}.parquet")
-    spec = spec_of(folder, freq="1d")
-    ingested = ingest(spec)
-    assert ingested.rejects.is_empty()
-    assert ingested.observations["ds"].to_list() == days * 2
-    assert clock_zone(spec.source, spec.clock, spec.freq) == timezone(-timedelta(hours=4))
 
 
 def test_rejects_are_returned_once_and_only_up_to_as_of(tmp_path: Path) -> None:

@@ -83,10 +83,29 @@ def test_csv_gives_text_names_and_naive_times(write: Callable[..., Path]) -> Non
     assert steps == NativeTypes(pl.String(), pl.Int64())
 
 
-def test_inputs_that_differ_in_type_have_the_plain_ones(write: Callable[..., Path]) -> None:
-    other = write(HOURS.dt.replace_time_zone("Europe/Paris"), pl.Series([1, 2]), "other.parquet")
-    types = native_types(spec_of(write(HOURS, IDS), more=(str(other),)))
-    assert types == NativeTypes(pl.String(), pl.Datetime("us"))
+@pytest.mark.parametrize(
+    ("times", "zone"),
+    [
+        (["2024-07-01T00:00:00+02:00", "2024-07-01T01:00:00+02:00"], "Etc/GMT-2"),
+        (["2024-07-01 00:00:00 UTC", "2024-07-01 01:00:00 UTC"], "UTC"),
+        (["2024-07-01 00:00Z", "2024-07-01 01:00Z"], "UTC"),
+        (["2024-07-01 00:00+0530", "2024-07-01 01:00+0530"], "Asia/Kolkata"),
+        (["2024-03-31 01:00+01:00", "2024-03-31 03:00+02:00"], "Etc/GMT-2"),
+        (["2024-07-01 00:00 Europe/Paris", "2024-07-01 01:00 Europe/Paris"], "Europe/Paris"),
+    ],
+)
+def test_texts_come_back_at_the_offset_of_their_newest_row(
+    write: Callable[..., Path], times: list[str], zone: str
+) -> None:
+    types = native_types(spec_of(write(pl.Series(times), IDS, "in.csv")))
+    assert types == NativeTypes(pl.String(), pl.Datetime("us", zone))
+
+
+def test_days_with_several_offsets_come_back_without_one(write: Callable[..., Path]) -> None:
+    times = pl.Series(["2024-03-31T00:00:00+01:00", "2024-04-01T00:00:00+02:00"])
+    assert native_types(spec_of(write(times, IDS, "in.csv"), freq="1d")).zone is None
+    times = pl.Series(["2024-04-01T00:00:00+02:00", "2024-04-02T00:00:00+02:00"])
+    assert native_types(spec_of(write(times, IDS, "in.csv"), freq="1d")).zone == "Etc/GMT-2"
 
 
 def test_horizon_that_leaves_a_narrow_type_stays_wide() -> None:
