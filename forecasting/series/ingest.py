@@ -13,6 +13,7 @@ from forecasting.series.absent import describe_absent, fill_absent
 from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
+from forecasting.series.extremes import describe_extremes
 from forecasting.series.grid import future_grid
 from forecasting.series.names import describe_similar
 from forecasting.series.panel import Panel, to_panel
@@ -46,7 +47,7 @@ class Ingested:
         rejects: Refused rows; if the cutoff is the newest observation, those after it as well.
         features: The series on their grids, with calendar features.
         cutoff: The last `ds` of observations and features.
-        notes: Sentences about what absent rows and similar names were taken as.
+        notes: Sentences about absent rows, similar names and extreme measurements, and what they were taken as.
         counts: What became of the rows of the source; None of a history that was counted before.
         set_aside: Why a series is not forecast, by its name: too many of its rows, or its newest one, are refused. It
             has observations, but no features.
@@ -151,8 +152,8 @@ def ingest(
     if set_aside and ingested.features.is_empty():
         name, reason = next(iter(set_aside.items()))
         raise SourceError(f"source {spec.source} has no series left to forecast; '{name}' is {reason}")
-    similar = describe_similar(ingested.unique_ids)
-    return ingested if similar is None else replace(ingested, notes=(*ingested.notes, similar))
+    found = (describe_similar(ingested.unique_ids), describe_extremes(ingested.observations))
+    return replace(ingested, notes=(*ingested.notes, *(note for note in found if note is not None)))
 
 
 def _count_kept(validated: Validated, observations: pl.DataFrame, spec: Spec) -> pl.DataFrame:
