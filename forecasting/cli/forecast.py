@@ -67,6 +67,14 @@ def forecast(
         str | None,
         typer.Option(show_default="refuse", help="Of rows with one id and time: refuse all but the first, or last."),
     ] = None,
+    open_times: Annotated[
+        str | None,
+        typer.Option("--open", show_default="always", help="Open days and hours: Mon-Sat, 'Mon-Fri 08:00-18:00' …"),
+    ] = None,
+    closed_holidays: Annotated[
+        str | None,
+        typer.Option(metavar="COUNTRY", show_default="none", help="Whose holidays are closed: DE, DE-BY, XNYS …"),
+    ] = None,
     source: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Field of a spec's [source], how rows are read.")
     ] = None,
@@ -167,6 +175,8 @@ def forecast(
         "source.target": target_column,
         "source.missing_rows": missing_rows,
         "source.duplicates": duplicates,
+        "source.open": open_times,
+        "source.closed_holidays": closed_holidays,
         "source.csv.separator": csv_separator,
         "source.csv.decimal": csv_decimal,
         "source.csv.thousands": csv_thousands,

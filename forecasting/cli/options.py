@@ -21,6 +21,8 @@ _LABELS = {
     "source.target": "--target",
     "source.missing_rows": "--missing-rows",
     "source.duplicates": "--duplicates",
+    "source.open": "--open",
+    "source.closed_holidays": "--closed-holidays",
     "source.csv.separator": "--csv-separator",
     "source.csv.decimal": "--csv-decimal",
     "source.csv.thousands": "--csv-thousands",

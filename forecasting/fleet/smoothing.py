@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from forecasting.series.open_calendar import make_open_calendar
 from forecasting.series.panel import Panel
 from forecasting.spec.frequency import fixed_width, num_months
 
@@ -139,6 +140,8 @@ def grid_index(ds_S: npt.NDArray[np.generic], freq: str | int) -> npt.NDArray[np
     months = num_months(freq)
     if months is not None:
         return ds_S.astype("datetime64[M]").astype(np.int64) // months
+    if (calendar := make_open_calendar(freq)) is not None:
+        return calendar.count_before(calendar.slot_at(ds_S.astype("datetime64[us]").astype(np.int64)))
     width = fixed_width(freq)
     assert width is not None, "a frequency is of months or of a fixed width"
     return ds_S.astype(np.int64) // width

@@ -3,14 +3,20 @@
 A grid is anchored where most of the series' timestamps lie: weeks may begin on Thursdays, hours at a quarter past,
 months on their 15th, on their last day or three days before it. Grid points are numbered in whole steps; with the
 anchor, a number converts to `ds` and back. The clock is naive wall time: a day has 24 hours.
+
+Grids with opening times number their open points alone, so that closed times are not gaps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from forecasting.schemas import ds_dtype
+from forecasting.series.open_calendar import EPOCH_DAY, IntArray, OpenCalendar, make_open_calendar
 from forecasting.spec.frequency import DAY, MONTHS, clock_of, fixed_width, num_months
 
 LAST_DAY = 31
@@ -128,6 +134,34 @@ class EvenGrid:
 
 
 @dataclass(frozen=True)
+class OpenGrid(EvenGrid):
+    """A grid of fixed width that has no points at closed times; its numbers leave these out."""
+
+    calendar: OpenCalendar
+
+    def number(self, ds: pl.Expr) -> pl.Expr:
+        """Return the number of the last open grid point at or before a time."""
+        return _map(super().number(ds) + self._shift, lambda slot: self.calendar.count_before(slot + 1) - 1)
+
+    def period(self, ds: pl.Expr) -> pl.Expr:
+        """Return the number of the open period of a time, or of the last one before it; the same for all series."""
+        return _map(ds.cast(pl.Int64), lambda time: self.calendar.count_before(self.calendar.slot_at(time) + 1) - 1)
+
+    def ds(self, number: pl.Expr) -> pl.Expr:
+        """Return the time of an open grid point."""
+        return super().ds(_map(number, self.calendar.slot_of) - self._shift)
+
+    def is_closed(self, ds: pl.Expr) -> pl.Expr:
+        """Return whether a time is closed."""
+        return _map(ds.cast(pl.Int64), lambda time: ~self.calendar.is_open(self.calendar.slot_at(time)), pl.Boolean())
+
+    @property
+    def _shift(self) -> pl.Expr:
+        """Return the slot of the grid point of number 0 on the grid without closed times."""
+        return EPOCH_DAY * DAY // self.width + (pl.col("anchor") - self.calendar.phase) // self.width
+
+
+@dataclass(frozen=True)
 class MonthGrid:
     """A grid of whole months; its anchor is a month, a day and a time of day.
 
@@ -212,7 +246,28 @@ def make_grid(freq: str | int) -> EvenGrid | MonthGrid:
         return MonthGrid(months)
     width = fixed_width(freq)
     assert width is not None
+    calendar = make_open_calendar(freq)
+    if calendar is not None:
+        return OpenGrid(width, ds_dtype(clock_of(freq)), calendar)
     return EvenGrid(width, ds_dtype(clock_of(freq)))
+
+
+def is_closed(freq: str | int, ds: pl.Expr) -> pl.Expr:
+    """Return whether a time is closed at a frequency."""
+    grid = make_grid(freq)
+    return grid.is_closed(ds) if isinstance(grid, OpenGrid) else pl.lit(False)
+
+
+def _map(
+    values: pl.Expr, function: Callable[[IntArray], npt.NDArray[np.generic]], dtype: pl.DataType = pl.Int64()
+) -> pl.Expr:
+    """Apply a function of an array to whole numbers, elementwise; nulls stay null."""
+
+    def apply(given: pl.Series) -> pl.Series:
+        mapped = pl.Series(given.name, function(given.fill_null(0).to_numpy()), dtype=dtype)
+        return mapped.zip_with(given.is_not_null(), mapped.clear().extend_constant(None, len(mapped)))
+
+    return values.map_batches(apply, return_dtype=dtype, is_elementwise=True)
 
 
 def _month(ds: pl.Expr) -> pl.Expr:

@@ -1,11 +1,16 @@
 """Infer the frequency of an input from the distances between neighbouring rows of its series."""
 
+from datetime import time
+
 import polars as pl
 
 from forecasting.errors import SourceError
+from forecasting.series.closed import find_open_days
 from forecasting.series.columns import as_text, read_times, well_formed
 from forecasting.series.inputs import Input
 from forecasting.spec.frequency import DAY, Clock, spell_months, spell_width
+from forecasting.spec.opening import spell_days
+from forecasting.spec.source import Source
 
 LEAST_SHARE = 0.5
 """Smallest share of distances that are exactly one step."""
@@ -36,7 +41,8 @@ def infer_frequency(given: Input) -> tuple[str | int, float]:
         given: The input.
 
     Returns:
-        The frequency, and the share of neighbouring times that are exactly one step apart.
+        The frequency, and the share of neighbouring times that are exactly one step apart. Days of which some weekdays
+        have no rows are a frequency with the other weekdays, such as `1d Mon-Fri`, unless the source has `open`.
 
     Raises:
         SourceError: The input cannot be read, or its frequency is ambiguous; the error shows the most frequent
@@ -66,7 +72,23 @@ def infer_frequency(given: Input) -> tuple[str | int, float]:
             f"{given.source}: the frequency is ambiguous: of {totals['num'].sum():,} distances between neighbouring"
             f" times, {_describe(totals, clock)}{differ}; name it with --freq (freq)"
         )
-    return _spell(in_months, width, clock), share
+    freq = _spell(in_months, width, clock)
+    return _without_closed_days(rows, given.source) if freq == "1d" else freq, share
+
+
+def _without_closed_days(rows: pl.LazyFrame, source: Source) -> str:
+    """Return the frequency of a day, with the open weekdays where others have no rows."""
+    dtype = rows.collect_schema()["ds"]
+    times = _read(rows, "timestamp")
+    is_zoned = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    if source.open is not None or (is_zoned and _has_times_of_day(times)):  # such as local midnights in UTC
+        return "1d"
+    open_days = find_open_days(times)
+    return "1d" if open_days is None else f"1d {spell_days(open_days)}"
+
+
+def _has_times_of_day(times: pl.LazyFrame) -> bool:
+    return bool(times.select((pl.col("ds").dt.time() != time()).any()).collect(engine="streaming").item())
 
 
 def _scan(given: Input) -> tuple[pl.LazyFrame, Clock]:
@@ -85,10 +107,7 @@ def _measure_gaps(rows: pl.LazyFrame, clock: Clock) -> pl.DataFrame:
 
     `gap` is in microseconds or steps, and `width` in months where a distance is one of months.
     """
-    times = read_times(
-        well_formed(rows).select("unique_id", "ds"), "ds", clock=clock, keeps_wall_clock=True
-    ).drop_nulls()
-    ordered = times.unique().sort("unique_id", "ds")
+    ordered = _read(rows, clock).unique().sort("unique_id", "ds")
     before = pl.when(pl.col("unique_id") == pl.col("unique_id").shift()).then(pl.col("ds").shift())
     pairs = ordered.with_columns(before=before).drop_nulls("before")
     gap = pl.col("ds").cast(pl.Int64) - pl.col("before").cast(pl.Int64)
@@ -99,6 +118,12 @@ def _measure_gaps(rows: pl.LazyFrame, clock: Clock) -> pl.DataFrame:
     width = pl.when("in_months").then("months").otherwise("gap").alias("width")
     counted = pairs.with_columns(width).group_by("unique_id", "in_months", "width", "gap", "months").agg(num=pl.len())
     return counted.collect(engine="streaming")
+
+
+def _read(rows: pl.LazyFrame, clock: Clock) -> pl.LazyFrame:
+    """Return unique_id and the times that can be read."""
+    times = well_formed(rows).select("unique_id", "ds")
+    return read_times(times, "ds", clock=clock, keeps_wall_clock=True).drop_nulls()
 
 
 def _month(column: str) -> pl.Expr:

@@ -13,6 +13,7 @@ from forecasting.series.absent import describe_absent, fill_absent
 from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
+from forecasting.series.closed import describe_closed_days, refuse_open_rows
 from forecasting.series.extremes import describe_extremes
 from forecasting.series.grid import future_grid
 from forecasting.series.names import describe_similar
@@ -142,6 +143,7 @@ def ingest(
     )
     # Before anything is put on a grid, since a run that stops should stop at once.
     _refuse_shared(refused, observations.height, spec)
+    refuse_open_rows(refused, observations.height, spec)
     set_aside = check_budget(refused, kept, spec.source) if has_budget else {}
     if not spec.categories.static:
         observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))
@@ -209,7 +211,7 @@ def _on_grids(observations: pl.DataFrame, spec: Spec, cutoff: datetime | int) ->
     else:
         features = add_calendar(regularise(observations.lazy(), freq=freq), freq=freq).collect(engine="streaming")
         note = describe_absent(features, observations) if meaning is None else None
-    return features, () if note is None else (note,)
+    return features, tuple(each for each in (note, describe_closed_days(features, observations, spec)) if each)
 
 
 def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:

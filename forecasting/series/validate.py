@@ -23,7 +23,7 @@ from forecasting.series.columns import (
     refuse_time,
 )
 from forecasting.series.files import CSV_SUFFIXES
-from forecasting.series.grid import anchor_series, make_grid
+from forecasting.series.grid import anchor_series, is_closed, make_grid
 from forecasting.series.place import aggregate_rows, make_placing, place_rows
 from forecasting.series.plausible import is_future, mark_far, wall_clock
 from forecasting.spec.frequency import clock_of
@@ -59,6 +59,10 @@ class Reason(StrEnum):
     SHARED = (
         "another row of its series, with another time, lies in the same period and nearer to its grid point;"
         " source.aggregate = sum, mean, last, first, max or min makes one measurement of them"
+    )
+    CLOSED = (
+        "time is closed; source.open (--open) names the open times, and source.closed_holidays (--closed-holidays)"
+        " whose holidays are closed"
     )
     OFF_GRID = (
         "time is off the grid that most rows of its series lie on; source.snap = nearest moves times below a day to it"
@@ -425,6 +429,8 @@ def _judge_place(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
     return judged.join(anchors, on="unique_id", how="left", maintain_order="left").with_columns(
         reason=pl.when(~_IS_ACCEPTED)
         .then("reason")
+        .when(is_closed(freq, pl.col("ds")))
+        .then(_text(Reason.CLOSED))
         .when(grid.ds(number) != pl.col("ds"))
         .then(_text(Reason.OFF_GRID))
         .when((number - pl.col("middle")).abs() > _reach())

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from forecasting.errors import SpecError
-from forecasting.spec.frequency import customary_seasons, parse_frequency
+from forecasting.spec.frequency import customary_seasons, open_frequency, opening_of, parse_frequency
+from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec, make_spec
 
 _MISSING = ("freq is missing", "season_lengths is missing")
@@ -35,10 +36,13 @@ def make_inferred_spec(
     filled, notes = dict(fields), []
     if filled.get("freq") is None:
         filled["freq"], share = infer()
+        opening = opening_of(filled["freq"])
+        of_days = "" if opening is None else ", and other days have none; --open Mon-Sun (source.open) keeps all days"
         notes.append(
-            f"frequency {filled['freq']}: {share:.0%} of neighbouring rows are so far apart; --freq (freq) changes it"
+            f"frequency {filled['freq']}: {share:.0%} of neighbouring rows are so far apart{of_days}; --freq (freq)"
+            " changes it"
         )
-    freq = parse_frequency(filled["freq"])
+    freq = _opened(filled, subject)
     if filled.get("season_lengths") is None:
         filled["season_lengths"] = customary_seasons(freq)
         if not filled["season_lengths"]:
@@ -50,3 +54,14 @@ def make_inferred_spec(
             f"season lengths {lengths}: customary at frequency {freq}; --season-length (season_lengths) changes them"
         )
     return make_spec(filled, subject=subject), notes
+
+
+def _opened(fields: Mapping[str, Any], subject: str) -> str | int:
+    """Return the frequency with the source's opening times."""
+    source = fields.get("source") or {}
+    given = source.reading if isinstance(source, Source) else source
+    week, holidays = given.get("open"), given.get("closed_holidays")
+    try:
+        return open_frequency(parse_frequency(fields["freq"]), week=week, holidays=holidays)
+    except ValueError as error:
+        raise SpecError(subject, [f"freq = {fields['freq']!r}: {error}"]) from error

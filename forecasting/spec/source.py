@@ -20,6 +20,7 @@ from pydantic import (
 from forecasting.errors import SpecError
 from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.frequency import fixed_width, parse_frequency
+from forecasting.spec.opening import check_holidays, parse_week, spell_week
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
 
 Duplicates = Literal["refuse", "last"]
@@ -86,6 +87,27 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         None,
         description="the most that a time may move by `snap`, such as `20s`; half a step where not given",
     )
+
+    open: str | None = Field(
+        None,
+        description="days and hours at which series have measurements, such as `Mon-Sat` or `Mon-Fri 08:00-18:00`; the"
+        " grid has no other times; `Mon-Sun` for all days",
+    )
+    closed_holidays: str | None = Field(
+        None,
+        description="country whose holidays are closed, such as `DE`, a part of it such as `DE-BY`, or a market such as"
+        " `XNYS`",
+    )
+
+    @field_validator("open")
+    @classmethod
+    def _is_week(cls, open: str | None) -> str | None:
+        return None if open is None else spell_week(parse_week(open))
+
+    @field_validator("closed_holidays")
+    @classmethod
+    def _is_code(cls, code: str | None) -> str | None:
+        return None if code is None else check_holidays(code)
 
     @field_validator("uri", mode="before")
     @classmethod

@@ -29,7 +29,15 @@ from pydantic import (
 from forecasting.errors import SpecError
 from forecasting.spec.categories import Categories
 from forecasting.spec.cron import check_cron
-from forecasting.spec.frequency import LONGEST_SEASON, Clock, check_reach, clock_of, parse_frequency, varies_within
+from forecasting.spec.frequency import (
+    LONGEST_SEASON,
+    Clock,
+    check_reach,
+    clock_of,
+    open_frequency,
+    parse_frequency,
+    varies_within,
+)
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
 from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem, quantile_column
 from forecasting.spec.source import Source, absolute_uris
@@ -104,7 +112,8 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     description: str = Field("", description="one line for people")
     source: Source = Field(description="where observations come from")
     freq: Annotated[str | int, BeforeValidator(parse_frequency)] = Field(
-        description="distance of two grid points: a duration such as '1h' or '1mo', or an integer step"
+        description="distance of two grid points: a duration such as '1h' or '1mo', `1b` for business days, or an"
+        " integer step"
     )
     season_lengths: tuple[Annotated[StrictInt, Field(ge=1, le=LONGEST_SEASON)], ...] = Field(
         min_length=1, description="grid points per season; the first one scales errors"
@@ -132,6 +141,12 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     )
     schedule: Schedule = Field(Schedule(), description="when the DAGs run")
     backtest: Backtest = Field(Backtest(), description="how candidates are compared")
+
+    @field_validator("freq")
+    @classmethod
+    def _has_opening_times(cls, freq: str | int, others: ValidationInfo) -> str | int:
+        source = others.data.get("source")
+        return freq if source is None else open_frequency(freq, week=source.open, holidays=source.closed_holidays)
 
     @field_validator("horizon")
     @classmethod

@@ -1,0 +1,154 @@
+"""Weekdays without rows: found, said, and never taken for gaps in silence; rows on closed days are refused."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import forecasting as fc
+from forecasting.errors import DataWarning, SourceError
+from forecasting.series.infer import infer_frequency
+from forecasting.series.ingest import Ingested, ingest
+from forecasting.series.inputs import Input
+from forecasting.series.read import scan_frame
+from forecasting.series.validate import Reason
+from forecasting.spec.source import Source
+from forecasting.spec.spec import make_spec
+
+MONDAY = datetime(2024, 1, 1)
+
+
+def days_of(weekdays: Sequence[int], num_days: int = 200) -> list[datetime]:
+    days = [MONDAY + timedelta(days=number) for number in range(num_days)]
+    return [day for day in days if day.weekday() in weekdays]
+
+
+def frame_of(**times: Sequence[datetime]) -> pl.DataFrame:
+    return pl.concat(
+        pl.DataFrame({"unique_id": name, "ds": ds, "y": [100.0 + 50 * day.weekday() for day in ds]})
+        for name, ds in times.items()
+    )
+
+
+def read(frame: pl.DataFrame, freq: str = "1d", **source: Any) -> Ingested:
+    fields = {"name": "x", "freq": freq, "season_lengths": [5], "horizon": 2}
+    spec = make_spec(fields | {"source": {"uri": "x.csv"} | source}, subject="x")
+    return ingest(spec, rows=scan_frame(frame, spec.source, "timestamp"))
+
+
+def infer(frame: pl.DataFrame, **source: Any) -> str | int:
+    return infer_frequency(Input(Source(uri="x.csv", **source), frame))[0]
+
+
+@pytest.mark.parametrize(
+    ("weekdays", "freq"),
+    [(range(5), "1d Mon-Fri"), (range(6), "1d Mon-Sat"), (range(7), "1d"), ((0, 1, 2, 3, 6), "1d Mon-Thu,Sun")],
+)
+def test_weekdays_with_rows_are_inferred(weekdays: Sequence[int], freq: str) -> None:
+    assert infer(frame_of(a=days_of(weekdays), b=days_of(weekdays, 60))) == freq
+
+
+def test_weekdays_are_inferred_though_rows_are_missing_and_a_few_lie_on_closed_days() -> None:
+    rng = np.random.default_rng(0)
+    days = [day for day in days_of(range(5), 1000) if rng.random() < 0.9]
+    assert infer(frame_of(a=[*days, MONDAY + timedelta(days=5)])) == "1d Mon-Fri"
+
+
+@pytest.mark.parametrize("num_days", [7, 14])
+def test_weekdays_of_too_few_weeks_are_not_inferred(num_days: int) -> None:
+    assert infer(frame_of(a=days_of(range(5), num_days))) == "1d"
+
+
+def test_weekdays_are_not_inferred_from_midnights_of_another_zone() -> None:
+    days = pl.Series(days_of(range(5))).dt.replace_time_zone("Europe/Berlin").dt.convert_time_zone("UTC")
+    assert infer(pl.DataFrame({"unique_id": "a", "ds": days, "y": 1.0})) == "1d"
+
+
+def test_weekdays_are_not_inferred_where_the_source_says_when_it_is_open() -> None:
+    assert infer(frame_of(a=days_of(range(5))), open="Mon-Sun") == "1d"
+
+
+def test_closed_weekdays_of_a_daily_grid_are_said_with_the_option() -> None:
+    (note,) = read(frame_of(a=days_of(range(6)), b=days_of(range(7)))).notes
+    assert note.startswith("1 of 2 series have no rows on some days of the week, such as 'a' on Sun")
+    assert "--open Mon-Sat" in note
+
+
+@pytest.mark.parametrize("options", [{"open": "Mon-Sun"}, {"open": "Mon-Sat"}, {"freq": "1d Mon-Sat"}])
+def test_nothing_is_said_where_the_source_says_when_it_is_open(options: dict[str, str]) -> None:
+    assert read(frame_of(a=days_of(range(6))), **options).notes == ()
+
+
+def test_nothing_is_said_of_weekdays_that_are_absent_by_chance() -> None:
+    days = [day for day in days_of(range(7), 60) if np.random.default_rng(day.toordinal()).random() < 0.7]
+    assert read(frame_of(a=days)).notes == ()
+
+
+def test_row_on_a_closed_day_is_refused_with_the_option() -> None:
+    days = [*days_of(range(5)), MONDAY + timedelta(days=6)]
+    ingested = read(frame_of(a=days), "1b")
+    assert ingested.rejects.select("ds", "reason").rows() == [("2024-01-07T00:00:00", Reason.CLOSED.value)]
+    assert "--open" in Reason.CLOSED
+    assert ingested.features["ds"].to_list() == days[:-1]
+    assert str(ingested.counts) == "145 rows read, 144 used, 1 refused"
+
+
+def test_few_rows_on_closed_days_are_counted_in_the_budget() -> None:
+    days = [*days_of(range(5)), *days_of([6])[:11]]
+    with pytest.raises(SourceError, match=r"11 of 155 rows are refused(.|\n)*--open"):
+        read(frame_of(a=days), "1b")
+
+
+@pytest.mark.parametrize(("weekdays", "proposal"), [(range(6), "--open Mon-Sat"), (range(7), "--open Mon-Sun")])
+def test_closed_days_that_have_rows_stop_the_run_with_the_days_that_are_open(
+    weekdays: Sequence[int], proposal: str
+) -> None:
+    with pytest.raises(
+        SourceError, match=f"lie on times that are closed at frequency 1d Mon-Fri.*--freq 1d {proposal} "
+    ):
+        read(frame_of(a=days_of(weekdays)), "1b")
+
+
+def test_times_of_day_belong_to_their_business_day() -> None:
+    times = [day + timedelta(hours=17, minutes=day.day) for day in days_of(range(5))]
+    ingested = read(frame_of(a=times), "1b")
+    assert ingested.features["y"].null_count() == 0
+    assert ingested.features["ds"].to_list() == days_of(range(5))
+
+
+def test_cutoff_on_a_closed_day_knows_the_day_before_it() -> None:
+    fields = {"name": "x", "freq": "1b", "season_lengths": [5], "horizon": 2, "source": {"uri": "x.csv"}}
+    spec = make_spec(fields, subject="x")
+    rows = scan_frame(frame_of(a=days_of(range(5))), spec.source, "timestamp")
+    sunday = MONDAY + timedelta(days=13)
+    assert ingest(spec, rows=rows, cutoff=sunday).features["ds"].max() == sunday - timedelta(days=2)
+
+
+def test_absent_business_days_are_zero_and_closed_days_are_not_filled() -> None:
+    frame = frame_of(a=days_of(range(5), 30), b=days_of([0], 30))
+    ingested = read(frame, "1b", missing_rows="zero")
+    of_b = ingested.features.filter(unique_id="b")
+    assert of_b["ds"].dt.weekday().max() == 5
+    assert of_b["y"].to_list() == [100.0 if day.weekday() == 0 else 0.0 for day in of_b["ds"]]
+
+
+def test_six_day_week_is_forecast_from_monday_to_saturday() -> None:
+    with pytest.warns(DataWarning, match="season lengths 6: customary at frequency 1d Mon-Sat"):
+        result = fc.forecast(
+            frame_of(a=days_of(range(6), 140)),
+            freq="1d",
+            source={"open": "Mon-Sat"},
+            horizon=7,
+            recipe="fast",
+            models=["lstm"],
+            overrides={"max_steps": 2, "evaluate_every": 2, "hidden_size": 4},
+            processes=1,
+            progress=False,
+        )
+    naive = result.candidates.filter(model="seasonal_naive_6")
+    ahead = [MONDAY + timedelta(days=140 + number) for number in (0, 1, 2, 3, 4, 5, 7)]
+    assert naive["ds"].to_list() == ahead
+    assert naive["forecast"].to_list() == [100.0, 150.0, 200.0, 250.0, 300.0, 350.0, 100.0]
