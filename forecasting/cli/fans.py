@@ -14,6 +14,7 @@ from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import read_number, read_times, well_formed
 from forecasting.series.files import is_csv
 from forecasting.series.read import require_series, scan_source
+from forecasting.series.zone import own_zone
 from forecasting.spec.frequency import CLOCKS, Clock
 from forecasting.spec.quantiles import is_quantile_column
 from forecasting.spec.source import Source
@@ -118,8 +119,8 @@ def fans_of_files(
     rows = rows.filter(pl.col("unique_id").is_in(list(series)))
     if "is_champion" in rows.columns:
         rows = rows.filter(pl.col("is_champion").cast(pl.String) == "true")
-    zone = getattr(rows.schema["ds"], "time_zone", None)
     clock = _clock_of(rows)
+    zone = own_zone([rows.select("unique_id", "ds", y="forecast").lazy()], str(forecasts_file), clock, "1h")
     times = read_times(read_times(rows.lazy(), "ds", clock=clock), "cutoff", clock=clock).collect()
     history = pl.DataFrame(schema={"unique_id": pl.String(), "ds": ds_dtype(clock), "y": pl.Float64()})
     if actuals is not None:

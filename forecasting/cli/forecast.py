@@ -99,6 +99,10 @@ def forecast(
         list[str] | None,
         typer.Option(help="Words in CSV files that mean an unknown measurement, such as NA."),
     ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(show_default="that of the times", help="Zone of the data, such as Europe/Berlin."),
+    ] = None,
     allow_rejects: Annotated[
         float | None,
         typer.Option(metavar="SHARE", show_default="0.01", help="Share of rows that may be refused; 1 for any."),
@@ -184,6 +188,7 @@ def forecast(
         "source.csv.quote": csv_quote,
         "source.csv.null": split_commas(csv_null),
         "source.allow_rejects": allow_rejects,
+        "source.timezone": timezone,
         "quantiles": split_commas(quantiles),
         "paths": paths,
         "lower_bound": lower_bound,

@@ -30,6 +30,7 @@ _LABELS = {
     "source.csv.quote": "--csv-quote",
     "source.csv.null": "--csv-null",
     "source.allow_rejects": "--allow-rejects",
+    "source.timezone": "--timezone",
     "source": "--id, --time, --target",
     "freq": "--freq",
     "season_lengths": "--season-length",

@@ -297,7 +297,12 @@ def load_fleet(folder: str | Path) -> Fleet:
     return Fleet(
         spec,
         fit,
-        NativeTypes(types["unique_id"], types["ds"], keeps_wall_clock=manifest["keeps_wall_clock"]),
+        NativeTypes(
+            types["unique_id"],
+            types["ds"],
+            keeps_wall_clock=manifest["keeps_wall_clock"],
+            timezone=spec.source.timezone,
+        ),
         NativeFrames(**manifest["frames"]),
         zone=_read_zone(manifest["zone"]),
     )

@@ -50,8 +50,10 @@ def refuse_different_types(files: Sequence[ScannedFile], clock: Clock, *, timezo
     has_naive = any(kind == _NAIVE for _, kind in stated)
     if differing := _first_two(times if has_naive else stated):
         (one, is_one), (other, is_other) = differing
+        option = "; --timezone (source.timezone) names the zone of times without one" if has_naive else ""
         raise SourceError(
             f"times in {one} {is_one}, but those in {other} {is_other}; the files of a source must be on one clock"
+            f"{option}"
         )
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
 from forecasting.series.read import scan_files, scan_frame, scan_source
-from forecasting.series.zone import clock_zone, own_zone, zone_of
+from forecasting.series.zone import clock_zone, declared_clock, own_zone, zone_of
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source, check_source, make_source
 
@@ -50,6 +50,8 @@ class Input:
 
     def zone(self, clock: Clock, freq: str | int) -> tzinfo | None:
         """Return the time zone of the input, as `clock_zone` does; None without one."""
+        if self.source.timezone is not None and clock == "timestamp":
+            return declared_clock(self.source.timezone, freq)
         if self.frame is not None:
             return zone_of([self.scan(clock)], str(self.source), clock, freq)
         return clock_zone(self.source, clock, freq, storage_options=self.storage_options)
@@ -57,9 +59,9 @@ class Input:
     def own_zone(self, clock: Clock, freq: str | int) -> str | None:
         """Return the zone that times are written in, as `zone.own_zone` does; None without one."""
         if self.frame is not None:
-            return own_zone([self.scan(clock)], str(self.source), clock, freq)
+            return own_zone([self.scan(clock)], str(self.source), clock, freq, timezone=self.source.timezone)
         files = scan_files(self.source, clock, storage_options=self.storage_options)
-        return own_zone(files, str(self.source), clock, freq)
+        return own_zone(files, str(self.source), clock, freq, timezone=self.source.timezone)
 
     def files(self) -> list[str]:
         """List every file that is read, sorted; none of a frame. Raises SourceError where a source has none."""

@@ -22,11 +22,13 @@ class NativeTypes:
         unique_id: The input's dtype of ids; text for CSV files.
         ds: The input's dtype of times; timestamps for CSV files, in the zone of their offsets.
         keeps_wall_clock: Whether times with a zone keep its wall clock inside, as at frequencies of a day or coarser.
+        timezone: The declared zone of the data (`source.timezone`).
     """
 
     unique_id: pl.DataType
     ds: pl.DataType
     keeps_wall_clock: bool = False
+    timezone: str | None = None
 
     @property
     def zone(self) -> str | None:
@@ -53,15 +55,19 @@ class NativeTypes:
         """Return times in the input's dtype.
 
         Args:
-            times: Integer steps, or naive timestamps: in UTC if the input has a zone, or on its wall clock with
-                `keeps_wall_clock`.
+            times: Integer steps, or naive timestamps: in UTC if the input has a zone of its own or a declared one, or
+                on the wall clock of the declared zone, or else its own, with `keeps_wall_clock`.
 
         Returns:
             The same times. If a clock change skips one of them on the wall clock, all stay naive.
         """
         if self.zone and self.keeps_wall_clock:
-            local = times.dt.replace_time_zone(self.zone, ambiguous="earliest", non_existent="null")
-            return times if local.null_count() > times.null_count() else _narrow(local, self.ds)
+            local = times.dt.replace_time_zone(self.timezone or self.zone, ambiguous="earliest", non_existent="null")
+            if local.null_count() > times.null_count():
+                return times
+            return _narrow(local.dt.convert_time_zone(self.zone), self.ds)
+        if self.timezone and not self.zone and not self.keeps_wall_clock:
+            times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(self.timezone).dt.replace_time_zone(None)
         # Polars takes the naive time for UTC, which it is: `read_times` has converted it.
         return _narrow(times, self.ds)
 
@@ -82,14 +88,16 @@ class NativeTypes:
         Raises:
             SpecError: The text is neither.
         """
-        if not self.zone or clock == "step":
+        name = self.zone or self.timezone
+        if not name or clock == "step":
             return parse_clock(text, clock, zone=zone or UTC, subject=subject)
-        own = ZoneInfo(self.zone)
+        own = ZoneInfo(name)
         local = parse_clock(text, clock, zone=own, subject=subject)
-        if self.keeps_wall_clock:
+        inside = own if self.timezone is None else ZoneInfo(self.timezone)
+        if self.keeps_wall_clock and inside == own:
             return local
         assert isinstance(local, datetime)
-        return local.replace(tzinfo=own).astimezone(UTC).replace(tzinfo=None)
+        return local.replace(tzinfo=own).astimezone(inside if self.keeps_wall_clock else UTC).replace(tzinfo=None)
 
 
 def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
@@ -116,6 +124,7 @@ def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
         ids.pop() if len(ids) == 1 else pl.String(),
         time if is_typed else plain,
         keeps_wall_clock=is_day_or_coarser(freq),
+        timezone=given.source.timezone if clock == "timestamp" else None,
     )
 
 

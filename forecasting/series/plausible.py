@@ -5,6 +5,7 @@ put decades of gaps before its beginning.
 """
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -30,7 +31,7 @@ def wall_clock() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def is_future(source_time: str, dtype: pl.DataType, *, freq: str | int, now: datetime) -> pl.Expr:
+def is_future(source_time: str, dtype: pl.DataType, *, freq: str | int, now: datetime, zone: str | None) -> pl.Expr:
     """Return whether the time in `ds` lies after the wall clock; false for integer steps, which have none.
 
     At a day and coarser it is the period that must have begun. `ds` may stand at the end of its period, and the
@@ -41,6 +42,7 @@ def is_future(source_time: str, dtype: pl.DataType, *, freq: str | int, now: dat
         dtype: Its dtype.
         freq: The frequency of the grid.
         now: The current time in UTC, naive. Times without a known zone may be 14 hours ahead of it.
+        zone: The zone of the times, where it is known.
 
     Returns:
         A boolean, never null.
@@ -48,14 +50,15 @@ def is_future(source_time: str, dtype: pl.DataType, *, freq: str | int, now: dat
     if clock_of(freq) == "step":
         return pl.lit(False)
     time, months, width = pl.col("ds"), num_months(freq), fixed_width(freq)
-    latest = pl.lit(now + ZONES_AHEAD, TIMESTAMP)
+    local = None if zone is None else now.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+    latest = pl.lit(now + ZONES_AHEAD if local is None else local, TIMESTAMP)
     if months is not None:
         return (time.dt.truncate(f"{months}mo") > latest).fill_null(False)
     assert width is not None
     if width >= DAY:
         return (time.cast(pl.Int64) - (width - DAY) > latest.cast(pl.Int64)).fill_null(False)
     is_later = time > pl.lit(now, TIMESTAMP)
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone:
+    if zone is not None:
         return is_later.fill_null(False)
     has_offset = pl.lit(False)
     if dtype == pl.String:  # matching is slow, and only few times are later

@@ -21,6 +21,7 @@ from forecasting.series.columns import (
 from forecasting.series.csv_records import read_header
 from forecasting.series.csv_scan import read_measurements, scan_csv
 from forecasting.series.csv_sniff import propose_dialect, refuse_other_spelling
+from forecasting.series.declared_zone import add_declared
 from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.newest import add_age, newest_first
@@ -56,7 +57,7 @@ def scan_source(
         Rows with source_file, source_row (from 1 in each file; of a CSV row, the line on which it begins, less one),
         unique_id (text), ds, y and, with `static`, categories: a list of names and values (text). If a CSV file has
         malformed rows, `problem` is the reason why a row is refused. If CSV files write numbers with other signs than
-        Polars, `number` has those in `y`.
+        Polars, `number` has those in `y`. If the source declares a zone, there are the columns of `add_declared`.
 
     Raises:
         SourceError: The source has no files or rows, a file cannot be read or lacks a column, or a dtype does not
@@ -99,7 +100,7 @@ def scan_files(
     files = list_all_files(source.uris, storage_options=options)
     scanned = [_scan_file(uri, source, clock, options, static) for uri in files]
     with reading(str(source)):
-        refuse_different_types(scanned, clock)
+        refuse_different_types(scanned, clock, timezone=source.timezone)
     return [file.rows for file in scanned]
 
 
@@ -270,6 +271,8 @@ def _select(
     )
     if source.newer is not None:
         rows = add_age(rows, "newer")
+    if source.timezone is not None and clock == "timestamp":
+        rows = add_declared(rows, source.timezone)
     if schema[source.time] == pl.String:
         _refuse_text_of_other_clock(rows, uri, clock, subject=subjects["time"])
     return rows

@@ -12,6 +12,7 @@ from enum import StrEnum
 import polars as pl
 
 from forecasting.errors import SourceError
+from forecasting.schemas import TIMESTAMP
 from forecasting.series.clock import is_day_or_coarser, refuse_other_clock
 from forecasting.series.columns import (
     as_text,
@@ -22,6 +23,7 @@ from forecasting.series.columns import (
     read_times,
     refuse_time,
 )
+from forecasting.series.declared_zone import INSTANT, LOCAL
 from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, is_closed, make_grid
 from forecasting.series.place import aggregate_rows, make_placing, place_rows
@@ -44,6 +46,7 @@ class Reason(StrEnum):
     NO_TIME = "time is missing"
     BAD_TIME = "time cannot be read; it needs an ISO 8601 time such as 2013-01-31 05:00:00"
     BAD_STEP = "time cannot be read; it needs a whole number"
+    SKIPPED = "time does not exist in the zone of source.timezone (--timezone), whose clocks skip it in spring"
     OUT_OF_RANGE = "time is outside the years 1 to 2999"
     STEP_OUT_OF_RANGE = "time is more than 10^15 steps from 0"
     FUTURE = "time is in the future, where nothing can have been measured"
@@ -315,7 +318,17 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
     )
     problem = pl.lit(None, pl.String)
     # Local midnights stay midnights; in UTC they would leave the grid at every clock change.
-    rows = read_times(rows, "ds", clock=clock, keeps_wall_clock=is_day_or_coarser(freq))
+    is_local, is_skipped = is_day_or_coarser(freq), pl.lit(False)
+    stated = schema.get(INSTANT, schema["ds"])
+    zone = stated.time_zone if isinstance(stated, pl.Datetime) else None
+    if INSTANT in schema:
+        is_skipped = pl.col("is_skipped")
+        rows = rows.with_columns(
+            ds=pl.col(LOCAL if is_local else INSTANT).cast(TIMESTAMP),
+            is_skipped=pl.col(INSTANT).is_null() & pl.col(LOCAL).is_not_null(),
+        ).drop(INSTANT, LOCAL)
+    else:
+        rows = read_times(rows, "ds", clock=clock, keeps_wall_clock=is_local)
     if "problem" in schema:
         problem = pl.col("problem")
         rows = rows.with_columns(pl.when(problem.is_null()).then("ds").alias("ds"))
@@ -328,12 +341,14 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
         .then(_text(Reason.NOT_UTF_8))
         .when(is_blank("source_ds", schema["ds"]))
         .then(_text(Reason.NO_TIME))
+        .when(time.is_null() & is_skipped)
+        .then(_text(Reason.SKIPPED))
         .when(time.is_null())
         .then(_text(Reason.BAD_STEP if is_step else Reason.BAD_TIME))
         .when(~is_in_range(time, clock=clock))
         .then(_text(Reason.STEP_OUT_OF_RANGE if is_step else Reason.OUT_OF_RANGE))
         .when(
-            is_future("source_ds", schema["ds"], freq=freq, now=now or wall_clock())
+            is_future("source_ds", schema["ds"], freq=freq, now=now or wall_clock(), zone=zone)
             & ~is_blank("source_y", schema["y"])  # a row without y may hold categories of the future
         )
         .then(_text(Reason.FUTURE))

@@ -40,7 +40,14 @@ def clock_zone(
     """
     if clock == "step":
         return None
+    if source.timezone is not None:
+        return declared_clock(source.timezone, freq)
     return zone_of(scan_files(source, clock, storage_options=storage_options), str(source), clock, freq)
+
+
+def declared_clock(timezone: str, freq: str | int) -> tzinfo:
+    """Return the zone of the wall clock that validated times of a declared zone are on."""
+    return ZoneInfo(timezone) if is_day_or_coarser(freq) else UTC
 
 
 def zone_of(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str | int) -> tzinfo | None:
@@ -72,7 +79,9 @@ def zone_of(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str
     return timezone(timedelta(minutes=smallest or 0))  # none where text has names of zones
 
 
-def own_zone(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str | int) -> str | None:
+def own_zone(
+    files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str | int, *, timezone: str | None = None
+) -> str | None:
     """Return the time zone that the times of a source are written in, in which results are returned.
 
     Args:
@@ -80,6 +89,7 @@ def own_zone(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: st
         subject: What messages name.
         clock: Whether times are timestamps or integer steps.
         freq: The frequency of the grid.
+        timezone: The declared zone, in which texts with several offsets are returned.
 
     Returns:
         The IANA name of the zone of timestamps; of text, that of a zone with the offset of its newest row, or UTC where
@@ -99,6 +109,8 @@ def own_zone(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: st
     with reading(subject):
         latest = column.collect(engine="streaming").sort("ds", "suffix")
     zones = [_zone_named(suffix) for suffix in latest["suffix"]]
+    if timezone is not None and len(set(zones)) > 1:
+        return timezone
     return None if not zones or (is_day_or_coarser(freq) and len(set(zones)) > 1) else zones[-1]
 
 

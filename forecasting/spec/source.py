@@ -22,6 +22,7 @@ from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.frequency import fixed_width, parse_frequency
 from forecasting.spec.opening import check_holidays, parse_week, spell_week
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
+from forecasting.spec.timezone import TimeZone
 
 Duplicates = Literal["refuse", "last"]
 """Which of several rows of the same series and time is kept: the first one, or the newest."""
@@ -68,6 +69,11 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     )
 
     csv: CsvDialect = Field(CsvDialect(), description="how CSV files are written")
+    timezone: TimeZone | None = Field(
+        None,
+        description="IANA zone of the data, such as `Europe/Berlin`: of times without a zone, and of the days and hours"
+        " that seasons and the calendar follow; where not given, that of the times themselves",
+    )
     label: Literal["start", "end"] = Field(
         "start",
         description="whether a time is the `start` of its interval or its `end`, so that a midnight belongs to the day"

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -41,6 +41,7 @@ from forecasting.spec.frequency import (
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
 from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem, quantile_column
 from forecasting.spec.source import Source, absolute_uris
+from forecasting.spec.timezone import TimeZone
 from forecasting.spec.training import RecipeOverrides
 
 RecipeName = Literal["fast", "standard", "accurate"]
@@ -56,12 +57,6 @@ MOST_PATH_STEPS, MOST_PATH_POINTS = 1000, 1_000_000
 """Limits of sample paths: steps, because their correlations are a square matrix, and points of a series' paths."""
 
 
-def _check_timezone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("must be an IANA time zone such as 'UTC' or 'America/New_York'")
-    return name
-
-
 class Schedule(BaseModel, frozen=True, extra="forbid"):
     """When the DAGs run; without a cron expression a DAG runs only when it is triggered."""
 
@@ -71,8 +66,9 @@ class Schedule(BaseModel, frozen=True, extra="forbid"):
     forecast: Annotated[str, AfterValidator(check_cron)] | None = Field(
         None, description="cron expression of the forecast DAG"
     )
-    timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
-        "UTC", description="IANA zone of the cron expressions, and of timestamps in the source that have no zone"
+    timezone: TimeZone = Field(
+        "UTC",
+        description="IANA zone of the cron expressions; where a source states no zone, it is that of a run's time",
     )
 
     @property
