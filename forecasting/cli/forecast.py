@@ -75,6 +75,13 @@ def forecast(
         str | None,
         typer.Option(metavar="COUNTRY", show_default="none", help="Whose holidays are closed: DE, DE-BY, XNYS …"),
     ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FROM..TO[=SERIES]",
+            help="Period that nothing learns from, such as 2020-03..2020-06.",
+        ),
+    ] = None,
     source: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Field of a spec's [source], how rows are read.")
     ] = None,
@@ -181,6 +188,7 @@ def forecast(
         "source.duplicates": duplicates,
         "source.open": open_times,
         "source.closed_holidays": closed_holidays,
+        "source.ignore": ignore or None,
         "source.csv.separator": csv_separator,
         "source.csv.decimal": csv_decimal,
         "source.csv.thousands": csv_thousands,

@@ -23,6 +23,7 @@ _LABELS = {
     "source.duplicates": "--duplicates",
     "source.open": "--open",
     "source.closed_holidays": "--closed-holidays",
+    "source.ignore": "--ignore",
     "source.csv.separator": "--csv-separator",
     "source.csv.decimal": "--csv-decimal",
     "source.csv.thousands": "--csv-thousands",

@@ -32,12 +32,14 @@ class RowCounts:
         used: Accepted rows.
         after_cutoff: Rows after the cutoff that were not refused.
         not_used: Refused rows and repeats by reason.
+        ignored: Accepted rows in periods that the source ignores.
     """
 
     read: int
     used: int
     after_cutoff: int
     not_used: Mapping[str, int] = field(default_factory=dict)
+    ignored: int = 0
 
     @property
     def repeats(self) -> int:
@@ -58,6 +60,7 @@ class RowCounts:
         kinds = {
             "repeated": self.repeats,
             "NaN": self.unknown,
+            "ignored": self.ignored,
             "after the cutoff": self.after_cutoff,
             "refused": self.refused,
         }

@@ -43,5 +43,5 @@ def describe_extremes(observations: pl.DataFrame) -> str | None:
     more = f"; and {worst.height - NUM_SHOWN} more series" if worst.height > NUM_SHOWN else ""
     return (
         f"{worst.height} series have measurements that are more than a million times as large as is usual for them:"
-        f" {shown}{more}; they are used as they are"
+        f" {shown}{more}; they are used as they are; source.ignore (--ignore) leaves a period out"
     )

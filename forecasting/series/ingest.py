@@ -16,6 +16,7 @@ from forecasting.series.categories import check_categories
 from forecasting.series.closed import describe_closed_days, refuse_open_rows
 from forecasting.series.extremes import describe_extremes
 from forecasting.series.grid import future_grid
+from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
 from forecasting.series.names import describe_similar
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.place import make_placing
@@ -134,12 +135,13 @@ def ingest(
     observations, counted, *refused_parts = pl.collect_all(plans, engine="streaming")
     refused = pl.concat(refused_parts).sort("source_file", "source_row")
     kept = _count_kept(validated, observations, spec)
-    num_kept, num_waiting = (int(kept[name].sum()) for name in ("num_kept", "num_waiting"))
+    num_kept, num_waiting, num_ignored = (int(kept[name].sum()) for name in ("num_kept", "num_waiting", "num_ignored"))
     counts = RowCounts(
         counted["read"].item(),
-        num_kept - num_waiting,
+        num_kept - num_waiting - num_ignored,
         counted["after_cutoff"].item() + num_waiting - sum(part.height for part in refused_parts[1:]),
         dict(refused["reason"].value_counts(sort=True).iter_rows()),
+        ignored=num_ignored,
     )
     # Before anything is put on a grid, since a run that stops should stop at once.
     _refuse_shared(refused, observations.height, spec)
@@ -154,7 +156,10 @@ def ingest(
     if set_aside and ingested.features.is_empty():
         name, reason = next(iter(set_aside.items()))
         raise SourceError(f"source {spec.source} has no series left to forecast; '{name}' is {reason}")
-    found = (describe_similar(ingested.unique_ids), describe_extremes(ingested.observations))
+    found = (
+        describe_similar(ingested.unique_ids),
+        describe_extremes(ingested.observations.filter(~is_ignored(spec.source, spec.clock))),
+    )
     return replace(ingested, notes=(*ingested.notes, *(note for note in found if note is not None)))
 
 
@@ -162,7 +167,12 @@ def _count_kept(validated: Validated, observations: pl.DataFrame, spec: Spec) ->
     """Return what `Validated.kept` has, from the observations where each of them is a row of the source."""
     source = spec.source
     if source.aggregate is None and source.missing_rows != "zero" and make_placing(source, spec.freq) is None:
-        counted = observations.lazy().group_by("unique_id").agg(num_kept=pl.len(), newest=pl.col("ds").max())
+        num_ignored = is_ignored(source, spec.clock).sum() if source.ignore else pl.lit(0)
+        counted = (
+            observations.lazy()
+            .group_by("unique_id")
+            .agg(num_kept=pl.len(), num_ignored=num_ignored, newest=pl.col("ds").max())
+        )
         return counted.with_columns(num_waiting=pl.lit(0)).collect()
     return validated.kept.collect(engine="streaming")
 
@@ -211,7 +221,12 @@ def _on_grids(observations: pl.DataFrame, spec: Spec, cutoff: datetime | int) ->
     else:
         features = add_calendar(regularise(observations.lazy(), freq=freq), freq=freq).collect(engine="streaming")
         note = describe_absent(features, observations) if meaning is None else None
-    return features, tuple(each for each in (note, describe_closed_days(features, observations, spec)) if each)
+    notes = (
+        note,
+        describe_closed_days(features, observations, spec),
+        describe_unused(observations, spec.source, spec.clock),
+    )
+    return mask_ignored(features, spec.source, spec.clock), tuple(each for each in notes if each)
 
 
 def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:

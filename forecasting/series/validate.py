@@ -26,6 +26,7 @@ from forecasting.series.columns import (
 from forecasting.series.declared_zone import INSTANT, LOCAL
 from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, is_closed, make_grid
+from forecasting.series.ignored import is_ignored
 from forecasting.series.place import aggregate_rows, make_placing, place_rows
 from forecasting.series.plausible import is_future, mark_far, wall_clock
 from forecasting.spec.frequency import clock_of
@@ -103,7 +104,8 @@ class Validated:
             `y` is a gap that the source states.
         refused: The rejects, with `time`: their `ds` on the clock, null where it cannot be read.
         kept: By unique_id, the number of rows that are not refused (`num_kept`), those among them whose period ends
-            after the cutoff (`num_waiting`), and the time of the newest one (`newest`).
+            after the cutoff (`num_waiting`), those in periods that the source ignores (`num_ignored`), and the time of
+            the newest one (`newest`).
         unmeasured: unique_id, ds, a null y and, if they were scanned, categories of the grid points where a row was
             refused because of its measurement and no other is accepted; None where rows have not been placed.
     """
@@ -152,7 +154,7 @@ def validate(
     if source is not None and source.aggregate is not None:
         accepted = aggregate_rows(accepted, source.aggregate)
     refused = _refused(judged, rows.collect_schema())
-    kept = _count_accepted(judged, cutoff)
+    kept = _count_accepted(judged, cutoff, is_ignored(source, clock_of(freq)))
     return Validated(accepted, refused, kept, _unmeasured(judged, accepted, freq=freq))
 
 
@@ -173,7 +175,7 @@ def read_rows(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None = Non
     judged = _judge_alone(rows, freq=freq, now=now)
     columns = ["source_file", "source_row", "unique_id", "ds", "y", *categories_of(rows)]
     refused = _refused(judged.with_columns(row_ds=pl.col("ds")), rows.collect_schema())
-    return Validated(judged.filter(_IS_ACCEPTED).select(columns), refused, _count_accepted(judged, None))
+    return Validated(judged.filter(_IS_ACCEPTED).select(columns), refused, _count_accepted(judged, None, pl.lit(False)))
 
 
 def later_rejects(
@@ -384,13 +386,20 @@ def _accepted(judged: pl.LazyFrame, cutoff: datetime | int | None) -> pl.LazyFra
     return judged.filter(_IS_ACCEPTED if cutoff is None else _IS_ACCEPTED & (pl.col("ds") <= cutoff))
 
 
-def _count_accepted(judged: pl.LazyFrame, cutoff: datetime | int | None) -> pl.LazyFrame:
+def _count_accepted(judged: pl.LazyFrame, cutoff: datetime | int | None, is_ignored: pl.Expr) -> pl.LazyFrame:
     """Return `Validated.kept`."""
     is_waiting = pl.lit(False) if cutoff is None else pl.col("ds") > cutoff
     time = pl.col("row_ds") if cutoff is not None else pl.col("ds")
-    accepted = judged.filter(_IS_ACCEPTED).with_columns(is_waiting=is_waiting, time=time)
+    accepted = judged.filter(_IS_ACCEPTED).with_columns(
+        is_waiting=is_waiting, is_ignored=is_ignored & ~is_waiting, time=time
+    )
     counts = accepted.group_by("unique_id")
-    return counts.agg(num_kept=pl.len(), num_waiting=pl.col("is_waiting").sum(), newest=pl.col("time").max())
+    return counts.agg(
+        num_kept=pl.len(),
+        num_waiting=pl.col("is_waiting").sum(),
+        num_ignored=pl.col("is_ignored").sum(),
+        newest=pl.col("time").max(),
+    )
 
 
 def _judge_together(judged: pl.LazyFrame, *, freq: str | int, source: Source | None) -> pl.LazyFrame:

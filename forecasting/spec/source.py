@@ -20,6 +20,7 @@ from pydantic import (
 from forecasting.errors import SpecError
 from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.frequency import fixed_width, parse_frequency
+from forecasting.spec.ignore import Period, as_periods
 from forecasting.spec.opening import check_holidays, parse_week, spell_week
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
 from forecasting.spec.timezone import TimeZone
@@ -104,6 +105,17 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         description="country whose holidays are closed, such as `DE`, a part of it such as `DE-BY`, or a market such as"
         " `XNYS`",
     )
+
+    ignore: tuple[Period, ...] = Field(
+        (),
+        description="periods that nothing learns from, such as a strike: tables of `from` and `to`, both included, and"
+        " maybe `series`",
+    )
+
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _are_periods(cls, given: Any) -> Any:
+        return as_periods(given)
 
     @field_validator("open")
     @classmethod

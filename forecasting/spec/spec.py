@@ -191,6 +191,15 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
         return categories
 
     @model_validator(mode="after")
+    def _ignores_periods_of_the_clock(self) -> Self:
+        for period in self.source.ignore:
+            try:
+                period.bounds(self.clock)
+            except ValueError as error:
+                raise ValueError(f"source.ignore: {error}") from error
+        return self
+
+    @model_validator(mode="after")
     def _are_other_columns(self) -> Self:
         columns = (self.source.id, self.source.time, self.source.target)
         if both := [name for name in self.categories.static if name in columns]:

@@ -18,7 +18,7 @@ def test_series_with_an_extreme_measurement_is_named_with_its_largest_one() -> N
     assert describe_extremes(rows) == (
         "2 series have measurements that are more than a million times as large as is usual for them: 'b' has -1e+300"
         " at 12, but a median magnitude of 3.5; 'c' has 1.7e+308 at 14, but a median magnitude of 4; they are used as"
-        " they are"
+        " they are; source.ignore (--ignore) leaves a period out"
     )
 
 
