@@ -56,6 +56,10 @@ def forecast(
     time_column: Annotated[
         str | None, typer.Option("--time", show_default="ds", help="Column of timestamps or steps.")
     ] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(show_default="ISO 8601", help="Format of times: %d.%m.%Y, yyyymm, iso_week, epoch_s, excel …"),
+    ] = None,
     target_column: Annotated[
         str | None, typer.Option("--target", show_default="y", help="Column of measurements.")
     ] = None,
@@ -183,6 +187,7 @@ def forecast(
         "statistics": split_statistics(statistics),
         "source.id": id_column,
         "source.time": time_column,
+        "source.time_format": time_format,
         "source.target": target_column,
         "source.missing_rows": missing_rows,
         "source.duplicates": duplicates,
@@ -349,7 +354,10 @@ def _run(
 
 
 def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str]:
+    import polars as pl
+
     from forecasting.flow.results import counted
+    from forecasting.series.validate import UNREAD
 
     outcome, spec = result.outcome, result.spec
     served = outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
@@ -371,8 +379,9 @@ def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str
         yield f"set aside: {len(outcome.set_aside)} series, which are not forecast"
     if outcome.rejects.height:
         yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
+        unread = dict(outcome.rejects.filter(pl.col("reason").is_in(UNREAD)).select("reason", "ds").iter_rows())
         for reason, count in counted(outcome.rejects["reason"]):
-            yield f"  {count} × {reason}"
+            yield f"  {count} × {reason}" + (f", such as '{unread[reason]}'" if reason in unread else "")
     fallbacks = result.fallbacks
     if fallbacks.height:
         where = files.reasons or "--reasons FILE writes why"

@@ -18,6 +18,7 @@ _LABELS = {
     "source.uri": "INPUT",
     "source.id": "--id",
     "source.time": "--time",
+    "source.time_format": "--time-format",
     "source.target": "--target",
     "source.missing_rows": "--missing-rows",
     "source.duplicates": "--duplicates",

@@ -11,13 +11,16 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.series.files import name_row
-from forecasting.series.validate import IMPOSSIBLE, NAMELESS, REPEATS, UNKNOWN, Reason
+from forecasting.series.time_sniff import describe_unread
+from forecasting.series.validate import IMPOSSIBLE, NAMELESS, REPEATS, UNKNOWN, UNREAD, Reason
 from forecasting.spec.source import Source
 
 FEWEST = 10
 """Refused rows, or series with some, that never stop a run."""
 SERIES_SHARE = 0.05
 """Share of its rows that a series may lose."""
+MOST_UNREAD = 0.5
+"""Share of the rows whose times cannot be read from which the source is taken to have another format."""
 NUM_EXAMPLES = 3
 NUM_REASONS = 3
 """Reasons that the message about a series, or a run, names."""
@@ -136,6 +139,9 @@ def _explain(
         "source_file", "source_row", "unique_id", "ds", "y", "reason"
     ).iter_rows():
         yield f"    {name_row(file, row)}: {', '.join('' if text is None else text for text in texts)} ({reason})"
+    unread = lost.filter(pl.col("reason").is_in(UNREAD))["ds"]
+    if len(unread) >= MOST_UNREAD * num_rows and (format_found := describe_unread(unread)):
+        yield f"  {format_found}"
     share = min(1.0, math.ceil(1000 * needed) / 1000)
     yield f"  --allow-rejects {share:g} (source.allow_rejects) forecasts from the other rows"
 

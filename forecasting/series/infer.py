@@ -6,8 +6,9 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.series.closed import find_open_days
-from forecasting.series.columns import as_text, read_times, well_formed
+from forecasting.series.columns import read_times, well_formed
 from forecasting.series.inputs import Input
+from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.spec.frequency import DAY, Clock, spell_months, spell_width
 from forecasting.spec.opening import spell_days
 from forecasting.spec.source import Source
@@ -16,18 +17,12 @@ LEAST_SHARE = 0.5
 """Smallest share of distances that are exactly one step."""
 LEAST_FIT = 0.95
 """Smallest share of distances that are whole steps, and of series whose most frequent distance is the step."""
+LEAST_UNREAD = 0.5
+"""Smallest share of unreadable times for which another format is proposed."""
 NUM_SHOWN = 3
 MONTH_DAYS = (28, 31)
 DAYS_APART = 3
 """Largest difference of two days of a month that are taken for the same one: ends of months, and last business days."""
-_PERIODS = {
-    "yyyymm": r"(19|20)\d\d(0[1-9]|1[0-2])",
-    "year and week": r"(19|20)\d\d(0[1-9]|[1-4]\d|5[0-3])",
-    "yyyymmdd": r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])",
-    "seconds since 1970": r"1\d{9}",
-    "milliseconds since 1970": r"1\d{12}",
-}
-"""Whole numbers that look like steps, but whose distances are not those of time."""
 
 
 def infer_frequency(given: Input) -> tuple[str | int, float]:
@@ -51,7 +46,10 @@ def infer_frequency(given: Input) -> tuple[str | int, float]:
     """
     rows, clock = _scan(given)
     if clock == "step":
-        _refuse_periods(rows, str(given.source))
+        steps = read_times(well_formed(rows).select("ds"), "ds", clock=clock).unique().collect(engine="streaming")
+        refuse_codes(steps["ds"], given.source.time_format, subject=str(given.source))
+    else:
+        _refuse_unread(rows, str(given.source))
     gaps = _measure_gaps(rows, clock)
     if gaps.is_empty():
         raise SourceError(
@@ -143,20 +141,16 @@ def _days_to_end(column: str) -> pl.Expr:
     return pl.col(column).dt.month_end().dt.day() - pl.col(column).dt.day()
 
 
-def _refuse_periods(rows: pl.LazyFrame, subject: str) -> None:
-    """Raise SourceError where whole numbers are codes of periods or moments, such as 202312 for December 2023."""
-    texts = rows.select(as_text("ds", rows.collect_schema()["ds"]).str.strip_chars()).drop_nulls().unique()
-    found = texts.select(
-        pl.col("ds").first(),
-        *(pl.col("ds").str.contains(f"^{form}$").all().alias(name) for name, form in _PERIODS.items()),
-    )
-    first, *matches = found.collect(engine="streaming").row(0)
-    names = [name for name, is_match in zip(_PERIODS, matches, strict=True) if is_match]
-    if first is not None and names:
-        raise SourceError(
-            f"{subject}: times such as {first} look like {' or '.join(names)}, whose distances are not even; write them"
-            " as dates, or name an integer frequency with --freq (freq) if they count steps"
-        )
+def _refuse_unread(rows: pl.LazyFrame, subject: str) -> None:
+    """Raise SourceError where many of the first times cannot be read, and another format reads them."""
+    sample = well_formed(rows).head(NUM_SNIFFED)
+    name = "ds_text" if "ds_text" in rows.collect_schema() else "ds"
+    texts = sample.select(pl.col(name).cast(pl.String)).collect()[name].str.strip_chars()
+    times = read_times(sample.select("ds"), "ds", clock="timestamp").collect()["ds"]
+    unread = texts.filter(times.is_null() & (texts != "").fill_null(False))
+    proposal = describe_unread(unread)
+    if proposal and len(unread) >= LEAST_UNREAD * len(texts):
+        raise SourceError(f"{subject}: the frequency cannot be inferred, because times cannot be read; {proposal}")
 
 
 def _describe(totals: pl.DataFrame, clock: Clock) -> str:

@@ -23,8 +23,10 @@ from forecasting.series.place import make_placing
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
+from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.series.validate import (
     NAMELESS,
+    UNREAD,
     Reason,
     Validated,
     count_rows,
@@ -143,6 +145,8 @@ def ingest(
         dict(refused["reason"].value_counts(sort=True).iter_rows()),
         ignored=num_ignored,
     )
+    if spec.clock == "step":
+        refuse_codes(observations["ds"], spec.source.time_format, subject=f"source {spec.source}", freq=spec.freq)
     # Before anything is put on a grid, since a run that stops should stop at once.
     _refuse_shared(refused, observations.height, spec)
     refuse_open_rows(refused, observations.height, spec)
@@ -276,10 +280,15 @@ def find_newest(
         return newest
     until = "" if not_after is None else f" at or before {not_after}"
     rejects = validate(rows, freq=spec.freq, cutoff=not_after, now=now, source=spec.source).rejects
+    unread = rejects.filter(pl.col("reason").is_in(UNREAD)).select("ds").head(NUM_SNIFFED).collect()["ds"]
+    example = describe_unread(unread, spec.freq) or "".join(f"such as '{text}'" for text in unread.head(1))
     counts = rejects.group_by("reason").len().sort("len", "reason", descending=[True, False]).collect()
     reasons = "".join(f"; {count} rows: {reason}" for reason, count in counts.head(NUM_REASONS).iter_rows())
     more = f"; and {counts.height - NUM_REASONS} more reasons" if counts.height > NUM_REASONS else ""
-    raise SourceError(f"source {spec.source} has no accepted observation{until}; it needs at least one{reasons}{more}")
+    raise SourceError(
+        f"source {spec.source} has no accepted observation{until}; it needs at least one{reasons}{more}"
+        + (f"; {example}" if example else "")
+    )
 
 
 def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, run_cutoff: datetime | int) -> Panel:

@@ -25,11 +25,11 @@ from forecasting.series.declared_zone import add_declared
 from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.newest import add_age, newest_first
+from forecasting.series.time_format import read_formatted, refuse_formatted
+from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
-
-NUM_SNIFFED = 100
-"""Rows of a text column that are read to decide whether it holds times of the wrong clock or a few bad rows."""
+from forecasting.spec.time_format import STEPS
 
 
 def scan_source(
@@ -55,7 +55,8 @@ def scan_source(
 
     Returns:
         Rows with source_file, source_row (from 1 in each file; of a CSV row, the line on which it begins, less one),
-        unique_id (text), ds, y and, with `static`, categories: a list of names and values (text). If a CSV file has
+        unique_id (text), ds, y and, with `static`, categories: a list of names and values (text). With a time format,
+        `ds` has the times that it reads, and `ds_text` those of the source as text. If a CSV file has
         malformed rows, `problem` is the reason why a row is refused. If CSV files write numbers with other signs than
         Polars, `number` has those in `y`. If the source declares a zone, there are the columns of `add_declared`.
 
@@ -254,8 +255,9 @@ def _select(
     ]
     unique_id = read_id(source.id, schema[source.id], subject=subjects["id"])
     # `validate` reads these two columns; their dtypes are checked here, where the file's name is known.
-    refuse_time(schema[source.time], clock=clock, subject=subjects["time"])
+    _refuse_time(rows, schema[source.time], uri, source, clock, subject=subjects["time"])
     read_number(source.target, schema[source.target], subject=subjects["target"])
+    form = source.time_format if clock == "timestamp" else None
     newer = pl.col(source.newer or row)
     if problem:
         newer = pl.when(pl.col(problem).is_null()).then(newer)
@@ -263,19 +265,47 @@ def _select(
         pl.lit(uri).alias("source_file"),
         (pl.col(row).cast(pl.Int64) + 1).alias("source_row"),
         unique_id.alias("unique_id"),
-        pl.col(source.time).alias("ds"),
+        read_formatted(source.time, schema[source.time], form).alias("ds") if form else pl.col(source.time).alias("ds"),
         pl.col(source.target).alias("y"),
         *([pl.concat_list(classes).alias("categories")] if classes else []),
         *([newer.alias("newer")] if source.newer is not None else []),
+        *([pl.col(source.time).cast(pl.String).alias("ds_text")] if form else []),
         *([pl.col(problem).alias("problem")] if problem else []),
     )
     if source.newer is not None:
         rows = add_age(rows, "newer")
     if source.timezone is not None and clock == "timestamp":
         rows = add_declared(rows, source.timezone)
-    if schema[source.time] == pl.String:
+    if schema[source.time] == pl.String and form is None:
         _refuse_text_of_other_clock(rows, uri, clock, subject=subjects["time"])
     return rows
+
+
+def _refuse_time(
+    rows: pl.LazyFrame, dtype: pl.DataType, uri: str, source: Source, clock: Clock, *, subject: str
+) -> None:
+    """Refuse a column that cannot hold times of the clock in the declared format, and propose another format."""
+    form = source.time_format
+    if form is not None and (form == STEPS) != (clock == "step"):
+        needs = (
+            "means integer steps, but the frequency is a duration; --freq 1 (freq) counts steps"
+            if form == STEPS
+            else "reads times, but the frequency is an integer step; name a duration such as 1mo, 1w, 1d or 1h with"
+            f" --freq (freq), or --time-format {STEPS} for integer steps"
+        )
+        raise SourceError(f"{subject}: --time-format {form} (source.time_format) {needs}")
+    if form is not None and form != STEPS:
+        refuse_formatted(dtype, form, subject=subject)
+        return
+    try:
+        refuse_time(dtype, clock=clock, subject=subject)
+    except SourceError as error:
+        if clock == "step" or not dtype.is_numeric():
+            raise
+        with reading(uri):
+            sample = rows.select(pl.col(source.time).cast(pl.String)).head(NUM_SNIFFED).collect()[source.time]
+        unread = describe_unread(sample)
+        raise SourceError(f"{error}; {unread or '--time-format (source.time_format) reads times'}") from None
 
 
 @contextmanager
@@ -329,7 +359,10 @@ def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, s
         if clock == "timestamp"
         else "whole numbers, because the frequency is an integer step"
     )
-    raise SourceError(f"{subject} has times such as '{sample['ds'][0]}' but needs {needs}")
+    unread = describe_unread(sample["ds"]) if clock == "timestamp" else ""
+    raise SourceError(
+        f"{subject} has times such as '{sample['ds'][0]}' but needs {needs}" + (f"; {unread}" if unread else "")
+    )
 
 
 def _as_text(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:

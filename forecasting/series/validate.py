@@ -29,7 +29,7 @@ from forecasting.series.grid import anchor_series, is_closed, make_grid
 from forecasting.series.ignored import is_ignored
 from forecasting.series.place import aggregate_rows, make_placing, place_rows
 from forecasting.series.plausible import is_future, mark_far, wall_clock
-from forecasting.spec.frequency import clock_of
+from forecasting.spec.frequency import clock_of, num_months
 from forecasting.spec.source import Duplicates, Source
 
 
@@ -45,7 +45,15 @@ class Reason(StrEnum):
     NO_ID = "unique_id is missing"
     NOT_UTF_8 = "unique_id is not UTF-8 text; name the encoding with --csv-encoding (source.csv.encoding)"
     NO_TIME = "time is missing"
-    BAD_TIME = "time cannot be read; it needs an ISO 8601 time such as 2013-01-31 05:00:00"
+    BAD_TIME = (
+        "time cannot be read; it needs an ISO 8601 time such as 2013-01-31 05:00:00, or its format in --time-format"
+        " (source.time_format)"
+    )
+    BAD_FORMAT = "time is not written as --time-format (source.time_format) says"
+    NO_DAY = (
+        "time is a month or a week, at a frequency below a month; --time-format iso_week or yyyymm"
+        " (source.time_format) says which"
+    )
     BAD_STEP = "time cannot be read; it needs a whole number"
     SKIPPED = "time does not exist in the zone of source.timezone (--timezone), whose clocks skip it in spring"
     OUT_OF_RANGE = "time is outside the years 1 to 2999"
@@ -82,6 +90,8 @@ UNKNOWN = (Reason.NAN.value,)
 """Reasons of rows that say that nothing is known, as a null does. Many libraries write a gap as NaN."""
 IMPOSSIBLE = (Reason.OUT_OF_RANGE.value, Reason.STEP_OUT_OF_RANGE.value, Reason.FUTURE.value, Reason.FAR_AWAY.value)
 """Reasons of rows whose time is a mistake, so that they are not the newest of their series."""
+UNREAD = (Reason.BAD_TIME.value, Reason.BAD_FORMAT.value, Reason.NO_DAY.value)
+"""Reasons of rows whose time is written in another format."""
 NAMELESS = (Reason.NO_ID.value, Reason.NOT_UTF_8.value, *(reason.value for reason in MALFORMED))
 """Reasons of rows whose series is not known."""
 
@@ -280,7 +290,7 @@ def _refused(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
             "source_file",
             "source_row",
             "unique_id",
-            as_text("source_ds", schema["ds"]).alias("ds"),
+            as_text("source_ds", _source_dtype(schema)).alias("ds"),
             as_text("source_y", schema["y"]).alias("y"),
             "reason",
             time=pl.col("row_ds"),
@@ -310,12 +320,12 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
     refuse_time(schema["ds"], clock=clock, subject="ds")
     if schema["ds"] == pl.Date and not is_day_or_coarser(freq):
         raise SourceError(f"ds has dates without a time of day, but the frequency {freq} needs times of day")
-    is_step = clock == "step"
+    is_step, is_formatted = clock == "step", "ds_text" in schema
     time, value = pl.col("ds"), pl.col("y")
     rows = rows.with_columns(
         pl.col("unique_id").cast(pl.String),
         pl.col("number").alias("y") if "number" in schema else read_number("y", schema["y"], subject="y"),
-        source_ds=pl.col("ds"),
+        source_ds=pl.col("ds_text" if is_formatted else "ds"),
         source_y=pl.col("y"),
     )
     problem = pl.lit(None, pl.String)
@@ -341,12 +351,14 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
         .then(_text(Reason.NO_ID))
         .when(_is_csv() & pl.col("unique_id").str.contains("\ufffd", literal=True))
         .then(_text(Reason.NOT_UTF_8))
-        .when(is_blank("source_ds", schema["ds"]))
+        .when(is_blank("source_ds", _source_dtype(schema)))
         .then(_text(Reason.NO_TIME))
         .when(time.is_null() & is_skipped)
         .then(_text(Reason.SKIPPED))
         .when(time.is_null())
-        .then(_text(Reason.BAD_STEP if is_step else Reason.BAD_TIME))
+        .then(_text(Reason.BAD_STEP if is_step else Reason.BAD_FORMAT if is_formatted else Reason.BAD_TIME))
+        .when(_has_no_day(schema["ds"], freq))
+        .then(_text(Reason.NO_DAY))
         .when(~is_in_range(time, clock=clock))
         .then(_text(Reason.STEP_OUT_OF_RANGE if is_step else Reason.OUT_OF_RANGE))
         .when(
@@ -361,6 +373,18 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
         .when(value.is_infinite())
         .then(_text(Reason.INFINITE))
     )
+
+
+def _source_dtype(schema: pl.Schema) -> pl.DataType:
+    """Return the dtype of times as the source has them."""
+    return schema.get("ds_text", schema["ds"])
+
+
+def _has_no_day(dtype: pl.DataType, freq: str | int) -> pl.Expr:
+    """Return whether a readable time is a text such as 2021-05, which is a week as often as a month."""
+    if dtype != pl.String or clock_of(freq) == "step" or num_months(freq) is not None:
+        return pl.lit(False)
+    return pl.col("source_ds").str.strip_chars().str.len_bytes() == len("2021-05")
 
 
 def _is_csv() -> pl.Expr:

@@ -10,7 +10,8 @@ import polars as pl
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.columns import OFFSET, as_text, read_times, well_formed
 from forecasting.series.local_times import zone_at_offset
-from forecasting.series.read import NUM_SNIFFED, concat_files, reading, scan_files
+from forecasting.series.read import concat_files, reading, scan_files
+from forecasting.series.time_sniff import NUM_SNIFFED
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
 

@@ -4,10 +4,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     Field,
     ModelWrapValidatorHandler,
@@ -23,6 +24,7 @@ from forecasting.spec.frequency import fixed_width, parse_frequency
 from forecasting.spec.ignore import Period, as_periods
 from forecasting.spec.opening import check_holidays, parse_week, spell_week
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
+from forecasting.spec.time_format import check_time_format
 from forecasting.spec.timezone import TimeZone
 
 Duplicates = Literal["refuse", "last"]
@@ -42,6 +44,12 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     )
     id: str = Field("unique_id", min_length=1, description="column with the name of the series")
     time: str = Field("ds", min_length=1, description="column of timestamps or integer steps")
+    time_format: Annotated[str, AfterValidator(check_time_format)] | None = Field(
+        None,
+        description="how times are written where they are not ISO 8601: a strptime pattern such as `%d.%m.%Y`,"
+        " `epoch_s`, `epoch_ms`, `yyyymm`, `yyyymmdd`, `iso_week`, `quarter` or `excel`; `step` for integer steps that"
+        " look like one of these",
+    )
     target: str = Field("y", min_length=1, description="column of measurements")
     missing_rows: Literal["gap", "zero"] | None = Field(
         None,

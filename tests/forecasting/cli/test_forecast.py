@@ -434,3 +434,16 @@ def test_frequency_and_seasons_are_inferred_and_printed_before_anything_is_train
         "season lengths 12: customary at frequency 1mo; --season-length (season_lengths) changes them",
     ]
     assert pl.read_csv("out.csv")["ds"].str.slice(0, 10).to_list() == ["2025-01-01", "2025-02-01"]
+
+
+def test_weeks_that_could_be_months_are_refused_and_read_with_their_format(
+    fleetcast: Fleetcast, quick: list[str]
+) -> None:
+    weeks = [f"{year}-{week:02d}" for year in (2022, 2023) for week in range(1, 53)]
+    pl.DataFrame({"unique_id": "a", "ds": weeks, "y": [float(step % 6) for step in range(104)]}).write_csv("in.csv")
+    words = ["forecast", "in.csv", "--freq", "1w", *quick, "--out", "out.csv"]
+    refused = fleetcast(*words)
+    assert (refused.exit_code, Path("out.csv").exists()) == (2, False)
+    assert "looks like year and week: --time-format iso_week (source.time_format)" in refused.err
+    assert fleetcast(*words, "--time-format", "iso_week").exit_code == 0
+    assert pl.read_csv("out.csv")["ds"][0] == "2024-01-01 00:00:00"

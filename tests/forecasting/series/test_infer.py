@@ -83,11 +83,25 @@ def test_text_of_a_csv_file_and_whole_numbers_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("first", "kind"),
-    [(202301, "yyyymm"), (20230101, "yyyymmdd"), (1_690_000_000, "seconds since 1970"), (202352, "year and week")],
+    [(202301, "yyyymm"), (20230101, "yyyymmdd"), (1_690_000_000, "epoch_s"), (202351, "iso_week")],
 )
 def test_codes_of_periods_are_not_taken_for_steps(first: int, kind: str) -> None:
-    with pytest.raises(SourceError, match=f"times such as {first} look like .*{kind}.*write them as dates"):
+    with pytest.raises(SourceError, match=f"time {first} looks like .*--time-format {kind}.*--time-format step"):
         infer_frequency(as_input(a=[first, first + 1]))
+
+
+def test_texts_that_need_a_format_are_refused_with_it(tmp_path: Path) -> None:
+    weeks = [f"{year}-{week:02d}" for year in (2021, 2022) for week in range(1, 53)]
+    file = tmp_path / "weeks.csv"
+    file.write_text("unique_id,ds,y\n" + "".join(f"a,{week},1\n" for week in weeks))
+    with pytest.raises(SourceError, match="'2021-13' looks like year and week: --time-format iso_week"):
+        infer_frequency(Input(Source(uri=str(file))))
+    assert infer_frequency(Input(Source(uri=str(file), time_format="iso_week"))) == ("1w", 1.0)
+
+
+def test_codes_that_are_declared_as_steps_are_steps() -> None:
+    given = as_input(a=[202301, 202302, 202303])
+    assert infer_frequency(Input(Source(uri="rows.parquet", time_format="step"), given.frame)) == (1, 1.0)
 
 
 def test_series_of_different_frequencies_are_ambiguous() -> None:
