@@ -78,7 +78,8 @@ class Table:
         """
         schema = pl.Schema({c.name: ds_dtype(clock) if c.dtype == _ON_CLOCK else c.dtype for c in self.columns})
         if clock == "step":
-            schema.pop("cutoff_date", None)
+            for name in ("cutoff_date", "zone"):
+                schema.pop(name, None)
         for name in quantile_columns:
             schema.setdefault(name, pl.Float64())
         return schema
@@ -114,6 +115,7 @@ _DATA_VERSION = Column("data_version", pl.Int64(), "version of the features tabl
 _CODE_VERSION = Column("code_version", pl.String(), "version of Fleetcast")
 _FORECAST_DS = Column("ds", _ON_CLOCK, "time of the forecast value")
 _STEP_AHEAD = Column("step", pl.Int32(), "steps ahead of cutoff, from 1")
+_ZONE = Column("zone", pl.String(), "zone of the source, in which ds is UTC; null if ds is on a wall clock")
 _CATEGORIES = Column(
     "categories",
     CATEGORIES,
@@ -159,6 +161,7 @@ _DECLARED = (
             Column("ds", _ON_CLOCK, "timestamp on the source's clock, or integer step"),
             Column("y", pl.Float64(), "measurement; null if the source has none"),
             _CATEGORIES,
+            _ZONE,
             _RUN_ID,
         ),
     ),
@@ -202,6 +205,7 @@ _DECLARED = (
                 for wave in ("sin", "cos")
             ),
             _CATEGORIES,
+            _ZONE,
             _RUN_ID,
         ),
     ),
@@ -242,7 +246,11 @@ _DECLARED = (
             Column("prior_version", pl.String(), "version of the prior that it started from; null without a prior"),
             Column("strength", pl.Float64(), "how far its weights moved from the prior, 0 to 1; null without a prior"),
             _ARCHITECTURE,
-            Column("trained_until", _ON_CLOCK, "last ds of the series that its training could read"),
+            Column(
+                "trained_until",
+                _ON_CLOCK,
+                "last ds of the series that its training could read; on the wall clock of the source's zone",
+            ),
             Column(
                 "started_from",
                 pl.String(),
@@ -279,7 +287,11 @@ _DECLARED = (
             _KERNEL,
             _DATA_VERSION,
             _CODE_VERSION,
-            Column("trained_until", _ON_CLOCK, "last ds of any series that its training could read"),
+            Column(
+                "trained_until",
+                _ON_CLOCK,
+                "last ds of any series that its training could read; on the wall clock of the source's zone",
+            ),
             Column(
                 "started_from",
                 pl.String(),

@@ -195,7 +195,7 @@ class Fleet:
                     " fleet's ids are text; give ids as they were when it was fitted"
                 )
         merged = merge_newer(self._history, rows, freq=spec.freq)
-        joined = ingest(spec, rows=merged.rows, has_budget=False)
+        joined = ingest(spec, rows=merged.rows, has_budget=False, zone=self._types.local_zone)
         lost = joined.rejects.filter(pl.col("source_file") == KEPT, ~pl.col("reason").str.starts_with("duplicate"))
         if lost.height:
             raise SourceError(
@@ -228,7 +228,8 @@ class Fleet:
     ) -> OneShot:
         """Forecast from the history up to a cutoff."""
         has_categories = bool(self.spec.categories.static)
-        ingested = ingest(self.spec, rows=as_rows(self._history, with_categories=has_categories), cutoff=until)
+        rows = as_rows(self._history, with_categories=has_categories)
+        ingested = ingest(self.spec, rows=rows, cutoff=until, zone=self._types.local_zone)
         ingested = ingested.without(self._set_aside)
         refuse_later_cutoff(ingested, self.spec)
         fit = self._fit

@@ -9,9 +9,10 @@ import polars as pl
 from forecasting.errors import SourceError
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
-from forecasting.series.clock import is_day_or_coarser
+from forecasting.series.clock import keeps_wall_clock
 from forecasting.series.ingest import panel_of
 from forecasting.series.inputs import Input
+from forecasting.series.local_grid import wall_clock_of, zone_in
 from forecasting.series.validate import validate
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec
@@ -88,7 +89,7 @@ def require_same_clock(given: Input, spec: Spec, *, has_zone: bool) -> None:
     Raises:
         SourceError: One has a zone or an offset, and the other does not.
     """
-    if spec.clock == "step" or is_day_or_coarser(spec.freq):
+    if spec.clock == "step" or keeps_wall_clock(spec.freq):
         return
     is_zoned = given.zone(spec.clock, spec.freq) is not None
     if is_zoned != has_zone:
@@ -126,7 +127,12 @@ def evaluate(
     if not num_compared:
         raise SourceError(f"{actuals.source}: no actual could be compared with a forecast; {'; '.join(notes)}")
     measures = _measure(met["unique_id"].unique().sort().to_list(), spec, features, cutoff)
-    scores = score_forecasts(points.join(measures, on=_POINT, how="left"), quantiles=spec.quantiles)
+    zone = zone_in(features)
+    place = pl.col("ds") if zone is None else wall_clock_of(pl.col("ds"), zone)
+    measured = points.with_columns(place=place).join(
+        measures.rename({"ds": "place"}), on=["unique_id", "place"], how="left", maintain_order="left"
+    )
+    scores = score_forecasts(measured.drop("place"), quantiles=spec.quantiles)
     serving = forecasts.select("unique_id", "model", "is_champion").unique()
     rows = serving.join(scores, on=["unique_id", "model"]).sort("unique_id", "model")
     return Evaluation(rows.select("unique_id", "model", pl.exclude("unique_id", "model")), num_compared, notes)

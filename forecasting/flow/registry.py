@@ -38,7 +38,7 @@ def registry_rows(
     Returns:
         Rows without the columns that the job adds (`weights_uri`, `data_version`, `architecture`), sorted.
     """
-    cutoff_of = dict(zip(panel.unique_ids, panel.last_ds.tolist(), strict=True))
+    cutoff_of = dict(zip(panel.unique_ids, panel.cutoffs.tolist(), strict=True))
     versions = fleet.versions()
     shared = {
         "model": fleet.model,

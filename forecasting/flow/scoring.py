@@ -2,6 +2,7 @@
 
 # S series
 
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -9,6 +10,7 @@ import polars as pl
 
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
+from forecasting.series.local_grid import to_wall_clock, wall_clock_of
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
 
@@ -40,6 +42,16 @@ def score(
         One row per series and model with a forecast at or before `run_cutoff`, in the columns of the table `scores`,
         sorted.
     """
+    if panel.zone is not None:
+        cutoffs = forecasts.group_by("unique_id", "model").agg(pl.col("cutoff").first())
+        times = ("ds", "cutoff")
+        local = forecasts.with_columns(wall_clock_of(pl.col(name), panel.zone) for name in times)
+        made_at, until = (to_wall_clock(each, panel.zone) for each in (forecast_run_cutoff, run_cutoff))
+        known = replace(panel, zone=None)
+        scored = score(known, local, spec, run_cutoff=until, forecast_run_cutoff=made_at)
+        return (
+            scored.drop("cutoff").join(cutoffs, on=["unique_id", "model"], maintain_order="left").select(scored.columns)
+        )
     measured = _observed_points(panel)
     last_measured = measured.group_by("unique_id").agg(last_measured=pl.col("ds").max())
     made_at = pl.col("cutoff") if forecast_run_cutoff is None else pl.lit(forecast_run_cutoff, panel.clock_dtype)

@@ -14,6 +14,7 @@ from forecasting.classical.combination import COMBINATION, Quantiles
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.plan import required_length
 from forecasting.flow.admissible import admissible
+from forecasting.flow.points_ahead import points_ahead
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
@@ -170,7 +171,7 @@ def forecast_frame(
     Returns:
         One row per series, model and step, sorted by series, model and time.
     """
-    horizon = spec.horizon
+    horizon, ahead = spec.horizon, points_ahead(panel, spec)
     rows_P = np.concatenate([block.rows_R for block in blocks])
     ids = pl.Series(panel.unique_ids, dtype=pl.String)
     models = [pl.repeat(block.model, len(block.rows_R), dtype=pl.String, eager=True) for block in blocks]
@@ -182,13 +183,13 @@ def forecast_frame(
     end = 0
     for block in blocks:
         begin, end = end, end + len(block.rows_R)
-        quantiles_QPF[:, place_P[begin:end]] = block.quantiles_RFQ.transpose(2, 0, 1)
+        quantiles_QPF[:, place_P[begin:end]] = ahead.lay_out(block.quantiles_RFQ, block.rows_R).transpose(2, 0, 1)
     rows_P = rows_P[order_P]
     champion = pl.col("model") == served["model"].gather(rows_P)
     parts = (
         parts[order_P]
         .with_columns(
-            cutoff=pl.Series(panel.last_ds[rows_P], dtype=panel.clock_dtype),
+            cutoff=pl.Series(panel.cutoffs[rows_P], dtype=panel.clock_dtype),
             is_champion=champion,
             reason=pl.when(champion).then(served["reason"].gather(rows_P)),
         )
@@ -203,7 +204,7 @@ def forecast_frame(
         for name, values_PF in zip(spec.quantile_columns, quantiles_QPF, strict=True)
     }
     return repeated.with_columns(
-        ds=pl.Series(panel.ds_SN[rows_P, -horizon:].reshape(-1), dtype=panel.clock_dtype),
+        ds=pl.Series(ahead.ds_SF[rows_P].reshape(-1), dtype=panel.clock_dtype),
         step=pl.Series(np.tile(np.arange(1, horizon + 1), parts.height), dtype=pl.Int32),
         forecast=columns["q50"],
         **columns,

@@ -34,6 +34,7 @@ from forecasting.flow.serving import (
     with_combination,
 )
 from forecasting.flow.statistics_choice import statistics_forecasters
+from forecasting.series.local_grid import to_instants
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import STATISTICS, Spec
 from forecasting.spec.training import KernelName
@@ -113,7 +114,7 @@ def backtest_shard(
         statistics=tuple(statistics),
         combinable=combinable(panel, spec, networks),
     )
-    return Backtested(backtests, champions, pl.concat(ratios), pl.concat(products))
+    return Backtested(_on_clock(backtests, panel), champions, pl.concat(ratios), pl.concat(products))
 
 
 def predict_shard(
@@ -180,6 +181,14 @@ def predict_shard(
         _describe_unseen(panel, fleets), on=["unique_id", "model"], how="full", coalesce=True
     )
     return forecast_frame(panel, spec, blocks + fallbacks, served, described)
+
+
+def _on_clock(backtests: pl.DataFrame, panel: Panel) -> pl.DataFrame:
+    """Return origins on the clock of the tables."""
+    if panel.zone is None:
+        return backtests
+    origins = to_instants(backtests["origin"].to_numpy(), panel.zone)
+    return backtests.with_columns(origin=pl.Series(origins, dtype=panel.clock_dtype))
 
 
 def _forecasters(

@@ -1,12 +1,14 @@
 """Calendar features: sine and cosine of the phase of `ds` within the hour, day, week and year.
 
-Phases are those of the naive wall clock. A week begins on Monday; a year has 365 or 366 days.
+Phases are those of the wall clock: of the times' zone, or of naive times. A week begins on Monday; a year has 365 or
+366 days.
 """
 
 import math
 
 import polars as pl
 
+from forecasting.series.local_grid import wall_clock_of
 from forecasting.spec.frequency import DAY, fixed_width, num_months
 
 PERIODS = ("hour", "day", "week", "year")
@@ -30,18 +32,20 @@ def calendar_columns(freq: str | int) -> tuple[str, ...]:
     return tuple(f"{period}_{wave}" for period in PERIODS if _varies(period, freq) for wave in ("sin", "cos"))
 
 
-def add_calendar(grid: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+def add_calendar(grid: pl.LazyFrame, *, freq: str | int, zone: str | None = None) -> pl.LazyFrame:
     """Add all calendar columns of the features table.
 
     Args:
         grid: Rows with `ds`.
         freq: The frequency of the grid.
+        zone: The zone whose wall clock phases are of, where `ds` is in UTC; None where `ds` is on it.
 
     Returns:
         The rows with further columns, Float32 in [-1, 1]; columns that do not vary at this frequency are null.
     """
+    ds = pl.col("ds") if zone is None else wall_clock_of(pl.col("ds"), zone)
     return grid.with_columns(
-        _wave(period, wave).alias(f"{period}_{wave}")
+        _wave(period, wave, ds).alias(f"{period}_{wave}")
         if _varies(period, freq)
         else pl.lit(None, pl.Float32).alias(f"{period}_{wave}")
         for period in PERIODS
@@ -59,14 +63,13 @@ def _varies(period: str, freq: str | int) -> bool:
     return width is not None and width < _WIDTHS[period]
 
 
-def _wave(period: str, wave: str) -> pl.Expr:
-    angle = _phase(period) * math.tau
+def _wave(period: str, wave: str, ds: pl.Expr) -> pl.Expr:
+    angle = _phase(period, ds) * math.tau
     return (angle.sin() if wave == "sin" else angle.cos()).cast(pl.Float32)
 
 
-def _phase(period: str) -> pl.Expr:
+def _phase(period: str, ds: pl.Expr) -> pl.Expr:
     """Return the elapsed share of the period, 0 to 1."""
-    ds = pl.col("ds")
     time = ds.cast(pl.Int64)
     if period == "hour":
         return (time % (DAY // 24)) / (DAY // 24)

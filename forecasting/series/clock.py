@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 
 from forecasting.errors import SpecError
-from forecasting.spec.frequency import DAY, Clock, clock_of, fixed_width
+from forecasting.spec.frequency import DAY, Clock, clock_of, fixed_width, opening_of
 
 
 def parse_clock(
@@ -76,6 +76,11 @@ def refuse_other_clock(value: datetime | int | None, *, freq: str | int, subject
     if value is not None and not fits:
         needs = "an integer step" if isinstance(freq, int) else "a timestamp without a zone"
         raise SpecError(subject, [f"{value!r} must be {needs}, because the frequency is {freq}"])
+
+
+def keeps_wall_clock(freq: str | int) -> bool:
+    """Return whether times keep the wall clock of their zone: those of days, and of grids with opening hours."""
+    return is_day_or_coarser(freq) or opening_of(freq) is not None
 
 
 def is_day_or_coarser(freq: str | int) -> bool:

@@ -17,6 +17,7 @@ from forecasting.series.closed import describe_closed_days, refuse_open_rows
 from forecasting.series.extremes import describe_extremes
 from forecasting.series.grid import future_grid
 from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
+from forecasting.series.local_grid import to_wall_clock
 from forecasting.series.names import describe_similar
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.place import make_placing
@@ -34,6 +35,7 @@ from forecasting.series.validate import (
     newest_observation,
     validate,
 )
+from forecasting.series.zone import local_zone
 from forecasting.spec.spec import Spec
 
 MOST_SHARED = 0.01
@@ -91,6 +93,7 @@ def ingest(
     rows: pl.LazyFrame | None = None,
     now: datetime | None = None,
     has_budget: bool = True,
+    zone: str | None = None,
 ) -> Ingested:
     """Read, validate and regularise a spec's source up to a cutoff.
 
@@ -107,6 +110,7 @@ def ingest(
         rows: Rows in the columns of `scan_source`; None reads the spec's source.
         now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
         has_budget: Whether too many refused rows stop the run, or set their series aside.
+        zone: The zone of `rows` whose times are in UTC already; that of the rows' times where not given.
 
     Returns:
         Observations, rejects and features.
@@ -120,6 +124,10 @@ def ingest(
     now = now or wall_clock()  # one for all that follows, which is counted together
     if rows is None:
         rows = scan_source(spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
+    zone = zone or local_zone(rows, spec.source, spec.clock, spec.freq)
+    if zone is not None and spec.source.ignore:
+        ignored = tuple(period.in_zone(zone) for period in spec.source.ignore)
+        spec = spec.model_copy(update={"source": spec.source.model_copy(update={"ignore": ignored})})
     reports_later = cutoff is None or as_of is not None or is_newest
     if cutoff is None:
         cutoff = find_newest(rows, spec, not_after=as_of, now=now)
@@ -153,7 +161,9 @@ def ingest(
     set_aside = check_budget(refused, kept, spec.source) if has_budget else {}
     if not spec.categories.static:
         observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))
-    features, notes = _on_grids(observations, spec, cutoff)
+    features, notes = _on_grids(observations, spec, cutoff, zone)
+    if spec.clock == "timestamp":
+        observations, features = (each.with_columns(zone=pl.lit(zone, pl.String)) for each in (observations, features))
     ingested = Ingested(observations, refused.drop("time"), features, cutoff, notes, counts).without(set_aside)
     if not ingested.unique_ids:
         raise SourceError(f"source {spec.source} names no series at or before {cutoff}; it needs at least one")
@@ -212,7 +222,9 @@ def observed_rows(validated: Validated, spec: Spec) -> pl.LazyFrame:
     return pl.concat([validated.accepted, validated.unmeasured]).sort("unique_id", "ds")
 
 
-def _on_grids(observations: pl.DataFrame, spec: Spec, cutoff: datetime | int) -> tuple[pl.DataFrame, tuple[str, ...]]:
+def _on_grids(
+    observations: pl.DataFrame, spec: Spec, cutoff: datetime | int, zone: str | None
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return the features, and what is to be said about absent rows."""
     freq, meaning = spec.freq, spec.source.missing_rows
     if meaning == "zero":
@@ -221,9 +233,10 @@ def _on_grids(observations: pl.DataFrame, spec: Spec, cutoff: datetime | int) ->
         grid = regularise(observations.lazy(), freq=freq, until=cutoff, reach=reach).collect(engine="streaming")
         filled = fill_absent(grid, observations, freq=freq)
         grid, note = filled.grid, filled.describe()
-        features = add_calendar(grid.lazy(), freq=freq).collect(engine="streaming")
+        features = add_calendar(grid.lazy(), freq=freq, zone=zone).collect(engine="streaming")
     else:
-        features = add_calendar(regularise(observations.lazy(), freq=freq), freq=freq).collect(engine="streaming")
+        points = regularise(observations.lazy(), freq=freq)
+        features = add_calendar(points, freq=freq, zone=zone).collect(engine="streaming")
         note = describe_absent(features, observations) if meaning is None else None
     notes = (
         note,
@@ -311,6 +324,6 @@ def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, r
         run_cutoff=run_cutoff,
         categories=spec.categories,
     )
-    own_cutoff = pl.Series([run_cutoff], dtype=panel.clock_dtype).to_numpy()[0]
+    own_cutoff = pl.Series([to_wall_clock(run_cutoff, panel.zone)], dtype=panel.clock_dtype).to_numpy()[0]
     panel.ds_SN[panel.length_S == 0, -spec.horizon - 1] = own_cutoff
     return panel

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from forecasting.series.clock import is_day_or_coarser, parse_clock
+from forecasting.series.clock import keeps_wall_clock, parse_clock
 from forecasting.series.inputs import Input
 from forecasting.spec.frequency import Clock
 
@@ -34,6 +34,11 @@ class NativeTypes:
     def zone(self) -> str | None:
         """The input's time zone; None for naive times and integer steps."""
         return self.ds.time_zone if isinstance(self.ds, pl.Datetime) else None
+
+    @property
+    def local_zone(self) -> str | None:
+        """The zone on whose wall clock seasons are, where times of the pipeline are in UTC."""
+        return None if self.keeps_wall_clock else self.timezone or self.zone
 
     def restore(self, forecasts: pl.DataFrame) -> pl.DataFrame:
         """Return a result in the input's dtypes.
@@ -123,7 +128,7 @@ def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
     return NativeTypes(
         ids.pop() if len(ids) == 1 else pl.String(),
         time if is_typed else plain,
-        keeps_wall_clock=is_day_or_coarser(freq),
+        keeps_wall_clock=keeps_wall_clock(freq),
         timezone=given.source.timezone if clock == "timestamp" else None,
     )
 

@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,9 @@ import polars as pl
 from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.calendar import add_calendar, calendar_columns
 from forecasting.series.categories import Coded, code_panel
-from forecasting.series.clock import refuse_other_clock
+from forecasting.series.clock import keeps_wall_clock, refuse_other_clock
 from forecasting.series.grid import future_grid
+from forecasting.series.local_grid import ZONE, to_instants, to_local_grid, to_wall_clock, zone_in
 from forecasting.spec.categories import Categories
 from forecasting.spec.frequency import fixed_width, num_months
 
@@ -35,6 +37,8 @@ class Panel:
             series begins.
         horizon: The number F of grid points after each series' end.
         coded: The categories of grid and horizon, (S, N + F, K); None without categories.
+        zone: The zone on whose wall clock `ds_SN` is; None where it is on the clock of the tables.
+        end_S: Each series' end on the clock of the tables, (S,); None without a zone, or of an earlier end.
     """
 
     unique_ids: tuple[str, ...]
@@ -44,6 +48,8 @@ class Panel:
     ds_SN: npt.NDArray[np.generic]
     horizon: int
     coded: Coded | None = None
+    zone: str | None = None
+    end_S: npt.NDArray[np.generic] | None = None
 
     @property
     def clock_dtype(self) -> pl.DataType:
@@ -54,6 +60,13 @@ class Panel:
     def last_ds(self) -> npt.NDArray[np.generic]:
         """The last grid point of each series, which is its cutoff, (S,)."""
         return self.ds_SN[:, -self.horizon - 1]
+
+    @property
+    def cutoffs(self) -> npt.NDArray[np.generic]:
+        """The last grid point of each series on the clock of the tables, (S,)."""
+        if self.zone is None:
+            return self.last_ds
+        return to_instants(self.last_ds, self.zone) if self.end_S is None else self.end_S
 
     def until(self, num_dropped: int) -> "Panel":
         """Drop the last grid points of every series, and with them all that was not known then.
@@ -73,6 +86,7 @@ class Panel:
             calendar_SNC=self.calendar_SNC[:, :-num_dropped],
             ds_SN=self.ds_SN[:, :-num_dropped],
             coded=self.coded and self.coded.columns(slice(None, -num_dropped)),
+            end_S=None,
         )
 
     def hide_end(self, num_hidden_S: npt.NDArray[np.int64]) -> "Panel":
@@ -100,6 +114,7 @@ class Panel:
             calendar_SNC=self.calendar_SNC[rows_S],
             ds_SN=self.ds_SN[rows_S],
             coded=self.coded and self.coded.rows(rows_S),
+            end_S=None if self.end_S is None else self.end_S[rows_S],
         )
 
 
@@ -117,7 +132,8 @@ def feature_columns(freq: str | int, categories: Categories) -> list[str]:
     ['unique_id', 'ds', 'y', 'year_sin', 'year_cos', 'categories']
     """
     static = ["categories"] if categories.static else []
-    return ["unique_id", "ds", "y", *calendar_columns(freq), *static]
+    zone = [] if isinstance(freq, int) or keeps_wall_clock(freq) else [ZONE]
+    return ["unique_id", "ds", "y", *calendar_columns(freq), *static, *zone]
 
 
 def to_panel(
@@ -141,8 +157,19 @@ def to_panel(
         categories: The categories to encode.
 
     Returns:
-        A panel with at least one column before the horizon. The calendar is 0 before a series begins.
+        A panel with at least one column before the horizon. The calendar is 0 before a series begins. Features with a
+        zone are put on the grid of its wall clock, whose hours seasons follow.
     """
+    if (zone := zone_in(features)) is not None:
+        return _to_local_panel(
+            features,
+            zone,
+            freq=freq,
+            horizon=horizon,
+            unique_ids=unique_ids,
+            run_cutoff=run_cutoff,
+            categories=categories,
+        )
     names = calendar_columns(freq)
     wanted = sorted(features["unique_id"].unique()) if unique_ids is None else list(unique_ids)
     order = pl.DataFrame(
@@ -172,6 +199,26 @@ def to_panel(
     y_SN.reshape(-1)[runs.places(column_R + runs.rows_R * width)] = known["y"].fill_null(np.nan).to_numpy()
     coded = code_panel(ds_SN, _static_values(features, wanted, categories), categories)
     return Panel(tuple(wanted), y_SN, length_S, calendar_SNC, ds_SN, horizon, coded)
+
+
+def _to_local_panel(
+    features: pl.DataFrame,
+    zone: str,
+    *,
+    freq: str | int,
+    unique_ids: Sequence[str] | None,
+    run_cutoff: datetime | int | None,
+    **options: Any,
+) -> Panel:
+    """Return the panel on the wall clock of the features' zone."""
+    if unique_ids is not None:
+        features = features.filter(pl.col("unique_id").is_in(list(unique_ids)))
+    local = add_calendar(to_local_grid(features, zone=zone, freq=freq).lazy(), freq=freq).collect()
+    ids, until = unique_ids, to_wall_clock(run_cutoff, zone)
+    panel = to_panel(local, freq=freq, unique_ids=ids, run_cutoff=until, **options)
+    last = dict(features.group_by("unique_id").agg(pl.col("ds").max()).iter_rows())
+    ends = pl.Series([last.get(name, run_cutoff) for name in panel.unique_ids], dtype=TIMESTAMP)
+    return replace(panel, zone=zone, end_S=ends.to_numpy())
 
 
 def _static_values(

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from forecasting.schemas import TIMESTAMP
+from forecasting.series.clock import keeps_wall_clock
 from forecasting.series.columns import OFFSET
 from forecasting.spec.frequency import DAY, clock_of, fixed_width, num_months
 
@@ -57,7 +58,7 @@ def is_future(source_time: str, dtype: pl.DataType, *, freq: str | int, now: dat
     assert width is not None
     if width >= DAY:
         return (time.cast(pl.Int64) - (width - DAY) > latest.cast(pl.Int64)).fill_null(False)
-    is_later = time > pl.lit(now, TIMESTAMP)
+    is_later = time > (latest if zone is not None and keeps_wall_clock(freq) else pl.lit(now, TIMESTAMP))
     if zone is not None:
         return is_later.fill_null(False)
     has_offset = pl.lit(False)

@@ -13,7 +13,7 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.schemas import TIMESTAMP
-from forecasting.series.clock import is_day_or_coarser, refuse_other_clock
+from forecasting.series.clock import is_day_or_coarser, keeps_wall_clock, refuse_other_clock
 from forecasting.series.columns import (
     as_text,
     categories_of,
@@ -330,7 +330,7 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
     )
     problem = pl.lit(None, pl.String)
     # Local midnights stay midnights; in UTC they would leave the grid at every clock change.
-    is_local, is_skipped = is_day_or_coarser(freq), pl.lit(False)
+    is_local, is_skipped = keeps_wall_clock(freq), pl.lit(False)
     stated = schema.get(INSTANT, schema["ds"])
     zone = stated.time_zone if isinstance(stated, pl.Datetime) else None
     if INSTANT in schema:

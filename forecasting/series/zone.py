@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from forecasting.series.clock import is_day_or_coarser
+from forecasting.series.clock import keeps_wall_clock
 from forecasting.series.columns import OFFSET, as_text, read_times, well_formed
+from forecasting.series.declared_zone import INSTANT
 from forecasting.series.local_times import zone_at_offset
 from forecasting.series.read import concat_files, reading, scan_files
 from forecasting.series.time_sniff import NUM_SNIFFED
@@ -48,7 +49,7 @@ def clock_zone(
 
 def declared_clock(timezone: str, freq: str | int) -> tzinfo:
     """Return the zone of the wall clock that validated times of a declared zone are on."""
-    return ZoneInfo(timezone) if is_day_or_coarser(freq) else UTC
+    return ZoneInfo(timezone) if keeps_wall_clock(freq) else UTC
 
 
 def zone_of(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str | int) -> tzinfo | None:
@@ -67,12 +68,12 @@ def zone_of(files: Sequence[pl.LazyFrame], subject: str, clock: Clock, freq: str
         return None
     dtype = concat_files(files, clock).collect_schema()["ds"]
     if isinstance(dtype, pl.Datetime) and dtype.time_zone:
-        return ZoneInfo(dtype.time_zone) if is_day_or_coarser(freq) else UTC
+        return ZoneInfo(dtype.time_zone) if keeps_wall_clock(freq) else UTC
     if dtype != pl.String:
         return None
     if not has_offsets(files, subject):
         return None
-    if not is_day_or_coarser(freq):
+    if not keeps_wall_clock(freq):
         return UTC
     column = pl.concat(_texts(file).select(_offset_minutes()) for file in files).select(pl.col("offset").min())
     with reading(subject):
@@ -112,7 +113,25 @@ def own_zone(
     zones = [_zone_named(suffix) for suffix in latest["suffix"]]
     if timezone is not None and len(set(zones)) > 1:
         return timezone
-    return None if not zones or (is_day_or_coarser(freq) and len(set(zones)) > 1) else zones[-1]
+    return None if not zones or (keeps_wall_clock(freq) and len(set(zones)) > 1) else zones[-1]
+
+
+def local_zone(rows: pl.LazyFrame, source: Source, clock: Clock, freq: str | int) -> str | None:
+    """Return the zone on whose wall clock seasons and the calendar of a source are, where its times become UTC.
+
+    Args:
+        rows: Rows of `scan_source`.
+        source: The source.
+        clock: Whether times are timestamps or integer steps.
+        freq: The frequency of the grid.
+
+    Returns:
+        The IANA name of the declared zone, or else of the times' own; None where times keep their wall clock, or no
+        zone is known.
+    """
+    if clock == "step" or keeps_wall_clock(freq):
+        return None
+    return source.timezone if INSTANT in rows.collect_schema() else own_zone([rows], str(source), clock, freq)
 
 
 def has_offsets(files: Sequence[pl.LazyFrame], subject: str) -> bool:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
-from typing import Annotated, Any
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, field_validator, model_validator
 
 from forecasting.spec.frequency import Clock
 
@@ -51,6 +52,14 @@ class Period(BaseModel):
     def _is_list(cls, series: Any) -> Any:
         return [series] if isinstance(series, str) else series
 
+    _zone: str | None = PrivateAttr(None)
+
+    def in_zone(self, zone: str) -> Self:
+        """Return the same period of a zone's wall clock, with bounds in UTC."""
+        period = self.model_copy()
+        period._zone = zone
+        return period
+
     def bounds(self, clock: Clock) -> tuple[Any, Any]:
         """Return where the period begins and ends.
 
@@ -70,6 +79,9 @@ class Period(BaseModel):
         begin, end = spans[0][0], spans[1][1]
         if begin >= end:
             raise ValueError(f"{self} ends before it begins")
+        if self._zone is not None:
+            zone = ZoneInfo(self._zone)
+            begin, end = (each.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None) for each in (begin, end))
         return begin, end
 
     def __str__(self) -> str:

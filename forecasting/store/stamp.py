@@ -26,8 +26,8 @@ def stamp(
 ) -> Frame:
     """Add the bookkeeping columns that a table declares, and put all columns in the declared order.
 
-    Default quantiles that the spec does not forecast become null columns. Other missing or unknown columns are left for
-    `publish` to refuse.
+    Default quantiles that the spec does not forecast, and the zone of rows without one, become null columns. Other
+    missing or unknown columns are left for `publish` to refuse.
 
     Args:
         frame: The rows.
@@ -49,7 +49,7 @@ def stamp(
             stamps["cutoff_date"] = pl.lit(run_cutoff.date(), pl.Date)
     stamped = frame.with_columns(**{name: value for name, value in stamps.items() if name in schema})
     present = stamped.collect_schema().names()
-    absent = [name for name in schema if name not in present and is_quantile_column(name)]
-    stamped = stamped.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
+    absent = [name for name in schema if name not in present and (is_quantile_column(name) or name == "zone")]
+    stamped = stamped.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent)
     present = stamped.collect_schema().names()
     return stamped.select([name for name in schema if name in present] + [n for n in present if n not in schema])

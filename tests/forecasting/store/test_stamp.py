@@ -30,4 +30,4 @@ def test_lazy_frame_stays_lazy_and_keeps_unknown_columns():
         pl.LazyFrame({"surprise": [1], "unique_id": ["a"]}), "observations", "timestamp", spec="demo", run_id="run"
     )
     assert isinstance(rows, pl.LazyFrame)
-    assert rows.collect_schema().names() == ["spec", "unique_id", "run_id", "surprise"]
+    assert rows.collect_schema().names() == ["spec", "unique_id", "zone", "run_id", "surprise"]
