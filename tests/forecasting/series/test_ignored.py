@@ -25,8 +25,8 @@ def frame_of(*names: str, num_days: int = 30) -> pl.DataFrame:
     return pl.concat(pl.DataFrame({"unique_id": name, "ds": days, "y": y}) for name in names)
 
 
-def read(frame: pl.DataFrame, *, cutoff: datetime | None = None, **source: Any) -> Ingested:
-    fields = {"name": "x", "freq": "1d", "season_lengths": [7], "horizon": 2}
+def read(frame: pl.DataFrame, *, freq: str = "1d", cutoff: datetime | None = None, **source: Any) -> Ingested:
+    fields = {"name": "x", "freq": freq, "season_lengths": [7], "horizon": 2}
     spec = make_spec(fields | {"source": {"uri": "x.csv"} | source}, subject="x")
     return ingest(spec, rows=scan_frame(frame, spec.source, "timestamp"), cutoff=cutoff)
 
@@ -58,6 +58,13 @@ def test_aggregated_rows_are_counted_one_by_one_and_none_twice() -> None:
     frame = pl.concat([frame_of("a"), frame_of("a").with_columns(pl.col("ds") + timedelta(hours=9))])
     ingested = read(frame, ignore=["2024-01-11..2024-02"], aggregate="sum", cutoff=datetime(2024, 1, 20, 9))
     assert ingested.counts == RowCounts(60, 20, 20, ignored=20)
+
+
+def test_row_whose_period_waits_for_the_cutoff_is_not_counted_as_ignored() -> None:
+    times = [datetime(2023, 10, 31), datetime(2023, 11, 30), datetime(2023, 12, 31), datetime(2024, 1, 15)]
+    frame = pl.DataFrame({"unique_id": "a", "ds": times, "y": [1.0, 2.0, 3.0, 4.0]})
+    ingested = read(frame, freq="1mo", ignore=["2023-12..2024-01"], cutoff=datetime(2024, 1, 20))
+    assert ingested.counts == RowCounts(4, 2, 1, ignored=1)
 
 
 def test_periods_and_series_without_a_row_are_said() -> None:
