@@ -14,6 +14,7 @@ from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
 from forecasting.series.closed import describe_closed_days, refuse_open_rows
+from forecasting.series.closed_hours import describe_closed_hours
 from forecasting.series.extremes import describe_extremes
 from forecasting.series.grid import future_grid
 from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
@@ -237,9 +238,13 @@ def _on_grids(
     else:
         points = regularise(observations.lazy(), freq=freq)
         features = add_calendar(points, freq=freq, zone=zone).collect(engine="streaming")
-        note = describe_absent(features, observations) if meaning is None else None
+        note = None
+    hours = describe_closed_hours(features, observations, spec, zone=zone)
+    if meaning is None and hours is None:
+        note = describe_absent(features, observations)
     notes = (
         note,
+        hours,
         describe_closed_days(features, observations, spec),
         describe_unused(observations, spec.source, spec.clock),
     )

@@ -82,6 +82,42 @@ def test_nothing_is_said_where_the_source_says_when_it_is_open(options: dict[str
     assert read(frame_of(a=days_of(range(6))), **options).notes == ()
 
 
+def hours_of(weekdays: Sequence[int], hours: Sequence[int], num_days: int = 60) -> list[datetime]:
+    return [day + timedelta(hours=hour) for day in days_of(weekdays, num_days) for hour in hours]
+
+
+def test_closed_hours_are_said_with_the_opening_times_in_place_of_absent_rows() -> None:
+    weekdays, saturdays = hours_of(range(5), range(8, 18)), hours_of([5], range(9, 12))
+    (note,) = read(frame_of(a=sorted(weekdays + saturdays), b=weekdays), "1h").notes
+    assert '--open "Mon-Fri 08:00-18:00; Sat 09:00-12:00" (source.open)' in note
+    assert read(frame_of(a=weekdays), "1h", open="Mon-Fri 08:00-18:00").notes == ()
+    assert "--missing-rows" in read(frame_of(a=weekdays), "1h", open="Mon-Sun").notes[0]
+
+
+def test_closed_hours_are_those_of_the_times_zone() -> None:
+    times = pl.Series(hours_of(range(5), range(8, 18), 200)).dt.replace_time_zone("Europe/Berlin")
+    frame = pl.DataFrame({"unique_id": "a", "ds": times, "y": 1.0})
+    (note,) = read(frame, "1h").notes
+    assert '--open "Mon-Fri 08:00-18:00"' in note
+    ingested = read(frame, "1h", open="Mon-Fri 08:00-18:00")
+    assert ingested.features["y"].null_count() == 0
+    assert ingested.features.height == frame.height
+
+
+@pytest.mark.parametrize("num_days", [2, 10])
+def test_hours_of_too_few_weeks_are_not_taken_for_closed(num_days: int) -> None:
+    notes = read(frame_of(a=hours_of(range(7), range(8, 18), num_days)), "1h").notes
+    assert not [note for note in notes if "--open" in note]
+
+
+def test_hours_that_are_absent_by_chance_or_in_disorder_are_not_taken_for_closed() -> None:
+    rng = np.random.default_rng(0)
+    at_random = [hour for hour in hours_of(range(7), range(24)) if rng.random() < 0.3]
+    odd = hours_of(range(7), range(0, 24, 2))
+    for times in (at_random, [*odd[:-1], odd[-1] + timedelta(hours=1)]):
+        assert not [note for note in read(frame_of(a=times), "1h").notes if "--open" in note]
+
+
 def test_nothing_is_said_of_weekdays_that_are_absent_by_chance() -> None:
     days = [day for day in days_of(range(7), 60) if np.random.default_rng(day.toordinal()).random() < 0.7]
     assert read(frame_of(a=days)).notes == ()
