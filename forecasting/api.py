@@ -85,7 +85,7 @@ def forecast(
         target: Column of measurements; `y` where not given.
         cutoff: Last time that may be known, as text, a date, a datetime or an integer step; without an offset it is
             on the wall clock that the input's own times are written in. It must not lie after the newest
-            measurement, which it is where not given.
+            measurement. Where not given, it is the newest finished period that at least half of the live series have.
         recipe: How to train: "fast", "standard" (the default) or "accurate".
         models: Networks to train and compare; one alone is the champion wherever it has a forecast.
         statistics: Statistical models to compare with them; the recipe's choice where not given, none for [].
@@ -167,7 +167,7 @@ def fit(
         id: Column that names the series.
         time: Column of timestamps or integer steps.
         target: Column of measurements.
-        cutoff: Last time that may be known; the newest observation where not given.
+        cutoff: Last time that may be known; chosen as by `forecast` where not given.
         recipe: How to train: "fast", "standard" or "accurate".
         models: Networks to train and compare.
         statistics: Statistical models to compare with them.

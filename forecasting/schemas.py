@@ -223,7 +223,7 @@ _DECLARED = (
             _ROLE,
             Column("version", pl.String(), "hash of the weights, the configuration and the scaling"),
             _CUTOFF,
-            Column("status", pl.String(), "trained, too_short, constant, empty or broken"),
+            Column("status", pl.String(), "trained, too_short, constant, empty, broken or ended"),
             Column(
                 "reason",
                 pl.String(),

@@ -86,6 +86,21 @@ def forecast(
             help="Period that nothing learns from, such as 2020-03..2020-06.",
         ),
     ] = None,
+    unfinished: Annotated[
+        str | None,
+        typer.Option(show_default="wait", help="Rows of a period that is not over: they wait, or use them."),
+    ] = None,
+    ended: Annotated[
+        str | None,
+        typer.Option(show_default="skip", help="Series that have ended: skip them, or forecast from their own ends."),
+    ] = None,
+    ended_after: Annotated[
+        str | None,
+        typer.Option(
+            show_default="two horizons or seasons",
+            help="Longest time without a measurement of a series that has not ended: 90d, or a number of steps.",
+        ),
+    ] = None,
     source: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Field of a spec's [source], how rows are read.")
     ] = None,
@@ -119,7 +134,7 @@ def forecast(
         typer.Option(metavar="SHARE", show_default="0.01", help="Share of rows that may be refused; 1 for any."),
     ] = None,
     cutoff: Annotated[
-        str | None, typer.Option(show_default="the newest observation", help="Last time that may be known.")
+        str | None, typer.Option(show_default="the newest period of most series", help="Last time that may be known.")
     ] = None,
     quantiles: Annotated[list[str] | None, typer.Option(show_default="thirteen", help="Such as 0.1,0.5,0.9.")] = None,
     lower_bound: Annotated[float | None, typer.Option(help="No forecast is below it; 0 for counts.")] = None,
@@ -194,6 +209,9 @@ def forecast(
         "source.open": open_times,
         "source.closed_holidays": closed_holidays,
         "source.ignore": ignore or None,
+        "source.unfinished": unfinished,
+        "source.ended": ended,
+        "source.ended_after": ended_after,
         "source.csv.separator": csv_separator,
         "source.csv.decimal": csv_decimal,
         "source.csv.thousands": csv_thousands,
@@ -356,12 +374,14 @@ def _run(
 def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str]:
     import polars as pl
 
+    from forecasting.flow.ends import describe_series
     from forecasting.flow.results import counted
     from forecasting.series.validate import UNREAD
 
     outcome, spec = result.outcome, result.spec
     served = outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
-    yield f"{served.height} series forecast in {seconds:.1f} s; {files.out}"
+    num_forecast = served["forecast"].count()
+    yield f"{num_forecast} series forecast in {seconds:.1f} s; {files.out}"
     yield "champions: " + " · ".join(f"{name} {count}" for name, count in counted(served["model"]))
     if files.paths_out is not None:
         yield f"paths: {spec.paths} of each series; {files.paths_out}"
@@ -375,8 +395,7 @@ def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str
         yield f"categories without a vector of their own, new or rare: in {len(unseen)} series, {shown}{more}"
     if outcome.counts is not None:
         yield str(outcome.counts)
-    if outcome.set_aside:
-        yield f"set aside: {len(outcome.set_aside)} series, which are not forecast"
+    yield f"series: {describe_series(outcome)}"
     if outcome.rejects.height:
         yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
         unread = dict(outcome.rejects.filter(pl.col("reason").is_in(UNREAD)).select("reason", "ds").iter_rows())

@@ -41,7 +41,8 @@ def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int
     if problems:
         raise SpecError("backtest", problems)
     ingested = ingest(spec, rows=rows)
-    lengths = ingested.features.group_by("unique_id").agg(pl.len(), last=pl.col("ds").max())
+    features = ingested.features.filter(~pl.col("unique_id").is_in(list(ingested.ended)))
+    lengths = features.group_by("unique_id").agg(pl.len(), last=pl.col("ds").max())
     # A series that has ended, or has only begun, must not place the cutoffs of the others.
     live = lengths.filter(pl.col("last") >= pl.col("last").quantile(0.5, "lower"))
     name, length = live.sort("len", "unique_id", descending=[True, False]).select("unique_id", "len").row(0)
@@ -52,7 +53,7 @@ def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int
             f"the longest series, '{name}', has {length} grid points, but {num_cutoffs} cutoffs {step} apart with a"
             f" horizon of {spec.horizon} need {needed}; fewer cutoffs or a smaller step need fewer"
         )
-    times = ingested.features.filter(unique_id=name).sort("ds")["ds"]
+    times = features.filter(unique_id=name).sort("ds")["ds"]
     return [times[place] for place in reversed(places)]
 
 

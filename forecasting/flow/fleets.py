@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
@@ -16,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from forecasting.errors import NothingStored, SourceError, SpecError
+from forecasting.errors import DataWarning, NothingStored, SourceError, SpecError
 from forecasting.flow.holdout import require_same_clock
 from forecasting.flow.local import find_problems, predict_here
 from forecasting.flow.one_shot import OneShot
@@ -31,6 +32,10 @@ from forecasting.series.ingest import ingest, refuse_later_cutoff
 from forecasting.series.inputs import Input, read_input
 from forecasting.series.merge import KEPT, as_rows, merge_newer, without_kept
 from forecasting.series.native import NativeTypes, native_types
+from forecasting.series.plausible import wall_clock
+from forecasting.series.unfinished import is_unfinished
+from forecasting.series.validate import newest_observation
+from forecasting.series.waiting import describe_unfinished
 from forecasting.spec.spec import Spec, make_spec
 from forecasting.spec.training import KernelName
 from forecasting.version import code_version
@@ -61,6 +66,9 @@ class Fleet:
         self.spec = spec
         self._fit, self._types, self._frames, self._zone = fit, types, frames, zone
         self._history, self._set_aside = fit.observations, dict(fit.set_aside)
+        if fit.later is not None:  # which wait until other series have that period
+            later = fit.later.filter(~pl.col("unique_id").is_in(list(fit.set_aside)))
+            self._history = pl.concat([fit.observations, later]).sort("unique_id", "ds")
         self._newest: OneShot | None = fit if fit.forecasts.height else None
 
     @property
@@ -100,9 +108,9 @@ class Fleet:
 
         Args:
             frame: Newer rows with the columns of the input: a frame or paths of files. None adds nothing.
-            cutoff: The last time that may be known, not before the cutoff of the fit; the newest observation where
-                not given. It is read as that of `fit`: on the input's own wall clock, which is the one of the fit's
-                smallest offset where days are text with offsets.
+            cutoff: The last time that may be known, not before the cutoff of the fit; the newest period of most live
+                series where not given. It is read as that of `fit`: on the input's own wall clock, which is the one of
+                the fit's smallest offset where days are text with offsets.
             processes: Processes of one thread each; as many as there are cores where not given.
             kernel: The implementation of the recurrence: auto, cpu, gpu or reference.
             progress: Whether progress is shown; a bar on a terminal or in a notebook where not given.
@@ -194,8 +202,15 @@ class Fleet:
                     f"{given.source}: column '{given.source.id}' has whole numbers such as {other.item(0, 0)}, but the"
                     " fleet's ids are text; give ids as they were when it was fitted"
                 )
-        merged = merge_newer(self._history, rows, freq=spec.freq)
-        joined = ingest(spec, rows=merged.rows, has_budget=False, zone=self._types.local_zone)
+        unfinished = is_unfinished(rows.collect_schema(), given.source, freq=spec.freq, now=wall_clock())
+        merged = merge_newer(self._history, rows, freq=spec.freq, unfinished=unfinished)
+        newest = newest_observation(merged.rows, freq=spec.freq, source=spec.source)
+        joined = ingest(
+            spec, rows=merged.rows, cutoff=newest, is_newest=True, has_budget=False, zone=self._types.local_zone
+        )
+        waiting = describe_unfinished(rows, freq=spec.freq, unfinished=unfinished)
+        if waiting is not None:
+            warnings.warn(waiting, DataWarning, stacklevel=3)
         lost = joined.rejects.filter(pl.col("source_file") == KEPT, ~pl.col("reason").str.starts_with("duplicate"))
         if lost.height:
             raise SourceError(
@@ -232,6 +247,8 @@ class Fleet:
         ingested = ingest(self.spec, rows=rows, cutoff=until, zone=self._types.local_zone)
         ingested = ingested.without(self._set_aside)
         refuse_later_cutoff(ingested, self.spec)
+        for note in ingested.unused:
+            warnings.warn(note, DataWarning, stacklevel=3)
         fit = self._fit
         forecasts = predict_trained(
             self.spec,
@@ -248,6 +265,7 @@ class Fleet:
             cutoff=ingested.cutoff,
             counts=None,
             set_aside=ingested.set_aside,
+            ended=ingested.ended,
         )
 
     def _wrap(self, outcome: OneShot) -> Result:

@@ -49,7 +49,7 @@ def forecast_here(
     Args:
         spec: What to forecast.
         given: The observations.
-        cutoff: The last time that may be known; the newest observation where not given.
+        cutoff: The last time that may be known; the newest period of most live series where not given.
         options: Where and how fits run.
         keeps: What is kept besides the forecasts.
         processes: Processes of one thread each; as many as there are cores where not given.

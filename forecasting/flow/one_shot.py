@@ -22,8 +22,8 @@ from forecasting.flow.members import MemberKey, members_of, members_with_prior
 from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult, ShardTask
 from forecasting.flow.processes import SECONDS_TO_LOAD, Crew
 from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
-from forecasting.series.budget import RowCounts, mark_set_aside
-from forecasting.series.ingest import Ingested, ingest, panel_of, refuse_later_cutoff
+from forecasting.series.budget import RowCounts, mark_unserved
+from forecasting.series.ingest import Ingested, ingest, later_observations, panel_of, refuse_later_cutoff
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
@@ -62,6 +62,8 @@ class OneShot:
         priors: Serving priors, where networks were kept, as files of weights.
         counts: What became of the rows of the source; None of a loaded fleet.
         set_aside: Why a series was not forecast, by its name; its rows are not among the observations.
+        ended: Why another series was not forecast, by its name: it has ended.
+        later: Accepted rows after a cutoff that nobody requested, where networks were kept.
     """
 
     forecasts: pl.DataFrame
@@ -77,6 +79,8 @@ class OneShot:
     priors: tuple[bytes, ...] = ()
     counts: RowCounts | None = None
     set_aside: Mapping[str, str] = field(default_factory=dict)
+    ended: Mapping[str, str] = field(default_factory=dict)
+    later: pl.DataFrame | None = None
 
 
 def forecast(
@@ -98,7 +102,7 @@ def forecast(
     Args:
         spec: What to forecast.
         rows: Rows of `scan_source` or `scan_frame`; the spec's own source where not given.
-        cutoff: The last time that may be known; the newest observation where not given.
+        cutoff: The last time that may be known; the newest period of most live series where not given.
         shard_size: Series per shard; where not given, as many as fit their work and `num_workers`, within
             `MOST_BYTES` each.
         num_workers: Workers that share the shards.
@@ -118,8 +122,11 @@ def forecast(
     """
     ingested = ingest(spec, cutoff=cutoff, rows=rows)
     refuse_later_cutoff(ingested, spec)
-    for note in ingested.notes:
+    for note in (*ingested.unused, *ingested.notes):
         warnings.warn(note, DataWarning, stacklevel=2)
+    waits = keeps.networks and cutoff is None and ingested.counts is not None and ingested.counts.after_cutoff > 0
+    later = later_observations(rows, spec, ingested) if waits and rows is not None else None
+    ingested = ingested.without_ended(spec)
     unique_ids = ingested.unique_ids
     are_few = crew is not None and crew.num_processes > 1 and _are_few(spec, ingested.features, options.kernel)
     shares_members = False
@@ -145,7 +152,7 @@ def forecast(
     factors = find_factors(pl.concat(result.ratios for result in results), horizon=spec.horizon)
     forecasts = calibrate(pl.concat(result.forecasts for result in results), factors, spec)
     return OneShot(
-        forecasts=mark_set_aside(forecasts, ingested.set_aside),
+        forecasts=mark_unserved(forecasts, ingested.unserved),
         backtests=pl.concat(result.backtests for result in results),
         champions=pl.concat(result.champions for result in results),
         rejects=ingested.rejects,
@@ -158,6 +165,8 @@ def forecast(
         priors=tuple(each.serving for each in priors.values()) if keeps.networks else (),
         counts=ingested.counts,
         set_aside=ingested.set_aside,
+        ended=ingested.ended,
+        later=later,
     )
 
 

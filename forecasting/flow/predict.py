@@ -13,7 +13,7 @@ import polars as pl
 
 from forecasting.flow.admissible import calibrate
 from forecasting.flow.outcome import FittedShard
-from forecasting.series.budget import mark_set_aside
+from forecasting.series.budget import mark_unserved
 from forecasting.series.ingest import Ingested, panel_of
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
@@ -65,6 +65,7 @@ def predict_trained(
     Returns:
         Calibrated forecasts of every candidate, in the columns of that table.
     """
+    ingested = ingested.without_ended(spec)
     known = {name for shard in trained.shards for name in shard.unique_ids}
     later = tuple(name for name in ingested.unique_ids if name not in known)
     parts: list[tuple[tuple[str, ...], tuple[bytes, ...], tuple[bytes, ...]]] = [
@@ -78,7 +79,7 @@ def predict_trained(
         champions = trained.champions.filter(pl.col("unique_id").is_in(names))
         calls.append(partial(predict_fitted_shard, panel, spec, weights, priors, champions, kernel=kernel))
     frames = run_calls(calls) if run_calls is not None else [call() for call in calls]
-    return mark_set_aside(calibrate(pl.concat(frames), trained.factors, spec), ingested.set_aside)
+    return mark_unserved(calibrate(pl.concat(frames), trained.factors, spec), ingested.unserved)
 
 
 def predict_fitted_shard(

@@ -15,6 +15,7 @@ import polars as pl
 
 from forecasting.errors import SpecError
 from forecasting.evaluate.leaderboard import CHAMPION, leaderboard
+from forecasting.flow.ends import describe_series
 from forecasting.flow.holdout import Actuals, evaluate, read_actuals
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.sample_paths import no_paths, sample_paths
@@ -275,14 +276,14 @@ class Result:
 
     def _facts(self) -> Iterator[str]:
         served = self._outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
-        yield f"{served.height} series, {self.spec.horizon} steps of {self.spec.freq} after {self.cutoff}"
+        yield f"{served['forecast'].count()} series, {self.spec.horizon} steps of {self.spec.freq} after {self.cutoff}"
         yield "champions: " + ", ".join(f"{name} {count}" for name, count in counted(served["model"]))
         if self._outcome.counts is not None:
             yield str(self._outcome.counts)
         if self._outcome.rejects.height:
             yield f"{self._outcome.rejects.height} rows refused; .rejects has the reasons"
-        if self._outcome.set_aside:
-            yield f"{len(self._outcome.set_aside)} series set aside; .reasons has the reasons"
+        unserved = len(self._outcome.set_aside) + len(self._outcome.ended)
+        yield f"series: {describe_series(self._outcome)}" + ("; .reasons has the reasons" if unserved else "")
         if self.fallbacks.height:
             yield f"{self.fallbacks.height} series with a simpler model than requested; .reasons has the reasons"
 

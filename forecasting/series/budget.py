@@ -36,6 +36,7 @@ class RowCounts:
         after_cutoff: Rows after the cutoff that were not refused.
         not_used: Refused rows and repeats by reason.
         ignored: Accepted rows in periods that the source ignores.
+        unfinished: Rows of periods that are not over.
     """
 
     read: int
@@ -43,6 +44,7 @@ class RowCounts:
     after_cutoff: int
     not_used: Mapping[str, int] = field(default_factory=dict)
     ignored: int = 0
+    unfinished: int = 0
 
     @property
     def repeats(self) -> int:
@@ -65,6 +67,7 @@ class RowCounts:
             "NaN": self.unknown,
             "ignored": self.ignored,
             "after the cutoff": self.after_cutoff,
+            "of unfinished periods": self.unfinished,
             "refused": self.refused,
         }
         unused = "".join(f", {count:,} {kind}" for kind, count in kinds.items() if count)
@@ -105,19 +108,19 @@ def check_budget(refused: pl.DataFrame, kept: pl.DataFrame, source: Source) -> d
     return _find_set_aside(of_series, refused, kept, allowed)
 
 
-def mark_set_aside(forecasts: pl.DataFrame, set_aside: Mapping[str, str]) -> pl.DataFrame:
-    """Give the serving model of each series that is set aside that reason.
+def mark_unserved(forecasts: pl.DataFrame, reasons: Mapping[str, str]) -> pl.DataFrame:
+    """Give the serving model of each series that is set aside, or has ended, that reason.
 
     Args:
         forecasts: Rows of the table `forecasts`.
-        set_aside: Reasons by series.
+        reasons: Reasons by series.
 
     Returns:
         The same rows.
     """
-    if not set_aside:
+    if not reasons:
         return forecasts
-    why = pl.col("unique_id").replace_strict(dict(set_aside), default=None, return_dtype=pl.String)
+    why = pl.col("unique_id").replace_strict(dict(reasons), default=None, return_dtype=pl.String)
     return forecasts.with_columns(reason=pl.when("is_champion").then(pl.coalesce(why, "reason")).otherwise("reason"))
 
 

@@ -15,10 +15,11 @@ from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
 from forecasting.series.closed import describe_closed_days, refuse_open_rows
 from forecasting.series.closed_hours import describe_closed_hours
+from forecasting.series.ends import describe_ended, find_ended, hide_ended, up_to_cutoff
 from forecasting.series.extremes import describe_extremes
 from forecasting.series.grid import future_grid
 from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
-from forecasting.series.local_grid import to_wall_clock
+from forecasting.series.local_grid import to_wall_clock, zone_in
 from forecasting.series.names import describe_similar
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.place import make_placing
@@ -26,6 +27,7 @@ from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
+from forecasting.series.unfinished import is_unfinished
 from forecasting.series.validate import (
     NAMELESS,
     UNREAD,
@@ -33,9 +35,11 @@ from forecasting.series.validate import (
     Validated,
     count_rows,
     later_rejects,
+    measured_spans,
     newest_observation,
     validate,
 )
+from forecasting.series.waiting import describe_unfinished, describe_waiting
 from forecasting.series.zone import local_zone
 from forecasting.spec.spec import Spec
 
@@ -52,12 +56,15 @@ class Ingested:
     Attributes:
         observations: Accepted rows.
         rejects: Refused rows; if the cutoff is the newest observation, those after it as well.
-        features: The series on their grids, with calendar features.
+        features: The series on their grids, with calendar features. Grids reach the cutoff, except those of series that
+            have ended, which end with their rows.
         cutoff: The last `ds` of observations and features.
         notes: Sentences about absent rows, similar names and extreme measurements, and what they were taken as.
+        unused: Sentences about rows and series that are not used, because they wait or have ended.
         counts: What became of the rows of the source; None of a history that was counted before.
         set_aside: Why a series is not forecast, by its name: too many of its rows, or its newest one, are refused. It
             has observations, but no features.
+        ended: Why a series gets no forecast although it is not set aside, by its name: it has ended.
     """
 
     observations: pl.DataFrame
@@ -67,6 +74,8 @@ class Ingested:
     notes: tuple[str, ...] = ()
     counts: RowCounts | None = None
     set_aside: Mapping[str, str] = field(default_factory=dict)
+    ended: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
     @property
     def unique_ids(self) -> list[str]:
@@ -80,7 +89,17 @@ class Ingested:
         if not set_aside:
             return self
         features = self.features.filter(~pl.col("unique_id").is_in(list(set_aside)))
-        return replace(self, features=features, set_aside=set_aside)
+        ended = {name: reason for name, reason in self.ended.items() if name not in set_aside}
+        return replace(self, features=features, set_aside=set_aside, ended=ended)
+
+    def without_ended(self, spec: Spec) -> "Ingested":
+        """Return the same with empty grid points in place of the features of series that have ended."""
+        return replace(self, features=hide_ended(self.features, self.ended, spec, cutoff=self.cutoff))
+
+    @property
+    def unserved(self) -> Mapping[str, str]:
+        """Why a series gets no forecast, by its name: it is set aside or has ended."""
+        return {**self.ended, **self.set_aside}
 
 
 def ingest(
@@ -98,16 +117,16 @@ def ingest(
 ) -> Ingested:
     """Read, validate and regularise a spec's source up to a cutoff.
 
-    Observations and features never depend on rows after the cutoff. Rejects are returned up to a requested cutoff. If
-    the cutoff is the newest observation, they are returned up to `as_of`, or all of them without it.
+    Observations and features never depend on rows after the cutoff. Rejects are returned up to a requested cutoff.
+    Without one, they are returned up to `as_of`, or all of them.
 
     Args:
         spec: The spec.
-        cutoff: The requested cutoff; None takes the newest observation of any series.
-        as_of: The latest time at which a run without a requested cutoff may find its newest observation.
+        cutoff: The requested cutoff; None takes the newest finished period that at least half of the live series have.
+        as_of: The time of a run without a requested cutoff, on the clock of ds; nothing after it is read.
         series: The series to keep; None keeps all.
         storage_options: Options of the object store, as Polars takes them.
-        is_newest: Whether `cutoff` is the newest observation, as `find_newest` returns it.
+        is_newest: Whether `cutoff` is what `find_newest` returns.
         rows: Rows in the columns of `scan_source`; None reads the spec's source.
         now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
         has_budget: Whether too many refused rows stop the run, or set their series aside.
@@ -129,20 +148,22 @@ def ingest(
     if zone is not None and spec.source.ignore:
         ignored = tuple(period.in_zone(zone) for period in spec.source.ignore)
         spec = spec.model_copy(update={"source": spec.source.model_copy(update={"ignore": ignored})})
-    reports_later = cutoff is None or as_of is not None or is_newest
+    is_found = cutoff is None or as_of is not None or is_newest
     if cutoff is None:
         cutoff = find_newest(rows, spec, not_after=as_of, now=now)
     if series is not None:
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
-    validated = validate(rows, freq=spec.freq, cutoff=cutoff, now=now, source=spec.source)
+    unfinished = is_unfinished(rows.collect_schema(), spec.source, freq=spec.freq, now=now, as_of=as_of)
+    read: dict[str, Any] = {"freq": spec.freq, "now": now, "unfinished": unfinished}
+    validated = validate(rows, cutoff=cutoff, source=spec.source, **read)
     plans = [
         observed_rows(validated, spec),
-        count_rows(rows, freq=spec.freq, cutoff=cutoff, now=now),
+        count_rows(rows, cutoff=cutoff, not_after=as_of, **read),
         validated.refused,
     ]
-    if reports_later:
-        plans.append(later_rejects(rows, freq=spec.freq, cutoff=cutoff, not_after=as_of, now=now, source=spec.source))
+    if is_found:
+        plans.append(later_rejects(rows, cutoff=cutoff, not_after=as_of, source=spec.source, **read))
     observations, counted, *refused_parts = pl.collect_all(plans, engine="streaming")
     refused = pl.concat(refused_parts).sort("source_file", "source_row")
     kept = _count_kept(validated, observations, spec)
@@ -153,6 +174,7 @@ def ingest(
         counted["after_cutoff"].item() + num_waiting - sum(part.height for part in refused_parts[1:]),
         dict(refused["reason"].value_counts(sort=True).iter_rows()),
         ignored=num_ignored,
+        unfinished=counted["unfinished"].item(),
     )
     if spec.clock == "step":
         refuse_codes(observations["ds"], spec.source.time_format, subject=f"source {spec.source}", freq=spec.freq)
@@ -165,17 +187,44 @@ def ingest(
     features, notes = _on_grids(observations, spec, cutoff, zone)
     if spec.clock == "timestamp":
         observations, features = (each.with_columns(zone=pl.lit(zone, pl.String)) for each in (observations, features))
-    ingested = Ingested(observations, refused.drop("time"), features, cutoff, notes, counts).without(set_aside)
+    ended = find_ended(features, spec, cutoff=cutoff)
+    ingested = Ingested(observations, refused.drop("time"), features, cutoff, notes, counts, ended=ended)
+    ingested = ingested.without(set_aside)
     if not ingested.unique_ids:
         raise SourceError(f"source {spec.source} names no series at or before {cutoff}; it needs at least one")
     if set_aside and ingested.features.is_empty():
         name, reason = next(iter(set_aside.items()))
         raise SourceError(f"source {spec.source} has no series left to forecast; '{name}' is {reason}")
+    unique_ids = ingested.unique_ids
+    unused = [*describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)]
+    unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
     found = (
-        describe_similar(ingested.unique_ids),
+        describe_similar(unique_ids),
         describe_extremes(ingested.observations.filter(~is_ignored(spec.source, spec.clock))),
     )
-    return replace(ingested, notes=(*ingested.notes, *(note for note in found if note is not None)))
+    notes = (*ingested.notes, *(note for note in found if note is not None))
+    return replace(ingested, notes=notes, unused=tuple(unused))
+
+
+def later_observations(rows: pl.LazyFrame, spec: Spec, ingested: Ingested) -> pl.DataFrame:
+    """Return the accepted rows after a cutoff that nobody requested, which wait until other series have that period.
+
+    Args:
+        rows: The rows of which `ingested` was made, or those of the spec's source.
+        spec: The spec.
+        ingested: What was read up to the cutoff.
+
+    Returns:
+        Rows in the columns of observations.
+    """
+    unfinished = is_unfinished(rows.collect_schema(), spec.source, freq=spec.freq, now=wall_clock())
+    accepted = validate(rows, freq=spec.freq, source=spec.source, unfinished=unfinished).accepted
+    later = accepted.filter(pl.col("ds") > ingested.cutoff).collect(engine="streaming")
+    if "categories" not in later.columns:
+        later = later.with_columns(categories=pl.lit(None, CATEGORIES))
+    if spec.clock == "timestamp":
+        later = later.with_columns(zone=pl.lit(zone_in(ingested.observations), pl.String))
+    return later.select(ingested.observations.columns)
 
 
 def _count_kept(validated: Validated, observations: pl.DataFrame, spec: Spec) -> pl.DataFrame:
@@ -228,16 +277,13 @@ def _on_grids(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return the features, and what is to be said about absent rows."""
     freq, meaning = spec.freq, spec.source.missing_rows
+    grid = regularise(observations.lazy(), freq=freq, until=cutoff, reach=spec.ended_after)
     if meaning == "zero":
-        # Zeros do not continue a series that has no measurement for longer than this.
-        reach = 2 * max(spec.horizon, spec.season_lengths[0])
-        grid = regularise(observations.lazy(), freq=freq, until=cutoff, reach=reach).collect(engine="streaming")
-        filled = fill_absent(grid, observations, freq=freq)
-        grid, note = filled.grid, filled.describe()
-        features = add_calendar(grid.lazy(), freq=freq, zone=zone).collect(engine="streaming")
+        filled = fill_absent(grid.collect(engine="streaming"), observations, freq=freq)
+        features = add_calendar(filled.grid.lazy(), freq=freq, zone=zone).collect(engine="streaming")
+        note = filled.describe()
     else:
-        points = regularise(observations.lazy(), freq=freq)
-        features = add_calendar(points, freq=freq, zone=zone).collect(engine="streaming")
+        features = add_calendar(grid, freq=freq, zone=zone).collect(engine="streaming")
         note = None
     hours = describe_closed_hours(features, observations, spec, zone=zone)
     if meaning is None and hours is None:
@@ -271,15 +317,20 @@ def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:
     grid = points.lazy().filter(pl.col("unique_id") == name, pl.col("ds") <= newest)
     following: Any = future_grid(grid.select("unique_id", "ds"), freq=spec.freq, horizon=1).collect()["ds"].item()
     if ingested.cutoff >= following:
+        num_open = 0 if ingested.counts is None else ingested.counts.unfinished
+        unused = f"; {num_open:,} rows of periods that are not over need --unfinished use" if num_open else ""
         raise SpecError(
-            "cutoff", [f"{ingested.cutoff} lies after the newest measurement, {newest}; it must be before {following}"]
+            "cutoff",
+            [f"{ingested.cutoff} lies after the newest measurement, {newest}; it must be before {following}{unused}"],
         )
 
 
 def find_newest(
     rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | None = None, now: datetime | None = None
 ) -> datetime | int:
-    """Return the time of the newest observation, which is the cutoff of a run without a requested one.
+    """Return the newest time of the newest finished period that at least half of the live series have.
+
+    It is the cutoff of a run without a requested one.
 
     Args:
         rows: Rows of `scan_source`.
@@ -293,19 +344,29 @@ def find_newest(
     Raises:
         SourceError: No observation is accepted; the error names the most frequent reasons.
     """
-    newest = newest_observation(rows, freq=spec.freq, not_after=not_after, now=now, source=spec.source)
-    if newest is not None:
-        return newest
+    now = now or wall_clock()
+    unfinished = is_unfinished(rows.collect_schema(), spec.source, freq=spec.freq, now=now, as_of=not_after)
+    read: dict[str, Any] = {"freq": spec.freq, "now": now, "source": spec.source, "unfinished": unfinished}
+    spans = measured_spans(rows, not_after=not_after, **read).collect(engine="streaming")
+    if spans.height:
+        is_meant = up_to_cutoff(spans, freq=spec.freq, ended_after=spec.ended_after)
+        if spans.select(ds="last").select(is_meant.all()).item():
+            newest: datetime | int = spans["latest"].max()  # type: ignore[assignment]
+            return newest
+        found = newest_observation(rows, not_after=not_after, is_meant=is_meant, **read)
+        assert found is not None
+        return found
     until = "" if not_after is None else f" at or before {not_after}"
-    rejects = validate(rows, freq=spec.freq, cutoff=not_after, now=now, source=spec.source).rejects
+    rejects = validate(rows, cutoff=not_after, **read).rejects
     unread = rejects.filter(pl.col("reason").is_in(UNREAD)).select("ds").head(NUM_SNIFFED).collect()["ds"]
     example = describe_unread(unread, spec.freq) or "".join(f"such as '{text}'" for text in unread.head(1))
+    waiting = describe_unfinished(rows, freq=spec.freq, unfinished=unfinished)
     counts = rejects.group_by("reason").len().sort("len", "reason", descending=[True, False]).collect()
     reasons = "".join(f"; {count} rows: {reason}" for reason, count in counts.head(NUM_REASONS).iter_rows())
     more = f"; and {counts.height - NUM_REASONS} more reasons" if counts.height > NUM_REASONS else ""
+    hints = "".join(f"; {hint}" for hint in (waiting, example) if hint)
     raise SourceError(
-        f"source {spec.source} has no accepted observation{until}; it needs at least one{reasons}{more}"
-        + (f"; {example}" if example else "")
+        f"source {spec.source} has no accepted observation{until}; it needs at least one{reasons}{more}{hints}"
     )
 
 

@@ -19,7 +19,9 @@ class Merged(NamedTuple):
     refused: pl.LazyFrame
 
 
-def merge_newer(observations: pl.DataFrame, newer: pl.LazyFrame, *, freq: str | int) -> Merged:
+def merge_newer(
+    observations: pl.DataFrame, newer: pl.LazyFrame, *, freq: str | int, unfinished: pl.Expr | None = None
+) -> Merged:
     """Join newer rows to earlier observations, ready to be validated together.
 
     A newer row with a measurement replaces the earlier one of the same series and time; one without leaves it.
@@ -28,6 +30,7 @@ def merge_newer(observations: pl.DataFrame, newer: pl.LazyFrame, *, freq: str | 
         observations: Accepted rows: unique_id, ds, y, and categories where there are static ones.
         newer: Rows of `scan_source` or `scan_frame`.
         freq: The frequency of the grid.
+        unfinished: Which newer rows are left out, because their periods are not over (`is_unfinished`).
 
     Returns:
         All rows; those that were accepted before have `KEPT` for their file.
@@ -35,7 +38,7 @@ def merge_newer(observations: pl.DataFrame, newer: pl.LazyFrame, *, freq: str | 
     Raises:
         SourceError: The newer rows are not on the clock of the frequency.
     """
-    read = read_rows(newer, freq=freq)
+    read = read_rows(newer, freq=freq, unfinished=unfinished)
     kept = as_rows(observations, with_categories=bool(categories_of(newer)))
     replaced = read.accepted.filter(pl.col("y").is_not_null()).select(_KEY).unique()
     remaining = kept.join(replaced, on=_KEY, how="anti", maintain_order="left")

@@ -18,7 +18,8 @@ def regularise(
         observations: Rows that `validate` accepts: one per (unique_id, ds), on the grid, none far from the others.
         freq: The frequency of the grid.
         until: The time up to which grids continue, not before the last timestamp; None continues none.
-        reach: The most grid points that may follow a series' last measurement for its grid to continue.
+        reach: The most periods that may follow a series' last measurement for its grid to continue. That of a series
+            without any measurement continues.
 
     Returns:
         unique_id, ds, y, is_observed and, if the observations have them, categories; sorted. A grid point without a
@@ -45,16 +46,30 @@ def regularise(
     ).select("unique_id", "ds", "y", pl.col("y").is_not_null().alias("is_observed"), *categories)
 
 
+def number_at(grid: EvenGrid | MonthGrid, time: datetime | int) -> pl.Expr:
+    """Return the number of the last grid point at or before a time."""
+    until = time_literal(time)
+    number = grid.number(until)
+    return number - (grid.ds(number) > until).cast(pl.Int64)  # the point of a month may follow in it
+
+
+def time_literal(time: datetime | int) -> pl.Expr:
+    """Return a time of either clock as an expression."""
+    return pl.lit(time, TIMESTAMP if isinstance(time, datetime) else STEP)
+
+
+def is_live(grid: EvenGrid | MonthGrid, measured: pl.Expr, *, until: datetime | int, reach: int) -> pl.Expr:
+    """Return whether at most `reach` periods follow a last measurement; null without one."""
+    return grid.period(time_literal(until)) - grid.period(measured) <= reach
+
+
 def _end(grid: EvenGrid | MonthGrid, until: datetime | int | None, reach: int) -> pl.Expr:
     """Return the number of the last point of each grid."""
     last = grid.number(pl.col("last"))
     if until is None:
         return last
-    time = pl.lit(until, TIMESTAMP if isinstance(until, datetime) else STEP)
-    number = grid.number(time)
-    number = number - (grid.ds(number) > time).cast(pl.Int64)  # the point of a month may follow in it
-    is_live = number - grid.number(pl.col("measured")) <= reach
-    return pl.when(is_live).then(pl.max_horizontal(last, number)).otherwise(last)
+    continues = is_live(grid, pl.col("measured"), until=until, reach=reach).fill_null(True)
+    return pl.when(continues).then(pl.max_horizontal(last, number_at(grid, until))).otherwise(last)
 
 
 def _classes(observations: pl.LazyFrame) -> pl.LazyFrame:

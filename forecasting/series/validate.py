@@ -1,7 +1,7 @@
 """Split the rows of a source into accepted observations and rejects with a reason.
 
-Rows after the cutoff are neither accepted nor rejected, and they influence nothing: duplicates are found and grids are
-anchored among the rows at or before the cutoff.
+Rows after the cutoff, and of periods that are not over, are neither accepted nor rejected, and they influence nothing:
+duplicates are found and grids are anchored among the other rows.
 """
 
 import math
@@ -138,6 +138,7 @@ def validate(
     cutoff: datetime | int | None = None,
     now: datetime | None = None,
     source: Source | None = None,
+    unfinished: pl.Expr | None = None,
 ) -> Validated:
     """Split rows into accepted observations and rejects; each row at or before the cutoff is in exactly one of them.
 
@@ -151,6 +152,7 @@ def validate(
         cutoff: The last time to accept or reject; None for no limit.
         now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
         source: How rows are read: which of several is kept, and how times move; exact times where not given.
+        unfinished: Which rows are of periods that are not over (`is_unfinished`); None for none.
 
     Returns:
         The accepted rows and the rejects.
@@ -159,7 +161,7 @@ def validate(
         SourceError: A column's dtype does not match the frequency.
         SpecError: The cutoff is not on the frequency's clock.
     """
-    judged = _judge_until(rows, freq=freq, cutoff=cutoff, now=now, source=source)
+    judged = _judge_until(rows, freq=freq, cutoff=cutoff, now=now, source=source, unfinished=unfinished)
     accepted = _accepted(judged, cutoff).select("unique_id", "ds", "y", *categories_of(rows))
     if source is not None and source.aggregate is not None:
         accepted = aggregate_rows(accepted, source.aggregate)
@@ -168,13 +170,16 @@ def validate(
     return Validated(accepted, refused, kept, _unmeasured(judged, accepted, freq=freq))
 
 
-def read_rows(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None = None) -> Validated:
+def read_rows(
+    rows: pl.LazyFrame, *, freq: str | int, now: datetime | None = None, unfinished: pl.Expr | None = None
+) -> Validated:
     """Split rows into readable and unreadable ones, each judged by itself; repeats and grids are not checked.
 
     Args:
         rows: Rows in the columns of `scan_source`.
         freq: The frequency of the grid.
         now: The current time, as of `validate`.
+        unfinished: Which rows are left out, as of `validate`.
 
     Returns:
         Lazy frames like those of `validate`; accepted rows keep `source_file`, `source_row` and their order.
@@ -182,7 +187,7 @@ def read_rows(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None = Non
     Raises:
         SourceError: A column's dtype does not match the frequency.
     """
-    judged = _judge_alone(rows, freq=freq, now=now)
+    judged = _judge_alone(rows, freq=freq, now=now, unfinished=unfinished).filter(_IS_OVER)
     columns = ["source_file", "source_row", "unique_id", "ds", "y", *categories_of(rows)]
     refused = _refused(judged.with_columns(row_ds=pl.col("ds")), rows.collect_schema())
     return Validated(judged.filter(_IS_ACCEPTED).select(columns), refused, _count_accepted(judged, None, pl.lit(False)))
@@ -196,19 +201,21 @@ def later_rejects(
     not_after: datetime | int | None = None,
     now: datetime | None = None,
     source: Source | None = None,
+    unfinished: pl.Expr | None = None,
 ) -> pl.LazyFrame:
     """Return the refused rows after the cutoff; `validate` returns those at or before it.
 
-    They are judged among all rows of their series up to `not_after`. This is meant for a cutoff that is the newest
-    accepted observation: the rows after it are then bad rows and gaps, not a future that must stay unknown.
+    They are judged among all rows of their series up to `not_after`. This is meant for a cutoff that nobody requested:
+    the rows after it are then bad rows, gaps and those of few series, not a future that must stay unknown.
 
     Args:
         rows: Rows with the columns of `scan_source`.
         freq: The frequency of the grid.
-        cutoff: The newest accepted observation.
+        cutoff: The last time that is known.
         not_after: The last time to reject, except for impossible times; None for no limit.
         now: The current time, as of `validate`.
         source: How rows are read, as of `validate`.
+        unfinished: Which rows are left out, as of `validate`.
 
     Returns:
         The rows, in the columns of `Validated.refused`.
@@ -219,7 +226,7 @@ def later_rejects(
     """
     refuse_other_clock(cutoff, freq=freq)
     refuse_other_clock(not_after, freq=freq, subject="as_of")
-    judged = _judge_alone(rows, freq=freq, now=now)
+    judged = _judge_alone(rows, freq=freq, now=now, unfinished=unfinished).filter(_IS_OVER)
     if not_after is not None:
         judged = judged.filter((pl.col("ds") <= not_after) | pl.col("reason").is_in(IMPOSSIBLE))
     is_later = pl.col("ds") > cutoff
@@ -232,21 +239,71 @@ def later_rejects(
 
 
 def count_rows(
-    rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int, now: datetime | None = None
+    rows: pl.LazyFrame,
+    *,
+    freq: str | int,
+    cutoff: datetime | int | None,
+    not_after: datetime | int | None = None,
+    now: datetime | None = None,
+    unfinished: pl.Expr | None = None,
 ) -> pl.LazyFrame:
-    """Count all rows, and those whose time can be read and lies after the cutoff, refused or not.
+    """Count all rows, those of unfinished periods, and those whose time can be read and lies after the cutoff.
 
     Args:
         rows: Rows with the columns of `scan_source`.
         freq: The frequency of the grid.
-        cutoff: The last time that is known.
+        cutoff: The last time that is known; None where all are.
+        not_after: The last time of rows that wait; None for no limit.
         now: The current time, as of `validate`.
+        unfinished: Which rows are of periods that are not over, as of `validate`.
 
     Returns:
-        One row: `read` and `after_cutoff`.
+        One row: `read`; `after_cutoff`, refused or not; `unfinished` and the first time of these, `open_from`; and of
+        measurements after the cutoff their number, that of their series, one of these and the newest time:
+        `num_later`, `num_later_series`, `later_series` and `newest_later`.
     """
-    judged = _judge_alone(rows, freq=freq, now=now)
-    return judged.select(read=pl.len(), after_cutoff=(pl.col("ds") > cutoff).sum())
+    judged = _judge_alone(rows, freq=freq, now=now, unfinished=unfinished)
+    time, is_after = pl.col("ds"), pl.lit(False) if cutoff is None else (pl.col("ds") > cutoff) & _IS_OVER
+    is_later = is_after & _IS_ACCEPTED & pl.col("y").is_not_null()
+    if not_after is not None:
+        is_later &= time <= not_after
+    return judged.select(
+        read=pl.len(),
+        after_cutoff=is_after.sum(),
+        unfinished=(~_IS_OVER).sum(),
+        open_from=time.filter(~_IS_OVER).min(),
+        num_later=is_later.sum(),
+        num_later_series=pl.col("unique_id").filter(is_later).n_unique(),
+        later_series=pl.col("unique_id").filter(is_later).min(),
+        newest_later=time.filter(is_later).max(),
+    )
+
+
+def measured_spans(
+    rows: pl.LazyFrame,
+    *,
+    freq: str | int,
+    not_after: datetime | int | None = None,
+    now: datetime | None = None,
+    source: Source | None = None,
+    unfinished: pl.Expr | None = None,
+) -> pl.LazyFrame:
+    """Return when the accepted measurements of each series lie, by which the cutoff of a run is chosen.
+
+    Args:
+        rows: Rows with the columns of `scan_source`.
+        freq: The frequency of the grid.
+        not_after: The latest time that counts; None for no limit.
+        now: The current time, as of `validate`.
+        source: How rows are read, as of `validate`.
+        unfinished: Which rows are left out, as of `validate`.
+
+    Returns:
+        By unique_id, the columns of `SPAN`; `latest` is the later one of a row's own time and its grid point.
+    """
+    judged = _judge_until(rows, freq=freq, cutoff=not_after, now=now, source=source, unfinished=unfinished)
+    measured = _accepted(judged, not_after).filter(pl.col("y").is_not_null())
+    return measured.with_columns(latest=pl.max_horizontal("ds", "row_ds")).group_by("unique_id").agg(SPAN)
 
 
 def newest_observation(
@@ -256,8 +313,10 @@ def newest_observation(
     not_after: datetime | int | None = None,
     now: datetime | None = None,
     source: Source | None = None,
+    unfinished: pl.Expr | None = None,
+    is_meant: pl.Expr | None = None,
 ) -> datetime | int | None:
-    """Return the newest accepted time with a measurement: the cutoff of a run without a requested one.
+    """Return the newest accepted time with a measurement.
 
     It is the later one of a row's own time and its grid point.
 
@@ -267,18 +326,33 @@ def newest_observation(
         not_after: The latest time that counts; None for no limit.
         now: The current time, as of `validate`.
         source: How rows are read, as of `validate`.
+        unfinished: Which rows are left out, as of `validate`.
+        is_meant: Which grid points, in `ds`, count; None for all.
 
     Returns:
-        A naive datetime or an integer step; None without any accepted measurement.
+        A naive datetime or an integer step; None without any such measurement.
     """
-    judged = _judge_until(rows, freq=freq, cutoff=not_after, now=now, source=source)
+    judged = _judge_until(rows, freq=freq, cutoff=not_after, now=now, source=source, unfinished=unfinished)
     measured = _accepted(judged, not_after).filter(pl.col("y").is_not_null())
+    if is_meant is not None:
+        measured = measured.filter(is_meant)
     newest = measured.select(pl.max_horizontal(pl.col("ds").max(), pl.col("row_ds").max()))
     value: datetime | int | None = newest.collect(engine="streaming").item()
     return value
 
 
+SPAN = (
+    pl.len().alias("num_measured"),
+    pl.col("ds").min().alias("first"),
+    pl.col("ds").max().alias("last"),
+    pl.col("ds").filter(pl.col("ds") < pl.col("ds").max()).max().alias("before"),
+    pl.col("latest").max(),
+)
+"""Of the measurements of a series: their number, the first, the last and the one before it, and the latest time."""
+
+
 _IS_ACCEPTED = pl.col("reason").is_null()
+_IS_OVER = ~pl.col("is_unfinished")
 
 
 def _refused(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
@@ -314,8 +388,13 @@ def _unmeasured(judged: pl.LazyFrame, accepted: pl.LazyFrame, *, freq: str | int
     return unique.join(accepted, on=["unique_id", "ds"], how="anti")
 
 
-def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -> pl.LazyFrame:
-    """Read `ds` and `y`, keep the source's values beside them, and add the reason why a row by itself is refused."""
+def _judge_alone(
+    rows: pl.LazyFrame, *, freq: str | int, now: datetime | None, unfinished: pl.Expr | None
+) -> pl.LazyFrame:
+    """Read `ds` and `y`, keep the source's values beside them, and add the reason why a row by itself is refused.
+
+    `is_unfinished` marks the measurements of periods that are not over.
+    """
     clock, schema = clock_of(freq), rows.collect_schema()
     refuse_time(schema["ds"], clock=clock, subject="ds")
     if schema["ds"] == pl.Date and not is_day_or_coarser(freq):
@@ -344,7 +423,7 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
     if "problem" in schema:
         problem = pl.col("problem")
         rows = rows.with_columns(pl.when(problem.is_null()).then("ds").alias("ds"))
-    return rows.with_columns(
+    judged = rows.with_columns(
         reason=pl.when(problem.is_not_null())
         .then(problem)
         .when(is_blank("unique_id", pl.String()))
@@ -373,6 +452,10 @@ def _judge_alone(rows: pl.LazyFrame, *, freq: str | int, now: datetime | None) -
         .when(value.is_infinite())
         .then(_text(Reason.INFINITE))
     )
+    if unfinished is None:
+        return judged.with_columns(is_unfinished=pl.lit(False))
+    is_measured = _IS_ACCEPTED & value.is_not_null()
+    return judged.with_columns(is_unfinished=is_measured & unfinished.fill_null(False))
 
 
 def _source_dtype(schema: pl.Schema) -> pl.DataType:
@@ -394,11 +477,17 @@ def _is_csv() -> pl.Expr:
 
 
 def _judge_until(
-    rows: pl.LazyFrame, *, freq: str | int, cutoff: datetime | int | None, now: datetime | None, source: Source | None
+    rows: pl.LazyFrame,
+    *,
+    freq: str | int,
+    cutoff: datetime | int | None,
+    now: datetime | None,
+    source: Source | None,
+    unfinished: pl.Expr | None,
 ) -> pl.LazyFrame:
-    """Judge the rows at or before the cutoff; accepted ones are sorted by unique_id and ds."""
+    """Judge the rows at or before the cutoff whose period is over; accepted ones are sorted by unique_id and ds."""
     refuse_other_clock(cutoff, freq=freq)
-    judged = _judge_alone(rows, freq=freq, now=now)
+    judged = _judge_alone(rows, freq=freq, now=now, unfinished=unfinished).filter(_IS_OVER)
     if cutoff is not None:
         judged = judged.filter(pl.col("ds").is_null() | (pl.col("ds") <= cutoff))
     return _judge_together(judged, freq=freq, source=source)

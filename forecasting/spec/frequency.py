@@ -88,7 +88,7 @@ def parse_frequency(freq: str | int) -> str | int:
         raise ValueError(_MUST_BE + _spelling_of(freq))
     if len(parts) > 1 and any(unit in MONTHS for _, unit in parts):
         raise ValueError("calendar units (mo, q, y) cannot be combined with others")
-    if len(freq) > 100 or _average_width(freq) > MOST_YEARS * _YEAR:
+    if len(freq) > 100 or average_width(freq) > MOST_YEARS * _YEAR:
         raise ValueError(f"must be at most {MOST_YEARS} years")
     return freq
 
@@ -158,7 +158,7 @@ def check_reach(freq: str | int, num_steps: int) -> None:
     if isinstance(freq, int):
         if freq * num_steps > _MOST_REACHED_STEPS:
             raise ValueError(f"times the frequency {freq} must be at most 10^18")
-    elif _average_width(freq) * num_steps > _MOST_REACHED_YEARS * _YEAR:
+    elif average_width(freq) * num_steps > _MOST_REACHED_YEARS * _YEAR:
         raise ValueError(f"steps of {freq} must reach at most {_MOST_REACHED_YEARS} years ahead")
 
 
@@ -284,7 +284,7 @@ def varies_within(freq: str | int, category: str) -> bool:
     """
     if isinstance(freq, int):
         return False
-    return _average_width(freq) <= {"hour": UNITS["h"], "month": _YEAR // 2}.get(category, DAY)
+    return average_width(freq) <= {"hour": UNITS["h"], "month": _YEAR // 2}.get(category, DAY)
 
 
 def _spelling_of(freq: Any) -> str:
@@ -305,8 +305,12 @@ def _spelling_of(freq: Any) -> str:
     return f"; write '{found[1] or 1}{_OF_PANDAS[found[2]]}'"
 
 
-def _average_width(duration: str) -> int:
-    """Return the microseconds of a duration; a month has the length of an average one."""
+def average_width(duration: str) -> int:
+    """Return the microseconds of a duration that `parse_frequency` accepts; months have the length of an average one.
+
+    >>> average_width("1d") == DAY, average_width("12mo") == average_width("1y")
+    (True, True)
+    """
     sizes = UNITS | {unit: num * _YEAR // 12 for unit, num in MONTHS.items()}
     return sum(int(number) * sizes[unit] for number, unit in _parts(duration))
 

@@ -102,6 +102,21 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         None,
         description="the most that a time may move by `snap`, such as `20s`; half a step where not given",
     )
+    unfinished: Literal["wait", "use"] = Field(
+        "wait",
+        description="whether rows of a period that is not over yet `wait` until it is, or are measurements that a run"
+        " may `use`",
+    )
+    ended: Literal["skip", "forecast"] = Field(
+        "skip",
+        description="what happens to a series without a measurement for longer than `ended_after`: `skip` gives it no"
+        " forecast, but a row with the reason; `forecast` gives it one from its own last measurement",
+    )
+    ended_after: str | int | None = Field(
+        None,
+        description="a duration such as `90d`, or a number of steps; where not given, the longer of two horizons and"
+        " two first seasons",
+    )
 
     open: str | None = Field(
         None,
@@ -166,6 +181,11 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         if info.data.get("snap", "nearest") is None:
             raise ValueError('needs snap = "nearest", which moves times')
         return tolerance
+
+    @field_validator("ended_after", mode="before")
+    @classmethod
+    def _is_length(cls, length: Any) -> str | int | None:
+        return None if length is None else parse_frequency(length)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -29,6 +29,7 @@ from pydantic import (
 from forecasting.errors import SpecError
 from forecasting.spec.categories import Categories
 from forecasting.spec.cron import check_cron
+from forecasting.spec.ended import steps_to_end
 from forecasting.spec.frequency import (
     LONGEST_SEASON,
     Clock,
@@ -207,6 +208,11 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
         return self
 
     @model_validator(mode="after")
+    def _ends_in_steps(self) -> Self:
+        steps_to_end(self.source.ended_after, freq=self.freq, default=0)
+        return self
+
+    @model_validator(mode="after")
     def _can_be_built(self) -> Self:
         design = getattr(self.overrides, "design", None)
         problems = [problem for model in self.models if design and (problem := design.problem_with(model))]
@@ -223,6 +229,12 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     def quantile_columns(self) -> tuple[str, ...]:
         """The columns of the quantiles, in their order."""
         return tuple(quantile_column(q) for q in self.quantiles)
+
+    @property
+    def ended_after(self) -> int:
+        """The most grid points from a series' last measurement to the cutoff before it has ended."""
+        default = 2 * max(self.horizon, self.season_lengths[0])
+        return steps_to_end(self.source.ended_after, freq=self.freq, default=default)
 
     @property
     def origin_step(self) -> int:

@@ -460,7 +460,7 @@ class TestFleet:
         with pytest.raises(fc.SourceError, match="whole numbers such as 2, but the fleet's ids are text"):
             fleet.predict(newer, progress=False)
         integers = fc.fit(rows.with_columns(pl.col("store").cast(pl.Int64)), **NAMES, **OPTIONS)
-        named = newer.with_columns(store=pl.lit("x"))
+        named = newer.with_columns(store=pl.lit("x"), when=pl.lit(START + timedelta(hours=59)))
         assert set(integers.predict(named, progress=False).forecasts["store"]) == {"1", "2", "x"}
         assert set(integers.predict(progress=False).forecasts["store"]) == {"1", "2", "x"}
 

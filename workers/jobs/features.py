@@ -10,11 +10,15 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from forecasting.errors import NothingStored, StoreError
+from forecasting.flow.ends import count_series
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import categories_of
+from forecasting.series.ends import find_lagging
 from forecasting.series.ingest import Ingested, find_newest, ingest, observed_rows
+from forecasting.series.plausible import wall_clock
 from forecasting.series.read import scan_source
+from forecasting.series.unfinished import is_unfinished
 from forecasting.series.validate import validate
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
@@ -51,7 +55,7 @@ def write_features(run: Run) -> Outcome:
         storage_options=run.store.storage_options,
         is_newest=arguments.cutoff is None,
     )
-    for note in ingested.notes:
+    for note in (*ingested.unused, *ingested.notes):
         print(f"{arguments.job}: {note}", flush=True)
     versions: dict[str, int] = {}
     for table in ("observations", "rejects", "features"):
@@ -72,16 +76,17 @@ def _describe(ingested: Ingested, run: Run) -> Iterator[str]:
     """Yield the parts of the job's message: what was read and used, and which series are not forecast."""
     yield f"{len(ingested.unique_ids)} series, {ingested.features.height} grid points"
     yield f" and {ingested.rejects.height} refused rows up to {format_clock(run.cutoff)}; {ingested.counts}"
-    if ingested.set_aside:
-        yield f"; {len(ingested.set_aside)} series without a forecast"
-    for name, reason in islice(ingested.set_aside.items(), NUM_NAMED):
+    lagging = set(find_lagging(ingested.features)) - set(ingested.ended)
+    num_forecast = len(ingested.unique_ids) - len(ingested.unserved)
+    yield f"; series: {count_series(num_forecast, lagging, ingested.ended, ingested.set_aside)}"
+    for name, reason in islice(ingested.unserved.items(), NUM_NAMED):
         yield f"\n  '{name}' {reason}"
-    if len(ingested.set_aside) > NUM_NAMED:
-        yield f"\n  and {len(ingested.set_aside) - NUM_NAMED} more"
+    if len(ingested.unserved) > NUM_NAMED:
+        yield f"\n  and {len(ingested.unserved) - NUM_NAMED} more"
 
 
 def find_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
-    """Return the requested cutoff, else the time of the source's newest observation not after `as_of`."""
+    """Return the requested cutoff, else the source's newest finished period of most live series, not after `as_of`."""
     given = requested_cutoff(arguments)
     if given is not None:
         return given
@@ -117,7 +122,11 @@ def is_done(run: Run) -> bool:
         static=run.spec.categories.static,
         storage_options=run.store.storage_options,
     )
-    validated = validate(rows, freq=run.spec.freq, cutoff=run.cutoff, source=run.spec.source)
+    as_of = None if run.arguments.cutoff else newest_allowed(run.arguments)
+    unfinished = is_unfinished(
+        rows.collect_schema(), run.spec.source, freq=run.spec.freq, now=wall_clock(), as_of=as_of
+    )
+    validated = validate(rows, freq=run.spec.freq, cutoff=run.cutoff, source=run.spec.source, unfinished=unfinished)
     return fingerprint(observed_rows(validated, run.spec)) == stored
 
 

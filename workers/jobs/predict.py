@@ -13,6 +13,7 @@ import polars as pl
 
 from forecasting.classical.combination import COMBINATION
 from forecasting.schemas import table as declared_table
+from forecasting.series.budget import mark_unserved
 from forecasting.series.clock import format_clock
 from forecasting.spec.spec import NETWORKS
 from forecasting.store.staging import discard
@@ -79,7 +80,7 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     rows = serving_models(known("models").filter(is_ours), slot.networks).collect(engine="streaming")
     champions = newest(known("champions").filter(is_ours), ["unique_id"]).collect(engine="streaming")
     factors = newest(known("calibrations"), ["model"]).collect(engine="streaming")
-    panel = slot.read_panel(shard.unique_ids)
+    panel, ended = slot.read_live(shard.unique_ids)
     own = load_fleets(slot.store, slot.spec, rows)
     direct = _use_priors_directly(slot, known("priors"), own, panel)
     versions = [rows.join(_networks_of(own), on=list(_NETWORK), how="semi").select(*_NETWORK, "version")]
@@ -94,7 +95,7 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         direct=[fleet for fleet, _ in direct],
         versions=join_versions(pl.concat(versions)),
     )
-    forecasts = calibrate(forecasts, factors, slot.spec)
+    forecasts = mark_unserved(calibrate(forecasts, factors, slot.spec), ended)
     if not slot.spec.paths:
         return {"forecasts": forecasts}
     correlations = newest(known("correlations"), ["model"]).collect(engine="streaming")

@@ -15,8 +15,11 @@ from forecasting.schemas import ds_dtype
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import is_blank
+from forecasting.series.ends import has_not_ended, up_to_cutoff
+from forecasting.series.ignored import is_ignored
 from forecasting.series.read import require_series
-from forecasting.series.validate import NAMELESS
+from forecasting.series.unfinished import is_open_at
+from forecasting.series.validate import NAMELESS, SPAN
 from forecasting.series.zone import clock_zone
 from forecasting.settings import FleetSettings, Settings
 from forecasting.spec.frequency import Clock
@@ -112,22 +115,28 @@ class Skip(Exception):
     """Raised where a job has nothing to do; the message gives the reason."""
 
 
-def count_points(run: Run, *, data_version: int | None, is_whole: bool = False) -> dict[str, int]:
+def count_points(
+    run: Run, *, data_version: int | None, is_whole: bool = False, has_ended: bool = False
+) -> dict[str, int]:
     """Count the grid points up to the cutoff of every series that the run covers.
 
     Args:
         run: The run.
         data_version: Version of the features table.
         is_whole: Whether all series of the spec are counted, regardless of the run's filters.
+        has_ended: Whether the points of series that have ended count.
 
     Returns:
-        Grid points by series: 0 for a series of which every row was rejected. Missing and blank names are left out.
+        Grid points by series: 0 for a series of which every row was rejected, or that has ended. Missing and blank
+        names are left out.
 
     Raises:
         NothingStored: The spec has no features yet.
         UserError: The run is filtered to series that do not exist.
     """
-    features = run.rows("features", version=data_version).group_by("unique_id").agg(num_points=pl.len())
+    stored = run.rows("features", version=data_version)
+    points = pl.len() if has_ended else pl.when(has_not_ended(run.spec, cutoff=run.cutoff)).then(pl.len()).otherwise(0)
+    features = stored.group_by("unique_id").agg(num_points=points.cast(pl.get_index_type()))
     refused = (
         run.rows("rejects")
         .filter(
@@ -211,7 +220,7 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
 
 
 def stored_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
-    """Return the requested cutoff, else the time of the newest stored measurement not after `as_of`.
+    """Return the requested cutoff, else the newest stored period that most live series have, not after `as_of`.
 
     Args:
         arguments: What the run is requested to do.
@@ -228,13 +237,15 @@ def stored_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
         return given
     spec = arguments.spec
     not_after = newest_allowed(arguments)
-    measured = store.scan("features", spec.clock).filter(pl.col("spec") == spec.name, pl.col("y").is_not_null())
+    is_measured = pl.col("y").is_not_null() | is_ignored(spec.source, spec.clock)
+    measured = store.scan("features", spec.clock).filter(pl.col("spec") == spec.name, is_measured)
     if not_after is not None:
-        measured = measured.filter(pl.col("ds") <= not_after)
-    newest = measured.select(pl.col("ds").max()).collect(engine="streaming").item()
-    if newest is None:
+        measured = measured.filter(pl.col("ds") <= not_after, ~is_open_at(not_after, spec.source, freq=spec.freq))
+    spans = measured.select("unique_id", "ds", latest="ds").group_by("unique_id").agg(SPAN).collect(engine="streaming")
+    if spans.is_empty():
         raise NothingStored(f"spec '{spec.name}' has no features yet; run the features job first")
-    found: datetime | int = newest
+    is_meant = up_to_cutoff(spans, freq=spec.freq, ended_after=spec.ended_after)
+    found: datetime | int = measured.filter(is_meant).select(pl.col("ds").max()).collect(engine="streaming").item()
     return found
 
 

@@ -31,7 +31,7 @@ def score(run: Run) -> Outcome:
         versions = run.publish("scores", empty, models=run.arguments.models)
         message = f"nothing to score at {format_clock(run.cutoff)}: no forecast has new actuals"
     else:
-        points = count_points(run, data_version=data_version)
+        points = count_points(run, data_version=data_version, has_ended=True)
         num_points = {name: points.get(name, 0) for name in sorted(due["unique_id"].unique())}
         staged = stage_shards(run, ScoreShard(run.arguments.models), [num_points], data_version=data_version)
         versions = run.publish("scores", staged.files["scores"], models=run.arguments.models)
@@ -100,7 +100,7 @@ class ScoreShard:
             .sort("forecast_run_cutoff", "unique_id", "model", "ds")
             .collect(engine="streaming")
         )
-        panel = slot.read_panel(shard.unique_ids)
+        panel, _ = slot.read_live(shard.unique_ids, has_ended=True)
         scored = [
             score_forecasts(
                 panel, of_run, slot.spec, run_cutoff=slot.cutoff, forecast_run_cutoff=forecast_cutoff

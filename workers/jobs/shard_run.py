@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from forecasting.series.ends import find_ended, hide_ended
 from forecasting.series.ingest import panel_of
 from forecasting.series.panel import Panel, feature_columns
 from forecasting.spec.frequency import Clock
@@ -58,7 +59,19 @@ class Slot:
         return self.spec.clock
 
     def read_panel(self, unique_ids: Sequence[str]) -> Panel:
-        """Read the features of some series, at the run's version of the table and up to its cutoff."""
+        """Read the features of some series at the run's version and up to its cutoff; none of those that have ended."""
+        return self.read_live(unique_ids)[0]
+
+    def read_live(self, unique_ids: Sequence[str], *, has_ended: bool = False) -> tuple[Panel, Mapping[str, str]]:
+        """Read a panel as `read_panel` does, and why a series has ended, by its name.
+
+        Args:
+            unique_ids: The series of the panel.
+            has_ended: Whether the panel has the measurements of series that have ended.
+
+        Returns:
+            The panel and the reasons.
+        """
         features = (
             self.store.scan("features", self.clock, version=self.data_version)
             .filter(
@@ -68,10 +81,12 @@ class Slot:
                 pl.col("unique_id").is_between(pl.lit(min(unique_ids)), pl.lit(max(unique_ids))),
                 pl.col("ds") <= self.cutoff,
             )
-            .select(*feature_columns(self.spec.freq, self.spec.categories))
+            .select(*feature_columns(self.spec.freq, self.spec.categories), "is_observed")
             .collect(engine="streaming")
         )
-        return panel_of(features, self.spec, unique_ids, run_cutoff=self.cutoff)
+        ended = {} if has_ended else find_ended(features, self.spec, cutoff=self.cutoff)
+        live = hide_ended(features, ended, self.spec, cutoff=self.cutoff)
+        return panel_of(live, self.spec, unique_ids, run_cutoff=self.cutoff), ended
 
     def stamp(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Add this run's bookkeeping columns to rows of a table."""

@@ -71,7 +71,7 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
     from forecasting.flow.warm import Earlier, find_starts
     from forecasting.spec.recipes import configure
 
-    panel, priors_of = slot.read_panel(shard.unique_ids), load_priors(slot.store, priors)
+    (panel, ended), priors_of = slot.read_live(shard.unique_ids), load_priors(slot.store, priors)
     options = FitOptions(checkpoint=slot.checkpoint_folder(f"shard={shard.number}"), kernel=slot.kernel)
     architecture = describe_task(slot.spec)
     earlier = Earlier(earlier_networks(slot, shard), architecture, partial(read_fleet, slot.store))
@@ -99,7 +99,12 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
                     architecture=pl.lit(architecture),
                 )
             )
-    return {"models": pl.concat(rows)}
+    has_ended = pl.col("unique_id").is_in(list(ended))
+    why = pl.col("unique_id").replace_strict(dict(ended), default=None, return_dtype=pl.String)
+    models = pl.concat(rows).with_columns(
+        status=pl.when(has_ended).then(pl.lit("ended")).otherwise("status"), reason=pl.coalesce(why, "reason")
+    )
+    return {"models": models}
 
 
 def earlier_networks(slot: Slot, shard: Shard) -> pl.DataFrame:

@@ -51,12 +51,12 @@ def fleetcast(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def hourly() -> Callable[..., pl.DataFrame]:
-    """Two waves of 60 hours, and a series that is too short for a network."""
+    """Two waves of 60 hours, and a series of their last six that is too short for a network."""
 
     def build(*names: str, num_points: int = 60) -> pl.DataFrame:
         parts = []
         for seed, name in enumerate(names or ("b", "a", "short")):
-            points = np.arange(6 if name == "short" else num_points)
+            points = np.arange(max(0, num_points - 6) if name == "short" else 0, num_points)
             y = 20 + 5 * np.sin(points + seed) + np.random.default_rng(seed).normal(0, 0.3, len(points))
             ds = [START + timedelta(hours=int(point)) for point in points]
             parts.append(pl.DataFrame({"unique_id": [name] * len(points), "ds": ds, "y": y}))

@@ -150,7 +150,7 @@ def test_series_whose_newest_row_is_refused_is_set_aside(
     rows.with_columns(y=pl.when(is_newest).then(pl.lit("?")).otherwise("y")).write_csv("in.csv")
     ended = fleetcast("forecast", "in.csv", "--freq", "1h", *quick, "--models", "gru", "--out", "out.parquet")
     assert ended.exit_code == 0
-    assert "set aside: 1 series, which are not forecast\n" in ended.err
+    assert re.search(r"\nseries: \d forecast \(0 lagging\) · 0 ended · 1 set aside\n", ended.err)
     assert "  a: set aside: its newest row, " in ended.err
     nulls = pl.read_parquet("out.parquet").group_by("unique_id").agg(pl.col("forecast").is_null().all())
     assert dict(nulls.iter_rows()) == {"a": True, "b": False}

@@ -179,9 +179,10 @@ def test_gappy_series_has_networks_that_could_be_compared(odd_run: OneShot) -> N
     assert odd_run.champions.filter(unique_id="gappy")["is_fallback"].to_list() == [False]
 
 
-def test_series_that_ended_early_forecasts_from_its_own_last_point(odd_run: OneShot) -> None:
+def test_series_that_lags_forecasts_from_the_runs_cutoff_with_gaps_before_it(odd_run: OneShot) -> None:
     ended = served(odd_run).filter(unique_id="ended").sort("ds")
-    last = START + timedelta(hours=59)
+    last = START + timedelta(hours=NUM_POINTS - 1)
+    assert odd_run.features.filter(unique_id="ended").sort("ds")["y"].is_null().sum() == NUM_POINTS - 60
     assert ended["cutoff"].unique().to_list() == [last]
     assert ended["ds"].to_list() == [last + timedelta(hours=step) for step in range(1, HORIZON + 1)]
 
@@ -198,7 +199,9 @@ def test_wholly_rejected_series_forecasts_from_the_runs_cutoff(odd_run: OneShot)
 
 def test_integer_clock_continues_by_its_step(spec_of: Callable[..., Spec]) -> None:
     steps = list(range(0, 5 * NUM_POINTS, 5))
-    spec = spec_of(frame_of({"a": (steps, wave(1)), "b": (steps[:30], wave(2, 30))}), freq=5)
+    rows = frame_of({"a": (steps, wave(1)), "b": (steps[:30], wave(2, 30))})
+    spec = spec_of(rows, freq=5)
+    spec = spec.model_copy(update={"source": spec.source.model_copy(update={"ended": "forecast"})})
     rows = served(forecast(spec))
     assert rows.schema["ds"] == rows.schema["cutoff"] == pl.Int64()
     assert rows.filter(unique_id="b").sort("ds")["ds"].to_list() == [150, 155, 160, 165]
@@ -360,7 +363,7 @@ def test_cutoff_before_every_row_is_refused(spec_of: Callable[..., Spec]) -> Non
 def test_ingest_takes_the_newest_observation_not_after_a_time(spec_of: Callable[..., Spec]) -> None:
     spec = spec_of(odd_fleet())
     assert ingest(spec).cutoff == START + timedelta(hours=NUM_POINTS - 1)
-    ingested = ingest(spec, as_of=START + timedelta(hours=50, minutes=30))
+    ingested = ingest(spec, as_of=START + timedelta(hours=51))  # when the hour from 50 on is over
     assert ingested.cutoff == START + timedelta(hours=50)
     assert ingested.features["ds"].max() == ingested.cutoff
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.errors import SourceError, SpecError
-from forecasting.series.budget import RowCounts, mark_set_aside
+from forecasting.series.budget import RowCounts, mark_unserved
 from forecasting.series.ingest import Ingested, ingest, refuse_later_cutoff
 from forecasting.series.read import scan_frame
 from forecasting.series.validate import Reason
@@ -158,7 +158,7 @@ def test_only_the_serving_model_of_a_series_that_is_set_aside_has_its_reason() -
     rows = pl.DataFrame(
         {"unique_id": ["a", "a", "b"], "is_champion": [True, False, True], "reason": ["empty", None, None]}
     )
-    assert mark_set_aside(rows, {"a": "set aside"})["reason"].to_list() == ["set aside", None, None]
+    assert mark_unserved(rows, {"a": "set aside"})["reason"].to_list() == ["set aside", None, None]
 
 
 def test_counts_are_one_line() -> None:

@@ -34,7 +34,7 @@ class Small:
     def spec_of(self, name: str) -> Spec:
         return Spec(
             name=name,
-            source={"uri": str(self.source)},
+            source={"uri": str(self.source), "ended": "forecast"},  # tests of short series have them end early
             freq="1h",
             season_lengths=(4,),
             horizon=4,

@@ -85,12 +85,15 @@ def test_rows_of_a_series_that_lags_are_new(done):
 def test_series_whose_newest_row_is_refused_has_no_features_and_the_message_says_why(small):
     small.write("a,2024-01-01 12:00:00,many", a=12, b=9)
     outcome = write_features(small.run("features", 12))
-    assert "22 rows read, 21 used, 1 refused; 1 series without a forecast\n  'a' set aside: " in outcome.message
+    assert (
+        "22 rows read, 21 used, 1 refused; series: 1 forecast (1 lagging) · 0 ended · 1 set aside\n" in outcome.message
+    )
+    assert "\n  'a' set aside: " in outcome.message
     stored = {name: small.store.scan(name, "timestamp").collect() for name in ("features", "observations", "rejects")}
     assert stored["features"]["unique_id"].unique().to_list() == ["b"]
     assert set(stored["observations"]["unique_id"]) == {"a", "b"}
     assert stored["rejects"]["unique_id"].to_list() == ["a"]
-    assert count_points(small.run("predict", 12), data_version=None) == {"a": 0, "b": 9}
+    assert count_points(small.run("predict", 12), data_version=None) == {"a": 0, "b": 13}
 
 
 def test_malformed_rows_name_no_series(small):

@@ -45,7 +45,7 @@ class World:
         self.num_runs = 0
         self.spec = Spec(
             name="small",
-            source={"uri": str(folder / "source.csv")},
+            source={"uri": str(folder / "source.csv"), "ended": "forecast"},
             freq="1h",
             season_lengths=(24,),
             horizon=HORIZON,
@@ -302,7 +302,7 @@ def test_a_backfill_knows_neither_later_data_nor_later_models(world):
 
 
 def test_a_run_without_new_data_says_so_and_skips(world):
-    as_of = "2024-01-09T23:59:00"
+    as_of = "2024-01-10T00:00:00"  # when the hour from 23:00 on is over
     skipped = world.run("features", "forecast", as_of=as_of)
     assert (skipped.status, skipped.cutoff) == ("skipped", CUTOFF)
     assert skipped.message == f"nothing new since {CUTOFF}: that cutoff is done"

@@ -49,6 +49,8 @@ def test_series_that_has_ended_is_not_waited_for_for_ever(small, serial):
 def test_series_that_lags_by_more_than_its_horizon_is_waited_for(small, serial):
     forecast_at_11(small, a=12, b=6)
     small.write(a=14, b=8)
-    assert scores_at(small, 13)["b"] == (2, False)
-    small.write(a=16, b=10)
-    assert scores_at(small, 15)["b"] == (4, True)
+    assert scores_at(small, 13)["b"] == (0, False)
+    small.write(a=18, b=14)
+    assert scores_at(small, 17)["b"] == (2, False)
+    small.write(a=19, b=16)
+    assert scores_at(small, 18)["b"] == (4, True)
