@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, first_line
+from forecasting.spec.source import Source
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 SUFFIXES = (".parquet", ".pq", *CSV_SUFFIXES)
@@ -63,6 +64,25 @@ def list_all_files(uris: Sequence[str], *, storage_options: dict[str, str]) -> l
 def is_csv(uri: str) -> bool:
     """Return whether a name is that of a CSV file, compressed or not."""
     return has_suffix(uri, CSV_SUFFIXES)
+
+
+def describe_unused_dialect(source: Source, rows: pl.LazyFrame) -> str | None:
+    """Return a sentence about `source.csv` where it is declared, but no file is a CSV file; None otherwise.
+
+    Args:
+        source: The source.
+        rows: Its rows; their `source_file` is read unless a URI is that of a CSV file.
+
+    Returns:
+        The sentence.
+    """
+    if not source.csv.model_fields_set or any(map(is_csv, source.uris)):
+        return None
+    files = rows.select(pl.col("source_file").unique()).collect(engine="streaming")["source_file"]
+    if any(map(is_csv, files)):
+        return None
+    fields = ", ".join(f"{name} (--csv-{name})" for name in sorted(source.csv.model_fields_set))
+    return f"source {source} has no CSV file, so that source.csv is not used: {fields}"
 
 
 def name_row(file: str, row: int) -> str:

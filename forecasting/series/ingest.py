@@ -17,10 +17,11 @@ from forecasting.series.closed import describe_closed_days, refuse_open_rows
 from forecasting.series.closed_hours import describe_closed_hours
 from forecasting.series.ends import describe_ended, find_ended, hide_ended, up_to_cutoff
 from forecasting.series.extremes import describe_extremes
+from forecasting.series.files import describe_unused_dialect
 from forecasting.series.grid import future_grid
 from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
 from forecasting.series.local_grid import to_wall_clock, zone_in
-from forecasting.series.names import describe_similar
+from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.place import make_placing
 from forecasting.series.plausible import wall_clock
@@ -199,6 +200,8 @@ def ingest(
     unused = [*describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)]
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
     found = (
+        describe_unused_dialect(spec.source, rows),
+        describe_stripped(counted["written_ids"].explode().drop_nulls(), rows),
         describe_similar(unique_ids),
         describe_extremes(ingested.observations.filter(~is_ignored(spec.source, spec.clock))),
     )

@@ -1,9 +1,11 @@
-"""Names of series that are so similar that they may mean the same series."""
+"""Names of series with blanks around them, and names so similar that they may mean the same series."""
 
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
+
+import polars as pl
 
 NUM_SHOWN = 3
 _DECIMAL_ZERO = re.compile(r"^([+-]?\d+)\.0+$", re.ASCII)
@@ -33,6 +35,35 @@ def describe_similar(unique_ids: Iterable[str]) -> str | None:
         "names that differ only in case, blanks, a decimal zero or their Unicode form are series of their own:"
         f" {shown}{more}; if they mean one series, the source must spell them alike"
     )
+
+
+def describe_stripped(written: pl.Series, rows: pl.LazyFrame) -> str | None:
+    """Return a sentence about names with blanks around them, and about those that become one name without them.
+
+    Args:
+        written: The different names with blanks around them.
+        rows: Rows with `unique_id` and `written_id`, of which one column is read if there are such names.
+
+    Returns:
+        The sentence; None if there are no such names.
+    """
+    if written.is_empty():
+        return None
+    names = pl.DataFrame({"written": written, "name": written.str.strip_chars()})
+    plain = rows.filter(pl.col("written_id").is_null() & pl.col("unique_id").is_in(names["name"].unique().to_list()))
+    known = plain.select(pl.col("unique_id").unique()).collect(engine="streaming")["unique_id"]
+    spellings = pl.concat([names, pl.DataFrame({"written": known, "name": known})]).sort("written")
+    merged = spellings.group_by("name").agg("written").filter(pl.col("written").list.len() > 1).sort("name")
+    one = len(written) == 1
+    sentence = (
+        f"{len(written)} name{'' if one else 's'} of series {'has' if one else 'have'} blanks around"
+        f" {'it' if one else 'them'}, which are left out, such as {written[0]!r}"
+    )
+    if merged.is_empty():
+        return sentence
+    shown = "; ".join(" and ".join(map(repr, each)) for each in merged["written"].head(NUM_SHOWN))
+    more = f"; and {merged.height - NUM_SHOWN} more" if merged.height > NUM_SHOWN else ""
+    return f"{sentence}; without them, these names are one series each: {shown}{more}"
 
 
 def _fold(name: str) -> str:

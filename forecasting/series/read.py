@@ -55,10 +55,11 @@ def scan_source(
 
     Returns:
         Rows with source_file, source_row (from 1 in each file; of a CSV row, the line on which it begins, less one),
-        unique_id (text), ds, y and, with `static`, categories: a list of names and values (text). With a time format,
-        `ds` has the times that it reads, and `ds_text` those of the source as text. If a CSV file has
-        malformed rows, `problem` is the reason why a row is refused. If CSV files write numbers with other signs than
-        Polars, `number` has those in `y`. If the source declares a zone, there are the columns of `add_declared`.
+        unique_id (text without blanks around it), ds, y and, with `static`, categories: a list of names and values
+        (text). `written_id` has names with blanks around them, and is null elsewhere. With a time format, `ds` has the
+        times that it reads, and `ds_text` those of the source as text. If a CSV file has malformed rows, `problem` is
+        the reason why a row is refused. If CSV files write numbers with other signs than Polars, `number` has those in
+        `y`. If the source declares a zone, there are the columns of `add_declared`.
 
     Raises:
         SourceError: The source has no files or rows, a file cannot be read or lacks a column, or a dtype does not
@@ -253,7 +254,9 @@ def _select(
         )
         for name in static
     ]
-    unique_id = read_id(source.id, schema[source.id], subject=subjects["id"])
+    written = read_id(source.id, schema[source.id], subject=subjects["id"])
+    unique_id = written.str.strip_chars()
+    has_blanks = written != unique_id
     # `validate` reads these two columns; their dtypes are checked here, where the file's name is known.
     _refuse_time(rows, schema[source.time], uri, source, clock, subject=subjects["time"])
     read_number(source.target, schema[source.target], subject=subjects["target"])
@@ -261,6 +264,7 @@ def _select(
     newer = pl.col(source.newer or row)
     if problem:
         newer = pl.when(pl.col(problem).is_null()).then(newer)
+        has_blanks &= pl.col(problem).is_null()
     rows = rows.select(
         pl.lit(uri).alias("source_file"),
         (pl.col(row).cast(pl.Int64) + 1).alias("source_row"),
@@ -270,6 +274,7 @@ def _select(
         *([pl.concat_list(classes).alias("categories")] if classes else []),
         *([newer.alias("newer")] if source.newer is not None else []),
         *([pl.col(source.time).cast(pl.String).alias("ds_text")] if form else []),
+        pl.when(has_blanks & (unique_id != "")).then(written).alias("written_id"),
         *([pl.col(problem).alias("problem")] if problem else []),
     )
     if source.newer is not None:

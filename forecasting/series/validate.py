@@ -260,13 +260,15 @@ def count_rows(
     Returns:
         One row: `read`; `after_cutoff`, refused or not; `unfinished` and the first time of these, `open_from`; and of
         measurements after the cutoff their number, that of their series, one of these and the newest time:
-        `num_later`, `num_later_series`, `later_series` and `newest_later`.
+        `num_later`, `num_later_series`, `later_series` and `newest_later`. `written_ids` are the different names with
+        blanks around them.
     """
     judged = _judge_alone(rows, freq=freq, now=now, unfinished=unfinished)
     time, is_after = pl.col("ds"), pl.lit(False) if cutoff is None else (pl.col("ds") > cutoff) & _IS_OVER
     is_later = is_after & _IS_ACCEPTED & pl.col("y").is_not_null()
     if not_after is not None:
         is_later &= time <= not_after
+    written = pl.col("written_id") if "written_id" in rows.collect_schema() else pl.lit(None, pl.String)
     return judged.select(
         read=pl.len(),
         after_cutoff=is_after.sum(),
@@ -276,6 +278,7 @@ def count_rows(
         num_later_series=pl.col("unique_id").filter(is_later).n_unique(),
         later_series=pl.col("unique_id").filter(is_later).min(),
         newest_later=time.filter(is_later).max(),
+        written_ids=written.drop_nulls().unique().sort().implode(),
     )
 
 

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import polars as pl
 import pytest
 
-from forecasting.series.ingest import ingest
-from forecasting.series.names import describe_similar
+from forecasting.series.ingest import Ingested, ingest
+from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.read import scan_frame
 from forecasting.spec.spec import Spec
 
@@ -30,3 +32,40 @@ def test_an_ingested_source_notes_its_similar_names() -> None:
     rows = pl.DataFrame({"unique_id": ["101", "101.0"], "ds": [1, 1], "y": [1.0, 2.0]})
     (note,) = ingest(spec, rows=scan_frame(rows, spec.source, spec.clock)).notes
     assert "'101' and '101.0'" in note
+
+
+def ingest_names(names: list[str], **source: object) -> Ingested:
+    frame = pl.DataFrame({"unique_id": names, "ds": range(len(names)), "y": 1.0})
+    spec = Spec(name="x", freq=1, season_lengths=[2], horizon=2, source={"uri": "x.csv", **source})
+    return ingest(spec, rows=scan_frame(frame, spec.source, "step"), cutoff=len(names))
+
+
+def test_blanks_around_names_are_left_out_and_names_that_become_one_are_named() -> None:
+    ingested = ingest_names(["a", " a", "a\u00a0", "b ", "c", " "])
+    assert ingested.unique_ids == ["a", "b", "c"]
+    assert ingested.observations.group_by("unique_id").len().sort("unique_id")["len"].to_list() == [3, 1, 1]
+    (note,) = (note for note in ingested.notes if "blanks around" in note)
+    assert note == (
+        "3 names of series have blanks around them, which are left out, such as ' a'; without them, these names are"
+        " one series each: ' a' and 'a' and 'a\\xa0'"
+    )
+
+
+def test_names_without_blanks_around_them_are_not_mentioned() -> None:
+    assert not any("blanks around" in note for note in ingest_names(["a", "b c", "b  d"]).notes)
+    assert describe_stripped(pl.Series(dtype=pl.String), pl.LazyFrame()) is None
+
+
+def test_a_single_name_with_blanks_that_remains_itself_is_mentioned() -> None:
+    notes = ingest_names(["a ", "a ", "b"]).notes
+    assert notes == ("1 name of series has blanks around it, which are left out, such as 'a '",)
+
+
+def test_options_of_csv_files_that_no_file_uses_are_named(tmp_path: Path) -> None:
+    pl.DataFrame({"unique_id": ["a", "a"], "ds": [1, 2], "y": [1.0, 2.0]}).write_parquet(tmp_path / "x.parquet")
+    fields = {"name": "x", "freq": 1, "season_lengths": [2], "horizon": 2}
+    parquet = {"uri": f"{tmp_path}/", "csv": {"decimal": ","}}
+    (note,) = ingest(Spec(**fields, source=parquet)).notes
+    assert "has no CSV file, so that source.csv is not used: decimal (--csv-decimal)" in note
+    (tmp_path / "y.csv").write_text("unique_id,ds,y\na,3,1\n")
+    assert ingest(Spec(**fields, source=parquet)).notes == ()

@@ -13,7 +13,7 @@ from forecasting.series.read import require_series, scan_source
 from forecasting.series.validate import Reason, validate
 from forecasting.spec.source import Source
 
-COLUMNS = ["source_file", "source_row", "unique_id", "ds", "y"]
+COLUMNS = ["source_file", "source_row", "unique_id", "ds", "y", "written_id"]
 CSV = "unique_id,ds,y\na,2024-01-01,1\nb,2024-01-02,\n"
 
 
