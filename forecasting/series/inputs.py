@@ -10,6 +10,7 @@ import polars as pl
 
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
+from forecasting.series.partitions import is_whole, path_keys
 from forecasting.series.read import scan_files, scan_frame, scan_source
 from forecasting.series.zone import clock_zone, declared_clock, own_zone, zone_of
 from forecasting.spec.frequency import Clock
@@ -78,8 +79,11 @@ class Input:
     def _id_dtype(self, file: str) -> pl.DataType:
         if is_csv(file):
             return pl.String()
-        rows = pl.scan_parquet(file, glob=False, storage_options=dict(self.storage_options))
-        return rows.collect_schema()[self.source.id]
+        rows = pl.scan_parquet(file, glob=False, hive_partitioning=False, storage_options=dict(self.storage_options))
+        schema = rows.collect_schema()
+        if self.source.id in schema:
+            return schema[self.source.id]
+        return pl.Int64() if is_whole(path_keys(file)[self.source.id]) else pl.String()
 
 
 def read_input(

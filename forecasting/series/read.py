@@ -25,6 +25,7 @@ from forecasting.series.declared_zone import add_declared
 from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.newest import add_age, newest_first
+from forecasting.series.partitions import add_keys, needed_keys
 from forecasting.series.time_format import read_formatted, refuse_formatted
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread
 from forecasting.spec.frequency import Clock
@@ -161,10 +162,15 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], 
     if is_csv(uri):
         return ScannedFile(uri, _scan_csv(uri, source, clock, options, static, needed), pl.String())
     with reading(uri):
-        schema = pl.scan_parquet(uri, glob=False, storage_options=options).collect_schema()
-    _refuse_missing(uri, schema, needed)
+        schema = pl.scan_parquet(uri, glob=False, hive_partitioning=False, storage_options=options).collect_schema()
+    keys = _keys(uri, needed)
+    _refuse_missing(uri, [*schema, *(key for key in keys if key not in schema)], needed)
     row = unused_name("row", schema)
-    rows = pl.scan_parquet(uri, row_index_name=row, glob=False, storage_options=options)
+    rows = pl.scan_parquet(uri, row_index_name=row, glob=False, hive_partitioning=False, storage_options=options)
+    if keys:
+        with reading(uri):
+            rows = add_keys(rows, keys, uri=uri, dates=() if source.time_format else (source.time,))
+        schema = rows.collect_schema()
     return ScannedFile(uri, _select(rows, schema, uri, source, clock, static, row=row), schema[source.id])
 
 
@@ -181,6 +187,8 @@ def _scan_csv(
         header = read_header(uri, options, dialect)
     if not header:
         raise SourceError(f"{uri} is empty; it needs a header with its columns")
+    keys = _keys(uri, needed)
+    needed = [(role, name) for role, name in needed if name in header or name not in keys]
     columns = [name for _, name in needed]
     with reading(uri):
         proposal = "" if set(columns) <= set(header) else propose_dialect(uri, options, columns, source.target, dialect)
@@ -188,7 +196,8 @@ def _scan_csv(
     _refuse_repeated(uri, header, needed)
     with reading(uri):
         rows, row, problem = scan_csv(uri, header, columns, dialect, options)
-    schema = pl.Schema(dict.fromkeys(header, pl.String()))
+        rows = add_keys(rows, keys, uri=uri)
+    schema = pl.Schema(dict.fromkeys([*header, *keys], pl.String()))
     selected = _select(rows, schema, uri, source, clock, static, row=row, problem=problem)
     with reading(uri):
         refuse_other_spelling(uri, options, selected, source.target, dialect)
@@ -224,6 +233,11 @@ def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequ
     row = unused_name("row", rows.columns)
     selected = _select(rows.lazy().with_row_index(row), rows.schema, str(source), source, clock, static, row=row)
     return newest_first(selected, source)
+
+
+def _keys(uri: str, needed: Sequence[tuple[str, str]]) -> dict[str, str | None]:
+    """Return the keys of a file's path that are needed columns other than the measurement."""
+    return needed_keys(uri, [name for role, name in needed if role != "target"])
 
 
 def _needed(source: Source, static: Sequence[str]) -> list[tuple[str, str]]:
