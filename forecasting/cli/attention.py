@@ -12,7 +12,6 @@ from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.predict import attend
 from forecasting.plots import Attention
 from forecasting.series.clock import format_clock, parse_clock
-from forecasting.series.local_grid import to_instants
 from forecasting.series.panel import feature_columns, to_panel
 from forecasting.spec.frequency import clock_of
 from forecasting.store.tables import Store
@@ -81,5 +80,4 @@ def _attention(store: Store, spec: str, name: str, fleet: FittedFleet, until: An
     ends_T = last - length * np.arange(config.context_segments - 1, -1, -1)
     begins_K = last + 1 + length * np.arange(len(share_KT))
     known_T = ends_T >= 0  # a context may begin before its series
-    ds_N = panel.ds_SN[0] if panel.zone is None else to_instants(panel.ds_SN[0], panel.zone)
-    return Attention(name, ds_N[ends_T[known_T]], ds_N[begins_K], share_KT[:, known_T])
+    return Attention(name, panel.ds_SN[0, ends_T[known_T]], panel.ds_SN[0, begins_K], share_KT[:, known_T])

@@ -62,7 +62,7 @@ def fans_of_store(store: "Store", series: Sequence[str], *, spec: str | None = N
         cutoff: The run cutoff of the forecasts as text; None takes the newest forecasts.
 
     Returns:
-        History and forecasts.
+        History and forecasts; their times are naive, on the wall clock of the source.
 
     Raises:
         NothingStored: The store has no such forecasts.
@@ -89,7 +89,9 @@ def fans_of_store(store: "Store", series: Sequence[str], *, spec: str | None = N
         .sort("unique_id", "ds")
         .collect()
     )
-    return Fans(history, _in_order(newest, series))
+    zones: list[str] = newest["zone"].drop_nulls().to_list() if "zone" in newest.columns else []
+    zone = zones[0] if zones else None
+    return Fans(_on_wall_clock(history, zone), _in_order(_on_wall_clock(newest, zone), series))
 
 
 def fans_of_files(

@@ -15,6 +15,7 @@ from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.plan import required_length
 from forecasting.flow.admissible import admissible
 from forecasting.flow.points_ahead import points_ahead
+from forecasting.schemas import TIMESTAMP
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
@@ -203,6 +204,8 @@ def forecast_frame(
         name: pl.Series(values_PF.reshape(-1)).fill_nan(None)
         for name, values_PF in zip(spec.quantile_columns, quantiles_QPF, strict=True)
     }
+    if panel.clock_dtype == TIMESTAMP:
+        repeated = repeated.with_columns(zone=pl.lit(panel.stated_zone, pl.String))
     return repeated.with_columns(
         ds=pl.Series(ahead.ds_SF[rows_P].reshape(-1), dtype=panel.clock_dtype),
         step=pl.Series(np.tile(np.arange(1, horizon + 1), parts.height), dtype=pl.Int32),

@@ -21,11 +21,17 @@ ZONE = "zone"
 """Column of features with the zone of their times, which are then in UTC; null where times are on a wall clock."""
 
 
-def zone_in(features: pl.DataFrame) -> str | None:
-    """Return the zone on whose wall clock features are to be learned; None where it is that of their times."""
+def stated_zone(features: pl.DataFrame) -> str | None:
+    """Return the zone of features whose times are in UTC; None where these are on a wall clock."""
     if ZONE not in features.columns or features.is_empty():
         return None
     zone: str | None = features[ZONE][0]
+    return zone
+
+
+def zone_in(features: pl.DataFrame) -> str | None:
+    """Return the zone on whose wall clock features are to be learned; None where it is that of their times."""
+    zone = stated_zone(features)
     return None if zone == "UTC" else zone
 
 

@@ -17,7 +17,7 @@ from forecasting.series.calendar import add_calendar, calendar_columns
 from forecasting.series.categories import Coded, code_panel
 from forecasting.series.clock import keeps_wall_clock, refuse_other_clock
 from forecasting.series.grid import future_grid
-from forecasting.series.local_grid import ZONE, to_instants, to_local_grid, to_wall_clock, zone_in
+from forecasting.series.local_grid import ZONE, stated_zone, to_instants, to_local_grid, to_wall_clock, zone_in
 from forecasting.spec.categories import Categories
 from forecasting.spec.frequency import fixed_width, num_months
 
@@ -38,6 +38,7 @@ class Panel:
         horizon: The number F of grid points after each series' end.
         coded: The categories of grid and horizon, (S, N + F, K); None without categories.
         zone: The zone on whose wall clock `ds_SN` is; None where it is on the clock of the tables.
+        stated_zone: The zone of the source, also where it is UTC; None where it has none.
         end_S: Each series' end on the clock of the tables, (S,); None without a zone, or of an earlier end.
     """
 
@@ -49,6 +50,7 @@ class Panel:
     horizon: int
     coded: Coded | None = None
     zone: str | None = None
+    stated_zone: str | None = None
     end_S: npt.NDArray[np.generic] | None = None
 
     @property
@@ -198,7 +200,7 @@ def to_panel(
     y_SN = np.full((len(wanted), width), np.nan)
     y_SN.reshape(-1)[runs.places(column_R + runs.rows_R * width)] = known["y"].fill_null(np.nan).to_numpy()
     coded = code_panel(ds_SN, _static_values(features, wanted, categories), categories)
-    return Panel(tuple(wanted), y_SN, length_S, calendar_SNC, ds_SN, horizon, coded)
+    return Panel(tuple(wanted), y_SN, length_S, calendar_SNC, ds_SN, horizon, coded, stated_zone=stated_zone(features))
 
 
 def _to_local_panel(
@@ -218,7 +220,7 @@ def _to_local_panel(
     panel = to_panel(local, freq=freq, unique_ids=ids, run_cutoff=until, **options)
     last = dict(features.group_by("unique_id").agg(pl.col("ds").max()).iter_rows())
     ends = pl.Series([last.get(name, run_cutoff) for name in panel.unique_ids], dtype=TIMESTAMP)
-    return replace(panel, zone=zone, end_S=ends.to_numpy())
+    return replace(panel, zone=zone, stated_zone=zone, end_S=ends.to_numpy())
 
 
 def _static_values(

@@ -9,8 +9,9 @@ import polars as pl
 import pyarrow as pa
 
 from forecasting.errors import FleetcastError, QueryError
+from forecasting.schemas import TIMESTAMP
 from forecasting.store.tables import Store, each_table
-from forecasting.store.views import VIEWS
+from forecasting.store.views import DS_LOCAL, DS_LOCAL_MEANING, VIEWS
 
 _LOCKS = (
     "SET TimeZone = 'UTC'",
@@ -77,6 +78,11 @@ def describe_tables(store: Store) -> pl.DataFrame:
             (reader, meaning, num_rows, column, str(dtype), meanings.get(column, "a further quantile"))
             for reader, meaning, num_rows in readers
             for column, dtype in schema.items()
+        ]
+        described += [
+            (view.name, view.meaning, None, DS_LOCAL, str(TIMESTAMP), DS_LOCAL_MEANING)
+            for view in VIEWS
+            if view.reads == name and view.adds_local
         ]
     names = ("table", "meaning", "rows", "column", "dtype", "column_meaning")
     dtypes = {name: pl.Int64() if name == "rows" else pl.String() for name in names}

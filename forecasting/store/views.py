@@ -12,19 +12,25 @@ class View:
         meaning: What `fleetcast tables` shows.
         reads: The stored table whose columns the view has.
         sql: The view's SELECT.
+        adds_local: Whether the view adds `DS_LOCAL` to these columns.
     """
 
     name: str
     meaning: str
     reads: str
     sql: str
+    adds_local: bool = False
+
+
+DS_LOCAL = "ds_local"
+DS_LOCAL_MEANING = "ds on the wall clock of zone; ds itself where zone is null"
 
 
 # The newest forecast is chosen per series and timestamp, not per spec. A later run of two series then hides no other
 # series, and timestamps that only an earlier run reached keep its forecast. The newest run of a spec is always visible
 # completely. Of two runs at the same cutoff, for instance with different models, the one that began later is chosen.
 _LATEST = """
-SELECT {forecasts}.*
+SELECT {forecasts}.*{local}
 FROM {forecasts}
 LEFT JOIN (SELECT run_id, max(started_at) AS started_at FROM runs GROUP BY run_id) AS begun USING (run_id)
 WHERE is_champion
@@ -36,23 +42,30 @@ QUALIFY row_number() OVER (
 
 # Paths are chosen per run, because the paths of two runs are not joint draws.
 _LATEST_PATHS = """
-SELECT {paths}.*
+SELECT {paths}.*{local}
 FROM {paths}
 SEMI JOIN (SELECT spec, unique_id, max(run_cutoff) AS run_cutoff FROM {paths} GROUP BY ALL) AS newest
 USING (spec, unique_id, run_cutoff)
 """
+
+_LOCAL = f", coalesce(ds AT TIME ZONE 'UTC' AT TIME ZONE zone, ds) AS {DS_LOCAL}"
 
 VIEWS: tuple[View, ...] = tuple(
     View(
         f"latest_{forecasts}",
         "the champion's newest forecast of each series and " + ("timestamp" if forecasts == "forecasts" else "step"),
         forecasts,
-        _LATEST.format(forecasts=forecasts),
+        _LATEST.format(forecasts=forecasts, local=_LOCAL if forecasts == "forecasts" else ""),
+        adds_local=forecasts == "forecasts",
     )
     for forecasts in ("forecasts", "forecasts_by_step")
 ) + tuple(
     View(
-        f"latest_{paths}", "the sample paths of each series' newest forecast", paths, _LATEST_PATHS.format(paths=paths)
+        f"latest_{paths}",
+        "the sample paths of each series' newest forecast",
+        paths,
+        _LATEST_PATHS.format(paths=paths, local=_LOCAL if paths == "sample_paths" else ""),
+        adds_local=paths == "sample_paths",
     )
     for paths in ("sample_paths", "sample_paths_by_step")
 )

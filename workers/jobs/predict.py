@@ -100,7 +100,10 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         return {"forecasts": forecasts}
     correlations = newest(known("correlations"), ["model"]).collect(engine="streaming")
     paths = sample_paths(forecasts, correlations, slot.spec)
-    return {"forecasts": forecasts, "sample_paths": pl.concat([no_paths(forecasts), *paths])}
+    drawn = pl.concat([no_paths(forecasts), *paths])
+    if slot.clock == "timestamp":
+        drawn = drawn.with_columns(zone=pl.lit(panel.stated_zone, pl.String))
+    return {"forecasts": forecasts, "sample_paths": drawn}
 
 
 def _use_priors_directly(

@@ -41,7 +41,8 @@ def test_every_table_and_view_can_be_read_before_anything_is_stored(store):
         answer = query(store, f"SELECT * FROM {declared.stored_as(clock)}")
         assert answer.schema == declared.schema(clock)
     for clock, view in (("timestamp", "latest_forecasts"), ("step", "latest_forecasts_by_step")):
-        assert query(store, f"SELECT * FROM {view}").schema == TABLES["forecasts"].schema(clock)
+        local = {"ds_local": pl.Datetime("us")} if clock == "timestamp" else {}
+        assert query(store, f"SELECT * FROM {view}").schema == TABLES["forecasts"].schema(clock) | local
     assert not Path(store.root).exists()
 
 
@@ -278,3 +279,15 @@ def test_latest_sample_paths_come_complete_from_each_series_newest_run(store):
     )
     assert totals.rows() == [("a", 15.0), ("b", 4.5)]
     assert query(store, "SELECT count(*) AS n FROM latest_sample_paths_by_step")["n"].to_list() == [0]
+
+
+def test_views_have_the_local_time_of_rows_with_a_zone(store, forecasts_of):
+    at = datetime(2024, 3, 30, 23)  # UTC; the clocks of Berlin change at 1:00
+    zoned = forecasts_of("a", run_cutoff=at, horizon=3).with_columns(zone=pl.lit("Europe/Berlin"))
+    publish_run(store, pl.concat([zoned, forecasts_of("b", run_cutoff=at, horizon=1)]), generation=0)
+    rows = query(store, "SELECT unique_id, ds, ds_local FROM latest_forecasts ORDER BY unique_id, ds")
+    assert [each.hour for each in rows["ds"]] == [0, 1, 2, 0]
+    assert [each.hour for each in rows["ds_local"]] == [1, 3, 4, 0]
+    assert rows.schema["ds_local"] == rows.schema["ds"]
+    described = describe_tables(store).filter(pl.col("table") == "latest_forecasts")
+    assert "ds_local" in described["column"].to_list()
