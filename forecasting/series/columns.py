@@ -6,6 +6,7 @@ clock. Integer steps become Int64.
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import TypeVar
 
 import polars as pl
 
@@ -16,6 +17,9 @@ from forecasting.spec.frequency import LARGEST_STEP, Clock
 
 SMALLEST_TIME = datetime(1, 1, 1)
 LARGEST_TIME = datetime(2999, 12, 31, 23, 59, 59, 999_999)
+
+
+Text = TypeVar("Text", pl.Expr, pl.Series)
 
 
 def read_id(column: str, dtype: pl.DataType, *, subject: str) -> pl.Expr:
@@ -65,6 +69,11 @@ OFFSET = (
     rf"((?:Z|z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)(?: ?{_ZONE_NAME})?|{_ZONE_NAME})$"
 )
 """The end of a text with a time of day and an offset or the name of a zone; the groups are what is before, and that."""
+
+
+def has_offset(texts: Text) -> Text:
+    """Return whether a text is a time of day with an offset or the name of a zone."""
+    return texts.str.strip_chars().str.contains(OFFSET)
 
 
 def read_times(rows: pl.LazyFrame, column: str, *, clock: Clock, keeps_wall_clock: bool = False) -> pl.LazyFrame:

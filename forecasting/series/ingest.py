@@ -20,7 +20,7 @@ from forecasting.series.extremes import describe_extremes
 from forecasting.series.files import describe_unused_dialect
 from forecasting.series.grid import future_grid
 from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
-from forecasting.series.local_grid import to_wall_clock, zone_in
+from forecasting.series.local_grid import stated_zone, to_wall_clock
 from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.place import make_placing
@@ -41,7 +41,7 @@ from forecasting.series.validate import (
     validate,
 )
 from forecasting.series.waiting import describe_unfinished, describe_waiting
-from forecasting.series.zone import local_zone
+from forecasting.series.zone import describe_offsets, local_zone
 from forecasting.spec.spec import Spec
 
 MOST_SHARED = 0.01
@@ -202,6 +202,7 @@ def ingest(
     found = (
         describe_unused_dialect(spec.source, rows),
         describe_stripped(counted["written_ids"].explode().drop_nulls(), rows),
+        describe_offsets(rows, spec.source, spec.clock, spec.freq),
         describe_similar(unique_ids),
         describe_extremes(ingested.observations.filter(~is_ignored(spec.source, spec.clock))),
     )
@@ -226,7 +227,7 @@ def later_observations(rows: pl.LazyFrame, spec: Spec, ingested: Ingested) -> pl
     if "categories" not in later.columns:
         later = later.with_columns(categories=pl.lit(None, CATEGORIES))
     if spec.clock == "timestamp":
-        later = later.with_columns(zone=pl.lit(zone_in(ingested.observations), pl.String))
+        later = later.with_columns(zone=pl.lit(stated_zone(ingested.observations), pl.String))
     return later.select(ingested.observations.columns)
 
 

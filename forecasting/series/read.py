@@ -10,6 +10,7 @@ import polars as pl
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
 from forecasting.series.columns import (
     as_text,
+    has_offset,
     is_blank,
     read_id,
     read_number,
@@ -60,7 +61,8 @@ def scan_source(
         (text). `written_id` has names with blanks around them, and is null elsewhere. With a time format, `ds` has the
         times that it reads, and `ds_text` those of the source as text. If a CSV file has malformed rows, `problem` is
         the reason why a row is refused. If CSV files write numbers with other signs than Polars, `number` has those in
-        `y`. If the source declares a zone, there are the columns of `add_declared`.
+        `y`. If the source declares a zone, there are the columns of `add_declared`. In a file whose first times are
+        text with offsets, `lacks_zone` says which are not.
 
     Raises:
         SourceError: The source has no files or rows, a file cannot be read or lacks a column, or a dtype does not
@@ -125,7 +127,7 @@ def concat_files(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:
         files = [_as_text(file, "ds") if is_text else read_times(file, "ds", clock=clock) for file in files]
     if len(numbers) > 1:
         files = [_as_text(file, "y") if pl.String in numbers else _as_number(file) for file in files]
-    for column in ("problem", "number"):
+    for column in ("problem", "number", "lacks_zone"):
         if any(column in file.collect_schema() for file in files):
             files = [_with_column(file, column) for file in files]
     return pl.concat(files)
@@ -296,7 +298,9 @@ def _select(
     if source.timezone is not None and clock == "timestamp":
         rows = add_declared(rows, source.timezone)
     if schema[source.time] == pl.String and form is None:
-        _refuse_text_of_other_clock(rows, uri, clock, subject=subjects["time"])
+        sample = _refuse_text_of_other_clock(rows, uri, clock, subject=subjects["time"])
+        if source.timezone is None and clock == "timestamp" and has_offset(sample).any():
+            rows = rows.with_columns(lacks_zone=~has_offset(pl.col("ds")))
     return rows
 
 
@@ -366,13 +370,13 @@ def _refuse_repeated(uri: str, header: Sequence[str], columns: Sequence[tuple[st
         raise SourceError(f"{uri} has its {' and its '.join(repeated)}; every column to read needs its own name")
 
 
-def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, subject: str) -> None:
-    """Refuse a file whose times are of the other clock, where every single row would be refused otherwise."""
+def _refuse_text_of_other_clock(rows: pl.LazyFrame, uri: str, clock: Clock, *, subject: str) -> pl.Series:
+    """Return the first times of a file; refuse it if all are of the other clock, so that every row would be refused."""
     with reading(uri):
         sample = well_formed(rows).select("ds").head(NUM_SNIFFED).filter(~is_blank("ds", pl.String())).collect()
     other: Clock = "step" if clock == "timestamp" else "timestamp"
     if sample.is_empty() or read_times(sample.lazy(), "ds", clock=other).collect()["ds"].has_nulls():
-        return
+        return sample["ds"]
     needs = (
         "timestamps, because the frequency is a duration"
         if clock == "timestamp"
@@ -389,9 +393,12 @@ def _as_text(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
 
 
 def _with_column(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
-    """Put `problem` or `number` last; where a file has none, no row has a problem, and numbers are those in `y`."""
+    """Put a column last; where a file has none, no row has a problem or lacks a zone, and numbers are those in `y`."""
     schema = rows.collect_schema()
-    absent = pl.lit(None, pl.String) if column == "problem" else read_number("y", schema["y"], subject="y")
+    if column == "number":
+        absent = read_number("y", schema["y"], subject="y")
+    else:
+        absent = pl.lit(None, pl.String) if column == "problem" else pl.lit(False)
     return rows.select(pl.exclude(column), pl.col(column) if column in schema else absent.alias(column))
 
 

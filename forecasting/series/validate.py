@@ -56,6 +56,7 @@ class Reason(StrEnum):
     )
     BAD_STEP = "time cannot be read; it needs a whole number"
     SKIPPED = "time does not exist in the zone of source.timezone (--timezone), whose clocks skip it in spring"
+    NO_ZONE = "time has no offset, unlike others of its file; --timezone (source.timezone) names the zone of such times"
     OUT_OF_RANGE = "time is outside the years 1 to 2999"
     STEP_OUT_OF_RANGE = "time is more than 10^15 steps from 0"
     FUTURE = "time is in the future, where nothing can have been measured"
@@ -413,6 +414,7 @@ def _judge_alone(
     problem = pl.lit(None, pl.String)
     # Local midnights stay midnights; in UTC they would leave the grid at every clock change.
     is_local, is_skipped = keeps_wall_clock(freq), pl.lit(False)
+    lacks_zone = pl.col("lacks_zone") if "lacks_zone" in schema and not is_local else pl.lit(False)
     stated = schema.get(INSTANT, schema["ds"])
     zone = stated.time_zone if isinstance(stated, pl.Datetime) else None
     if INSTANT in schema:
@@ -437,6 +439,8 @@ def _judge_alone(
         .then(_text(Reason.NO_TIME))
         .when(time.is_null() & is_skipped)
         .then(_text(Reason.SKIPPED))
+        .when(time.is_not_null() & lacks_zone)
+        .then(_text(Reason.NO_ZONE))
         .when(time.is_null())
         .then(_text(Reason.BAD_STEP if is_step else Reason.BAD_FORMAT if is_formatted else Reason.BAD_TIME))
         .when(_has_no_day(schema["ds"], freq))

@@ -105,15 +105,43 @@ def own_zone(
         return dtype.time_zone
     if dtype != pl.String or not has_offsets(files, subject):
         return None
+    zones = zones_of_text(files, subject, clock)
+    if timezone is not None and len(set(zones)) > 1:
+        return timezone
+    return None if not zones or (keeps_wall_clock(freq) and len(set(zones)) > 1) else zones[-1]
+
+
+def zones_of_text(files: Sequence[pl.LazyFrame], subject: str, clock: Clock) -> list[str]:
+    """Return the zones of the offsets and names at the end of texts in `ds`, that of the newest row last."""
     suffix = pl.col("_text").str.strip_chars().str.extract(OFFSET, 2).alias("suffix")
     read = [read_times(_texts(file).with_columns(_text="ds"), "ds", clock=clock) for file in files]
     column = pl.concat(read).select(suffix, "ds").drop_nulls().group_by("suffix").agg(pl.col("ds").max())
     with reading(subject):
         latest = column.collect(engine="streaming").sort("ds", "suffix")
-    zones = [_zone_named(suffix) for suffix in latest["suffix"]]
-    if timezone is not None and len(set(zones)) > 1:
-        return timezone
-    return None if not zones or (keeps_wall_clock(freq) and len(set(zones)) > 1) else zones[-1]
+    return [_zone_named(suffix) for suffix in latest["suffix"]]
+
+
+def describe_offsets(rows: pl.LazyFrame, source: Source, clock: Clock, freq: str | int) -> str | None:
+    """Return a sentence about texts with several offsets, whose zone is not known.
+
+    Args:
+        rows: Rows of `scan_source`.
+        source: The source.
+        clock: Whether times are timestamps or integer steps.
+        freq: The frequency of the grid.
+
+    Returns:
+        The sentence; None if there is only one offset, a zone is declared, or times keep their wall clock.
+    """
+    schema, subject = rows.collect_schema(), str(source)
+    if clock == "step" or keeps_wall_clock(freq) or INSTANT in schema or schema["ds"] != pl.String:
+        return None
+    if not has_offsets([rows], subject) or len(set(zones := zones_of_text([rows], subject, clock))) < 2:
+        return None
+    return (
+        f"{subject}: times have {len(set(zones))} offsets from UTC, so their clocks may change; seasons are taken to be"
+        f" of the newest one, {zones[-1]}; --timezone (source.timezone) names the zone whose days and hours they follow"
+    )
 
 
 def local_zone(rows: pl.LazyFrame, source: Source, clock: Clock, freq: str | int) -> str | None:

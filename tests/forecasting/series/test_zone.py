@@ -8,8 +8,12 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
+from forecasting.series.ingest import ingest
+from forecasting.series.read import scan_source
+from forecasting.series.validate import Reason, validate
 from forecasting.series.zone import clock_zone
 from forecasting.spec.source import Source
+from forecasting.spec.spec import make_spec
 
 BEGIN = datetime(2024, 1, 1)
 
@@ -49,6 +53,30 @@ def test_text_with_offsets_has_the_zone_of_its_smallest_offset_for_days(
     rows = pl.DataFrame({"unique_id": ["a"] * len(times), "ds": times, "y": range(len(times))})
     rows.write_csv(tmp_path / "text.csv")
     assert clock_zone(Source(uri=str(tmp_path / "text.csv")), "timestamp", freq) == zone
+
+
+def test_time_without_an_offset_among_others_is_refused_below_a_day(tmp_path: Path) -> None:
+    times = ["2024-01-01T05:00:00+01:00", "2024-01-01 06:00:00", "2024-01-02T07:00:00Z", "soon"]
+    pl.DataFrame({"unique_id": "a", "ds": times, "y": range(4)}).write_csv(tmp_path / "text.csv")
+    rows = scan_source(Source(uri=str(tmp_path / "text.csv")), "timestamp")
+    rejects = validate(rows, freq="1h").rejects.collect()
+    assert rejects["reason"].to_list() == [Reason.NO_ZONE, Reason.BAD_TIME]
+    assert Reason.NO_ZONE not in validate(rows, freq="1d").rejects.collect()["reason"].to_list()
+    declared = Source(uri=str(tmp_path / "text.csv"), timezone="Europe/Berlin")
+    accepted = validate(scan_source(declared, "timestamp"), freq="1h").accepted.collect()
+    assert [each.hour for each in accepted["ds"]] == [4, 5, 7]
+
+
+def test_several_offsets_without_a_zone_are_said_with_the_option(tmp_path: Path) -> None:
+    hours = pl.datetime_range(datetime(2024, 3, 30), datetime(2024, 4, 2), "1h", eager=True, time_zone="UTC")
+    local = hours.dt.convert_time_zone("Europe/Berlin").dt.to_string("%Y-%m-%dT%H:%M:%S%:z")
+    pl.DataFrame({"unique_id": "a", "ds": local, "y": range(len(local))}).write_csv(tmp_path / "text.csv")
+    fields = {"name": "a", "freq": "1h", "season_lengths": [24], "horizon": 2}
+    source = {"uri": str(tmp_path / "text.csv")}
+    (note,) = ingest(make_spec({**fields, "source": source}, subject="a")).notes
+    assert "times have 2 offsets from UTC" in note
+    assert "--timezone (source.timezone)" in note
+    assert not ingest(make_spec({**fields, "source": source | {"timezone": "Europe/Berlin"}}, subject="a")).notes
 
 
 def test_integer_steps_have_no_zone(tmp_path: Path) -> None:
