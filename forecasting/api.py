@@ -28,6 +28,7 @@ from forecasting.schemas import TABLES
 from forecasting.series.frames import NativeFrames
 from forecasting.series.infer import infer_frequency
 from forecasting.series.inputs import Input, read_input
+from forecasting.series.midnights import with_zone_of_midnights
 from forecasting.series.native import NativeTypes, native_types
 from forecasting.spec.defaults import make_inferred_spec
 from forecasting.spec.problems import relabel
@@ -402,6 +403,12 @@ class Request:
         Raises:
             SourceError: The input cannot be read.
         """
+        given, note = with_zone_of_midnights(given, spec.clock, spec.freq)
+        if note is not None:
+            spec = spec.model_copy(
+                update={"source": spec.source.model_copy(update={"timezone": given.source.timezone})}
+            )
+            warnings.warn(note, DataWarning, stacklevel=4)
         columns = spec.source
         frames = frames or NativeFrames(id=columns.id, time=columns.time, target=columns.target)
         zone = given.zone(spec.clock, spec.freq)

@@ -1,7 +1,7 @@
 """Score a one-shot forecast by actuals."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
@@ -67,6 +67,9 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
         SourceError: A file, a column or a clock does not match the spec, or nothing was measured.
     """
     source = given.source
+    if source.timezone is None and spec.source.timezone is not None:  # that of the forecast may have been found
+        source = source.model_copy(update={"timezone": spec.source.timezone})
+        given = replace(given, source=source)
     rows = given.scan(spec.clock)
     require_same_clock(given, spec, has_zone=has_zone)
     validated = validate(rows, freq=spec.freq, source=source)

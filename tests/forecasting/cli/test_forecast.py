@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import EntryPoint
 from itertools import chain
 from pathlib import Path
@@ -93,6 +93,41 @@ def test_types_of_the_input_come_back(
     check_shape(written, [9, 10])
     assert written["cutoff"][0] == rows["ds"].max()
     assert written["ds"][0] == rows["ds"].max() + timedelta(hours=1)
+
+
+def test_offsets_of_text_and_a_declared_zone_come_back_in_every_file(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    rows = hourly("a")
+    last = rows["ds"].max()
+    assert isinstance(last, datetime)
+    for suffix, options in (("+02:00", []), ("", ["--timezone", "Europe/Berlin"])):
+        text = rows.with_columns(pl.col("ds").dt.to_string(f"%Y-%m-%dT%H:%M:%S{suffix}"))
+        text.write_csv("in.csv")
+        cutoff = ["--cutoff", (last - timedelta(hours=3)).isoformat(), "--evaluate", "in.csv"]
+        more = ["--models", "gru", "--paths", "10", "--out", "out.csv", *options, *cutoff]
+        ended = fleetcast("forecast", "in.csv", "--freq", "1h", *quick, *more)
+        assert ended.exit_code == 0, ended.err
+        assert "evaluated by 3 actuals" in ended.err
+        for name in ("out.csv", "out.paths.csv"):
+            first = pl.read_csv(name, infer_schema=False)["ds"][0]
+            assert first == str(last - timedelta(hours=2)) + suffix
+
+
+def test_actuals_of_days_that_are_midnights_in_utc_are_compared(fleetcast: Fleetcast, quick: list[str]) -> None:
+    local = pl.datetime_range(datetime(2022, 9, 1), datetime(2023, 4, 3), "1d", eager=True, time_zone="Europe/Paris")
+    rows = pl.DataFrame({"unique_id": "a", "ds": local.dt.convert_time_zone("UTC"), "y": range(len(local))})
+    rows.write_parquet("in.parquet")
+    more = ["--cutoff", "2023-03-25T12:00", "--evaluate", "in.parquet", "--models", "gru", "--out", "out.parquet"]
+    ended = fleetcast("forecast", "in.parquet", "--freq", "1d", *quick, *more)
+    assert ended.exit_code == 0, ended.err
+    assert "warning: " in ended.err
+    assert "--timezone (source.timezone)" in ended.err
+    written = pl.read_parquet("out.parquet")["ds"]
+    assert (
+        written.to_list() == rows["ds"].filter(rows["ds"] > written[0] - timedelta(hours=1))[: len(written)].to_list()
+    )
+    assert "evaluated by " in ended.err
 
 
 def test_integer_steps_need_no_dates(
