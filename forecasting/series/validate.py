@@ -5,6 +5,7 @@ duplicates are found and grids are anchored among the other rows.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -95,6 +96,8 @@ UNREAD = (Reason.BAD_TIME.value, Reason.BAD_FORMAT.value, Reason.NO_DAY.value)
 """Reasons of rows whose time is written in another format."""
 NAMELESS = (Reason.NO_ID.value, Reason.NOT_UTF_8.value, *(reason.value for reason in MALFORMED))
 """Reasons of rows whose series is not known."""
+
+_MOMENT = "_moment"
 
 MIN_REACH = 5_000
 REACH_PER_ROW = 10
@@ -417,6 +420,8 @@ def _judge_alone(
     lacks_zone = pl.col("lacks_zone") if "lacks_zone" in schema and not is_local else pl.lit(False)
     stated = schema.get(INSTANT, schema["ds"])
     zone = stated.time_zone if isinstance(stated, pl.Datetime) else None
+    if is_local:
+        rows = _with_moments(rows)
     if INSTANT in schema:
         is_skipped = pl.col("is_skipped")
         rows = rows.with_columns(
@@ -477,6 +482,18 @@ def _has_no_day(dtype: pl.DataType, freq: str | int) -> pl.Expr:
     return pl.col("source_ds").str.strip_chars().str.len_bytes() == len("2021-05")
 
 
+def _with_moments(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Add the instants of times that keep a wall clock, where they are known; the hours that autumn repeats differ."""
+    schema = rows.collect_schema()
+    if INSTANT in schema:
+        return rows.with_columns(pl.col(INSTANT).cast(TIMESTAMP).alias(_MOMENT))
+    if isinstance(schema["ds"], pl.Datetime) and schema["ds"].time_zone:
+        return rows.with_columns(pl.col("ds").cast(TIMESTAMP).alias(_MOMENT))
+    if "lacks_zone" in schema:
+        return read_times(rows.with_columns(pl.col("ds").alias(_MOMENT)), _MOMENT, clock="timestamp")
+    return rows
+
+
 def _is_csv() -> pl.Expr:
     """Return whether a row's text was decoded; bytes that are not UTF-8 are then U+FFFD, and names may collide."""
     file = pl.col("source_file").str.to_lowercase()
@@ -524,15 +541,18 @@ def _count_accepted(judged: pl.LazyFrame, cutoff: datetime | int | None, is_igno
 
 def _judge_together(judged: pl.LazyFrame, *, freq: str | int, source: Source | None) -> pl.LazyFrame:
     """Refuse rows that repeat others, or do not lie where the other rows of their series do."""
-    judged = _judge_repeats(judged, "refuse" if source is None else source.duplicates)
+    key = ["unique_id", "ds"]
+    if source is not None and source.aggregate is not None and _MOMENT in judged.collect_schema():
+        key.append(_MOMENT)
+    judged = _judge_repeats(judged, "refuse" if source is None else source.duplicates, key)
     judged = _judge_periods(_judge_far(judged, freq=freq), freq=freq, source=source)
     return _judge_place(judged, freq=freq)
 
 
-def _judge_repeats(judged: pl.LazyFrame, duplicates: Duplicates) -> pl.LazyFrame:
-    """Sort accepted rows first, each before its repeats, and refuse those that repeat a (unique_id, ds)."""
-    ordered = judged.sort(~_IS_ACCEPTED, "unique_id", "ds", pl.col("y").is_null(), maintain_order=True)
-    is_repeat = _IS_ACCEPTED & pl.all_horizontal(pl.col(key) == pl.col(key).shift() for key in ("unique_id", "ds"))
+def _judge_repeats(judged: pl.LazyFrame, duplicates: Duplicates, key: Sequence[str]) -> pl.LazyFrame:
+    """Sort accepted rows first, each before its repeats, and refuse those that repeat a key."""
+    ordered = judged.sort(~_IS_ACCEPTED, *key, pl.col("y").is_null(), maintain_order=True)
+    is_repeat = _IS_ACCEPTED & pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in key)
     # An accepted y is never NaN, so NaN can represent a gap that is carried forward.
     kept_y = pl.when(~pl.col("is_repeat")).then(pl.col("y").fill_null(math.nan)).forward_fill()
     is_same = pl.col("y").fill_null(math.nan) == kept_y

@@ -127,3 +127,24 @@ def test_future_is_exact_where_the_zone_is_declared(tmp_path: Path, minutes: int
 def test_zone_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"source.timezone = 'Mars/Base': must be an IANA time zone"):
         spec_of(tmp_path, timezone="Mars/Base")
+
+
+@pytest.mark.parametrize("kind", ["zoned", "declared", "text"])
+def test_days_of_hours_have_23_and_25_of_them_when_clocks_change(tmp_path: Path, kind: str) -> None:
+    begin, end = datetime(2024, 3, 29, 23), datetime(2024, 10, 29, 22)
+    zoned = pl.datetime_range(begin, end, "1h", eager=True, time_zone="UTC").dt.convert_time_zone("Europe/Berlin")
+    times = {
+        "zoned": zoned,
+        "declared": zoned.dt.replace_time_zone(None),
+        "text": zoned.dt.to_string("%Y-%m-%dT%H:%M:%S%:z"),
+    }[kind]
+    rows = pl.DataFrame({"unique_id": "a", "ds": times, "y": 1.0})
+    path = tmp_path / ("in.csv" if kind == "text" else "in.parquet")
+    rows.write_csv(path) if kind == "text" else rows.write_parquet(path)
+    declared = {"timezone": "Europe/Berlin"} if kind == "declared" else {}
+    ingested = ingest(spec_of(path, freq="1d", aggregate="sum", **declared))
+    assert ingested.rejects.is_empty()
+    days = dict(ingested.observations.select(pl.col("ds").dt.date(), "y").iter_rows())
+    assert days.pop(date(2024, 3, 31)) == 23
+    assert days.pop(date(2024, 10, 27)) == 25
+    assert set(days.values()) == {24}
