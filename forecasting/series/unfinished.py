@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from forecasting.schemas import TIMESTAMP
-from forecasting.series.clock import is_day_or_coarser
+from forecasting.series.clock import is_day_or_coarser, keeps_wall_clock
 from forecasting.series.columns import OFFSET
 from forecasting.series.declared_zone import INSTANT
 from forecasting.series.plausible import ZONES_AHEAD
@@ -49,8 +49,8 @@ def is_unfinished(
     stated = schema.get(INSTANT, dtype)
     zone = stated.time_zone if isinstance(stated, pl.Datetime) else None
     if zone is not None:
-        keeps_wall_clock = is_day_or_coarser(freq)
-        moment = now.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None) if keeps_wall_clock else now
+        is_local = keeps_wall_clock(freq)
+        moment = now.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None) if is_local else now
         return time >= _first(moment, source, freq)
     without_zone = time >= _first(now + ZONES_AHEAD, source, freq)
     if dtype != pl.String:
