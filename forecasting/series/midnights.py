@@ -18,6 +18,7 @@ FEWEST = 30
 """Midnights on both sides of a clock change, together, that are not chance."""
 AHEAD = 800
 """Days after the newest midnight on which zones must agree."""
+_AREAS = ("Europe", "America", "Australia", "Asia", "Pacific", "Africa", "Atlantic", "Antarctica")
 
 
 def with_zone_of_midnights(given: Input, clock: Clock, freq: str | int) -> tuple[Input, str | None]:
@@ -45,8 +46,8 @@ def with_zone_of_midnights(given: Input, clock: Clock, freq: str | int) -> tuple
     if zone is None:
         return given, None
     note = (
-        f"{source}: times are midnights of {zone} in UTC, whose days are meant; --timezone (source.timezone) names"
-        " another zone, such as UTC"
+        f"{source}: times are midnights in UTC of {zone}, or of a zone with the same clocks; its days are used;"
+        " --timezone (source.timezone) names another zone, such as UTC"
     )
     return replace(given, source=source.model_copy(update={"timezone": zone})), note
 
@@ -64,7 +65,8 @@ def find_zone(instants: pl.Series) -> str | None:
     if len(instants) < FEWEST or len(times) != 2:
         return None
     examples = [instants.filter(instants.dt.time() == time)[0] for time in times]
-    likely = [name for name in sorted(available_timezones()) if _is_place(name) and _are_midnights(examples, name)]
+    named = sorted((name for name in available_timezones() if _area(name) in _AREAS), key=_rank)
+    likely = [name for name in named if _are_midnights(examples, name)]
     frame = instants.cast(TIMESTAMP).to_frame("ds")
     found = [name for name in likely if frame.select((wall_clock_of(pl.col("ds"), name).dt.hour() == 0).all()).item()]
     if not found:
@@ -73,10 +75,13 @@ def find_zone(instants: pl.Series) -> str | None:
     return found[0] if all(each.equals(later[0]) for each in later) else None
 
 
-def _is_place(name: str) -> bool:
-    return name.startswith(
-        ("Africa/", "America/", "Antarctica/", "Asia/", "Atlantic/", "Australia/", "Europe/", "Pacific/")
-    )
+def _area(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """Return what zones are sorted by, so that the one that a message names is a place that many know."""
+    return _AREAS.index(_area(name)), name
 
 
 def _are_midnights(instants: list[datetime], name: str) -> bool:

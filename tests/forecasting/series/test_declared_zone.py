@@ -148,3 +148,18 @@ def test_days_of_hours_have_23_and_25_of_them_when_clocks_change(tmp_path: Path,
     assert days.pop(date(2024, 3, 31)) == 23
     assert days.pop(date(2024, 10, 27)) == 25
     assert set(days.values()) == {24}
+
+
+@pytest.mark.parametrize("is_zoned", [True, False])
+def test_opening_hours_are_those_of_the_wall_clock(tmp_path: Path, is_zoned: bool) -> None:
+    utc = pl.datetime_range(datetime(2024, 3, 18), datetime(2024, 4, 13), "1h", eager=True, time_zone="UTC")
+    local = utc.dt.convert_time_zone("Europe/Berlin")
+    rows = pl.DataFrame({"unique_id": "a", "ds": local, "y": 1.0})
+    rows = rows.filter((pl.col("ds").dt.weekday() < 6) & pl.col("ds").dt.hour().is_between(8, 17))
+    zone = {} if is_zoned else {"timezone": "Europe/Berlin"}
+    (rows if is_zoned else rows.with_columns(pl.col("ds").dt.replace_time_zone(None))).write_parquet(
+        tmp_path / "in.parquet"
+    )
+    ingested = ingest(spec_of(tmp_path / "in.parquet", open="Mon-Fri 08:00-18:00", **zone))
+    assert ingested.rejects.is_empty()
+    assert ingested.features["ds"].to_list() == rows["ds"].dt.replace_time_zone(None).to_list()
