@@ -3,7 +3,7 @@
 import codecs
 import gzip
 import io
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import BinaryIO, cast
 
 import polars as pl
@@ -14,6 +14,8 @@ from forecasting.spec.dialect import CsvDialect
 
 BLOCK_BYTES = 2 << 20
 _GZIP = b"\x1f\x8b"
+_MARK = "\ufeff"
+"""The byte order mark, which decoders leave out at most once."""
 _NOT_IN_TEXT = "\x1f"
 """A separator that a CSV file does not have, so that Polars returns whole lines; a file that has it is refused."""
 
@@ -60,7 +62,7 @@ def read_blocks(uri: str, options: Mapping[str, str]) -> Generator[bytes, None, 
 
 
 def read_lines(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> Generator[str, None, None]:
-    """Read a file's lines with their ends: CRLF, LF or CR. A byte order mark is left out.
+    """Read a file's lines with their ends: CRLF, LF or CR. Byte order marks are left out, also within joined files.
 
     Args:
         uri: A path, or the URI of an object in a store, which is UTF-8.
@@ -82,15 +84,18 @@ def read_lines(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> Gen
         )
     if is_remote(uri):
         for lines in _remote_lines(uri, options):
-            yield from io.StringIO("\n".join(lines) + "\n", newline="")
+            yield from _without_marks(io.StringIO("\n".join(lines) + "\n", newline=""))
         return
     if dialect.is_utf_8:
         encoding, errors = "utf-8-sig", "replace"
     else:
         errors = "strict"
     with io.TextIOWrapper(open_bytes(uri), encoding=encoding, errors=errors, newline="") as file:
-        yield next(file, "").removeprefix("\ufeff")  # utf-16-le and the like keep it
-        yield from file
+        yield from _without_marks(file)
+
+
+def _without_marks(lines: Iterable[str]) -> Iterator[str]:
+    return (line.lstrip(_MARK) if line.startswith(_MARK) else line for line in lines)
 
 
 def _remote_lines(uri: str, options: Mapping[str, str]) -> Iterator[list[str]]:

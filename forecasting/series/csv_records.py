@@ -10,10 +10,14 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.series.csv_bytes import read_lines
+from forecasting.series.csv_header import repeats_header
+from forecasting.series.csv_swallowed import has_swallowed_rows
 from forecasting.series.validate import Reason
 from forecasting.spec.dialect import CsvDialect
 
 RECORDS_OF_FRAME = 100_000
+
+_ADVICE = "a quote within a quoted field must be doubled, and --csv-quote none (source.csv.quote) reads quotes as text"
 
 _Row = tuple[str | int | None, ...]
 
@@ -43,6 +47,7 @@ def read_records(
     *,
     row: str,
     problem: str,
+    time: str | None = None,
 ) -> pl.DataFrame:
     """Read columns of all records but the header; blank lines are left out.
 
@@ -55,17 +60,18 @@ def read_records(
         dialect: How the file is written.
         row: The name of the column of row numbers: the line on which the record begins, less two.
         problem: The name of the column that says why a record is malformed; null in others.
+        time: The name of the header's column of times, by which rows are recognised within a quoted field.
 
     Returns:
         The columns as text, the row numbers and the problems.
 
     Raises:
-        SourceError: A quote encloses the lines that follow it, and how many of them are rows is unknown; or the file
-            does not have the dialect's encoding.
+        SourceError: A quote encloses the lines that follow it, and how many of them are rows is unknown, or they look
+            like rows; or the file does not have the dialect's encoding.
     """
     schema = dict.fromkeys(columns, pl.String()) | {row: pl.Int64(), problem: pl.String()}
     with closing(read_lines(uri, options, dialect)) as lines:
-        rows = _pick(_Reader(uri, lines, dialect), columns)
+        rows = _pick(_Reader(uri, lines, dialect, time), columns)
         return pl.concat([pl.DataFrame(schema=schema), *(_frame(part, schema) for part in _parts(rows))])
 
 
@@ -94,11 +100,15 @@ def _frame(rows: Sequence[_Row], schema: Mapping[str, pl.DataType]) -> pl.DataFr
 
 
 class _Reader:
-    """Records of a file after its header: their first line, their fields and why they are malformed."""
+    """Records of a file after its header: their first line, their fields and why they are malformed.
 
-    def __init__(self, uri: str, lines: Iterator[str], dialect: CsvDialect) -> None:
-        self._uri, self._dialect = uri, dialect
-        self._line = ""
+    Where the first record has an empty field more than the header, such a field is left out of all records.
+    """
+
+    def __init__(self, uri: str, lines: Iterator[str], dialect: CsvDialect, time: str | None = None) -> None:
+        self._uri, self._dialect, self._time = uri, dialect, time
+        self._lines: list[str] = []
+        self._ends_in_separator: bool | None = None
         self._records = csv.reader(
             self._keep(lines),
             delimiter=dialect.separator,
@@ -115,6 +125,7 @@ class _Reader:
         records = self._records
         while True:
             first = records.line_num + 1
+            self._lines.clear()
             try:
                 fields = next(records)
             except StopIteration:
@@ -122,20 +133,43 @@ class _Reader:
             except csv.Error as error:
                 if records.line_num > first or "expected after" not in str(error):
                     self._stop(first, error)
-                yield first, self._line.rstrip("\r\n").split(self._dialect.separator), Reason.STRAY_QUOTE
+                yield first, self._lines[0].rstrip("\r\n").split(self._dialect.separator), Reason.STRAY_QUOTE
                 continue
-            if fields:
-                yield first, fields, Reason.HEADER if fields == self.header else None
+            if records.line_num > first:
+                self._refuse_swallowed(first)
+            if not fields:
+                continue
+            if self.header and repeats_header(fields, self.header):
+                yield first, fields, Reason.HEADER
+            else:
+                yield first, self._without_last(fields), None
 
     def _keep(self, lines: Iterator[str]) -> Iterator[str]:
         try:
-            for self._line in lines:
-                yield self._line
+            for line in lines:
+                self._lines.append(line)
+                yield line
         except UnicodeError as error:
             raise SourceError(
                 f"{self._uri} is not {self._dialect.encoding}: {error}; --csv-encoding (source.csv.encoding) names its"
                 " encoding"
             ) from error
+
+    def _without_last(self, fields: list[str]) -> list[str]:
+        if not self.header or self._ends_in_separator is False:
+            return fields
+        has_one_more = len(fields) == len(self.header) + 1 and not fields[-1]
+        if self._ends_in_separator is None:
+            self._ends_in_separator = has_one_more
+        return fields[:-1] if has_one_more else fields
+
+    def _refuse_swallowed(self, first: int) -> None:
+        """Raise SourceError where lines that look like rows are within a quoted field."""
+        if self._time is not None and has_swallowed_rows(self._lines, self.header, self._time, self._dialect):
+            raise SourceError(
+                f"{self._uri}: a quote in line {first} encloses all up to one in line {self._records.line_num}, but"
+                f" both look like whole rows; {_ADVICE}"
+            )
 
     def _stop(self, first: int, error: csv.Error) -> None:
         """Raise SourceError for a record that ends in an unknown place, so that nobody knows what follows it."""
@@ -146,4 +180,4 @@ class _Reader:
             what = f"has a field of more than {csv.field_size_limit()} characters, perhaps a quote that is never closed"
         else:
             what = f"opens a quote that line {last} does not close at the end of a field"
-        raise SourceError(f"{self._uri}: line {first} {what}; a quote within a quoted field must be doubled") from error
+        raise SourceError(f"{self._uri}: line {first} {what}; {_ADVICE}") from error

@@ -28,7 +28,13 @@ class CsvRows(NamedTuple):
 
 
 def scan_csv(
-    uri: str, header: Sequence[str], columns: Sequence[str], dialect: CsvDialect, options: dict[str, str]
+    uri: str,
+    header: Sequence[str],
+    columns: Sequence[str],
+    dialect: CsvDialect,
+    options: dict[str, str],
+    *,
+    time: str | None = None,
 ) -> CsvRows:
     """Scan a plain file lazily, and read any other one by record; see `find_shape`.
 
@@ -38,18 +44,19 @@ def scan_csv(
         columns: Names of columns that the file has once.
         dialect: How the file is written.
         options: Options of the object store, as Polars takes them.
+        time: The column of times, by which rows are recognised within a quoted field.
 
     Returns:
         The rows.
 
     Raises:
-        SourceError: The file cannot be decoded, or a quote encloses the lines that follow it.
+        SourceError: The file cannot be decoded, or a quote encloses the lines that follow it; see `read_records`.
     """
     row, problem = unused_name("row", header), unused_name("problem", header)
     columns = list(dict.fromkeys(columns))
     shape = find_shape(uri, options, dialect)
     if shape is None:
-        records = read_records(uri, options, columns, dialect, row=row, problem=problem)
+        records = read_records(uri, options, columns, dialect, row=row, problem=problem, time=time)
         return CsvRows(records.lazy(), row, problem)
     rows = pl.scan_csv(
         uri,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.series.csv_bytes import read_blocks
+from forecasting.series.csv_header import Bytes, Places, find_headers, split_line
 from forecasting.series.files import is_remote
 from forecasting.spec.dialect import CsvDialect
 
@@ -18,9 +19,6 @@ MOST_ODD_ROWS = 10_000
 LONGEST_LINE = 64 << 20
 _BOM = b"\xef\xbb\xbf"
 _LF, _CR = 10, 13
-
-Bytes = npt.NDArray[np.uint8]
-Places = npt.NDArray[np.intp]
 
 
 class Shape(NamedTuple):
@@ -43,7 +41,9 @@ def find_shape(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> Sha
     """Return the odd rows of a plain file; None of any other file. The file is read.
 
     In a plain file every line is a row, or blank. Quotes enclose whole fields within a line, a quote within them is
-    doubled (RFC 4180), lines end in LF or CRLF, no byte is NUL, and the text is UTF-8. At most `MOST_ODD_ROWS` are odd.
+    doubled (RFC 4180), lines end in LF or CRLF, no byte is NUL, and the text is UTF-8, without a byte order mark but at
+    its beginning. At most `MOST_ODD_ROWS` are odd. An empty last field that the header lacks is none if the first row
+    has one.
 
     Args:
         uri: A path, or the URI of an object in a store.
@@ -71,33 +71,68 @@ def _find_in_version(uri: str, size: int, modified: int, separator: str, quote: 
 
 
 def _find_shape(blocks: Iterable[bytes], separator: str, quote: str | None) -> Shape | None:
-    num_separators: int | None = None
-    num_lines, first = 0, b""
-    shape: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
-    for block in _whole_lines(blocks):
+    finder = _Finder(separator, quote)
+    return finder.shape if all(finder.read(block) for block in _whole_lines(blocks)) else None
+
+
+class _Finder:
+    """The odd rows of a file up to the last block that was read."""
+
+    def __init__(self, separator: str, quote: str | None) -> None:
+        self._separator, self._quote = separator, quote
+        self._header: list[str] = []
+        self._ends_in_separator: bool | None = None
+        self._num_lines = 0
+        self._odd: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
+
+    @property
+    def shape(self) -> Shape:
+        """The odd rows."""
+        return Shape(*map(tuple, self._odd))
+
+    def read(self, block: bytes) -> bool:
+        """Read whole lines, and return whether the file may be plain."""
         byte_of = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(byte_of == _LF)
-        at = _find_separators(block, byte_of, ends, separator, quote)
+        at = _find_separators(block, byte_of, ends, self._separator, self._quote)
         if at is None:
-            return None
+            return False
         starts = np.concatenate([[0], ends[:-1] + 1])
         is_blank = (ends == starts) | ((ends == starts + 1) & (byte_of[starts] == _CR))
-        if num_separators is None:
+        if not self._header:
             if is_blank[0]:
-                return None
-            num_separators = int(np.searchsorted(at, ends[0]))
-            first = block[: ends[0]].removesuffix(b"\r")
-        headers = (number + num_lines - 1 for number in _find_line(first, block, byte_of, starts, ends))
-        shape[3].extend(row for row in headers if row >= 0)
-        if is_blank.any() or not _are_even(at, starts, ends, num_separators):
-            num_of_line = np.diff(np.searchsorted(at, ends), prepend=0)
-            is_odd = [is_blank, num_of_line > num_separators, ~is_blank & (num_of_line < num_separators)]
-            for numbers, flags in zip(shape[:3], is_odd, strict=True):
-                numbers.extend((np.flatnonzero(flags) + num_lines - 1).tolist())
-        if sum(map(len, shape)) > MOST_ODD_ROWS:
-            return None
-        num_lines += len(ends)
-    return Shape(*map(tuple, shape))
+                return False
+            first = block[: ends[0]].decode(errors="replace").removesuffix("\r")
+            self._header = split_line(first, self._separator, self._quote)
+        each = len(self._header) - 1
+        is_even = not is_blank.any() and _are_even(at, starts, ends, each)
+        num_of_line = None if is_even else np.diff(np.searchsorted(at, ends), prepend=0)
+        repeats = find_headers(block, byte_of, (starts, ends), at, num_of_line, self._header, self._quote)
+        headers = [line for line in repeats if line or self._num_lines]
+        self._odd[3].extend(line + self._num_lines - 1 for line in headers)
+        is_row = ~is_blank
+        is_row[[*headers, *([] if self._num_lines else [0])]] = False
+        if num_of_line is not None:
+            num_of_line = self._without_last(byte_of, ends, at, num_of_line, is_row)
+            is_odd = [is_blank, num_of_line > each, ~is_blank & (num_of_line < each)]
+            for numbers, flags in zip(self._odd, is_odd, strict=False):
+                numbers.extend((np.flatnonzero(flags) + self._num_lines - 1).tolist())
+        elif is_row.any() and self._ends_in_separator is None:
+            self._ends_in_separator = False
+        self._num_lines += len(ends)
+        return sum(map(len, self._odd)) <= MOST_ODD_ROWS
+
+    def _without_last(
+        self, byte_of: Bytes, ends: Places, at: Places, num_of_line: Places, is_row: npt.NDArray[np.bool_]
+    ) -> Places:
+        """Return the number of separators, without those before an empty last field that the header lacks."""
+        if self._ends_in_separator is False or not is_row.any():
+            return num_of_line
+        has_one_more = is_row & (num_of_line == len(self._header))
+        has_one_more &= _are_last_empty(byte_of, ends, at, num_of_line, self._quote)
+        if self._ends_in_separator is None:
+            self._ends_in_separator = bool(has_one_more[is_row.argmax()])
+        return num_of_line - has_one_more if self._ends_in_separator else num_of_line
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -120,7 +155,10 @@ def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _find_separators(block: bytes, byte_of: Bytes, ends: Places, separator: str, quote: str | None) -> Places | None:
     """Return where fields are separated; None where quotes, line ends or bytes are not those of a plain file."""
-    if b"\0" in block or block.count(b"\r") != block.count(b"\r\n"):
+    # A single byte is found several times faster than two, and few files have these.
+    if b"\0" in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
+        return None
+    if _BOM[:1] in block and (block.startswith(_BOM) or b"\n" + _BOM in block):
         return None
     separators = np.flatnonzero(byte_of == ord(separator))
     if quote is None or quote.encode() not in block:
@@ -137,16 +175,17 @@ def _find_separators(block: bytes, byte_of: Bytes, ends: Places, separator: str,
     return separators[~_are_inside(separators, quotes)] if is_sound else None
 
 
-def _find_line(line: bytes, block: bytes, byte_of: Bytes, starts: Places, ends: Places) -> Iterator[int]:
-    """Yield the numbers of the lines of a block that are this one."""
-    at = block.find(line)
-    while at >= 0:
-        number = int(np.searchsorted(starts, at))
-        if number < len(starts) and starts[number] == at:
-            length = int(ends[number]) - at
-            if length == len(line) or (length == len(line) + 1 and byte_of[ends[number] - 1] == _CR):
-                yield number
-        at = block.find(line, at + 1)
+def _are_last_empty(
+    byte_of: Bytes, ends: Places, at: Places, num_of_line: Places, quote: str | None
+) -> npt.NDArray[np.bool_]:
+    """Return whether a separator, or one and an empty pair of quotes, ends each line."""
+    if not len(at):
+        return np.zeros(len(ends), np.bool_)
+    last = at[np.maximum(np.cumsum(num_of_line) - 1, 0)]
+    num_after = ends - (byte_of[ends - 1] == _CR) - last - 1
+    is_quoted = False if quote is None else (num_after == 2) & (byte_of[last + 1] == ord(quote))
+    is_empty: npt.NDArray[np.bool_] = (num_of_line > 0) & ((num_after == 0) | is_quoted)
+    return is_empty
 
 
 def _are_inside(places: Places, quotes: Places) -> npt.NDArray[np.bool_]:

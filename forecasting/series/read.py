@@ -197,7 +197,8 @@ def _scan_csv(
     _refuse_missing(uri, header, needed, proposal)
     _refuse_repeated(uri, header, needed)
     with reading(uri):
-        rows, row, problem = scan_csv(uri, header, columns, dialect, options)
+        time = source.time if source.time in header else None
+        rows, row, problem = scan_csv(uri, header, columns, dialect, options, time=time)
         rows = add_keys(rows, keys, uri=uri)
     schema = pl.Schema(dict.fromkeys([*header, *keys], pl.String()))
     selected = _select(rows, schema, uri, source, clock, static, row=row, problem=problem)

@@ -42,7 +42,10 @@ class Reason(StrEnum):
     )
     FEWER_FIELDS = "row has fewer fields than the header"
     HEADER = "row repeats the header"
-    STRAY_QUOTE = "row has a quote that does not end its field; a quote within a quoted field must be doubled"
+    STRAY_QUOTE = (
+        "row has a quote that does not end its field; a quote within a quoted field must be doubled, and --csv-quote"
+        " none (source.csv.quote) reads quotes as text"
+    )
     NO_ID = "unique_id is missing"
     NOT_UTF_8 = "unique_id is not UTF-8 text; name the encoding with --csv-encoding (source.csv.encoding)"
     NO_TIME = "time is missing"

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -46,8 +47,14 @@ def _files(draw: st.DrawFn) -> str:
     kinds = [st.one_of(plain, blank), st.one_of(quoted, plain, blank), st.one_of(quoted, ragged, blank)]
     kind = draw(st.sampled_from([*(kind.map(",".join) for kind in kinds), LINES]))
     end = draw(st.sampled_from(["\n", "\r\n", "\r"])) if kind is LINES else draw(st.sampled_from(["\n", "\r\n"]))
-    lines = [header, *draw(st.lists(st.one_of(kind, st.just(header)), max_size=12))]
+    again = st.sampled_from([header, f"\ufeff{header}", header.upper(), header.replace(",", " , "), _quoted(header)])
+    more = draw(st.sampled_from(["", "", ",", ',""']))
+    lines = [header, *(line + more * bool(line) for line in draw(st.lists(st.one_of(kind, again), max_size=12)))]
     return draw(st.sampled_from(["", "\ufeff"])) + end.join(lines) + draw(st.sampled_from(["", end, end * 2]))
+
+
+def _quoted(header: str) -> str:
+    return ",".join(f'"{name}"' for name in header.split(",")) if '"' not in header else header
 
 
 def _is_whole(field: str) -> bool:
@@ -62,7 +69,7 @@ def _is_whole(field: str) -> bool:
 
 def _arbitrate(text: str) -> list[tuple[int, list[str] | None]] | None:
     """Return each record's line and fields, None for a single malformed line; None for a file without an end to it."""
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(re.sub("(^|[\r\n])\ufeff", r"\1", text), newline=""), strict=True)
     records: list[tuple[int, list[str] | None]] = []
     while True:
         first = reader.line_num + 1
@@ -77,6 +84,16 @@ def _arbitrate(text: str) -> list[tuple[int, list[str] | None]] | None:
             continue
         if fields:
             records.append((first, fields))
+
+
+def _check_swallowed(message: str, text: str, records: dict[int, list[str] | None]) -> None:
+    """Check that a run stops only because of a record whose first and last lines both have a time."""
+    assert "look like whole rows" in message
+    first, last = map(int, re.findall(r"in line (\d+)", message))
+    assert first < last
+    assert first in records
+    lines = re.split("\r\n|\r|\n", text)
+    assert all("2024-01-01" in lines[line - 1] for line in (first, last))
 
 
 @settings(max_examples=200)
@@ -97,20 +114,30 @@ def test_every_record_of_the_csv_module_is_accepted_as_it_is_or_refused(
         with pytest.raises(SourceError, match="no rows"):
             scan_source(Source(uri=str(file)), "timestamp")
         return
-    rows = scan_source(Source(uri=str(file)), "timestamp").collect()
+    try:
+        rows = scan_source(Source(uri=str(file)), "timestamp").collect()
+    except SourceError as error:
+        _check_swallowed(str(error), text, dict(records))
+        return
     if "problem" not in rows.columns:
         rows = rows.with_columns(problem=pl.lit(None, pl.String))
     at = [header.index(name) for name in ("unique_id", "ds", "y")]
     read = rows.select("source_row", "unique_id", "ds", "y", "problem").rows()
     assert len(read) == len(records) - 1
+    has_last = None
     for (row, *texts, problem), (line, fields) in zip(read, records[1:], strict=True):
         assert row + 1 == line
         if fields is None:
             assert problem == Reason.STRAY_QUOTE
-        elif len(fields) != len(header):
-            assert problem == (Reason.MORE_FIELDS if len(fields) > len(header) else Reason.FEWER_FIELDS)
-        elif fields == header:
+            continue
+        if [field.strip().lower() for field in fields] == [name.strip().lower() for name in header]:
             assert problem == Reason.HEADER
+            continue
+        is_longer = len(fields) == len(header) + 1 and fields[-1] == ""
+        has_last = is_longer if has_last is None else has_last
+        fields = fields[:-1] if has_last and is_longer else fields
+        if len(fields) != len(header):
+            assert problem == (Reason.MORE_FIELDS if len(fields) > len(header) else Reason.FEWER_FIELDS)
         else:
             assert problem is None
             name, *others = (fields[one] for one in at)
@@ -145,6 +172,67 @@ def test_line_that_is_cut_by_a_block_is_judged_as_a_whole(tmp_path: Path, monkey
     monkeypatch.setattr("forecasting.series.csv_bytes.BLOCK_BYTES", 3)
     (tmp_path / "x.csv").write_text('\ufeffabc,def\n"1,1",2\n\n3\n\n3,4,5\n6')
     assert find_shape(str(tmp_path / "x.csv"), {}, CsvDialect()) == ((1, 3), (4,), (2, 5), ())
+
+
+NOTES = st.lists(st.text('a1,"\n\r ', max_size=12).map(str.strip), min_size=3, max_size=8)
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+@given(notes=NOTES)
+def test_quoted_notes_of_several_lines_are_read_in_every_column(
+    tmp_path_factory: pytest.TempPathFactory, place: int, notes: list[str]
+) -> None:
+    file = tmp_path_factory.mktemp("csv") / "x.csv"
+    columns = [["unique_id", "ds", "y"], *(["a", f"2024-01-{day:02}", "1"] for day in range(1, len(notes) + 1))]
+    with file.open("w", newline="") as stream:
+        for fields, note in zip(columns, ["note", *notes], strict=True):
+            csv.writer(stream).writerow([*fields[:place], note, *fields[place:]])
+    rows = scan_source(Source(uri=str(file)), "timestamp").collect()
+    assert rows.select("unique_id", "ds", "y").rows() == [tuple(fields) for fields in columns[1:]]
+    assert "problem" not in rows.columns or rows["problem"].null_count() == len(notes)
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+@pytest.mark.parametrize(("first", "last"), [('"12 inch', 'n"'), ('"', '"'), ('"12 inch', 'again"')])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_quotes_that_enclose_rows_stop_the_run_by_their_lines(
+    tmp_path: Path, place: int, first: str, last: str, end: str
+) -> None:
+    notes = {3: first, 9: last, 12: '"1,231"', 20: '"two\nlines"'}
+    rows = [["a", f"2024-01-{day:02}", "1"] for day in range(1, 21)]
+    lines = [
+        ",".join([*fields[:place], notes.get(day, "x"), *fields[place:]])
+        for day, fields in enumerate([["unique_id", "ds", "y"], *rows])
+    ]
+    (tmp_path / "x.csv").write_bytes(end.join(lines).encode())
+    with pytest.raises(SourceError, match=r"quote in line 4 encloses all up to one in line 10, .* --csv-quote none"):
+        scan_source(Source(uri=str(tmp_path / "x.csv")), "timestamp")
+    rows_read = scan_source(Source(uri=str(tmp_path / "x.csv"), csv={"quote": "none"}), "timestamp").collect()
+    assert rows_read.filter(pl.col("ds").str.contains("2024") & pl.col("problem").is_null()).height >= 18
+
+
+@pytest.mark.parametrize("header", ["\ufeffa,b,c", "A,b , c", '"a","b","c"', '\ufeff"a",b,c', '"a",b, c\t'])
+@pytest.mark.parametrize("rest", ["", 'x,"two\nlines",z\n'])
+@pytest.mark.parametrize("block_bytes", [7, 1 << 20])
+def test_header_that_is_written_in_another_way_names_no_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str, rest: str, block_bytes: int
+) -> None:
+    monkeypatch.setattr("forecasting.series.csv_bytes.BLOCK_BYTES", block_bytes)
+    (tmp_path / "x.csv").write_text(f"\ufeffa,b,c\n1,2024-01-01,3\n{header}\n2,2024-01-01,4\n{rest}")
+    rows = scan_source(Source(uri=str(tmp_path / "x.csv"), id="a", time="b", target="c"), "timestamp").collect()
+    assert rows["problem"].to_list()[:3] == [None, Reason.HEADER, None]
+    assert rows["unique_id"].to_list()[::2][:2] == ["1", "2"]
+
+
+@pytest.mark.parametrize("more", [",", ',""'])
+@pytest.mark.parametrize("rest", ["", 'd,"2024-01-02",2,\n', 'd,"two\nlines",2,\n'])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_empty_last_field_that_the_header_lacks_is_left_out(tmp_path: Path, more: str, rest: str, end: str) -> None:
+    text = f"unique_id,ds,y\n\na,2024-01-01,1{more}\nb,2024-01-01,2\n,\nb,2024-01-02,3{more}\nc,2024-01-01,4,5\n"
+    (tmp_path / "x.csv").write_bytes((text + rest).replace("\n", end).encode())
+    rows = scan_source(Source(uri=str(tmp_path / "x.csv")), "timestamp").collect()
+    assert rows["problem"].to_list()[:5] == [None, None, Reason.FEWER_FIELDS, None, Reason.MORE_FIELDS]
+    assert rows["y"].to_list()[3] == "3"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
