@@ -23,7 +23,7 @@ from torch import Tensor
 
 from forecasting.series.open_calendar import make_open_calendar
 from forecasting.series.panel import Panel
-from forecasting.spec.frequency import fixed_width, num_months
+from forecasting.spec.frequency import fixed_width, learned_frequency, num_months
 
 COEFFICIENTS, SEASONS = "coefficients_C", "seasons_P"
 """Names of the weights: raw coefficients, and initial seasonal indices by phase."""
@@ -140,7 +140,7 @@ def grid_index(ds_S: npt.NDArray[np.generic], freq: str | int) -> npt.NDArray[np
     months = num_months(freq)
     if months is not None:
         return ds_S.astype("datetime64[M]").astype(np.int64) // months
-    if (calendar := make_open_calendar(freq)) is not None:
+    if (calendar := make_open_calendar(learned_frequency(freq))) is not None:
         return calendar.count_before(calendar.slot_at(ds_S.astype("datetime64[us]").astype(np.int64)))
     width = fixed_width(freq)
     assert width is not None, "a frequency is of months or of a fixed width"

@@ -132,8 +132,13 @@ def evaluate(
     measures = _measure(met["unique_id"].unique().sort().to_list(), spec, features, cutoff)
     zone = zone_in(features)
     place = pl.col("ds") if zone is None else wall_clock_of(pl.col("ds"), zone)
-    measured = points.with_columns(place=place).join(
-        measures.rename({"ds": "place"}), on=["unique_id", "place"], how="left", maintain_order="left"
+    naive2 = measures.select("unique_id", "naive2", place="ds")
+    # A forecast beyond the panel's grid, as after a holiday, has a scale, but no Naive2.
+    scale = measures.select("unique_id", "scale").unique("unique_id", keep="first")
+    measured = (
+        points.with_columns(place=place)
+        .join(naive2, on=["unique_id", "place"], how="left", maintain_order="left")
+        .join(scale, on="unique_id", how="left", maintain_order="left")
     )
     scores = score_forecasts(measured.drop("place"), quantiles=spec.quantiles)
     serving = forecasts.select("unique_id", "model", "is_champion").unique()

@@ -1,4 +1,4 @@
-"""Lay forecasts of a panel's grid out on the points of the horizon, which are instants where the panel has a zone."""
+"""Lay forecasts of a panel's grid out on the points of the horizon: instants of its zone, and days without holidays."""
 
 # S series of a shard · R rows of the panel · F horizon steps · Q quantiles
 
@@ -10,8 +10,9 @@ import numpy.typing as npt
 from forecasting.classical.combination import Quantiles
 from forecasting.flow.admissible import admissible
 from forecasting.series.local_grid import number_points
+from forecasting.series.open_calendar import open_points_ahead
 from forecasting.series.panel import Panel
-from forecasting.spec.frequency import fixed_width
+from forecasting.spec.frequency import fixed_width, learned_frequency
 from forecasting.spec.spec import Spec
 
 
@@ -35,10 +36,10 @@ class PointsAhead:
     def lay_out(self, quantiles_RFQ: Quantiles, rows_R: npt.NDArray[np.int64]) -> Quantiles:
         """Return forecasts of the points, from those of the first F points of the panel's grid.
 
-        Both instants of an hour that autumn repeats have the forecast of that hour. After an hour that spring skips,
-        the horizon reaches beyond the F points of the grid: a point there has the forecast of a season earlier, or
-        without one in the horizon, the last forecast and the change of the measurements a season earlier. A point that
-        repeats the last known hour has its measurement with the spread of the first forecast.
+        Both instants of an hour that autumn repeats have the forecast of that hour. After an hour that spring skips, or
+        a holiday, the horizon reaches beyond the F points of the grid: a point there has the forecast of a season
+        earlier, or without one in the horizon, the last forecast and the change of the measurements a season earlier. A
+        point that repeats the last known hour has its measurement with the spread of the first forecast.
 
         Args:
             quantiles_RFQ: Forecasts of some series.
@@ -82,6 +83,9 @@ def points_ahead(panel: Panel, spec: Spec) -> PointsAhead:
         The points.
     """
     horizon = spec.horizon
+    if learned_frequency(spec.freq) != spec.freq:
+        ds_SF, number_SF = open_points_ahead(panel.last_ds, freq=spec.freq, horizon=horizon)
+        return PointsAhead(panel, spec, ds_SF, number_SF)
     if panel.zone is None:
         return PointsAhead(panel, spec, panel.ds_SN[:, -horizon:], None)
     width = fixed_width(spec.freq)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.errors import SpecError
-from forecasting.spec.frequency import DAY, UNITS, fixed_width, opening_of
+from forecasting.spec.frequency import DAY, UNITS, fixed_width, learned_frequency, opening_of
 from forecasting.spec.opening import Opening
 
 EPOCH_DAY = 3
@@ -43,6 +43,10 @@ class OpenCalendar:
     def slot_at(self, time: IntArray) -> IntArray:
         """Return the slots of times, in microseconds since 1970."""
         return (time + (EPOCH_DAY * DAY - self.phase)) // self.width
+
+    def begin_of(self, slot: IntArray) -> IntArray:
+        """Return when slots begin, in microseconds since 1970."""
+        return slot * self.width - (EPOCH_DAY * DAY - self.phase)
 
     def count_before(self, slot: IntArray) -> IntArray:
         """Return how many open slots lie before each slot, from the Monday before 1970."""
@@ -100,6 +104,32 @@ def make_open_calendar(freq: str | int) -> OpenCalendar | None:
         slot_H = (day_D[:, None] * slots_of_day + np.arange(slots_of_day)).reshape(-1)
         closed_H = slot_H[is_open_W[slot_H % len(is_open_W)]]
     return OpenCalendar(width, phase, before_W, np.flatnonzero(is_open_W), closed_H)
+
+
+def open_points_ahead(
+    last_S: npt.NDArray[np.generic], *, freq: str | int, horizon: int
+) -> tuple[npt.NDArray[np.generic], IntArray]:
+    """Return the open points that follow the last known ones, and their places on the grid that models learn on.
+
+    Args:
+        last_S: The last known points, naive times, (S,).
+        freq: A frequency with opening times.
+        horizon: The number F of points.
+
+    Returns:
+        The points, (S, F), and how many points of the learned grid (`learned_frequency`) each lies after the last known
+        one, (S, F): 1 to F where no holiday lies between.
+    """
+    calendar, learned = make_open_calendar(freq), make_open_calendar(learned_frequency(freq))
+    assert calendar is not None
+    time_S1 = np.where(np.isnat(last_S), 0, last_S.astype("datetime64[us]").astype(np.int64))[:, None]
+    slot_S1 = calendar.slot_at(time_S1)
+    slot_SF = calendar.slot_of(calendar.count_before(slot_S1 + 1) + np.arange(horizon))
+    ds_SF = calendar.begin_of(slot_SF) + time_S1 - calendar.begin_of(slot_S1)
+    points_SF = np.where(np.isnat(last_S)[:, None], np.datetime64("NaT", "us"), ds_SF.astype("datetime64[us]"))
+    if learned is None:
+        return points_SF, slot_SF - slot_S1
+    return points_SF, learned.count_before(slot_SF + 1) - learned.count_before(slot_S1 + 1)
 
 
 @lru_cache(maxsize=32)

@@ -16,10 +16,12 @@ from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.calendar import add_calendar, calendar_columns
 from forecasting.series.categories import Coded, code_panel
 from forecasting.series.clock import keeps_wall_clock, refuse_other_clock
+from forecasting.series.columns import categories_of
 from forecasting.series.grid import future_grid
 from forecasting.series.local_grid import ZONE, stated_zone, to_instants, to_local_grid, to_wall_clock, zone_in
+from forecasting.series.regularise import regularise
 from forecasting.spec.categories import Categories
-from forecasting.spec.frequency import fixed_width, num_months
+from forecasting.spec.frequency import fixed_width, learned_frequency, num_months
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -160,7 +162,8 @@ def to_panel(
 
     Returns:
         A panel with at least one column before the horizon. The calendar is 0 before a series begins. Features with a
-        zone are put on the grid of its wall clock, whose hours seasons follow.
+        zone are put on the grid of its wall clock, whose hours seasons follow. Holidays that are closed are gaps, and
+        points of the horizon, so that a season ago is the same day of the week.
     """
     if (zone := zone_in(features)) is not None:
         return _to_local_panel(
@@ -172,6 +175,16 @@ def to_panel(
             run_cutoff=run_cutoff,
             categories=categories,
         )
+    if (learned := learned_frequency(freq)) != freq:
+        panel = to_panel(
+            _with_holidays(features, freq=learned),
+            freq=learned,
+            horizon=horizon,
+            unique_ids=unique_ids,
+            run_cutoff=run_cutoff,
+            categories=categories,
+        )
+        return replace(panel, stated_zone=stated_zone(features))
     names = calendar_columns(freq)
     wanted = sorted(features["unique_id"].unique()) if unique_ids is None else list(unique_ids)
     order = pl.DataFrame(
@@ -201,6 +214,12 @@ def to_panel(
     y_SN.reshape(-1)[runs.places(column_R + runs.rows_R * width)] = known["y"].fill_null(np.nan).to_numpy()
     coded = code_panel(ds_SN, _static_values(features, wanted, categories), categories)
     return Panel(tuple(wanted), y_SN, length_S, calendar_SNC, ds_SN, horizon, coded, stated_zone=stated_zone(features))
+
+
+def _with_holidays(features: pl.DataFrame, *, freq: str | int) -> pl.DataFrame:
+    """Add empty grid points at holidays, on the grid of a frequency that has them."""
+    points = features.lazy().select("unique_id", "ds", "y", *categories_of(features.lazy()))
+    return add_calendar(regularise(points, freq=freq), freq=freq).collect()
 
 
 def _to_local_panel(

@@ -140,6 +140,16 @@ def step_of(freq: str | int) -> str | int:
     return freq if isinstance(freq, int) else freq.partition(" ")[0]
 
 
+def learned_frequency(freq: str | int) -> str | int:
+    """Return the frequency of the grid that models learn on, where holidays are gaps and weekdays keep their places.
+
+    >>> learned_frequency("1d Mon-Fri closed DE"), learned_frequency("1d Mon-Sun closed DE"), learned_frequency("1h")
+    ('1d Mon-Fri', '1d', '1h')
+    """
+    opening = opening_of(freq)
+    return freq if opening is None else _with_opening(step_of(freq), Opening(opening.week))
+
+
 def clock_of(freq: str | int) -> Clock:
     """Return what `ds` counts at a frequency: integer steps if the frequency is one, otherwise timestamps."""
     return "step" if isinstance(freq, int) else "timestamp"

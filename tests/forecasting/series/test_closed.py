@@ -1,10 +1,12 @@
 """Weekdays without rows: found, said, and never taken for gaps in silence; rows on closed days are refused."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
+import holidays
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -19,6 +21,14 @@ from forecasting.spec.source import Source
 from forecasting.spec.spec import make_spec
 
 MONDAY = datetime(2024, 1, 1)
+GERMAN = sorted(holidays.country_holidays("DE", years=range(2023, 2026)))
+QUICK: dict[str, Any] = {
+    "recipe": "fast",
+    "models": ["lstm"],
+    "overrides": {"max_steps": 2, "evaluate_every": 2, "hidden_size": 4},
+    "processes": 1,
+    "progress": False,
+}
 
 
 def days_of(weekdays: Sequence[int], num_days: int = 200) -> list[datetime]:
@@ -178,13 +188,32 @@ def test_six_day_week_is_forecast_from_monday_to_saturday() -> None:
             freq="1d",
             source={"open": "Mon-Sat"},
             horizon=7,
-            recipe="fast",
-            models=["lstm"],
-            overrides={"max_steps": 2, "evaluate_every": 2, "hidden_size": 4},
-            processes=1,
-            progress=False,
+            **QUICK,
         )
     naive = result.candidates.filter(model="seasonal_naive_6")
     ahead = [MONDAY + timedelta(days=140 + number) for number in (0, 1, 2, 3, 4, 5, 7)]
     assert naive["ds"].to_list() == ahead
     assert naive["forecast"].to_list() == [100.0, 150.0, 200.0, 250.0, 300.0, 350.0, 100.0]
+
+
+@pytest.mark.parametrize("cutoff", [date(2024, 5, 8), date(2024, 5, 10), date(2023, 12, 22)])
+def test_days_after_a_holiday_have_the_values_of_their_weekdays(cutoff: date) -> None:
+    """Numbered without holidays, a season of five days would be another weekday for a week after each."""
+    days = pd.bdate_range("2023-10-02", cutoff, freq="C", holidays=GERMAN).to_pydatetime().tolist()
+    options = {"freq": "1b", "season_lengths": 5, "horizon": 8, "source": {"closed_holidays": "DE"}}
+    result = fc.forecast(frame_of(a=days), **options, **QUICK)
+    ahead = pd.bdate_range(cutoff + timedelta(days=1), periods=8, freq="C", holidays=GERMAN).to_pydatetime().tolist()
+    naive = result.candidates.filter(model="seasonal_naive_5")
+    assert naive["ds"].to_list() == ahead
+    assert naive["forecast"].to_list() == [100.0 + 50 * day.weekday() for day in ahead]
+
+
+def test_day_after_a_holiday_is_scored_though_it_is_all_that_is_forecast() -> None:
+    days = pd.bdate_range("2023-10-02", "2024-05-10", freq="C", holidays=GERMAN).to_pydatetime().tolist()
+    frame = frame_of(a=days).with_columns(pl.col("y") + pl.col("ds").dt.day())
+    options = {"freq": "1b", "season_lengths": 5, "horizon": 1, "source": {"closed_holidays": "DE"}}
+    result = fc.forecast(frame, cutoff="2024-05-08", **options, **QUICK)
+    assert result.forecasts["ds"].to_list() == [datetime(2024, 5, 10)]
+    scores = result.evaluate(frame).scores
+    assert scores["num_points"].to_list() == [1]
+    assert scores["mase"].null_count() == 0

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from forecasting.errors import SpecError
 from forecasting.fleet.smoothing import grid_index
 from forecasting.series.grid import future_grid
-from forecasting.series.open_calendar import holidays_of, make_open_calendar
+from forecasting.series.open_calendar import holidays_of, make_open_calendar, open_points_ahead
 from forecasting.series.panel import to_panel
 from forecasting.series.regularise import regularise
+from forecasting.spec.frequency import learned_frequency
 
 GERMAN = sorted(holidays.country_holidays("DE", years=range(1960, 2040)))
 YEAR_ENDS = [datetime(year, 12, 20) for year in (1969, 1999, 2015, 2020, 2024)]  # 2015 and 2020 have 53 weeks
@@ -95,22 +96,37 @@ def test_closed_days_are_no_gaps_and_other_absent_days_are() -> None:
     assert grid.height == len(days) + 1
 
 
-def test_panel_of_business_days_has_neither_weekends_nor_holidays() -> None:
-    days = pd.bdate_range("2024-11-04", "2024-12-23", freq="C", holidays=GERMAN)
+def test_panel_of_business_days_has_no_weekends_and_holidays_as_gaps() -> None:
+    days = pd.bdate_range("2024-09-23", "2024-12-23", freq="C", holidays=GERMAN)
     late = days[:-2] + pd.Timedelta(hours=16)
     rows = pl.concat(
         pl.DataFrame({"unique_id": name, "ds": each.to_pydatetime().tolist(), "y": 1.0})
         for name, each in (("a", days), ("b", late))
     )
     waves = [pl.lit(0.0, pl.Float32).alias(f"{name}_{wave}") for name in ("week", "year") for wave in ("sin", "cos")]
-    panel = to_panel(rows.with_columns(waves), freq="1d Mon-Fri closed DE", horizon=4)
-    assert np.isfinite(panel.y_SN[0]).all()
-    assert panel.length_S.tolist() == [len(days), len(days) - 2]
-    ahead = ["2024-12-24", "2024-12-27", "2024-12-30", "2024-12-31"]
-    assert panel.ds_SN[0, -4:].tolist() == [datetime.fromisoformat(each) for each in ahead]
-    assert panel.ds_SN[1, -4:].tolist() == [datetime(2024, 12, day, 16) for day in (20, 23, 24, 27)]
-    index_N = grid_index(panel.ds_SN[0], "1d Mon-Fri closed DE")
+    freq = "1d Mon-Fri closed DE"
+    panel = to_panel(rows.with_columns(waves), freq=freq, horizon=4)
+    assert np.isfinite(panel.y_SN[0]).sum() == len(days)
+    assert panel.ds_SN[0, :-4][np.isnan(panel.y_SN[0])].tolist() == [datetime(2024, 10, 3)]
+    assert (panel.length_S - [len(days) + 1, len(days) - 1] == 0).all()
+    index_N = grid_index(panel.ds_SN[0], freq)
     assert (np.diff(index_N) == 1).all()
+    points_SF, number_SF = open_points_ahead(panel.last_ds, freq=freq, horizon=4)
+    ahead = ["2024-12-24", "2024-12-27", "2024-12-30", "2024-12-31"]
+    assert points_SF[0].tolist() == [datetime.fromisoformat(each) for each in ahead]
+    assert points_SF[1].tolist() == [datetime(2024, 12, day, 16) for day in (20, 23, 24, 27)]
+    assert number_SF.tolist() == [[1, 4, 5, 6], [1, 2, 3, 6]]
+
+
+@pytest.mark.parametrize("freq", ["1d Mon-Sun closed DE", "1h Mon-Fri 08:00-18:00 closed DE", "1d Mon-Fri closed US"])
+def test_open_points_ahead_are_those_of_the_grid(freq: str) -> None:
+    begin = datetime(2024, 12, 23, 10 if freq.startswith("1h") else 0)
+    last_S = np.array([begin, "NaT"], dtype="datetime64[us]")
+    points_SF, number_SF = open_points_ahead(last_S, freq=freq, horizon=40)
+    assert points_SF[0].tolist() == continue_from(begin, freq=freq, horizon=40)
+    assert np.isnat(points_SF[1]).all()
+    learned = continue_from(begin, freq=str(learned_frequency(freq)), horizon=100)
+    assert [learned[number - 1] for number in number_SF[0]] == points_SF[0].tolist()
 
 
 def test_unknown_holidays_are_refused_with_those_that_are_known() -> None:
