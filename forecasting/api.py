@@ -46,7 +46,7 @@ def forecast(
     freq: str | int | None = None,
     season_lengths: int | Sequence[int] | None = None,
     horizon: int | None = None,
-    id: str | None = None,
+    id: str | Sequence[str] | None = None,
     time: str | None = None,
     target: str | None = None,
     cutoff: Any = None,
@@ -81,7 +81,8 @@ def forecast(
         season_lengths: Grid points of a season, one or several; the first one scales MASE; 1 for none. Where not
             given, those that are customary at the frequency, and a warning states them.
         horizon: Steps ahead.
-        id: Column that names the series. Where not given, `unique_id`; a frame without that column is one series.
+        id: Column that names the series, or several that name it together. Where not given, `unique_id`; a frame
+            without that column is one series.
         time: Column of timestamps or integer steps; `ds` where not given.
         target: Column of measurements; `y` where not given.
         cutoff: Last time that may be known, as text, a date, a datetime or an integer step; without an offset it is
@@ -135,7 +136,7 @@ def fit(
     freq: str | int | None = None,
     season_lengths: int | Sequence[int] | None = None,
     horizon: int | None = None,
-    id: str | None = None,
+    id: str | Sequence[str] | None = None,
     time: str | None = None,
     target: str | None = None,
     cutoff: Any = None,
@@ -165,7 +166,7 @@ def fit(
         freq: Step of the grid.
         season_lengths: Grid points of a season, one or several.
         horizon: Steps ahead.
-        id: Column that names the series.
+        id: Column that names the series, or several that name it together.
         time: Column of timestamps or integer steps.
         target: Column of measurements.
         cutoff: Last time that may be known; chosen as by `forecast` where not given.
@@ -216,7 +217,7 @@ def backtest(
     freq: str | int | None = None,
     season_lengths: int | Sequence[int] | None = None,
     horizon: int | None = None,
-    id: str | None = None,
+    id: str | Sequence[str] | None = None,
     time: str | None = None,
     target: str | None = None,
     recipe: str | None = None,
@@ -250,7 +251,7 @@ def backtest(
         freq: Step of the grid.
         season_lengths: Grid points of a season, one or several.
         horizon: Steps ahead.
-        id: Column that names the series.
+        id: Column that names the series, or several that name it together.
         time: Column of timestamps or integer steps.
         target: Column of measurements.
         recipe: How to train: "fast", "standard" or "accurate".
@@ -411,6 +412,8 @@ class Request:
             warnings.warn(note, DataWarning, stacklevel=4)
         columns = spec.source
         frames = frames or NativeFrames(id=columns.id, time=columns.time, target=columns.target)
+        if len(frames.ids) > 1:
+            frames.refuse_names(sorted({*_RESERVED, *spec.quantile_columns}))
         zone = given.zone(spec.clock, spec.freq)
         return cls(spec, given, native_types(given, spec.clock, spec.freq), frames, zone)
 

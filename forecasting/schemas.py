@@ -16,6 +16,7 @@ from forecasting.spec.quantiles import DEFAULT_QUANTILES, quantile_column
 TIMESTAMP = pl.Datetime("us")
 STEP = pl.Int64()
 CATEGORIES = pl.List(pl.Struct({"name": pl.String(), "value": pl.String()}))
+KEYS = pl.List(pl.Struct({"name": pl.String(), "value": pl.String(), "type": pl.String()}))
 BOOKKEEPING = ("spec", "cutoff_date", "run_cutoff", "run_id")
 """Columns that `forecasting.store.stamp` adds to the rows of a run."""
 _ON_CLOCK = pl.Object()
@@ -206,6 +207,21 @@ _DECLARED = (
             ),
             _CATEGORIES,
             _ZONE,
+            _RUN_ID,
+        ),
+    ),
+    Table(
+        "names",
+        "values of the columns that name each series, of specs with several such columns",
+        ("spec", "unique_id"),
+        (
+            _SPEC,
+            _ID,
+            Column(
+                "keys",
+                KEYS,
+                "the columns in order, each with its name, its value as text and its type, integer or text",
+            ),
             _RUN_ID,
         ),
     ),

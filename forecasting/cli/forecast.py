@@ -50,8 +50,9 @@ def forecast(
         typer.Option(show_default="the recipe's", help="Statistical models beside them: theta, ets, … or none."),
     ] = None,
     all_models: Annotated[bool, typer.Option("--all-models", help="Write every candidate, champions marked.")] = False,
-    id_column: Annotated[
-        str | None, typer.Option("--id", show_default="unique_id", help="Column that names the series.")
+    id_columns: Annotated[
+        list[str] | None,
+        typer.Option("--id", show_default="unique_id", help="Column that names the series, or several: store,item."),
     ] = None,
     time_column: Annotated[
         str | None, typer.Option("--time", show_default="ds", help="Column of timestamps or steps.")
@@ -200,7 +201,7 @@ def forecast(
         "recipe": recipe,
         "models": split_commas(models),
         "statistics": split_statistics(statistics),
-        "source.id": id_column,
+        "source.id": split_commas(id_columns),
         "source.time": time_column,
         "source.time_format": time_format,
         "source.target": target_column,

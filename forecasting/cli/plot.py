@@ -27,7 +27,12 @@ def plot(
     actuals: Annotated[
         str | None, typer.Option(help="With --forecasts: the measurements before and after the cutoff.")
     ] = None,
-    id_column: Annotated[str, typer.Option("--id", help="Column of --actuals with the names of series.")] = "unique_id",
+    id_columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--id", show_default="unique_id", help="Column of --actuals with the names of series, or several."
+        ),
+    ] = None,
     time_column: Annotated[str, typer.Option("--time", help="Column of --actuals with times or steps.")] = "ds",
     target_column: Annotated[str, typer.Option("--target", help="Column of --actuals with measurements.")] = "y",
     source_pairs: Annotated[
@@ -38,7 +43,7 @@ def plot(
     """Draw history and forecast of some series: median, 50, 80 and 95 % bands, and the actuals since then."""
     from forecasting.cli.fans import fans_of_files, fans_of_store
     from forecasting.cli.files import refuse_path
-    from forecasting.cli.options import source_fields
+    from forecasting.cli.options import source_fields, split_commas
     from forecasting.cli.tables import open_store
     from forecasting.plots import fan_chart
     from forecasting.spec.source import make_source
@@ -61,7 +66,11 @@ def plot(
     else:
         from forecasting.settings import Settings
 
-        columns = {"id": id_column, "time": time_column, "target": target_column} | source_fields(source_pairs)
+        columns = {
+            "id": split_commas(id_columns) or "unique_id",
+            "time": time_column,
+            "target": target_column,
+        } | source_fields(source_pairs)
         source = None if actuals is None else make_source([actuals], columns, subject="--actuals")
         fans = fans_of_files(forecasts, source, series, storage_options=Settings.load().storage_options)
     horizon = fans.forecasts.group_by("unique_id").len()["len"].max()

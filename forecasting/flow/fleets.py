@@ -199,8 +199,8 @@ class Fleet:
             other = rows.filter(~pl.col("unique_id").is_in(known)).select("unique_id").unique().head(3).collect()
             if other.height:
                 raise SourceError(
-                    f"{given.source}: column '{given.source.id}' has whole numbers such as {other.item(0, 0)}, but the"
-                    " fleet's ids are text; give ids as they were when it was fitted"
+                    f"{given.source}: column '{', '.join(given.source.ids)}' has whole numbers such as"
+                    f" {other.item(0, 0)}, but the fleet's ids are text; give ids as they were when it was fitted"
                 )
         unfinished = is_unfinished(rows.collect_schema(), given.source, freq=spec.freq, now=wall_clock())
         merged = merge_newer(self._history, rows, freq=spec.freq, unfinished=unfinished)
@@ -273,7 +273,7 @@ class Fleet:
 
 
 def _with_ids(frames: NativeFrames) -> str:
-    return "without a column of series" if frames.is_single else f"with the column of series '{frames.id}'"
+    return "without a column of series" if frames.is_single else f"with the column of series '{', '.join(frames.ids)}'"
 
 
 def as_text(cutoff: Any) -> str:
@@ -302,6 +302,7 @@ def load_fleet(folder: str | Path) -> Fleet:
     spec = make_spec(manifest["spec"], subject=f"fleet {folder}")
     tables = {name: pl.read_parquet(content[f"{name}.parquet"]) for name in (*_TABLES, "forecasts", "types")}
     types = tables.pop("types").schema
+    frames = manifest["frames"] | {"id": _as_ids(manifest["frames"]["id"])}
     fit = OneShot(
         **tables,  # type: ignore[arg-type]
         features=pl.DataFrame(),
@@ -321,8 +322,9 @@ def load_fleet(folder: str | Path) -> Fleet:
             types["ds"],
             keeps_wall_clock=manifest["keeps_wall_clock"],
             timezone=spec.source.timezone,
+            id_columns={name: dtype for name, dtype in types.items() if name not in ("unique_id", "ds")},
         ),
-        NativeFrames(**manifest["frames"]),
+        NativeFrames(**frames),
         zone=_read_zone(manifest["zone"]),
     )
 
@@ -339,7 +341,7 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
     for name in _TABLES:
         write(f"{name}.parquet", _as_parquet(fleet._history if name == "observations" else getattr(fit, name)))
     write("forecasts.parquet", _as_parquet(fit.forecasts.clear()))
-    empty = pl.DataFrame(schema={"unique_id": types.unique_id, "ds": types.ds})
+    empty = pl.DataFrame(schema={"unique_id": types.unique_id, "ds": types.ds, **types.id_columns})
     write("types.parquet", _as_parquet(empty))
     shards = [
         {
@@ -379,6 +381,10 @@ def _read_zone(name: str | None) -> tzinfo | None:
         return UTC
     offset = name.removeprefix("UTC")
     return ZoneInfo(name) if offset == name else datetime.strptime(offset, "%z").tzinfo
+
+
+def _as_ids(id: str | list[str]) -> str | tuple[str, ...]:
+    return id if isinstance(id, str) else tuple(id)
 
 
 def _as_parquet(rows: pl.DataFrame) -> bytes:

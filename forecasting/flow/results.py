@@ -111,7 +111,7 @@ class Result:
     @cached_property
     def rejects(self) -> Any:
         """Refused rows as text, each with its file (`<frame>` of a frame), its row from 1 and the reason."""
-        return self._native(self._outcome.rejects)
+        return self._native(self._types.unfold(self._outcome.rejects))
 
     @cached_property
     def reasons(self) -> Any:
@@ -215,9 +215,9 @@ class Result:
             ) from error
         native = self._restore(self._outcome.forecasts)
         columns = ("unique_id", "ds", "path", "y")
-        yield no_paths(native).select(columns)
+        yield self._types.unfold(no_paths(native).select(columns))
         for rows in sample_paths(native, self._outcome.correlations, spec):
-            yield rows.select(columns)
+            yield self._types.unfold(rows.select(columns))
 
     def plot(self, *series: Any, history: int | None = None) -> "Figure":
         """Draw history and forecast of some series: median, 50, 80 and 95 % bands.
@@ -248,7 +248,7 @@ class Result:
         past = self._outcome.features.filter(pl.col("unique_id").is_in(names)).select("unique_id", "ds", "y")
         tail = past.sort("unique_id", "ds").group_by("unique_id", maintain_order=True)
         shown = tail.tail(history or max(2 * self.spec.horizon, 24))
-        times = replace(self._types, unique_id=pl.String()).restore(shown)
+        times = replace(self._types, unique_id=pl.String(), id_columns={}).restore(shown)
         return fan_chart(_on_wall_clock(times), _on_wall_clock(forecasts))
 
     def __repr__(self) -> str:
@@ -258,7 +258,7 @@ class Result:
         import warnings
 
         shown = self._candidates.filter("is_champion").select("unique_id", "ds", "model", "forecast", *self._ends())
-        names = {"unique_id": self._frames.id, "ds": self._frames.time}
+        names = {"ds": self._frames.time} | ({"unique_id": id} if isinstance(id := self._frames.id, str) else {})
         picture = io.BytesIO()
         with warnings.catch_warnings():
             # A character that no installed font has is drawn as a box.

@@ -33,11 +33,11 @@ class NativeFrames:
     """The kind of frame that results come back as, with the names and dtypes of its columns of series and time.
 
     The dtypes are those of the frame's own library (a pandas dtype, a pyarrow type, a Polars dtype); None leaves a
-    column as the conversion makes it.
+    column as the conversion makes it. Several columns of series have theirs by name.
     """
 
     kind: Kind = "polars"
-    id: str = DEFAULT_ID
+    id: str | tuple[str, ...] = DEFAULT_ID
     time: str = "ds"
     target: str = "y"
     is_single: bool = False
@@ -54,24 +54,38 @@ class NativeFrames:
         Returns:
             The same rows with the frame's own column names, in its own library.
         """
-        names = {"unique_id": self.id, "ds": self.time, "y": self.target}
+        names = {"ds": self.time, "y": self.target}
         times = [self.time, *(name for name in ("cutoff", "origin") if name in rows.columns)]
+        if isinstance(self.id, str):
+            names["unique_id"] = self.id
+        else:
+            rows = rows.drop("unique_id", strict=False)
         rows = rows.rename({old: new for old, new in names.items() if old in rows.columns})
         times = [name for name in times if name in rows.columns and rows.schema[name].is_temporal()]
-        ids = [self.id] if self.id in rows.columns else []
+        ids = {name: dtype for name, dtype in self._id_dtypes().items() if name in rows.columns}
         match self.kind:
             case "polars":
-                return _cast_polars(rows, ids, self.id_dtype)
+                return _cast_polars(rows, ids)
             case "polars_lazy":
-                return _cast_polars(rows, ids, self.id_dtype).lazy()
+                return _cast_polars(rows, ids).lazy()
             case "pandas":
-                return _to_pandas(rows, dict.fromkeys(ids, self.id_dtype) | dict.fromkeys(times, self.time_dtype))
-        table = _to_arrow(rows, dict.fromkeys(ids, self.id_dtype) | dict.fromkeys(times, self.time_dtype))
+                return _to_pandas(rows, ids | dict.fromkeys(times, self.time_dtype))
+        table = _to_arrow(rows, ids | dict.fromkeys(times, self.time_dtype))
         if self.kind == "pyarrow":
             return table
         import duckdb
 
         return duckdb.from_arrow(table)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The columns that name a series, also where there is only one."""
+        return (self.id,) if isinstance(self.id, str) else self.id
+
+    def _id_dtypes(self) -> dict[str, Any]:
+        if isinstance(self.id, str):
+            return {self.id: self.id_dtype}
+        return {name: (self.id_dtype or {}).get(name) for name in self.id}
 
     def named_in(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return fields of a `Source` with the column names of the frame, to read another one like it."""
@@ -82,8 +96,8 @@ class NativeFrames:
 
     def refuse_names(self, reserved: Sequence[str]) -> None:
         """Raise SourceError where the frame's own column names are names that results need for themselves."""
-        named = {"id": self.id, "time": self.time, "target": self.target}
-        taken = [f"{role} = {name!r}" for role, name in named.items() if name in reserved]
+        named = [*(("id", name) for name in self.ids), ("time", self.time), ("target", self.target)]
+        taken = [f"{role} = {name!r}" for role, name in named if name in reserved]
         if taken:
             raise SourceError(
                 f"{IN_MEMORY} cannot have {' and '.join(taken)}: forecasts have a column of that name; rename it"
@@ -91,14 +105,20 @@ class NativeFrames:
 
 
 def read_frame(
-    frame: Any, *, id: str | None, time: str, target: str, static: Sequence[str] = (), newer: str | None = None
+    frame: Any,
+    *,
+    id: str | Sequence[str] | None,
+    time: str,
+    target: str,
+    static: Sequence[str] = (),
+    newer: str | None = None,
 ) -> tuple[pl.DataFrame, NativeFrames]:
     """Convert a frame of long data to Polars.
 
     Args:
         frame: One row per series and time; of a pandas frame, index levels may be the series and the time.
-        id: The column that names the series. None takes `unique_id`, or without such a column the whole frame as one
-            series that is named after `target`.
+        id: The column that names the series, or several that name it together. None takes `unique_id`, or without such
+            a column the whole frame as one series that is named after `target`.
         time: The column of timestamps or integer steps.
         target: The column of measurements.
         static: Columns of categories.
@@ -114,14 +134,14 @@ def read_frame(
         raise SourceError(f"frame is of type {type(frame).__module__}.{type(frame).__qualname__}; it must be {_KINDS}")
     if nw.dependencies.is_pandas_dataframe(frame) or nw.dependencies.is_pandas_series(frame):
         with _reading():
-            frame = _lay_out_index(frame, id=id, time=time, target=target)
+            frame = _lay_out_index(frame, ids=_ids(id), time=time, target=target)
     with _reading():
         native = nw.from_native(frame)
         columns = native.collect_schema().names()
     is_single = id is None and DEFAULT_ID not in columns
-    id = id or DEFAULT_ID
-    wanted = dict(zip(_ROLES, (id, time, target), strict=False))
-    needed = [*wanted.items(), *(("category", name) for name in static), *([("newer", newer)] if newer else [])]
+    ids = _ids(id)
+    wanted = [*(("id", name) for name in ids), ("time", time), ("target", target)]
+    needed = [*wanted, *(("category", name) for name in static), *([("newer", newer)] if newer else [])]
     missing = [f"{role} column '{name}'" for role, name in needed if name not in columns]
     if is_single:
         missing = [each for each in missing if not each.startswith("id ")]
@@ -133,9 +153,15 @@ def read_frame(
     names = list(dict.fromkeys(name for _, name in needed if name in columns))
     rows, kind, dtypes = _convert(native.select(*names), names)
     if is_single:
-        rows = rows.with_columns(pl.lit(target).alias(id))
+        rows = rows.with_columns(pl.lit(target).alias(DEFAULT_ID))
         _require_one_series(rows, time, others=[name for name in columns if name not in names])
-    return rows, NativeFrames(kind, id, time, target, is_single, dtypes.get(id), dtypes.get(time))
+    if len(ids) > 1:
+        return rows, NativeFrames(kind, ids, time, target, False, dtypes, dtypes.get(time))
+    return rows, NativeFrames(kind, ids[0], time, target, is_single, dtypes.get(ids[0]), dtypes.get(time))
+
+
+def _ids(id: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (id or DEFAULT_ID,) if id is None or isinstance(id, str) else tuple(id)
 
 
 def _is_known(frame: Any) -> bool:
@@ -150,7 +176,7 @@ def _is_known(frame: Any) -> bool:
     return any(is_kind(frame) for is_kind in known)
 
 
-def _lay_out_index(frame: Any, *, id: str | None, time: str, target: str) -> Any:
+def _lay_out_index(frame: Any, *, ids: Sequence[str], time: str, target: str) -> Any:
     """Turn the index levels that name series or time into columns; an unnamed index of times is the time."""
     if nw.dependencies.is_pandas_series(frame):
         frame = frame.to_frame(name=target)
@@ -166,7 +192,7 @@ def _lay_out_index(frame: Any, *, id: str | None, time: str, target: str) -> Any
         ]
         if len(unnamed) == 1:
             levels[unnamed[0]] = time
-    wanted = {id or DEFAULT_ID, time} - set(frame.columns)
+    wanted = {*ids, time} - set(frame.columns)
     if not wanted & set(levels):
         return frame
     frame = frame.copy(deep=False)
@@ -277,12 +303,14 @@ def _require_one_series(rows: pl.DataFrame, time: str, *, others: Sequence[str])
         )
 
 
-def _cast_polars(rows: pl.DataFrame, ids: Sequence[str], dtype: Any) -> pl.DataFrame:
-    if dtype is None or dtype not in (pl.Categorical, pl.Enum):
-        return rows
-    cast = rows.with_columns(pl.col(name).cast(dtype, strict=False) for name in ids)
-    # A new series has a name that an Enum does not list.
-    return rows if any(cast[name].null_count() for name in ids) else cast
+def _cast_polars(rows: pl.DataFrame, dtypes: Mapping[str, Any]) -> pl.DataFrame:
+    for name, dtype in dtypes.items():
+        if dtype is None or dtype not in (pl.Categorical, pl.Enum):
+            continue
+        cast = rows[name].cast(dtype, strict=False)
+        if cast.null_count() == rows[name].null_count():  # a new series has a name that an Enum does not list
+            rows = rows.with_columns(cast)
+    return rows
 
 
 def _to_pandas(rows: pl.DataFrame, dtypes: dict[str, Any]) -> Any:

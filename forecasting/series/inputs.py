@@ -70,20 +70,26 @@ class Input:
             return []
         return list_all_files(self.source.uris, storage_options=dict(self.storage_options))
 
-    def id_dtypes(self) -> list[pl.DataType]:
-        """Return the dtype of the column of series in the frame or in each file; that of a CSV file is text."""
+    def id_dtypes(self) -> dict[str, pl.DataType]:
+        """Return the dtype of each column that names series; text of CSV files, and where files differ."""
         if self.frame is not None:
-            return [self.frame.schema[self.source.id]]
-        return [self._id_dtype(file) for file in self.files()]
+            return {name: self.frame.schema[name] for name in self.source.ids}
+        of_files = [self._id_dtypes(file) for file in self.files()]
+        return {
+            name: of_files[0][name] if len({each[name] for each in of_files}) == 1 else pl.String()
+            for name in self.source.ids
+        }
 
-    def _id_dtype(self, file: str) -> pl.DataType:
+    def _id_dtypes(self, file: str) -> dict[str, pl.DataType]:
         if is_csv(file):
-            return pl.String()
+            return {name: pl.String() for name in self.source.ids}
         rows = pl.scan_parquet(file, glob=False, hive_partitioning=False, storage_options=dict(self.storage_options))
         schema = rows.collect_schema()
-        if self.source.id in schema:
-            return schema[self.source.id]
-        return pl.Int64() if is_whole(path_keys(file)[self.source.id]) else pl.String()
+        keys = path_keys(file)
+        return {
+            name: schema[name] if name in schema else pl.Int64() if is_whole(keys[name]) else pl.String()
+            for name in self.source.ids
+        }
 
 
 def read_input(

@@ -1,12 +1,14 @@
 """Return results in the dtypes that the input has for its ids and times."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from forecasting.series.clock import keeps_wall_clock, parse_clock
+from forecasting.series.ids import narrow, unfold_names
 from forecasting.series.inputs import Input
 from forecasting.spec.frequency import Clock
 
@@ -23,12 +25,14 @@ class NativeTypes:
         ds: The input's dtype of times; timestamps for CSV files, in the zone of their offsets.
         keeps_wall_clock: Whether times with a zone keep its wall clock inside, as at frequencies of a day or coarser.
         timezone: The declared zone of the data (`source.timezone`).
+        id_columns: The columns that name a series together, and their dtypes; empty where one column does.
     """
 
     unique_id: pl.DataType
     ds: pl.DataType
     keeps_wall_clock: bool = False
     timezone: str | None = None
+    id_columns: Mapping[str, pl.DataType] = field(default_factory=dict)
 
     @property
     def zone(self) -> str | None:
@@ -47,14 +51,19 @@ class NativeTypes:
             forecasts: Rows with unique_id, ds, cutoff or origin, in the dtypes of the pipeline.
 
         Returns:
-            The same rows. A column with a value outside the range of the input's dtype keeps the wider dtype. If a
-            clock change skips a time of any column on the wall clock, all times stay naive, so they can be compared.
+            The same rows, with the columns that name a series together. A column with a value outside the range of the
+            input's dtype keeps the wider dtype. If a clock change skips a time of any column on the wall clock, all
+            times stay naive, so they can be compared.
         """
         ids = [forecasts["unique_id"]] if self.unique_id.is_integer() and "unique_id" in forecasts.columns else []
         times = [self.restore_time(forecasts[name]) for name in TIMES if name in forecasts.columns]
         if self.keeps_wall_clock and any(self.zone and not _has_zone(column) for column in times):
             times = []
-        return forecasts.with_columns(*(_narrow(names, self.unique_id) for names in ids), *times)
+        return self.unfold(forecasts.with_columns(*(narrow(names, self.unique_id) for names in ids), *times))
+
+    def unfold(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add the columns that name a series together after unique_id; without such columns, return the rows."""
+        return unfold_names(rows, self.id_columns) if self.id_columns and "unique_id" in rows.columns else rows
 
     def restore_time(self, times: pl.Series) -> pl.Series:
         """Return times in the input's dtype.
@@ -70,11 +79,11 @@ class NativeTypes:
             local = times.dt.replace_time_zone(self.timezone or self.zone, ambiguous="earliest", non_existent="null")
             if local.null_count() > times.null_count():
                 return times
-            return _narrow(local.dt.convert_time_zone(self.zone), self.ds)
+            return narrow(local.dt.convert_time_zone(self.zone), self.ds)
         if self.timezone and not self.zone and not self.keeps_wall_clock:
             times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(self.timezone).dt.replace_time_zone(None)
         # Polars takes the naive time for UTC, which it is: `read_times` has converted it.
-        return _narrow(times, self.ds)
+        return narrow(times, self.ds)
 
     def parse_cutoff(
         self, text: str, clock: Clock, *, zone: tzinfo | None = None, subject: str = "--cutoff"
@@ -120,25 +129,19 @@ def native_types(given: Input, clock: Clock, freq: str | int) -> NativeTypes:
         SourceError: The input cannot be read; see `scan_source`.
     """
     time = given.scan(clock).collect_schema()["ds"]
-    ids = set(given.id_dtypes())
+    ids = given.id_dtypes()
     if clock == "timestamp" and time == pl.String and (zone := given.own_zone(clock, freq)):
         time = pl.Datetime("us", zone)
     is_typed = time.is_integer() if clock == "step" else time in (pl.Date, pl.Datetime)
     plain = pl.Int64() if clock == "step" else pl.Datetime("us")
     return NativeTypes(
-        ids.pop() if len(ids) == 1 else pl.String(),
+        next(iter(ids.values())) if len(ids) == 1 else pl.String(),
         time if is_typed else plain,
         keeps_wall_clock=keeps_wall_clock(freq),
         timezone=given.source.timezone if clock == "timestamp" else None,
+        id_columns=ids if len(ids) > 1 else {},
     )
 
 
 def _has_zone(times: pl.Series) -> bool:
     return isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None
-
-
-def _narrow(values: pl.Series, dtype: pl.DataType) -> pl.Series:
-    narrowed = values.cast(dtype, strict=False)
-    # Text such as 'a' or '001' has no integer that is written the same way.
-    is_same = narrowed.cast(values.dtype, strict=False).eq_missing(values).all()
-    return narrowed if is_same else values

@@ -25,6 +25,7 @@ from forecasting.series.csv_sniff import propose_dialect, refuse_other_spelling
 from forecasting.series.declared_zone import add_declared
 from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, is_remote, list_all_files
+from forecasting.series.ids import read_names
 from forecasting.series.newest import add_age, newest_first
 from forecasting.series.partitions import add_keys, needed_keys
 from forecasting.series.time_format import read_formatted, refuse_formatted
@@ -173,7 +174,8 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], 
         with reading(uri):
             rows = add_keys(rows, keys, uri=uri, dates=() if source.time_format else (source.time,))
         schema = rows.collect_schema()
-    return ScannedFile(uri, _select(rows, schema, uri, source, clock, static, row=row), schema[source.id])
+    id_dtype = schema[source.id] if isinstance(source.id, str) else pl.Null()
+    return ScannedFile(uri, _select(rows, schema, uri, source, clock, static, row=row), id_dtype)
 
 
 def _scan_csv(
@@ -245,7 +247,7 @@ def _keys(uri: str, needed: Sequence[tuple[str, str]]) -> dict[str, str | None]:
 
 def _needed(source: Source, static: Sequence[str]) -> list[tuple[str, str]]:
     """Return the roles and names of the columns to read."""
-    named = [("id", source.id), ("time", source.time), ("target", source.target)]
+    named = [*(("id", name) for name in source.ids), ("time", source.time), ("target", source.target)]
     if source.newer is not None:
         named.append(("newer", source.newer))
     return named + [("category", name) for name in static]
@@ -271,8 +273,7 @@ def _select(
         )
         for name in static
     ]
-    written = read_id(source.id, schema[source.id], subject=subjects["id"])
-    unique_id = written.str.strip_chars()
+    unique_id, written = read_names(source.ids, schema, uri=uri)
     has_blanks = written != unique_id
     # `validate` reads these two columns; their dtypes are checked here, where the file's name is known.
     _refuse_time(rows, schema[source.time], uri, source, clock, subject=subjects["time"])

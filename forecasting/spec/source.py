@@ -42,7 +42,9 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         description="a parquet or CSV file, a folder or glob of such files, an s3:// URI, or a list of these; all"
         " files have the same columns"
     )
-    id: str = Field("unique_id", min_length=1, description="column with the name of the series")
+    id: str | tuple[str, ...] = Field(
+        "unique_id", description="column with the name of the series, or a list of columns that name it together"
+    )
     time: str = Field("ds", min_length=1, description="column of timestamps or integer steps")
     time_format: Annotated[str, AfterValidator(check_time_format)] | None = Field(
         None,
@@ -164,6 +166,21 @@ class Source(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"{which}must end in .parquet or .csv (a file or a glob), or name a folder of such files")
         return uri
 
+    @field_validator("id", mode="before")
+    @classmethod
+    def _names_columns(cls, id: Any) -> Any:
+        columns = list(id) if isinstance(id, (list, tuple)) else [id]
+        if not columns or not all(isinstance(name, str) for name in columns):
+            raise ValueError("must be the name of a column, or a list of names")
+        if not all(columns):
+            raise ValueError("must not be empty")
+        if len(columns) > 1:
+            if has_repeat(columns):
+                raise ValueError("must not name anything twice")
+            if reserved := [name for name in columns if name in ("unique_id", "ds", "y")]:
+                raise ValueError(f"cannot have '{reserved[0]}' among several columns, because results have it")
+        return columns[0] if len(columns) == 1 else tuple(columns)
+
     @field_validator("newer")
     @classmethod
     def _is_used(cls, newer: str | None, info: ValidationInfo) -> str | None:
@@ -192,6 +209,11 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     def _columns_differ(cls, fields: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         source: Self = check_whole_and_parts(fields, handler, _find_shared_column)
         return source
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The columns that name a series, also where there is only one."""
+        return (self.id,) if isinstance(self.id, str) else self.id
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -310,9 +332,12 @@ def _can_be_read(uri: str) -> bool:
 def _find_shared_column(source: Any) -> str | None:
     if isinstance(source, Mapping):
         defaults = {name: Source.model_fields[name].default for name in ("id", "time", "target")}
-        names = [source.get(name, default) for name, default in defaults.items()]
+        id, *names = (source.get(name, default) for name, default in defaults.items())
     else:
-        names = [getattr(source, name, name) for name in ("id", "time", "target")]
+        id, *names = (getattr(source, name, name) for name in ("id", "time", "target"))
+    names = [*(id if isinstance(id, (list, tuple)) else [id]), *names]
     if not has_repeat(names):
         return None
+    if len(names) > 3:
+        return f"id, time and target must be different columns, not {', '.join(map(repr, names))}"
     return f"id, time and target must be three columns, not {', '.join(map(repr, names))}"

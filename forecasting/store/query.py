@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from forecasting.errors import FleetcastError, QueryError
 from forecasting.schemas import TIMESTAMP
+from forecasting.store.spec_views import MARK, spec_views
 from forecasting.store.tables import Store, each_table
 from forecasting.store.views import DS_LOCAL, DS_LOCAL_MEANING, VIEWS
 
@@ -116,6 +117,8 @@ def _register_tables(connection: duckdb.DuckDBPyConnection, store: Store, sql: s
     """
     text = sql.casefold()
     opens_all = "query" in text
+    of_specs = spec_views(store) if opens_all or MARK in text else []
+    text += " ".join(view.sql for view in of_specs if view.name.casefold() in text)
     needs_runs = any(view.name in text for view in VIEWS)
     for declared, clock in each_table():
         name = declared.stored_as(clock)
@@ -124,8 +127,8 @@ def _register_tables(connection: duckdb.DuckDBPyConnection, store: Store, sql: s
         else:
             rows = pl.LazyFrame(schema=declared.schema(clock))
         connection.register(name, rows)
-    for view in VIEWS:
-        connection.execute(f"CREATE TEMP VIEW {view.name} AS {view.sql}")
+    for view in (*VIEWS, *of_specs):
+        connection.execute(f'CREATE TEMP VIEW "{view.name}" AS {view.sql}')
 
 
 def _answer(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:

@@ -44,6 +44,7 @@ OPTIONS: dict[str, Any] = {
     "progress": False,
 }
 NAMES: dict[str, Any] = {"id": "store", "time": "when", "target": "sales"}
+PAIR_NAMES = NAMES | {"id": ["store", "item"]}
 
 
 def long_frame(*names: str, num_points: int = 60) -> pl.DataFrame:
@@ -740,3 +741,62 @@ def test_dates_of_days_come_back_as_dates() -> None:
     assert result.forecasts.schema["ds"] == pl.Date
     assert result.forecasts["unique_id"].unique().to_list() == ["y"]
     assert result.forecasts["ds"].min() == date(2024, 2, 10)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> pl.DataFrame:
+    keys = {"a": (10, "milk"), "b": (2, "milk"), "c": (2, "bread/butter")}
+    parts = [
+        long_frame(name).with_columns(store=pl.lit(store, pl.Int32), item=pl.lit(item))
+        for name, (store, item) in keys.items()
+    ]
+    bad = parts[0].head(1).with_columns(sales=pl.lit(float("inf")), when=pl.lit(START - timedelta(hours=1)))
+    return pl.concat([*parts, bad])
+
+
+@pytest.fixture(scope="module")
+def pairs_result(pairs: pl.DataFrame) -> fc.Result:
+    return fc.forecast(pairs, **PAIR_NAMES, **OPTIONS)
+
+
+class TestSeveralColumnsOfNames:
+    """Series that two columns name come back with these columns, in their own types."""
+
+    def test_every_frame_has_the_columns_in_their_own_types(self, pairs: pl.DataFrame, pairs_result: fc.Result) -> None:
+        keys = set(pairs.select("store", "item").unique().rows())
+        evaluation = pairs_result.evaluate(pairs.with_columns(pl.col("when") + timedelta(hours=HORIZON)))
+        frames = {
+            "forecasts": pairs_result.forecasts,
+            "candidates": pairs_result.candidates,
+            "champions": pairs_result.champions,
+            "backtests": pairs_result.backtests,
+            "paths": pairs_result.sample_paths(10),
+            "scores": evaluation.scores,
+        }
+        for name, rows in frames.items():
+            assert rows.columns[:2] == ["store", "item"], name
+            assert "unique_id" not in rows.columns
+            assert rows.schema["store"] == pl.Int32
+            assert set(rows.select("store", "item").unique().rows()) == keys
+        assert pairs_result.rejects.select("store", "item", "reason").rows() == [(10, "milk", Reason.INFINITE)]
+
+    def test_a_forecast_is_that_of_a_frame_with_the_joined_name(
+        self, pairs: pl.DataFrame, pairs_result: fc.Result
+    ) -> None:
+        item = pl.col("item").str.replace("/", "\\/", literal=True)
+        joined = pairs.with_columns(store=pl.concat_str(pl.col("store").cast(pl.String), item, separator="/"))
+        alone = fc.forecast(joined, **NAMES, **OPTIONS)
+        assert alone.forecasts.drop("store").equals(pairs_result.forecasts.drop("store", "item"))
+
+    def test_pandas_and_a_saved_fleet_have_them_too(self, pairs: pl.DataFrame, tmp_path: Path) -> None:
+        pandas = pairs.to_pandas()
+        fleet = fc.fit(pandas.set_index(["store", "item"]), **PAIR_NAMES, **OPTIONS)
+        fleet.save(tmp_path / "fleet")
+        forecasts = fc.load(tmp_path / "fleet").predict().forecasts
+        assert list(forecasts.columns[:2]) == ["store", "item"]
+        assert forecasts["store"].dtype == pandas["store"].dtype
+        assert set(forecasts["item"]) == {"milk", "bread/butter"}
+
+    def test_a_column_that_results_have_is_refused(self, pairs: pl.DataFrame) -> None:
+        with pytest.raises(fc.SourceError, match="cannot have id = 'model'"):
+            fc.forecast(pairs.rename({"item": "model"}), **PAIR_NAMES | {"id": ["store", "model"]}, **OPTIONS)

@@ -15,7 +15,9 @@ from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import categories_of
 from forecasting.series.ends import find_lagging
+from forecasting.series.ids import lay_out_names
 from forecasting.series.ingest import Ingested, find_newest, ingest, observed_rows
+from forecasting.series.inputs import Input
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import scan_source
 from forecasting.series.unfinished import is_unfinished
@@ -62,6 +64,8 @@ def write_features(run: Run) -> Outcome:
         rows: pl.DataFrame = getattr(ingested, table)
         stamped = stamp(rows, table, run.clock, spec=run.spec.name, run_cutoff=run.cutoff, run_id=arguments.run_id)
         versions |= run.publish(table, stamped)
+    if len(run.spec.source.ids) > 1:
+        versions |= _write_names(run, ingested)
     num_series, num_rejects = len(ingested.unique_ids), ingested.rejects.height
     return Outcome(
         "".join(_describe(ingested, run)),
@@ -70,6 +74,22 @@ def write_features(run: Run) -> Outcome:
         num_rows=ingested.features.height,
         num_rejects=num_rejects,
     )
+
+
+def _write_names(run: Run, ingested: Ingested) -> dict[str, int]:
+    """Publish the columns that name each series, beside those of series that other runs have read."""
+    source = run.spec.source
+    names = lay_out_names(ingested.unique_ids, Input(source, None, run.store.storage_options).id_dtypes())
+    stored = run.store.scan("names", run.clock).filter(pl.col("spec") == run.spec.name).select("unique_id", "keys")
+    if run.arguments.series is None:
+        columns = pl.col("keys").list.eval(pl.element().struct.field("name")).list.join("\n")
+        known = stored.filter(columns == "\n".join(source.ids))
+        others = known.join(names.lazy(), on="unique_id", how="anti").collect()
+        names = pl.concat([names, others]).sort("unique_id")
+        if names.equals(stored.sort("unique_id").collect()):
+            return {}
+    stamped = stamp(names, "names", run.clock, spec=run.spec.name, run_id=run.arguments.run_id)
+    return run.publish("names", stamped)
 
 
 def _describe(ingested: Ingested, run: Run) -> Iterator[str]:

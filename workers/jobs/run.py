@@ -76,11 +76,12 @@ class Run:
 
     def slice(self, table: str, *, models: Sequence[str] | None = None) -> Slice:
         """Return what this run replaces of a table: its spec, its cutoff and the series that it was filtered to."""
-        is_dated = declared_table(table).is_dated
+        declared = declared_table(table)
+        is_dated, has_times = declared.is_dated, "ds" in declared.schema(self.clock)
         return Slice(
             self.spec.name,
             run_cutoff=self.cutoff if is_dated else None,
-            until=None if is_dated else self.cutoff,
+            until=self.cutoff if has_times and not is_dated else None,
             unique_ids=self.arguments.series,
             models=models,
         )

@@ -130,7 +130,7 @@ def test_version_is_that_of_the_package(fleetcast: Callable[..., Any]) -> None:
         (["forecast", "a.csv"], "Missing option '--out'"),
         (["query", "SELECT 1", "--format", "xml"], "'xml' is not one of"),
         (["runs", "--limit", "-1"], "--limit"),
-        (["forecast", "a.csv", "--id", "store", "--id", "item", "--out", "b.csv"], "--id is given 2 times"),
+        (["forecast", "a.csv", "--time", "a", "--time", "b", "--out", "b.csv"], "--time is given 2 times"),
     ],
 )
 def test_usage_error_is_one_line_with_exit_code_2(

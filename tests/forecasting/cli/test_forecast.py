@@ -482,3 +482,22 @@ def test_weeks_that_could_be_months_are_refused_and_read_with_their_format(
     assert "looks like year and week: --time-format iso_week (source.time_format)" in refused.err
     assert fleetcast(*words, "--time-format", "iso_week").exit_code == 0
     assert pl.read_csv("out.csv")["ds"][0] == "2024-01-01 00:00:00"
+
+
+def test_several_columns_name_series_and_come_back_beside_the_joined_name(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    rows = hourly().with_columns(store=pl.lit(7), item=pl.col("unique_id")).drop("unique_id")
+    rows.write_parquet("in.parquet")
+    words = ["forecast", "in.parquet", "--freq", "1h", *quick, "--paths", "10", "--out", "out.parquet"]
+    assert fleetcast(*words, "--id", "store,item").exit_code == 0
+    first = pl.read_parquet("out.parquet")
+    assert first.columns == ["unique_id", "store", "item", *COLUMNS[1:]]
+    assert first.select("unique_id", "store", "item").unique().sort("item").rows() == [
+        (f"7/{name}", 7, name) for name in ("a", "b", "short")
+    ]
+    assert pl.read_parquet("out.paths.parquet").columns == ["unique_id", "store", "item", "ds", "path", "y"]
+    assert fleetcast(*words, "--id", "store", "--id", "item").exit_code == 0
+    assert pl.read_parquet("out.parquet").equals(first)
+    words = ["plot", "7/a", "--forecasts", "out.parquet", "--actuals", "in.parquet", "--out", "fan.png"]
+    assert fleetcast(*words, "--id", "store,item").exit_code == 0

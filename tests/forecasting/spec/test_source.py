@@ -71,3 +71,28 @@ def test_all_refused_paths_and_columns_are_reported_under_the_subject() -> None:
         "' '",
         "id, time and target must be three columns, not 'ds', 'ds', 'y'",
     ]
+
+
+def test_a_name_may_have_several_columns() -> None:
+    assert Source(uri="a.csv", id=["store", "item"]).ids == ("store", "item")
+    assert Source(uri="a.csv", id=["store"]).id == "store"
+    assert Source.model_validate(Source(uri="a.csv", id=["store", "item"]).model_dump(mode="json")).ids == (
+        "store",
+        "item",
+    )
+
+
+@pytest.mark.parametrize(
+    ("id", "problem"),
+    [
+        ([], "must be the name of a column, or a list of names"),
+        (3, "must be the name of a column, or a list of names"),
+        ("", "must not be empty"),
+        (["store", "store"], "must not name anything twice"),
+        (["store", "unique_id"], "cannot have 'unique_id' among several columns"),
+        (["store", "day"], "id, time and target must be different columns"),
+    ],
+)
+def test_columns_that_cannot_name_series_are_refused(id: Any, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Source(uri="a.csv", id=id, time="day")

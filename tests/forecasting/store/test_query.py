@@ -9,6 +9,7 @@ from polars.testing import assert_frame_equal
 
 from forecasting.errors import QueryError
 from forecasting.schemas import TABLES, table
+from forecasting.series.ids import lay_out_names
 from forecasting.store.publish import append_run, publish
 from forecasting.store.query import describe_tables, query
 from forecasting.store.slices import Slice
@@ -291,3 +292,34 @@ def test_views_have_the_local_time_of_rows_with_a_zone(store, forecasts_of):
     assert rows.schema["ds_local"] == rows.schema["ds"]
     described = describe_tables(store).filter(pl.col("table") == "latest_forecasts")
     assert "ds_local" in described["column"].to_list()
+
+
+def test_columns_that_name_series_together_are_columns_of_a_view_per_spec(store, forecasts_of):
+    publish_run(store, forecasts_of("10/milk", "2/a\\/b"), generation=0)
+    dtypes = {"store": pl.Int32(), "item": pl.String(), "model": pl.String()}
+    rows = lay_out_names(["10/milk/x", "2/a\\/b/y"], dtypes).with_columns(pl.col("unique_id").str.head(-2))
+    stamped = stamp(rows, "names", "timestamp", spec="demo", run_id="run")
+    publish(store, "names", "timestamp", stamped, slice=Slice("demo"), application="r", generation=0)
+    sql = "SELECT DISTINCT unique_id, store, item FROM demo__latest_forecasts WHERE store >= 2 ORDER BY store"
+    answer = query(store, sql)
+    assert answer.rows() == [("2/a\\/b", 2, "a/b"), ("10/milk", 10, "milk")]
+    assert answer.schema["store"] == pl.Int64
+    forecasts = query(store, "SELECT * FROM demo__forecasts")
+    assert forecasts.columns.count("model") == 1
+    assert forecasts.drop("store", "item").columns == [
+        "unique_id",
+        *(name for name in table("forecasts").schema("timestamp") if name not in ("spec", "unique_id")),
+    ]
+    assert forecasts.height == 8
+    assert query(store, "SELECT * FROM demo__scores").is_empty()
+    with pytest.raises(QueryError, match="other__forecasts"):
+        query(store, "SELECT * FROM other__forecasts")
+
+
+def test_views_of_a_spec_with_integer_steps_read_its_own_tables(store, forecasts_of):
+    publish_run(store, forecasts_of("1/a", run_cutoff=7), generation=0)
+    rows = lay_out_names(["1/a"], {"store": pl.Int64(), "item": pl.String()})
+    stamped = stamp(rows, "names", "step", spec="demo", run_id="run")
+    publish(store, "names", "step", stamped, slice=Slice("demo"), application="r", generation=0)
+    assert query(store, "SELECT DISTINCT store, item FROM demo__forecasts").rows() == [(1, "a")]
+    assert query(store, "SELECT DISTINCT ds FROM demo__latest_forecasts ORDER BY ds").rows() == [(8,), (9,)]

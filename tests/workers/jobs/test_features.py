@@ -160,3 +160,28 @@ def test_series_that_changed_its_class_is_new(small):
     assert is_done(small.run("features", 9))
     write("\n".join(["unique_id,ds,y,store,shelf", *lines]).format(*["A"] * 9, "B") + "\n")
     assert not is_done(small.run("features", 9))
+
+
+def test_columns_that_name_series_together_are_kept_beside_those_of_other_runs(small):
+    source = small.spec.source.model_copy(update={"id": ("store", "item")})
+    spec = small.spec.model_copy(update={"source": source})
+
+    def write(*names):
+        lines = [f"{name},2024-01-01 {hour:02d}:00,{hour % 4}" for name in names for hour in range(12)]
+        small.source.write_text("\n".join(["store,item,ds,y", *lines]) + "\n")
+
+    def stored():
+        rows = small.store.scan("names", "timestamp").sort("unique_id").collect()
+        return {name: [key["value"] for key in keys] for name, keys in rows.select("unique_id", "keys").iter_rows()}
+
+    write("1,milk", "2,a/b")
+    outcome = write_features(small.run("features", 11, spec=spec, cutoff="given"))
+    assert stored() == {"1/milk": ["1", "milk"], "2/a\\/b": ["2", "a/b"]}
+    assert "names" in outcome.versions
+    write("1,milk", "3,c")
+    write_features(small.run("features", 11, spec=spec, cutoff="given"))
+    assert list(stored()) == ["1/milk", "2/a\\/b", "3/c"]
+    assert "names" not in write_features(small.run("features", 11, spec=spec, cutoff="given")).versions
+    write("1,milk", "4,d")
+    write_features(small.run("features", 11, spec=spec, cutoff="given", series=("4/d",)))
+    assert list(stored()) == ["1/milk", "2/a\\/b", "3/c", "4/d"]
