@@ -70,7 +70,8 @@ class Reason(StrEnum):
     REPEATED = "duplicate of a row with the same unique_id, time and y"
     CONFLICT = (
         "duplicate with another y than the row of the same unique_id and time that was kept;"
-        ' source.duplicates = "last" (--duplicates last) keeps the newest one'
+        ' source.duplicates = "last" (--duplicates last) keeps the newest one, and several columns may name a series'
+        " together (--id store,item; source.id)"
     )
     REPLACED = "duplicate that a newer row of the same unique_id and time replaces"
     SHARED = (
