@@ -113,3 +113,16 @@ def test_scores_of_a_change_compare_every_instant(tmp_path: Path) -> None:
     later = fleet.predict(actuals.head(5), progress=False)
     peaks = later.forecasts.filter(pl.col("forecast") > 15)["ds"]
     assert set(peaks.dt.hour()) == {8}
+
+
+def test_backtest_through_a_change_compares_each_instant_with_its_own_hour() -> None:
+    rows = days_of("Europe/Berlin", datetime(2024, 3, 10), 23).with_columns(y=(pl.col("y") > 30).cast(pl.Float64))
+    points = fc.backtest(
+        rows, freq="1h", season_lengths=24, horizon=24, recipe="fast", models=["elman"], statistics=[],
+        overrides={"max_steps": 1}, processes=1, progress=False,
+    )  # fmt: skip
+    assert points["ds"].dtype == points["cutoff"].dtype == rows["ds"].dtype
+    assert points["cutoff"].n_unique() > 2
+    assert points["y"].null_count() == 0
+    naive = points.filter(pl.col("model") == "seasonal_naive_24")
+    assert naive["forecast"].to_list() == naive["y"].to_list()
