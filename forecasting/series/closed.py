@@ -7,7 +7,7 @@ import polars as pl
 from forecasting.errors import SourceError
 from forecasting.series.open_calendar import EPOCH_DAY, IntArray
 from forecasting.series.validate import Reason
-from forecasting.spec.frequency import opening_of, step_of
+from forecasting.spec.frequency import learned_frequency, opening_of, step_of
 from forecasting.spec.opening import MINUTES, spell_days
 from forecasting.spec.spec import Spec
 
@@ -54,7 +54,11 @@ def describe_closed_days(grid: pl.DataFrame, observations: pl.DataFrame, spec: S
     Returns:
         The sentence; None if there are no such days, or the frequency is not one day.
     """
-    if step_of(spec.freq) != "1d" or spec.source.open is not None or opening_of(spec.freq) is not None:
+    if (
+        step_of(spec.freq) != "1d"
+        or spec.source.open is not None
+        or opening_of(learned_frequency(spec.freq)) is not None
+    ):
         return None
     if grid.height == observations.height:
         return None

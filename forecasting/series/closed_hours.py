@@ -6,7 +6,7 @@ import polars as pl
 
 from forecasting.series.closed import SMALL_CHANCE, STRAY_SHARE
 from forecasting.series.local_grid import wall_clock_of
-from forecasting.spec.frequency import DAY, UNITS, fixed_width, opening_of
+from forecasting.spec.frequency import DAY, UNITS, fixed_width, learned_frequency, opening_of
 from forecasting.spec.opening import Hours, spell_week
 from forecasting.spec.spec import Spec
 
@@ -36,7 +36,8 @@ def describe_closed_hours(
     if isinstance(spec.freq, int) or width is None or width >= DAY or DAY % width or width % UNITS["m"]:
         return None
     num_absent = grid.height - observations.height
-    if spec.source.open is not None or opening_of(spec.freq) is not None or num_absent <= FEWEST_ABSENT * grid.height:
+    is_said = spec.source.open is not None or opening_of(learned_frequency(spec.freq)) is not None
+    if is_said or num_absent <= FEWEST_ABSENT * grid.height:
         return None
     times = observations.lazy().group_by("ds").agg(num=pl.len()).collect()
     if zone is not None:

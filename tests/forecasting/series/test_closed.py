@@ -87,6 +87,12 @@ def test_closed_weekdays_of_a_daily_grid_are_said_with_the_option() -> None:
     assert "--open Mon-Sat" in note
 
 
+def test_closed_weekdays_are_said_also_where_holidays_are_closed() -> None:
+    days = [day for day in days_of(range(6)) if day.date() not in GERMAN]
+    (note,) = read(frame_of(a=days), closed_holidays="DE").notes
+    assert "--open Mon-Sat" in note
+
+
 @pytest.mark.parametrize("options", [{"open": "Mon-Sun"}, {"open": "Mon-Sat"}, {"freq": "1d Mon-Sat"}])
 def test_nothing_is_said_where_the_source_says_when_it_is_open(options: dict[str, str]) -> None:
     assert read(frame_of(a=days_of(range(6))), **options).notes == ()
