@@ -225,7 +225,7 @@ class Fleet:
         last = joined.observations.group_by("unique_id").agg(pl.col("ds").max())
         counted = pl.concat([accepted, last]).unique().group_by("unique_id")
         kept = counted.agg(num_kept=pl.len(), newest=pl.col("ds").max())
-        set_aside = check_budget(refused, kept, given.source)
+        set_aside = check_budget(refused, kept, given.source, rows)
         without_news = set(self._set_aside) - set(accepted["unique_id"])
         self._set_aside = {name: self._set_aside[name] for name in without_news} | set_aside
         self._history, self._newest = joined.observations, None

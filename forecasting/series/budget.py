@@ -12,7 +12,8 @@ import polars as pl
 from forecasting.errors import SourceError
 from forecasting.series.files import name_row
 from forecasting.series.time_sniff import describe_unread
-from forecasting.series.validate import IMPOSSIBLE, NAMELESS, REPEATS, UNKNOWN, UNREAD, Reason
+from forecasting.series.unread_numbers import describe_refusal, describe_unread_numbers, refuse_misread
+from forecasting.series.validate import IMPOSSIBLE, NAMELESS, OF_MEASUREMENT, REPEATS, UNKNOWN, UNREAD, Reason
 from forecasting.spec.source import Source
 
 FEWEST = 10
@@ -74,7 +75,9 @@ class RowCounts:
         return f"{self.read:,} rows read, {self.used:,} used{unused}"
 
 
-def check_budget(refused: pl.DataFrame, kept: pl.DataFrame, source: Source) -> dict[str, str]:
+def check_budget(
+    refused: pl.DataFrame, kept: pl.DataFrame, source: Source, rows: pl.LazyFrame | None = None
+) -> dict[str, str]:
     """Stop where too many rows are refused; otherwise return the series that are set aside, with the reason.
 
     Identical repeats and NaN are not refusals. A row with an impossible time is one, but not its series' newest row.
@@ -83,18 +86,21 @@ def check_budget(refused: pl.DataFrame, kept: pl.DataFrame, source: Source) -> d
         refused: Refused rows, with `time`: their `ds` on the clock, null where it cannot be read.
         kept: Accepted rows by series: unique_id, num_kept and newest, the time of the newest one.
         source: The source of the rows, with `allow_rejects`.
+        rows: All rows, in the columns of `scan_source`; a proposal must read more of them.
 
     Returns:
         Why a series is set aside, by its name. A series of which no row is accepted is not among them.
 
     Raises:
-        SourceError: Too many rows, or rows of too many series, are refused.
+        SourceError: Too many rows, or rows of too many series, are refused; or they show that others are misread.
     """
     # Beside a measurement of the same time, a row without one says nothing.
     is_gap = (pl.col("reason") == Reason.CONFLICT.value) & (pl.col("y").fill_null("").str.strip_chars() == "")
     lost = refused.filter(~pl.col("reason").is_in([*REPEATS, *UNKNOWN]), ~is_gap)
     if lost.is_empty():
         return {}
+    if rows is not None:
+        refuse_misread(lost, rows, source.csv)
     is_named = ~pl.col("reason").is_in(NAMELESS) & (pl.col("unique_id").str.strip_chars() != "").fill_null(False)
     of_series = lost.filter(is_named)
     ids = of_series["unique_id"].unique()
@@ -104,7 +110,8 @@ def check_budget(refused: pl.DataFrame, kept: pl.DataFrame, source: Source) -> d
     found = ((lost.height, num_rows), (len(ids), num_series))
     too_many = [count / num_all for count, num_all in found if count > FEWEST and count > allowed * num_all]
     if too_many:
-        raise SourceError("\n".join(_explain(lost, num_rows, len(ids), num_series, source, needed=max(too_many))))
+        lines = _explain(lost, num_rows, len(ids), num_series, source, rows, needed=max(too_many))
+        raise SourceError("\n".join(lines))
     return _find_set_aside(of_series, refused, kept, allowed)
 
 
@@ -125,9 +132,16 @@ def mark_unserved(forecasts: pl.DataFrame, reasons: Mapping[str, str]) -> pl.Dat
 
 
 def _explain(
-    lost: pl.DataFrame, num_rows: int, num_series_with: int, num_series: int, source: Source, *, needed: float
+    lost: pl.DataFrame,
+    num_rows: int,
+    num_series_with: int,
+    num_series: int,
+    source: Source,
+    rows: pl.LazyFrame | None,
+    *,
+    needed: float,
 ) -> Iterator[str]:
-    """Yield the lines of the message: how many, of which kind, examples, and the option."""
+    """Yield the lines of the message: how many, of which kind, examples, and the options."""
     yield (
         f"source {source}: {lost.height:,} of {num_rows:,} rows are refused ({_percent(lost.height / num_rows)}), in"
         f" {num_series_with:,} of {num_series:,} series; more than {_percent(source.allow_rejects)} of the rows or of"
@@ -145,6 +159,7 @@ def _explain(
     unread = lost.filter(pl.col("reason").is_in(UNREAD))["ds"]
     if len(unread) >= MOST_UNREAD * num_rows and (format_found := describe_unread(unread)):
         yield f"  {format_found}"
+    yield from (f"  {proposal}" for proposal in describe_unread_numbers(lost, rows, source.csv))
     share = min(1.0, math.ceil(1000 * needed) / 1000)
     yield f"  --allow-rejects {share:g} (source.allow_rejects) forecasts from the other rows"
 
@@ -156,11 +171,14 @@ def _find_set_aside(lost: pl.DataFrame, refused: pl.DataFrame, kept: pl.DataFram
     others = refused.filter(pl.col("reason").is_in([*REPEATS, *UNKNOWN]))
     others = others.group_by("unique_id").agg(num_others=pl.len())
     may_be_newest = ~pl.col("reason").is_in(IMPOSSIBLE) & pl.col("time").is_not_null()
+    measurement = pl.when(pl.col("reason").is_in(OF_MEASUREMENT)).then("y")
+    wrong = pl.struct("reason", measurement.otherwise("ds").alias("text"), "source_file")
+    wrong_newest = pl.struct("reason", measurement.alias("text"), "source_file")
     by_series = lost.group_by("unique_id").agg(
         num_lost=pl.len(),
-        reason=pl.col("reason").mode().sort().first(),
+        most=wrong.filter(pl.col("reason") == pl.col("reason").mode().sort().first()).first(),
         lost_newest=pl.col("time").filter(may_be_newest).max(),
-        lost_reason=pl.col("reason").filter(may_be_newest).sort_by(pl.col("time").filter(may_be_newest)).last(),
+        newest_lost=wrong_newest.filter(may_be_newest).sort_by(pl.col("time").filter(may_be_newest)).last(),
     )
     series = (
         by_series.join(kept, on="unique_id", how="inner")
@@ -175,13 +193,14 @@ def _find_set_aside(lost: pl.DataFrame, refused: pl.DataFrame, kept: pl.DataFram
         if share > limit:
             set_aside[each["unique_id"]] = (
                 f"set aside: {each['num_lost']} of its {each['num_rows']} rows are refused ({_percent(share)}, more"
-                f" than {_percent(limit)}), such as: {each['reason']}; a higher source.allow_rejects (--allow-rejects)"
-                " forecasts it from the others"
+                f" than {_percent(limit)}), such as {describe_refusal(*each['most'].values())}; a higher"
+                " source.allow_rejects (--allow-rejects) forecasts it from the others"
             )
         elif each["lost_newest"] is not None and each["lost_newest"] > each["newest"]:
             set_aside[each["unique_id"]] = (
-                f"set aside: its newest row, {each['lost_newest']}, is refused: {each['lost_reason']};"
-                " source.allow_rejects = 1 (--allow-rejects 1) forecasts it from the others"
+                f"set aside: its newest row, {each['lost_newest']}, is refused:"
+                f" {describe_refusal(*each['newest_lost'].values())}; source.allow_rejects = 1 (--allow-rejects 1)"
+                " forecasts it from the others"
             )
     return set_aside
 

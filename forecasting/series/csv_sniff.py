@@ -5,19 +5,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.series.columns import is_blank, read_number, well_formed
+from forecasting.series.columns import well_formed
 from forecasting.series.csv_bytes import starts_with_utf_16
-from forecasting.series.csv_numbers import read_decimal
 from forecasting.series.csv_records import read_first, read_header
+from forecasting.series.csv_spelling import (
+    SEPARATORS,
+    count_read,
+    describe_dialects,
+    other_spellings,
+    with_fewest_changes,
+)
 from forecasting.spec.dialect import CsvDialect
 
 NUM_SNIFFED = 100
 LEAST_READ = 0.9
 """Share of measurements that a proposed dialect reads, at least, and that the declared one does not reach."""
-
-_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-_SIGNS = {"": "", ".": "points", ",": "commas", " ": "blanks", "'": "apostrophes", "_": "underscores"}
-_NAMES = {"\t": "tab", " ": "space", "": "none"}
 
 
 def propose_dialect(
@@ -46,9 +48,9 @@ def propose_dialect(
         return ""
     has_all, _, best = max(found, key=lambda one: one[:2])
     if not has_all:
-        return f"; it {_describe([best], dialect)}"
+        return f"; it {describe_dialects([best], dialect)}"
     texts = [text for (text,) in read_first(uri, options, [target], best, NUM_SNIFFED)]
-    return f"; it {_describe(_better_spellings(_as_rows(texts), best) or [best], dialect)}"
+    return f"; it {describe_dialects(_better_spellings(_as_rows(texts), best) or [best], dialect)}"
 
 
 def refuse_other_spelling(
@@ -70,7 +72,7 @@ def refuse_other_spelling(
     """
     texts = [text for (text,) in read_first(uri, options, [target], dialect, NUM_SNIFFED)]
     if _better_spellings(_as_rows(texts), dialect) and (better := _better_spellings(well_formed(rows), dialect)):
-        raise SourceError(f"{uri}: target column '{target}' {_describe(better, dialect)}")
+        raise SourceError(f"{uri}: target column '{target}' {describe_dialects(better, dialect)}")
 
 
 def _as_rows(texts: Sequence[str]) -> pl.LazyFrame:
@@ -89,7 +91,7 @@ def _other_layouts(uri: str, dialect: CsvDialect) -> Iterator[CsvDialect]:
     if dialect.is_utf_8:
         encodings = ["utf-16"] if starts_with_utf_16(uri) else [dialect.encoding, "cp1252"]
     for encoding in encodings:
-        for separator in (dialect.separator, *_SEPARATORS):
+        for separator in (dialect.separator, *SEPARATORS):
             other = dialect.model_copy(update={"encoding": encoding, "separator": separator})
             if other != dialect and separator != dialect.quote:
                 yield other
@@ -97,65 +99,9 @@ def _other_layouts(uri: str, dialect: CsvDialect) -> Iterator[CsvDialect]:
 
 def _better_spellings(rows: pl.LazyFrame, dialect: CsvDialect) -> list[CsvDialect]:
     """Return the dialects with the fewest changes that read nearly all measurements; none if the declared one does."""
-    spellings = [
-        dialect.model_copy(update={"decimal": decimal, "thousands": thousands})
-        for decimal in ".,"
-        for thousands in ("", ".", ",", " ", "'")
-        if decimal != thousands
-    ]
-    is_value = ~is_blank("y", pl.String()) & ~pl.col("y").str.strip_chars().is_in(dialect.null)
-    counted = rows.filter(is_value).select(
-        pl.len(),
-        _read(dialect).count().alias("declared"),
-        *(_read(other).count().alias(f"other_{number}") for number, other in enumerate(spellings)),
-    )
-    num, declared, *others = counted.collect(engine="streaming").row(0)
+    spellings = other_spellings(dialect)
+    num, (declared, *others) = count_read(rows, [dialect, *spellings])
     if declared >= LEAST_READ * num:
         return []
     best = [other for other, count in zip(spellings, others, strict=True) if count >= LEAST_READ * num]
-    fewest = min((_num_changes(other, dialect) for other in best), default=0)
-    return [other for other in best if _num_changes(other, dialect) == fewest]
-
-
-def _read(dialect: CsvDialect) -> pl.Expr:
-    return read_number("y", pl.String(), subject="y") if dialect.has_plain_numbers else read_decimal("y", dialect)
-
-
-def _num_changes(other: CsvDialect, dialect: CsvDialect) -> int:
-    return (other.decimal != dialect.decimal) + (other.thousands != dialect.thousands)
-
-
-def _describe(others: Sequence[CsvDialect], dialect: CsvDialect) -> str:
-    """Describe dialects that a file may have; several are alternatives."""
-    looks = " or ".join(dict.fromkeys(_look(other, dialect) for other in others))
-    return f"looks like {looks}: {' or '.join(_options(other, dialect) for other in others)} (source.csv in a spec)"
-
-
-def _look(other: CsvDialect, dialect: CsvDialect) -> str:
-    look = "a file"
-    if other.separator != dialect.separator:
-        look = f"a {_SEPARATORS[other.separator]}-separated file"
-    signs = []
-    if other.decimal != dialect.decimal:
-        signs.append(f"decimal {_SIGNS[other.decimal]}")
-    if other.thousands != dialect.thousands:
-        signs.append(f"thousands {_SIGNS[other.thousands]}" if other.thousands else "no thousands signs")
-    look += f" with {' and '.join(signs)}" if signs else ""
-    return look + (f" in {other.encoding}" if other.encoding != dialect.encoding else "")
-
-
-def _options(other: CsvDialect, dialect: CsvDialect) -> str:
-    changed = [
-        f"--csv-{name} {_quote(getattr(other, name))}"
-        for name in ("separator", "decimal", "thousands", "encoding")
-        if getattr(other, name) != getattr(dialect, name)
-    ]
-    return " ".join(changed)
-
-
-def _quote(value: str) -> str:
-    """Quote a sign for a shell, also where it need not be, because a bare one is easily overlooked."""
-    value = _NAMES.get(value, value)
-    if len(value) > 1:
-        return value
-    return f'"{value}"' if value == "'" else f"'{value}'"
+    return with_fewest_changes(best, dialect)

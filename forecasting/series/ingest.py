@@ -29,6 +29,7 @@ from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.series.unfinished import is_unfinished
+from forecasting.series.unread_numbers import describe_unread_numbers
 from forecasting.series.validate import (
     NAMELESS,
     UNREAD,
@@ -182,7 +183,7 @@ def ingest(
     # Before anything is put on a grid, since a run that stops should stop at once.
     _refuse_shared(refused, observations.height, spec)
     refuse_open_rows(refused, observations.height, spec)
-    set_aside = check_budget(refused, kept, spec.source) if has_budget else {}
+    set_aside = check_budget(refused, kept, spec.source, rows) if has_budget else {}
     if not spec.categories.static:
         observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))
     features, notes = _on_grids(observations, spec, cutoff, zone)
@@ -368,7 +369,10 @@ def find_newest(
     counts = rejects.group_by("reason").len().sort("len", "reason", descending=[True, False]).collect()
     reasons = "".join(f"; {count} rows: {reason}" for reason, count in counts.head(NUM_REASONS).iter_rows())
     more = f"; and {counts.height - NUM_REASONS} more reasons" if counts.height > NUM_REASONS else ""
-    hints = "".join(f"; {hint}" for hint in (waiting, example) if hint)
+    numbers = rejects.filter(pl.col("reason") == Reason.NOT_A_NUMBER.value).head(NUM_SNIFFED).collect()
+    proposals = [*describe_unread_numbers(numbers, rows, spec.source.csv)]
+    texts = proposals or [f"measurement '{text}'" for text in numbers["y"].head(1)]
+    hints = "".join(f"; {hint}" for hint in (waiting, example, *texts) if hint)
     raise SourceError(
         f"source {spec.source} has no accepted observation{until}; it needs at least one{reasons}{more}{hints}"
     )

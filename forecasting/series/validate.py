@@ -94,6 +94,8 @@ REPEATS = (Reason.REPEATED.value, Reason.REPLACED.value, Reason.HEADER.value)
 """Reasons of rows that another row makes superfluous, which is not refusal."""
 UNKNOWN = (Reason.NAN.value,)
 """Reasons of rows that say that nothing is known, as a null does. Many libraries write a gap as NaN."""
+OF_MEASUREMENT = (Reason.NOT_A_NUMBER.value, Reason.NAN.value, Reason.INFINITE.value, Reason.CONFLICT.value)
+"""Reasons of rows whose measurement is what is wrong, not their time."""
 IMPOSSIBLE = (Reason.OUT_OF_RANGE.value, Reason.STEP_OUT_OF_RANGE.value, Reason.FUTURE.value, Reason.FAR_AWAY.value)
 """Reasons of rows whose time is a mistake, so that they are not the newest of their series."""
 UNREAD = (Reason.BAD_TIME.value, Reason.BAD_FORMAT.value, Reason.NO_DAY.value)
