@@ -112,7 +112,8 @@ def test_names_that_pandas_turned_into_floats_are_named(tmp_path: Path) -> None:
     dates = days(date(2023, 1, 1), 120)
     write(tmp_path / "a.csv", "unique_id,ds,y", [f"101.0,{day},5{day.day}" for day in dates[:100]])
     write(tmp_path / "b.csv", "unique_id,ds,y", [f"101,{day},5{day.day}" for day in dates[100:]])
-    with pytest.warns(fc.DataWarning, match=r"'101' and '101\.0'"):
+    ended = pytest.warns(fc.DataWarning, match=r"'101\.0', which has ended")
+    with ended, pytest.warns(fc.DataWarning, match=r"'101' and '101\.0'"):
         fc.forecast([tmp_path / "a.csv", tmp_path / "b.csv"], freq="1d", season_lengths=7, horizon=7, **QUICK)
 
 
