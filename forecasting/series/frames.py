@@ -16,6 +16,7 @@ import narwhals as nw
 import polars as pl
 
 from forecasting.errors import SourceError, first_line
+from forecasting.series.lacking import describe_lacking
 from forecasting.series.local_times import zone_at_offset
 
 Kind = Literal["polars", "polars_lazy", "pandas", "pyarrow", "duckdb"]
@@ -142,14 +143,8 @@ def read_frame(
     ids = _ids(id)
     wanted = [*(("id", name) for name in ids), ("time", time), ("target", target)]
     needed = [*wanted, *(("category", name) for name in static), *([("newer", newer)] if newer else [])]
-    missing = [f"{role} column '{name}'" for role, name in needed if name not in columns]
-    if is_single:
-        missing = [each for each in missing if not each.startswith("id ")]
-    if missing:
-        raise SourceError(
-            f"{IN_MEMORY} lacks its {' and its '.join(missing)}; it has the columns {', '.join(map(str, columns))}"
-            f"{_index_levels(frame)}; {_how_to_name(frame, time)}"
-        )
+    if lacking := describe_lacking([each for each in needed if not (is_single and each[0] == "id")], columns):
+        raise SourceError(f"{IN_MEMORY} lacks {lacking}{_index_levels(frame)}; {_how_to_name(frame, time)}")
     names = list(dict.fromkeys(name for _, name in needed if name in columns))
     rows, kind, dtypes = _convert(native.select(*names), names)
     if is_single:

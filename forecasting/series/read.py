@@ -2,7 +2,7 @@
 
 import difflib
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import polars as pl
@@ -19,6 +19,7 @@ from forecasting.series.columns import (
     unused_name,
     well_formed,
 )
+from forecasting.series.csv_preamble import describe_preamble
 from forecasting.series.csv_records import read_header
 from forecasting.series.csv_scan import read_measurements, scan_csv
 from forecasting.series.csv_sniff import propose_dialect, refuse_other_spelling
@@ -26,6 +27,7 @@ from forecasting.series.declared_zone import add_declared
 from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.ids import read_names
+from forecasting.series.lacking import describe_lacking
 from forecasting.series.newest import add_age, newest_first
 from forecasting.series.partitions import add_keys, needed_keys
 from forecasting.series.time_format import read_formatted, refuse_formatted
@@ -194,9 +196,11 @@ def _scan_csv(
     keys = _keys(uri, needed)
     needed = [(role, name) for role, name in needed if name in header or name not in keys]
     columns = [name for _, name in needed]
-    with reading(uri):
-        proposal = "" if set(columns) <= set(header) else propose_dialect(uri, options, columns, source.target, dialect)
-    _refuse_missing(uri, header, needed, proposal)
+    if not set(columns) <= set(header):
+        with reading(uri):
+            proposal = describe_preamble(uri, options, columns, dialect)
+            proposal = proposal or propose_dialect(uri, options, columns, source.target, dialect)
+        _refuse_missing(uri, header, needed, proposal)
     _refuse_repeated(uri, header, needed)
     with reading(uri):
         time = source.time if source.time in header else None
@@ -209,13 +213,9 @@ def _scan_csv(
     return read_measurements(selected, dialect)
 
 
-def _refuse_missing(uri: str, columns: Collection[str], needed: Sequence[tuple[str, str]], proposal: str = "") -> None:
-    missing = [f"{role} column '{name}'" for role, name in needed if name not in columns]
-    if missing:
-        raise SourceError(
-            f"{uri} lacks its {' and its '.join(missing)}; it has the columns {', '.join(columns)};"
-            f" id, time and target name them{proposal}"
-        )
+def _refuse_missing(uri: str, columns: Sequence[str], needed: Sequence[tuple[str, str]], proposal: str = "") -> None:
+    if lacking := describe_lacking(needed, columns):
+        raise SourceError(f"{uri} lacks {lacking}; id, time and target name them{proposal}")
 
 
 def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequence[str] = ()) -> pl.LazyFrame:

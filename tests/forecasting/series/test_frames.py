@@ -131,7 +131,7 @@ def test_columns_keep_their_names() -> None:
     [
         ([1, 2, 3], {}, "frame is of type builtins.list; it must be a Polars DataFrame"),
         (None, {}, "frame is of type builtins.NoneType"),
-        (pandas_frame(), {"time": "day"}, "lacks its time column 'day'; it has the columns unique_id, ds, y"),
+        (pandas_frame(), {"time": "day"}, "lacks its time column 'day'; it has the columns 'unique_id', 'ds', 'y'"),
         (pandas_frame(), {"id": "store", "target": "z"}, "lacks its id column 'store' and its target column 'z'"),
         (
             pd.concat([pandas_frame(), pandas_frame()[["y"]]], axis=1),

@@ -68,5 +68,5 @@ def test_a_key_that_the_file_has_too_must_be_the_same(tmp_path: Path, name: str)
 
 def test_a_column_that_neither_file_nor_path_has_is_refused_with_the_keys(tmp_path: Path) -> None:
     write(tmp_path / "store=1/x.parquet", pl.DataFrame({"day": DAYS, "y": [1.0, 2.0]}))
-    with pytest.raises(SourceError, match="lacks its time column 'ds'; it has the columns day, y, store"):
+    with pytest.raises(SourceError, match="lacks its time column 'ds'; it has the columns 'day', 'y', 'store'"):
         scan_source(Source(uri=f"{tmp_path}/", id="store"), "timestamp")

@@ -98,7 +98,7 @@ def test_missing_column_is_reported_with_its_file_and_existing_columns(tmp_path:
         scan_source(_source(tmp_path / "x.csv"), "timestamp")
     message = str(caught.value)
     assert "x.csv lacks its id column 'unique_id' and its target column 'y'" in message
-    assert "it has the columns shop, ds, amount" in message
+    assert "it has the columns 'shop', 'ds', 'amount'" in message
 
 
 @pytest.mark.parametrize(
