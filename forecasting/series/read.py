@@ -28,7 +28,7 @@ from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.ids import read_names
 from forecasting.series.lacking import describe_lacking
-from forecasting.series.newest import add_age, newest_first
+from forecasting.series.newest import add_age, refuse_ages
 from forecasting.series.partitions import add_keys, needed_keys
 from forecasting.series.time_format import read_formatted, refuse_formatted
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread
@@ -65,7 +65,8 @@ def scan_source(
         times that it reads, and `ds_text` those of the source as text. If a CSV file has malformed rows, `problem` is
         the reason why a row is refused. If CSV files write numbers with other signs than Polars, `number` has those in
         `y`. If the source declares a zone, there are the columns of `add_declared`. In a file whose first times are
-        text with offsets, `lacks_zone` says which are not.
+        text with offsets, `lacks_zone` says which are not. If the source names a column of ages, there are the columns
+        of `add_age`.
 
     Raises:
         SourceError: The source has no files or rows, a file cannot be read or lacks a column, or a dtype does not
@@ -77,7 +78,8 @@ def scan_source(
         first = rows.head(1).collect()
     if first.is_empty():
         raise SourceError(f"source {source} has no rows; it needs at least one")
-    rows = newest_first(rows, source)
+    with reading(str(source)):
+        refuse_ages(rows, source)
     return rows if series is None else rows.filter(pl.col("unique_id").is_in(list(series)))
 
 
@@ -237,7 +239,8 @@ def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequ
         raise SourceError(f"{source} has no rows; it needs at least one")
     row = unused_name("row", rows.columns)
     selected = _select(rows.lazy().with_row_index(row), rows.schema, str(source), source, clock, static, row=row)
-    return newest_first(selected, source)
+    refuse_ages(selected, source)
+    return selected
 
 
 def _keys(uri: str, needed: Sequence[tuple[str, str]]) -> dict[str, str | None]:
@@ -296,7 +299,7 @@ def _select(
         *([pl.col(problem).alias("problem")] if problem else []),
     )
     if source.newer is not None:
-        rows = add_age(rows, "newer")
+        rows = add_age(rows, "newer", subject=subjects["newer"])
     if source.timezone is not None and clock == "timestamp":
         rows = add_declared(rows, source.timezone)
     if schema[source.time] == pl.String and form is None:

@@ -28,6 +28,7 @@ from forecasting.series.declared_zone import INSTANT, LOCAL
 from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, is_closed, make_grid
 from forecasting.series.ignored import is_ignored
+from forecasting.series.newest import newest_first, oldest_first
 from forecasting.series.place import aggregate_rows, make_placing, place_rows
 from forecasting.series.plausible import is_future, mark_far, wall_clock
 from forecasting.spec.frequency import clock_of, num_months
@@ -192,12 +193,13 @@ def read_rows(
         unfinished: Which rows are left out, as of `validate`.
 
     Returns:
-        Lazy frames like those of `validate`; accepted rows keep `source_file`, `source_row` and their order.
+        Lazy frames like those of `validate`; accepted rows keep `source_file` and `source_row`, in the order of the
+        source or, if it names a column of ages, from the oldest to the newest.
 
     Raises:
         SourceError: A column's dtype does not match the frequency.
     """
-    judged = _judge_alone(rows, freq=freq, now=now, unfinished=unfinished).filter(_IS_OVER)
+    judged = oldest_first(_judge_alone(rows, freq=freq, now=now, unfinished=unfinished).filter(_IS_OVER))
     columns = ["source_file", "source_row", "unique_id", "ds", "y", *categories_of(rows)]
     refused = _refused(judged.with_columns(row_ds=pl.col("ds")), rows.collect_schema())
     return Validated(judged.filter(_IS_ACCEPTED).select(columns), refused, _count_accepted(judged, None, pl.lit(False)))
@@ -550,7 +552,7 @@ def _judge_together(judged: pl.LazyFrame, *, freq: str | int, source: Source | N
     key = ["unique_id", "ds"]
     if source is not None and source.aggregate is not None and _MOMENT in judged.collect_schema():
         key.append(_MOMENT)
-    judged = _judge_repeats(judged, "refuse" if source is None else source.duplicates, key)
+    judged = _judge_repeats(newest_first(judged, source), "refuse" if source is None else source.duplicates, key)
     judged = _judge_periods(_judge_far(judged, freq=freq), freq=freq, source=source)
     return _judge_place(judged, freq=freq)
 

@@ -1,5 +1,6 @@
 """Of rows with the same series and time, the newest one is kept on request."""
 
+import math
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def test_row_without_a_measurement_and_a_refused_one_correct_nothing(tmp_path: P
     ],
 )
 def test_a_column_says_which_row_is_newer(tmp_path: Path, versions: tuple[str, str, str]) -> None:
-    (tmp_path / "x.csv").write_text(rows(*(f"01,{y},{version}" for y, version in enumerate(versions)), "02,5,1"))
+    (tmp_path / "x.csv").write_text(rows(*(f"01,{y},{version}" for y, version in enumerate(versions)), "02,5,"))
     assert values(read(tmp_path / "x.csv", duplicates="last", newer="version")) == [1, 5]
     assert values(read(tmp_path / "x.csv", duplicates="last")) == [2, 5]
 
@@ -115,3 +116,49 @@ def test_the_last_of_all_rows_is_kept(triples: list[tuple[str, int, int]]) -> No
         (name, step): y for name, step, y in ingested.observations.select("unique_id", "ds", "y").rows()
     } == expected
     assert ingested.observations.height + ingested.rejects.height == len(triples)
+
+
+def test_the_repeated_hour_of_autumn_is_read_in_the_order_of_the_file(tmp_path: Path) -> None:
+    hours = [f"a,2023-10-29 {hour} Europe/Berlin,{y},{y}\n" for hour, y in (("01:00", 25), ("02:00", 26))]
+    hours += [f"a,2023-10-29 {hour} Europe/Berlin,{y},{y}\n" for hour, y in (("02:00", 27), ("03:00", 28))]
+    (tmp_path / "x.csv").write_text(HEADER + "".join(hours))
+    for options in ({}, {"duplicates": "last"}, {"duplicates": "last", "newer": "version"}):
+        assert values(read_hourly(tmp_path / "x.csv", **options)) == [25, 26, 27, 28]
+
+
+def read_hourly(uri: Path, **source: Any) -> Ingested:
+    fields = {"name": "x", "freq": "1h", "season_lengths": [24], "horizon": 2}
+    return ingest(make_spec(fields | {"source": {"uri": str(uri)} | source}, subject="x"))
+
+
+LARGE = 1_700_000_000_000_000_000
+
+
+@pytest.mark.parametrize(
+    "ages",
+    [
+        pl.Series([LARGE + 100, LARGE + 1]),
+        pl.Series([str(LARGE + 100), str(LARGE + 1)]),
+        pl.Series([2**64 - 1, 2**64 - 2], dtype=pl.UInt64),
+        pl.Series([1.0, math.nan]),
+        pl.Series(["1.0", "nan"]),
+        pl.Series([-math.inf, None]),
+        pl.Series([timedelta(days=2), timedelta(days=1)]),
+        pl.Series([LARGE + 2, LARGE + 1]).cast(pl.Datetime("ns")),
+        pl.Series(["10", "9"], dtype=pl.Categorical),
+    ],
+)
+def test_ages_are_compared_exactly_and_nan_is_blank(tmp_path: Path, ages: pl.Series) -> None:
+    frame = pl.DataFrame({"unique_id": "a", "ds": BEGIN, "y": [1, 2], "version": ages})
+    frame.write_parquet(tmp_path / "x.parquet")
+    assert values(read(tmp_path / "x.parquet", duplicates="last", newer="version")) == [1]
+
+
+def test_ages_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(rows("01,1,2024-01-01", "01,2,7"))
+    with pytest.raises(SourceError, match=r"'version'.*numbers, such as '7' \(.*line 3\), and times, such as '2024-01"):
+        read(tmp_path / "x.csv", duplicates="last", newer="version")
+    frame = pl.DataFrame({"unique_id": "a", "ds": BEGIN, "y": [1, 2], "version": [True, False]})
+    frame.write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match=r"newer column 'version'.*has Boolean but needs numbers or times"):
+        read(tmp_path / "x.parquet", duplicates="last", newer="version")
