@@ -9,6 +9,7 @@ import polars as pl
 from forecasting.errors import SourceError
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
+from forecasting.series.budget import check_budget
 from forecasting.series.clock import keeps_wall_clock
 from forecasting.series.ingest import panel_of
 from forecasting.series.inputs import Input
@@ -53,7 +54,7 @@ class Evaluation:
 
 
 def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
-    """Read and validate actuals as a spec's own input is; bad rows are refused with their reason.
+    """Read and validate actuals as a spec's own input is: few bad rows are refused with a reason, many are an error.
 
     Args:
         given: The actuals.
@@ -64,7 +65,8 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
         The measurements on the spec's clock.
 
     Raises:
-        SourceError: A file, a column or a clock does not match the spec, or nothing was measured.
+        SourceError: A file, a column or a clock does not match the spec, nothing was measured, or too many rows are
+            refused.
     """
     source = given.source
     if source.timezone is None and spec.source.timezone is not None:  # that of the forecast may have been found
@@ -73,11 +75,13 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
     rows = given.scan(spec.clock)
     require_same_clock(given, spec, has_zone=has_zone)
     validated = validate(rows, freq=spec.freq, source=source)
-    accepted, rejects = pl.collect_all([validated.accepted, validated.rejects], engine="streaming")
+    plans = [validated.accepted, validated.refused, validated.kept]
+    accepted, rejects, kept = pl.collect_all(plans, engine="streaming")
     observed = accepted.filter(pl.col("y").is_not_null())
     if observed.is_empty():
         first = f"; the first was refused because: {rejects['reason'][0]}" if rejects.height else ""
         raise SourceError(f"{source} has no actual in its {accepted.height + rejects.height} rows{first}")
+    check_budget(rejects, kept, source, rows)
     return Actuals(source, observed, rejects["reason"])
 
 

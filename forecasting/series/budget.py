@@ -161,7 +161,7 @@ def _explain(
         yield f"  {format_found}"
     yield from (f"  {proposal}" for proposal in describe_unread_numbers(lost, rows, source.csv))
     share = min(1.0, math.ceil(1000 * needed) / 1000)
-    yield f"  --allow-rejects {share:g} (source.allow_rejects) forecasts from the other rows"
+    yield f"  --allow-rejects {share:g} (source.allow_rejects) goes on with the other rows"
 
 
 def _find_set_aside(lost: pl.DataFrame, refused: pl.DataFrame, kept: pl.DataFrame, allowed: float) -> dict[str, str]:

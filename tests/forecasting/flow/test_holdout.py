@@ -98,6 +98,20 @@ def test_scores_are_those_worked_out_by_hand_and_scaled_by_what_was_known(spec: 
     assert (outcome.num_compared, outcome.notes) == (6, ())
 
 
+def test_many_refused_actuals_are_an_error_that_names_the_option(spec: Spec, write: Write) -> None:
+    daily = make_spec(spec.model_dump() | {"freq": "1d", "season_lengths": [7]}, subject="days")
+    hours = rows({"a": [1.0] * 96})
+    with pytest.raises(
+        SourceError, match=r"(?s)92 of 96 rows are refused.*source.aggregate.*--allow-rejects 0.959 "
+    ):
+        actuals_of(write(hours), daily)
+    allowed = write(hours).model_copy(update={"allow_rejects": 1.0})
+    assert actuals_of(allowed, daily).observed.height == 4
+    conflicts = pl.concat([rows({"a": [1.0] * 20}), rows({"a": [2.0] * 20})])
+    with pytest.raises(SourceError, match=r"20 of 40 rows are refused"):
+        actuals_of(write(conflicts), spec)
+
+
 def test_everything_that_is_not_compared_is_noted(spec: Spec, write: Write) -> None:
     later = rows({"a": [1.0, math.nan, 2.0, 4.0], "new": [5.0]}, first=CUTOFF + timedelta(hours=1))
     outcome = run(spec, write(pl.concat([rows({"a": [1.0] * 12}), later])))

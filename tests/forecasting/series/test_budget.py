@@ -64,7 +64,7 @@ def test_more_than_one_percent_of_the_rows_stops_the_run_with_kinds_examples_and
         f"    x.csv, line 1002: s01, 31/12/2023, 7 ({Reason.BAD_TIME})",
         f"    x.csv, line 53: s00, {at(51)}, many ({Reason.NOT_A_NUMBER})",
         "  'many' is the measurement of 10 refused rows: --csv-null many (source.csv.null) reads it as a gap",
-        "  --allow-rejects 0.011 (source.allow_rejects) forecasts from the other rows",
+        "  --allow-rejects 0.011 (source.allow_rejects) goes on with the other rows",
     ]
     assert stopped.value.exit_code == 2
     assert read(rows, allow_rejects=0.011).counts == RowCounts(
