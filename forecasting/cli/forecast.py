@@ -70,7 +70,9 @@ def forecast(
     ] = None,
     duplicates: Annotated[
         str | None,
-        typer.Option(show_default="refuse", help="Of rows with one id and time: refuse all but the first, or last."),
+        typer.Option(
+            show_default="refuse", help="Of rows with one id and time: refuse all but the first, last, or keep."
+        ),
     ] = None,
     open_times: Annotated[
         str | None,

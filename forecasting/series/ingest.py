@@ -27,6 +27,7 @@ from forecasting.series.place import make_placing
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.regularise import regularise
+from forecasting.series.repeats import describe_repeats
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.unread_numbers import describe_unread_numbers
@@ -205,6 +206,7 @@ def ingest(
         describe_stripped(counted["written_ids"].explode().drop_nulls(), rows),
         describe_offsets(rows, spec.source, spec.clock, spec.freq),
         describe_similar(unique_ids),
+        describe_repeats(refused, counts.read, spec.source),
         describe_extremes(ingested.observations.filter(~is_ignored(spec.source, spec.clock))),
     )
     notes = (*ingested.notes, *(note for note in found if note is not None))

@@ -71,8 +71,8 @@ class Reason(StrEnum):
     REPEATED = "duplicate of a row with the same unique_id, time and y"
     CONFLICT = (
         "duplicate with another y than the row of the same unique_id and time that was kept;"
-        ' source.duplicates = "last" (--duplicates last) keeps the newest one, and several columns may name a series'
-        " together (--id store,item; source.id)"
+        ' source.duplicates = "last" (--duplicates last) keeps the newest one, and "keep" (--duplicates keep), with'
+        " source.aggregate, all of them; several columns may name a series together (--id store,item; source.id)"
     )
     REPLACED = "duplicate that a newer row of the same unique_id and time replaces"
     SHARED = (
@@ -154,8 +154,9 @@ def validate(
     """Split rows into accepted observations and rejects; each row at or before the cutoff is in exactly one of them.
 
     Rows without a readable time are always rejected. Of several rows with the same (unique_id, ds), the first one with
-    a measurement is kept. Timestamps with a zone or an offset become UTC; at a frequency of a day or coarser they keep
-    their own wall clock. Dates become midnights. Only the schema is read.
+    a measurement is kept, unless the source keeps another one or all. Timestamps with a zone or an
+    offset become UTC; at a frequency of a day or coarser they keep their own wall clock. Dates become midnights. Only
+    the schema is read.
 
     Args:
         rows: Rows with the columns of `scan_source`.
@@ -558,8 +559,10 @@ def _judge_together(judged: pl.LazyFrame, *, freq: str | int, source: Source | N
 
 
 def _judge_repeats(judged: pl.LazyFrame, duplicates: Duplicates, key: Sequence[str]) -> pl.LazyFrame:
-    """Sort accepted rows first, each before its repeats, and refuse those that repeat a key."""
+    """Sort accepted rows first, each before its repeats, and refuse those that repeat a key, unless all are kept."""
     ordered = judged.sort(~_IS_ACCEPTED, *key, pl.col("y").is_null(), maintain_order=True)
+    if duplicates == "keep":
+        return ordered
     is_repeat = _IS_ACCEPTED & pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in key)
     # An accepted y is never NaN, so NaN can represent a gap that is carried forward.
     kept_y = pl.when(~pl.col("is_repeat")).then(pl.col("y").fill_null(math.nan)).forward_fill()

@@ -27,8 +27,8 @@ from forecasting.spec.problems import check_whole_and_parts, describe_problems, 
 from forecasting.spec.time_format import check_time_format
 from forecasting.spec.timezone import TimeZone
 
-Duplicates = Literal["refuse", "last"]
-"""Which of several rows of the same series and time is kept: the first one, or the newest."""
+Duplicates = Literal["refuse", "last", "keep"]
+"""Which of several rows of the same series and time is kept: the first one, the newest, or all of them."""
 
 
 Aggregate = Literal["sum", "mean", "last", "first", "max", "min"]
@@ -69,8 +69,9 @@ class Source(BaseModel, frozen=True, extra="forbid"):
 
     duplicates: Duplicates = Field(
         "refuse",
-        description="what happens to rows of the same series and time but another measurement: `refuse` keeps the first"
-        " one, `last` the newest one",
+        description="what happens to rows of the same series and time: `refuse` keeps the first one, `last` the newest"
+        " one, and `keep` all of them, also rows that are the same, such as transactions, of which `aggregate` makes"
+        " one measurement",
     )
     newer: str | None = Field(
         None,
@@ -207,7 +208,7 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="wrap")
     @classmethod
     def _columns_differ(cls, fields: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        source: Self = check_whole_and_parts(fields, handler, _find_shared_column)
+        source: Self = check_whole_and_parts(fields, handler, _find_contradiction)
         return source
 
     @property
@@ -327,6 +328,17 @@ def _can_be_read(uri: str) -> bool:
     except ValueError:  # such as the host of s3://[bucket
         return False
     return bool(uri.strip()) and "\0" not in uri
+
+
+def _find_contradiction(source: Any) -> str | None:
+    given = source.get if isinstance(source, Mapping) else lambda name: getattr(source, name, None)
+    problems = [_find_shared_column(source)]
+    if given("duplicates") == "keep" and given("aggregate") is None:
+        problems.append(
+            'duplicates = "keep" (--duplicates keep) needs aggregate = sum, mean, last, first, max or min'
+            " (--source aggregate=sum), which makes one measurement of several rows"
+        )
+    return "; ".join(problem for problem in problems if problem) or None
 
 
 def _find_shared_column(source: Any) -> str | None:
