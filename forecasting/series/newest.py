@@ -4,6 +4,9 @@
 ordered after their times have been read, because the order of the file decides between the hours that autumn repeats.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
 from forecasting.errors import SourceError
@@ -116,6 +119,6 @@ def oldest_first(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.sort(_NUMBER, _TIME, _EXACT, nulls_last=False, maintain_order=True).drop(_KEYS)
 
 
-def _spell(found: dict[str, str]) -> str:
+def _spell(found: Mapping[str, Any]) -> str:
     file, row, text = found.values()
     return f"'{text}' ({name_row(file, row)})"

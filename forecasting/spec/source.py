@@ -331,7 +331,9 @@ def _can_be_read(uri: str) -> bool:
 
 
 def _find_contradiction(source: Any) -> str | None:
-    given = source.get if isinstance(source, Mapping) else lambda name: getattr(source, name, None)
+    def given(name: str) -> Any:
+        return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+
     problems = [_find_shared_column(source)]
     if given("duplicates") == "keep" and given("aggregate") is None:
         problems.append(
