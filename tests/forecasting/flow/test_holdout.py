@@ -101,9 +101,7 @@ def test_scores_are_those_worked_out_by_hand_and_scaled_by_what_was_known(spec: 
 def test_many_refused_actuals_are_an_error_that_names_the_option(spec: Spec, write: Write) -> None:
     daily = make_spec(spec.model_dump() | {"freq": "1d", "season_lengths": [7]}, subject="days")
     hours = rows({"a": [1.0] * 96})
-    with pytest.raises(
-        SourceError, match=r"(?s)92 of 96 rows are refused.*source.aggregate.*--allow-rejects 0.959 "
-    ):
+    with pytest.raises(SourceError, match=r"(?s)92 of 96 rows are refused.*source.aggregate.*--allow-rejects 0.959 "):
         actuals_of(write(hours), daily)
     allowed = write(hours).model_copy(update={"allow_rejects": 1.0})
     assert actuals_of(allowed, daily).observed.height == 4
