@@ -31,6 +31,6 @@ def describe_repeats(refused: pl.DataFrame, num_rows: int, source: Source) -> st
         f"{repeats.height:,} of {num_rows:,} rows repeat another row of their series, time and measurement exactly,"
         f" such as {time}, {'' if y is None else y} of '{name}'; each such row counts once; if every row counts, as in"
         f' transactions, source.duplicates = "keep" (--duplicates keep) with {aggregate} says so; if the rows are of'
-        " several series, source.id (--id store,item) lacks a column that tells them apart;"
+        " several series, source.id (--id store,item) lacks a column that distinguishes them;"
         ' source.duplicates = "refuse" counts them once without this warning'
     )
