@@ -17,6 +17,9 @@ from forecasting.spec.frequency import LARGEST_STEP, Clock
 
 SMALLEST_TIME = datetime(1, 1, 1)
 LARGEST_TIME = datetime(2999, 12, 31, 23, 59, 59, 999_999)
+_FARTHEST = {"ms": 8 * 10**15, "us": 8 * 10**18}
+_FARTHEST_DAY = 90_000_000
+"""Units and days from 1970 in the year 250,000, up to which Polars converts times."""
 
 
 Text = TypeVar("Text", pl.Expr, pl.Series)
@@ -102,6 +105,20 @@ def read_times(rows: pl.LazyFrame, column: str, *, clock: Clock, keeps_wall_cloc
     return rows.with_columns(pl.col(column).cast(ds_dtype(clock), strict=False))
 
 
+def bound_times(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return times without those that Polars cannot convert, such as DuckDB's infinity: the year 250,000 instead."""
+    farthest = _farthest(dtype)
+    if farthest is None:
+        return pl.col(column)
+    return pl.col(column).to_physical().clip(-farthest, farthest).cast(dtype)
+
+
+def _farthest(dtype: pl.DataType) -> int | None:
+    if dtype == pl.Date:
+        return _FARTHEST_DAY
+    return _FARTHEST.get(dtype.time_unit) if isinstance(dtype, pl.Datetime) else None
+
+
 def is_in_range(time: pl.Expr, *, clock: Clock) -> pl.Expr:
     """Return whether a time leaves room for its grid and a horizon: years 1 to 2999, or 10^15 steps around 0."""
     if clock == "step":
@@ -154,10 +171,16 @@ def is_blank(column: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def as_text(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return times and numbers as text that `read_times` and `read_number` read back."""
+    """Return times of `bound_times` and numbers as text that `read_times` and `read_number` read back."""
+    text = pl.col(column).cast(pl.String)
     if isinstance(dtype, pl.Datetime):
-        return pl.col(column).dt.to_string("%Y-%m-%dT%H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
-    return pl.col(column).cast(pl.String)
+        text = pl.col(column).dt.to_string("%Y-%m-%dT%H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
+    farthest = _farthest(dtype)
+    if farthest is None:
+        return text
+    number = pl.col(column).to_physical()
+    beyond = pl.when(number == farthest).then(pl.lit("infinity")).when(number == -farthest).then(pl.lit("-infinity"))
+    return beyond.otherwise(text).alias(column)
 
 
 def _read_steps(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:

@@ -4,20 +4,20 @@ A frame is a Polars DataFrame or LazyFrame, a pandas DataFrame or Series, a pyar
 recognises and converts it. Results keep the names and the dtypes of its columns of series and time.
 """
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 import narwhals as nw
 import polars as pl
 
-from forecasting.errors import SourceError, first_line
+from forecasting.errors import DataWarning, SourceError, first_line
+from forecasting.series.arrow_types import with_known_types
 from forecasting.series.lacking import describe_lacking
 from forecasting.series.local_times import zone_at_offset
+from forecasting.series.object_columns import describe_unread_column
 
 Kind = Literal["polars", "polars_lazy", "pandas", "pyarrow", "duckdb"]
 
@@ -136,6 +136,9 @@ def read_frame(
     if nw.dependencies.is_pandas_dataframe(frame) or nw.dependencies.is_pandas_series(frame):
         with _reading():
             frame = _lay_out_index(frame, ids=_ids(id), time=time, target=target)
+    levels = _unread_levels(frame)
+    if nw.dependencies.is_duckdb_relation(frame):
+        _refuse_repeated(frame, [*_ids(id), time, target, *static, *([newer] if newer else [])])
     with _reading():
         native = nw.from_native(frame)
         columns = native.collect_schema().names()
@@ -146,10 +149,10 @@ def read_frame(
     if lacking := describe_lacking([each for each in needed if not (is_single and each[0] == "id")], columns):
         raise SourceError(f"{IN_MEMORY} lacks {lacking}{_index_levels(frame)}; {_how_to_name(frame, time)}")
     names = list(dict.fromkeys(name for _, name in needed if name in columns))
-    rows, kind, dtypes = _convert(native.select(*names), names)
+    rows, kind, dtypes = _convert(native.select(*names), {name: role for role, name in needed if name in columns})
     if is_single:
         rows = rows.with_columns(pl.lit(target).alias(DEFAULT_ID))
-        _require_one_series(rows, time, others=[name for name in columns if name not in names])
+        _require_one_series(rows, time, others=[*(name for name in columns if name not in names), *levels])
     if len(ids) > 1:
         return rows, NativeFrames(kind, ids, time, target, False, dtypes, dtypes.get(time))
     return rows, NativeFrames(kind, ids[0], time, target, is_single, dtypes.get(ids[0]), dtypes.get(time))
@@ -196,7 +199,23 @@ def _lay_out_index(frame: Any, *, ids: Sequence[str], time: str, target: str) ->
     return frame.reset_index(level=kept) if frame.index.nlevels > 1 else frame.reset_index()
 
 
-def _convert(native: Any, names: Sequence[str]) -> tuple[pl.DataFrame, Kind, dict[str, Any]]:
+def _unread_levels(frame: Any) -> list[str]:
+    """Return the index levels of a pandas frame that are not columns, as messages name them."""
+    levels = list(getattr(getattr(frame, "index", None), "names", ()))
+    if len(levels) == 1 and levels[0] is None:
+        return []
+    return [f"index level {place if name is None else name}" for place, name in enumerate(levels)]
+
+
+def _refuse_repeated(relation: Any, names: Sequence[str]) -> None:
+    """Refuse a DuckDB relation that has a column twice; its names do not differ by case."""
+    folded = [name.casefold() for name in relation.columns]
+    for name in names:
+        if folded.count(name.casefold()) > 1:
+            raise SourceError(f"{IN_MEMORY} has the column '{name}' more than once; every column needs its own name")
+
+
+def _convert(native: Any, roles: Mapping[str, str]) -> tuple[pl.DataFrame, Kind, dict[str, Any]]:
     """Return the columns as a Polars frame, the kind of frame that they came in, and their dtypes there."""
     frame = native.to_native()
     kind: Kind
@@ -207,12 +226,23 @@ def _convert(native: Any, names: Sequence[str]) -> tuple[pl.DataFrame, Kind, dic
         if nw.dependencies.is_polars_dataframe(frame):
             return frame, "polars", dict(frame.schema)
         if nw.dependencies.is_pandas_dataframe(frame):
-            dtypes = {name: frame[name].dtype for name in names}
-            return pl.from_pandas(_without_periods(frame)), "pandas", dtypes
+            dtypes = {name: frame[name].dtype for name in roles}
+            return _from_pandas(_without_periods(frame), roles), "pandas", dtypes
         kind = "pyarrow"
         if nw.dependencies.is_duckdb_relation(frame):
             frame, kind = native.collect("pyarrow").to_native(), "duckdb"
-        return pl.DataFrame(_with_named_zones(frame)), kind, {name: frame.schema.field(name).type for name in names}
+        dtypes = {name: frame.schema.field(name).type for name in roles}
+        return pl.DataFrame(with_known_types(frame, subject=IN_MEMORY)), kind, dtypes
+
+
+def _from_pandas(frame: Any, roles: Mapping[str, str]) -> pl.DataFrame:
+    try:
+        return pl.from_pandas(frame)
+    except (Exception, pl.exceptions.PanicException) as error:
+        problem = describe_unread_column(frame, roles)
+        if problem is None:
+            raise
+        raise SourceError(f"{IN_MEMORY}: {problem}") from error
 
 
 @contextmanager
@@ -221,7 +251,7 @@ def _reading() -> Iterator[None]:
         yield
     except SourceError:
         raise
-    except Exception as error:  # any of four libraries refuses a frame in its own way
+    except (Exception, pl.exceptions.PanicException) as error:  # any of four libraries refuses a frame in its own way
         raise SourceError(f"{IN_MEMORY} cannot be read: {first_line(error)}") from error
 
 
@@ -268,21 +298,6 @@ def _iana_name(column: str, zone: Any) -> str:
     return name
 
 
-def _with_named_zones(table: Any) -> Any:
-    """Return an Arrow table whose times at a part of an hour from UTC are in a zone that has this offset."""
-    import pyarrow as pa
-
-    for place, field in enumerate(table.schema):
-        offset = re.fullmatch(r"([+-])(\d\d):(\d\d)", getattr(field.type, "tz", None) or "")
-        if offset:
-            sign = -1 if offset[1] == "-" else 1
-            name = zone_at_offset(sign * timedelta(hours=int(offset[2]), minutes=int(offset[3])))
-            if name is not None:
-                named = pa.timestamp(field.type.unit, name)
-                table = table.set_column(place, field.name, table.column(place).cast(named))
-    return table
-
-
 def _require_one_series(rows: pl.DataFrame, time: str, *, others: Sequence[str]) -> None:
     repeated = rows.filter(pl.col(time).is_not_null()).select(pl.col(time).is_duplicated().sum()).item()
     if repeated:
@@ -294,6 +309,7 @@ def _require_one_series(rows: pl.DataFrame, time: str, *, others: Sequence[str])
         warnings.warn(
             f"the frame has no column '{DEFAULT_ID}', so its {rows.height} rows are one series; not read:"
             f" {', '.join(map(str, others))}; id= names the column of series",
+            DataWarning,
             stacklevel=5,
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.series.columns import is_blank, read_times
+from forecasting.series.columns import bound_times, is_blank, read_times
 from forecasting.series.files import name_row
 from forecasting.spec.source import Source
 
@@ -34,7 +34,7 @@ def add_age(rows: pl.LazyFrame, column: str, *, subject: str) -> pl.LazyFrame:
         SourceError: The column's dtype is none of these.
     """
     dtype = rows.collect_schema()[column]
-    value = pl.col(column)
+    value = bound_times(column, dtype)
     if dtype in (pl.Categorical, pl.Enum):
         value, dtype = value.cast(pl.String), pl.String()
     is_text, is_time = dtype == pl.String, dtype in (pl.Datetime, pl.Date)

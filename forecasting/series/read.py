@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
+from forecasting.series.arrow_types import read_offsets
 from forecasting.series.columns import (
     as_text,
+    bound_times,
     has_offset,
     is_blank,
     read_id,
@@ -169,17 +171,23 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], 
     if is_csv(uri):
         return ScannedFile(uri, _scan_csv(uri, source, clock, options, static, needed), pl.String())
     with reading(uri):
-        schema = pl.scan_parquet(uri, glob=False, hive_partitioning=False, storage_options=options).collect_schema()
+        at_offsets = read_offsets(uri, [name for _, name in needed])
+        scanned = at_offsets if at_offsets is not None else _scan_parquet(uri, options)
+        schema = scanned.collect_schema()
     keys = _keys(uri, needed)
     _refuse_missing(uri, [*schema, *(key for key in keys if key not in schema)], needed)
     row = unused_name("row", schema)
-    rows = pl.scan_parquet(uri, row_index_name=row, glob=False, hive_partitioning=False, storage_options=options)
+    rows = _scan_parquet(uri, options, row=row) if at_offsets is None else at_offsets.with_row_index(row)
     if keys:
         with reading(uri):
             rows = add_keys(rows, keys, uri=uri, dates=() if source.time_format else (source.time,))
         schema = rows.collect_schema()
     id_dtype = schema[source.id] if isinstance(source.id, str) else pl.Null()
     return ScannedFile(uri, _select(rows, schema, uri, source, clock, static, row=row), id_dtype)
+
+
+def _scan_parquet(uri: str, options: dict[str, str], *, row: str | None = None) -> pl.LazyFrame:
+    return pl.scan_parquet(uri, row_index_name=row, glob=False, hive_partitioning=False, storage_options=options)
 
 
 def _scan_csv(
@@ -281,7 +289,7 @@ def _select(
     # `validate` reads these two columns; their dtypes are checked here, where the file's name is known.
     _refuse_time(rows, schema[source.time], uri, source, clock, subject=subjects["time"])
     read_number(source.target, schema[source.target], subject=subjects["target"])
-    form = source.time_format if clock == "timestamp" else None
+    form, time = source.time_format if clock == "timestamp" else None, schema[source.time]
     newer = pl.col(source.newer or row)
     if problem:
         newer = pl.when(pl.col(problem).is_null()).then(newer)
@@ -290,7 +298,7 @@ def _select(
         pl.lit(uri).alias("source_file"),
         (pl.col(row).cast(pl.Int64) + 1).alias("source_row"),
         unique_id.alias("unique_id"),
-        read_formatted(source.time, schema[source.time], form).alias("ds") if form else pl.col(source.time).alias("ds"),
+        (read_formatted(source.time, time, form) if form else bound_times(source.time, time)).alias("ds"),
         pl.col(source.target).alias("y"),
         *([pl.concat_list(classes).alias("categories")] if classes else []),
         *([newer.alias("newer")] if source.newer is not None else []),
@@ -356,6 +364,8 @@ def reading(uri: str) -> Iterator[None]:
         raise SourceError(f"{uri} does not exist") from error
     except pl.exceptions.NoDataError as error:
         raise SourceError(f"{uri} is empty; it needs a header with its columns") from error
+    except pl.exceptions.PanicException as error:  # a type or a value that Polars does not expect, and no lost link
+        raise SourceError(f"{uri} cannot be read: {first_line(error)}") from error
     except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:  # the last two: a broken .csv.gz
         kind = ServiceError if is_remote(uri) else SourceError
         raise kind(f"{uri} cannot be read: {first_line(error)}") from error

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from forecasting.errors import SourceError
+from forecasting.errors import DataWarning, SourceError
 from forecasting.series.frames import NativeFrames, read_frame
 
 HOURS = [datetime(2024, 1, 1, hour) for hour in range(4)]
@@ -138,7 +138,7 @@ def test_columns_keep_their_names() -> None:
             {},
             "has the column 'y' more than once",
         ),
-        (pandas_frame(ds=[1, "x", object(), 2.0]), {}, "<frame> cannot be read"),
+        (pandas_frame(ds=[1, "x", object(), 2.0]), {}, "<frame>: time column 'ds' of dtype object"),
     ],
 )
 def test_what_cannot_be_read_is_refused(frame: Any, options: Any, problem: str) -> None:
@@ -184,7 +184,7 @@ def test_arrow_never_takes_naive_times_for_utc() -> None:
 
 
 def test_what_is_guessed_of_a_frame_without_ids_is_said() -> None:
-    with pytest.warns(UserWarning, match="are one series; not read: store; id= names the column"):
+    with pytest.warns(DataWarning, match="are one series; not read: store; id= names the column"):
         read_frame(pl.DataFrame({"store": ["a", "b"], "ds": HOURS[:2], "y": [1.0, 2.0]}), **NAMES)
 
 
