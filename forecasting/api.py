@@ -55,6 +55,7 @@ def forecast(
     statistics: str | Sequence[str] | None = None,
     quantiles: Sequence[float] | None = None,
     lower_bound: float | None = None,
+    upper_bound: float | None = None,
     integer_valued: bool | None = None,
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
@@ -93,6 +94,7 @@ def forecast(
         statistics: Statistical models to compare with them; the recipe's choice where not given, none for [].
         quantiles: Quantiles of the forecast, 0.5 among them; thirteen from 0.025 to 0.975 where not given.
         lower_bound: No forecast is below it; 0 for counts.
+        upper_bound: No forecast is above it; 1 for shares.
         integer_valued: Whether the target counts things, so that forecasts are whole numbers.
         static: Columns of categories that classify whole series; networks that begin from a prior learn them.
         calendar: Categories of times that networks learn: hour, weekday, month and holiday.
@@ -145,6 +147,7 @@ def fit(
     statistics: str | Sequence[str] | None = None,
     quantiles: Sequence[float] | None = None,
     lower_bound: float | None = None,
+    upper_bound: float | None = None,
     integer_valued: bool | None = None,
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
@@ -175,6 +178,7 @@ def fit(
         statistics: Statistical models to compare with them.
         quantiles: Quantiles of the forecast.
         lower_bound: No forecast is below it.
+        upper_bound: No forecast is above it.
         integer_valued: Whether the target counts things.
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
@@ -225,6 +229,7 @@ def backtest(
     statistics: str | Sequence[str] | None = None,
     quantiles: Sequence[float] | None = None,
     lower_bound: float | None = None,
+    upper_bound: float | None = None,
     integer_valued: bool | None = None,
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
@@ -259,6 +264,7 @@ def backtest(
         statistics: Statistical models to compare with them.
         quantiles: Quantiles of the forecast.
         lower_bound: No forecast is below it.
+        upper_bound: No forecast is above it.
         integer_valued: Whether the target counts things.
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
@@ -495,6 +501,7 @@ _FIELDS = {
     "statistics": "statistics",
     "quantiles": "quantiles",
     "lower_bound": "lower_bound",
+    "upper_bound": "upper_bound",
     "integer_valued": "integer_valued",
     "seed": "seed",
     "static": "categories.static",

@@ -141,6 +141,7 @@ def forecast(
     ] = None,
     quantiles: Annotated[list[str] | None, typer.Option(show_default="thirteen", help="Such as 0.1,0.5,0.9.")] = None,
     lower_bound: Annotated[float | None, typer.Option(help="No forecast is below it; 0 for counts.")] = None,
+    upper_bound: Annotated[float | None, typer.Option(help="No forecast is above it; 1 for shares.")] = None,
     integer_valued: Annotated[
         bool, typer.Option("--integer-valued", help="Forecasts are whole numbers, because y counts things.")
     ] = False,
@@ -226,6 +227,7 @@ def forecast(
         "quantiles": split_commas(quantiles),
         "paths": paths,
         "lower_bound": lower_bound,
+        "upper_bound": upper_bound,
         "integer_valued": integer_valued or None,
         "backtest.margin": margin,
         "seed": seed,

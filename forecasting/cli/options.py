@@ -45,6 +45,7 @@ _LABELS = {
     "models": "--models",
     "statistics": "--statistics",
     "lower_bound": "--lower-bound",
+    "upper_bound": "--upper-bound",
     "integer_valued": "--integer-valued",
     "seed": "--seed",
     "recipe": "--recipe",

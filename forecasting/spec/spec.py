@@ -4,6 +4,7 @@
 and its paths are absolute. All refused fields are reported together, as one `SpecError`.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,6 +130,9 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     lower_bound: StrictFloat | None = Field(
         None, allow_inf_nan=False, description="smallest value that a forecast may have; 0 for counts"
     )
+    upper_bound: StrictFloat | None = Field(
+        None, allow_inf_nan=False, description="largest value that a forecast may have; 1 for shares"
+    )
     integer_valued: StrictBool = Field(False, description="whether y is a count: forecasts are then whole numbers")
     seed: StrictInt = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
     categories: Categories = Field(Categories(), description="classes of series and times that networks read")
@@ -210,6 +214,15 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="after")
     def _ends_in_steps(self) -> Self:
         steps_to_end(self.source.ended_after, freq=self.freq, default=0)
+        return self
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        low, high = self.lower_bound, self.upper_bound
+        if low is None or high is None:
+            return self
+        if low > high or (self.integer_valued and math.ceil(low) > math.floor(high)):
+            raise ValueError(f"upper_bound = {high:g}: must leave a value above lower_bound = {low:g}")
         return self
 
     @model_validator(mode="after")
