@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.series.grid import make_grid
+from forecasting.spec.frequency import fixed_width, num_months, opening_of, spell_months, spell_width
 
 SMALL_CHANCE = 0.01
 """A run of periods in which no series has a row is unknown where its chance is smaller.
@@ -20,6 +21,13 @@ it is outside the run.
 """
 MOST_ABSENT = 0.5
 """Share of a series' grid points above which a run warns, where the source does not say what an absent row means."""
+ABOUT_HALF = 0.45
+FEWEST_POINTS = 20
+"""The share for series of at least so many points: with half of the true step as `freq`, just under half are absent."""
+MOST_SERIES = 0.95
+"""Share of the series whose rows all lie on every k-th grid point from which `freq` seems to be too fine."""
+FEWEST_ROWS = 3
+"""Rows of a series that counts for this."""
 
 
 @dataclass(frozen=True)
@@ -74,29 +82,63 @@ def fill_absent(grid: pl.DataFrame, observations: pl.DataFrame, *, freq: str | i
     return Filled(filled, int(is_filled.sum()), int((is_absent & is_unknown).sum()))
 
 
-def describe_absent(grid: pl.DataFrame, observations: pl.DataFrame) -> str | None:
-    """Return a sentence about series of which most rows are absent, and the option that says what that means.
+def describe_absent(grid: pl.DataFrame, observations: pl.DataFrame, *, freq: str | int) -> str | None:
+    """Return a sentence about series of which about half of the rows or more are absent, and the options for that.
 
     Args:
         grid: Rows of `regularise`.
         observations: The rows that they come from.
+        freq: The frequency of the grid.
 
     Returns:
-        The sentence; None if no series has more than half of its rows absent.
+        The sentence; None if there is no such series.
     """
     points = grid.group_by("unique_id").agg(num_points=pl.len())
     rows = observations.group_by("unique_id").agg(num_rows=pl.len())
     counts = points.join(rows, on="unique_id").with_columns(num_absent=pl.col("num_points") - pl.col("num_rows"))
-    sparse = counts.filter(pl.col("num_absent") > MOST_ABSENT * pl.col("num_points")).sort("unique_id")
+    share = pl.when(pl.col("num_points") >= FEWEST_POINTS).then(ABOUT_HALF).otherwise(MOST_ABSENT)
+    sparse = counts.filter(pl.col("num_absent") > share * pl.col("num_points")).sort("unique_id")
     if sparse.is_empty():
         return None
     name, num_absent, num_points = sparse.select("unique_id", "num_absent", "num_points").row(0)
     return (
-        f"{sparse.height} of {counts.height} series have no row at more than half of their grid points, such as"
-        f" '{name}' at {num_absent} of {num_points}; these points are taken as unknown; if an absent row means 0, as in"
-        ' sales, source.missing_rows = "zero" (--missing-rows zero) says so; "gap" keeps them unknown without this'
-        " warning"
+        f"{sparse.height} of {counts.height} series have no row at about half of their grid points or more,"
+        f" such as '{name}' at {num_absent} of {num_points}; these points are taken as unknown;"
+        f"{_describe_step(observations, freq)} if an absent row means 0, as in sales, source.missing_rows ="
+        ' "zero" (--missing-rows zero) says so; "gap" keeps them unknown without this warning'
     )
+
+
+def _describe_step(observations: pl.DataFrame, freq: str | int) -> str:
+    """Return a clause about a frequency whose every k-th point alone has rows; empty if `freq` seems to be right."""
+    if opening_of(freq) is not None:
+        return ""
+    rows = observations.select("unique_id", period=make_grid(freq).period(pl.col("ds")).cast(pl.Int64))
+    rows = rows.filter(pl.len().over("unique_id") >= FEWEST_ROWS).sort("unique_id", "period")
+    if rows.is_empty():
+        return ""
+    begins = (rows["unique_id"] != rows["unique_id"].shift()).fill_null(True)
+    steps = rows["period"].diff().fill_null(0).zip_with(~begins, pl.zeros(rows.height, pl.Int64, eager=True))
+    multiple_S = np.gcd.reduceat(steps.to_numpy(), begins.arg_true().to_numpy())
+    for multiple in np.unique(multiple_S)[::-1]:
+        share = float(np.mean(multiple_S % multiple == 0)) if multiple > 1 else 0.0
+        if share >= MOST_SERIES:
+            most = "all" if share == 1 else f"{100 * share:.3g} % of the"
+            return (
+                f" the rows of {most} series lie multiples of {multiple} points apart, so freq (--freq) may be"
+                f" {_multiply(freq, int(multiple))};"
+            )
+    return ""
+
+
+def _multiply(freq: str | int, multiple: int) -> str | int:
+    if isinstance(freq, int):
+        return freq * multiple
+    months, width = num_months(freq), fixed_width(freq)
+    if months is not None:
+        return spell_months(months * multiple)
+    assert width is not None
+    return spell_width(width * multiple)
 
 
 def _unknown_periods(points: pl.DataFrame) -> pl.Series:

@@ -294,7 +294,7 @@ def _on_grids(
         note = None
     hours = describe_closed_hours(features, observations, spec, zone=zone)
     if meaning is None and hours is None:
-        note = describe_absent(features, observations)
+        note = describe_absent(features, observations, freq=freq)
     notes = (
         note,
         hours,

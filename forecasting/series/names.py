@@ -8,11 +8,12 @@ from collections.abc import Iterable
 import polars as pl
 
 NUM_SHOWN = 3
-_DECIMAL_ZERO = re.compile(r"^([+-]?\d+)\.0+$", re.ASCII)
+_NUMBER = re.compile(r"(?:(?<=^)|(?<=/))([+-]?)0*(\d+)(?:\.0+)?(?=/|$)", re.ASCII)
+"""Whole numbers, alone or among the parts of a name: leading and decimal zeros are not written in each file."""
 
 
 def describe_similar(unique_ids: Iterable[str]) -> str | None:
-    """Return a sentence about names that differ only in case, blanks, a decimal zero or their Unicode form.
+    """Return a sentence about names that differ only in case, blanks, zeros, invisible characters or Unicode form.
 
     Args:
         unique_ids: The names of all series.
@@ -20,7 +21,7 @@ def describe_similar(unique_ids: Iterable[str]) -> str | None:
     Returns:
         The sentence; None if there are no such names.
 
-    >>> describe_similar(["Berlin", "berlin", "101", "101.0"]) is None, describe_similar(["a", "b", "101"]) is None
+    >>> describe_similar(["Berlin", "berlin", "7", "007"]) is None, describe_similar(["a", "b", "101"]) is None
     (False, True)
     """
     alike: defaultdict[str, list[str]] = defaultdict(list)
@@ -29,10 +30,11 @@ def describe_similar(unique_ids: Iterable[str]) -> str | None:
     groups = [names for names in alike.values() if len(names) > 1]
     if not groups:
         return None
-    shown = "; ".join(" and ".join(map(repr, names)) for names in groups[:NUM_SHOWN])
+    shown = "; ".join(" and ".join(_show(names)) for names in groups[:NUM_SHOWN])
     more = f"; and {len(groups) - NUM_SHOWN} more" if len(groups) > NUM_SHOWN else ""
     return (
-        "names that differ only in case, blanks, a decimal zero or their Unicode form are series of their own:"
+        "names that differ only in case, blanks, leading or decimal zeros, invisible characters or their Unicode form"
+        " are series of their own:"
         f" {shown}{more}; if they mean one series, the source must spell them alike"
     )
 
@@ -67,5 +69,17 @@ def describe_stripped(written: pl.Series, rows: pl.LazyFrame) -> str | None:
 
 
 def _fold(name: str) -> str:
-    folded = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-    return _DECIMAL_ZERO.sub(r"\1", folded)
+    return _NUMBER.sub(r"\1\2", " ".join(_print(name).casefold().split()))
+
+
+def _print(name: str) -> str:
+    """Return a name as it looks: in one Unicode form, without characters of no width."""
+    if name.isascii():
+        return name
+    return "".join(one for one in unicodedata.normalize("NFKC", name) if unicodedata.category(one) != "Cf")
+
+
+def _show(names: list[str]) -> list[str]:
+    """Quote names, with escapes where two of them look the same."""
+    looks_alike = len(set(map(_print, names))) < len(names)
+    return [ascii(name) if looks_alike else repr(name) for name in names]

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
+from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from forecasting.errors import SpecError
 from forecasting.series.clock import keeps_wall_clock, parse_clock
 from forecasting.series.ids import narrow, unfold_names
 from forecasting.series.inputs import Input
@@ -100,11 +102,21 @@ class NativeTypes:
             The cutoff on the clock of the pipeline.
 
         Raises:
-            SpecError: The text is neither.
+            SpecError: The text is neither, or has an offset although the input's times have none.
         """
+
+        def no_zone() -> NoReturn:
+            raise SpecError(
+                subject,
+                [
+                    f"{text!r} has an offset, but the times of the input have none; leave it out, or name the zone of"
+                    " these times with --timezone (source.timezone)"
+                ],
+            )
+
         name = self.zone or self.timezone
         if not name or clock == "step":
-            return parse_clock(text, clock, zone=zone or UTC, subject=subject)
+            return parse_clock(text, clock, zone=zone or no_zone, subject=subject)
         own = ZoneInfo(name)
         local = parse_clock(text, clock, zone=own, subject=subject)
         inside = own if self.timezone is None else ZoneInfo(self.timezone)

@@ -86,6 +86,7 @@ class Reason(StrEnum):
     OFF_GRID = (
         "time is off the grid that most rows of its series lie on; source.snap = nearest moves times below a day to it"
     )
+    OFF_STEPS = "step is off the grid that most rows of its series lie on; freq (--freq) is the distance of its points"
     FAR_AWAY = "time is too far from the other rows of its series"
 
 
@@ -607,7 +608,7 @@ def _judge_place(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
         .when(is_closed(freq, pl.col("ds")))
         .then(_text(Reason.CLOSED))
         .when(grid.ds(number) != pl.col("ds"))
-        .then(_text(Reason.OFF_GRID))
+        .then(_text(Reason.OFF_STEPS if clock_of(freq) == "step" else Reason.OFF_GRID))
         .when((number - pl.col("middle")).abs() > _reach())
         .then(_text(Reason.FAR_AWAY))
     )

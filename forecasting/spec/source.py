@@ -56,7 +56,7 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     missing_rows: Literal["gap", "zero"] | None = Field(
         None,
         description="what an absent row means: `gap`, unknown, or `zero`, such as no sales; where not given, a gap,"
-        " with a warning if more than half of a series is absent",
+        " with a warning if about half of a series or more is absent",
     )
     allow_rejects: float = Field(
         0.01,

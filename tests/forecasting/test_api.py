@@ -371,7 +371,7 @@ class TestFleet:
         sparse = frame.filter((pl.col("store") == "b") | (pl.col("when").dt.minute() == 0))
         sparse = sparse.filter((pl.col("store") == "b") | (pl.col("when").dt.hour() % 4 == 0))
         options = NAMES | OPTIONS
-        with pytest.warns(UserWarning, match=r"1 of 2 series have no row at more than half .* such as 'a' at"):
+        with pytest.warns(UserWarning, match=r"1 of 2 series have no row at about half .* such as 'a' at"):
             fc.forecast(sparse, **options)
         options |= {"source": {"missing_rows": "zero"}}
         filled = sparse.join(frame.select("store", "when"), on=["store", "when"], how="right").fill_null(0.0)

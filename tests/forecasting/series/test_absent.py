@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.series.absent import fill_absent
+from forecasting.series.absent import describe_absent, fill_absent
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.regularise import regularise
 from forecasting.spec.spec import Spec, make_spec
@@ -98,13 +99,38 @@ def test_zeros_do_not_continue_a_series_that_has_ended(tmp_path: Path) -> None:
 def test_most_of_a_series_being_absent_is_said_once_with_numbers_and_the_option(tmp_path: Path) -> None:
     rows = {"a": dict.fromkeys(range(10), 2), "b": {0: 1, 9: 1}, "half": dict.fromkeys(range(0, 10, 2), 1)}
     (note,) = read(tmp_path / "x.csv", rows).notes
-    assert note.startswith("1 of 3 series have no row at more than half of their grid points, such as 'b' at 8 of 10")
+    assert note.startswith("1 of 3 series have no row at about half of their grid points or more, such as 'b' at 8 of")
+    assert "--freq" not in note
     assert "--missing-rows zero" in note
     assert 'source.missing_rows = "zero"' in note
     assert values_of(read(tmp_path / "x.csv", rows), "b")[1] is None
     assert read(tmp_path / "x.csv", rows, missing_rows="gap").notes == ()
     del rows["b"]
     assert read(tmp_path / "x.csv", rows).notes == ()
+
+
+NEXT = {"30m": timedelta(minutes=30), "1d": timedelta(days=1), "1mo": timedelta(days=31), 5: 5}
+
+
+@pytest.mark.parametrize(
+    ("freq", "step", "times"),
+    [
+        ("30m", "1h", [datetime(2024, 1, 1) + timedelta(hours=hour) for hour in range(48)]),
+        ("1d", "1w", [day(7 * week) for week in range(9)]),
+        ("1mo", "1q", [datetime(2024, month, 1) for month in (1, 4, 7, 10)]),
+        (5, 10, list(range(0, 900, 10))),
+    ],
+)
+def test_a_frequency_finer_than_the_rows_is_said_with_that_of_the_rows(freq: Any, step: Any, times: list[Any]) -> None:
+    rows = pl.DataFrame({"ds": times, "y": 1.0}).join(pl.DataFrame({"unique_id": list("abc")}), how="cross")
+    rows = rows.select("unique_id", "ds", "y").sort("unique_id", "ds")
+    grid = regularise(rows.lazy(), freq=freq, until=times[-1], reach=5).collect()
+    note = describe_absent(grid, rows, freq=freq)
+    assert note is not None
+    multiple = {"30m": 2, "1d": 7, "1mo": 3, 5: 2}[freq]
+    assert f"the rows of all series lie multiples of {multiple} points apart, so freq (--freq) may be {step};" in note
+    one_off = rows.with_columns(ds=pl.when(pl.int_range(pl.len()) == 1).then(pl.col("ds") - NEXT[freq]).otherwise("ds"))
+    assert "--freq" not in (describe_absent(grid, one_off, freq=freq) or "--freq")
 
 
 def test_months_are_filled_on_the_days_of_their_own_grids(tmp_path: Path) -> None:

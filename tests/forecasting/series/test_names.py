@@ -11,16 +11,33 @@ from forecasting.spec.spec import Spec
 
 @pytest.mark.parametrize(
     "names",
-    [("Berlin", "BERLIN"), ("a b", "a  b"), ("a", " a"), ("101", "101.0"), ("caf\u00e9", "cafe\u0301"), ("ﬁ", "fi")],
+    [
+        *(
+            ("Berlin", "BERLIN"),
+            ("a b", "a  b"),
+            ("a", " a"),
+            ("101", "101.0"),
+            ("caf\u00e9", "cafe\u0301"),
+            ("ﬁ", "fi"),
+        ),
+        *(("007", "7"), ("0", "00"), ("-07", "-7"), ("shop/007", "shop/7"), ("007/x", "7/x"), ("007", "7.0")),
+        *(("ab", "a\u200bb"), ("ab", "\ufeffab"), ("straße", "STRASSE")),
+    ],
 )
 def test_names_that_may_mean_one_series_are_reported(names: tuple[str, str]) -> None:
     said = describe_similar(names)
     assert said is not None
-    assert all(repr(name) in said for name in names)
+    assert all(repr(name) in said or ascii(name) in said for name in names)
+
+
+def test_names_that_look_the_same_are_shown_with_escapes() -> None:
+    assert r"'cafe\u0301' and 'caf\xe9'" in (describe_similar(["caf\u00e9", "cafe\u0301"]) or "")
+    assert r"'ab' and 'a\u200bb'" in (describe_similar(["a\u200bb", "ab"]) or "")
+    assert "'Café' and 'café'" in (describe_similar(["Café", "café"]) or "")
 
 
 def test_names_that_differ_are_not_reported_and_few_of_many_are_shown() -> None:
-    assert describe_similar(["a", "b", "101", "102.0", "1010", "1.5", "1.50", "a-b", "a_b"]) is None
+    assert describe_similar(["a", "b", "101", "102.0", "1010", "1.5", "1.50", "a-b", "a_b", "a007", "a7"]) is None
     said = describe_similar([f"{letter}{case}" for letter in "abcde" for case in "xX"])
     assert said is not None
     assert said.count(" and '") == 3

@@ -1,7 +1,7 @@
 """Forecasts come back in the types of the input."""
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from forecasting.errors import SpecError
+from forecasting.series.clock import parse_clock
 from forecasting.series.inputs import Input
 from forecasting.series.native import NativeTypes
 from forecasting.series.native import native_types as types_of_input
@@ -126,6 +127,16 @@ def test_horizon_that_leaves_a_narrow_type_stays_wide() -> None:
 def test_cutoff_without_offset_is_on_the_wall_clock_of_the_inputs_zone(text: str, expected: Any) -> None:
     types = NativeTypes(pl.String(), pl.Datetime("us", "Europe/Paris"))
     assert types.parse_cutoff(text, "timestamp") == expected
+
+
+@pytest.mark.parametrize("text", ["2024-01-01T05:00:00-05:00", "2024-01-10T00:00:00+05:00", "2024-01-10T00:00:00Z"])
+@pytest.mark.parametrize("is_daily", [True, False])
+def test_cutoff_with_an_offset_is_refused_where_times_have_none(text: str, is_daily: bool) -> None:
+    types = NativeTypes(pl.String(), pl.Datetime("us"), keeps_wall_clock=is_daily)
+    with pytest.raises(SpecError, match=r"--cutoff: '2024.* has an offset, but .*none.*--timezone \(source.timezone\)"):
+        types.parse_cutoff(text, "timestamp")
+    assert types.parse_cutoff(text, "timestamp", zone=UTC) == parse_clock(text, "timestamp")
+    assert types.parse_cutoff("2024-01-01T05:00", "timestamp") == datetime(2024, 1, 1, 5)
 
 
 def test_cutoff_that_cannot_be_read_is_refused_by_its_option() -> None:

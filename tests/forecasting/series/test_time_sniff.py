@@ -20,6 +20,7 @@ from forecasting.series.time_sniff import propose_time_format, refuse_codes
         (["45291", "45291.5"], "looks like Excel's days: --time-format excel"),
         (["31.12.2023 05:00"], "looks like '%d.%m.%Y %H:%M': --time-format '%d.%m.%Y %H:%M'"),
         (["Dec 2023"], "looks like '%b %Y': --time-format '%b %Y'"),
+        (["1990", "1991"], "looks like '%Y': --time-format '%Y'"),
         (["soon"], ""),
         ([None, " "], ""),
     ],

@@ -56,6 +56,13 @@ def test_bad_row_is_refused_with_its_reason_and_affects_only_itself(accept: Call
     assert rejects.rows() == [("rows.parquet", 5, *bad, reason.value)]
 
 
+def test_a_step_off_its_grid_is_refused_with_the_option_that_applies_to_steps(accept: Callable) -> None:
+    _, rejects = accept([*(("a", 2 * step, 1.0) for step in range(9)), ("a", 5, 1.0)], freq=2)
+    assert rejects["reason"].to_list() == [Reason.OFF_STEPS]
+    assert "--freq" in Reason.OFF_STEPS
+    assert "snap" not in Reason.OFF_STEPS
+
+
 def test_accepted_rows_are_sorted_and_typed(accept: Callable) -> None:
     rows = [("b", "2024-01-01", "1"), ("a", "2024-01-02", ""), ("a", "2024-01-01", " 3 ")]
     accepted, rejects = accept(rows, freq="1d")
@@ -129,7 +136,7 @@ def test_steps_are_validated_like_timestamps(accept: Callable) -> None:
     assert accepted.schema["ds"] == pl.Int64
     assert accepted["ds"].to_list() == [10, 12]
     assert list(_reasons(rejects).values()) == [
-        Reason.OFF_GRID, Reason.REPEATED, Reason.STEP_OUT_OF_RANGE, Reason.NO_TIME
+        Reason.OFF_STEPS, Reason.REPEATED, Reason.STEP_OUT_OF_RANGE, Reason.NO_TIME
     ]  # fmt: skip
 
 
