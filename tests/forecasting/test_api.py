@@ -465,6 +465,17 @@ class TestFleet:
         assert set(integers.predict(named, progress=False).forecasts["store"]) == {"1", "2", "x"}
         assert set(integers.predict(progress=False).forecasts["store"]) == {"1", "2", "x"}
 
+    def test_row_that_waited_at_the_fit_is_known_when_the_other_series_follow(self) -> None:
+        rows = long_frame("a", "b", "c", num_points=61)
+        last = pl.col("when") == START + timedelta(hours=60)
+        with pytest.warns(fc.DataWarning, match=r"1 rows of 1 series, such as 'a', .* --cutoff"):
+            fleet = fc.fit(rows.filter(~last | (pl.col("store") == "a")), **NAMES, **OPTIONS)
+        assert fleet.cutoff == START + timedelta(hours=59)
+        later = fleet.predict(rows.filter(last & (pl.col("store") != "a")), progress=False)
+        assert later.cutoff == START + timedelta(hours=60)
+        assert later.outcome.features.filter(unique_id="a", ds=START + timedelta(hours=60))["y"].is_not_null().all()
+        assert "3 forecast (0 lagging) · 0 ended · 0 set aside" in repr(later)
+
     def test_newer_times_on_another_clock_are_refused(self, frame: pl.DataFrame) -> None:
         fleet = fc.fit(frame, **NAMES, **OPTIONS)
         before = fleet.predict().forecasts
