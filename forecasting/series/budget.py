@@ -172,7 +172,8 @@ def _find_set_aside(lost: pl.DataFrame, refused: pl.DataFrame, kept: pl.DataFram
     others = others.group_by("unique_id").agg(num_others=pl.len())
     may_be_newest = ~pl.col("reason").is_in(IMPOSSIBLE) & pl.col("time").is_not_null()
     measurement = pl.when(pl.col("reason").is_in(OF_MEASUREMENT)).then("y")
-    wrong = pl.struct("reason", measurement.otherwise("ds").alias("text"), "source_file")
+    is_of_time = pl.col("reason").str.starts_with("time")
+    wrong = pl.struct("reason", measurement.when(is_of_time).then("ds").alias("text"), "source_file")
     wrong_newest = pl.struct("reason", measurement.alias("text"), "source_file")
     by_series = lost.group_by("unique_id").agg(
         num_lost=pl.len(),

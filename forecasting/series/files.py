@@ -11,6 +11,8 @@ from forecasting.spec.source import Source
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 SUFFIXES = (".parquet", ".pq", *CSV_SUFFIXES)
+NUM_SHOWN = 5
+"""Files that a message names."""
 _WILDCARDS = frozenset("*?[")
 
 
@@ -29,19 +31,14 @@ def list_files(uri: str, *, storage_options: dict[str, str]) -> list[str]:
         SourceError: The file does not exist, or none has a known suffix.
         ServiceError: The object store cannot be listed.
     """
-    parts = urlsplit(uri)
-    if len(parts.scheme) > 1 and parts.scheme != "file":
+    path = _local_path(uri)
+    if path is None:
         return list_remote(uri, storage_options=storage_options)
-    path = Path(parts.path if parts.scheme == "file" else uri)
     if path.is_file():
         return [str(path)]
-    if path.is_dir():
-        found = [file for file in path.rglob("*") if _is_plain(file.relative_to(path))]
-    elif _WILDCARDS.isdisjoint(str(path)):
+    if not path.is_dir() and _WILDCARDS.isdisjoint(str(path)):
         raise SourceError(f"source {uri} does not exist; it needs a parquet or CSV file, a folder or a glob of them")
-    else:
-        found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    return _require(uri, [str(file) for file in found if file.is_file() and has_suffix(file.name)])
+    return _require(uri, [str(file) for file in _expand_local(path) if has_suffix(file.name)])
 
 
 def list_all_files(uris: Sequence[str], *, storage_options: dict[str, str]) -> list[str]:
@@ -59,6 +56,25 @@ def list_all_files(uris: Sequence[str], *, storage_options: dict[str, str]) -> l
         ServiceError: The object store cannot be listed.
     """
     return sorted({file for uri in uris for file in list_files(uri, storage_options=storage_options)})
+
+
+def describe_skipped(source: Source) -> str | None:
+    """Return a sentence about files that a source does not read because of their suffix; None if there are none.
+
+    Args:
+        source: The source, of which local folders and globs are listed. Hidden files (`.x`, `_x`) are left out.
+
+    Returns:
+        The sentence.
+    """
+    skipped = sorted({file for uri in source.uris for file in _find_skipped(uri)})
+    if not skipped:
+        return None
+    others = f" and {len(skipped) - NUM_SHOWN} more" if len(skipped) > NUM_SHOWN else ""
+    return (
+        f"source {source}: files that do not end in {', '.join(SUFFIXES)} are not read:"
+        f" {', '.join(skipped[:NUM_SHOWN])}{others}"
+    )
 
 
 def is_csv(uri: str) -> bool:
@@ -145,11 +161,37 @@ def _expand(pattern: str, uri: str, storage_options: dict[str, str]) -> list[str
         raise ServiceError(f"source {uri} cannot be listed: {first_line(error)}") from error
 
 
+def _local_path(uri: str) -> Path | None:
+    """Return the path of a local URI; None of a remote one."""
+    parts = urlsplit(uri)
+    if len(parts.scheme) > 1 and parts.scheme != "file":
+        return None
+    return Path(parts.path if parts.scheme == "file" else uri)
+
+
+def _expand_local(path: Path) -> list[Path]:
+    """Return the files below a folder without hidden ones, or those that a glob matches."""
+    if path.is_dir():
+        found = [file for file in path.rglob("*") if _is_plain(file.relative_to(path))]
+    else:
+        found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    return [file for file in found if file.is_file()]
+
+
+def _find_skipped(uri: str) -> list[str]:
+    path = _local_path(uri)
+    if path is None or path.is_file() or not (path.is_dir() or _WILDCARDS & set(str(path))):
+        return []
+    return [str(file) for file in _expand_local(path) if not has_suffix(file.name) and _is_plain(Path(file.name))]
+
+
 def _is_plain(path: Path) -> bool:
     return not any(part.startswith((".", "_")) for part in path.parts)
 
 
 def _require(uri: str, files: list[str]) -> list[str]:
     if not files:
-        raise SourceError(f"source {uri} has no file that ends in {', '.join(SUFFIXES)}")
+        skipped = _find_skipped(uri)
+        others = f"; it has {', '.join(skipped[:NUM_SHOWN])}" if skipped else ""
+        raise SourceError(f"source {uri} has no file that ends in {', '.join(SUFFIXES)}{others}")
     return sorted(files)

@@ -17,7 +17,7 @@ from forecasting.series.closed import describe_closed_days, refuse_open_rows
 from forecasting.series.closed_hours import describe_closed_hours
 from forecasting.series.ends import describe_ended, find_ended, hide_ended, up_to_cutoff
 from forecasting.series.extremes import describe_extremes
-from forecasting.series.files import describe_unused_dialect
+from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.grid import future_grid
 from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
 from forecasting.series.local_grid import stated_zone, to_wall_clock
@@ -202,6 +202,7 @@ def ingest(
     unused = [*describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)]
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
     found = (
+        describe_skipped(spec.source),
         describe_unused_dialect(spec.source, rows),
         describe_stripped(counted["written_ids"].explode().drop_nulls(), rows),
         describe_offsets(rows, spec.source, spec.clock, spec.freq),

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     )
     NO_ID = "unique_id is missing"
     NOT_UTF_8 = "unique_id is not UTF-8 text; name the encoding with --csv-encoding (source.csv.encoding)"
+    CATEGORY_NOT_UTF_8 = "a category is not UTF-8 text; name the encoding with --csv-encoding (source.csv.encoding)"
     NO_TIME = "time is missing"
     BAD_TIME = (
         "time cannot be read; it needs an ISO 8601 time such as 2013-01-31 05:00:00, or its format in --time-format"
@@ -450,6 +451,8 @@ def _judge_alone(
         .then(_text(Reason.NO_ID))
         .when(_is_csv() & pl.col("unique_id").str.contains("\ufffd", literal=True))
         .then(_text(Reason.NOT_UTF_8))
+        .when(_has_unreadable_category(schema))
+        .then(_text(Reason.CATEGORY_NOT_UTF_8))
         .when(is_blank("source_ds", _source_dtype(schema)))
         .then(_text(Reason.NO_TIME))
         .when(time.is_null() & is_skipped)
@@ -508,6 +511,13 @@ def _is_csv() -> pl.Expr:
     """Return whether a row's text was decoded; bytes that are not UTF-8 are then U+FFFD, and names may collide."""
     file = pl.col("source_file").str.to_lowercase()
     return pl.any_horizontal(file.str.ends_with(suffix) for suffix in CSV_SUFFIXES)
+
+
+def _has_unreadable_category(schema: pl.Schema) -> pl.Expr:
+    if "categories" not in schema:
+        return pl.lit(False)
+    is_unreadable = pl.element().struct.field("value").str.contains("\ufffd", literal=True)
+    return _is_csv() & pl.col("categories").list.eval(is_unreadable).list.any().fill_null(False)
 
 
 def _judge_until(

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from forecasting.errors import ServiceError, SourceError
-from forecasting.series.files import list_files, list_remote
+from forecasting.series.files import describe_skipped, list_files, list_remote
+from forecasting.spec.source import Source
 
 
 @pytest.fixture
@@ -43,6 +44,27 @@ def test_folder_has_all_files_below_it_sorted_and_without_hidden_ones(folder: Pa
     expected = ["a.parquet", "b.csv", "deep/E.CSV", "deep/c.csv.gz", "deep/d.pq"]
     for uri in (f"{folder}/", str(folder), f"file://{folder}/"):
         assert _names(list_files(uri, storage_options={}), folder) == expected
+
+
+def test_files_that_are_skipped_are_named_but_hidden_ones(folder: Path) -> None:
+    for name in ("x.tsv", "deep/x.csv.zip", "deep/_SUCCESS", ".x.csv.crc", "_tmp/x.txt"):
+        (folder / name).touch()
+    expected = (
+        f"source {folder}/: files that do not end in .parquet, .pq, .csv, .csv.gz are not read:"
+        f" {folder}/deep/x.csv.zip, {folder}/notes.md, {folder}/x.tsv"
+    )
+    assert describe_skipped(Source(uri=f"{folder}/")) == expected
+    said = describe_skipped(Source(uri=(f"{folder}/deep/x*", f"{folder}/x*", f"{folder}/a.parquet")))
+    assert said is not None
+    assert said.endswith(f"not read: {folder}/deep/x.csv.zip, {folder}/x.tsv")
+    for uri in (f"{folder}/*.csv", f"{folder}/b.csv", "s3://bucket/sales/", "<frame>"):
+        assert describe_skipped(Source(uri=uri)) is None
+
+
+def test_folder_of_other_files_alone_is_refused_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").touch()
+    with pytest.raises(SourceError, match=r"has no file that ends in .*; it has \S+x\.tsv"):
+        list_files(f"{tmp_path}/", storage_options={})
 
 
 def test_glob_has_the_files_that_it_matches(folder: Path) -> None:

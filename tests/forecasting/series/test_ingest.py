@@ -41,6 +41,25 @@ def test_names_in_another_encoding_are_rejected_and_never_become_one_series(tmp_
         (2, "M\ufffdller", "2", Reason.NOT_UTF_8),
     ]
     assert "UTF-8" in Reason.NOT_UTF_8
+
+
+def test_run_notes_the_files_of_a_folder_that_it_does_not_read(tmp_path: Path) -> None:
+    write(tmp_path / "x.csv", [BEGIN])
+    (tmp_path / "y.tsv").write_text("unique_id\tds\ty\n")
+    assert [note for note in ingest(spec_of(tmp_path)).notes if "y.tsv" in note]
+
+
+def test_categories_that_are_not_utf_8_are_refused_instead_of_becoming_one(tmp_path: Path) -> None:
+    rows = [f"{name},2024-01-0{day},1,{town}" for name, town in (("a", "Köln"), ("b", "Kßln")) for day in (1, 2)]
+    path = tmp_path / "x.csv"
+    path.write_bytes(
+        "\n".join(["unique_id,ds,y,town", *rows, "c,2024-01-01,1,Bonn", "c,2024-01-02,1,"]).encode("latin-1")
+    )
+    ingested = ingest(spec_of(path, categories={"static": ["town"]}))
+    assert ingested.observations["unique_id"].unique().to_list() == ["c"]
+    assert ingested.rejects["reason"].to_list() == [Reason.CATEGORY_NOT_UTF_8] * 4
+    assert ingested.unique_ids == ["a", "b", "c"]
+    assert "--csv-encoding" in Reason.CATEGORY_NOT_UTF_8
     only = tmp_path / "latin"
     only.mkdir()
     (only / "x.csv").write_bytes("unique_id,ds,y\nMüller,2024-01-01,1\n".encode("latin-1"))
