@@ -30,6 +30,7 @@ from forecasting.series.columns import read_times
 from forecasting.series.frames import NativeFrames
 from forecasting.series.ingest import ingest, refuse_later_cutoff
 from forecasting.series.inputs import Input, read_input
+from forecasting.series.lost import describe_lost
 from forecasting.series.merge import KEPT, as_rows, merge_newer, without_kept
 from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.plausible import wall_clock
@@ -203,7 +204,7 @@ class Fleet:
                     f" {other.item(0, 0)}, but the fleet's ids are text; give ids as they were when it was fitted"
                 )
         unfinished = is_unfinished(rows.collect_schema(), given.source, freq=spec.freq, now=wall_clock())
-        merged = merge_newer(self._history, rows, freq=spec.freq, unfinished=unfinished)
+        merged = merge_newer(self._history, rows, freq=spec.freq, unfinished=unfinished, source=spec.source)
         newest = newest_observation(merged.rows, freq=spec.freq, source=spec.source)
         joined = ingest(
             spec, rows=merged.rows, cutoff=newest, is_newest=True, has_budget=False, zone=self._types.local_zone
@@ -219,13 +220,18 @@ class Fleet:
             )
         misplaced = without_kept(joined.rejects).lazy().with_columns(time=pl.col("ds"))
         refused = pl.concat([merged.refused, read_times(misplaced, "time", clock=spec.clock)]).collect()
-        newer = merged.rows.filter(pl.col("source_file") != KEPT).select("unique_id", "ds").unique().collect()
+        newer = merged.rows.filter(pl.col("source_file") != KEPT).select("unique_id", "ds").collect()
+        num_rows = newer.height + merged.refused.select(pl.len()).collect().item()
         accepted = joined.observations.select("unique_id", "ds").join(newer, on=["unique_id", "ds"], how="semi")
         # The last observation of each series decides whether a refused row would have been newer.
         last = joined.observations.group_by("unique_id").agg(pl.col("ds").max())
         counted = pl.concat([accepted, last]).unique().group_by("unique_id")
         kept = counted.agg(num_kept=pl.len(), newest=pl.col("ds").max())
-        set_aside = check_budget(refused, kept, given.source, rows)
+        check_budget(refused, kept, given.source, rows)  # of the newer rows alone
+        whole = joined.observations.group_by("unique_id").agg(num_kept=pl.len(), newest=pl.col("ds").max())
+        set_aside = check_budget(refused, whole, given.source, rows)
+        for note in describe_lost(refused, set_aside, num_rows=num_rows):
+            warnings.warn(note, DataWarning, stacklevel=3)
         without_news = set(self._set_aside) - set(accepted["unique_id"])
         self._set_aside = {name: self._set_aside[name] for name in without_news} | set_aside
         self._history, self._newest = joined.observations, None

@@ -24,6 +24,7 @@ from forecasting.flow.processes import SECONDS_TO_LOAD, Crew
 from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
 from forecasting.series.budget import RowCounts, mark_unserved
 from forecasting.series.ingest import Ingested, ingest, later_observations, panel_of, refuse_later_cutoff
+from forecasting.series.lost import describe_lost
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
@@ -122,7 +123,9 @@ def forecast(
     """
     ingested = ingest(spec, cutoff=cutoff, rows=rows)
     refuse_later_cutoff(ingested, spec)
-    for note in (*ingested.unused, *ingested.notes):
+    num_rows = 0 if ingested.counts is None else ingested.counts.read
+    lost = describe_lost(ingested.rejects, ingested.set_aside, num_rows=num_rows)
+    for note in (*lost, *ingested.unused, *ingested.notes):
         warnings.warn(note, DataWarning, stacklevel=2)
     waits = keeps.networks and cutoff is None and ingested.counts is not None and ingested.counts.after_cutoff > 0
     later = later_observations(rows, spec, ingested) if waits and rows is not None else None

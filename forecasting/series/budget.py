@@ -94,9 +94,7 @@ def check_budget(
     Raises:
         SourceError: Too many rows, or rows of too many series, are refused; or they show that others are misread.
     """
-    # Beside a measurement of the same time, a row without one says nothing.
-    is_gap = (pl.col("reason") == Reason.CONFLICT.value) & (pl.col("y").fill_null("").str.strip_chars() == "")
-    lost = refused.filter(~pl.col("reason").is_in([*REPEATS, *UNKNOWN]), ~is_gap)
+    lost = refused.filter(is_refusal())
     if lost.is_empty():
         return {}
     if rows is not None:
@@ -113,6 +111,13 @@ def check_budget(
         lines = _explain(lost, num_rows, len(ids), num_series, source, rows, needed=max(too_many))
         raise SourceError("\n".join(lines))
     return _find_set_aside(of_series, refused, kept, allowed)
+
+
+def is_refusal() -> pl.Expr:
+    """Return whether a row of the table `rejects` loses something: repeats and NaN do not."""
+    # Beside a measurement of the same time, a row without one says nothing.
+    is_gap = (pl.col("reason") == Reason.CONFLICT.value) & (pl.col("y").fill_null("").str.strip_chars() == "")
+    return ~pl.col("reason").is_in([*REPEATS, *UNKNOWN]) & ~is_gap
 
 
 def mark_unserved(forecasts: pl.DataFrame, reasons: Mapping[str, str]) -> pl.DataFrame:

@@ -23,6 +23,7 @@ from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
 from forecasting.series.local_grid import stated_zone, to_wall_clock
 from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.panel import Panel, to_panel
+from forecasting.series.partial import describe_part, find_whole_end, has_parts, move_cutoff
 from forecasting.series.place import make_placing
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
@@ -154,11 +155,20 @@ def ingest(
     is_found = cutoff is None or as_of is not None or is_newest
     if cutoff is None:
         cutoff = find_newest(rows, spec, not_after=as_of, now=now)
+    unfinished = is_unfinished(rows.collect_schema(), spec.source, freq=spec.freq, now=now, as_of=as_of)
+    read: dict[str, Any] = {"freq": spec.freq, "now": now, "unfinished": unfinished}
+    part = None
+    if has_parts(spec.source) and isinstance(cutoff, datetime):
+        by_period = {**read, "source": spec.source}
+        if is_found:
+            part = describe_part(rows, cutoff, by_period)
+        else:
+            given, cutoff = cutoff, move_cutoff(rows, cutoff, by_period)
+            if cutoff < given:
+                part = f"cutoff {given} lies within a period of {spec.freq}, so that rows are used up to {cutoff} alone"
     if series is not None:
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
-    unfinished = is_unfinished(rows.collect_schema(), spec.source, freq=spec.freq, now=now, as_of=as_of)
-    read: dict[str, Any] = {"freq": spec.freq, "now": now, "unfinished": unfinished}
     validated = validate(rows, cutoff=cutoff, source=spec.source, **read)
     plans = [
         observed_rows(validated, spec),
@@ -199,7 +209,7 @@ def ingest(
         name, reason = next(iter(set_aside.items()))
         raise SourceError(f"source {spec.source} has no series left to forecast; '{name}' is {reason}")
     unique_ids = ingested.unique_ids
-    unused = [*describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)]
+    unused = [*describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)] if part is None else [part]
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
     found = (
         describe_skipped(spec.source),
@@ -284,8 +294,11 @@ def _on_grids(
     observations: pl.DataFrame, spec: Spec, cutoff: datetime | int, zone: str | None
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return the features, and what is to be said about absent rows."""
-    freq, meaning = spec.freq, spec.source.missing_rows
-    grid = regularise(observations.lazy(), freq=freq, until=cutoff, reach=spec.ended_after)
+    freq, meaning, until = spec.freq, spec.source.missing_rows, cutoff
+    if spec.source.label == "end" and observations.height:  # the newest row's own time begins the period after it
+        newest: Any = observations["ds"].max()
+        until = newest
+    grid = regularise(observations.lazy(), freq=freq, until=until, reach=spec.ended_after)
     if meaning == "zero":
         filled = fill_absent(grid.collect(engine="streaming"), observations, freq=freq)
         features = add_calendar(filled.grid.lazy(), freq=freq, zone=zone).collect(engine="streaming")
@@ -358,11 +371,12 @@ def find_newest(
     spans = measured_spans(rows, not_after=not_after, **read).collect(engine="streaming")
     if spans.height:
         is_meant = up_to_cutoff(spans, freq=spec.freq, ended_after=spec.ended_after)
-        if spans.select(ds="last").select(is_meant.all()).item():
-            newest: datetime | int = spans["latest"].max()  # type: ignore[assignment]
-            return newest
-        found = newest_observation(rows, not_after=not_after, is_meant=is_meant, **read)
-        assert found is not None
+        newest: Any = spans["latest"].max()
+        if not spans.select(ds="last").select(is_meant.all()).item():
+            newest = newest_observation(rows, not_after=not_after, is_meant=is_meant, **read)
+        if has_parts(spec.source):
+            newest = find_whole_end(rows, newest, read)
+        found: datetime | int = newest
         return found
     until = "" if not_after is None else f" at or before {not_after}"
     rejects = validate(rows, cutoff=not_after, **read).rejects

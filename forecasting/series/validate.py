@@ -359,6 +359,33 @@ def newest_observation(
     return value
 
 
+def rows_by_period(
+    rows: pl.LazyFrame,
+    *,
+    freq: str | int,
+    now: datetime | None = None,
+    source: Source | None = None,
+    unfinished: pl.Expr | None = None,
+) -> pl.DataFrame:
+    """Count the accepted measurements of all series by period, before they are aggregated.
+
+    Args:
+        rows: Rows with the columns of `scan_source`, which are read.
+        freq: The frequency of the grid.
+        now: The current time, as of `validate`.
+        source: How rows are read, as of `validate`.
+        unfinished: Which rows are left out, as of `validate`.
+
+    Returns:
+        period (its number), num_rows and latest (the time of its newest row); oldest period first.
+    """
+    judged = _judge_until(rows, freq=freq, cutoff=None, now=now, source=source, unfinished=unfinished)
+    measured = _accepted(judged, None).filter(pl.col("y").is_not_null())
+    by_period = measured.group_by(period=make_grid(freq).period(pl.col("ds")))
+    counted = by_period.agg(num_rows=pl.len(), latest=pl.col("row_ds").max())
+    return counted.sort("period").collect(engine="streaming")
+
+
 SPAN = (
     pl.len().alias("num_measured"),
     pl.col("ds").min().alias("first"),

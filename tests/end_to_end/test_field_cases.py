@@ -77,7 +77,8 @@ def test_dates_in_a_wrong_century_move_no_series(tmp_path: Path) -> None:
     rows = [f"{name},{month},{100 + noise:.2f}" for name in "abc" for month, noise in zip(months, NOISE, strict=False)]
     rows += ["b,2203-11-01,100", "b,2099-12-01,0", "c,1900-01-01,0"]
     path = write(tmp_path / "x.csv", "unique_id,ds,y", rows)
-    result = fc.forecast(path, freq="1mo", season_lengths=12, horizon=6, **QUICK)
+    with pytest.warns(fc.DataWarning, match=r"3 of 219 rows are refused"):
+        result = fc.forecast(path, freq="1mo", season_lengths=12, horizon=6, **QUICK)
     assert result.rejects["ds"].to_list() == ["2203-11-01", "2099-12-01", "1900-01-01"]
     firsts = result.forecasts.group_by("unique_id").agg(pl.col("ds").min())["ds"]
     assert set(firsts) == {datetime(2024, 1, 1)}

@@ -387,6 +387,7 @@ class TestFleet:
         assert of_a.height == HORIZON
         assert of_a.filter(pl.col("when").dt.hour() % 4 != 0)["sales"].to_list() == [0.0] * 3
 
+    @pytest.mark.filterwarnings("ignore:1 series get no forecast")
     def test_bad_newer_rows_are_rejected_with_their_reason(self, frame: pl.DataFrame) -> None:
         fleet = fc.fit(frame, **NAMES, **OPTIONS)
         bad = pl.DataFrame(
@@ -396,23 +397,36 @@ class TestFleet:
                 "sales": [float("nan"), 3.0],
             }
         )
-        later = fleet.predict(bad, progress=False)
+        with pytest.warns(fc.DataWarning, match=r"1 of 2 rows are refused, such as <frame>, row 2: a, .* 3\.0 \("):
+            later = fleet.predict(bad, progress=False)
         assert sorted(later.rejects["reason"]) == [
             Reason.OFF_GRID,
             "y is NaN",
         ]
         assert later.cutoff == START + timedelta(hours=59)
 
+    @pytest.mark.filterwarnings("ignore:1 of 1 rows are refused")
     def test_refused_newest_row_sets_its_series_aside_until_better_rows_come(self, frame: pl.DataFrame) -> None:
         fleet = fc.fit(frame, **NAMES, **OPTIONS)
         at_60 = {"store": ["a"], "when": [START + timedelta(hours=60)]}
-        bad = fleet.predict(pl.DataFrame(at_60 | {"sales": [float("inf")]}), progress=False)
+        with pytest.warns(
+            fc.DataWarning, match=r"1 series get no forecast, such as 'a', which is set aside: its newest"
+        ):
+            bad = fleet.predict(pl.DataFrame(at_60 | {"sales": [float("inf")]}), progress=False)
         assert bad.forecasts.filter(store="a")["forecast"].null_count() == HORIZON
         assert bad.forecasts.filter(store="b")["forecast"].null_count() == 0
-        assert bad.reasons["reason"][0].startswith("set aside: 1 of its 2 rows are refused")
+        assert bad.reasons["reason"][0].startswith("set aside: its newest row, 2024-01-03 12:00:00, is refused")
         good = fleet.predict(pl.DataFrame(at_60 | {"sales": [20.0]}), progress=False)
         assert good.forecasts["forecast"].null_count() == 0
 
+    def test_time_in_the_future_does_not_set_its_series_aside(self, frame: pl.DataFrame) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        odd = pl.DataFrame({"store": ["a"], "when": [datetime(2934, 1, 1)], "sales": [1.0]})
+        with pytest.warns(fc.DataWarning, match=r"1 of 1 rows are refused"):
+            later = fleet.predict(odd, progress=False)
+        assert later.forecasts["forecast"].null_count() == 0
+
+    @pytest.mark.filterwarnings("ignore:1 of 120 rows are refused", "ignore:1 series get no forecast")
     def test_series_set_aside_by_the_fit_stays_so_in_predictions_and_in_the_saved_fleet(
         self, frame: pl.DataFrame, tmp_path: Path
     ) -> None:
@@ -767,9 +781,11 @@ def pairs() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def pairs_result(pairs: pl.DataFrame) -> fc.Result:
-    return fc.forecast(pairs, **PAIR_NAMES, **OPTIONS)
+    with pytest.warns(fc.DataWarning, match=r"1 of 181 rows are refused"):
+        return fc.forecast(pairs, **PAIR_NAMES, **OPTIONS)
 
 
+@pytest.mark.filterwarnings("ignore:1 of 181 rows are refused")
 class TestSeveralColumnsOfNames:
     """Series that two columns name come back with these columns, in their own types."""
 

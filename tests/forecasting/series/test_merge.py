@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 
 import polars as pl
+import pytest
 
+from forecasting.errors import SourceError
 from forecasting.series.inputs import Input
 from forecasting.series.merge import merge_newer, without_kept
 from forecasting.series.validate import Reason, validate
@@ -54,3 +56,35 @@ def test_bad_newer_rows_are_rejected_and_the_history_stays() -> None:
         Reason.FAR_AWAY,
         Reason.NAN,
     ]
+
+
+def test_newer_measurements_win_also_where_times_move() -> None:
+    history = pl.DataFrame(
+        {"unique_id": ["a"] * 48, "ds": [START + timedelta(hours=hour) for hour in range(48)], "y": 1.0}
+    )
+    late = [START + timedelta(hours=hour, seconds=20) for hour in (46, 47, 48)]
+    newer = pl.DataFrame({"unique_id": ["a"] * 3, "ds": late, "y": [7.0, 8.0, 9.0]})
+    source = Source(uri="<frame>", snap="nearest")
+    merged = merge_newer(history, Input(source, newer).scan("timestamp"), freq="1h", source=source)
+    validated = validate(merged.rows, freq="1h", source=source)
+    accepted, rejects = pl.collect_all([validated.accepted, validated.rejects])
+    assert accepted["y"].to_list() == [1.0] * 46 + [7.0, 8.0, 9.0]
+    assert rejects.is_empty()
+
+
+def test_rows_of_an_aggregated_period_replace_it_on_request_alone() -> None:
+    history = pl.DataFrame({"unique_id": ["a"] * 9, "ds": [START + timedelta(days=day) for day in range(9)], "y": 24.0})
+    source = Source(uri="<frame>", aggregate="sum")
+
+    def totals(hours: list[int], source: Source) -> list[float | None]:
+        times = [START + timedelta(hours=hour) for hour in hours]
+        newer = pl.DataFrame({"unique_id": ["a"] * len(times), "ds": times, "y": [1.0] * len(times)})
+        merged = merge_newer(history, Input(source, newer).scan("timestamp"), freq="1d", source=source)
+        return validate(merged.rows, freq="1d", source=source).accepted.collect()["y"].to_list()
+
+    assert totals(list(range(24 * 9, 24 * 10)), source) == [24.0] * 10
+    assert totals(list(range(24 * 8, 24 * 10)), source) == [24.0] * 10
+    with pytest.raises(SourceError, match=r"such as that of 2024-01-09 00:00:00 of series 'a': 24 became 1;"):
+        totals([24 * 8 + 5], source)
+    newest = source.model_copy(update={"duplicates": "last"})
+    assert totals(list(range(24 * 8, 24 * 8 + 20)), newest) == [24.0] * 8 + [20.0]

@@ -1,0 +1,99 @@
+"""Find periods of which a source has only a part of the rows that it aggregates, such as a day that ends at noon."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+import polars as pl
+
+from forecasting.schemas import TIMESTAMP
+from forecasting.series.clock import is_day_or_coarser
+from forecasting.series.grid import make_grid
+from forecasting.series.validate import rows_by_period
+from forecasting.spec.frequency import fixed_width
+from forecasting.spec.source import Source
+
+MOST_PERIODS = 60
+"""Periods, at most, whose numbers of rows say how many are usual."""
+FEWEST_PERIODS = 3
+SHARE = 0.05
+"""The quantile of these numbers below which a period is taken for a part."""
+
+
+def has_parts(source: Source) -> bool:
+    """Return whether a period may have a part of its rows: they are aggregated, and only finished periods count."""
+    return source.aggregate is not None and source.unfinished != "use"
+
+
+def find_whole_end(rows: pl.LazyFrame, newest: datetime, read: Mapping[str, Any]) -> datetime:
+    """Return the newest time of the periods that are whole: `newest`, or an earlier time if its period is a part.
+
+    Nothing says that a period is over but the next one. A period is a part if it has fewer rows, of all series, than
+    nearly all of the last `MOST_PERIODS` before it.
+
+    Args:
+        rows: Rows of `scan_source`, which are read.
+        newest: The time of a row.
+        read: Options of `rows_by_period`, with the frequency.
+
+    Returns:
+        The time of a row.
+    """
+    known = rows_by_period(rows, **read).filter(pl.col("latest") <= newest).tail(MOST_PERIODS + 1)
+    if _is_part(known):
+        whole: datetime = known["latest"][-2]
+        return whole
+    return newest
+
+
+def describe_part(rows: pl.LazyFrame, cutoff: datetime, read: Mapping[str, Any]) -> str | None:
+    """Return a sentence about the period after a cutoff of `find_whole_end`, if it was left out for being a part."""
+    periods = rows_by_period(rows, **read)
+    after = periods.filter(pl.col("latest") > cutoff)
+    known = pl.concat([periods.filter(pl.col("latest") <= cutoff).tail(MOST_PERIODS), after.head(1)])
+    if after.is_empty() or not _is_part(known):
+        return None
+    *numbers, number = known["num_rows"].to_list()
+    return (
+        f"the period of {read['freq']} up to {known['latest'][-1]} is not used: it has {number:,} rows,"
+        f" and {median(numbers):,.0f} are usual, so that it may not be over;"
+        ' source.unfinished = "use" (--unfinished use) makes one measurement of them'
+    )
+
+
+def move_cutoff(rows: pl.LazyFrame, cutoff: datetime, read: Mapping[str, Any]) -> datetime:
+    """Return the time up to which rows are read for a requested cutoff, so that no part of a period is aggregated.
+
+    A cutoff at the beginning of a period, where its grid point lies, means the whole period. One within a period that
+    has later rows means the periods before it.
+
+    Args:
+        rows: Rows of `scan_source`, which are read.
+        cutoff: The requested cutoff.
+        read: Options of `rows_by_period`, with the frequency.
+
+    Returns:
+        The time of a row, or the cutoff.
+    """
+    freq = read["freq"]
+    grid, given = make_grid(freq), pl.lit(cutoff, TIMESTAMP)
+    width = None if is_day_or_coarser(freq) else fixed_width(freq)
+    begin, number = pl.select(grid.begin(given, width), grid.period(given).alias("number")).row(0)
+    periods = rows_by_period(rows, **read)
+    own: list[datetime] = periods.filter(pl.col("period") == number)["latest"].to_list()
+    if not own or (own[0] <= cutoff and begin != cutoff):
+        return cutoff
+    if begin == cutoff:
+        return max(cutoff, own[0])
+    before: list[datetime] = periods.filter(pl.col("period") < number)["latest"].to_list()
+    return before[-1] if before else cutoff
+
+
+def _is_part(periods: pl.DataFrame) -> bool:
+    """Return whether the last of some periods has fewer rows than nearly all before it."""
+    *before, last = periods["num_rows"].to_list() or [0]
+    if len(before) < FEWEST_PERIODS:
+        return False
+    usual = pl.Series(before).quantile(SHARE, "lower")
+    return usual is not None and last < usual

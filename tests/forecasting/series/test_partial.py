@@ -1,0 +1,67 @@
+"""Periods whose rows are aggregated, and of which the source or the cutoff leaves a part."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from forecasting.series.ingest import Ingested, ingest
+from forecasting.spec.spec import make_spec
+
+BEGIN = datetime(2024, 1, 1)
+
+
+def hours(num: int, *, first: int = 0) -> list[datetime]:
+    return [BEGIN + timedelta(hours=first + hour) for hour in range(num)]
+
+
+def read(tmp_path: Path, times: list[datetime], cutoff: datetime | None = None, **source: Any) -> Ingested:
+    rows = pl.DataFrame({"unique_id": ["a"] * len(times), "ds": times, "y": [1.0] * len(times)})
+    rows.write_parquet(tmp_path / "x.parquet")
+    fields = {"name": "x", "freq": "1d", "season_lengths": [7], "horizon": 2}
+    uri = {"uri": str(tmp_path / "x.parquet"), "aggregate": "sum"}
+    return ingest(make_spec({**fields, "source": uri | source}, subject="spec"), cutoff=cutoff)
+
+
+@pytest.mark.parametrize(("label", "first"), [("start", 0), ("end", 1)])
+def test_day_with_fewer_hours_than_usual_is_not_used_and_said(tmp_path: Path, label: str, first: int) -> None:
+    ingested = read(tmp_path, hours(24 * 10 + 3, first=first), label=label)
+    assert ingested.observations["y"].to_list() == [24.0] * 10
+    assert ingested.features["ds"].max() == BEGIN + timedelta(days=9)
+    assert any("has 3 rows, and 24 are usual" in note and "--unfinished use" in note for note in ingested.unused)
+    assert str(ingested.counts) == "243 rows read, 240 used, 3 after the cutoff"
+    used = read(tmp_path, hours(24 * 10 + 3, first=first), label=label, unfinished="use")
+    assert used.observations["y"].to_list() == [24.0] * 10 + [3.0]
+
+
+def test_day_whose_number_of_rows_is_usual_is_used(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sales = [
+        BEGIN + timedelta(days=day, minutes=9 * at) for day, num in enumerate(rng.poisson(60, 30)) for at in range(num)
+    ]
+    ingested = read(tmp_path, sales)
+    assert ingested.features["ds"].max() == BEGIN + timedelta(days=29)
+    assert not ingested.unused
+    assert read(tmp_path, hours(24 * 2 + 3)).observations["y"].to_list() == [24.0, 24.0, 3.0]  # too few days to know
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "num_days", "says"),
+    [
+        (BEGIN + timedelta(days=5), 6, False),
+        (BEGIN + timedelta(days=5, hours=10), 5, True),
+        (BEGIN + timedelta(days=5, hours=23), 6, False),
+        (BEGIN + timedelta(days=9, hours=5), 10, False),
+        (BEGIN + timedelta(hours=5), 1, False),
+    ],
+)
+def test_requested_cutoff_leaves_whole_days(tmp_path: Path, cutoff: datetime, num_days: int, says: bool) -> None:
+    times = hours(24 * 9 + 6)
+    ingested = read(tmp_path, times, cutoff)
+    assert ingested.observations.height == num_days
+    whole = ingested.observations["y"].to_list()[: num_days if num_days not in (1, 10) else -1]
+    assert set(whole) <= {24.0}
+    assert any("lies within a period of 1d" in note for note in ingested.unused) == says
