@@ -91,6 +91,25 @@ def naive(panel: Panel, *, quantiles: Sequence[float]) -> npt.NDArray[np.float64
     return result_SFQ
 
 
+def naive_of_young(panel: Panel, *, season_length: int, quantiles: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Repeat the last value of the series that are too short for the seasonal naive.
+
+    Args:
+        panel: The series, in units of y.
+        season_length: Grid points of a season.
+        quantiles: Levels, ascending.
+
+    Returns:
+        Quantiles (S, F, Q) in units of y; NaN for a series that the seasonal naive can forecast, or without any
+        measurement.
+    """
+    result_SFQ = np.full((len(panel.unique_ids), panel.horizon, len(quantiles)), np.nan)
+    rows = np.flatnonzero(~can_forecast(panel, season_length=season_length))
+    if rows.size:
+        result_SFQ[rows] = naive(panel.select(rows), quantiles=quantiles)
+    return result_SFQ
+
+
 def forecast_simplest(
     panel: Panel, *, season_lengths: Sequence[int], quantiles: Sequence[float]
 ) -> tuple[npt.NDArray[np.float64], tuple[str, ...], tuple[str | None, ...]]:

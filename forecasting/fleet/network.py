@@ -163,8 +163,11 @@ def reference_of(windows: WindowBatch, weights: Weights) -> Tensor:
     Returns:
         (S, B, F) in the loss's unit.
     """
-    share_S1FM = torch.softmax(MIXTURE_GAIN * weights["mixture_FM"], dim=-1).unsqueeze(1)
-    num_steps, num_mixtures = windows.reference_SBFM.shape[2], share_S1FM.shape[2]
+    raw_S1FM, is_known_SBFM = MIXTURE_GAIN * weights["mixture_FM"].unsqueeze(1), windows.is_known_SBFM
+    num_steps, num_mixtures = windows.reference_SBFM.shape[2], raw_S1FM.shape[2]
     if num_mixtures != num_steps:
-        share_S1FM = share_S1FM.repeat(1, 1, -(-num_steps // num_mixtures), 1)[:, :, :num_steps]
-    return (windows.reference_SBFM * share_S1FM).sum(-1)
+        raw_S1FM = raw_S1FM.repeat(1, 1, -(-num_steps // num_mixtures), 1)[:, :, :num_steps]
+    if is_known_SBFM is not None:
+        is_mixed_SBFM = is_known_SBFM | ~is_known_SBFM.any(-1, keepdim=True)
+        raw_S1FM = raw_S1FM.masked_fill(~is_mixed_SBFM, -torch.inf)
+    return (windows.reference_SBFM * torch.softmax(raw_S1FM, dim=-1)).sum(-1)

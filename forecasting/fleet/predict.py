@@ -16,6 +16,7 @@ from forecasting.fleet.categories import embed, unseen
 from forecasting.fleet.engine import runs_in_engine
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.network import forecast_windows, reference_of
+from forecasting.fleet.span import observed_span
 from forecasting.fleet.steps import engine
 from forecasting.fleet.stream import forecast_streams
 from forecasting.series.panel import Panel
@@ -35,7 +36,7 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
 
     Returns:
         Quantiles (S, F, Q) in the unit of y, rising along Q. A series without weights in the fleet, without an observed
-        point, or whose forecast is not finite has NaN.
+        point, shorter than the fleet's shortest reference, or whose forecast is not finite has NaN.
     """
     task = fitted.task
     quantiles_SFQ = np.full((len(panel.unique_ids), task.horizon, len(task.quantiles)), np.nan)
@@ -43,9 +44,13 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
     row_of = {name: row for row, name in enumerate(panel.unique_ids)}
     rows = np.array([row_of[name] for name in fitted.unique_ids], dtype=np.int64)
     num_observed_S = np.count_nonzero(np.isfinite(panel.y_SN), axis=1)[rows]
+    has_reference_S = num_observed_S > 0
+    if not fitted.config.is_smoothed:  # the level of a smoothed series is a reference too
+        _, span_S = observed_span(panel.y_SN[rows])
+        has_reference_S &= span_S >= min(fitted.config.references(task.season_lengths))
     has_gaps_S = num_observed_S < panel.length_S[rows]
     for is_gappy in (False, True):
-        slots = np.flatnonzero((has_gaps_S == is_gappy) & (num_observed_S > 0))
+        slots = np.flatnonzero((has_gaps_S == is_gappy) & has_reference_S)
         if not len(slots):
             continue
         part = fitted.select([fitted.unique_ids[slot] for slot in slots])
@@ -58,9 +63,12 @@ def predict(fitted: FittedFleet, panel: Panel, *, kernel: KernelName = "auto") -
 
 
 def _newest(panel: Panel, fitted: FittedFleet) -> Panel:
-    """Return the part of a panel without gaps that the last windows read; a gap may be filled from long before."""
+    """Return the part of a panel without gaps that the last windows read; a gap may be filled from long before.
+
+    With two of the longest seasons, a series looks no younger than it is (`forecasting.fleet.young`).
+    """
     config, seasons = fitted.config, fitted.config.references(fitted.task.season_lengths)
-    width = max(config.segment_length * config.context_segments + seasons[0], *seasons)
+    width = max(config.segment_length * config.context_segments + seasons[0], 2 * max(seasons))
     return replace(
         panel,
         y_SN=panel.y_SN[:, -width:],

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from forecasting.fleet.span import observed_span
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig, Transform
 
@@ -111,8 +112,11 @@ def measure_scaling(
         unit_SN = centred_SN / np.where(largest_S > 0, largest_S, 1.0)[:, None]
         spread_S = np.sqrt(sum_rows(unit_SN**2) / count_S) * largest_S
         error_S = _mean_seasonal_difference(y_SN, season_length=season_length)
+        step_S = _mean_seasonal_difference(y_SN, season_length=1)
     is_constant_S = spread_S <= 1e-13 * np.abs(location_S)
     spread_S = np.where(is_constant_S, 0.0, spread_S)
+    _, length_S = observed_span(y_SN)
+    error_S = np.where(length_S < 2 * season_length, step_S, error_S)
     error_S = np.where(np.isfinite(error_S), error_S, spread_S)
     error_S = np.maximum(error_S, 0.01 * spread_S)
     if is_shared:

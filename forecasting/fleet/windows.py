@@ -12,7 +12,7 @@ the level at the origin, which is one more reference. References get back the se
 # S series · N grid points (context padding included) · B windows · T steps · L points of a segment · I inputs
 # C calendar features · F horizon steps · M season lengths · K categories
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from forecasting.fleet.scaling import Scaling
 from forecasting.fleet.smoothing import Smoothed, Smoothing, smoothing_for
+from forecasting.fleet.young import NOT_YOUNG, first_columns
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig
 
@@ -41,6 +42,8 @@ class WindowBatch:
     """The calendar of the horizon, where the source reads the future."""
     level_SB1: Tensor | None = None
     """The level that the points of the last step are relative to, where the source reads the future."""
+    is_known_SBFM: Tensor | None = None
+    """Which references lie within their series; None where all do. A step without any has the newest value in all."""
     unit_S11: Tensor | None = None
     """Factor from the unit of points to that of the loss, (S, 1, 1)."""
     row_SBTLK: Tensor | None = None
@@ -64,6 +67,11 @@ class WindowSource:
     season_lengths: tuple[int, ...]
     start_S: Tensor
     """Each series' first column in the panel."""
+    began_S: Tensor
+    """First column, padding included, of each young series (`forecasting.fleet.young`): before it nothing is known. 0
+    for the others, whose first value is known before they began."""
+    has_young: bool
+    """Whether any series is young."""
     calendar_after_SFC: Tensor
     """The calendar of the horizon after the panel's last column."""
     padding: int
@@ -131,7 +139,7 @@ class WindowSource:
             before_SBK = (points_SBK - self.segment_length).clamp(min=0)
             level_SBT1 = take(history_SN, before_SBK).view(shape).mean(-1, keepdim=True)
         elif smoothed is None:
-            level_SBT1 = values_SBTL[:, :, -1:].mean(-1, keepdim=True)
+            level_SBT1 = self._newest_level(values_SBTL[:, :, -1:], points_SBK, rows_S)
         else:
             level_SBT1 = take(smoothed.level_SN, ends_SB)[..., None, None]
         observed_SBT1 = take(self.is_observed_SN, points_SBK).view(shape).mean(-1, keepdim=True)
@@ -142,17 +150,29 @@ class WindowSource:
         change_SBTL = seen_SBTL - take(self.y_SN, season_ago_SBK).view(shape)
         unit_S11 = self.error_unit_S[rows_S, None, None]
         change_SBTL = change_SBTL * unit_S11.unsqueeze(-1)
-        x_SBTI = torch.cat([values_SBTL - level_SBT1, change_SBTL, observed_SBT1, calendar_SBTC], dim=-1)
+        relative_SBTL = values_SBTL - level_SBT1
+        if self.has_young:
+            relative_SBTL = self._mask(relative_SBTL, points_SBK, rows_S)
+            change_SBTL = self._mask(change_SBTL, points_SBK, rows_S, reach=self.season_lengths[0])
+        x_SBTI = torch.cat([relative_SBTL, change_SBTL, observed_SBT1, calendar_SBTC], dim=-1)
 
         last_known_SB = segment_ends_SBT.flatten(1) if every_step else ends_SB
         future_SBF = ahead_SBF = last_known_SB.unsqueeze(-1) + torch.arange(1, self.horizon + 1, device=ends_SB.device)
-        references = [take(history_SN, self._seasons_back(future_SBF, m)) for m in self.season_lengths]
+        places = [self._seasons_back(future_SBF, m) for m in self.season_lengths]
+        references = [take(history_SN, place_SBF.clamp(min=0)) for place_SBF in places]
         if smoothed is not None:
             season_SBF = self._known_season(smoothed, future_SBF, take)
             level_SBF = take(smoothed.level_SN, last_known_SB).unsqueeze(-1).expand_as(future_SBF)
             references = [each_SBF + season_SBF for each_SBF in (*references, level_SBF)]
         reference_SBFM = torch.stack(references, -1)
         is_inside_SBF = future_SBF < self.y_SN.shape[1]
+        is_known_SBFM = None
+        if self.has_young:
+            is_known_SBFM = self._are_known(places, last_known_SB, rows_S, take, is_smoothed=smoothed is not None)
+            has_any_SBF1 = is_known_SBFM.any(-1, keepdim=True)
+            newest_SB11 = take(history_SN, last_known_SB)[..., None, None]
+            reference_SBFM = torch.where(has_any_SBF1, reference_SBFM, newest_SB11)
+            is_inside_SBF = is_inside_SBF & has_any_SBF1.squeeze(-1)
         future_SBF = future_SBF.clamp(max=self.y_SN.shape[1] - 1)
         return WindowBatch(
             x_SBTI=x_SBTI,
@@ -161,10 +181,58 @@ class WindowSource:
             is_observed_SBF=take(self.is_observed_SN, future_SBF) * is_inside_SBF,
             future_SBFC=self._future(rows_S, last_known_SB) if self.reads_future else None,
             level_SB1=level_SBT1[:, :, -1] if self.reads_future else None,
+            is_known_SBFM=is_known_SBFM,
             unit_S11=unit_S11 if self.reads_future else None,
             row_SBTLK=self._rows(rows_S, points_SBK.view(shape)),
             future_row_SBFK=self._rows(rows_S, ahead_SBF) if self.reads_future else None,
         )
+
+    def _newest_level(self, values_SB1L: Tensor, points_SBK: Tensor, rows_S: Tensor) -> Tensor:
+        """Return the mean of the newest segment's known points, of which the last one always counts, (S, B, 1, 1)."""
+        if not self.has_young:
+            return values_SB1L.mean(-1, keepdim=True)
+        is_known_SBL = points_SBK[..., -self.segment_length :] >= self.began_S[rows_S, None, None]
+        is_known_SBL[..., -1] = True
+        is_known_SB1L = is_known_SBL.unsqueeze(2).float()
+        return (values_SB1L * is_known_SB1L).sum(-1, keepdim=True) / is_known_SB1L.sum(-1, keepdim=True)
+
+    def _mask(self, inputs_SBTL: Tensor, points_SBK: Tensor, rows_S: Tensor, *, reach: int = 0) -> Tensor:
+        """Return inputs that are 0 where a young series has no value `reach` points before theirs."""
+        began_S11 = self.began_S[rows_S, None, None]
+        is_known_SBK = (points_SBK - reach >= began_S11) | (began_S11 == 0)
+        return torch.where(is_known_SBK.view(inputs_SBTL.shape), inputs_SBTL, inputs_SBTL.new_zeros(()))
+
+    def _are_known(
+        self, places: Sequence[Tensor], ends_SB: Tensor, rows_S: Tensor, take: _Take, *, is_smoothed: bool
+    ) -> Tensor:
+        """Return which references have a value, (S, B, F, M); the level of a smoothed series always has one."""
+        began_S11 = self.began_S[rows_S, None, None]
+        known = [
+            ((place_SBF >= began_S11) & self._is_usable(length, ends_SB, rows_S, take).unsqueeze(-1)) | (began_S11 == 0)
+            for place_SBF, length in zip(places, self.season_lengths, strict=True)
+        ]
+        return torch.stack([*known, torch.ones_like(known[0])] if is_smoothed else known, -1)
+
+    def _is_usable(self, length: int, ends_SB: Tensor, rows_S: Tensor, take: _Take) -> Tensor:
+        """Return whether windows may read the reference of a season, (S, B).
+
+        In a series that began less than two of its seasons ago, a season must have been better than the last value, on
+        as many of the newest points as there are with a point a season before them. The shortest season is always
+        usable.
+        """
+        if length == min(self.season_lengths):
+            return torch.ones_like(ends_SB, dtype=torch.bool)
+        span_SB = ends_SB + 1 - self.began_S[rows_S, None]
+        num_pairs_SB = (span_SB - length).clamp(min=0, max=self.horizon)
+        ago_P = torch.arange(self.horizon, device=ends_SB.device)
+        is_pair_SBP = ago_P < num_pairs_SB.unsqueeze(-1)
+        places_SBP = (ends_SB.unsqueeze(-1) - ago_P).clamp(min=0)
+        y_SBP, before_SBP = take(self.y_SN, places_SBP), take(self.y_SN, (places_SBP - length).clamp(min=0))
+        last_SB1 = take(self.y_SN, (ends_SB - num_pairs_SB).clamp(min=0)).unsqueeze(-1)
+        seasonal_SB, naive_SB = (
+            torch.where(is_pair_SBP, (y_SBP - forecast).abs(), 0.0).sum(-1) for forecast in (before_SBP, last_SB1)
+        )
+        return (span_SB >= 2 * length) | ((num_pairs_SB > 0) & (seasonal_SB <= naive_SB))
 
     def _rows(self, rows_S: Tensor, columns: Tensor) -> Tensor | None:
         """Return the rows of each series' categories at (S, B, …) columns."""
@@ -184,14 +252,14 @@ class WindowSource:
         """Return the season at future columns that is known at the origin: each phase's newest index."""
         assert self.smoothing is not None
         seasons = zip(smoothed.next_seasons, self.smoothing.season_lengths, strict=True)
-        known = (take(index_SN, self._seasons_back(future_SBF, length)) for index_SN, length in seasons)
+        known = (take(index_SN, self._seasons_back(future_SBF, length).clamp(min=0)) for index_SN, length in seasons)
         return sum(known, torch.zeros(future_SBF.shape, device=future_SBF.device))
 
     def _seasons_back(self, future_SBF: Tensor, season_length: int) -> Tensor:
-        """Return the newest column up to the origin that lies whole seasons before each future column."""
+        """Return the newest column up to the origin that lies whole seasons before each future column, or below 0."""
         steps_F = torch.arange(1, self.horizon + 1, device=future_SBF.device)
         seasons_F = (steps_F + season_length - 1) // season_length
-        return (future_SBF - seasons_F * season_length).clamp(min=0)
+        return future_SBF - seasons_F * season_length
 
 
 def window_source(
@@ -242,6 +310,8 @@ def window_source(
         y_SN = np.pad(filled_SN, before, mode="edge").astype(np.float32)
         error_unit_S = (spread_S1[:, 0] / error_S).astype(np.float32)
     is_observed_SN = torch.from_numpy(np.pad(observed_SN, before).astype(np.float32))
+    first_S = first_columns(panel, config, season_lengths, is_dense=is_causal)
+    began_S = np.where(first_S == NOT_YOUNG, 0, first_S + padding)
     smoothing = None
     if smoothed is not None:
         assert freq is not None, "phases of a season follow from the frequency"
@@ -251,6 +321,8 @@ def window_source(
         is_observed_SN=is_observed_SN,
         calendar_SNC=torch.from_numpy(np.nan_to_num(calendar_SNC)),
         start_S=torch.from_numpy(num_known - panel.length_S.astype(np.int64)),
+        began_S=torch.from_numpy(began_S),
+        has_young=bool(began_S.any()),
         calendar_after_SFC=torch.from_numpy(np.nan_to_num(panel.calendar_SNC[:, num_known:])),
         error_unit_S=torch.from_numpy(error_unit_S),
         horizon=panel.horizon,

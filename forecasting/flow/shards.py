@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from forecasting.classical.baselines import NAIVE, can_forecast, seasonal_naive, seasonal_naive_name
+from forecasting.classical.baselines import NAIVE, can_forecast, naive_of_young, seasonal_naive, seasonal_naive_name
 from forecasting.classical.combination import COMBINATION, Quantiles, combine
+from forecasting.classical.statistics import NEED_A_SEASON
 from forecasting.evaluate import backtest as rolling
 from forecasting.evaluate.backtest import Forecaster
 from forecasting.evaluate.champion import choose_champions
@@ -198,10 +199,12 @@ def _forecasters(
 
 
 def _baselines(spec: Spec) -> dict[str, Forecaster]:
-    return {
+    seasonal: dict[str, Forecaster] = {
         seasonal_naive_name(length): partial(seasonal_naive, season_length=length, quantiles=spec.quantiles)
         for length in spec.season_lengths
     }
+    young = partial(naive_of_young, season_length=spec.season_lengths[0], quantiles=spec.quantiles)
+    return seasonal | {NAIVE: young}
 
 
 def _assemble(
@@ -209,19 +212,25 @@ def _assemble(
 ) -> dict[str, Quantiles]:
     """Return the forecasts of models: a network is the median of its members, each quantile separately.
 
-    The combination needs every network of the spec, and at least one model of the series that is not a naive.
+    The combination needs every network of the spec, and at least one model of the series that is not a naive. In a
+    series that is shorter than its first season, models that need this season have no vote.
     """
+    is_young_S = ~np.isnan(quantiles[NAIVE][:, 0, 0])
+    voting = {
+        key: np.where(is_young_S[:, None, None], np.nan, each) if key in NEED_A_SEASON and is_young_S.any() else each
+        for key, each in quantiles.items()
+    }
     members: dict[str, list[Quantiles]] = {}
     for key, quantiles_SFQ in quantiles.items():
         members.setdefault(key.model if isinstance(key, MemberKey) else key, []).append(quantiles_SFQ)
     models = {model: _median(each) for model, each in members.items()}
     baselines = _baselines(spec)
-    not_naive = [quantiles_SFQ for key, quantiles_SFQ in quantiles.items() if key not in baselines]
+    not_naive = [quantiles_SFQ for key, quantiles_SFQ in voting.items() if key not in baselines]
     if not_naive and set(spec.models) <= set(networks):
         is_more_than_naive_S = np.any([np.isfinite(quantiles_SFQ[:, 0, 0]) for quantiles_SFQ in not_naive], axis=0)
         combined_SFQ = combine(
-            networks=[each for key, each in quantiles.items() if isinstance(key, MemberKey)],
-            others=[each for key, each in quantiles.items() if not isinstance(key, MemberKey)],
+            networks=[each for key, each in voting.items() if isinstance(key, MemberKey)],
+            others=[each for key, each in voting.items() if not isinstance(key, MemberKey)],
         )
         models[COMBINATION] = np.where(is_more_than_naive_S[:, None, None], combined_SFQ, np.nan)
     return {model: admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}

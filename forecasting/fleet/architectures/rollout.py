@@ -95,6 +95,8 @@ class Rollout(SegmentBySegment):
         here = slice(segment * length, (segment + 1) * length)
         y_SBL = reference_SBF[:, :, here] + fed_SBL
         change_SBL = y_SBL - windows.reference_SBFM[:, :, here, 0]
+        if windows.is_known_SBFM is not None:
+            change_SBL = change_SBL.where(windows.is_known_SBFM[:, :, here, 0], change_SBL.new_zeros(()))
         relative_SBL = y_SBL / windows.unit_S11 - windows.level_SB1
         calendar_SBC = windows.future_SBFC[:, :, (segment + 1) * length - 1]
         is_seen_SB1 = torch.ones_like(relative_SBL[..., :1])

@@ -35,6 +35,7 @@ const Field fleetcast_fields[] = {
     FIELD(WindowTensors, observed),
     FIELD(WindowTensors, calendar),
     FIELD(WindowTensors, unit),
+    FIELD(WindowTensors, began),
     FIELD(WindowTensors, season_lengths),
     FIELD(WindowTensors, rows),
     FIELD(WindowTensors, N),

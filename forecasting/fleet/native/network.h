@@ -101,11 +101,12 @@ static N(Packed) N(recurrent_weights)(const float *vector, const N(Layout) *at, 
 }
 
 /* A batch: of each window its series, origin and hidden categories (B, K); its inputs (B, T, I), references (B, F, M)
-   and targets (B, F), and which targets are observed (B, F). */
+   and targets (B, F), and which targets are observed (B, F). A window is young where some of its references are not usable
+   or unknown (B, M and B); it mixes the others in shares of its own (B, F, M). */
 typedef struct {
   int64_t *series, *origins;
-  uint8_t *hidden;
-  float *x, *reference, *target, *observed;
+  uint8_t *hidden, *usable, *young;
+  float *x, *reference, *target, *observed, *share;
 } N(Batch);
 
 /* Return the row of a category's table at a grid point of a window; a hidden category has the row of the unseen. */
@@ -148,6 +149,25 @@ static void N(embedding_gradients)(const Network *network, const N(Batch) *batch
   }
 }
 
+/* Return the newest column up to `end` that lies whole seasons before the point f + 1 steps after it. */
+static long N(seasons_back)(long end, long f, long length) { return end + 1 + f - (f + length) / length * length; }
+
+/* Return whether a window that ends at `end` may read the reference of season m. In a series that began less than two
+   of its seasons ago, a season must have been better than the last value, on as many of the newest points as there are
+   with a point a season before them. The shortest season is always usable. */
+static uint8_t N(is_usable)(const WindowTensors *windows, const float *y, long began, long end, long m) {
+  const long length = windows->season_lengths[m], span = end + 1 - began;
+  long shortest = length;
+  for (long other = 0; other < windows->M; other++)
+    if (windows->season_lengths[other] < shortest) shortest = windows->season_lengths[other];
+  if (!began || length == shortest || span >= 2 * length) return 1;
+  const long num_pairs = span - length < windows->F ? span - length : windows->F;
+  float seasonal = 0, naive = 0;
+  for (long t = end - num_pairs + 1; t <= end; t++)
+    seasonal += fabsf(y[t] - y[t - length]), naive += fabsf(y[t] - y[end - num_pairs]);
+  return num_pairs > 0 && seasonal <= naive;
+}
+
 /* Gather the windows of `to.series` that end at `to.origins`; `tables` has the vectors of categories. */
 static void N(gather)(const Network *network, const float *tables, long B, N(Batch) to) {
   const WindowTensors *windows = &network->windows;
@@ -157,9 +177,12 @@ static void N(gather)(const Network *network, const float *tables, long B, N(Bat
     const long series = to.series[b], end = to.origins[b] + windows->padding, start = end + 1 - T * L;
     const float *y = windows->y + series * windows->N, *observed = windows->observed + series * windows->N;
     const float *calendar = windows->calendar + series * windows->N * C, unit = windows->unit[series];
+    const long began = windows->began[series];
     float level = 0;
-    for (long point = 0; point < L; point++) level += y[end + 1 - L + point];
-    level /= L;
+    long num_known = 0;
+    for (long point = end + 1 - L; point <= end; point++)
+      if (point >= began || point == end) level += y[point], num_known++;
+    level /= num_known;
     for (long t = 0; t < T; t++) {
       float *row = to.x + (b * T + t) * I;
       const long at = start + t * L;
@@ -171,18 +194,30 @@ static void N(gather)(const Network *network, const float *tables, long B, N(Bat
       const long clamped = season > at ? season - at : 0; /* number of points without a point one season earlier */
       for (long point = 0; point < L && point < clamped; point++) row[L + point] = (y[at + point] - y[0]) * unit;
       for (long point = clamped; point < L; point++) row[L + point] = (y[at + point] - y[at + point - season]) * unit;
+      for (long point = 0; began && point < L && at + point < began + season; point++) {
+        row[L + point] = 0;
+        if (at + point < began) row[point] = 0;
+      }
       row[2 * L] = share / L;
       memcpy(row + 2 * L + 1, calendar + (at + L - 1) * C, sizeof(float) * C);
       if (windows->K) N(embed)(network, tables, &to, b, at, row + 2 * L + 1 + C);
     }
+    uint8_t *usable = to.usable + b * M;
+    to.young[b] = 0;
+    for (long m = 0; m < M; m++) usable[m] = N(is_usable)(windows, y, began, end, m);
     for (long f = 0; f < F; f++) {
+      long num_unknown = 0;
       for (long m = 0; m < M; m++) {
-        const long length = windows->season_lengths[m], from = end + 1 + f - (f + length) / length * length;
+        const long from = N(seasons_back)(end, f, windows->season_lengths[m]);
         to.reference[(b * F + f) * M + m] = y[from > 0 ? from : 0] * unit;
+        num_unknown += from < began || !usable[m];
       }
+      to.young[b] |= num_unknown > 0;
+      if (num_unknown == M)
+        for (long m = 0; m < M; m++) to.reference[(b * F + f) * M + m] = y[end] * unit;
       const long future = end + 1 + f < windows->N ? end + 1 + f : windows->N - 1;
       to.target[b * F + f] = y[future] * unit;
-      to.observed[b * F + f] = end + 1 + f < windows->N ? observed[future] : 0.0f;
+      to.observed[b * F + f] = end + 1 + f < windows->N && num_unknown < M ? observed[future] : 0.0f;
     }
   }
 }
@@ -198,12 +233,35 @@ static void N(softmax)(const float *mixture, long F, long M, float *share) {
   }
 }
 
+/* Write the shares of the young windows: references that are known share the weight of those that are not, equally
+   so where none is. */
+static void N(young_shares)(const Network *network, const float *mixture, const N(Batch) *batch, long B) {
+  const WindowTensors *windows = &network->windows;
+  const long F = windows->F, M = windows->M;
+  for (long b = 0; b < B; b++) {
+    if (!batch->young[b]) continue;
+    const long end = batch->origins[b] + windows->padding, began = windows->began[batch->series[b]];
+    for (long f = 0; f < F; f++) {
+      const float *raw = mixture + f * M;
+      float *share = batch->share + (b * F + f) * M, largest = -INFINITY, total = 0;
+      for (long m = 0; m < M; m++) {
+        const long from = N(seasons_back)(end, f, windows->season_lengths[m]);
+        share[m] = from < began || !batch->usable[b * M + m] ? -INFINITY : raw[m];
+        largest = share[m] > largest ? share[m] : largest;
+      }
+      for (long m = 0; m < M; m++) total += share[m] = largest == -INFINITY ? 1 : expf(MIXTURE_GAIN * (share[m] - largest));
+      for (long m = 0; m < M; m++) share[m] /= total;
+    }
+  }
+}
+
 /* Σ over seasons of share · reference, (B, F). */
-static void N(mix)(const float *reference, const float *share, long B, long F, long M, float *mixed) {
+static void N(mix)(const N(Batch) *batch, const float *share, long B, long F, long M, float *mixed) {
   for (long b = 0; b < B; b++)
     for (long f = 0; f < F; f++) {
+      const float *own = batch->young[b] ? batch->share + (b * F + f) * M : share + f * M;
       float total = 0;
-      for (long m = 0; m < M; m++) total += reference[(b * F + f) * M + m] * share[f * M + m];
+      for (long m = 0; m < M; m++) total += batch->reference[(b * F + f) * M + m] * own[m];
       mixed[b * F + f] = total;
     }
 }
@@ -352,16 +410,24 @@ static void N(head_gradients)(float *gradient, const N(Layout) *at, long B, long
 }
 
 /* Gradient of the mixture's logits through the softmax; with a single season it is zero. */
-static void N(mixture_gradient)(float *gradient, const float *share, const float *reference, const float *d_mixed,
-                                long B, long F, long M) {
+static void N(mixture_gradient)(float *gradient, const float *share, const N(Batch) *batch, const float *mixed,
+                                const float *d_mixed, long B, long F, long M) {
+  const float *reference = batch->reference;
   for (long f = 0; f < F; f++, gradient += M) {
     float mean = 0;
     for (long m = 0; m < M; m++) {
       float total = 0;
-      for (long b = 0; b < B; b++) total += d_mixed[b * F + f] * reference[(b * F + f) * M + m];
+      for (long b = 0; b < B; b++)
+        if (!batch->young[b]) total += d_mixed[b * F + f] * reference[(b * F + f) * M + m];
       gradient[m] = total;
       mean += total * share[f * M + m];
     }
     for (long m = 0; m < M; m++) gradient[m] = MIXTURE_GAIN * share[f * M + m] * (gradient[m] - mean);
+    for (long b = 0; b < B; b++)
+      for (long m = 0; batch->young[b] && m < M; m++) {
+        const long entry = b * F + f;
+        const float excess = reference[entry * M + m] - mixed[entry];
+        gradient[m] += MIXTURE_GAIN * batch->share[entry * M + m] * d_mixed[entry] * excess;
+      }
   }
 }

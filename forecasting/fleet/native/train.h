@@ -42,7 +42,7 @@ static void N(fill_below)(const Network *network, const N(Layout) *at, float *be
 static float *N(scratch)(const Network *network, const N(Layout) *at, long B, int training, N(Scratch) *s) {
   const Shape shape = {network->shape.cell, B, network->shape.T, network->shape.I, network->shape.H};
   const long F = at->F, M = at->M, states = training ? shape.T + 1 : 2, trained = training ? 1 : 0;
-  float *series, *origins, *hidden;
+  float *series, *origins, *hidden, *usable, *young;
   const Piece pieces[] = {
       {&s->recurrent, N(recurrent_floats)(at)},
       {&s->h, states * B * at->P},
@@ -55,10 +55,13 @@ static float *N(scratch)(const Network *network, const N(Layout) *at, long B, in
       {&series, 2 * B}, /* two floats have the size of an index */
       {&origins, 2 * B},
       {&hidden, (B * network->windows.K + 3) / 4},
+      {&usable, (B * M + 3) / 4},
+      {&young, (B + 3) / 4},
       {&s->batch.x, B * shape.T * shape.I},
       {&s->batch.reference, B * F * M},
       {&s->batch.target, B * F},
       {&s->batch.observed, B * F},
+      {&s->batch.share, B * F * M},
       {&s->stash, trained * shape.T * B * at->P * NUM_STASHED(shape.cell)},
       {&s->d_last, trained * B * shape.H},
       {&s->dx, trained * B * shape.T * at->D},
@@ -68,6 +71,7 @@ static float *N(scratch)(const Network *network, const N(Layout) *at, long B, in
   float *memory = allocate(pieces, LENGTH(pieces));
   if (!memory) return NULL;
   s->batch.series = (int64_t *)series, s->batch.origins = (int64_t *)origins, s->batch.hidden = (uint8_t *)hidden;
+  s->batch.usable = (uint8_t *)usable, s->batch.young = (uint8_t *)young;
   if (network->windows.K) memset(hidden, 0, B * network->windows.K);
   N(fill_below)(network, at, s->below);
   return memory;
@@ -115,7 +119,8 @@ static float N(gradients)(const Network *network, const N(Layout) *at, const flo
   N(forward)(&shape, &packed, s->batch.x, s->h, s->c, s->stash, NULL, NULL);
   const float *last = s->h + shape.T * B * at->P;
   N(softmax)(vector + at->mixture, at->F, at->M, s->share);
-  N(mix)(s->batch.reference, s->share, B, at->F, at->M, s->mixed);
+  N(young_shares)(network, vector + at->mixture, &s->batch, B);
+  N(mix)(&s->batch, s->share, B, at->F, at->M, s->mixed);
   N(head)(vector, at, B, H, last, s->output);
   float *d_mixed = at->M > 1 ? s->d_mixed : NULL;
   const float loss = N(pinball)(at, B, network->Q, s->mixed, &s->batch, scale, s->below, s->output, d_mixed, s->room);
@@ -123,7 +128,7 @@ static float N(gradients)(const Network *network, const N(Layout) *at, const flo
   float *bias = gradient + at->size;
   N(head_gradients)(gradient, at, B, H, last, s->output);
   if (d_mixed)
-    N(mixture_gradient)(gradient + at->mixture, s->share, s->batch.reference, d_mixed, B, at->F, at->M);
+    N(mixture_gradient)(gradient + at->mixture, s->share, &s->batch, s->mixed, d_mixed, B, at->F, at->M);
   N(head_back)(vector, at, B, H, s->output, s->d_last);
   N(backward)(&shape, &packed, s->batch.x, s->h, s->stash, NULL, s->d_last, at->D ? s->dx : NULL, at->D,
               (N(Gradients)){gradient, gradient + at->hidden, bias}, s->back);
@@ -235,7 +240,8 @@ static int N(forecast)(const Network *network, const int64_t *origins, int64_t b
     const N(Packed) packed = N(recurrent_weights)(vector, &at, shape, s.recurrent, 0);
     N(forward)(shape, &packed, s.batch.x, s.h, s.c, NULL, NULL, NULL);
     N(softmax)(vector + at.mixture, F, at.M, s.share);
-    N(mix)(s.batch.reference, s.share, B, F, at.M, s.mixed);
+    N(young_shares)(network, vector + at.mixture, &s.batch, B);
+    N(mix)(&s.batch, s.share, B, F, at.M, s.mixed);
     N(head)(vector, &at, B, shape->H, s.h + (shape->T & 1) * B * at.P, s.output);
     if (quantiles)
       for (long entry = 0; entry < B * F; entry++)

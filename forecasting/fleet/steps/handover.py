@@ -61,6 +61,7 @@ def describe_network(
         windows.is_observed_SN,
         windows.calendar_SNC,
         windows.error_unit_S,
+        windows.began_S,
         torch.tensor(windows.season_lengths),
         None if windows.row_SNK is None else windows.row_SNK.contiguous(),
     ]

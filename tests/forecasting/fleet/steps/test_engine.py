@@ -36,6 +36,8 @@ CASES = {
     "odd sizes": {"hidden_size": 17, "batch_windows": 33, "horizon": 11},
     "one unit, one window": {"hidden_size": 1, "batch_windows": 1, "horizon": 1},
     "gaps": {"gaps": True},
+    "young series": {"season_lengths": (24, 48, 1), "num_points": (200, 60, 30)},
+    "young series without a last value": {"season_lengths": (24, 48), "num_points": (50, 23, 60)},
     "averaged": {"weight_average": 0.8},
     "categories": {"num_categories": 2},
 }
@@ -50,6 +52,7 @@ def module_of(
     season_lengths: tuple[int, ...] = (8,),
     horizon: int = 6,
     gaps: bool = False,
+    num_points: tuple[int, ...] = (),
     num_categories: int = 0,
     **config: float,
 ) -> FleetModule:
@@ -59,6 +62,8 @@ def module_of(
         y_SN = panel.y_SN.copy()
         y_SN[np.random.default_rng(0).random(y_SN.shape) < 0.3] = np.nan
         panel = replace(panel, y_SN=y_SN)
+    for row, length in enumerate(num_points):
+        panel.y_SN[row, :-length], panel.length_S[row] = np.nan, length
     training = MemberConfig(
         **{"hidden_size": 5, "segment_length": 4, "context_segments": 3, "batch_windows": 7, "validation_windows": 4}
         | config
