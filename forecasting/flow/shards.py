@@ -175,7 +175,10 @@ def predict_shard(
         )
         for model, is_able_S in able.items()
     ]
-    served, fallbacks = choose_serving_models(panel, spec, champions, able, networks, direct_ids=direct_ids)
+    # The naive of a young series is served as a fallback, which states how many points the series has.
+    able_but_naive = {model: is_able_S for model, is_able_S in able.items() if model != NAIVE}
+    served, fallbacks = choose_serving_models(panel, spec, champions, able_but_naive, networks, direct_ids=direct_ids)
+    fallbacks = [block for block in fallbacks if block.model != NAIVE]
     if versions is None:
         versions = versions_of(fleets, panel)
     described = with_combination(versions).join(
