@@ -10,12 +10,10 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
+from forecasting.fleet.parts import MIN_WINDOWS, context_points, validation_points
 from forecasting.fleet.scaling import Scaling
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig, Status, TrainingConfig
-
-MIN_WINDOWS = 8
-"""Fewest training windows that justify a network."""
 
 MOST_POINTS, MOST_SERIES = 4_000_000, 20_000
 """Limits of a prior's training data, with every series counted as long as the longest. More data would improve it
@@ -23,9 +21,6 @@ little, and must fit into one memory."""
 
 GAINS_SERIES = 256
 """Largest number of series on which a prior's gains are measured."""
-
-ENOUGH_WINDOWS = 64
-"""Training windows of a series from which a whole context is preferred to more windows."""
 
 LONGEST_OF_MEDIAN = 20
 """Length over median length at which a series is left out: it would make the panel almost empty."""
@@ -143,10 +138,10 @@ def plan_training(
     trailing_S = np.where(num_observed_S > 0, np.argmax(is_observed_SN[:, ::-1], axis=1), 0)
     dropped_S = np.maximum(dropped_S, trailing_S)
     length_S = panel.length_S - dropped_S
-    validation_S = _validation_points(length_S, horizon=horizon, segment=segment)
+    validation_S = validation_points(length_S, horizon=horizon, segment=segment)
     reserved_S = validation_S if with_validation else np.zeros_like(length_S)
     room_S = length_S - reserved_S - horizon
-    context_S = _context_points(room_S, config)
+    context_S = context_points(room_S, config)
     start_S, end_S = num_columns - panel.length_S, num_columns - dropped_S
     first_S = start_S + context_S - 1
     num_windows_S = room_S - context_S + 1
@@ -178,30 +173,3 @@ def plan_training(
         num_between_S1 = (validation_S - horizon)[rows_S, None]
         validation_SV = first_validation_S1 + np.round(num_between_S1 * spread_V).astype(np.int64)
     return TrainingPlan(rows_S, first_S[rows_S], num_windows_S[rows_S], validation_SV, tuple(refused))
-
-
-def shortest_context(length_S: IntS, *, config: MemberConfig, horizon: int) -> IntS:
-    """Return the grid points between the start of each series and the origin of its first training window, (S,).
-
-    Args:
-        length_S: Grid points of each series.
-        config: Configuration of the member.
-        horizon: Steps ahead.
-
-    Returns:
-        The points of the plan with validation windows; a plan without them has at least as many.
-    """
-    validation_S = _validation_points(length_S, horizon=horizon, segment=config.segment_length)
-    return _context_points(length_S - validation_S - horizon, config)
-
-
-def _validation_points(length_S: IntS, *, horizon: int, segment: int) -> IntS:
-    largest_S = length_S - horizon - segment - (MIN_WINDOWS - 1)
-    wanted_S = np.maximum(length_S // 10, 2 * horizon).clip(max=np.maximum(length_S // 3, horizon))
-    return wanted_S.clip(max=largest_S)
-
-
-def _context_points(room_S: IntS, config: MemberConfig) -> IntS:
-    """Return the points of the first window's context: a whole one, if enough windows are left."""
-    segment = config.segment_length
-    return np.clip(room_S - (ENOUGH_WINDOWS - 1), segment, segment * config.context_segments)

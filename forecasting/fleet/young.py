@@ -10,7 +10,7 @@ windows to have every reference needs no masks.
 import numpy as np
 import numpy.typing as npt
 
-from forecasting.fleet.plan import shortest_context
+from forecasting.fleet.parts import shortest_context
 from forecasting.fleet.span import observed_span
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig
