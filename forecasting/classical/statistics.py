@@ -18,8 +18,8 @@ from forecasting.series.panel import Panel
 FOR_INTERMITTENT = ("croston_sba", "tsb", "adida")
 """The models of series that are zero most of the time; all other series have all other models."""
 NEED_A_SEASON = ("theta", "ets", "ces", "mstl")
-"""The models of a level, a trend and a season: less than a season of history cannot tell trend from season, and they
-extrapolate either."""
+"""The models of a level, a trend and a season: in less than a season of history, trend and season
+cannot be separated, and they extrapolate either."""
 INTERMITTENT_SHARE = 0.5
 FEWEST_POINTS = 8
 """Fewest measurements of a series that has statistical models."""

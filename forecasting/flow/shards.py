@@ -175,7 +175,7 @@ def predict_shard(
         )
         for model, is_able_S in able.items()
     ]
-    # The naive of a young series is served as a fallback, which states how many points the series has.
+    # A naive that is the serving model is a fallback, whose reason has the number of points of the series.
     able_but_naive = {model: is_able_S for model, is_able_S in able.items() if model != NAIVE}
     served, fallbacks = choose_serving_models(panel, spec, champions, able_but_naive, networks, direct_ids=direct_ids)
     fallbacks = [block for block in fallbacks if block.model != NAIVE]
