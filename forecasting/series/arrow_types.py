@@ -49,19 +49,29 @@ def with_known_types(table: Any, *, subject: str) -> Any:
     return table
 
 
-def read_offsets(uri: str, columns: Sequence[str]) -> pl.LazyFrame | None:
-    """Read a parquet file whose times are at a part of an hour from UTC, which Polars cannot.
+def scan_parquet(uri: str, columns: Sequence[str], options: dict[str, str], *, row: str | None = None) -> pl.LazyFrame:
+    """Scan a parquet file, or read it if its times are at a part of an hour from UTC, which Polars cannot.
 
     Args:
         uri: The file.
-        columns: The columns to read, if the file has them.
+        columns: The columns that are needed.
+        options: Options of the object store, as Polars takes them.
+        row: The name of a column that numbers the rows from 0; None for none.
 
     Returns:
-        The columns, in memory; None of any other file, and of a remote one.
+        The rows, with the needed columns that the file has, and maybe others.
 
     Raises:
         SourceError: No zone always has the offset of a column.
     """
+    rows = _read_offsets(uri, columns)
+    if rows is not None:
+        return rows if row is None else rows.with_row_index(row)
+    return pl.scan_parquet(uri, row_index_name=row, glob=False, hive_partitioning=False, storage_options=options)
+
+
+def _read_offsets(uri: str, columns: Sequence[str]) -> pl.LazyFrame | None:
+    """Return the columns of a file whose times are at a part of an hour from UTC; None of others and remote ones."""
     if is_remote(uri):
         return None
     # Writers on Arrow store its schema; others cannot store an offset.

@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from forecasting.series.arrow_types import scan_parquet
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
 from forecasting.series.partitions import is_whole, path_keys
-from forecasting.series.read import scan_files, scan_frame, scan_source
+from forecasting.series.read import reading, scan_files, scan_frame, scan_source
 from forecasting.series.zone import clock_zone, declared_clock, own_zone, zone_of
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source, check_source, make_source
@@ -83,8 +84,8 @@ class Input:
     def _id_dtypes(self, file: str) -> dict[str, pl.DataType]:
         if is_csv(file):
             return {name: pl.String() for name in self.source.ids}
-        rows = pl.scan_parquet(file, glob=False, hive_partitioning=False, storage_options=dict(self.storage_options))
-        schema = rows.collect_schema()
+        with reading(file):
+            schema = scan_parquet(file, self.source.ids, dict(self.storage_options)).collect_schema()
         keys = path_keys(file)
         return {
             name: schema[name] if name in schema else pl.Int64() if is_whole(keys[name]) else pl.String()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, UserError, first_line
-from forecasting.series.arrow_types import read_offsets
+from forecasting.series.arrow_types import scan_parquet
 from forecasting.series.columns import (
     as_text,
     bound_times,
@@ -171,23 +171,18 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], 
     if is_csv(uri):
         return ScannedFile(uri, _scan_csv(uri, source, clock, options, static, needed), pl.String())
     with reading(uri):
-        at_offsets = read_offsets(uri, [name for _, name in needed])
-        scanned = at_offsets if at_offsets is not None else _scan_parquet(uri, options)
-        schema = scanned.collect_schema()
+        schema = scan_parquet(uri, columns := [name for _, name in needed], options).collect_schema()
     keys = _keys(uri, needed)
     _refuse_missing(uri, [*schema, *(key for key in keys if key not in schema)], needed)
     row = unused_name("row", schema)
-    rows = _scan_parquet(uri, options, row=row) if at_offsets is None else at_offsets.with_row_index(row)
+    with reading(uri):
+        rows = scan_parquet(uri, columns, options, row=row)
     if keys:
         with reading(uri):
             rows = add_keys(rows, keys, uri=uri, dates=() if source.time_format else (source.time,))
         schema = rows.collect_schema()
     id_dtype = schema[source.id] if isinstance(source.id, str) else pl.Null()
     return ScannedFile(uri, _select(rows, schema, uri, source, clock, static, row=row), id_dtype)
-
-
-def _scan_parquet(uri: str, options: dict[str, str], *, row: str | None = None) -> pl.LazyFrame:
-    return pl.scan_parquet(uri, row_index_name=row, glob=False, hive_partitioning=False, storage_options=options)
 
 
 def _scan_csv(

@@ -14,6 +14,8 @@ import pytest
 from forecasting.errors import SourceError
 from forecasting.series.frames import read_frame
 from forecasting.series.ingest import Ingested, ingest
+from forecasting.series.inputs import Input
+from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.read import reading, scan_frame, scan_source
 from forecasting.series.validate import Reason
 from forecasting.spec.source import Source
@@ -43,6 +45,8 @@ def test_times_of_a_file_at_a_part_of_an_hour_are_in_a_zone_that_has_it(tmp_path
     assert rows["source_row"].to_list() == [1, 2, 3, 4]
     frame, _ = read_frame(at_offset(offset), id=None, time="ds", target="y")
     assert frame["ds"].equals(rows["ds"])
+    given = Input(Source(uri=str(path)))
+    assert native_types(given, "timestamp", "1h") == NativeTypes(pl.String(), pl.Datetime("us", zone))
 
 
 def test_an_offset_without_a_zone_is_refused_by_name(tmp_path: Path) -> None:
