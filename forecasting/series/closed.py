@@ -44,7 +44,10 @@ def find_open_days(times: pl.LazyFrame) -> list[int] | None:
 
 
 def describe_closed_days(grid: pl.DataFrame, observations: pl.DataFrame, spec: Spec) -> str | None:
-    """Return a sentence about weekdays on which series never have a row, and the option that leaves them out.
+    """Return a sentence about weekdays on which some series never have a row, and the option that leaves them out.
+
+    Where no series has one, forecasts would fall on days that do not exist, and the season would be wrong: that stops a
+    run that does not say what absent rows mean.
 
     Args:
         grid: The series on their grids.
@@ -53,6 +56,9 @@ def describe_closed_days(grid: pl.DataFrame, observations: pl.DataFrame, spec: S
 
     Returns:
         The sentence; None if there are no such days, or the frequency is not one day.
+
+    Raises:
+        SourceError: No series has a row on the same days of the week.
     """
     if (
         step_of(spec.freq) != "1d"
@@ -79,6 +85,13 @@ def describe_closed_days(grid: pl.DataFrame, observations: pl.DataFrame, spec: S
         return None
     one = int(np.argmax(has_closed_K))
     closed, is_open = (spell_days(np.flatnonzero(each).tolist()) for each in (is_closed_K7[one], ~is_closed_K7[one]))
+    is_same = has_closed_K.all() and (is_closed_K7 == is_closed_K7[0]).all()
+    if is_same and spec.source.missing_rows is None:
+        raise SourceError(
+            f"source {spec.source} has no rows on {closed}, on which forecasts of frequency {step_of(spec.freq)} would"
+            f' fall; --open {is_open} (source.open = "{is_open}") leaves these days out of the grid, where a season is'
+            f" {np.count_nonzero(~is_closed_K7[0])} steps; --open Mon-Sun keeps them as gaps"
+        )
     return (
         f"{has_closed_K.sum()} of {series.height} series have no rows on some days of the week, such as"
         f" '{series['unique_id'][one]}' on {closed}; these days are gaps, and are forecast; --open {is_open}"

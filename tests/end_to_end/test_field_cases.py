@@ -255,5 +255,5 @@ def test_a_week_of_six_days_has_no_seventh(tmp_path: Path) -> None:
         "Mon 06 Feb", "Tue 07 Feb", "Wed 08 Feb", "Thu 09 Feb", "Fri 10 Feb", "Sat 11 Feb"
     ]  # fmt: skip
     np.testing.assert_allclose(ahead["forecast"], [100, 150, 200, 250, 300, 350], atol=10)
-    with pytest.warns(fc.DataWarning, match=r"--open Mon-Sat"):
+    with pytest.raises(fc.SourceError, match=r"has no rows on Sun, .*--open Mon-Sat"):
         fc.forecast(path, freq="1d", season_lengths=7, horizon=6, **QUICK)

@@ -89,8 +89,15 @@ def test_closed_weekdays_of_a_daily_grid_are_said_with_the_option() -> None:
 
 def test_closed_weekdays_are_said_also_where_holidays_are_closed() -> None:
     days = [day for day in days_of(range(6)) if day.date() not in GERMAN]
-    (note,) = read(frame_of(a=days), closed_holidays="DE").notes
-    assert "--open Mon-Sat" in note
+    with pytest.raises(SourceError, match=r"has no rows on Sun, .* frequency 1d would fall; --open Mon-Sat "):
+        read(frame_of(a=days), closed_holidays="DE")
+
+
+def test_weekdays_without_any_row_stop_a_run_that_does_not_say_what_absent_rows_mean() -> None:
+    closed = frame_of(a=days_of(range(6)), b=days_of(range(6), 60))
+    with pytest.raises(SourceError, match=r"where a season is 6 steps; --open Mon-Sun keeps them as gaps"):
+        read(closed)
+    assert "--open Mon-Sat" in read(closed, missing_rows="gap").notes[0]
 
 
 @pytest.mark.parametrize("options", [{"open": "Mon-Sun"}, {"open": "Mon-Sat"}, {"freq": "1d Mon-Sat"}])
