@@ -126,6 +126,11 @@ SCORES = (
     Column("num_points", pl.Int32(), "observed points that were scored"),
     Column("mae", pl.Float64(), "mean absolute error, in units of y"),
     Column("mase", pl.Float64(), "mae divided by the in-sample mae of the seasonal naive of the first season length"),
+    Column(
+        "scaled_by_step",
+        pl.Boolean(),
+        "whether the series is too short for that season, so that the in-sample mae is that of one step",
+    ),
     Column("smape", pl.Float64(), "symmetric mean absolute percentage error as in M4, 0 to 200"),
     Column("bias", pl.Float64(), "mean of forecast minus actual, in units of y"),
     Column(

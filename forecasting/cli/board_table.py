@@ -43,13 +43,29 @@ def print_board(board: pl.DataFrame, console: Console, *, title: str | None = No
     for row in board.iter_rows(named=True):
         cells = ("\n".join(filter(None, _figure_and_error(row, name))) for name in _HEADINGS)
         table.add_row(Text(printable(row["model"])), f"{row['num_series']:,}", _share(row["share_served"]), *cells)
+    note = _describe_scales(board)
     if console.measure(table, options=console.options.update(width=WIDTH_OF_A_PIPE)).maximum <= console.width:
         console.print(table, markup=False)
+        if note:
+            console.print(note, markup=False, soft_wrap=True)
         return
     for row in board.iter_rows(named=True):
         scores = [f"{heading} {' '.join(_figure_and_error(row, name))}".strip() for name, heading in _HEADINGS.items()]
         counts = f"{row['num_series']:,} series, champion of {_share(row['share_served'])}"
         console.print(f"{printable(row['model'])}: {' · '.join([counts, *scores])}", markup=False)
+    if note:
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _describe_scales(board: pl.DataFrame) -> str | None:
+    """Return a sentence about series without a MASE, or with one in units of a step; None where there are none."""
+    if board.is_empty():
+        return None
+    num_series, num_scaled, num_short = board.select("num_series", "num_scaled", "num_scaled_by_step").max().row(0)
+    said = [f"MASE and MSIS: means over {num_scaled:,} of {num_series:,} series"] if num_scaled < num_series else []
+    if num_short:
+        said.append(f"{num_short:,} series are too short for a season, and have the error of one step as their unit")
+    return "; ".join(said) or None
 
 
 def _figure_and_error(row: Mapping[str, Any], name: str) -> tuple[str, str]:

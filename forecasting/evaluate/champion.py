@@ -206,7 +206,10 @@ def _percent(share: float) -> str:
 def _scores_by_series(backtests: pl.DataFrame) -> dict[str, dict[str, dict[Any, _Score]]]:
     """Return scores by series, model and origin; origins without a compared point are left out."""
     scores: dict[str, dict[str, dict[Any, _Score]]] = {}
-    wanted = backtests.select("unique_id", "model", "origin", "num_points", "mae", "mase")
+    # At an early origin a series may be too short for its season; errors in units of one step have another scale.
+    is_of_step = pl.col("scaled_by_step").fill_null(False) if "scaled_by_step" in backtests.columns else pl.lit(False)
+    seasonal = pl.when(~is_of_step).then("mase").alias("mase")
+    wanted = backtests.select("unique_id", "model", "origin", "num_points", "mae", seasonal)
     for unique_id, model, origin, num_points, mae, mase in wanted.iter_rows():
         if num_points and mae is not None and math.isfinite(mae):
             mase = mase if mase is not None and math.isfinite(mase) else None

@@ -15,6 +15,7 @@ SCORES = ("mase", "smape", "owa", "wql", "msis", "coverage_80", "coverage_95", "
 _PER_SERIES = ("mase", "smape", "msis")
 _PER_POINT = ("coverage_80", "coverage_95", "bias")
 _OF_OWA = ("mase", "smape", "naive2_mase", "naive2_smape")
+_COUNTS = ("num_scaled", "num_scaled_by_step")
 _SERIES = ["unique_id", "model"]
 
 
@@ -30,15 +31,18 @@ def leaderboard(scores: pl.DataFrame, champions: pl.DataFrame | None) -> pl.Data
             `is_champion`; without such a column, the row `champion` is absent.
 
     Returns:
-        One row per model: `model`; `num_series` that were scored and `num_points`; `share_served`, the share of series
-        whose champion it is (null where it is unknown); then `SCORES`, each with its standard error. `mase`, `smape`
-        and `msis` are means over series. `owa` is as in M4, the mean of sMAPE's and MASE's ratio to Naive2's, over the
-        rows that have all four. `wql` is the sum of quantile losses over that of |y|. `coverage_80`, `coverage_95` and
-        `bias` are means over points, the bias in units of y. Undefined values are null, never NaN; so is the standard
-        error of a single series. A champion that was never scored has `num_series` 0.
+        One row per model: `model`; `num_series` that were scored and `num_points`; `num_scaled`, the series that have a
+        MASE, and `num_scaled_by_step`, those of them that are too short for a season; `share_served`, the share of
+        series whose champion it is (null where it is unknown); then `SCORES`, each with its standard error. `mase`,
+        `smape` and `msis` are means over series. `owa` is as in M4, the mean of sMAPE's and MASE's ratio to Naive2's,
+        over the rows that have all four. `wql` is the sum of quantile losses over that of |y|. `coverage_80`,
+        `coverage_95` and `bias` are means over points, the bias in units of y. Undefined values are null, never NaN; so
+        is the standard error of a single series. A champion that was never scored has `num_series` 0.
     """
     compared = scores.filter(pl.col("num_points") > 0).with_columns(pl.col("num_points").cast(pl.Int64))
     compared = compared.with_columns(pl.col(pl.Float64).fill_nan(None))
+    if "scaled_by_step" not in compared.columns:
+        compared = compared.with_columns(scaled_by_step=pl.lit(False))
     served = _served_rows(compared, champions)
     board = _summarise(compared)
     if served is not None:
@@ -50,9 +54,14 @@ def leaderboard(scores: pl.DataFrame, champions: pl.DataFrame | None) -> pl.Data
             if served is None
             else pl.when(pl.col("model") == CHAMPION).then(1.0).otherwise(pl.col("share_served").fill_null(0.0))
         )
-        .with_columns(pl.col("num_series", "num_points").fill_null(0))
+        .with_columns(pl.col("num_series", "num_points", *_COUNTS).fill_null(0))
         .select(
-            "model", "num_series", "num_points", "share_served", *(c for name in SCORES for c in (name, f"{name}_se"))
+            "model",
+            "num_series",
+            "num_points",
+            *_COUNTS,
+            "share_served",
+            *(c for name in SCORES for c in (name, f"{name}_se")),
         )
         .sort("mase", "model", nulls_last=True)
     )
@@ -79,6 +88,7 @@ def _summarise(compared: pl.DataFrame) -> pl.DataFrame:
     has_owa = pl.all_horizontal(pl.col(name).is_not_null() for name in _OF_OWA)
     by_series = compared.group_by(_SERIES).agg(
         pl.col("num_points", "quantile_loss_sum", "abs_y_sum").sum(),
+        pl.col("scaled_by_step").any(),
         *(_weighted_mean(pl.col(name)).alias(name) for name in _PER_SERIES),
         *(_weighted_mean(pl.when(has_owa).then(name)).alias(f"owa_{name}") for name in _OF_OWA),
         *((pl.col(name) * pl.col("num_points")).sum().alias(f"{name}_sum") for name in _PER_POINT),
@@ -87,6 +97,8 @@ def _summarise(compared: pl.DataFrame) -> pl.DataFrame:
     return by_series.group_by("model").agg(
         pl.len().alias("num_series"),
         pl.col("num_points").sum(),
+        pl.col("mase").count().alias("num_scaled"),
+        (pl.col("scaled_by_step").fill_null(False) & pl.col("mase").is_not_null()).sum().alias("num_scaled_by_step"),
         *(pl.col(name).mean() for name in _PER_SERIES),
         *(_error_of_mean(pl.col(name)).alias(f"{name}_se") for name in _PER_SERIES),
         _ratio(pl.col("quantile_loss_sum"), pl.col("abs_y_sum")).alias("wql"),

@@ -7,7 +7,8 @@ time series and 61 forecasting methods", 2020), as follows:
   |y - f| / (|y| + |f|), so ours is 200 times it. Where y and f are both 0, a forecast without an error, the term is 0;
   M4 leaves it undefined, and none of its series holds a zero.
 - `mase` is M4's: the mean absolute error over the in-sample mean absolute difference of one season (`seasonal_scale`).
-  Gaps are left out pairwise, which changes nothing where there are none.
+  Gaps are left out pairwise, which changes nothing where there are none. A series that is too short for its season has
+  the difference of one step (`step_scale`), and `scaled_by_step` marks it; M4 has no such series.
 - `quantile_loss_sum` and `wql` are those of GIFT-Eval: twice the pinball loss, mean over the nine deciles, summed over
   points; `wql` is that over the sum of |y|. Where a decile is missing, the mean is over all quantiles.
 - `msis` is M4's: the mean interval score of the 95 % interval (Gneiting and Raftery, "Strictly proper scoring rules,
@@ -49,7 +50,8 @@ def score_forecasts(
             Naive2; a group that lacks it at a compared point has no `naive2_mase` and `naive2_smape`.
         quantiles: The quantiles that `comparison` has columns for; scores that need others are null.
         scale: The denominators of MASE and MSIS: the name of a column of `comparison`, or a frame with a column `scale`
-            and with some or all of `unique_id` and `by` to join on. Where it is null, NaN or zero, both are null.
+            and with some or all of `unique_id` and `by` to join on. Where it is null, NaN or zero, both are null. A
+            column `scaled_by_step` beside it is returned.
         by: Further columns that separate groups, such as `origin`.
 
     Returns:
@@ -60,10 +62,13 @@ def score_forecasts(
     yardstick = pl.col(_NAIVE2) if _NAIVE2 in comparison.columns else pl.lit(None, pl.Float64).alias(_NAIVE2)
     values = comparison.select(*keys, "y", _FORECAST, yardstick, *(quantile_column(q) for q in quantiles))
     if isinstance(scale, str):
-        rows = values.with_columns(scale=comparison[scale])
+        marks = comparison["scaled_by_step"] if "scaled_by_step" in comparison.columns else pl.lit(False)
+        rows = values.with_columns(scale=comparison[scale], scaled_by_step=marks)
     else:
-        rows = values.join(scale, on=[name for name in scale.columns if name != "scale"], how="left")
-    groups = rows.group_by(keys).agg(pl.col("scale").first()).sort(keys).with_row_index(_GROUP)
+        marked = scale if "scaled_by_step" in scale.columns else scale.with_columns(scaled_by_step=pl.lit(False))
+        shared = [name for name in marked.columns if name not in ("scale", "scaled_by_step")]
+        rows = values.join(marked, on=shared, how="left")
+    groups = rows.group_by(keys).agg(pl.col("scale", "scaled_by_step").first()).sort(keys).with_row_index(_GROUP)
     points = rows.join(groups.select(_GROUP, *keys), on=keys, nulls_equal=True).filter(
         pl.col("y").is_not_null(),
         pl.col("y").is_not_nan(),
@@ -78,6 +83,7 @@ def score_forecasts(
         pl.col("num_points").fill_null(0).cast(pl.Int32),
         "mae",
         _scaled("mae").alias("mase"),
+        pl.when(_scaled("mae").is_not_null()).then("scaled_by_step").alias("scaled_by_step"),
         pl.col("smape") * 200,
         "bias",
         _finite(pl.col("mean_quantile_loss") * 2 * pl.col("num_points")).alias("quantile_loss_sum"),
@@ -105,13 +111,35 @@ def seasonal_scale(panel: Panel, *, season_length: int) -> npt.NDArray[np.float6
         Scales (S,) in units of y. NaN, so that MASE is undefined, where no pair is left (the series is too short for a
         season), where all differences are zero (it is constant, or repeats exactly), and where their sum overflows.
     """
-    if panel.y_SN.shape[1] <= season_length:
-        return np.full(len(panel.unique_ids), np.nan)
+    scale_S, _ = _mean_change(panel, season_length)
+    return scale_S
+
+
+def step_scale(panel: Panel, *, season_length: int) -> npt.NDArray[np.float64]:
+    """Return MASE's denominator of series too short for their season: their mean absolute difference of one step.
+
+    Args:
+        panel: The series, in units of y.
+        season_length: Grid points of a season.
+
+    Returns:
+        Scales (S,) in units of y. NaN for a series that has two measurements a season apart, and where the differences
+        of one step are all zero or there is none.
+    """
+    _, num_pairs_S = _mean_change(panel, season_length)
+    scale_S, _ = _mean_change(panel, 1)
+    return np.where(num_pairs_S == 0, scale_S, np.nan)
+
+
+def _mean_change(panel: Panel, lag: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return the mean absolute difference of each series over a lag, NaN where undefined, and its number of pairs."""
+    if panel.y_SN.shape[1] <= lag:
+        return np.full(len(panel.unique_ids), np.nan), np.zeros(len(panel.unique_ids), np.int64)
     with np.errstate(over="ignore"):
-        change_SN = np.abs(panel.y_SN[:, season_length:] - panel.y_SN[:, :-season_length])
+        change_SN = np.abs(panel.y_SN[:, lag:] - panel.y_SN[:, :-lag])
         num_pairs_S = np.count_nonzero(~np.isnan(change_SN), axis=1)
         scale_S = np.nansum(change_SN, axis=1) / np.maximum(num_pairs_S, 1)
-    return np.where((scale_S > 0) & np.isfinite(scale_S), scale_S, np.nan)
+    return np.where((scale_S > 0) & np.isfinite(scale_S), scale_S, np.nan), num_pairs_S
 
 
 def overall_weighted_average(*, smape: float, mase: float, naive2_smape: float, naive2_mase: float) -> float:

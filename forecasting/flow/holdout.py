@@ -138,7 +138,7 @@ def evaluate(
     place = pl.col("ds") if zone is None else wall_clock_of(pl.col("ds"), zone)
     naive2 = measures.select("unique_id", "naive2", place="ds")
     # A forecast beyond the panel's grid, as after a holiday, has a scale, but no Naive2.
-    scale = measures.select("unique_id", "scale").unique("unique_id", keep="first")
+    scale = measures.select("unique_id", "scale", "scaled_by_step").unique("unique_id", keep="first")
     measured = (
         points.with_columns(place=place)
         .join(naive2, on=["unique_id", "place"], how="left", maintain_order="left")

@@ -69,7 +69,7 @@ def score(
     points = arrived.join(measured, on=["unique_id", "ds"], how="left").join(
         measures.select("unique_id", "ds", "naive2"), on=["unique_id", "ds"], how="left"
     )
-    scale = measures.select("unique_id", "scale").unique("unique_id")
+    scale = measures.select("unique_id", "scale", "scaled_by_step").unique("unique_id")
     scored = score_forecasts(points, quantiles=spec.quantiles, scale=scale)
     return scored.join(totals, on=["unique_id", "model"]).sort("unique_id", "model")
 

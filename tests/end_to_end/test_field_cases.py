@@ -257,3 +257,39 @@ def test_a_week_of_six_days_has_no_seventh(tmp_path: Path) -> None:
     np.testing.assert_allclose(ahead["forecast"], [100, 150, 200, 250, 300, 350], atol=10)
     with pytest.raises(fc.SourceError, match=r"has no rows on Sun, .*--open Mon-Sat"):
         fc.forecast(path, freq="1d", season_lengths=7, horizon=6, **QUICK)
+
+
+def test_names_in_paths_and_in_two_columns_are_read(tmp_path: Path) -> None:
+    """elastic/elasticsearch #153503, DataZooDE/anofox-forecast #78: the store was in the path, or half of the key."""
+    dates = days(date(2022, 9, 1), 120)
+    for store in (1, 2):
+        folder = tmp_path / "sales" / f"store={store}"
+        folder.mkdir(parents=True)
+        parts = [
+            pl.DataFrame({"item": item, "ds": dates, "y": [100.0 * store + level + noise for noise in NOISE[:120]]})
+            for item, level in (("bread", 0), ("milk", 50))
+        ]
+        pl.concat(parts).write_parquet(folder / "part-0.parquet")
+    options: dict[str, Any] = {"freq": "1d", "season_lengths": 7, "horizon": 7, "id": ["store", "item"]}
+    result = fc.forecast(tmp_path / "sales", **options, **QUICK)
+    assert result.rejects.is_empty()
+    levels = result.forecasts.group_by("store", "item").agg(pl.col("forecast").mean()).sort("store", "item")
+    assert levels.select("store", "item").rows() == [(1, "bread"), (1, "milk"), (2, "bread"), (2, "milk")]
+    np.testing.assert_allclose(levels["forecast"], [100, 150, 200, 250], atol=5)
+
+
+def test_a_rising_series_younger_than_its_season_goes_on_beside_long_ones(tmp_path: Path) -> None:
+    """Nixtla/statsforecast #1140: it fell to its first value, which was taken for the season before it began."""
+    weeks = [date(2023, 1, 2) + timedelta(weeks=week) for week in range(156)]
+    wave = [60 + 20 * math.sin(week / 52 * math.tau) + noise for week, noise in zip(range(156), NOISE, strict=False)]
+    young = [14 + week + 0.3 * noise for week, noise in zip(range(39), NOISE, strict=False)]
+    frame = pl.concat(
+        [
+            pl.DataFrame({"unique_id": "long", "ds": weeks, "y": wave}),
+            pl.DataFrame({"unique_id": "young", "ds": weeks[-39:], "y": young}),
+        ]
+    )
+    result = fc.forecast(frame, freq="1w", season_lengths=52, horizon=26, progress=False, processes=1)
+    ahead = result.forecasts.filter(pl.col("unique_id") == "young")["forecast"]
+    assert ahead[0] == pytest.approx(53, rel=0.1)
+    assert ahead.min() > 0.9 * 52  # type: ignore[operator]

@@ -15,7 +15,9 @@ def board(*models: str, **cells: Any) -> pl.DataFrame:
     figures = {"mase": 0.83412, "smape": 13.912, "owa": 0.5, "wql": 0.02843, "msis": 10.434, "bias": -223.6}
     scores = figures | {"coverage_80": 0.7325, "coverage_95": 0.951}
     errors = {f"{name}_se": score / 10 for name, score in scores.items()} | {"bias_se": 75.8}
-    row = {"num_series": 100_000, "num_points": 9, "share_served": 0.455} | scores | errors | cells
+    row = {"num_series": 100_000, "num_points": 9, "share_served": 0.455}
+    row |= {"num_scaled": cells.get("num_series", 100_000), "num_scaled_by_step": 0}
+    row |= scores | errors | cells
     return pl.DataFrame([{"model": model} | row for model in models])
 
 
@@ -64,3 +66,13 @@ def test_control_characters_and_markup_are_printed_literally() -> None:
     text = "\n".join(printed(board("[red]\x1b[31m"), width=100))
     assert "[red]\\x1b[31m" in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_series_without_a_mase_or_with_that_of_a_step_are_counted(width: int) -> None:
+    assert not any("MASE and MSIS" in line for line in printed(board("naive"), width=width))
+    lines = printed(board("naive", num_series=1_200, num_scaled=1_100, num_scaled_by_step=12), width=width)
+    assert lines[-1] == (
+        "MASE and MSIS: means over 1,100 of 1,200 series; 12 series are too short for a season, and have the error of"
+        " one step as their unit"
+    )

@@ -122,6 +122,15 @@ def test_mae_decides_where_mase_is_undefined() -> None:
     assert champion["reason"] == f"lstm: MAE 50 % below {NAIVE_24} over 1 origin (MASE is undefined)"
 
 
+def test_errors_in_units_of_a_step_are_not_averaged_with_those_of_a_season() -> None:
+    scores = [*rows(NAIVE_24, 1.0, 1.0, mae=2.0), *rows("lstm", 9.0, 0.5, mae=1.0)]
+    frame = pl.DataFrame(scores, schema=SCHEMA, orient="row").with_columns(scaled_by_step=pl.col("origin") == 1)
+    (champion,) = choose_champions(
+        frame, unique_ids=["a"], networks=["lstm"], season_lengths=[24, 168], margin=0.02, unavailable={}
+    ).iter_rows(named=True)
+    assert (champion["model"], champion["mase"]) == ("lstm", 0.5)
+
+
 def test_errors_near_the_largest_float_can_be_compared() -> None:
     scores = [*rows(NAIVE_24, None, None, mae=8e307), *rows("lstm", None, None, mae=6e307)]
     champion = choose(scores, networks=["lstm"])

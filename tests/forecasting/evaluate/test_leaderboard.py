@@ -70,6 +70,13 @@ def test_wql_is_a_ratio_of_sums_and_coverage_and_bias_are_means_over_points() ->
     assert lines["lstm"]["bias"] == pytest.approx(1.0)
 
 
+def test_board_says_over_how_many_series_mase_goes() -> None:
+    short, long = row("a", "lstm", scaled_by_step=True, mase=2.0), row("b", "lstm", scaled_by_step=False, mase=1.0)
+    undefined = row("c", "lstm", scaled_by_step=False, mase=None)
+    line = board(short, long, undefined)["lstm"]
+    assert (line["num_series"], line["num_scaled"], line["num_scaled_by_step"], line["mase"]) == (3, 2, 1, 1.5)
+
+
 def test_standard_errors_of_means_over_series_equal_those_computed_by_hand() -> None:
     lines = board(
         row("a", "lstm", mase=1.0, smape=10.0, msis=4.0),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from utilsforecast import losses
 
 from forecasting.classical.baselines import seasonal_naive
-from forecasting.evaluate.metrics import METRICS, overall_weighted_average, score_forecasts, seasonal_scale
+from forecasting.evaluate.metrics import METRICS, overall_weighted_average, score_forecasts, seasonal_scale, step_scale
+from forecasting.evaluate.yardstick import yardsticks
 from forecasting.schemas import table
 from forecasting.spec.quantiles import DEFAULT_QUANTILES
 
@@ -190,6 +191,19 @@ def test_scale_is_undefined_where_short_constant_repeating_huge_or_unpaired(make
 
 def test_scale_of_a_panel_shorter_than_a_season_is_undefined(make_panel) -> None:
     assert np.isnan(seasonal_scale(make_panel([[1.0, 2.0]]), season_length=24)).all()
+
+
+def test_series_too_short_for_a_season_has_the_scale_of_a_step_and_is_marked(make_panel) -> None:
+    long, flat = [1.0, 5.0, 3.0, 8.0, 4.0, 9.0], [2.0] * 6
+    panel = make_panel([[1.0, 2.0, 5.0], long, flat, [7.0]])
+    np.testing.assert_array_equal(step_scale(panel, season_length=3), [2.0, NAN, NAN, NAN])
+    measures = yardsticks(panel, season_length=3).unique("unique_id", maintain_order=True)
+    assert measures["scaled_by_step"].to_list() == [True, False, False, False]
+    np.testing.assert_array_equal(measures["scale"], [2.0, (7 + 1 + 6) / 3, NAN, NAN])
+    points = measures.select("unique_id", model=pl.lit("x"), y=pl.lit(4.0), forecast=pl.lit(1.0), q50=pl.lit(1.0))
+    scores = score_forecasts(points, quantiles=[0.5], scale=measures.select("unique_id", "scale", "scaled_by_step"))
+    assert scores["mase"].to_list() == [1.5, 3 / (14 / 3), None, None]
+    assert scores["scaled_by_step"].to_list() == [True, False, None, None]
 
 
 @given(seed=st.integers(0, 2**32 - 1), season_length=st.integers(1, 6), num_gaps=st.integers(0, 5))
