@@ -1,5 +1,7 @@
 """Measurements that are so much larger than the others of their series that they are probably mistakes."""
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 FACTOR = 1e6
@@ -45,3 +47,24 @@ def describe_extremes(observations: pl.DataFrame) -> str | None:
         f"{worst.height} series have measurements that are more than a million times as large as is usual for them:"
         f" {shown}{more}; they are used as they are; source.ignore (--ignore) leaves a period out"
     )
+
+
+def has_extreme(y_SN: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Mark the series with a measurement that `describe_extremes` reports.
+
+    Args:
+        y_SN: The series (S, N) in units of y, NaN in gaps; infinite values do not count.
+
+    Returns:
+        Marks (S,).
+    """
+    size_SN = np.where(np.isfinite(y_SN) & (y_SN != 0), np.abs(y_SN), np.nan)
+    is_extreme_S = np.zeros(len(y_SN), dtype=bool)
+    top_S = np.where(np.isnan(size_SN), 0.0, size_SN).max(axis=1, initial=0.0)
+    least_S = np.where(np.isnan(size_SN), np.inf, size_SN).min(axis=1, initial=np.inf)
+    enough_S = np.isfinite(y_SN).sum(axis=1) >= FEWEST
+    rows = np.flatnonzero(enough_S & (top_S / FACTOR > least_S))
+    if rows.size:
+        share_R = 1 / np.nansum(size_SN[rows] / top_S[rows, None], axis=1)
+        is_extreme_S[rows] = (share_R > SHARE) & (top_S[rows] / FACTOR > np.nanmedian(size_SN[rows], axis=1))
+    return is_extreme_S

@@ -33,6 +33,7 @@ from forecasting.fleet.steps.optimised import Optimised
 from forecasting.fleet.task import ForecastTask
 from forecasting.fleet.trainer import device_of, run_trainer
 from forecasting.fleet.windows import WindowBatch, WindowSource
+from forecasting.series.extremes import has_extreme
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig, Role
 
@@ -61,6 +62,7 @@ def fit_prior(
     """Fit one member's prior without the last `dropped_S[s]` grid points of each series.
 
     A series with values that are not finite in scaled units, or that is too short, constant or empty, takes no part.
+    Neither does one with a measurement of another magnitude than its others (`has_extreme`).
 
     Args:
         panel: All series of the spec, or those of `prior_series`.
@@ -95,6 +97,7 @@ def fit_prior(
         vocabulary = extend_vocabulary(start.vocabulary, vocabulary, task.categories)
     ready = assemble(known, scaling, model=model, task=task, config=config, vocabulary=vocabulary)
     is_sound_S = (torch.isfinite(ready.windows.y_SN).all(1) & torch.isfinite(ready.windows.error_unit_S)).numpy()
+    is_sound_S &= ~has_extreme(known.y_SN)
     if not is_sound_S.any():
         return None
     network = ready.make_network(num_series=1, device=device_of(options), kernel=options.kernel)

@@ -1,9 +1,12 @@
 """Measurements of an impossible magnitude."""
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from forecasting.series.extremes import describe_extremes
+from forecasting.series.extremes import describe_extremes, has_extreme
 
 USUAL = [3.0, 0.0, -5.0, 4.0, None, 2.0, 3.0, 4.0, 5.0, 3.0, 2.0, 4.0]
 
@@ -36,3 +39,9 @@ def test_series_with_an_extreme_measurement_is_named_with_its_largest_one() -> N
 )
 def test_growth_demand_and_short_series_have_no_extreme(ys: list[float | None]) -> None:
     assert describe_extremes(_rows(a=ys)) is None
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from([0.0, -1e-9, 1.0, -2.0, 3.0, 1e7, 1e300])), max_size=14))
+def test_marks_are_those_of_the_sentence(ys: list[float | None]) -> None:
+    y_SN = np.array([ys], dtype=np.float64).reshape(1, -1)
+    assert has_extreme(y_SN)[0] == (describe_extremes(_rows(a=ys)) is not None)

@@ -137,10 +137,21 @@ def test_a_whole_fit_in_the_engine_is_that_of_the_reference(
         np.resize([1.7e308, -1.7e308], 200),
         np.resize([1.7e308, -1.7e308, np.nan, np.inf, -1.7e308], 200),
         np.concatenate([np.resize(np.repeat([5e307, -5e307], 8), 192), np.zeros(8)]),
+        np.where(np.arange(200) == 90, 1e300, np.sin(np.arange(200.0)) + 20),
         np.full(200, 5.0),
         np.concatenate([np.full(192, np.nan), np.arange(8.0)]),  # a segment and a horizon make ten
     ],
-    ids=["gaps", "infinite", "huge constant", "huge", "huge with gaps", "huge errors", "constant", "short"],
+    ids=[
+        "gaps",
+        "infinite",
+        "huge constant",
+        "huge",
+        "huge with gaps",
+        "huge errors",
+        "one 1e300",
+        "constant",
+        "short",
+    ],
 )
 def test_a_series_that_cannot_be_trained_on_changes_nothing(
     make_panel: MakePanel, quick: TrainingConfig, y: np.ndarray
