@@ -89,7 +89,7 @@ def check_budget(
         rows: All rows, in the columns of `scan_source`; a proposal must read more of them.
 
     Returns:
-        Why a series is set aside, by its name. A series of which no row is accepted is not among them.
+        Why a series is set aside, by its name.
 
     Raises:
         SourceError: Too many rows, or rows of too many series, are refused; or they show that others are misread.
@@ -170,9 +170,7 @@ def _explain(
 
 
 def _find_set_aside(lost: pl.DataFrame, refused: pl.DataFrame, kept: pl.DataFrame, allowed: float) -> dict[str, str]:
-    """Return why each series that lost too much of its rows, or its newest one, is set aside."""
-    if allowed >= 1:
-        return {}
+    """Return why each series that lost too much of its rows, its newest one, or all of them is set aside."""
     others = refused.filter(pl.col("reason").is_in([*REPEATS, *UNKNOWN]))
     others = others.group_by("unique_id").agg(num_others=pl.len())
     may_be_newest = ~pl.col("reason").is_in(IMPOSSIBLE) & pl.col("time").is_not_null()
@@ -187,7 +185,8 @@ def _find_set_aside(lost: pl.DataFrame, refused: pl.DataFrame, kept: pl.DataFram
         newest_lost=wrong_newest.filter(may_be_newest).sort_by(pl.col("time").filter(may_be_newest)).last(),
     )
     series = (
-        by_series.join(kept, on="unique_id", how="inner")
+        by_series.join(kept, on="unique_id", how="left")
+        .with_columns(pl.col("num_kept").fill_null(0))
         .join(others, on="unique_id", how="left")
         .with_columns(num_rows=pl.col("num_kept") + pl.col("num_lost") + pl.col("num_others").fill_null(0))
         .sort("unique_id")
@@ -196,7 +195,14 @@ def _find_set_aside(lost: pl.DataFrame, refused: pl.DataFrame, kept: pl.DataFram
     set_aside = {}
     for each in series.iter_rows(named=True):
         share = each["num_lost"] / each["num_rows"]
-        if share > limit:
+        if each["num_kept"] == 0:
+            set_aside[each["unique_id"]] = (
+                f"set aside: {each['num_lost']} of its {each['num_rows']} rows are refused, and none is a measurement,"
+                f" such as {describe_refusal(*each['most'].values())}"
+            )
+        elif allowed >= 1:
+            continue
+        elif share > limit:
             set_aside[each["unique_id"]] = (
                 f"set aside: {each['num_lost']} of its {each['num_rows']} rows are refused ({_percent(share)}, more"
                 f" than {_percent(limit)}), such as {describe_refusal(*each['most'].values())}; a higher"

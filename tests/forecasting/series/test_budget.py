@@ -229,3 +229,16 @@ def test_row_whose_period_ends_after_the_cutoff_is_counted_as_after_it() -> None
     rows = [("a", time, "1") for time in ("2023-10-31", "2023-11-30", "2023-12-31", "2024-01-15")]
     counts = read(rows, cutoff=datetime(2024, 1, 20), freq="1mo").counts
     assert counts == RowCounts(4, 3, 1)
+
+
+@pytest.mark.parametrize("allowed", [0.5, 1])
+def test_series_whose_rows_are_all_refused_has_that_for_its_reason(tmp_path: Path, allowed: float) -> None:
+    days = [datetime(2024, 1, 1) + timedelta(days=day) for day in range(30)]
+    rows = [f"good,{day.date()},{day.day}" for day in days] + [f"bad,{day.date()},closed" for day in days[:5]]
+    (tmp_path / "x.csv").write_text("\n".join(["unique_id,ds,y", *rows]))
+    source = {"uri": str(tmp_path / "x.csv"), "allow_rejects": allowed}
+    spec = make_spec({"name": "x", "freq": "1d", "season_lengths": [7], "horizon": 2, "source": source}, subject="x")
+    reason = ingest(spec).set_aside["bad"]
+    assert reason.startswith(
+        "set aside: 5 of its 5 rows are refused, and none is a measurement, such as 'closed': y is not a number"
+    )
