@@ -381,7 +381,7 @@ def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str
 
     from forecasting.flow.ends import describe_series
     from forecasting.flow.results import counted
-    from forecasting.series.validate import UNREAD
+    from forecasting.series.reasons import UNREAD
 
     outcome, spec = result.outcome, result.spec
     served = outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)

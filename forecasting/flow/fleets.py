@@ -34,8 +34,8 @@ from forecasting.series.lost import describe_lost
 from forecasting.series.merge import KEPT, as_rows, merge_newer, without_kept
 from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.plausible import wall_clock
+from forecasting.series.spans import newest_observation
 from forecasting.series.unfinished import is_unfinished
-from forecasting.series.validate import newest_observation
 from forecasting.series.waiting import describe_unfinished
 from forecasting.spec.spec import Spec, make_spec
 from forecasting.spec.training import KernelName

@@ -11,9 +11,9 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.series.files import name_row
+from forecasting.series.reasons import IMPOSSIBLE, NAMELESS, OF_MEASUREMENT, REPEATS, UNKNOWN, UNREAD, Reason
 from forecasting.series.time_sniff import describe_unread
 from forecasting.series.unread_numbers import describe_refusal, describe_unread_numbers, refuse_misread
-from forecasting.series.validate import IMPOSSIBLE, NAMELESS, OF_MEASUREMENT, REPEATS, UNKNOWN, UNREAD, Reason
 from forecasting.spec.source import Source
 
 FEWEST = 10

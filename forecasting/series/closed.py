@@ -6,7 +6,7 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.series.open_calendar import EPOCH_DAY, IntArray
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.frequency import learned_frequency, opening_of, step_of
 from forecasting.spec.opening import MINUTES, spell_days
 from forecasting.spec.spec import Spec

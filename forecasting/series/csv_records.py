@@ -12,7 +12,7 @@ from forecasting.errors import SourceError
 from forecasting.series.csv_bytes import read_lines
 from forecasting.series.csv_header import repeats_header
 from forecasting.series.csv_swallowed import has_swallowed_rows
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.dialect import CsvDialect
 
 RECORDS_OF_FRAME = 100_000

@@ -9,7 +9,7 @@ from forecasting.series.columns import unused_name
 from forecasting.series.csv_numbers import read_decimal
 from forecasting.series.csv_records import read_records
 from forecasting.series.csv_shape import find_shape
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.dialect import CsvDialect
 
 

@@ -27,22 +27,14 @@ from forecasting.series.partial import describe_part, find_whole_end, has_parts,
 from forecasting.series.place import make_placing
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
+from forecasting.series.reasons import NAMELESS, UNREAD, Reason
 from forecasting.series.regularise import regularise
 from forecasting.series.repeats import describe_repeats
+from forecasting.series.spans import count_rows, measured_spans, newest_observation
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.unread_numbers import describe_unread_numbers
-from forecasting.series.validate import (
-    NAMELESS,
-    UNREAD,
-    Reason,
-    Validated,
-    count_rows,
-    later_rejects,
-    measured_spans,
-    newest_observation,
-    validate,
-)
+from forecasting.series.validate import Validated, later_rejects, validate
 from forecasting.series.waiting import describe_unfinished, describe_waiting
 from forecasting.series.zone import describe_offsets, local_zone
 from forecasting.spec.spec import Spec

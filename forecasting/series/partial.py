@@ -10,7 +10,7 @@ import polars as pl
 from forecasting.schemas import TIMESTAMP
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.grid import make_grid
-from forecasting.series.validate import rows_by_period
+from forecasting.series.spans import rows_by_period
 from forecasting.spec.frequency import fixed_width
 from forecasting.spec.source import Source
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.source import Source
 
 FEWEST = 10

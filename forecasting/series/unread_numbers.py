@@ -15,7 +15,7 @@ from forecasting.series.csv_spelling import (
     with_fewest_changes,
 )
 from forecasting.series.files import is_csv, name_row
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.dialect import CsvDialect
 
 LEAST_READ = 0.5

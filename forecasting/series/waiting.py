@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from forecasting.series.validate import count_rows
+from forecasting.series.spans import count_rows
 
 
 def describe_waiting(counted: Mapping[str, Any], cutoff: datetime | int, *, is_found: bool) -> Iterator[str]:

@@ -18,7 +18,7 @@ import pytest
 import forecasting as fc
 from forecasting.cli import main
 from forecasting.errors import DataWarning
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2024, 1, 1)

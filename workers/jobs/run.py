@@ -18,8 +18,9 @@ from forecasting.series.columns import is_blank
 from forecasting.series.ends import has_not_ended, up_to_cutoff
 from forecasting.series.ignored import is_ignored
 from forecasting.series.read import require_series
+from forecasting.series.reasons import NAMELESS
+from forecasting.series.spans import SPAN
 from forecasting.series.unfinished import is_open_at
-from forecasting.series.validate import NAMELESS, SPAN
 from forecasting.series.zone import clock_zone
 from forecasting.settings import FleetSettings, Settings
 from forecasting.spec.frequency import Clock

@@ -17,7 +17,7 @@ from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.inputs import Input
 from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.read import reading, scan_frame, scan_source
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.source import Source
 from forecasting.spec.spec import make_spec
 

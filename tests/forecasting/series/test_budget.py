@@ -16,7 +16,7 @@ from forecasting.errors import SourceError, SpecError
 from forecasting.series.budget import RowCounts, mark_unserved
 from forecasting.series.ingest import Ingested, ingest, refuse_later_cutoff
 from forecasting.series.read import scan_frame
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.spec import make_spec
 
 BEGIN = datetime(2024, 1, 1)

@@ -16,7 +16,7 @@ from forecasting.series.infer import infer_frequency
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.inputs import Input
 from forecasting.series.read import scan_frame
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.source import Source
 from forecasting.spec.spec import make_spec
 

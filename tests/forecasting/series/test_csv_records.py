@@ -16,7 +16,8 @@ from forecasting.errors import SourceError
 from forecasting.series.csv_records import read_records
 from forecasting.series.csv_shape import find_shape
 from forecasting.series.read import scan_source
-from forecasting.series.validate import Reason, validate
+from forecasting.series.reasons import Reason
+from forecasting.series.validate import validate
 from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.source import Source
 

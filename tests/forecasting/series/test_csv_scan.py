@@ -9,7 +9,8 @@ import pytest
 
 from forecasting.errors import SourceError
 from forecasting.series.read import scan_source
-from forecasting.series.validate import Reason, validate
+from forecasting.series.reasons import Reason
+from forecasting.series.validate import validate
 from forecasting.spec.source import Source
 
 EUROPEAN = "unique_id;ds;y\nKöln;2024-01-01;1.231,17\nKöln;2024-01-02;n/a\nKöln;2024-01-03;1,5\nKöln;2024-01-04;1.5\n"

@@ -12,7 +12,7 @@ from forecasting.errors import SpecError
 from forecasting.series.ingest import ingest
 from forecasting.series.inputs import Input
 from forecasting.series.native import native_types
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.spec import Spec, make_spec
 
 CHANGES = [

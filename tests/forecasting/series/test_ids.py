@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from forecasting.errors import SourceError
 from forecasting.series.ids import join_name, split_name, unfold_names
 from forecasting.series.read import scan_frame, scan_source
-from forecasting.series.validate import Reason, validate
+from forecasting.series.reasons import Reason
+from forecasting.series.validate import validate
 from forecasting.spec.source import Source
 
 VALUES = st.lists(st.text(alphabet="ab/\\ 1", min_size=1).filter(lambda text: text == text.strip()), min_size=2)

@@ -11,7 +11,7 @@ import pytest
 from forecasting.errors import SourceError, SpecError
 from forecasting.schemas import CATEGORIES
 from forecasting.series.ingest import ingest, refuse_later_cutoff
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.categories import Categories
 from forecasting.spec.spec import Spec, make_spec
 

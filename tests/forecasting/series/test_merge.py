@@ -8,7 +8,8 @@ import pytest
 from forecasting.errors import SourceError
 from forecasting.series.inputs import Input
 from forecasting.series.merge import merge_newer, without_kept
-from forecasting.series.validate import Reason, validate
+from forecasting.series.reasons import Reason
+from forecasting.series.validate import validate
 from forecasting.spec.source import Source
 
 START = datetime(2024, 1, 1)

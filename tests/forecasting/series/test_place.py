@@ -18,7 +18,7 @@ from forecasting.errors import SourceError, SpecError
 from forecasting.series.grid import future_grid
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.read import scan_frame
-from forecasting.series.validate import Reason
+from forecasting.series.reasons import Reason
 from forecasting.spec.source import Source
 from forecasting.spec.spec import make_spec
 

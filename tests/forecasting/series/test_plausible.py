@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.series.validate import Reason, newest_observation, validate
+from forecasting.series.reasons import Reason
+from forecasting.series.spans import newest_observation
+from forecasting.series.validate import validate
 
 NOW = datetime(2024, 6, 3, 10, 20)
 FREQS = ("15m", "1h", "1d", "1w", "1mo", "1q", "1y")

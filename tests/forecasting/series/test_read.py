@@ -10,7 +10,8 @@ import pytest
 
 from forecasting.errors import ServiceError, SourceError, UserError
 from forecasting.series.read import require_series, scan_source
-from forecasting.series.validate import Reason, validate
+from forecasting.series.reasons import Reason
+from forecasting.series.validate import validate
 from forecasting.spec.source import Source
 
 COLUMNS = ["source_file", "source_row", "unique_id", "ds", "y", "written_id"]

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.series.calendar import add_calendar
+from forecasting.series.judge import MIN_REACH, REACH_PER_ROW
 from forecasting.series.regularise import regularise
-from forecasting.series.validate import MIN_REACH, REACH_PER_ROW, validate
+from forecasting.series.validate import validate
 
 START = datetime(2024, 1, 1)
 HOUR = timedelta(hours=1)

@@ -10,8 +10,9 @@ import pytest
 from forecasting.errors import SourceError
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.read import scan_source
+from forecasting.series.reasons import Reason
 from forecasting.series.time_format import read_formatted
-from forecasting.series.validate import Reason, validate
+from forecasting.series.validate import validate
 from forecasting.spec.source import Source
 from forecasting.spec.spec import make_spec
 

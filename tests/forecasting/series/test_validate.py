@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.errors import SourceError, SpecError
-from forecasting.series.validate import MIN_REACH, Reason, newest_observation, validate
+from forecasting.series.judge import MIN_REACH
+from forecasting.series.reasons import Reason
+from forecasting.series.spans import newest_observation
+from forecasting.series.validate import validate
 
 START = datetime(2024, 1, 1)
 HOUR = timedelta(hours=1)

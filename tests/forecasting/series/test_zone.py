@@ -10,7 +10,8 @@ import pytest
 
 from forecasting.series.ingest import ingest
 from forecasting.series.read import scan_source
-from forecasting.series.validate import Reason, validate
+from forecasting.series.reasons import Reason
+from forecasting.series.validate import validate
 from forecasting.series.zone import clock_zone
 from forecasting.spec.source import Source
 from forecasting.spec.spec import make_spec
