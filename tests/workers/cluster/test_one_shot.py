@@ -27,7 +27,7 @@ def spec(tmp_path):
     pl.concat([rows, short]).write_parquet(tmp_path / "source.parquet")
     return Spec(
         name="small",
-        source={"uri": str(tmp_path / "source.parquet")},
+        source={"uri": str(tmp_path / "source.parquet"), "ended": "forecast"},
         freq="1h",
         season_lengths=(24,),
         horizon=6,
