@@ -149,15 +149,15 @@ def ingest(
         cutoff = find_newest(rows, spec, not_after=as_of, now=now)
     unfinished = is_unfinished(rows.collect_schema(), spec.source, freq=spec.freq, now=now, as_of=as_of)
     read: dict[str, Any] = {"freq": spec.freq, "now": now, "unfinished": unfinished}
-    part = None
+    unused: list[str] = []
     if has_parts(spec.source) and isinstance(cutoff, datetime):
         by_period = {**read, "source": spec.source}
         if is_found:
-            part = describe_part(rows, cutoff, by_period)
+            unused += [note for note in [describe_part(rows, cutoff, by_period)] if note is not None]
         else:
             given, cutoff = cutoff, move_cutoff(rows, cutoff, by_period)
             if cutoff < given:
-                part = f"cutoff {given} lies within a period of {spec.freq}, so that rows are used up to {cutoff} alone"
+                unused.append(f"cutoff {given} lies within a period of {spec.freq}; rows are used up to {cutoff} alone")
     if series is not None:
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
@@ -201,7 +201,7 @@ def ingest(
         name, reason = next(iter(set_aside.items()))
         raise SourceError(f"source {spec.source} has no series left to forecast; '{name}' is {reason}")
     unique_ids = ingested.unique_ids
-    unused = [*describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)] if part is None else [part]
+    unused += describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
     found = (
         describe_skipped(spec.source),
