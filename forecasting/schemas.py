@@ -187,6 +187,7 @@ _DECLARED = (
             Column("ds", pl.String(), "time as text, as the source has it"),
             Column("y", pl.String(), "measurement as text, as the source has it"),
             Column("reason", pl.String(), "why the row was refused"),
+            Column("set_aside", pl.String(), "why the row's series gets no forecast; null if it is not set aside"),
             _RUN_ID,
         ),
         is_dated=True,

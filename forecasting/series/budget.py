@@ -120,6 +120,23 @@ def is_refusal() -> pl.Expr:
     return ~pl.col("reason").is_in([*REPEATS, *UNKNOWN]) & ~is_gap
 
 
+def add_set_aside(rejects: pl.DataFrame, set_aside: Mapping[str, str]) -> pl.DataFrame:
+    """Add why the series of each refused row is set aside, in `set_aside`; null where it is not.
+
+    A series is set aside because of refused rows, so that each has at least one.
+
+    Args:
+        rejects: Refused rows.
+        set_aside: Reasons by series.
+
+    Returns:
+        The same rows.
+    """
+    return rejects.with_columns(
+        set_aside=pl.col("unique_id").replace_strict(dict(set_aside), default=None, return_dtype=pl.String)
+    )
+
+
 def mark_unserved(forecasts: pl.DataFrame, reasons: Mapping[str, str]) -> pl.DataFrame:
     """Give the serving model of each series that is set aside, or has ended, that reason.
 

@@ -12,6 +12,7 @@ from polars.exceptions import PolarsError
 from forecasting.errors import NothingStored, StoreError
 from forecasting.flow.ends import count_series
 from forecasting.schemas import table as declared_table
+from forecasting.series.budget import add_set_aside
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import categories_of
 from forecasting.series.ends import find_lagging
@@ -62,6 +63,7 @@ def write_features(run: Run) -> Outcome:
     versions: dict[str, int] = {}
     for table in ("observations", "rejects", "features"):
         rows: pl.DataFrame = getattr(ingested, table)
+        rows = add_set_aside(rows, ingested.set_aside) if table == "rejects" else rows
         stamped = stamp(rows, table, run.clock, spec=run.spec.name, run_cutoff=run.cutoff, run_id=arguments.run_id)
         versions |= run.publish(table, stamped)
     if len(run.spec.source.ids) > 1:

@@ -95,7 +95,8 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         direct=[fleet for fleet, _ in direct],
         versions=join_versions(pl.concat(versions)),
     )
-    forecasts = mark_unserved(calibrate(forecasts, factors, slot.spec), ended)
+    unserved = {**ended, **slot.read_set_aside(shard.unique_ids)}
+    forecasts = mark_unserved(calibrate(forecasts, factors, slot.spec), unserved)
     if not slot.spec.paths:
         return {"forecasts": forecasts}
     correlations = newest(known("correlations"), ["model"]).collect(engine="streaming")

@@ -88,6 +88,17 @@ class Slot:
         live = hide_ended(features, ended, self.spec, cutoff=self.cutoff)
         return panel_of(live, self.spec, unique_ids, run_cutoff=self.cutoff), ended
 
+    def read_set_aside(self, unique_ids: Sequence[str]) -> dict[str, str]:
+        """Read why the features job of the run's cutoff has set some of the series aside, by name."""
+        rejects = self.store.scan("rejects", self.clock).filter(
+            pl.col("spec") == self.spec.name,
+            pl.col("run_cutoff") == self.cutoff,
+            pl.col("unique_id").is_in(list(unique_ids)),
+            pl.col("set_aside").is_not_null(),
+        )
+        reasons = rejects.select("unique_id", "set_aside").unique("unique_id").sort("unique_id")
+        return dict(reasons.collect(engine="streaming").iter_rows())
+
     def stamp(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Add this run's bookkeeping columns to rows of a table."""
         return stamp(

@@ -100,7 +100,8 @@ def fit_shard(slot: Slot, shard: Shard, *, priors: pl.DataFrame) -> Mapping[str,
                 )
             )
     has_ended = pl.col("unique_id").is_in(list(ended))
-    why = pl.col("unique_id").replace_strict(dict(ended), default=None, return_dtype=pl.String)
+    unserved = {**ended, **slot.read_set_aside(shard.unique_ids)}
+    why = pl.col("unique_id").replace_strict(unserved, default=None, return_dtype=pl.String)
     models = pl.concat(rows).with_columns(
         status=pl.when(has_ended).then(pl.lit("ended")).otherwise("status"), reason=pl.coalesce(why, "reason")
     )

@@ -75,6 +75,20 @@ def test_training_leaves_out_series_that_have_ended_with_a_status(small: Any, se
     assert rows["reason"].str.starts_with("ended: ").all()
 
 
+def test_series_that_is_set_aside_has_the_reason_of_its_rows_in_models_and_forecasts(small: Any, serial: Any) -> None:
+    small.write("a,2024-01-01 12:00:00,many", a=12, b=13)
+    write_features(small.run("features", 12))
+    train(small.run("train", 12, flow="train"))
+    predict(small.run("predict", 12))
+    reason = "set aside: 1 of its 13 rows are refused (7.69 %, more than 5 %), such as 'many': y is not a number"
+    forecasts = small.store.scan("forecasts", "timestamp").filter(pl.col("is_champion")).collect()
+    of_series = dict(forecasts.group_by("unique_id").agg(pl.col("reason").first()).iter_rows())
+    assert of_series["a"].startswith(reason)
+    assert not (of_series["b"] or "").startswith("set aside")
+    networks = small.store.scan("models", "timestamp").filter(unique_id="a").collect()
+    assert networks["reason"].str.starts_with(reason).all()
+
+
 @pytest.mark.parametrize(("minute", "newest"), [(0, 10), (30, 10), (60, 11)])
 def test_all_jobs_of_a_logical_date_end_with_the_newest_hour_that_was_over(
     small: Any, minute: int, newest: int
