@@ -101,7 +101,7 @@ def forecast(
         str | None,
         typer.Option(
             show_default="two horizons or seasons",
-            help="Longest time without a measurement of a series that has not ended: 90d, or a number of steps.",
+            help="Longest time without a measurement of a series that has not ended: 90d, or steps; 0 is any lag.",
         ),
     ] = None,
     source: Annotated[

@@ -117,8 +117,8 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     )
     ended_after: str | int | None = Field(
         None,
-        description="a duration such as `90d`, or a number of steps; where not given, the longer of two horizons and"
-        " two first seasons",
+        description="a duration such as `90d`, or a number of steps, 0 for any series that lags; where not given, the"
+        " longer of two horizons and two first seasons",
     )
 
     open: str | None = Field(
@@ -203,6 +203,8 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     @field_validator("ended_after", mode="before")
     @classmethod
     def _is_length(cls, length: Any) -> str | int | None:
+        if length in (0, "0") and not isinstance(length, bool):
+            return 0
         return None if length is None else parse_frequency(length)
 
     @model_validator(mode="wrap")

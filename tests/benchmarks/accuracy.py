@@ -31,7 +31,7 @@ from forecasting.flow.sample_paths import sample_paths
 from forecasting.series.inputs import Input
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec, make_spec
-from tests.benchmarks.m4 import DATA_VARIABLE
+from tests.benchmarks.m4 import DATA_VARIABLE, FROM_OWN_END
 
 COLUMNS = ("MASE", "sMAPE", "OWA", "WQL", "MSIS", "in 80 %", "in 95 %")
 SCORES = ("mase", "smape", "owa", "wql", "msis", "coverage_80", "coverage_95")
@@ -235,7 +235,7 @@ def describe(name: str, known: Path, *, recipe: str, seed: int, overrides: Mappi
         "paths": paths,
     }
     fields |= {"horizon": described.horizon, "recipe": recipe, "seed": seed, "overrides": dict(overrides)}
-    return make_spec(fields | {"source": {"uri": str(known)}}, subject=name)
+    return make_spec(fields | {"source": {"uri": str(known), **FROM_OWN_END}}, subject=name)
 
 
 def _run(spec: Spec) -> one_shot.OneShot:

@@ -16,6 +16,8 @@ from forecasting.evaluate.yardstick import yardsticks
 from forecasting.series.ingest import ingest, panel_of
 from forecasting.spec.spec import Spec, make_spec
 
+FROM_OWN_END = {"ended": "forecast", "ended_after": 0}
+"""Fields of the source of a published set: each series has a test part of its own, which follows its own end."""
 DATA_VARIABLE = "FLEETCAST_BENCHMARK_DATA"
 SEASON_LENGTHS = (24, 168)
 HORIZON = 48
@@ -99,7 +101,7 @@ class M4Hourly:
 def make_m4_spec(path: Path) -> Spec:
     fields = {
         "name": "m4_hourly",
-        "source": {"uri": str(path)},
+        "source": {"uri": str(path), **FROM_OWN_END},
         "freq": 1,
         "season_lengths": SEASON_LENGTHS,
         "horizon": HORIZON,

@@ -133,6 +133,12 @@ def test_series_has_ended_without_a_measurement_for_longer_than_the_source_says(
     assert ends_of(ingested)["old"] == (day(99 - N) if own_end else day(99))
 
 
+def test_any_series_that_lags_can_be_forecast_from_its_own_end() -> None:
+    ingested = read({"a": range(100), "b": range(99), "c": range(60)}, ended_after=0, ended="forecast")
+    assert (ingested.cutoff, ingested.ended) == (day(99), {})
+    assert ends_of(ingested) == {"a": day(99), "b": day(98), "c": day(59)}
+
+
 def test_nulls_and_filled_zeros_do_not_keep_a_series_alive() -> None:
     rows = rows_of(fleet(old=range(100))).with_columns(
         y=pl.when((pl.col("unique_id") == "old") & (pl.col("ds") > day(80))).then(None).otherwise("y")
