@@ -86,6 +86,9 @@ class Settings(SettingsSection):
     storage_options: dict[str, str] = Field(
         default_factory=dict, description="options of the object store, as deltalake takes them"
     )
+    connections: str | None = Field(
+        None, min_length=1, description="folder with one file per connection, such as mounted secrets"
+    )
     processes: int | None = Field(
         None,
         ge=1,

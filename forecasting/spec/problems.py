@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import InitErrorDetails
 
+from forecasting.spec.connection import mask_passwords
+
 _WORDS = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
@@ -73,6 +75,8 @@ def check_whole_and_parts(
 def describe_problems(error: ValidationError, *, secrets: Collection[str] = ()) -> Sequence[str]:
     """Return one sentence per refused field, with its name, its value and what it needs.
 
+    Passwords in URIs are masked in any value.
+
     Args:
         error: What pydantic raised.
         secrets: Fields whose values are not repeated.
@@ -131,17 +135,18 @@ def _as_input(problem: Any) -> InitErrorDetails:
 def _describe(problem: Any, secrets: Collection[str]) -> str:
     name = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int"))
     kind, value = problem["type"], problem["input"]
+    shown = mask_passwords(repr(value))
     if not name:
         is_table = isinstance(value, (Mapping, BaseModel))
-        return _expectation(problem) if is_table else f"{value!r}: {_expectation(problem)}"
+        return _expectation(problem) if is_table else f"{shown}: {_expectation(problem)}"
     if kind == "missing":
         return f"{name} is missing"
     is_secret = problem["loc"][0] in secrets
     if kind == "extra_forbidden":
-        return f"{name} is not a known field" if is_secret else f"{name} = {value!r} is not a known field"
+        return f"{name} is not a known field" if is_secret else f"{name} = {shown} is not a known field"
     if is_secret or isinstance(value, Mapping) or (kind == "value_error" and isinstance(value, BaseModel)):
         return f"{name}: {_expectation(problem)}"
-    return f"{name} = {value!r}: {_expectation(problem)}"
+    return f"{name} = {shown}: {_expectation(problem)}"
 
 
 def _expectation(problem: Any) -> str:
