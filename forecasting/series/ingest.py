@@ -30,6 +30,7 @@ from forecasting.series.read import require_series, scan_source
 from forecasting.series.reasons import NAMELESS, UNREAD, Reason
 from forecasting.series.regularise import regularise
 from forecasting.series.repeats import describe_repeats
+from forecasting.series.shortfall import describe_shortfall, find_usual
 from forecasting.series.spans import count_rows, measured_spans, newest_observation
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.series.unfinished import is_unfinished
@@ -57,6 +58,8 @@ class Ingested:
         cutoff: The last `ds` of observations and features.
         notes: Sentences about absent rows, similar names and extreme measurements, and what they were taken as.
         unused: Sentences about rows and series that are not used, because they wait or have ended.
+        usual_rows: How many rows the periods of a series usually have, by its name; of series whose rows are aggregated
+            and whose periods are alike.
         counts: What became of the rows of the source; None of a history that was counted before.
         set_aside: Why a series is not forecast, by its name: too many of its rows, or its newest one, are refused. It
             has observations, but no features.
@@ -72,6 +75,7 @@ class Ingested:
     set_aside: Mapping[str, str] = field(default_factory=dict)
     ended: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    usual_rows: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def unique_ids(self) -> list[str]:
@@ -151,11 +155,11 @@ def ingest(
     read: dict[str, Any] = {"freq": spec.freq, "now": now, "unfinished": unfinished}
     unused: list[str] = []
     if has_parts(spec.source) and isinstance(cutoff, datetime):
-        by_period = {**read, "source": spec.source}
+        of_source = {**read, "source": spec.source}
         if is_found:
-            unused += [note for note in [describe_part(rows, cutoff, by_period)] if note is not None]
+            unused += [note for note in [describe_part(rows, cutoff, of_source)] if note is not None]
         else:
-            given, cutoff = cutoff, move_cutoff(rows, cutoff, by_period)
+            given, cutoff = cutoff, move_cutoff(rows, cutoff, of_source)
             if cutoff < given:
                 unused.append(f"cutoff {given} lies within a period of {spec.freq}; rows are used up to {cutoff} alone")
     if series is not None:
@@ -169,7 +173,10 @@ def ingest(
     ]
     if is_found:
         plans.append(later_rejects(rows, cutoff=cutoff, not_after=as_of, source=spec.source, **read))
+    if validated.counted is not None:
+        plans.append(validated.counted)
     observations, counted, *refused_parts = pl.collect_all(plans, engine="streaming")
+    by_period = None if validated.counted is None else refused_parts.pop()
     refused = pl.concat(refused_parts).sort("source_file", "source_row")
     kept = _count_kept(validated, observations, spec)
     num_kept, num_waiting, num_ignored = (int(kept[name].sum()) for name in ("num_kept", "num_waiting", "num_ignored"))
@@ -203,7 +210,9 @@ def ingest(
     unique_ids = ingested.unique_ids
     unused += describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
+    usual_rows, shortfall = _describe_periods(by_period, refused, spec, set_aside)
     found = (
+        *shortfall,
         describe_skipped(spec.source),
         describe_unused_dialect(spec.source, rows),
         describe_stripped(counted["written_ids"].explode().drop_nulls(), rows),
@@ -213,7 +222,7 @@ def ingest(
         describe_extremes(ingested.observations.filter(~is_ignored(spec.source, spec.clock))),
     )
     notes = (*ingested.notes, *(note for note in found if note is not None))
-    return replace(ingested, notes=notes, unused=tuple(unused))
+    return replace(ingested, notes=notes, unused=tuple(unused), usual_rows=usual_rows)
 
 
 def later_observations(rows: pl.LazyFrame, spec: Spec, ingested: Ingested) -> pl.DataFrame:
@@ -249,6 +258,18 @@ def _count_kept(validated: Validated, observations: pl.DataFrame, spec: Spec) ->
         )
         return counted.with_columns(num_waiting=pl.lit(0)).collect()
     return validated.kept.collect(engine="streaming")
+
+
+def _describe_periods(
+    counted: pl.DataFrame | None, refused: pl.DataFrame, spec: Spec, set_aside: Mapping[str, str]
+) -> tuple[dict[str, float], list[str]]:
+    """Return how many rows the periods of each series usually have, and sentences about those that lack some."""
+    if counted is None:
+        return {}, []
+    usual = find_usual(counted, season_lengths=spec.season_lengths)
+    used = counted.filter(~is_ignored(spec.source, spec.clock))
+    notes = describe_shortfall(used, refused, spec.source, spec.freq, usual=usual, without=list(set_aside))
+    return usual, list(notes)
 
 
 def _refuse_shared(rejects: pl.DataFrame, num_accepted: int, spec: Spec) -> None:

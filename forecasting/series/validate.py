@@ -29,6 +29,7 @@ from forecasting.series.judge import (
 from forecasting.series.newest import oldest_first
 from forecasting.series.place import aggregate_rows
 from forecasting.series.reasons import IMPOSSIBLE, Reason
+from forecasting.series.shortfall import count_in_periods
 from forecasting.spec.frequency import clock_of
 from forecasting.spec.source import Source
 
@@ -46,12 +47,14 @@ class Validated:
             the newest one (`newest`).
         unmeasured: unique_id, ds, a null y and, if they were scanned, categories of the grid points where a row was
             refused because of its measurement and no other is accepted; None where rows have not been placed.
+        counted: The accepted rows by period (`count_in_periods`); None where they are not aggregated.
     """
 
     accepted: pl.LazyFrame
     refused: pl.LazyFrame
     kept: pl.LazyFrame
     unmeasured: pl.LazyFrame | None = None
+    counted: pl.LazyFrame | None = None
 
     @property
     def rejects(self) -> pl.LazyFrame:
@@ -91,12 +94,13 @@ def validate(
         SpecError: The cutoff is not on the frequency's clock.
     """
     judged = judge_until(rows, freq=freq, cutoff=cutoff, now=now, source=source, unfinished=unfinished)
-    accepted = keep_accepted(judged, cutoff).select("unique_id", "ds", "y", *categories_of(rows))
+    of_rows = keep_accepted(judged, cutoff)
+    accepted, counted = of_rows.select("unique_id", "ds", "y", *categories_of(rows)), None
     if source is not None and source.aggregate is not None:
-        accepted = aggregate_rows(accepted, source.aggregate)
+        accepted, counted = aggregate_rows(accepted, source.aggregate), count_in_periods(of_rows, source, freq)
     refused = _refused(judged, rows.collect_schema())
     kept = _count_accepted(judged, cutoff, is_ignored(source, clock_of(freq)))
-    return Validated(accepted, refused, kept, _unmeasured(judged, accepted, freq=freq))
+    return Validated(accepted, refused, kept, _unmeasured(judged, accepted, freq=freq), counted)
 
 
 def read_rows(
