@@ -31,7 +31,7 @@ FLOWS: dict[Flow, tuple[JobName, ...]] = {
 class RunArguments(BaseModel):
     """One run of one job: a function of (spec, cutoff, filters), named by run_id."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     job: JobName
     flow: Flow

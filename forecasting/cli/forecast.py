@@ -351,7 +351,9 @@ def _run(
     columns, storage_options = spec.source, settings.storage_options
     inputs = [Input(columns, None, storage_options)]
     if actuals is not None:
-        given, _ = read_input(actuals, columns.reading, storage_options=storage_options, subject="--evaluate")
+        given, _ = read_input(
+            actuals, columns.reading_of([actuals]), storage_options=storage_options, subject="--evaluate"
+        )
         inputs.append(given)
     files.refuse([file for each in inputs for file in each.files()])
     request = api.Request.of(spec, inputs[0])

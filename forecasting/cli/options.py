@@ -227,4 +227,6 @@ def _relabel(problem: str) -> str:
         return f"--set {problem.removeprefix('overrides.')}"
     if problem.startswith("source.") and problem.split(" ")[0] not in _LABELS:
         return f"--source {problem.removeprefix('source.')}"
+    if problem.startswith("source: ") and "three columns" not in problem:
+        return problem.removeprefix("source: ")
     return relabel(problem, _LABELS)

@@ -29,7 +29,7 @@ from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import read_times
 from forecasting.series.frames import NativeFrames
 from forecasting.series.ingest import ingest, refuse_later_cutoff
-from forecasting.series.inputs import Input, read_input
+from forecasting.series.inputs import Input, as_paths, read_input
 from forecasting.series.lost import describe_lost
 from forecasting.series.merge import KEPT, as_rows, merge_newer, without_kept
 from forecasting.series.native import NativeTypes, native_types
@@ -132,7 +132,9 @@ class Fleet:
         frames, types, rejects = self._frames, self._types, self._fit.rejects.clear()
         if frame is not None:
             static = self.spec.categories.static
-            given, frames = read_input(frame, self._frames.named_in(self.spec.source.reading), static=static)
+            given, frames = read_input(
+                frame, self._frames.named_in(self.spec.source.reading_of(as_paths(frame))), static=static
+            )
             if frames.is_single != self._frames.is_single:
                 raise SourceError(
                     f"{given.source}: the fleet was fitted to a frame {_with_ids(self._frames)}, but this one is"

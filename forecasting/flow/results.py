@@ -20,7 +20,7 @@ from forecasting.flow.holdout import Actuals, evaluate, read_actuals
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.sample_paths import no_paths, sample_paths
 from forecasting.series.frames import NativeFrames
-from forecasting.series.inputs import read_input
+from forecasting.series.inputs import as_paths, read_input
 from forecasting.series.native import NativeTypes
 from forecasting.series.read import require_series
 from forecasting.spec.problems import relabel
@@ -172,7 +172,7 @@ class Result:
         Raises:
             SourceError: They cannot be read.
         """
-        given, _ = read_input(actuals, self._frames.named_in(self.spec.source.reading))
+        given, _ = read_input(actuals, self._frames.named_in(self.spec.source.reading_of(as_paths(actuals))))
         return read_actuals(given, self.spec, has_zone=self._has_zone)
 
     def sample_paths(self, num_paths: int = 200) -> Any:

@@ -13,6 +13,7 @@ from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
 from forecasting.series.partitions import is_whole, path_keys
 from forecasting.series.read import reading, scan_files, scan_frame, scan_source
+from forecasting.series.stores import storage_options_of
 from forecasting.series.zone import clock_zone, declared_clock, own_zone, zone_of
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source, check_source, make_source
@@ -69,7 +70,7 @@ class Input:
         """List every file that is read, sorted; none of a frame. Raises SourceError where a source has none."""
         if self.frame is not None:
             return []
-        return list_all_files(self.source.uris, storage_options=dict(self.storage_options))
+        return list_all_files(self.source.uris, storage_options=storage_options_of(self.source, self.storage_options))
 
     def id_dtypes(self) -> dict[str, pl.DataType]:
         """Return the dtype of each column that names series; text of CSV files, and where files differ."""
@@ -85,7 +86,8 @@ class Input:
         if is_csv(file):
             return {name: pl.String() for name in self.source.ids}
         with reading(file):
-            schema = scan_parquet(file, self.source.ids, dict(self.storage_options)).collect_schema()
+            options = storage_options_of(self.source, self.storage_options)
+            schema = scan_parquet(file, self.source.ids, options).collect_schema()
         keys = path_keys(file)
         return {
             name: schema[name] if name in schema else pl.Int64() if is_whole(keys[name]) else pl.String()

@@ -32,6 +32,7 @@ from forecasting.series.ids import read_names
 from forecasting.series.lacking import describe_lacking
 from forecasting.series.newest import add_age, refuse_ages
 from forecasting.series.partitions import add_keys, needed_keys
+from forecasting.series.stores import storage_options_of
 from forecasting.series.time_format import read_formatted, refuse_formatted
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread
 from forecasting.spec.frequency import Clock
@@ -58,7 +59,7 @@ def scan_source(
         clock: Whether times are timestamps or integer steps.
         static: Columns that classify whole series.
         series: The series to keep; None keeps all.
-        storage_options: Options of the object store, as Polars takes them.
+        storage_options: Options of the object store, as Polars takes them; not used if the source has a connection.
 
     Returns:
         Rows with source_file, source_row (from 1 in each file; of a CSV row, the line on which it begins, less one),
@@ -108,7 +109,7 @@ def scan_files(
             (see `refuse_different_types`).
         ServiceError: A remote file cannot be reached.
     """
-    options = dict(storage_options or {})
+    options = storage_options_of(source, storage_options)
     files = list_all_files(source.uris, storage_options=options)
     scanned = [_scan_file(uri, source, clock, options, static) for uri in files]
     with reading(str(source)):

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from forecasting.errors import SpecError
+from forecasting.spec.connection import ConnectionName, has_password
 from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.frequency import fixed_width, parse_frequency
 from forecasting.spec.ignore import Period, as_periods
@@ -35,9 +36,18 @@ Aggregate = Literal["sum", "mean", "last", "first", "max", "min"]
 """How several measurements of a series in one period become one."""
 
 
-class Source(BaseModel, frozen=True, extra="forbid"):
+_STORES = ("s3://", "s3a://")
+"""What URIs begin with whose object store a connection opens."""
+_PLACE = ("connection",)
+"""Fields that say where rows are, besides the URI."""
+
+
+class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """Where observations come from, and which columns hold them."""
 
+    connection: ConnectionName | None = Field(
+        None, description="name of the connection whose keys open the object store of s3:// URIs"
+    )
     uri: str | tuple[str, ...] = Field(
         description="a parquet or CSV file, a folder or glob of such files, an s3:// URI, or a list of these; all"
         " files have the same columns"
@@ -159,6 +169,8 @@ class Source(BaseModel, frozen=True, extra="forbid"):
         uris = uri if isinstance(uri, (list, tuple)) else [uri]
         if not uris or not all(isinstance(one, str) and _can_be_read(one) for one in uris):
             raise ValueError("must be the path or URI of a file, a folder or a glob, or a list of them")
+        if secret := [one for one in uris if has_password(one)]:
+            raise ValueError(f"must not have a password; {_secret_place(secret[0])}")
         unreadable = [
             one for one in uris if not re.search(r"(?i)\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name
         ]
@@ -221,7 +233,20 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     @property
     def reading(self) -> dict[str, Any]:
         """The fields that say how rows are read, by name, to read another source in the same way."""
-        return self.model_dump(exclude={"uri"}, exclude_unset=True)
+        return self.model_dump(exclude={"uri", *_PLACE}, exclude_unset=True)
+
+    def reading_of(self, uris: Sequence[str] | None) -> dict[str, Any]:
+        """Return the fields of `reading`, and those by which rows of another place of the same kind are found.
+
+        Args:
+            uris: The other place; None for a frame.
+
+        Returns:
+            Fields by name, without `uri`.
+        """
+        is_store = uris is not None and all(uri.startswith(_STORES) for uri in uris)
+        place = {"connection": self.connection} if is_store and self.connection else {}
+        return {**self.reading, **place}
 
     @property
     def uris(self) -> tuple[str, ...]:
@@ -332,6 +357,12 @@ def _can_be_read(uri: str) -> bool:
     return bool(uri.strip()) and "\0" not in uri
 
 
+def _secret_place(uri: str) -> str:
+    """Return where a secret belongs that a URI has."""
+    variables = "PGPASSWORD or PGPASSFILE" if uri.startswith("postgres") else "FLEETCAST_STORAGE_OPTIONS"
+    return f"source.connection (--source connection=NAME) names a connection that has it, or set {variables}"
+
+
 def _find_contradiction(source: Any) -> str | None:
     def given(name: str) -> Any:
         return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
@@ -342,6 +373,11 @@ def _find_contradiction(source: Any) -> str | None:
             'duplicates = "keep" (--duplicates keep) needs aggregate = sum, mean, last, first, max or min'
             " (--source aggregate=sum), which makes one measurement of several rows"
         )
+    uris = given("uri")
+    if given("connection") is not None:
+        uris = [uris] if isinstance(uris, str) else uris or []
+        if others := [uri for uri in uris if isinstance(uri, str) and not uri.startswith(_STORES)]:
+            problems.append(f"connection opens s3:// URIs, and {others[0]!r} is another place; leave it out")
     return "; ".join(problem for problem in problems if problem) or None
 
 

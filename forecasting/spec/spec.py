@@ -101,7 +101,7 @@ class Backtest(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-class Spec(BaseModel, frozen=True, extra="forbid"):
+class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """One forecast's description."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=60)] = Field(

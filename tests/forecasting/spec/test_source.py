@@ -1,6 +1,7 @@
 """The source of a spec: its URIs and its columns."""
 
 import json
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from forecasting.errors import SpecError
 from forecasting.spec.source import Source, absolute_uri, absolute_uris, make_source
-from forecasting.spec.spec import read_spec
+from forecasting.spec.spec import make_spec, read_spec
 
 
 def test_one_uri_and_several_are_both_a_tuple() -> None:
@@ -96,3 +97,44 @@ def test_a_name_may_have_several_columns() -> None:
 def test_columns_that_cannot_name_series_are_refused(id: Any, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         Source(uri="a.csv", id=id, time="day")
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("postgresql://ada:hunter2@host/db", "PGPASSWORD or PGPASSFILE"),
+        ("postgresql://host/db?sslmode=require&password=hunter2", "PGPASSWORD or PGPASSFILE"),
+        ("postgresql://ada:x@hunter2@host/db", "PGPASSWORD or PGPASSFILE"),
+        ("s3://AKIA:hunter2/x@bucket/a.csv", "FLEETCAST_STORAGE_OPTIONS"),
+        (["a.csv", "s3://AKIA:hunter2@bucket/a.csv"], "FLEETCAST_STORAGE_OPTIONS"),
+    ],
+)
+def test_secret_in_a_uri_is_refused_without_it(uri: Any, place: str) -> None:
+    spec = {"name": "a", "freq": 1, "season_lengths": [1], "horizon": 1, "source": {"uri": uri}}
+    with pytest.raises(SpecError) as refused:
+        make_spec(spec, subject="spec a.toml")
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "hunter2" not in shown
+    assert "***" in str(refused.value)
+    assert "must not have a password; source.connection" in str(refused.value)
+    assert place in str(refused.value)
+    with pytest.raises(SpecError) as refused:
+        make_source([uri] if isinstance(uri, str) else uri, {}, subject="--actuals")
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_secret_in_the_place_of_a_name_is_refused_without_it() -> None:
+    with pytest.raises(SpecError, match="connection = 'postgresql://ada:\\*\\*\\*@host/db': must be the name of a"):
+        make_source(["s3://b/a.csv"], {"connection": "postgresql://ada:hunter2@host/db"}, subject="source")
+
+
+def test_connection_opens_object_stores_alone() -> None:
+    assert Source(uri=("s3://b/a.csv", "s3a://b/c/"), connection="lake").connection == "lake"
+    with pytest.raises(SpecError, match=r"connection opens s3:// URIs, and '/a.csv' is another place"):
+        make_source(["s3://b/a.csv", "/a.csv"], {"connection": "lake"}, subject="source")
+
+
+def test_other_rows_of_the_same_kind_of_place_are_read_with_the_same_connection() -> None:
+    source = Source(uri="s3://b/a.csv", connection="lake", id="shop")
+    assert source.reading_of(["s3://b/c.csv"]) == {"id": "shop", "connection": "lake"}
+    assert source.reading_of(["/c.csv"]) == source.reading_of(None) == {"id": "shop"}
