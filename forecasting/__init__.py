@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from forecasting.api import Evaluation, Fleet, Result, Store, backtest, fit, forecast, load
     from forecasting.errors import (
+        CheckFailed,
         ClusterError,
         DataWarning,
         FleetcastError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "CheckFailed",
     "ClusterError",
     "DataWarning",
     "Evaluation",
@@ -58,7 +60,7 @@ _MODULES = {
     "forecasting.api": ("Evaluation", "Fleet", "Result", "Store", "backtest", "fit", "forecast", "load"),
     "forecasting.errors": (
         *(name for name in __all__ if name.endswith("Error")),
-        *("DataWarning", "JobFailed", "JobLost", "NothingStored"),
+        *("CheckFailed", "DataWarning", "JobFailed", "JobLost", "NothingStored"),
     ),
     "forecasting.spec.spec": ("Spec", "read_spec"),
 }

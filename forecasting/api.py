@@ -64,6 +64,7 @@ def forecast(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
+    checks: Sequence[Mapping[str, Any]] | None = None,
     spec: Spec | str | os.PathLike[str] | None = None,
     processes: int | None = None,
     kernel: KernelName = "auto",
@@ -103,6 +104,7 @@ def forecast(
         seed: Seed of the random numbers; 0 where not given.
         overrides: Parts of the recipe, such as {"max_steps": 200}.
         source: Fields of a spec's `[source]`, which say how rows are read.
+        checks: Checks of measurements and forecasts, each a table such as {"kind": "range", "min": 0}.
         spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given. Not used with `ray`.
         kernel: The implementation of the recurrence: auto, cpu, gpu or reference.
@@ -117,6 +119,7 @@ def forecast(
     Raises:
         SpecError: Arguments are refused; the error lists all of them.
         SourceError: The frame or a file cannot be read, or has nothing to forecast.
+        CheckFailed: Measurements or forecasts fail a check that stops the run.
         ServiceError: A process died.
 
     Examples:
@@ -156,6 +159,7 @@ def fit(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
+    checks: Sequence[Mapping[str, Any]] | None = None,
     spec: Spec | str | os.PathLike[str] | None = None,
     processes: int | None = None,
     kernel: KernelName = "auto",
@@ -187,6 +191,7 @@ def fit(
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
         source: Fields of a spec's `[source]`, which say how rows are read.
+        checks: Checks of measurements and forecasts, each a table such as {"kind": "range", "min": 0}.
         spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given.
         kernel: The implementation of the recurrence.
@@ -199,6 +204,7 @@ def fit(
     Raises:
         SpecError: Arguments are refused; the error lists all of them.
         SourceError: The frame or a file cannot be read, or has nothing to forecast.
+        CheckFailed: Measurements or forecasts fail a check that stops the run.
         ServiceError: A process died.
     """
     request = _read_request(locals(), subject="fit")
@@ -238,6 +244,7 @@ def backtest(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
+    checks: Sequence[Mapping[str, Any]] | None = None,
     spec: Spec | str | os.PathLike[str] | None = None,
     processes: int | None = None,
     kernel: KernelName = "auto",
@@ -273,6 +280,7 @@ def backtest(
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
         source: Fields of a spec's `[source]`, which say how rows are read.
+        checks: Checks of measurements and forecasts, each a table such as {"kind": "range", "min": 0}.
         spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given.
         kernel: The implementation of the recurrence.
@@ -287,6 +295,7 @@ def backtest(
     Raises:
         SpecError: Arguments are refused; the error lists all of them.
         SourceError: The frame cannot be read, or is too short for so many cutoffs.
+        CheckFailed: Measurements or forecasts fail a check that stops the run.
         ServiceError: A process died.
     """
     request = _read_request(locals(), subject="backtest")
@@ -508,6 +517,7 @@ _FIELDS = {
     "calendar": "categories.calendar",
     "country": "categories.country",
     "margin": "backtest.margin",
+    "checks": "checks",
     "id": "source.id",
     "time": "source.time",
     "target": "source.target",
@@ -520,7 +530,7 @@ _LABELS = {field: argument for argument, field in _FIELDS.items() if field != ar
 _LISTS = ("season_lengths", "models", "statistics", "static", "calendar")
 _RESERVED = {
     column.name
-    for table in ("forecasts", "backtests", "champions", "scores", "rejects")
+    for table in ("forecasts", "backtests", "champions", "scores", "rejects", "checks")
     for column in TABLES[table].columns
     if column.name not in ("unique_id", "ds", "y")
 } | {"path"}

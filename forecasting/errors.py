@@ -4,6 +4,7 @@ FleetcastError
 ├── UserError                the request is wrong; exit code 2; never retried
 │   ├── SpecError            refused fields of a spec, options or run arguments, all of them together
 │   ├── SourceError          an input cannot be read as the spec describes it
+│   ├── CheckFailed          measurements or forecasts fail a check of the spec
 │   ├── QueryError           a query is not a single SELECT, or the engine refuses it
 │   └── NothingStored        the store has no such table, series, model or run, or cannot read its weights
 └── ServiceError             the system failed; exit code 1; a retry may succeed
@@ -19,6 +20,7 @@ Every error can be pickled, because errors cross processes.
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 class FleetcastError(Exception):
@@ -58,6 +60,23 @@ class SpecError(UserError):
 
 class SourceError(UserError):
     """An input cannot be read as the spec describes it."""
+
+
+class CheckFailed(UserError):
+    """Measurements or forecasts fail a check of the spec, whose `on_failure` is "fail".
+
+    Args:
+        message: Which checks fail, and why.
+        verdicts: A frame with the verdict of every check; see `Result.checks`.
+    """
+
+    def __init__(self, message: str, verdicts: Any = None) -> None:
+        super().__init__(message, verdicts)
+        self.message = message
+        self.verdicts = verdicts
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class QueryError(UserError):

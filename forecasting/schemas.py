@@ -45,6 +45,7 @@ class Table:
         name: The table's name; `stored_as` is the name in the store.
         meaning: What `fleetcast tables` shows.
         key: Columns whose values together are unique.
+        null_in_key: Those of them that may be null.
         columns: The declared columns in order; a spec's further quantiles follow them.
         is_dated: Whether rows belong to a run cutoff; they are then partitioned by its date.
         has_clock: Whether timestamps and integer steps have a table each.
@@ -56,6 +57,7 @@ class Table:
     columns: tuple[Column, ...]
     is_dated: bool = False
     has_clock: bool = True
+    null_in_key: tuple[str, ...] = ()
 
     def stored_as(self, clock: Clock) -> str:
         """Return the name that the table has in the store."""
@@ -215,6 +217,28 @@ _DECLARED = (
             _ZONE,
             _RUN_ID,
         ),
+    ),
+    Table(
+        "checks",
+        "verdicts of a spec's checks: one row per check, and one per series that fails",
+        ("spec", "run_cutoff", "job", "check_name", "unique_id"),
+        (
+            _SPEC,
+            _CUTOFF_DATE,
+            _RUN_CUTOFF,
+            Column("job", pl.String(), "features: checked the measurements; predict: checked the forecasts"),
+            Column("check_name", pl.String(), "name of the check"),
+            Column("check_kind", pl.String(), "kind of the check: range, freshness, forecast_jump, …"),
+            Column("unique_id", pl.String(), "series that fails; null for the check as a whole"),
+            Column("verdict", pl.String(), "pass, fail, or skipped where it could not be checked"),
+            Column("on_failure", pl.String(), "what a failure does: warn, set_aside, hold or fail"),
+            Column("found", pl.Float64(), "value that was found; of a check of each series, how many of them fail"),
+            Column("bound", pl.Float64(), "bound that it is compared with; null where there is none"),
+            Column("message", pl.String(), "what was found, in words"),
+            _RUN_ID,
+        ),
+        is_dated=True,
+        null_in_key=("unique_id",),
     ),
     Table(
         "names",

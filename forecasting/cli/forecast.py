@@ -384,6 +384,7 @@ def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str
     from forecasting.flow.ends import describe_series
     from forecasting.flow.results import counted
     from forecasting.series.reasons import UNREAD
+    from forecasting.series.verdicts import count_verdicts
 
     outcome, spec = result.outcome, result.spec
     served = outcome.forecasts.filter("is_champion").unique("unique_id", keep="first", maintain_order=True)
@@ -403,6 +404,8 @@ def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str
     if outcome.counts is not None:
         yield str(outcome.counts)
     yield f"series: {describe_series(outcome)}"
+    if outcome.checks.height:
+        yield f"checks: {count_verdicts(outcome.checks)}"
     if outcome.rejects.height:
         yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
         unread = dict(outcome.rejects.filter(pl.col("reason").is_in(UNREAD)).select("reason", "ds").iter_rows())

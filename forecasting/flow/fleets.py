@@ -25,9 +25,11 @@ from forecasting.flow.outcome import FittedShard
 from forecasting.flow.predict import Trained, predict_trained
 from forecasting.flow.results import Result
 from forecasting.series.budget import check_budget
+from forecasting.series.checks import check_measurements
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import read_times
 from forecasting.series.frames import NativeFrames
+from forecasting.series.freshness import current_time
 from forecasting.series.ingest import ingest, refuse_later_cutoff
 from forecasting.series.inputs import Input, as_paths, read_input
 from forecasting.series.lost import describe_lost
@@ -36,6 +38,7 @@ from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.plausible import wall_clock
 from forecasting.series.spans import newest_observation
 from forecasting.series.unfinished import is_unfinished
+from forecasting.series.verdicts import describe_warnings
 from forecasting.series.waiting import describe_unfinished
 from forecasting.spec.spec import Spec, make_spec
 from forecasting.spec.training import KernelName
@@ -124,6 +127,7 @@ class Fleet:
             SourceError: The newer rows cannot be read.
             SpecError: An argument is refused; a cutoff must not lie before that of the fit, nor after the newest
                 measurement.
+            CheckFailed: Measurements or forecasts fail a check of the spec that stops the run.
             ServiceError: A process died.
         """
         if problems := find_problems(processes=processes, kernel=kernel):
@@ -255,7 +259,12 @@ class Fleet:
         ingested = ingest(self.spec, rows=rows, cutoff=until, zone=self._types.local_zone)
         ingested = ingested.without(self._set_aside)
         refuse_later_cutoff(ingested, self.spec)
-        for note in ingested.unused:
+        checked = check_measurements(
+            ingested, self.spec, moment=current_time(self.spec, self._zone) if until is None else None
+        )
+        checked.refuse()
+        ingested = checked.ingested
+        for note in (*describe_warnings(checked.verdicts), *ingested.unused):
             warnings.warn(note, DataWarning, stacklevel=3)
         fit = self._fit
         forecasts = predict_trained(
@@ -274,6 +283,7 @@ class Fleet:
             counts=None,
             set_aside=ingested.set_aside,
             ended=ingested.ended,
+            checks=checked.verdicts,
         )
 
     def _wrap(self, outcome: OneShot) -> Result:

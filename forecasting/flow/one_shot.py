@@ -23,9 +23,14 @@ from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult
 from forecasting.flow.processes import SECONDS_TO_LOAD, Crew
 from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
 from forecasting.series.budget import RowCounts, mark_unserved
+from forecasting.series.checks import check_measurements
+from forecasting.series.freshness import current_time
 from forecasting.series.ingest import Ingested, ingest, later_observations, panel_of, refuse_later_cutoff
 from forecasting.series.lost import describe_lost
 from forecasting.series.panel import Panel
+from forecasting.series.verdicts import describe_warnings, no_verdicts
+from forecasting.series.zone import clock_of_rows, clock_zone
+from forecasting.spec.checks import FreshnessCheck
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
 from forecasting.spec.training import KernelName
@@ -65,6 +70,7 @@ class OneShot:
         set_aside: Why a series was not forecast, by its name; its rows are not among the observations.
         ended: Why another series was not forecast, by its name: it has ended.
         later: Accepted rows after a cutoff that nobody requested, where networks were kept.
+        checks: The verdicts of the spec's checks.
     """
 
     forecasts: pl.DataFrame
@@ -82,6 +88,7 @@ class OneShot:
     set_aside: Mapping[str, str] = field(default_factory=dict)
     ended: Mapping[str, str] = field(default_factory=dict)
     later: pl.DataFrame | None = None
+    checks: pl.DataFrame = field(default_factory=no_verdicts)
 
 
 def forecast(
@@ -120,12 +127,16 @@ def forecast(
     Raises:
         SourceError: Nothing can be read or forecast.
         SpecError: The cutoff lies after the newest measurement.
+        CheckFailed: Measurements or forecasts fail a check of the spec that stops the run.
     """
     ingested = ingest(spec, cutoff=cutoff, rows=rows)
     refuse_later_cutoff(ingested, spec)
+    checked = check_measurements(ingested, spec, moment=_moment(spec, rows) if cutoff is None else None)
+    checked.refuse()
+    ingested = checked.ingested
     num_rows = 0 if ingested.counts is None else ingested.counts.read
     lost = describe_lost(ingested.rejects, ingested.set_aside, num_rows=num_rows)
-    for note in (*lost, *ingested.unused, *ingested.notes):
+    for note in (*lost, *describe_warnings(checked.verdicts), *ingested.unused, *ingested.notes):
         warnings.warn(note, DataWarning, stacklevel=2)
     waits = keeps.networks and cutoff is None and ingested.counts is not None and ingested.counts.after_cutoff > 0
     later = later_observations(rows, spec, ingested) if waits and rows is not None else None
@@ -170,6 +181,7 @@ def forecast(
         set_aside=ingested.set_aside,
         ended=ingested.ended,
         later=later,
+        checks=checked.verdicts,
     )
 
 
@@ -181,6 +193,15 @@ def suitable_size(spec: Spec, features: pl.DataFrame, *, kernel: KernelName = "a
     while size > 1 and cost.worker_bytes(size, max(lengths), size * max(lengths)) > MOST_BYTES:
         size //= 2
     return size
+
+
+def _moment(spec: Spec, rows: pl.LazyFrame | None) -> datetime | None:
+    """Return the current time on the clock of ds, where a check of freshness needs it."""
+    if not any(isinstance(check, FreshnessCheck) for check in spec.checks):
+        return None
+    if rows is None:
+        return current_time(spec, clock_zone(spec.source, spec.clock, spec.freq))
+    return current_time(spec, clock_of_rows(rows, spec.source, spec.clock, spec.freq))
 
 
 def _are_few(spec: Spec, features: pl.DataFrame, kernel: KernelName) -> bool:

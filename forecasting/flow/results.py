@@ -23,6 +23,7 @@ from forecasting.series.frames import NativeFrames
 from forecasting.series.inputs import as_paths, read_input
 from forecasting.series.native import NativeTypes
 from forecasting.series.read import require_series
+from forecasting.series.verdicts import count_verdicts
 from forecasting.spec.problems import relabel
 from forecasting.spec.spec import Spec, make_spec
 
@@ -117,6 +118,11 @@ class Result:
     def reasons(self) -> Any:
         """Series whose serving model is simpler than those requested: series, model and reason."""
         return self._native(self._restore(self.fallbacks).sort("unique_id"))
+
+    @cached_property
+    def checks(self) -> Any:
+        """Verdicts of the spec's checks, names of series as text: one row per check, and one per series that fails."""
+        return self._native(self._types.unfold(self._outcome.checks))
 
     @property
     def fallbacks(self) -> pl.DataFrame:
@@ -282,6 +288,8 @@ class Result:
             yield str(self._outcome.counts)
         if self._outcome.rejects.height:
             yield f"{self._outcome.rejects.height} rows refused; .rejects has the reasons"
+        if self._outcome.checks.height:
+            yield f"checks: {count_verdicts(self._outcome.checks)}; .checks has the verdicts"
         unserved = len(self._outcome.set_aside) + len(self._outcome.ended)
         yield f"series: {describe_series(self._outcome)}" + ("; .reasons has the reasons" if unserved else "")
         if self.fallbacks.height:

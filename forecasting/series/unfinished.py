@@ -81,6 +81,20 @@ def is_open_at(as_of: datetime | int, source: Source, *, freq: str | int) -> pl.
     return pl.col("ds").is_between(_first(as_of, source, freq), pl.lit(as_of, TIMESTAMP))
 
 
+def last_finished(moment: datetime, source: Source, freq: str | int) -> pl.Expr:
+    """Return the latest time whose period is over at a moment.
+
+    Args:
+        moment: A time on the clock of ds.
+        source: The source, with `label` and `aggregate`.
+        freq: The frequency of the grid, not of integer steps.
+
+    Returns:
+        A time.
+    """
+    return _first(moment, source, freq) - _INSTANT
+
+
 def _first(moment: datetime, source: Source, freq: str | int) -> pl.Expr:
     """Return the earliest time whose period is not over at a moment; all later ones are not either."""
     return _first_of(pl.lit(moment, TIMESTAMP), source, freq)

@@ -47,6 +47,23 @@ def clock_zone(
     return zone_of(scan_files(source, clock, storage_options=storage_options), str(source), clock, freq)
 
 
+def clock_of_rows(rows: pl.LazyFrame, source: Source, clock: Clock, freq: str | int) -> tzinfo | None:
+    """Return what `clock_zone` does, of rows that have been scanned already.
+
+    Args:
+        rows: Rows of `scan_source`.
+        source: The source.
+        clock: Whether times are timestamps or integer steps.
+        freq: The frequency of the grid.
+
+    Returns:
+        The zone; None if the rows do not state one.
+    """
+    if clock == "timestamp" and source.timezone is not None:
+        return declared_clock(source.timezone, freq)
+    return zone_of([rows], str(source), clock, freq)
+
+
 def declared_clock(timezone: str, freq: str | int) -> tzinfo:
     """Return the zone of the wall clock that validated times of a declared zone are on."""
     return ZoneInfo(timezone) if keeps_wall_clock(freq) else UTC

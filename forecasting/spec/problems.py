@@ -31,6 +31,9 @@ _WORDS = {
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be {le} or less",
     "json_invalid": "is not JSON: {error}",
+    "union_tag_invalid": "{discriminator} must be {expected_tags}",
+    "union_tag_not_found": "needs {discriminator}",
+    "model_attributes_type": "must be a table of fields",
 }
 _LENGTHS = {
     "too_short": ("min_length", "must have {} or more", "item"),
@@ -144,7 +147,10 @@ def _describe(problem: Any, secrets: Collection[str]) -> str:
     is_secret = problem["loc"][0] in secrets
     if kind == "extra_forbidden":
         return f"{name} is not a known field" if is_secret else f"{name} = {shown} is not a known field"
-    if is_secret or isinstance(value, Mapping) or (kind == "value_error" and isinstance(value, BaseModel)):
+    is_table = isinstance(value, (Mapping, BaseModel)) or (
+        isinstance(value, (list, tuple)) and any(isinstance(one, Mapping) for one in value)
+    )
+    if is_secret or isinstance(value, Mapping) or (kind == "value_error" and is_table):
         return f"{name}: {_expectation(problem)}"
     return f"{name} = {shown}: {_expectation(problem)}"
 

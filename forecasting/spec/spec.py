@@ -29,6 +29,7 @@ from pydantic import (
 
 from forecasting.errors import SpecError
 from forecasting.spec.categories import Categories
+from forecasting.spec.checks import Check, name_checks
 from forecasting.spec.cron import check_cron
 from forecasting.spec.ended import steps_to_end
 from forecasting.spec.frequency import (
@@ -142,6 +143,9 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     )
     schedule: Schedule = Field(Schedule(), description="when the DAGs run")
     backtest: Backtest = Field(Backtest(), description="how candidates are compared")
+    checks: tuple[Check, ...] = Field(
+        (), description="what measurements and forecasts must be like, and what a run does where they are not"
+    )
 
     @field_validator("freq")
     @classmethod
@@ -194,6 +198,23 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
                 f"calendar {', '.join(map(repr, constant))} needs {needs or f'a finer frequency than {freq}'}"
             )
         return categories
+
+    @field_validator("checks", mode="before")
+    @classmethod
+    def _is_list_of_checks(cls, checks: Any) -> Any:
+        return [checks] if isinstance(checks, Mapping) else checks
+
+    @field_validator("checks")
+    @classmethod
+    def _have_names(cls, checks: tuple[Check, ...]) -> tuple[Check, ...]:
+        return name_checks(checks)
+
+    @model_validator(mode="after")
+    def _can_be_checked(self) -> Self:
+        for check in self.checks:
+            if check.kind == "freshness" and self.clock == "step":
+                raise ValueError(f"checks: '{check.name}' needs timestamps, but the frequency is an integer step")
+        return self
 
     @model_validator(mode="after")
     def _ignores_periods_of_the_clock(self) -> Self:

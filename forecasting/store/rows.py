@@ -33,12 +33,14 @@ class Rows:
         schema: The columns that the table needs.
         key: The table's key.
         stored_as: The table's name in the store, for messages.
+        null_in_key: Columns of the key that may be null.
     """
 
     scan: pl.LazyFrame
     schema: pl.Schema
     key: tuple[str, ...]
     stored_as: str
+    null_in_key: tuple[str, ...] = ()
 
     def check(self, inside: pl.Expr | None) -> None:
         """Check that the rows can be published.
@@ -51,8 +53,9 @@ class Rows:
                 or a key occurs twice.
         """
         _check_schema(self.scan.collect_schema(), self.schema, self.stored_as)
-        nulls = self.scan.select(pl.col(name).null_count() for name in self.key).collect(engine="streaming").row(0)
-        for name, num_nulls in zip(self.key, nulls, strict=True):
+        filled = [name for name in self.key if name not in self.null_in_key]
+        nulls = self.scan.select(pl.col(name).null_count() for name in filled).collect(engine="streaming").row(0)
+        for name, num_nulls in zip(filled, nulls, strict=True):
             if num_nulls:
                 raise StoreError(f"rows for table '{self.stored_as}': key column '{name}' is null in {num_nulls} rows")
         if inside is not None:
@@ -83,7 +86,9 @@ class Rows:
             if bounds.height == 1:
                 yield self.scan
             else:
-                yield self.scan.filter(pl.col(column).is_between(pl.lit(first), pl.lit(last)))
+                value = pl.col(column)
+                is_first = (value <= pl.lit(last)) | value.is_null()  # nulls are sorted before all values
+                yield self.scan.filter(is_first if first is None else value.is_between(pl.lit(first), pl.lit(last)))
 
     def _check_inside(self, inside: pl.Expr) -> None:
         columns = list(dict.fromkeys([*self.key, *inside.meta.root_names()]))
@@ -95,7 +100,7 @@ class Rows:
     def _check_unique(self, stretch: pl.LazyFrame) -> None:
         columns = _sort_columns(self.key)  # spec and run_cutoff are the same in every row of a slice
         keys = stretch.select(columns).sort(columns).collect()
-        repeats = keys.filter(pl.all_horizontal(pl.all() == pl.all().shift()))
+        repeats = keys.filter(pl.all_horizontal(pl.all().eq_missing(pl.all().shift())).and_(pl.int_range(pl.len()) > 0))
         if not repeats.is_empty():
             raise StoreError(
                 f"rows for table '{self.stored_as}' have duplicate keys: {repeats.height} rows repeat that of another,"
@@ -124,19 +129,19 @@ def gather(
     """
     try:
         if isinstance(frames, pl.DataFrame):
-            yield Rows(frames.lazy(), schema, table.key, stored_as)
+            yield Rows(frames.lazy(), schema, table.key, stored_as, table.null_in_key)
         elif isinstance(frames, pl.LazyFrame):
             with tempfile.TemporaryDirectory(prefix="fleetcast-") as folder:
                 computed = Path(folder) / "rows.parquet"
                 frames.sink_parquet(computed, compression="lz4", row_group_size=100_000)
-                yield Rows(pl.scan_parquet(computed), schema, table.key, stored_as)
+                yield Rows(pl.scan_parquet(computed), schema, table.key, stored_as, table.null_in_key)
         elif not frames:
-            yield Rows(pl.LazyFrame(schema=schema), schema, table.key, stored_as)
+            yield Rows(pl.LazyFrame(schema=schema), schema, table.key, stored_as, table.null_in_key)
         else:
             staged = pl.scan_parquet(
                 list(frames), storage_options=storage_options or None, hive_partitioning=False, glob=False
             )
-            yield Rows(staged, schema, table.key, stored_as)
+            yield Rows(staged, schema, table.key, stored_as, table.null_in_key)
     except PolarsError as error:
         raise StoreError(f"rows for table '{stored_as}' cannot be read: {first_line(error)}") from error
 

@@ -23,6 +23,7 @@ class Slice:
         until: The last ds of the slice, for tables with one row per (spec, unique_id, ds).
         unique_ids: The series of a filtered run; None for all.
         models: The models of a filtered run; None for all.
+        job: The job whose verdicts are meant, in `checks`; None in other tables.
 
     Raises:
         StoreError: `unique_ids` or `models` is empty or not a list of names.
@@ -33,6 +34,7 @@ class Slice:
     until: datetime | int | None = None
     unique_ids: Sequence[str] | None = None
     models: Sequence[str] | None = None
+    job: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("unique_ids", "models"):
@@ -61,6 +63,7 @@ class Slice:
             raise StoreError(f"a slice of table '{stored_as}' needs a run_cutoff")
         for option, column in (
             ("run_cutoff", "run_cutoff"), ("until", "ds"), ("unique_ids", "unique_id"), ("models", "model"),
+            ("job", "job"),
         ):  # fmt: skip
             if getattr(self, option) is not None and column not in columns:
                 raise StoreError(f"table '{stored_as}' has no column '{column}', so its slices cannot have {option}")
@@ -93,6 +96,8 @@ class Slice:
         for column, values in (("unique_id", self.unique_ids), ("model", self.models)):
             if values is not None:
                 parts.append(f"{column} IN ({', '.join(map(quote, values))})")
+        if self.job is not None:
+            parts.append(equals("job", self.job))
         return " AND ".join(parts)
 
     def contains(self, table: Table, clock: Clock) -> pl.Expr:
@@ -119,6 +124,8 @@ class Slice:
         for column, values in (("unique_id", self.unique_ids), ("model", self.models)):
             if values is not None:
                 condition &= pl.col(column).is_in(list(values))
+        if self.job is not None:
+            condition &= pl.col("job") == self.job
         return condition
 
 

@@ -17,6 +17,7 @@ import forecasting as fc
 from forecasting.cli.app import app
 from forecasting.schemas import TABLES
 from forecasting.settings import SETTINGS_FILE_VARIABLE, FleetSettings, Settings
+from forecasting.spec.checks import CHECKS
 from forecasting.spec.recipes import RECIPES
 from forecasting.spec.spec import NETWORKS, STATISTICS, Spec, make_spec
 from forecasting.spec.training import TrainingConfig
@@ -222,6 +223,19 @@ def test_spec_table_has_every_field_and_no_other():
         else:
             fields.add(name)
     assert set(first_cells(section("docs/spec.md", "Fields"))) == fields
+
+
+def test_checks_are_all_explained():
+    """Each kind of check has a row, which names its own fields, and the example is accepted."""
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)$", section("docs/spec.md", "Checks"), flags=re.MULTILINE))
+    shared = {"kind", "name", "series", "on_failure"}
+    fields = {check.model_fields["kind"].annotation.__args__[0]: set(check.model_fields) - shared for check in CHECKS}
+    assert set(rows) == set(fields)
+    for kind, own in fields.items():
+        assert own <= set(re.findall(r"`(\w+)", rows[kind])), kind
+    (text,) = (block for block in blocks("docs/spec.md", "toml") if "[[checks]]" in block)
+    checked = make_spec(example_spec().model_dump(exclude_unset=True) | tomllib.loads(text), subject="docs/spec.md")
+    assert len(checked.checks) == text.count("[[checks]]")
 
 
 def test_spec_table_names_every_model():

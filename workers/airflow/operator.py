@@ -23,14 +23,16 @@ ENTRYPOINTS: Mapping[JobName, str] = {job: f"python -m workers.jobs.{job}" for j
 """What Ray runs for each job. Ray passes it to a shell, so it never contains a value of a form."""
 
 TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
-    "features": ("observations", "rejects", "features"),
+    "features": ("observations", "rejects", "features", "checks"),
     "train": ("models", "priors"),
     "backtest": ("backtests", "champions", "calibrations", "correlations"),
-    "predict": ("forecasts", "sample_paths"),
+    "predict": ("forecasts", "sample_paths", "checks"),
     "score": ("scores",),
 }
 TABLES_OF_PATHS = ("correlations", "sample_paths")
 """Written only where a spec asks for sample paths."""
+TABLE_OF_CHECKS = "checks"
+"""Written only where a spec has checks."""
 
 NUM_LOG_LINES = 50
 MAX_VARIABLE_BYTES = 120_000
@@ -38,7 +40,8 @@ MAX_VARIABLE_BYTES = 120_000
 
 def tables_of(job: JobName, spec: Spec) -> list[str]:
     """Return the tables that a job writes for a spec."""
-    return [table for table in TABLES_OF_JOB[job] if spec.paths or table not in TABLES_OF_PATHS]
+    left_out = {*(() if spec.paths else TABLES_OF_PATHS), *(() if spec.checks else [TABLE_OF_CHECKS])}
+    return [table for table in TABLES_OF_JOB[job] if table not in left_out]
 
 
 def table_asset(spec_name: str, table: str) -> Asset:

@@ -13,9 +13,11 @@ from forecasting.errors import NothingStored, StoreError
 from forecasting.flow.ends import count_series
 from forecasting.schemas import table as declared_table
 from forecasting.series.budget import add_set_aside
+from forecasting.series.checks import Checked, check_measurements, check_stale, newest_measurements
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import categories_of
-from forecasting.series.ends import find_lagging
+from forecasting.series.ends import find_ended, find_lagging
+from forecasting.series.freshness import current_time
 from forecasting.series.ids import lay_out_names
 from forecasting.series.ingest import Ingested, find_newest, ingest, observed_rows
 from forecasting.series.inputs import Input
@@ -23,10 +25,19 @@ from forecasting.series.plausible import wall_clock
 from forecasting.series.read import scan_source
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.validate import validate
+from forecasting.series.verdicts import (
+    count_verdicts,
+    describe_warnings,
+    find_set_aside,
+    join_verdicts,
+    no_verdicts,
+    refuse_failed,
+)
+from forecasting.spec.checks import FreshnessCheck
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
-from workers.jobs.run import Outcome, Run, Skip, main, newest_allowed, requested_cutoff
+from workers.jobs.run import Outcome, Run, Skip, main, newest_allowed, requested_cutoff, source_zone
 
 LAST_JOBS = {"train": "backtest", "forecast": "predict"}
 """The job of each flow whose success marks a cutoff as done."""
@@ -45,9 +56,13 @@ def write_features(run: Run) -> Outcome:
 
     Raises:
         Skip: Nothing is new since the cutoff was done.
+        CheckFailed: Measurements fail a check that stops the run; the verdicts are published.
     """
     if not run.arguments.is_explicit and is_done(run):
-        raise Skip(f"nothing new since {format_clock(run.cutoff)}: that cutoff is done")
+        verdicts = _check_stale(run)
+        if verdicts is not None:
+            counts = f"; checks: {count_verdicts(verdicts)}" if verdicts.height else ""
+            raise Skip(f"nothing new since {format_clock(run.cutoff)}: that cutoff is done{counts}")
 
     arguments = run.arguments
     ingested = ingest(
@@ -58,9 +73,13 @@ def write_features(run: Run) -> Outcome:
         storage_options=run.store.storage_options,
         is_newest=arguments.cutoff is None,
     )
-    for note in (*ingested.unused, *ingested.notes):
+    moment = None if arguments.cutoff else _moment(run)
+    checked = check_measurements(ingested, run.spec, moment=moment, is_filtered=arguments.series is not None)
+    ingested = checked.ingested
+    for note in (*describe_warnings(checked.verdicts), *ingested.unused, *ingested.notes):
         print(f"{arguments.job}: {note}", flush=True)
-    versions: dict[str, int] = {}
+    versions = run.publish_checks(checked.verdicts)
+    checked.refuse()
     for table in ("observations", "rejects", "features"):
         rows: pl.DataFrame = getattr(ingested, table)
         rows = add_set_aside(rows, ingested.set_aside) if table == "rejects" else rows
@@ -70,12 +89,50 @@ def write_features(run: Run) -> Outcome:
         versions |= _write_names(run, ingested)
     num_series, num_rejects = len(ingested.unique_ids), ingested.rejects.height
     return Outcome(
-        "".join(_describe(ingested, run)),
+        "".join(_describe(checked, run)),
         versions,
         num_series=num_series,
         num_rows=ingested.features.height,
         num_rejects=num_rejects,
     )
+
+
+def _check_stale(run: Run) -> pl.DataFrame | None:
+    """Check whether the source is stale although nothing is new, and publish the verdicts.
+
+    Args:
+        run: A run of the features job that has nothing to do.
+
+    Returns:
+        The verdicts; None where a series is to be set aside that the cutoff's forecast has, so that the run goes on.
+
+    Raises:
+        CheckFailed: It is stale, and that stops a run.
+    """
+    if not any(isinstance(check, FreshnessCheck) for check in run.spec.checks):
+        return no_verdicts()
+    features = run.rows("features").select("unique_id", "ds", "is_observed").collect(engine="streaming")
+    ended = find_ended(features, run.spec, cutoff=run.cutoff)
+    newest = newest_measurements(run.rows("observations")).collect(engine="streaming")
+    verdicts = check_stale(newest, run.spec, moment=_moment(run), ended=ended)
+    stored = run.stored_checks().collect(engine="streaming")
+    if set(find_set_aside(verdicts)) - set(find_set_aside(stored)):
+        return None
+    for note in describe_warnings(verdicts):
+        print(f"{run.arguments.job}: {note}", flush=True)
+    others = [check.name for check in run.spec.checks if not isinstance(check, FreshnessCheck)]
+    kept = stored.filter(pl.col("check_name").is_in(others)).select(verdicts.columns)
+    run.publish_checks(join_verdicts([kept, verdicts]))
+    refuse_failed(verdicts)
+    return verdicts
+
+
+def _moment(run: Run) -> datetime | None:
+    """Return the time of the run on the clock of ds; None for integer steps."""
+    if run.clock == "step":
+        return None
+    moment = newest_allowed(run.arguments)
+    return moment if isinstance(moment, datetime) else current_time(run.spec, source_zone(run.spec))
 
 
 def _write_names(run: Run, ingested: Ingested) -> dict[str, int]:
@@ -94,13 +151,16 @@ def _write_names(run: Run, ingested: Ingested) -> dict[str, int]:
     return run.publish("names", stamped)
 
 
-def _describe(ingested: Ingested, run: Run) -> Iterator[str]:
+def _describe(checked: Checked, run: Run) -> Iterator[str]:
     """Yield the parts of the job's message: what was read and used, and which series are not forecast."""
+    ingested = checked.ingested
     yield f"{len(ingested.unique_ids)} series, {ingested.features.height} grid points"
     yield f" and {ingested.rejects.height} refused rows up to {format_clock(run.cutoff)}; {ingested.counts}"
     lagging = set(find_lagging(ingested.features)) - set(ingested.ended)
     num_forecast = len(ingested.unique_ids) - len(ingested.unserved)
     yield f"; series: {count_series(num_forecast, lagging, ingested.ended, ingested.set_aside)}"
+    if checked.verdicts.height:
+        yield f"; checks: {count_verdicts(checked.verdicts)}"
     for name, reason in islice(ingested.unserved.items(), NUM_NAMED):
         yield f"\n  '{name}' {reason}"
     if len(ingested.unserved) > NUM_NAMED:

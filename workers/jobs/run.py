@@ -5,7 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 
 import polars as pl
@@ -28,6 +28,7 @@ from forecasting.spec.spec import Spec
 from forecasting.store.publish import append_run, publish
 from forecasting.store.rows import Frames
 from forecasting.store.slices import Slice
+from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from forecasting.version import code_version
 from workers.arguments import RESULT_PREFIX, JobName, RunArguments, RunResult, read_arguments
@@ -87,14 +88,34 @@ class Run:
             models=models,
         )
 
+    def publish_checks(self, verdicts: pl.DataFrame) -> dict[str, int]:
+        """Replace the verdicts of this job at this cutoff, also where there are none any longer."""
+        table, clock = "checks", self.clock
+        rows = verdicts.with_columns(job=pl.lit(self.arguments.job))
+        if self.arguments.series is not None:  # the verdicts of all series stay
+            rows = rows.filter(pl.col("unique_id").is_in(list(self.arguments.series)))
+        slice = replace(self.slice(table), job=self.arguments.job)
+        if rows.is_empty() and self.stored_checks().head(1).collect(engine="streaming").is_empty():
+            return {}
+        stamped = stamp(rows, table, clock, spec=self.spec.name, run_cutoff=self.cutoff, run_id=self.arguments.run_id)
+        return self._publish(table, stamped, slice)
+
+    def stored_checks(self) -> pl.LazyFrame:
+        """Return the stored verdicts of this job at this cutoff, of the run's series."""
+        slice = replace(self.slice("checks"), job=self.arguments.job)
+        return self.store.scan("checks", self.clock).filter(slice.contains(declared_table("checks"), self.clock))
+
     def publish(self, table: str, frames: Frames, *, models: Sequence[str] | None = None) -> dict[str, int]:
         """Replace this run's slice of a table in one commit; return the table's stored name and its version."""
+        return self._publish(table, frames, self.slice(table, models=models))
+
+    def _publish(self, table: str, frames: Frames, slice: Slice) -> dict[str, int]:
         version = publish(
             self.store,
             table,
             self.clock,
             frames,
-            slice=self.slice(table, models=models),
+            slice=slice,
             application=self.arguments.run_id,
             generation=self.arguments.generation,
             quantile_columns=self.spec.quantile_columns if table == "forecasts" else (),
@@ -129,8 +150,8 @@ def count_points(
         has_ended: Whether the points of series that have ended count.
 
     Returns:
-        Grid points by series: 0 for a series of which every row was rejected, or that has ended. Missing and blank
-        names are left out.
+        Grid points by series: 0 for a series of which every row was rejected, that a check set aside, or that has
+        ended. Missing and blank names are left out.
 
     Raises:
         NothingStored: The spec has no features yet.
@@ -148,8 +169,10 @@ def count_points(
         )
         .select("unique_id", num_points=pl.lit(0, pl.get_index_type()))
     )
+    set_aside = set_aside_by_checks(run.store, run.spec, run.cutoff)
+    left_out = set_aside.select("unique_id", num_points=pl.lit(0, pl.get_index_type()))
     known = (
-        pl.concat([features, refused])
+        pl.concat([features, refused, left_out])
         .group_by("unique_id")
         .agg(pl.col("num_points").max())
         .sort("unique_id")
@@ -164,6 +187,17 @@ def count_points(
         require_series(known.lazy(), run.arguments.series)
         known = known.filter(pl.col("unique_id").is_in(list(run.arguments.series)))
     return dict(known.iter_rows())
+
+
+def set_aside_by_checks(store: Store, spec: Spec, cutoff: datetime | int) -> pl.LazyFrame:
+    """Return the rows of `checks` by which the features job of a cutoff has set series aside."""
+    return store.scan("checks", spec.clock).filter(
+        pl.col("spec") == spec.name,
+        pl.col("run_cutoff") == pl.lit(cutoff, ds_dtype(spec.clock)),
+        pl.col("job") == "features",
+        pl.col("on_failure") == "set_aside",
+        pl.col("unique_id").is_not_null(),
+    )
 
 
 def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArguments, Store], datetime | int]) -> int:
@@ -264,7 +298,9 @@ def requested_cutoff(arguments: RunArguments) -> datetime | int | None:
         SpecError: The text is not a time on that clock.
     """
     spec = arguments.spec
-    return None if arguments.cutoff is None else parse_clock(arguments.cutoff, spec.clock, zone=lambda: _zone_of(spec))
+    return (
+        None if arguments.cutoff is None else parse_clock(arguments.cutoff, spec.clock, zone=lambda: source_zone(spec))
+    )
 
 
 def newest_allowed(arguments: RunArguments) -> datetime | int | None:
@@ -272,10 +308,10 @@ def newest_allowed(arguments: RunArguments) -> datetime | int | None:
     spec = arguments.spec
     if arguments.as_of is None or spec.clock == "step":
         return None
-    return parse_clock(arguments.as_of, spec.clock, zone=lambda: _zone_of(spec), subject="as_of")
+    return parse_clock(arguments.as_of, spec.clock, zone=lambda: source_zone(spec), subject="as_of")
 
 
-def _zone_of(spec: Spec) -> tzinfo:
+def source_zone(spec: Spec) -> tzinfo:
     """Return the zone of the clock of ds: the source's, or the schedule's where the source has none."""
     zone = clock_zone(spec.source, spec.clock, spec.freq, storage_options=Settings.load().storage_options)
     return zone or spec.schedule.zone

@@ -15,6 +15,7 @@ import polars as pl
 from forecasting.series.ends import find_ended, hide_ended
 from forecasting.series.ingest import panel_of
 from forecasting.series.panel import Panel, feature_columns
+from forecasting.series.verdicts import find_set_aside
 from forecasting.spec.frequency import Clock
 from forecasting.spec.spec import Spec
 from forecasting.spec.training import KernelName
@@ -25,7 +26,7 @@ from workers.cluster.local_ray import local_ray
 from workers.cluster.pool import Resources, plan_resources, run_units
 from workers.cluster.shards import Shard, describe_too_large, make_shards
 from workers.jobs.plan import keep_plan
-from workers.jobs.run import Run
+from workers.jobs.run import Run, set_aside_by_checks
 from workers.jobs.sizing import cost_of, refuse_too_little
 
 
@@ -97,7 +98,9 @@ class Slot:
             pl.col("set_aside").is_not_null(),
         )
         reasons = rejects.select("unique_id", "set_aside").unique("unique_id").sort("unique_id")
-        return dict(reasons.collect(engine="streaming").iter_rows())
+        is_ours = pl.col("unique_id").is_in(list(unique_ids))
+        checks = set_aside_by_checks(self.store, self.spec, self.cutoff).filter(is_ours).collect(engine="streaming")
+        return {**find_set_aside(checks), **dict(reasons.collect(engine="streaming").iter_rows())}
 
     def stamp(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Add this run's bookkeeping columns to rows of a table."""
