@@ -10,6 +10,7 @@ import polars as pl
 from forecasting.errors import SourceError, SpecError
 from forecasting.schemas import CATEGORIES
 from forecasting.series.absent import describe_absent, fill_absent
+from forecasting.series.bounds import describe_beyond
 from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
@@ -30,8 +31,10 @@ from forecasting.series.read import require_series, scan_source
 from forecasting.series.reasons import NAMELESS, UNREAD, Reason
 from forecasting.series.regularise import regularise
 from forecasting.series.repeats import describe_repeats
+from forecasting.series.sentinels import describe_sentinels
 from forecasting.series.shortfall import describe_shortfall, find_usual
 from forecasting.series.spans import count_rows, measured_spans, newest_observation
+from forecasting.series.thousands import count_spellings, has_text_numbers, refuse_thousands
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.unread_numbers import describe_unread_numbers
@@ -166,18 +169,23 @@ def ingest(
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
     validated = validate(rows, cutoff=cutoff, source=spec.source, **read)
-    plans = [
-        observed_rows(validated, spec),
-        count_rows(rows, cutoff=cutoff, not_after=as_of, **read),
-        validated.refused,
-    ]
+    plans = {
+        "observations": observed_rows(validated, spec),
+        "counted": count_rows(rows, cutoff=cutoff, not_after=as_of, **read),
+        "refused": validated.refused,
+    }
     if is_found:
-        plans.append(later_rejects(rows, cutoff=cutoff, not_after=as_of, source=spec.source, **read))
+        plans["later"] = later_rejects(rows, cutoff=cutoff, not_after=as_of, source=spec.source, **read)
     if validated.counted is not None:
-        plans.append(validated.counted)
-    observations, counted, *refused_parts = pl.collect_all(plans, engine="streaming")
-    by_period = None if validated.counted is None else refused_parts.pop()
+        plans["by_period"] = validated.counted
+    if has_text_numbers(rows, spec.source):
+        plans["spellings"] = count_spellings(rows)
+    collected = dict(zip(plans, pl.collect_all(plans.values(), engine="streaming"), strict=True))
+    observations, counted = collected["observations"], collected["counted"]
+    refused_parts = [collected[name] for name in ("refused", "later") if name in collected]
     refused = pl.concat(refused_parts).sort("source_file", "source_row")
+    if "spellings" in collected:
+        refuse_thousands(collected["spellings"], spec.source)
     kept = _count_kept(validated, observations, spec)
     num_kept, num_waiting, num_ignored = (int(kept[name].sum()) for name in ("num_kept", "num_waiting", "num_ignored"))
     counts = RowCounts(
@@ -210,7 +218,7 @@ def ingest(
     unique_ids = ingested.unique_ids
     unused += describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
-    usual_rows, shortfall = _describe_periods(by_period, refused, spec, set_aside)
+    usual_rows, shortfall = _describe_periods(collected.get("by_period"), refused, spec, set_aside)
     found = (
         *shortfall,
         describe_skipped(spec.source),
@@ -219,7 +227,9 @@ def ingest(
         describe_offsets(rows, spec.source, spec.clock, spec.freq),
         describe_similar(unique_ids),
         describe_repeats(refused, counts.read, spec.source),
-        describe_extremes(ingested.observations.filter(~is_ignored(spec.source, spec.clock))),
+        describe_extremes(meant := ingested.observations.filter(~is_ignored(spec.source, spec.clock))),
+        describe_sentinels(meant),
+        *describe_beyond(meant, spec),
     )
     notes = (*ingested.notes, *(note for note in found if note is not None))
     return replace(ingested, notes=notes, unused=tuple(unused), usual_rows=usual_rows)

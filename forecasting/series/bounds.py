@@ -1,0 +1,45 @@
+"""Measurements that the forecasts of a spec cannot reach: beyond its bounds, or fractions where forecasts are whole."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from forecasting.spec.spec import Spec
+
+NEGLIGIBLE = 1e-6
+"""Distance from a whole number, relative to the measurement, below which it is one."""
+
+
+def describe_beyond(observations: pl.DataFrame, spec: Spec) -> Iterator[str]:
+    """Describe measurements that contradict the bounds of a spec, or that forecasts are whole numbers.
+
+    Args:
+        observations: Accepted rows: unique_id, ds and y.
+        spec: The spec.
+
+    Yields:
+        A sentence for each option that measurements contradict.
+    """
+    y = pl.col("y")
+    lower, upper = spec.lower_bound, spec.upper_bound
+    kinds = []
+    if lower is not None:
+        words = f"lie below lower_bound = {lower:g} (--lower-bound), and no forecast does"
+        kinds.append((y < lower, words))
+    if upper is not None:
+        words = f"lie above upper_bound = {upper:g} (--upper-bound), and no forecast does"
+        kinds.append((y > upper, words))
+    if spec.integer_valued:
+        is_fraction = (y - y.round()).abs() > NEGLIGIBLE * pl.max_horizontal(y.abs(), 1)
+        kinds.append(
+            (is_fraction, "are not whole numbers, but with integer_valued (--integer-valued) all forecasts are")
+        )
+    for is_beyond, words in kinds:
+        beyond = observations.filter(is_beyond)
+        if beyond.is_empty():
+            continue
+        name, time, value = beyond.select("unique_id", "ds", "y").row(0)
+        yield (
+            f"{beyond.height:,} of {observations['y'].count():,} measurements {words}, such as {value:g} at {time} of"
+            f" '{name}'; leave the option out if such values are to be forecast"
+        )
