@@ -14,6 +14,8 @@ from forecasting.spec.time_format import STEPS, complete, directives
 
 INSTANT = pl.Datetime("us", "UTC")
 _DAY_US = 86_400_000_000
+_FARTHEST_US = 200_000 * 365 * _DAY_US
+"""Microseconds from 1970 beyond which a time has no text."""
 _EXCEL_ZERO = -25_569
 """Days from 1970 to the day 0 of Excel, which counts a 29 February 1900: serial days are right from 61 on."""
 _EXCEL = (61, 2_958_466)
@@ -74,15 +76,17 @@ def _read_pattern(text: pl.Expr, pattern: str) -> pl.Expr:
     return pl.when(time.dt.year() >= _FIRST_YEAR).then(time) if named & set("YG") else time
 
 
-def _epoch(units: int) -> Callable[[pl.Expr], pl.Expr]:
-    """Return a reader of counts since 1970 in units of so many microseconds."""
+def _epoch(units: int, *, per: int = 1) -> Callable[[pl.Expr], pl.Expr]:
+    """Return a reader of counts since 1970, of which `per` are so many microseconds."""
 
     def read(text: pl.Expr) -> pl.Expr:
-        whole = pl.when(text.str.contains(r"^-?\d{1,15}$")).then(text.cast(pl.Int64, strict=False)) * units
-        part = pl.when(text.str.contains(r"^-?\d{1,15}\.\d+$")).then(text.cast(pl.Float64, strict=False)) * units
-        # Beyond these years a time has no text.
+        count = text.cast(pl.Int64, strict=False)
+        most = min(_FARTHEST_US * per // units, 2**63 - 1)
+        is_whole = text.str.contains(r"^-?\d{1,19}$") & count.is_between(-most, most)
+        whole = pl.when(is_whole).then(count) * units // per
+        part = pl.when(text.str.contains(r"^-?\d{1,15}\.\d+$")).then(text.cast(pl.Float64, strict=False)) * units / per
         moment = pl.coalesce(whole, part.round().cast(pl.Int64, strict=False))
-        return pl.when(moment.abs() < 400_000 * 365 * _DAY_US // 2).then(moment).cast(INSTANT)
+        return pl.when(moment.abs() < _FARTHEST_US).then(moment).cast(INSTANT)
 
     return read
 
@@ -133,6 +137,8 @@ def _date(year: pl.Expr, month: pl.Expr) -> pl.Expr:
 _READERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "epoch_s": _epoch(1_000_000),
     "epoch_ms": _epoch(1_000),
+    "epoch_us": _epoch(1),
+    "epoch_ns": _epoch(1, per=1_000),
     "yyyymm": _read_month,
     "yyyymmdd": _read_day,
     "iso_week": _read_week,

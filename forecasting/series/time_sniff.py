@@ -12,6 +12,8 @@ from forecasting.spec.time_format import KINDS, STEPS
 NUM_SNIFFED = 100
 """Times that a proposal must read."""
 MOST_PROPOSED = 3
+LEAST_BY_ONE = 0.5
+"""Share of the distances of codes that are one."""
 _YEARS = (1900, 2100)
 """Years of times that a proposed format may read."""
 _SHAPES = {
@@ -19,20 +21,34 @@ _SHAPES = {
     "yyyymm": ("year and month", r"^(19|20)\d\d[-/. ]?M?\d\d$"),
     "yyyymmdd": ("year, month and day", r"^(19|20)\d{6}$"),
     "quarter": ("year and quarter", r"(?i)^((19|20)\d\d[-/. ]?Q?[1-4]|Q[1-4][-/. ]?\d{4}|[1-4]Q[-/. ]?\d{4})$"),
-    "epoch_s": ("seconds since 1970", r"^\d{9,10}(\.\d+)?$"),
-    "epoch_ms": ("milliseconds since 1970", r"^\d{12,13}$"),
+    "epoch_s": ("seconds since 1970", r"^1?\d{9}(\.\d+)?$"),
+    "epoch_ms": ("milliseconds since 1970", r"^1?\d{12}(\.\d+)?$"),
+    "epoch_us": ("microseconds since 1970", r"^1?\d{15}$"),
+    "epoch_ns": ("nanoseconds since 1970", r"^1?\d{18}$"),
     "excel": ("Excel's days", r"^[2-6]\d{4}(\.\d+)?$"),
 }
 """Texts of each kind: in words, and as a regular expression."""
 _DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y")
+_SHORT_DAYS = ("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%b-%y", "%d %b %y", "%y-%m-%d", "%d-%m-%y", "%m-%d-%y")
+_HALF_DAYS = (" %I:%M %p", " %I:%M:%S %p")
 _PATTERNS = (
     "%Y",
-    *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%b %Y", "%B %Y", "%b-%y", "%m/%Y", "%m.%Y", "%d %B %Y", "%B %d, %Y"),
-    *(f"{day}{time}" for day in _DAYS for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")),
-    *("%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d %H:%M", "%Y%m%d %H:%M:%S", "%Y%m%dT%H%M%S", "%Y-%m-%d %H"),
+    *("%Y-%m", "%Y/%m", "%y%m", "%y%m%d", "%Y%j", "%Y%m%d%H"),
+    *("%b %Y", "%B %Y", "%b-%y", "%b-%Y", "%m/%Y", "%m.%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y"),
+    *(f"{day}{time}" for day in _DAYS for time in ("", " %H:%M", " %H:%M:%S", *_HALF_DAYS)),
+    *(f"{day}{time}" for day in _SHORT_DAYS for time in ("", " %H:%M", " %H:%M:%S", *_HALF_DAYS)),
+    *(f"%Y-%m-%d{time}" for time in ("T%I:%M:%S %p", *_HALF_DAYS, " %H")),
+    *(f"%Y-%d-%m{time}" for time in ("", " %H:%M", " %H:%M:%S")),
+    *("%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d %H:%M", "%Y%m%d %H:%M:%S", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%S%z"),
 )
 _CODES = ((100, 1, 53), (10_000, 101, 1231))
 """What codes of periods multiply a year by, and the range of the rest: months and weeks, and days."""
+_LONG_CODES = ((10, 1, 4), (1_000, 1, 366))
+"""The same of quarters and days of the year. They are codes only if the rest begins again."""
+_HOURS = (100, 23)
+"""What codes of hours multiply a day by, such as 2023123107, and the largest rest."""
+_SHORT_CODES = ((100, 1, 53), (10_000, 101, 1231))
+"""The same of years of two digits."""
 _CODE_YEARS = (1900, 2099)
 
 
@@ -99,11 +115,34 @@ def refuse_codes(steps: pl.Series, form: str | None, *, subject: str, freq: str 
 
 
 def _are_codes(steps: pl.Series, freq: str | int | None) -> bool:
-    for scale, least, most in _CODES:
-        if (steps // scale).is_between(*_CODE_YEARS).all() and (steps % scale).is_between(least, most).all():
-            return True
-    is_epoch = any(steps.is_between(10**digits, 2 * 10**digits).all() for digits in (9, 12))
+    if _are_years_and(steps, _CODES, _CODE_YEARS) or (freq in (None, 1) and _begin_again(steps)):
+        return True
+    is_epoch = any(steps.is_between(10**digits, 2 * 10**digits).all() for digits in (9, 12, 15, 18))
     return is_epoch and freq in (None, 1)
+
+
+def _are_years_and(steps: pl.Series, codes: Sequence[tuple[int, int, int]], years: tuple[int, int]) -> bool:
+    """Return whether numbers are a year and a rest, for one of some codes."""
+    return any(
+        bool((steps // scale).is_between(*years).all()) and bool((steps % scale).is_between(least, most).all())
+        for scale, least, most in codes
+    )
+
+
+def _begin_again(steps: pl.Series) -> bool:
+    """Return whether the rest of codes begins again with each year or day, after mostly counting up by one."""
+    ordered = steps.unique().sort()
+    if (ordered.diff().drop_nulls() == 1).sum() < LEAST_BY_ONE * (len(ordered) - 1):
+        return False
+    scale, most = _HOURS
+    days = ordered // scale
+    if days.n_unique() > 1 and bool((ordered % scale <= most).all()) and _are_years_and(days, _CODES[1:], _CODE_YEARS):
+        return True
+    return any(
+        (ordered // code[0]).n_unique() > 1 and _are_years_and(ordered, [code], years)
+        for years, codes in ((_CODE_YEARS, _LONG_CODES), ((0, 99), _SHORT_CODES))
+        for code in codes
+    )
 
 
 def _reads(rows: pl.DataFrame, form: str) -> bool:

@@ -59,8 +59,8 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     time_format: Annotated[str, AfterValidator(check_time_format)] | None = Field(
         None,
         description="how times are written where they are not ISO 8601: a strptime pattern such as `%d.%m.%Y`,"
-        " `epoch_s`, `epoch_ms`, `yyyymm`, `yyyymmdd`, `iso_week`, `quarter` or `excel`; `step` for integer steps that"
-        " look like one of these",
+        " `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns`, `yyyymm`, `yyyymmdd`, `iso_week`, `quarter` or `excel`; `step`"
+        " for integer steps that look like one of these",
     )
     target: str = Field("y", min_length=1, description="column of measurements")
     missing_rows: Literal["gap", "zero"] | None = Field(

@@ -5,6 +5,8 @@ import re
 KINDS = {
     "epoch_s": "seconds since 1970 in UTC",
     "epoch_ms": "milliseconds since 1970 in UTC",
+    "epoch_us": "microseconds since 1970 in UTC",
+    "epoch_ns": "nanoseconds since 1970 in UTC",
     "yyyymm": "months such as 202312",
     "yyyymmdd": "days such as 20231231",
     "iso_week": "ISO weeks such as 2023-W05, 2023-05 or 202305",

@@ -55,6 +55,9 @@ def test_epochs_are_instants_in_utc() -> None:
     assert read([1_700_000_000], "epoch_s") == read(["1700000000"], "epoch_s") == read([1.7e9], "epoch_s") == [moment]
     assert read(["1700000000123"], "epoch_ms") == read([1.700000000123e12], "epoch_ms")
     assert read([1_700_000_000_123], "epoch_ms") == [moment + timedelta(milliseconds=123)]
+    assert read(["1700000000123456"], "epoch_us") == read([1_700_000_000_123_456_789], "epoch_ns")
+    assert read(["1700000000123456789"], "epoch_ns") == [moment + timedelta(microseconds=123_456)]
+    assert read(["-1", "9" * 19, "9" * 20], "epoch_s") == [datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), None, None]
     assert read(["1700000000.25", "1e9", "soon"], "epoch_s") == [moment + timedelta(milliseconds=250), None, None]
 
 
