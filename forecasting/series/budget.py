@@ -11,6 +11,7 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.series.files import name_row
+from forecasting.series.misread_times import describe_misread
 from forecasting.series.reasons import IMPOSSIBLE, NAMELESS, OF_MEASUREMENT, REPEATS, UNKNOWN, UNREAD, Reason
 from forecasting.series.time_sniff import describe_unread
 from forecasting.series.unread_numbers import describe_refusal, describe_unread_numbers, refuse_misread
@@ -181,6 +182,8 @@ def _explain(
     unread = lost.filter(pl.col("reason").is_in(UNREAD))["ds"]
     if len(unread) >= MOST_UNREAD * num_rows and (format_found := describe_unread(unread)):
         yield f"  {format_found}"
+    if misread := describe_misread(lost["time"]):
+        yield f"  {misread}"
     yield from (f"  {proposal}" for proposal in describe_unread_numbers(lost, rows, source.csv))
     share = min(1.0, math.ceil(1000 * needed) / 1000)
     yield f"  --allow-rejects {share:g} (source.allow_rejects) goes on with the other rows"

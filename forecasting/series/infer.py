@@ -8,6 +8,7 @@ from forecasting.errors import SourceError
 from forecasting.series.closed import find_open_days
 from forecasting.series.columns import read_times, well_formed
 from forecasting.series.inputs import Input
+from forecasting.series.misread_times import describe_misread
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.spec.frequency import DAY, Clock, spell_months, spell_width
 from forecasting.spec.opening import spell_days
@@ -50,6 +51,9 @@ def infer_frequency(given: Input) -> tuple[str | int, float]:
         refuse_codes(steps["ds"], given.source.time_format, subject=str(given.source))
     else:
         _refuse_unread(rows, str(given.source))
+        times = _read(rows, clock).select(pl.col("ds").unique()).collect(engine="streaming")["ds"]
+        if misread := describe_misread(times):
+            raise SourceError(f"{given.source}: {misread}; --freq (freq) takes them as they are")
     gaps = _measure_gaps(rows, clock)
     if gaps.is_empty():
         raise SourceError(

@@ -22,6 +22,7 @@ from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.grid import future_grid
 from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
 from forecasting.series.local_grid import stated_zone, to_wall_clock
+from forecasting.series.misread_times import describe_misread
 from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.partial import describe_part, find_whole_end, has_parts, move_cutoff
@@ -197,9 +198,10 @@ def ingest(
         unfinished=counted["unfinished"].item(),
     )
     if spec.clock == "step":
-        refuse_codes(observations["ds"], spec.source.time_format, subject=f"source {spec.source}", freq=spec.freq)
+        steps = pl.concat([observations["ds"], refused["time"]])
+        refuse_codes(steps, spec.source.time_format, subject=f"source {spec.source}", freq=spec.freq)
     # Before anything is put on a grid, since a run that stops should stop at once.
-    _refuse_shared(refused, observations.height, spec)
+    _refuse_shared(refused, observations, spec)
     refuse_open_rows(refused, observations.height, spec)
     set_aside = check_budget(refused, kept, spec.source, rows) if has_budget else {}
     if not spec.categories.static:
@@ -282,16 +284,19 @@ def _describe_periods(
     return usual, list(notes)
 
 
-def _refuse_shared(rejects: pl.DataFrame, num_accepted: int, spec: Spec) -> None:
+def _refuse_shared(rejects: pl.DataFrame, observations: pl.DataFrame, spec: Spec) -> None:
     """Raise SourceError where a period often has several rows, which the source must say how to aggregate."""
     shared = rejects.filter(pl.col("reason") == Reason.SHARED.value)
-    if shared.height <= MOST_SHARED * (num_accepted + rejects.height):
+    num_rows = observations.height + rejects.height
+    if shared.height <= MOST_SHARED * num_rows:
         return
     name, time = shared.select("unique_id", "ds").row(0)
+    remedy = describe_misread(pl.concat([observations["ds"], shared["time"]])) or (
+        "source.aggregate = sum, mean, last, first, max or min (--source aggregate=sum) makes one measurement of them"
+    )
     raise SourceError(
-        f"source {spec.source}: {shared.height} of {num_accepted + rejects.height} rows share their period of"
-        f" {spec.freq} with a row at another time, such as {time} of series '{name}';"
-        " source.aggregate = sum, mean, last, first, max or min (--source aggregate=sum) makes one measurement of them"
+        f"source {spec.source}: {shared.height} of {num_rows} rows share their period of"
+        f" {spec.freq} with a row at another time, such as {time} of series '{name}'; {remedy}"
     )
 
 
