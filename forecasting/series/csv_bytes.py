@@ -14,6 +14,16 @@ from forecasting.spec.dialect import CsvDialect
 
 BLOCK_BYTES = 2 << 20
 _GZIP = b"\x1f\x8b"
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive, as workbooks of Excel are",
+    b"\xd0\xcf\x11\xe0": "a workbook of an old Excel",
+    b"PAR1": "a parquet file",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"\xfd7zXZ\x00": "compressed with xz",
+    b"BZh91AY&SY": "compressed with bzip2",
+}
+"""The first bytes of files of other kinds."""
+_LONGEST = max(map(len, (_GZIP, *_OTHERS)))
 _MARK = "\ufeff"
 """The byte order mark, which decoders leave out at most once."""
 _NOT_IN_TEXT = "\x1f"
@@ -28,9 +38,18 @@ def open_bytes(uri: str) -> BinaryIO:
 
     Returns:
         A stream.
+
+    Raises:
+        SourceError: The file begins as one of another kind does, such as a workbook of Excel.
     """
     with open(uri, "rb") as file:
-        is_compressed = file.read(len(_GZIP)) == _GZIP
+        begin = file.read(_LONGEST)
+    for other, kind in _OTHERS.items():
+        if begin.startswith(other):
+            raise SourceError(
+                f"{uri} is {kind}, not a CSV file; export or unpack it, or give it the suffix of its kind"
+            )
+    is_compressed = begin.startswith(_GZIP)
     return cast(BinaryIO, gzip.open(uri, "rb")) if is_compressed else open(uri, "rb")
 
 

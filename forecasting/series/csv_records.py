@@ -137,7 +137,7 @@ class _Reader:
                 continue
             if records.line_num > first:
                 self._refuse_swallowed(first)
-            if not fields:
+            if not fields or (self.header and not any(fields) and self._is_bare(len(fields))):
                 continue
             if self.header and repeats_header(fields, self.header):
                 yield first, fields, Reason.HEADER
@@ -162,6 +162,11 @@ class _Reader:
         if self._ends_in_separator is None:
             self._ends_in_separator = has_one_more
         return fields[:-1] if has_one_more else fields
+
+    def _is_bare(self, num_fields: int) -> bool:
+        """Return whether a record has all separators of a row, but neither text nor quotes."""
+        is_row = num_fields > 1 and num_fields >= len(self.header)
+        return is_row and not "".join(self._lines).rstrip("\r\n").strip(self._dialect.separator)
 
     def _refuse_swallowed(self, first: int) -> None:
         """Raise SourceError where lines that look like rows are within a quoted field."""

@@ -25,7 +25,7 @@ class Shape(NamedTuple):
     """Odd rows of a plain file, by their numbers from 0, as Polars counts the lines after the header.
 
     Attributes:
-        blank: Blank lines.
+        blank: Blank lines, also those of all separators of a row alone, as spreadsheets write empty rows.
         longer: Rows with more fields than the header.
         shorter: Rows with fewer fields than the header.
         header: Rows that repeat the header, as where files with headers are joined.
@@ -106,7 +106,10 @@ class _Finder:
             self._header = split_line(first, self._separator, self._quote)
         each = len(self._header) - 1
         is_even = not is_blank.any() and _are_even(at, starts, ends, each)
-        num_of_line = None if is_even else np.diff(np.searchsorted(at, ends), prepend=0)
+        num_of_line = None if is_even and not _may_be_bare(at, starts, ends, each) else _count(at, ends)
+        if num_of_line is not None:
+            is_blank |= (num_of_line >= max(each, 1)) & (ends - starts - (byte_of[ends - 1] == _CR) == num_of_line)
+            is_blank[:1] &= self._num_lines > 0  # the header is none
         repeats = find_headers(block, byte_of, (starts, ends), at, num_of_line, self._header, self._quote)
         headers = [line for line in repeats if line or self._num_lines]
         self._odd[3].extend(line + self._num_lines - 1 for line in headers)
@@ -114,7 +117,7 @@ class _Finder:
         is_row[[*headers, *([] if self._num_lines else [0])]] = False
         if num_of_line is not None:
             num_of_line = self._without_last(byte_of, ends, at, num_of_line, is_row)
-            is_odd = [is_blank, num_of_line > each, ~is_blank & (num_of_line < each)]
+            is_odd = [is_blank, ~is_blank & (num_of_line > each), ~is_blank & (num_of_line < each)]
             for numbers, flags in zip(self._odd, is_odd, strict=False):
                 numbers.extend((np.flatnonzero(flags) + self._num_lines - 1).tolist())
         elif is_row.any() and self._ends_in_separator is None:
@@ -133,6 +136,16 @@ class _Finder:
         if self._ends_in_separator is None:
             self._ends_in_separator = bool(has_one_more[is_row.argmax()])
         return num_of_line - has_one_more if self._ends_in_separator else num_of_line
+
+
+def _count(at: Places, ends: Places) -> Places:
+    """Return the number of separators of each line."""
+    return np.diff(np.searchsorted(at, ends), prepend=0)
+
+
+def _may_be_bare(at: Places, starts: Places, ends: Places, each: int) -> bool:
+    """Return whether a line of even ones, each with as many separators, may consist of separators alone."""
+    return each > 0 and bool((ends - starts <= each + 1).any())
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, first_line
+from forecasting.series.table_formats import refuse_tables
 from forecasting.spec.source import Source
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
@@ -28,7 +29,7 @@ def list_files(uri: str, *, storage_options: dict[str, str]) -> list[str]:
         Paths or URIs, sorted.
 
     Raises:
-        SourceError: The file does not exist, or none has a known suffix.
+        SourceError: The file does not exist, none has a known suffix, or a folder is that of a table with versions.
         ServiceError: The object store cannot be listed.
     """
     path = _local_path(uri)
@@ -38,7 +39,9 @@ def list_files(uri: str, *, storage_options: dict[str, str]) -> list[str]:
         return [str(path)]
     if not path.is_dir() and _WILDCARDS.isdisjoint(str(path)):
         raise SourceError(f"source {uri} does not exist; it needs a parquet or CSV file, a folder or a glob of them")
-    return _require(uri, [str(file) for file in _expand_local(path) if has_suffix(file.name)])
+    files = [file for file in _expand_local(path) if has_suffix(file.name)]
+    refuse_tables(uri, files)
+    return _require(uri, [str(file) for file in files])
 
 
 def list_all_files(uris: Sequence[str], *, storage_options: dict[str, str]) -> list[str]:

@@ -15,7 +15,7 @@ import polars as pl
 
 from forecasting.errors import DataWarning, SourceError, first_line
 from forecasting.series.arrow_types import with_known_types
-from forecasting.series.lacking import describe_lacking
+from forecasting.series.lacking import describe_lacking, describe_wide
 from forecasting.series.local_times import zone_at_offset
 from forecasting.series.object_columns import describe_unread_column
 
@@ -147,7 +147,8 @@ def read_frame(
     wanted = [*(("id", name) for name in ids), ("time", time), ("target", target)]
     needed = [*wanted, *(("category", name) for name in static), *([("newer", newer)] if newer else [])]
     if lacking := describe_lacking([each for each in needed if not (is_single and each[0] == "id")], columns):
-        raise SourceError(f"{IN_MEMORY} lacks {lacking}{_index_levels(frame)}; {_how_to_name(frame, time)}")
+        remedy = _how_to_name(frame, time) + describe_wide(needed, columns)
+        raise SourceError(f"{IN_MEMORY} lacks {lacking}{_index_levels(frame)}; {remedy}")
     names = list(dict.fromkeys(name for _, name in needed if name in columns))
     rows, kind, dtypes = _convert(native.select(*names), {name: role for role, name in needed if name in columns})
     if is_single:

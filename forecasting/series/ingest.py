@@ -221,6 +221,7 @@ def ingest(
     unused += describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
     usual_rows, shortfall = _describe_periods(collected.get("by_period"), refused, spec, set_aside)
+    meant = ingested.observations.filter(~is_ignored(spec.source, spec.clock))
     found = (
         *shortfall,
         describe_skipped(spec.source),
@@ -229,7 +230,7 @@ def ingest(
         describe_offsets(rows, spec.source, spec.clock, spec.freq),
         describe_similar(unique_ids),
         describe_repeats(refused, counts.read, spec.source),
-        describe_extremes(meant := ingested.observations.filter(~is_ignored(spec.source, spec.clock))),
+        describe_extremes(meant),
         describe_sentinels(meant),
         *describe_beyond(meant, spec),
     )

@@ -1,8 +1,15 @@
 """Describe the columns that an input lacks, beside those that it has."""
 
+import re
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any
 
+FEWEST_COLUMNS = 2
+"""Columns that make a table seem wide."""
+_TIME = re.compile(
+    r"(19|20)\d\d([-/. ]?\d\d?){1,2}|(19|20)\d\d[-/ ]?[QWqw]\d\d?|\d\d?[./]\d\d?[./](19|20)?\d\d", re.ASCII
+)
 _AROUND = " \t\u00a0\ufeff#'\""
 """Characters that surround a name without being meant."""
 
@@ -28,9 +35,43 @@ def describe_lacking(needed: Iterable[tuple[str, str]], columns: Sequence[Any]) 
     return f"{' and '.join(missing)}; it has the columns {', '.join(repr(name) for name in columns)}"
 
 
+def describe_wide(needed: Sequence[tuple[str, str]], columns: Sequence[Any]) -> str:
+    """Return a clause about a table that seems to have a column for each time or for each series.
+
+    Args:
+        needed: The roles and names of needed columns.
+        columns: The names of all columns.
+
+    Returns:
+        The clause, to append to a message about missing columns; empty where the table does not seem so.
+
+    >>> describe_wide([("id", "item"), ("target", "y")], ["item", "2024-01", "2024-02"])  # doctest: +ELLIPSIS
+    "; a table with a column for each time, such as '2024-01', must first get one row for each series and time: ..."
+    """
+    if not any(role == "target" and name not in columns for role, name in needed):
+        return ""
+    others = [name for name in columns if name not in [each for _, each in needed]]
+    times = [name for name in others if _is_time(name)]
+    has = {role: any(name in columns for each, name in needed if each == role) for role in ("id", "time")}
+    if len(times) >= FEWEST_COLUMNS:
+        kind, example = "time", times[0]
+    elif has["time"] and not has["id"] and len(others) >= FEWEST_COLUMNS:
+        kind, example = "series", others[0]
+    else:
+        return ""
+    return (
+        f"; a table with a column for each {kind}, such as {str(example)!r}, must first get one row for each series and"
+        " time: unpivot in Polars, melt in pandas"
+    )
+
+
 def fold(name: str) -> str:
     """Return a name in small letters, without what may surround it."""
     return name.strip(_AROUND).casefold()
+
+
+def _is_time(name: Any) -> bool:
+    return isinstance(name, date) or (isinstance(name, str) and _TIME.match(name.strip()) is not None)
 
 
 def _similar(name: str, columns: Sequence[Any]) -> str:

@@ -29,7 +29,7 @@ from forecasting.series.declared_zone import add_declared
 from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, is_remote, list_all_files
 from forecasting.series.ids import read_names
-from forecasting.series.lacking import describe_lacking
+from forecasting.series.lacking import describe_lacking, describe_wide
 from forecasting.series.newest import add_age, refuse_ages
 from forecasting.series.partitions import add_keys, needed_keys
 from forecasting.series.stores import storage_options_of
@@ -221,7 +221,9 @@ def _scan_csv(
 
 def _refuse_missing(uri: str, columns: Sequence[str], needed: Sequence[tuple[str, str]], proposal: str = "") -> None:
     if lacking := describe_lacking(needed, columns):
-        raise SourceError(f"{uri} lacks {lacking}; id, time and target name them{proposal}")
+        raise SourceError(
+            f"{uri} lacks {lacking}; id, time and target name them{proposal or describe_wide(needed, columns)}"
+        )
 
 
 def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequence[str] = ()) -> pl.LazyFrame:

@@ -6,7 +6,7 @@ from forecasting.series.reasons import Reason
 from forecasting.spec.source import Source
 
 FEWEST = 10
-"""Repeats that are never mentioned."""
+"""Repeats that are not mentioned, unless the rows of a period are added up."""
 SHARE = 0.01
 """Share of all rows above which repeats are mentioned."""
 
@@ -23,7 +23,8 @@ def describe_repeats(refused: pl.DataFrame, num_rows: int, source: Source) -> st
         The sentence; None if there are few repeats, or the source says what happens to them.
     """
     repeats = refused.filter(pl.col("reason") == Reason.REPEATED.value)
-    if repeats.height <= max(FEWEST, SHARE * num_rows) or "duplicates" in source.model_fields_set:
+    fewest = 0 if source.aggregate == "sum" else max(FEWEST, SHARE * num_rows)
+    if repeats.height <= fewest or "duplicates" in source.model_fields_set:
         return None
     name, time, y = repeats.select("unique_id", "ds", "y").row(0)
     aggregate = f"source.aggregate = {source.aggregate}" if source.aggregate else "source.aggregate = sum"

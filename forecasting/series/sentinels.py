@@ -30,8 +30,9 @@ def describe_sentinels(observations: pl.DataFrame) -> str | None:
         The sentence; None if there are none.
     """
     y, is_code = pl.col("y"), pl.col("y").is_in(CODES)
-    coded = observations.lazy().filter(is_code).group_by("unique_id", code="y").agg(num=pl.len(), at=pl.col("ds").min())
-    coded = coded.filter(pl.col("num") >= FEWEST).collect()
+    rows = observations.filter(is_code)
+    coded = rows.group_by("unique_id", code="y").agg(num=pl.len(), at=pl.col("ds").min())
+    coded = coded.filter(pl.col("num") >= FEWEST)
     if coded.is_empty():
         return None
     others = (

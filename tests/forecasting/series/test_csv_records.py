@@ -43,7 +43,7 @@ def _files(draw: st.DrawFn) -> str:
     width = header.count(",") + 1 - (', c"' in header)
     plain = st.lists(st.sampled_from(VALUES), min_size=width, max_size=width)
     quoted = st.lists(FIELDS.filter(_is_whole), min_size=width, max_size=width)
-    blank = st.just([""])
+    blank = st.sampled_from([[""], [""] * width])
     ragged = st.lists(FIELDS.filter(_is_whole), min_size=1, max_size=7)
     kinds = [st.one_of(plain, blank), st.one_of(quoted, plain, blank), st.one_of(quoted, ragged, blank)]
     kind = draw(st.sampled_from([*(kind.map(",".join) for kind in kinds), LINES]))
@@ -70,8 +70,11 @@ def _is_whole(field: str) -> bool:
 
 def _arbitrate(text: str) -> list[tuple[int, list[str] | None]] | None:
     """Return each record's line and fields, None for a single malformed line; None for a file without an end to it."""
-    reader = csv.reader(io.StringIO(re.sub("(^|[\r\n])\ufeff", r"\1", text), newline=""), strict=True)
+    text = re.sub("(^|[\r\n])\ufeff", r"\1", text)
+    lines = re.split("\r\n|\r|\n", text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     records: list[tuple[int, list[str] | None]] = []
+    width = 0
     while True:
         first = reader.line_num + 1
         try:
@@ -83,7 +86,9 @@ def _arbitrate(text: str) -> list[tuple[int, list[str] | None]] | None:
                 return None
             records.append((first, None))
             continue
-        if fields:
+        is_bare = len(fields) > 1 and len(fields) >= width and not lines[first - 1].strip(",")
+        if fields and not (width and is_bare):
+            width = width or len(fields)
             records.append((first, fields))
 
 
@@ -307,3 +312,16 @@ def test_memory_holds_only_the_columns_that_are_read(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert rows.select(pl.len()).collect().item() == 20_001
     assert peak < 24 << 20  # the file has 40 MB
+
+
+@pytest.mark.parametrize("quoted", ["", 'c,"two\nlines",3\n'])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_rows_of_separators_alone_are_blank_as_spreadsheets_write_them(tmp_path: Path, quoted: str, end: str) -> None:
+    text = "unique_id,ds,y\na,2024-01-01,1\n,,\n,,,\na,2024-01-02,2\n,\n" + ",,\n" * 50 + quoted
+    (tmp_path / "x.csv").write_bytes(text.replace("\n", end).encode())
+    rows = scan_source(Source(uri=str(tmp_path / "x.csv")), "timestamp").collect()
+    assert rows.select("source_row", "problem").rows()[:3] == [(1, None), (4, None), (5, Reason.FEWER_FIELDS)]
+    assert rows.height == 3 + bool(quoted)
+    (tmp_path / "even.csv").write_text("unique_id,ds,y\na,2024-01-01,1\n,,\na,2024-01-02,2\n")
+    even = scan_source(Source(uri=str(tmp_path / "even.csv")), "timestamp").collect()
+    assert even["source_row"].to_list() == [1, 3]

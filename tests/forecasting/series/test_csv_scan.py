@@ -65,3 +65,17 @@ def test_dialect_of_csv_files_does_not_change_numbers_of_parquet_files_beside_th
         scan_source(Source(uri=f"{tmp_path}/", csv={"separator": ";", "decimal": ","}), "timestamp"), freq="1d"
     )
     assert validated.accepted.collect()["y"].to_list() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("begin", "kind"),
+    [
+        (b"PK\x03\x04\x14\x00", "a zip archive, as workbooks of Excel"),
+        (b"PAR1\x15", "a parquet"),
+        (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+    ],
+)
+def test_file_of_another_kind_with_the_suffix_of_csv_is_named(tmp_path: Path, begin: bytes, kind: str) -> None:
+    (tmp_path / "x.csv").write_bytes(begin + b"\nunique_id,ds,y\n")
+    with pytest.raises(SourceError, match=rf"x\.csv is {kind}.*, not a CSV file"):
+        scan_source(Source(uri=str(tmp_path / "x.csv")), "timestamp")

@@ -1,5 +1,6 @@
 """The files behind a URI, on disk and in an object store."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,18 @@ def test_object_store_is_listed_by_polars(tmp_path: Path) -> None:
 def test_object_store_that_does_not_answer_raises_service_error(no_object_store: dict[str, Any]) -> None:
     with pytest.raises(ServiceError, match="cannot be listed"):
         list_files("s3://bucket/sales/*.parquet", storage_options=no_object_store)
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [("_delta_log/0.json", "Delta Lake"), (".hoodie/x", "Hudi"), ("metadata/v1.metadata.json", "Iceberg")],
+)
+def test_table_with_versions_is_refused_because_of_its_older_files(tmp_path: Path, mark: str, name: str) -> None:
+    for file in (mark, "a.parquet", "data/day=2024-01-01/b.parquet"):
+        (tmp_path / "sales" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sales" / file).touch()
+    table = tmp_path / "sales"
+    for uri in (str(tmp_path), f"{table}/", f"{table}/*.parquet", f"{table}/data/day=*/*.parquet"):
+        with pytest.raises(SourceError, match=rf"^source {re.escape(uri)}: {table} is a {name} table, .*read_delta"):
+            list_files(uri, storage_options={})
+    assert list_files(f"{table}/a.parquet", storage_options={}) == [f"{table}/a.parquet"]

@@ -68,3 +68,11 @@ def test_few_exact_repeats_are_not_mentioned() -> None:
     single = transactions().unique("ds", maintain_order=True)
     assert not read(pl.concat([single, single.head(10)])).notes
     assert len(read(pl.concat([single, single.head(11)])).notes) == 1
+
+
+def test_each_exact_repeat_is_mentioned_where_rows_are_added_up() -> None:
+    single = transactions().unique("ds", maintain_order=True)
+    twice = pl.concat([single, single.head(1)])
+    (note,) = read(twice, aggregate="sum").notes
+    assert note.startswith("1 of 101 rows repeat another row")
+    assert not read(twice, aggregate="mean").notes
