@@ -16,9 +16,9 @@ import polars as pl
 
 from forecasting.errors import DataWarning, SpecError, naming_extras
 from forecasting.fleet.options import FitOptions
+from forecasting.flow.actuals import Actuals, read_actuals
 from forecasting.flow.backtests import backtest_at, place_cutoffs
 from forecasting.flow.fleets import Fleet, as_text, load_fleet
-from forecasting.flow.holdout import Actuals, read_actuals
 from forecasting.flow.local import find_problems, forecast_here, forecast_on_ray
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.outcome import Keeps

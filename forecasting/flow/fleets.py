@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from forecasting.errors import DataWarning, NothingStored, SourceError, SpecError
-from forecasting.flow.holdout import require_same_clock
+from forecasting.flow.actuals import require_same_clock
 from forecasting.flow.local import find_problems, predict_here
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.outcome import FittedShard
@@ -331,6 +331,7 @@ def load_fleet(folder: str | Path) -> Fleet:
         ),
         priors=tuple(content[name] for name in manifest["priors"]),
         set_aside=manifest.get("set_aside", {}),  # earlier versions did not set series aside
+        usual_rows=manifest.get("usual_rows", {}),
     )
     return Fleet(
         spec,
@@ -380,6 +381,7 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
         "keeps_wall_clock": types.keeps_wall_clock,
         "zone": None if fleet._zone is None else str(fleet._zone),
         "set_aside": fleet._set_aside,
+        "usual_rows": fit.usual_rows,
         "shards": shards,
         "priors": priors,
         "files": files,

@@ -1,7 +1,7 @@
 """Score a one-shot forecast by actuals."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -9,33 +9,14 @@ import polars as pl
 from forecasting.errors import SourceError
 from forecasting.evaluate.metrics import score_forecasts
 from forecasting.evaluate.yardstick import yardsticks
-from forecasting.series.budget import check_budget
-from forecasting.series.clock import keeps_wall_clock
+from forecasting.flow.actuals import Actuals
 from forecasting.series.ingest import panel_of
-from forecasting.series.inputs import Input
 from forecasting.series.local_grid import wall_clock_of, zone_in
-from forecasting.series.validate import validate
-from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec
 
 NUM_SERIES_AT_ONCE = 1000
 """A panel is as wide as its longest series; what is measured on it is small."""
 _POINT = ["unique_id", "ds"]
-
-
-@dataclass(frozen=True)
-class Actuals:
-    """Measurements of a source on the clock of a spec.
-
-    Attributes:
-        source: The source, as messages name it.
-        observed: Accepted measurements: unique_id, ds, y.
-        reasons: The reason of each refused row.
-    """
-
-    source: Source
-    observed: pl.DataFrame
-    reasons: pl.Series
 
 
 @dataclass(frozen=True)
@@ -51,60 +32,6 @@ class Evaluation:
     scores: pl.DataFrame
     num_compared: int
     notes: tuple[str, ...]
-
-
-def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
-    """Read and validate actuals as a spec's own input is: few bad rows are refused with a reason, many are an error.
-
-    Args:
-        given: The actuals.
-        spec: The forecast that they are compared with.
-        has_zone: Whether times of the forecast's own input have a time zone or an offset.
-
-    Returns:
-        The measurements on the spec's clock.
-
-    Raises:
-        SourceError: A file, a column or a clock does not match the spec, nothing was measured, or too many rows are
-            refused.
-    """
-    source = given.source
-    if source.timezone is None and spec.source.timezone is not None:  # that of the forecast may have been found
-        source = source.model_copy(update={"timezone": spec.source.timezone})
-        given = replace(given, source=source)
-    rows = given.scan(spec.clock)
-    require_same_clock(given, spec, has_zone=has_zone)
-    validated = validate(rows, freq=spec.freq, source=source)
-    plans = [validated.accepted, validated.refused, validated.kept]
-    accepted, rejects, kept = pl.collect_all(plans, engine="streaming")
-    observed = accepted.filter(pl.col("y").is_not_null())
-    if observed.is_empty():
-        first = f"; the first was refused because: {rejects['reason'][0]}" if rejects.height else ""
-        raise SourceError(f"{source} has no actual in its {accepted.height + rejects.height} rows{first}")
-    check_budget(rejects, kept, source, rows)
-    return Actuals(source, observed, rejects["reason"])
-
-
-def require_same_clock(given: Input, spec: Spec, *, has_zone: bool) -> None:
-    """Raise SourceError where times of an input cannot be compared with those of a forecast's own input.
-
-    Args:
-        given: The input.
-        spec: The forecast.
-        has_zone: Whether times of the forecast's own input have a time zone or an offset.
-
-    Raises:
-        SourceError: One has a zone or an offset, and the other does not.
-    """
-    if spec.clock == "step" or keeps_wall_clock(spec.freq):
-        return
-    is_zoned = given.zone(spec.clock, spec.freq) is not None
-    if is_zoned != has_zone:
-        found, wanted = ("has" if each else "does not have" for each in (is_zoned, has_zone))
-        raise SourceError(
-            f"{given.source}: time column '{given.source.time}' {found} a time zone or offset, but that of the input"
-            f" {wanted} one; both must be on one clock"
-        )
 
 
 def evaluate(
@@ -184,8 +111,9 @@ def _describe_gaps(points: pl.DataFrame, actuals: Actuals) -> Iterator[str]:
         num_series = served.group_by("unique_id").agg(pl.col("y").is_null().all()).filter("y").height
         series = f"; {num_series} series have none" if num_series else ""
         yield f"forecast points without an actual: {without_actual.height} of {served.height}{series}"
-    if actuals.reasons.len():
-        yield f"rows refused: {actuals.reasons.len()}, {_counted(actuals.reasons)}"
+    if actuals.refused.height:
+        yield f"rows refused: {actuals.refused.height}, {_counted(actuals.refused['reason'])}"
+    yield from actuals.notes
 
 
 def _counted(reasons: pl.Series) -> str:

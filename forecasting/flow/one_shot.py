@@ -71,6 +71,7 @@ class OneShot:
         ended: Why another series was not forecast, by its name: it has ended.
         later: Accepted rows after a cutoff that nobody requested, where networks were kept.
         checks: The verdicts of the spec's checks.
+        usual_rows: How many rows the periods of a series usually have, where rows are aggregated.
     """
 
     forecasts: pl.DataFrame
@@ -89,6 +90,7 @@ class OneShot:
     ended: Mapping[str, str] = field(default_factory=dict)
     later: pl.DataFrame | None = None
     checks: pl.DataFrame = field(default_factory=no_verdicts)
+    usual_rows: Mapping[str, float] = field(default_factory=dict)
 
 
 def forecast(
@@ -182,6 +184,7 @@ def forecast(
         ended=ingested.ended,
         later=later,
         checks=checked.verdicts,
+        usual_rows=ingested.usual_rows,
     )
 
 

@@ -15,8 +15,9 @@ import polars as pl
 
 from forecasting.errors import SpecError
 from forecasting.evaluate.leaderboard import CHAMPION, leaderboard
+from forecasting.flow.actuals import Actuals, leave_out_parts, read_actuals
 from forecasting.flow.ends import describe_series
-from forecasting.flow.holdout import Actuals, evaluate, read_actuals
+from forecasting.flow.holdout import evaluate
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.sample_paths import no_paths, sample_paths
 from forecasting.series.frames import NativeFrames
@@ -157,9 +158,9 @@ class Result:
         if not isinstance(actuals, Actuals):
             actuals = self.read_actuals(actuals)
         forecasts = self._outcome.forecasts if all_models else self._outcome.forecasts.filter("is_champion")
-        evaluation = evaluate(
-            forecasts, actuals, self.spec, features=self._outcome.features, cutoff=self._outcome.cutoff
-        )
+        outcome = self._outcome
+        actuals = leave_out_parts(actuals, self.spec, usual=outcome.usual_rows)
+        evaluation = evaluate(forecasts, actuals, self.spec, features=outcome.features, cutoff=outcome.cutoff)
         board = leaderboard(evaluation.scores, None)
         if not all_models:
             board = board.filter(pl.col("model") == CHAMPION)

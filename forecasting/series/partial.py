@@ -26,6 +26,15 @@ def has_parts(source: Source) -> bool:
     return source.aggregate is not None and source.unfinished != "use"
 
 
+def is_part(periods: pl.DataFrame) -> bool:
+    """Return whether the last of some periods, with `num_rows`, has fewer rows than nearly all before it."""
+    *before, last = periods["num_rows"].to_list() or [0]
+    if len(before) < FEWEST_PERIODS:
+        return False
+    usual = pl.Series(before).quantile(SHARE, "lower")
+    return usual is not None and last < usual
+
+
 def find_whole_end(rows: pl.LazyFrame, newest: datetime, read: Mapping[str, Any]) -> datetime:
     """Return the newest time of the periods that are whole: `newest`, or an earlier time if its period is a part.
 
@@ -41,7 +50,7 @@ def find_whole_end(rows: pl.LazyFrame, newest: datetime, read: Mapping[str, Any]
         The time of a row.
     """
     known = rows_by_period(rows, **read).filter(pl.col("latest") <= newest).tail(MOST_PERIODS + 1)
-    if _is_part(known):
+    if is_part(known):
         whole: datetime = known["latest"][-2]
         return whole
     return newest
@@ -52,7 +61,7 @@ def describe_part(rows: pl.LazyFrame, cutoff: datetime, read: Mapping[str, Any])
     periods = rows_by_period(rows, **read)
     after = periods.filter(pl.col("latest") > cutoff)
     known = pl.concat([periods.filter(pl.col("latest") <= cutoff).tail(MOST_PERIODS), after.head(1)])
-    if after.is_empty() or not _is_part(known):
+    if after.is_empty() or not is_part(known):
         return None
     *numbers, number = known["num_rows"].to_list()
     return (
@@ -88,12 +97,3 @@ def move_cutoff(rows: pl.LazyFrame, cutoff: datetime, read: Mapping[str, Any]) -
         return max(cutoff, own[0])
     before: list[datetime] = periods.filter(pl.col("period") < number)["latest"].to_list()
     return before[-1] if before else cutoff
-
-
-def _is_part(periods: pl.DataFrame) -> bool:
-    """Return whether the last of some periods has fewer rows than nearly all before it."""
-    *before, last = periods["num_rows"].to_list() or [0]
-    if len(before) < FEWEST_PERIODS:
-        return False
-    usual = pl.Series(before).quantile(SHARE, "lower")
-    return usual is not None and last < usual

@@ -25,7 +25,8 @@ import polars as pl
 from forecasting.evaluate.leaderboard import leaderboard
 from forecasting.fleet.options import FitOptions
 from forecasting.flow import one_shot
-from forecasting.flow.holdout import Evaluation, evaluate, read_actuals
+from forecasting.flow.actuals import read_actuals
+from forecasting.flow.holdout import Evaluation, evaluate
 from forecasting.flow.processes import Crew, call_on_crew, run_on_crew
 from forecasting.flow.sample_paths import sample_paths
 from forecasting.series.inputs import Input

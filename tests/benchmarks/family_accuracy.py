@@ -82,7 +82,8 @@ def forecast(name: str, known: str, actuals: str, model: str) -> list[dict[str, 
     from forecasting.fleet.cost.sizes import sizes_of
     from forecasting.fleet.options import FitOptions
     from forecasting.flow import one_shot
-    from forecasting.flow.holdout import evaluate, read_actuals
+    from forecasting.flow.actuals import read_actuals
+    from forecasting.flow.holdout import evaluate
 
     torch.set_num_threads(1)
     overrides: dict[str, Any] = {"members": [{}]}

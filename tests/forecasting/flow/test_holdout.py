@@ -13,7 +13,8 @@ import pytest
 from forecasting.errors import SourceError
 from forecasting.evaluate.metrics import METRICS
 from forecasting.flow import holdout
-from forecasting.flow.holdout import Actuals, Evaluation, evaluate, read_actuals
+from forecasting.flow.actuals import Actuals, read_actuals
+from forecasting.flow.holdout import Evaluation, evaluate
 from forecasting.series.ingest import ingest
 from forecasting.series.inputs import Input
 from forecasting.spec.source import Source
