@@ -35,6 +35,7 @@ from forecasting.series.inputs import Input, as_paths, read_input
 from forecasting.series.lost import describe_lost
 from forecasting.series.merge import KEPT, as_rows, merge_newer, without_kept
 from forecasting.series.native import NativeTypes, native_types
+from forecasting.series.partial import describe_within, has_parts, leave_part
 from forecasting.series.plausible import wall_clock
 from forecasting.series.spans import newest_observation
 from forecasting.series.unfinished import is_unfinished
@@ -256,6 +257,7 @@ class Fleet:
         """Forecast from the history up to a cutoff."""
         has_categories = bool(self.spec.categories.static)
         rows = as_rows(self._history, with_categories=has_categories)
+        until = self._leave_part(until)
         ingested = ingest(self.spec, rows=rows, cutoff=until, zone=self._types.local_zone)
         ingested = ingested.without(self._set_aside)
         refuse_later_cutoff(ingested, self.spec)
@@ -285,6 +287,16 @@ class Fleet:
             ended=ingested.ended,
             checks=checked.verdicts,
         )
+
+    def _leave_part(self, until: datetime | int | None) -> datetime | int | None:
+        """Return the cutoff up to which whole periods are known, and warn where it is not the requested one."""
+        spec, known = self.spec, self._fit.cutoff
+        if not (has_parts(spec.source) and isinstance(until, datetime) and isinstance(known, datetime)):
+            return until
+        whole = leave_part(self._history, until, spec.freq, known=known)
+        if whole < until:
+            warnings.warn(describe_within(until, whole, spec.freq), DataWarning, stacklevel=4)
+        return whole
 
     def _wrap(self, outcome: OneShot) -> Result:
         return Result(self.spec, outcome, self._types, self._frames, has_zone=self._zone is not None)

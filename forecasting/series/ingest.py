@@ -25,7 +25,7 @@ from forecasting.series.local_grid import stated_zone, to_wall_clock
 from forecasting.series.misread_times import describe_misread
 from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.panel import Panel, to_panel
-from forecasting.series.partial import describe_part, find_whole_end, has_parts, move_cutoff
+from forecasting.series.partial import describe_part, describe_within, find_whole_end, has_parts, move_cutoff
 from forecasting.series.place import make_placing
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
@@ -165,7 +165,7 @@ def ingest(
         else:
             given, cutoff = cutoff, move_cutoff(rows, cutoff, of_source)
             if cutoff < given:
-                unused.append(f"cutoff {given} lies within a period of {spec.freq}; rows are used up to {cutoff} alone")
+                unused.append(describe_within(given, cutoff, spec.freq))
     if series is not None:
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))

@@ -85,10 +85,7 @@ def move_cutoff(rows: pl.LazyFrame, cutoff: datetime, read: Mapping[str, Any]) -
     Returns:
         The time of a row, or the cutoff.
     """
-    freq = read["freq"]
-    grid, given = make_grid(freq), pl.lit(cutoff, TIMESTAMP)
-    width = None if is_day_or_coarser(freq) else fixed_width(freq)
-    begin, number = pl.select(grid.begin(given, width), grid.period(given).alias("number")).row(0)
+    begin, number = _place(cutoff, read["freq"])
     periods = rows_by_period(rows, **read)
     own: list[datetime] = periods.filter(pl.col("period") == number)["latest"].to_list()
     if not own or (own[0] <= cutoff and begin != cutoff):
@@ -97,3 +94,41 @@ def move_cutoff(rows: pl.LazyFrame, cutoff: datetime, read: Mapping[str, Any]) -
         return max(cutoff, own[0])
     before: list[datetime] = periods.filter(pl.col("period") < number)["latest"].to_list()
     return before[-1] if before else cutoff
+
+
+def leave_part(observations: pl.DataFrame, cutoff: datetime, freq: str | int, *, known: datetime) -> datetime:
+    """Return the time up to which aggregated observations are used for a requested cutoff.
+
+    Nothing says which rows they were made of. A cutoff within their period means the periods before it, unless the
+    period is that of `known`. One at its beginning means the whole period, as of `move_cutoff`.
+
+    Args:
+        observations: unique_id and ds of periods, aggregated.
+        cutoff: The requested cutoff.
+        freq: The frequency.
+        known: An earlier cutoff, up to which all is known.
+
+    Returns:
+        The newest time before the period; the cutoff where no part is meant.
+    """
+    begin, number = _place(cutoff, freq)
+    if begin == cutoff or number == _place(known, freq)[1]:
+        return cutoff
+    period = make_grid(freq).period(pl.col("ds"))
+    if observations.filter(period == number, pl.col("ds") <= cutoff).is_empty():
+        return cutoff
+    before: datetime | None = observations.filter(period < number)["ds"].max()  # type: ignore[assignment]
+    return cutoff if before is None else max(before, known)
+
+
+def describe_within(given: datetime, cutoff: datetime, freq: str | int) -> str:
+    """Return a sentence about a requested cutoff that was moved out of a period."""
+    return f"cutoff {given} lies within a period of {freq}; rows are used up to {cutoff} alone"
+
+
+def _place(time: datetime, freq: str | int) -> tuple[datetime, int]:
+    """Return when the period of a time begins, and its number."""
+    grid, given = make_grid(freq), pl.lit(time, TIMESTAMP)
+    width = None if is_day_or_coarser(freq) else fixed_width(freq)
+    begin, number = pl.select(grid.begin(given, width), grid.period(given).alias("number")).row(0)
+    return begin, number

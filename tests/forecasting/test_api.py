@@ -445,6 +445,24 @@ class TestFleet:
         kept = fc.forecast(spoilt, **NAMES, **OPTIONS, source={"allow_rejects": 1})
         assert kept.forecasts["forecast"].null_count() == 0
 
+    def test_part_of_an_aggregated_period_is_not_known_at_a_cutoff_within_it_and_not_compared(self) -> None:
+        options = OPTIONS | {"freq": "6h", "season_lengths": [4], "source": {"aggregate": "sum"}}
+        hours = long_frame("a", num_points=240)
+        fleet = fc.fit(hours.head(180), **NAMES, **options)
+        fleet.predict(hours.slice(180), progress=False)
+        until = START + timedelta(hours=200)
+        with pytest.warns(DataWarning, match=r"cutoff 2024-01-09 08:00:00 lies within a period of 6h"):
+            part = fleet.predict(cutoff=until, progress=False)
+        assert part.forecasts["when"].min() == START + timedelta(hours=198)
+        whole = fleet.predict(cutoff=START + timedelta(hours=192), progress=False)
+        assert part.forecasts["forecast"].equals(whole.forecasts["forecast"])
+        assert fleet.predict(cutoff=fleet.cutoff, progress=False).forecasts["when"].min() == START + timedelta(
+            hours=180
+        )
+        scored = part.evaluate(hours.head(208))
+        assert scored.num_compared == 1
+        assert scored.notes[-1].endswith("such as 2024-01-09 12:00:00 of 'a', which has 4 of 6 rows")
+
     def test_many_refused_rows_stop_every_function_before_it_trains(self, frame: pl.DataFrame) -> None:
         bad = frame.with_columns(sales=pl.when(pl.int_range(pl.len()) % 10 == 3).then(float("inf")).otherwise("sales"))
         expected = (
