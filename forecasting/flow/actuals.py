@@ -76,7 +76,8 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
         refuse_codes(accepted["ds"], source.time_format, subject=f"source {source}", freq=spec.freq)
     check_budget(refused, kept, source, rows)
     observed = accepted.filter(pl.col("y").is_not_null())
-    waiting = describe_waiting(counts.row(0, named=True), accepted["ds"].max(), is_found=True)
+    newest: Any = accepted["ds"].max()
+    waiting = describe_waiting(counts.row(0, named=True), newest, is_found=True)
     found = (*waiting, describe_skipped(source), describe_unused_dialect(source, rows))
     notes = tuple(note for note in found if note is not None)
     if observed.is_empty():

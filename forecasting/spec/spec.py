@@ -33,10 +33,12 @@ from forecasting.spec.checks import Check, name_checks
 from forecasting.spec.cron import check_cron
 from forecasting.spec.ended import steps_to_end
 from forecasting.spec.frequency import (
+    DAY,
     LONGEST_SEASON,
     Clock,
     check_reach,
     clock_of,
+    fixed_width,
     open_frequency,
     parse_frequency,
     varies_within,
@@ -44,6 +46,7 @@ from forecasting.spec.frequency import (
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
 from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem, quantile_column
 from forecasting.spec.source import Source, absolute_uris
+from forecasting.spec.time_format import STEPS, has_time_of_day
 from forecasting.spec.timezone import TimeZone
 from forecasting.spec.training import RecipeOverrides
 
@@ -223,6 +226,16 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
                 period.bounds(self.clock)
             except ValueError as error:
                 raise ValueError(f"source.ignore: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _has_times_of_day(self) -> Self:
+        form, width = self.source.time_format, None if self.clock == "step" else fixed_width(self.freq)
+        if form not in (None, STEPS) and width is not None and width < DAY and not has_time_of_day(form):
+            raise ValueError(
+                f"source.time_format = {form!r} reads no time of day, which the frequency {self.freq} needs; freq must"
+                " be 1d or coarser, or the format must read hours, such as '%Y%m%d %H:%M'"
+            )
         return self
 
     @model_validator(mode="after")

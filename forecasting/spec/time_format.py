@@ -17,9 +17,11 @@ KINDS = {
 STEPS = "step"
 """The name that says that whole numbers are integer steps, also where they look like one of these kinds."""
 
+_INSTANTS = ("epoch_s", "epoch_ms", "excel")
 _YEARS, _MONTHS, _DAYS, _WEEKS = "YyG", "mbBh", "dej", "VuAaUW"
 _COMPOSITES = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y"}
-_DIRECTIVES = frozenset(_YEARS + _MONTHS + _DAYS + _WEEKS + "HIklMSpPfz%")
+_HOURS = "HIkl"
+_DIRECTIVES = frozenset(_YEARS + _MONTHS + _DAYS + _WEEKS + _HOURS + "MSpPfz%")
 _DIRECTIVE = re.compile(r"%([-_0]?)(\.?)([A-Za-z%]?)")
 
 
@@ -52,6 +54,15 @@ def check_time_format(form: str) -> str:
     if "G" in named and "V" not in named:
         raise ValueError("needs the ISO week, %V, beside its year %G")
     return form
+
+
+def has_time_of_day(form: str) -> bool:
+    """Return whether a format that `check_time_format` accepts, other than `step`, reads times of day.
+
+    >>> [has_time_of_day(form) for form in ("yyyymmdd", "%d.%m.%Y", "%d.%m.%Y %H", "excel")]
+    [False, False, True, True]
+    """
+    return form in _INSTANTS if form in KINDS else bool(directives(form) & set(_HOURS))
 
 
 def directives(pattern: str) -> set[str]:
@@ -95,6 +106,6 @@ def complete(pattern: str) -> tuple[str, str]:
         if not named & set(_MONTHS):
             pattern, text = pattern + " %m", text + " 1"
         pattern, text = pattern + " %d", text + " 1"
-    if named & set("HIkl") and "M" not in named:
+    if named & set(_HOURS) and "M" not in named:
         pattern, text = pattern + " %M", text + " 0"
     return pattern, text

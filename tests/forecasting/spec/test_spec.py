@@ -155,6 +155,16 @@ def test_category_that_is_constant_along_the_grid_is_refused(
     assert expected in problem
 
 
+@pytest.mark.parametrize("form", ["yyyymmdd", "yyyymm", "iso_week", "quarter", "%d.%m.%Y"])
+def test_format_without_a_time_of_day_needs_a_frequency_of_a_day_or_coarser(form: str) -> None:
+    source = {"uri": "x.parquet", "time_format": form}
+    (problem,) = refuse(source=source, freq="1h")
+    assert f"source.time_format = '{form}' reads no time of day, which the frequency 1h needs" in problem
+    assert make_spec(FIELDS | {"source": source, "freq": "1d"}, subject="spec").freq == "1d"
+    hours = source | {"time_format": "%d.%m.%Y %I %p"}
+    assert make_spec(FIELDS | {"source": hours, "freq": "1h"}, subject="spec").freq == "1h"
+
+
 def test_horizon_that_leaves_the_calendar_is_refused() -> None:
     assert refuse(freq="1000y", horizon=10) == ("horizon = 10: steps of 1000y must reach at most 5000 years ahead",)
     assert refuse(freq=10**15, horizon=1001) == (
