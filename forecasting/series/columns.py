@@ -12,7 +12,7 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.schemas import STEP, TIMESTAMP, ds_dtype
-from forecasting.series.written_times import read_written
+from forecasting.series.written_times import IMPOSSIBLE_OFFSET, OFFSET_OF_ZONE, read_written
 from forecasting.spec.frequency import LARGEST_STEP, Clock
 
 SMALLEST_TIME = datetime(1, 1, 1)
@@ -69,7 +69,7 @@ def refuse_time(dtype: pl.DataType, *, clock: Clock, subject: str) -> None:
 _ZONE_NAME = r"\[?(?:UTC|GMT|[A-Z][A-Za-z]+(?:/[A-Za-z_-]+)+)\]?"
 OFFSET = (
     r"(:[0-9]{2}(?:\.[0-9]+)?) ?"
-    rf"((?:Z|z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)(?: ?{_ZONE_NAME})?|{_ZONE_NAME})$"
+    rf"((?:Z|z|{OFFSET_OF_ZONE})(?: ?{_ZONE_NAME})?|{_ZONE_NAME})$"
 )
 """The end of a text with a time of day and an offset or the name of a zone; the groups are what is before, and that."""
 
@@ -211,7 +211,10 @@ def _read_timestamps(rows: pl.LazyFrame, column: str, *, keeps_wall_clock: bool)
         rows = rows.with_columns(text.str.replace(OFFSET, "$1"))
     for form in _FORMATS:
         zone = "UTC" if form.endswith("%#z") else None
-        read = pl.when(time.is_null()).then(text).str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
+        is_unread = time.is_null()
+        if zone is not None:
+            is_unread &= ~pl.when(is_unread).then(text).str.contains(IMPOSSIBLE_OFFSET)
+        read = pl.when(is_unread).then(text).str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
         rows = rows.with_columns(pl.coalesce(time, read.dt.replace_time_zone(None)).alias(column))
     ids = [pl.col("unique_id")] if "unique_id" in rows.collect_schema() else []
     written = pl.struct(pl.when(time.is_null()).then(_WRITTEN).alias("text"), *ids).map_batches(

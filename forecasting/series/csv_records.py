@@ -10,7 +10,7 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.series.csv_bytes import read_lines
-from forecasting.series.csv_header import repeats_header
+from forecasting.series.csv_header import reorders_header, repeats_header
 from forecasting.series.csv_swallowed import has_swallowed_rows
 from forecasting.series.reasons import Reason
 from forecasting.spec.dialect import CsvDialect
@@ -141,6 +141,8 @@ class _Reader:
                 continue
             if self.header and repeats_header(fields, self.header):
                 yield first, fields, Reason.HEADER
+            elif self.header and reorders_header(fields, self.header):
+                yield first, fields, Reason.OTHER_HEADER
             else:
                 yield first, self._without_last(fields), None
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from forecasting.errors import SourceError
 from forecasting.series.columns import unused_name
 from forecasting.series.csv_numbers import read_decimal
 from forecasting.series.csv_records import read_records
@@ -50,14 +51,18 @@ def scan_csv(
         The rows.
 
     Raises:
-        SourceError: The file cannot be decoded, or a quote encloses the lines that follow it; see `read_records`.
+        SourceError: The file cannot be decoded, it repeats its header with the columns in another order, or a quote
+            encloses the lines that follow it; see `read_records`.
     """
     row, problem = unused_name("row", header), unused_name("problem", header)
     columns = list(dict.fromkeys(columns))
     shape = find_shape(uri, options, dialect)
     if shape is None:
         records = read_records(uri, options, columns, dialect, row=row, problem=problem, time=time)
+        reordered = records.filter(pl.col(problem) == Reason.OTHER_HEADER.value)
+        _refuse_reordered(uri, reordered[row].to_list())
         return CsvRows(records.lazy(), row, problem)
+    _refuse_reordered(uri, shape.reordered)
     rows = pl.scan_csv(
         uri,
         separator=dialect.separator,
@@ -83,6 +88,15 @@ def scan_csv(
         .then(pl.lit(Reason.HEADER.value))
     )
     return CsvRows(rows.with_columns(reason.alias(problem)), row, problem)
+
+
+def _refuse_reordered(uri: str, rows: Sequence[int]) -> None:
+    """Raise SourceError for the first of some rows, numbered from 0, that repeat the header in another order."""
+    if rows:
+        raise SourceError(
+            f"{uri}: line {min(rows) + 2} repeats the header with its columns in another order, so that the rows after"
+            " it cannot be read by the first header; split the file there, and name both files or their folder"
+        )
 
 
 def read_measurements(rows: pl.LazyFrame, dialect: CsvDialect) -> pl.LazyFrame:

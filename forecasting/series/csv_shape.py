@@ -29,12 +29,14 @@ class Shape(NamedTuple):
         longer: Rows with more fields than the header.
         shorter: Rows with fewer fields than the header.
         header: Rows that repeat the header, as where files with headers are joined.
+        reordered: Rows that repeat it with its columns in another order.
     """
 
     blank: tuple[int, ...]
     longer: tuple[int, ...]
     shorter: tuple[int, ...]
     header: tuple[int, ...]
+    reordered: tuple[int, ...] = ()
 
 
 def find_shape(uri: str, options: Mapping[str, str], dialect: CsvDialect) -> Shape | None:
@@ -83,7 +85,7 @@ class _Finder:
         self._header: list[str] = []
         self._ends_in_separator: bool | None = None
         self._num_lines = 0
-        self._odd: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
+        self._odd: tuple[list[int], ...] = ([], [], [], [], [])
 
     @property
     def shape(self) -> Shape:
@@ -111,8 +113,9 @@ class _Finder:
             is_blank |= (num_of_line >= max(each, 1)) & (ends - starts - (byte_of[ends - 1] == _CR) == num_of_line)
             is_blank[:1] &= self._num_lines > 0  # the header is none
         repeats = find_headers(block, byte_of, (starts, ends), at, num_of_line, self._header, self._quote)
-        headers = [line for line in repeats if line or self._num_lines]
-        self._odd[3].extend(line + self._num_lines - 1 for line in headers)
+        headers = {line: is_reordered for line, is_reordered in repeats if line or self._num_lines}
+        for line, is_reordered in headers.items():
+            self._odd[4 if is_reordered else 3].append(line + self._num_lines - 1)
         is_row = ~is_blank
         is_row[[*headers, *([] if self._num_lines else [0])]] = False
         if num_of_line is not None:

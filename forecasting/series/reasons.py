@@ -11,6 +11,7 @@ class Reason(StrEnum):
     )
     FEWER_FIELDS = "row has fewer fields than the header"
     HEADER = "row repeats the header"
+    OTHER_HEADER = "row repeats the header with its columns in another order"
     STRAY_QUOTE = (
         "row has a quote that does not end its field; a quote within a quoted field must be doubled, and --csv-quote"
         " none (source.csv.quote) reads quotes as text"
@@ -53,13 +54,14 @@ class Reason(StrEnum):
         " whose holidays are closed"
     )
     OFF_GRID = (
-        "time is off the grid that most rows of its series lie on; source.snap = nearest moves times below a day to it"
+        "time is off the grid that most rows of its series lie on; source.aggregate = sum, mean, last, first, max or min"
+        " makes one measurement of the rows of a period, and source.snap = nearest moves times below a day to the grid"
     )
     OFF_STEPS = "step is off the grid that most rows of its series lie on; freq (--freq) is the distance of its points"
     FAR_AWAY = "time is too far from the other rows of its series"
 
 
-MALFORMED = (Reason.MORE_FIELDS, Reason.FEWER_FIELDS, Reason.STRAY_QUOTE, Reason.HEADER)
+MALFORMED = (Reason.MORE_FIELDS, Reason.FEWER_FIELDS, Reason.STRAY_QUOTE, Reason.HEADER, Reason.OTHER_HEADER)
 """Reasons why the fields of a CSV row are, or may be, no values of their columns; it does not name a series."""
 REPEATS = (Reason.REPEATED.value, Reason.REPLACED.value, Reason.HEADER.value)
 """Reasons of rows that another row makes superfluous, which is not refusal."""

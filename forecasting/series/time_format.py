@@ -10,6 +10,7 @@ import polars as pl
 
 from forecasting.errors import SourceError
 from forecasting.schemas import TIMESTAMP
+from forecasting.series.written_times import IMPOSSIBLE_OFFSET
 from forecasting.spec.time_format import STEPS, complete, directives
 
 INSTANT = pl.Datetime("us", "UTC")
@@ -72,6 +73,7 @@ def _read_pattern(text: pl.Expr, pattern: str) -> pl.Expr:
     zone = "UTC" if "z" in named else None
     if zone:
         complete_pattern = complete_pattern.replace("%z", "%#z")
+        text = pl.when(~text.str.contains(IMPOSSIBLE_OFFSET)).then(text)
     time = (text + more).str.to_datetime(complete_pattern, time_unit="us", time_zone=zone, strict=False)
     return pl.when(time.dt.year() >= _FIRST_YEAR).then(time) if named & set("YG") else time
 

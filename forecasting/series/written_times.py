@@ -7,9 +7,13 @@ import polars as pl
 from forecasting.schemas import TIMESTAMP
 from forecasting.series.local_times import as_instants, localise
 
+OFFSET_OF_ZONE = "[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?"
+"""An offset that a zone has or had; the largest, of Manila until 1844, was 15:56."""
+IMPOSSIBLE_OFFSET = r"[0-9] ?[+-](?:(?:1[6-9]|[2-9][0-9])(?::?[0-9]{2})?|[0-9]{2}:?[6-9][0-9])$"
+"""The end of a text with a time of day and an offset that no zone has, such as +25:00 or -05:75."""
 _PARTS = (
     r"^(?<date>\d{4}-\d{2}-\d{2})[ T](?<clock>\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)"
-    r" ?(?<offset>[+-]\d{2}(?::?\d{2})?|Z|z)? ?\[?(?<zone>UTC|GMT|[A-Z][A-Za-z]+(?:/[A-Za-z_-]+)+)?\]?$"
+    rf" ?(?<offset>{OFFSET_OF_ZONE}|Z|z)? ?\[?(?<zone>UTC|GMT|[A-Z][A-Za-z]+(?:/[A-Za-z_-]+)+)?\]?$"
 )
 _END_OF_DAY = r"^24:00(?::00(?:\.0+)?)?$"
 _CLOCKS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")

@@ -177,7 +177,7 @@ def test_only_a_plain_file_is_read_by_polars(tmp_path: Path, text: str, is_plain
 def test_line_that_is_cut_by_a_block_is_judged_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forecasting.series.csv_bytes.BLOCK_BYTES", 3)
     (tmp_path / "x.csv").write_text('\ufeffabc,def\n"1,1",2\n\n3\n\n3,4,5\n6')
-    assert find_shape(str(tmp_path / "x.csv"), {}, CsvDialect()) == ((1, 3), (4,), (2, 5), ())
+    assert find_shape(str(tmp_path / "x.csv"), {}, CsvDialect()) == ((1, 3), (4,), (2, 5), (), ())
 
 
 NOTES = st.lists(st.text('a1,"\n\r ', max_size=12).map(str.strip), min_size=3, max_size=8)
@@ -230,6 +230,20 @@ def test_header_that_is_written_in_another_way_names_no_series(
     assert rows["unique_id"].to_list()[::2][:2] == ["1", "2"]
 
 
+@pytest.mark.parametrize("header", ["b,a,c", "B, c,a", 'a,"c","b"', "\ufeffc,b,a"])
+@pytest.mark.parametrize("rest", ["", 'x,"two\nlines",z\n'])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("block_bytes", [7, 1 << 20])
+def test_header_with_its_columns_in_another_order_stops_the_run_by_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str, rest: str, end: str, block_bytes: int
+) -> None:
+    monkeypatch.setattr("forecasting.series.csv_bytes.BLOCK_BYTES", block_bytes)
+    text = f"a,b,c\n1,2024-01-01,3\n\n{header}\n2024-01-01,2,4\n{rest}"
+    (tmp_path / "x.csv").write_bytes(text.replace("\n", end).encode())
+    with pytest.raises(SourceError, match=r"x\.csv: line 4 repeats the header with its columns in another order"):
+        scan_source(Source(uri=str(tmp_path / "x.csv"), id="a", time="b", target="c"), "timestamp")
+
+
 @pytest.mark.parametrize("more", [",", ',""'])
 @pytest.mark.parametrize("rest", ["", 'd,"2024-01-02",2,\n', 'd,"two\nlines",2,\n'])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -279,7 +293,7 @@ def test_remote_file_is_read_as_a_local_one(tmp_path: Path, name: str) -> None:
     assert rows[0].equals(rows[1])
     assert rows[1]["unique_id"].to_list() == ["a", 'a "b"\nc', "ä"]
     (tmp_path / "even.csv").write_text("a,b\n1,2\n\n3,4\n")
-    assert find_shape(f"file://{tmp_path / 'even.csv'}", {}, CsvDialect()) == ((1,), (), (), ())
+    assert find_shape(f"file://{tmp_path / 'even.csv'}", {}, CsvDialect()) == ((1,), (), (), (), ())
 
 
 def test_malformed_rows_are_refused_by_their_line_and_name_no_series(tmp_path: Path) -> None:

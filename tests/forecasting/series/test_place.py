@@ -184,6 +184,14 @@ def test_an_aggregate_of_minutes_is_one_of_hours() -> None:
     assert ingested.observations.select("ds", "y").rows() == [(day(0, hour), 6) for hour in range(3)]
 
 
+def test_quarters_of_an_hour_at_a_frequency_of_an_hour_name_the_aggregate() -> None:
+    times = [day(0, 0, minute) for minute in range(0, 60 * 20, 15)]
+    with pytest.raises(
+        SourceError, match=r"60 of 80 rows are refused(.|\n)*source\.aggregate = sum, mean.*source\.snap"
+    ):
+        read(times, freq="1h")
+
+
 def test_the_end_of_an_interval_belongs_to_the_period_that_it_ends() -> None:
     ends = [day(0, hour) for hour in range(1, 24 * 5 + 1)]
     ingested = read(ends, [1.0] * len(ends), freq="1d", aggregate="sum", label="end")

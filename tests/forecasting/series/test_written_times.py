@@ -5,7 +5,8 @@ from datetime import datetime
 import polars as pl
 import pytest
 
-from forecasting.series.columns import read_times
+from forecasting.series.columns import has_offset, read_times
+from forecasting.series.time_format import read_formatted
 
 
 def read(texts: list[str | None], *, keeps_wall_clock: bool = False, ids: list[str] | None = None) -> list[datetime]:
@@ -50,3 +51,21 @@ def test_hour_that_autumn_repeats_is_read_in_the_order_of_the_file_by_series() -
     later = [each.replace(hour=1) for each in (first, half)]
     assert read(texts, ids=["a", "a", "a", "a", "b"]) == [first, half, *later, first]
     assert read(["2024-03-31 02:30 Europe/Paris"]) == [None]  # skipped in spring
+
+
+@pytest.mark.parametrize("keeps_wall_clock", [False, True])
+@pytest.mark.parametrize("offset", ["+25:00", "-19:00", "+1600", "+99", "-05:75", "-19:00[UTC]"])
+def test_time_with_an_offset_that_no_zone_has_cannot_be_read(offset: str, keeps_wall_clock: bool) -> None:
+    texts = [f"2024-01-31 05:00{offset}", f"2024-01-31T05:00:00.5{offset}", f"2024-01-31 24:00{offset}"]
+    assert read([*texts], keeps_wall_clock=keeps_wall_clock) == [None] * 3
+    formatted = pl.DataFrame({"ds": [f"31.01.2024 05:00 {offset}"]})
+    assert formatted.select(read_formatted("ds", pl.String(), "%d.%m.%Y %H:%M %z"))["ds"].to_list() == [None]
+
+
+@pytest.mark.parametrize("offset", ["+14:00", "-1200", "+05:45", "-15:56"])
+def test_time_with_a_rare_offset_is_read(offset: str) -> None:
+    texts = [f"2024-01-31 05:00{offset}", f"2024-01-31T05:00:00.5{offset}", f"2024-01-31 24:00{offset}"]
+    assert None not in read([*texts])
+    assert has_offset(pl.Series(texts)).all()
+    formatted = pl.DataFrame({"ds": [f"31.01.2024 05:00 {offset}"]})
+    assert formatted.select(read_formatted("ds", pl.String(), "%d.%m.%Y %H:%M %z"))["ds"].null_count() == 0
