@@ -54,8 +54,9 @@ class Reason(StrEnum):
         " whose holidays are closed"
     )
     OFF_GRID = (
-        "time is off the grid that most rows of its series lie on; source.aggregate = sum, mean, last, first, max or min"
-        " makes one measurement of the rows of a period, and source.snap = nearest moves times below a day to the grid"
+        "time is off the grid that most rows of its series lie on; source.aggregate = sum, mean, last, first, max or"
+        " min makes one measurement of the rows of a period, and source.snap = nearest moves times below a day to the"
+        " grid"
     )
     OFF_STEPS = "step is off the grid that most rows of its series lie on; freq (--freq) is the distance of its points"
     FAR_AWAY = "time is too far from the other rows of its series"
