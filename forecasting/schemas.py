@@ -17,7 +17,7 @@ TIMESTAMP = pl.Datetime("us")
 STEP = pl.Int64()
 CATEGORIES = pl.List(pl.Struct({"name": pl.String(), "value": pl.String()}))
 KEYS = pl.List(pl.Struct({"name": pl.String(), "value": pl.String(), "type": pl.String()}))
-BOOKKEEPING = ("spec", "cutoff_date", "run_cutoff", "run_id")
+BOOKKEEPING = ("spec", "cutoff_date", "run_cutoff", "data_version", "run_id")
 """Columns that `forecasting.store.stamp` adds to the rows of a run."""
 _ON_CLOCK = pl.Object()
 """Placeholder for the dtype of `ds`, which depends on the clock."""
@@ -115,6 +115,7 @@ _ARCHITECTURE = Column("architecture", pl.String(), "frequency, horizon, quantil
 _SEED = Column("seed", pl.Int64(), "seed of the random numbers")
 _KERNEL = Column("kernel", pl.String(), "implementation of the recurrence that trained it")
 _DATA_VERSION = Column("data_version", pl.Int64(), "version of the features table that was read")
+_FIRST_VERSION = Column("data_version", pl.Int64(), "version of the features table that first had this value")
 _CODE_VERSION = Column("code_version", pl.String(), "version of Fleetcast")
 _FORECAST_DS = Column("ds", _ON_CLOCK, "time of the forecast value")
 _STEP_AHEAD = Column("step", pl.Int32(), "steps ahead of cutoff, from 1")
@@ -170,6 +171,7 @@ _DECLARED = (
             Column("y", pl.Float64(), "measurement; null if the source has none"),
             _CATEGORIES,
             _ZONE,
+            _FIRST_VERSION,
             _RUN_ID,
         ),
     ),
@@ -193,6 +195,23 @@ _DECLARED = (
             _RUN_ID,
         ),
         is_dated=True,
+    ),
+    Table(
+        "restatements",
+        "measurements that the source has corrected or withdrawn since an earlier run read them",
+        ("spec", "run_id", "unique_id", "ds"),
+        (
+            _SPEC,
+            _RUN_CUTOFF,
+            _ID,
+            Column("ds", _ON_CLOCK, "time of the measurement"),
+            Column("old_y", pl.Float64(), "the measurement before; null if an earlier restatement withdrew it"),
+            Column("new_y", pl.Float64(), "the measurement now; null if the source no longer has it"),
+            Column("learnt_at", pl.Datetime("us", "UTC"), "when the run read the source"),
+            _ZONE,
+            _FIRST_VERSION,
+            _RUN_ID,
+        ),
     ),
     Table(
         "features",
@@ -388,6 +407,7 @@ _DECLARED = (
             Column("num_origins", pl.Int32(), "origins that were scored"),
             Column("is_fallback", pl.Boolean(), "whether it is a fallback because no network could be compared"),
             Column("reason", pl.String(), "why this model is the champion"),
+            _DATA_VERSION,
             _RUN_ID,
         ),
         is_dated=True,
@@ -464,6 +484,7 @@ _DECLARED = (
             Column("forecast", pl.Float64(), "the median"),
             *(Column(quantile_column(q), pl.Float64(), f"the {q * 100:g} % quantile") for q in DEFAULT_QUANTILES),
             _ZONE,
+            _DATA_VERSION,
             _RUN_ID,
         ),
         is_dated=True,
@@ -502,6 +523,7 @@ _DECLARED = (
             Column("is_champion", pl.Boolean(), "whether this model was the champion of the series"),
             Column("is_complete", pl.Boolean(), "whether all actuals have arrived or are no longer expected"),
             *SCORES,
+            _DATA_VERSION,
             _RUN_ID,
         ),
         is_dated=True,

@@ -1,4 +1,4 @@
-"""Leaderboards of a store: one per spec, from its newest backtests or its newest realised scores."""
+"""Leaderboards of a store: one per spec, from its newest backtests or the newest scores of its forecasts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +26,7 @@ class Board:
     Attributes:
         spec: The name of the spec.
         kind: What the models are ranked by.
-        cutoff: The run cutoff of the backtests or scores, as text.
+        cutoff: The run cutoff of the backtests or of the newest scores, as text.
         rows: The rows of `leaderboard`.
     """
 
@@ -38,12 +38,16 @@ class Board:
     @property
     def title(self) -> str:
         """The line above the printed leaderboard."""
-        what = "backtests of the training run" if self.kind == "backtests" else "realised errors, scored"
-        return f"{self.spec}: {what} at {self.cutoff}"
+        what = (
+            "backtests of the training run at"
+            if self.kind == "backtests"
+            else "realised errors of all forecasts, up to"
+        )
+        return f"{self.spec}: {what} {self.cutoff}"
 
 
 def read_boards(store: Store, *, kind: Kind, spec: str | None = None) -> list[Board]:
-    """Rank the models of each spec in its run with the newest cutoff.
+    """Rank the models of each spec in its training run with the newest cutoff, or by all its scored forecasts.
 
     Args:
         store: The store.
@@ -70,9 +74,13 @@ def read_boards(store: Store, *, kind: Kind, spec: str | None = None) -> list[Bo
 
 
 def _board(store: Store, kind: Kind, clock: Clock, spec: str, cutoff: datetime | int) -> Board:
-    def newest(table: str) -> pl.DataFrame:
-        at = store.scan(table, clock).filter(pl.col("spec") == spec, pl.col("run_cutoff") == pl.lit(cutoff))
-        return at.collect()
+    def of_spec(table: str) -> pl.LazyFrame:
+        return store.scan(table, clock).filter(pl.col("spec") == spec)
 
-    champions = newest("champions") if kind == "backtests" else None
-    return Board(spec, kind, format_clock(cutoff), leaderboard(newest(kind), champions))
+    if kind == "scores":
+        newest = pl.col("run_cutoff") == pl.col("run_cutoff").max().over("forecast_run_cutoff", "unique_id", "model")
+        return Board(spec, kind, format_clock(cutoff), leaderboard(of_spec(kind).filter(newest).collect(), None))
+    rows, champions = (
+        of_spec(table).filter(pl.col("run_cutoff") == pl.lit(cutoff)).collect() for table in (kind, "champions")
+    )
+    return Board(spec, kind, format_clock(cutoff), leaderboard(rows, champions))

@@ -24,6 +24,7 @@ class Slice:
         unique_ids: The series of a filtered run; None for all.
         models: The models of a filtered run; None for all.
         job: The job whose verdicts are meant, in `checks`; None in other tables.
+        run_id: The run whose rows are replaced, for tables that keep the rows of every run; None for all.
 
     Raises:
         StoreError: `unique_ids` or `models` is empty or not a list of names.
@@ -35,6 +36,7 @@ class Slice:
     unique_ids: Sequence[str] | None = None
     models: Sequence[str] | None = None
     job: str | None = None
+    run_id: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("unique_ids", "models"):
@@ -64,6 +66,7 @@ class Slice:
         for option, column in (
             ("run_cutoff", "run_cutoff"), ("until", "ds"), ("unique_ids", "unique_id"), ("models", "model"),
             ("job", "job"),
+            ("run_id", "run_id"),
         ):  # fmt: skip
             if getattr(self, option) is not None and column not in columns:
                 raise StoreError(f"table '{stored_as}' has no column '{column}', so its slices cannot have {option}")
@@ -98,6 +101,8 @@ class Slice:
                 parts.append(f"{column} IN ({', '.join(map(quote, values))})")
         if self.job is not None:
             parts.append(equals("job", self.job))
+        if self.run_id is not None:
+            parts.append(equals("run_id", self.run_id))
         return " AND ".join(parts)
 
     def contains(self, table: Table, clock: Clock) -> pl.Expr:
@@ -126,6 +131,8 @@ class Slice:
                 condition &= pl.col(column).is_in(list(values))
         if self.job is not None:
             condition &= pl.col("job") == self.job
+        if self.run_id is not None:
+            condition &= pl.col("run_id") == self.run_id
         return condition
 
 

@@ -22,12 +22,13 @@ def stamp(
     spec: str,
     run_cutoff: datetime | int | None = None,
     run_id: str,
+    data_version: int | None = None,
     quantile_columns: Sequence[str] = (),
 ) -> Frame:
     """Add the bookkeeping columns that a table declares, and put all columns in the declared order.
 
-    Default quantiles that the spec does not forecast, and the zone of rows without one, become null columns. Other
-    missing or unknown columns are left for `publish` to refuse.
+    Default quantiles that the spec does not forecast, and the zone of rows without one, become null columns. Rows that
+    have a `data_version` keep it. Other missing or unknown columns are left for `publish` to refuse.
 
     Args:
         frame: The rows.
@@ -36,6 +37,7 @@ def stamp(
         spec: The name of the spec.
         run_cutoff: The run's cutoff, a naive datetime or an integer step; `cutoff_date` is its date.
         run_id: The run.
+        data_version: Version of the features table that the run read.
         quantile_columns: The spec's quantile columns.
 
     Returns:
@@ -51,5 +53,7 @@ def stamp(
     present = stamped.collect_schema().names()
     absent = [name for name in schema if name not in present and (is_quantile_column(name) or name == "zone")]
     stamped = stamped.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent)
+    if "data_version" in schema and "data_version" not in present:
+        stamped = stamped.with_columns(data_version=pl.lit(data_version, pl.Int64))
     present = stamped.collect_schema().names()
     return stamped.select([name for name in schema if name in present] + [n for n in present if n not in schema])

@@ -48,24 +48,46 @@ SEMI JOIN (SELECT spec, unique_id, max(run_cutoff) AS run_cutoff FROM {paths} GR
 USING (spec, unique_id, run_cutoff)
 """
 
+# A later run scores a forecast again when its actuals have arrived, or when measurements were restated.
+_LATEST_SCORES = """
+SELECT *
+FROM {scores}
+QUALIFY row_number() OVER (
+    PARTITION BY spec, forecast_run_cutoff, unique_id, model ORDER BY run_cutoff DESC
+) = 1
+"""
+
 _LOCAL = f", coalesce(ds AT TIME ZONE 'UTC' AT TIME ZONE zone, ds) AS {DS_LOCAL}"
 
-VIEWS: tuple[View, ...] = tuple(
-    View(
-        f"latest_{forecasts}",
-        "the champion's newest forecast of each series and " + ("timestamp" if forecasts == "forecasts" else "step"),
-        forecasts,
-        _LATEST.format(forecasts=forecasts, local=_LOCAL if forecasts == "forecasts" else ""),
-        adds_local=forecasts == "forecasts",
+VIEWS: tuple[View, ...] = (
+    tuple(
+        View(
+            f"latest_{forecasts}",
+            "the champion's newest forecast of each series and "
+            + ("timestamp" if forecasts == "forecasts" else "step"),
+            forecasts,
+            _LATEST.format(forecasts=forecasts, local=_LOCAL if forecasts == "forecasts" else ""),
+            adds_local=forecasts == "forecasts",
+        )
+        for forecasts in ("forecasts", "forecasts_by_step")
     )
-    for forecasts in ("forecasts", "forecasts_by_step")
-) + tuple(
-    View(
-        f"latest_{paths}",
-        "the sample paths of each series' newest forecast",
-        paths,
-        _LATEST_PATHS.format(paths=paths, local=_LOCAL if paths == "sample_paths" else ""),
-        adds_local=paths == "sample_paths",
+    + tuple(
+        View(
+            f"latest_{paths}",
+            "the sample paths of each series' newest forecast",
+            paths,
+            _LATEST_PATHS.format(paths=paths, local=_LOCAL if paths == "sample_paths" else ""),
+            adds_local=paths == "sample_paths",
+        )
+        for paths in ("sample_paths", "sample_paths_by_step")
     )
-    for paths in ("sample_paths", "sample_paths_by_step")
+    + tuple(
+        View(
+            f"latest_{scores}",
+            "the newest score of each forecast",
+            scores,
+            _LATEST_SCORES.format(scores=scores),
+        )
+        for scores in ("scores", "scores_by_step")
+    )
 )

@@ -56,7 +56,7 @@ def test_rows_that_are_not_stamped_lack_the_bookkeeping_and_what_the_job_adds() 
     assert table("calibrations").row_schema("step").names() == ["model", "quantile", "factor", "num_points", "coverage"]
     rows = table("models").row_schema("step", without=["weights_uri"])
     assert [name for name in table("models").schema("step") if name not in rows] == [
-        *("spec", "run_cutoff", "weights_uri", "run_id")
+        *("spec", "run_cutoff", "weights_uri", "data_version", "run_id")
     ]
     assert rows["trained_until"] == pl.Int64()
 

@@ -37,6 +37,7 @@ from forecasting.spec.checks import FreshnessCheck
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
+from workers.jobs.restatements import Learnt, learn, publish_restatements
 from workers.jobs.run import Outcome, Run, Skip, main, newest_allowed, requested_cutoff, source_zone
 
 LAST_JOBS = {"train": "backtest", "forecast": "predict"}
@@ -80,16 +81,18 @@ def write_features(run: Run) -> Outcome:
         print(f"{arguments.job}: {note}", flush=True)
     versions = run.publish_checks(checked.verdicts)
     checked.refuse()
-    for table in ("observations", "rejects", "features"):
-        rows: pl.DataFrame = getattr(ingested, table)
-        rows = add_set_aside(rows, ingested.set_aside) if table == "rejects" else rows
-        stamped = stamp(rows, table, run.clock, spec=run.spec.name, run_cutoff=run.cutoff, run_id=arguments.run_id)
-        versions |= run.publish(table, stamped)
+    versions |= _write(run, "features", ingested.features)
+    learnt = learn(run, ingested.observations, version=versions[declared_table("features").stored_as(run.clock)])
+    for note in learnt.notes:
+        print(f"{arguments.job}: {note}", flush=True)
+    versions |= publish_restatements(run, learnt.restated)
+    versions |= _write(run, "observations", learnt.observations)
+    versions |= _write(run, "rejects", add_set_aside(ingested.rejects, ingested.set_aside))
     if len(run.spec.source.ids) > 1:
         versions |= _write_names(run, ingested)
     num_series, num_rejects = len(ingested.unique_ids), ingested.rejects.height
     return Outcome(
-        "".join(_describe(checked, run)),
+        "".join(_describe(checked, learnt, run)),
         versions,
         num_series=num_series,
         num_rows=ingested.features.height,
@@ -135,6 +138,13 @@ def _moment(run: Run) -> datetime | None:
     return moment if isinstance(moment, datetime) else current_time(run.spec, source_zone(run.spec))
 
 
+def _write(run: Run, table: str, rows: pl.DataFrame) -> dict[str, int]:
+    """Publish the rows of a table."""
+    run_id = run.arguments.run_id
+    stamped = stamp(rows, table, run.clock, spec=run.spec.name, run_cutoff=run.cutoff, run_id=run_id)
+    return run.publish(table, stamped)
+
+
 def _write_names(run: Run, ingested: Ingested) -> dict[str, int]:
     """Publish the columns that name each series, beside those of series that other runs have read."""
     source = run.spec.source
@@ -151,11 +161,13 @@ def _write_names(run: Run, ingested: Ingested) -> dict[str, int]:
     return run.publish("names", stamped)
 
 
-def _describe(checked: Checked, run: Run) -> Iterator[str]:
+def _describe(checked: Checked, learnt: Learnt, run: Run) -> Iterator[str]:
     """Yield the parts of the job's message: what was read and used, and which series are not forecast."""
     ingested = checked.ingested
     yield f"{len(ingested.unique_ids)} series, {ingested.features.height} grid points"
     yield f" and {ingested.rejects.height} refused rows up to {format_clock(run.cutoff)}; {ingested.counts}"
+    if learnt.restated.height:
+        yield f"; {learnt.restated.height} measurements restated"
     lagging = set(find_lagging(ingested.features)) - set(ingested.ended)
     num_forecast = len(ingested.unique_ids) - len(ingested.unserved)
     yield f"; series: {count_series(num_forecast, lagging, ingested.ended, ingested.set_aside)}"

@@ -5,25 +5,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from forecasting.flow.scoring import score as score_forecasts
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
+from forecasting.series.panel import Panel
 from forecasting.store.staging import discard
 from workers.cluster.shards import Shard
 from workers.jobs.plan import pinned_version
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, stage_shards
-
-UNIT = ("forecast_run_cutoff", "unique_id", "model")
-"""Key of what is scored at once: one model's forecast of one series by one run."""
+from workers.jobs.touched import UNIT, late_changes, touched_units
 
 
 def score(run: Run) -> Outcome:
-    """Score the forecasts of earlier runs up to the cutoff that no score run before this cutoff has completed."""
+    """Score the forecasts of earlier runs up to the cutoff that are not complete, or whose measurements have changed.
+
+    Args:
+        run: The run.
+
+    Returns:
+        What was published.
+    """
     data_version = pinned_version(run)
-    due = find_due(run).collect(engine="streaming")
+    changes = late_changes(run, data_version=data_version)
+    due = find_due(run, changes).collect(engine="streaming")
     versions: dict[str, int] = {}
     num_rows = num_series = 0
     if due.is_empty():
@@ -33,46 +41,60 @@ def score(run: Run) -> Outcome:
     else:
         points = count_points(run, data_version=data_version, has_ended=True)
         num_points = {name: points.get(name, 0) for name in sorted(due["unique_id"].unique())}
-        staged = stage_shards(run, ScoreShard(run.arguments.models), [num_points], data_version=data_version)
+        shard = ScoreShard(run.arguments.models, changes)
+        staged = stage_shards(run, shard, [num_points], data_version=data_version)
         versions = run.publish("scores", staged.files["scores"], models=run.arguments.models)
         num_rows, num_series = staged.num_rows["scores"], len(num_points)
         num_runs = due["forecast_run_cutoff"].n_unique()
-        message = (
-            f"{num_rows} forecasts of {num_series} series and {num_runs} runs scored at {format_clock(run.cutoff)}"
-        )
+        num_again = int(due["is_touched"].sum())
+        again = f"; {num_again} of them again, because measurements were restated or late" if num_again else ""
+        message = f"{num_rows} forecasts of {num_series} series and {num_runs} runs scored"
+        message += f" at {format_clock(run.cutoff)}{again}"
     discard(run.store, run.arguments.run_id)
     return Outcome(message, versions, num_series=num_series, num_rows=num_rows)
 
 
-def find_due(run: Run) -> pl.LazyFrame:
+def find_due(run: Run, changes: pl.DataFrame) -> pl.LazyFrame:
     """Return the units that this run scores, one row each."""
-    due = units_due(run.rows("forecasts"), run.rows("scores"), run.cutoff, run.arguments.models)
+    due = units_due(run.rows("forecasts"), run.rows("scores"), run.cutoff, run.arguments.models, changes)
     return due if run.arguments.series is None else due.filter(pl.col("unique_id").is_in(list(run.arguments.series)))
 
 
 def units_due(
-    forecasts: pl.LazyFrame, scores: pl.LazyFrame, cutoff: datetime | int, models: tuple[str, ...] | None
+    forecasts: pl.LazyFrame,
+    scores: pl.LazyFrame,
+    cutoff: datetime | int,
+    models: tuple[str, ...] | None,
+    changes: pl.DataFrame,
 ) -> pl.LazyFrame:
-    """Return the units of earlier runs with a point at or before the cutoff that no earlier score run has completed.
+    """Return the units of earlier runs with a point at or before the cutoff that are not complete, or no longer right.
 
     A unit whose actuals had not all arrived stays due, because its series may lag behind the others (`is_complete`
-    in `scores`).
+    in `scores`). A unit that an earlier score run has completed is due again if a measurement that enters its scores
+    was restated, or came late.
 
     Args:
         forecasts: Rows of `forecasts`.
         scores: Rows of `scores`.
         cutoff: The run's cutoff.
         models: Models that the run is filtered to; None for all.
+        changes: Rows of `late_changes`.
 
     Returns:
-        One row per unit, with the columns of UNIT.
+        One row per unit, with the columns of UNIT and `is_touched`, whether it was complete.
     """
-    earlier = forecasts.filter(pl.col("run_cutoff") < cutoff, pl.col("ds") <= cutoff)
+    forecasts = forecasts.filter(pl.col("run_cutoff") < cutoff)
     if models is not None:
-        earlier = earlier.filter(pl.col("model").is_in(list(models)))
+        forecasts = forecasts.filter(pl.col("model").is_in(list(models)))
+    earlier = forecasts.filter(pl.col("ds") <= cutoff)
     units = earlier.select(pl.col("run_cutoff").alias("forecast_run_cutoff"), "unique_id", "model").unique()
-    completed = scores.filter(pl.col("run_cutoff") < cutoff, pl.col("is_complete")).select(UNIT).unique()
-    return units.join(completed, on=UNIT, how="anti")
+    scores = scores.filter(pl.col("run_cutoff") < cutoff)
+    completed = scores.filter(pl.col("is_complete")).select(UNIT).unique()
+    due = units.join(completed, on=UNIT, how="anti").with_columns(is_touched=pl.lit(value=False))
+    if changes.is_empty():
+        return due
+    touched = touched_units(forecasts, scores, changes).join(completed, on=UNIT, how="semi")
+    return pl.concat([due, touched.with_columns(is_touched=pl.lit(value=True))])
 
 
 @dataclass(frozen=True)
@@ -81,9 +103,11 @@ class ScoreShard:
 
     Attributes:
         models: Models that the job is filtered to; None for all.
+        changes: Rows of `late_changes`.
     """
 
     models: tuple[str, ...] | None
+    changes: pl.DataFrame
 
     def __call__(self, slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         """Return the rows of `scores` of a shard."""
@@ -93,7 +117,8 @@ class ScoreShard:
             )
             for table in ("forecasts", "scores")
         )
-        due = units_due(forecasts, scores, slot.cutoff, self.models)
+        changes = self.changes.filter(pl.col("unique_id").is_in(list(shard.unique_ids)))
+        due = units_due(forecasts, scores, slot.cutoff, self.models, changes)
         rows = (
             forecasts.with_columns(forecast_run_cutoff=pl.col("run_cutoff"))
             .join(due, on=UNIT, how="semi")
@@ -103,11 +128,17 @@ class ScoreShard:
         panel, _ = slot.read_live(shard.unique_ids, has_ended=True)
         scored = [
             score_forecasts(
-                panel, of_run, slot.spec, run_cutoff=slot.cutoff, forecast_run_cutoff=forecast_cutoff
+                _panel_of(panel, of_run), of_run, slot.spec, run_cutoff=slot.cutoff, forecast_run_cutoff=forecast_cutoff
             ).with_columns(forecast_run_cutoff=pl.lit(forecast_cutoff, rows.schema["forecast_run_cutoff"]))
             for (forecast_cutoff,), of_run in rows.group_by("forecast_run_cutoff", maintain_order=True)
         ]
         return {"scores": pl.concat(scored)}
+
+
+def _panel_of(panel: Panel, forecasts: pl.DataFrame) -> Panel:
+    """Return the panel of the series that are forecast: a restatement may be due of few series at many cutoffs."""
+    names = set(forecasts["unique_id"].unique())
+    return panel.select(np.array([row for row, name in enumerate(panel.unique_ids) if name in names], dtype=np.int64))
 
 
 if __name__ == "__main__":

@@ -111,6 +111,7 @@ class Slot:
             spec=self.spec.name,
             run_cutoff=self.cutoff,
             run_id=self.run_id,
+            data_version=self.data_version,
             quantile_columns=self.spec.quantile_columns if table == "forecasts" else (),
         )
 

@@ -30,4 +30,12 @@ def test_lazy_frame_stays_lazy_and_keeps_unknown_columns():
         pl.LazyFrame({"surprise": [1], "unique_id": ["a"]}), "observations", "timestamp", spec="demo", run_id="run"
     )
     assert isinstance(rows, pl.LazyFrame)
-    assert rows.collect_schema().names() == ["spec", "unique_id", "zone", "run_id", "surprise"]
+    assert rows.collect_schema().names() == ["spec", "unique_id", "zone", "data_version", "run_id", "surprise"]
+
+
+def test_rows_keep_the_version_that_they_have_and_others_get_that_of_the_run():
+    for own, expected in (({"data_version": [3]}, 3), ({}, 7)):
+        rows = stamp(
+            pl.DataFrame({"unique_id": ["a"]} | own), "scores", "step", spec="demo", run_id="r", data_version=7
+        )
+        assert rows["data_version"].to_list() == [expected]

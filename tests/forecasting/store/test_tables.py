@@ -82,7 +82,7 @@ def test_filter_reaches_the_scan(store, observations_of):
     plan = store.scan("observations", "timestamp").filter(pl.col("unique_id") == "a").select("y").explain()
     assert "SELECTION: " in plan
     assert "FILTER" not in plan
-    assert "PROJECT 2/7" in plan or "PROJECT 1/5" in plan
+    assert "PROJECT 2/8" in plan or "PROJECT 1/5" in plan
 
 
 def test_row_groups_separate_series(store):
@@ -91,7 +91,9 @@ def test_row_groups_separate_series(store):
         pl.DataFrame({"unique_id": names})
         .join(pl.DataFrame({"ds": [START + timedelta(hours=hour) for hour in range(1_000)]}), how="cross")
         .select(spec=pl.lit("demo"), unique_id="unique_id", ds="ds", y=pl.lit(1.0), run_id=pl.lit("run"))
-        .with_columns(categories=pl.lit(None, CATEGORIES), zone=pl.lit(None, pl.String))
+        .with_columns(
+            categories=pl.lit(None, CATEGORIES), zone=pl.lit(None, pl.String), data_version=pl.lit(None, pl.Int64)
+        )
         .sample(fraction=1, shuffle=True, seed=0)
     )
     publish(store, "observations", "timestamp", rows, slice=Slice("demo"), application="r", generation=0)

@@ -1,22 +1,26 @@
 """A small source and store, and runs of jobs on them in this process: no Ray, no Airflow."""
 
+import json
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from forecasting.series.clock import format_clock
 from forecasting.settings import FleetSettings
 from forecasting.spec.spec import Spec
+from forecasting.store.publish import append_run
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
 from workers.cluster.pool import LEAST_BYTES, Resources
 from workers.jobs import priors, shard_run, train
-from workers.jobs.run import Run
+from workers.jobs.features import write_features
+from workers.jobs.run import Outcome, Run
 from workers.settings import WorkerSettings
 
 FIRST = datetime(2024, 1, 1)
@@ -50,6 +54,28 @@ class Small:
         ]
         self.source.write_text("\n".join(["unique_id,ds,y", *lines, *extra]) + "\n")
 
+    def replace(self, *lines: str) -> None:
+        """Replace rows of the source, each given as `b,3,4` for series b at hour 3; `b,3` takes the row out."""
+        rows = self.source.read_text().splitlines()
+        for line in lines:
+            name, hour, *y = line.split(",")
+            start = f"{name},{FIRST + timedelta(hours=int(hour))},"
+            place = next(number for number, row in enumerate(rows) if row.startswith(start))
+            rows[place : place + 1] = [start + y[0]] if y else []
+        self.source.write_text("\n".join(rows) + "\n")
+
+    def read(self, hours: int = 11, **options: Any) -> Outcome:
+        """Run the features job, record it, and return its outcome."""
+        run = self.run("features", hours, **{"cutoff": "given"} | options)
+        outcome = write_features(run)
+        fields = {
+            "run_id": run.arguments.run_id, "job": "features", "spec": run.spec.name, "status": "success",
+            "run_cutoff": format_clock(run.cutoff), "started_at": datetime.now(UTC), "seconds": 0.0,
+            "arguments": run.arguments.model_dump_json(), "versions": json.dumps(dict(outcome.versions)),
+        }  # fmt: skip
+        append_run(self.store, fields)
+        return outcome
+
     def run(
         self,
         job: str,
@@ -60,11 +86,12 @@ class Small:
         kernel: Any = "auto",
         **options: Any,
     ) -> Run:
-        """Return a run whose cutoff is `hours` after the first point."""
+        """Return a run whose cutoff is `hours` after the first point, or that step."""
         named = {"run_id": f"{job}.{next(self._numbers)}", "spec": self.spec} | options
         arguments = RunArguments(job=job, flow=flow, **named)
         settings = WorkerSettings(shard_size=shard_size)
-        return Run(arguments, self.store, settings, FleetSettings(kernel=kernel), FIRST + timedelta(hours=hours))
+        cutoff = hours if arguments.spec.clock == "step" else FIRST + timedelta(hours=hours)
+        return Run(arguments, self.store, settings, FleetSettings(kernel=kernel), cutoff)
 
 
 @pytest.fixture

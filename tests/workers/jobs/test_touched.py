@@ -1,0 +1,222 @@
+"""Forecasts are scored again after measurements that enter their scores have changed."""
+
+from datetime import datetime, timedelta
+
+import polars as pl
+import pytest
+
+from forecasting.cli.boards import read_boards
+from forecasting.store.query import query
+from workers.jobs.predict import predict
+from workers.jobs.score import score
+
+FIRST = datetime(2024, 1, 1)
+
+
+@pytest.fixture(autouse=True)
+def naives_only(small):
+    """Without networks and statistical models, a forecast takes a few milliseconds."""
+    small.spec = small.spec.model_copy(update={"statistics": ()})
+
+
+def flow(small, hours, **options):
+    """Run the forecast flow at a cutoff; return the message of the score job."""
+    small.read(hours)
+    predict(small.run("predict", hours))
+    return score(small.run("score", hours, **options)).message
+
+
+def scored_at(small, hours):
+    """The run cutoffs, in hours, of the forecasts that were scored at this cutoff, by series."""
+    rows = small.store.scan("scores", "timestamp").filter(
+        "is_champion", pl.col("run_cutoff") == FIRST + timedelta(hours=hours)
+    )
+    rows = rows.select("unique_id", (pl.col("forecast_run_cutoff") - FIRST).dt.total_hours()).sort(pl.all()).collect()
+    return {name: part["forecast_run_cutoff"].to_list() for (name,), part in rows.group_by("unique_id")}
+
+
+def expected(small, hours, name):
+    """The MAE of the champion's forecast made at `hours`, by the stored observations."""
+    sql = f"""SELECT avg(abs(forecast - y)) AS mae FROM forecasts JOIN observations USING (spec, unique_id, ds)
+        WHERE is_champion AND unique_id = '{name}' AND forecasts.run_cutoff = '{FIRST + timedelta(hours=hours)}'"""
+    return query(small.store, sql).item()
+
+
+def latest(small, hours, name, column="mae"):
+    sql = f"""SELECT {column} FROM latest_scores WHERE is_champion AND unique_id = '{name}'
+        AND forecast_run_cutoff = '{FIRST + timedelta(hours=hours)}'"""
+    return query(small.store, sql).item()
+
+
+def test_complete_forecast_is_scored_again_after_one_of_its_actuals_is_restated(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    before = latest(small, 11, "b")
+    small.write(a=20, b=20)
+    small.replace("b,13,30")
+    message = flow(small, 19)
+    assert scored_at(small, 19) == {"a": [15], "b": [11, 15]}
+    assert "of them again, because measurements were restated or late" in message
+    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
+    assert latest(small, 11, "b") > before + 5
+    board = {row["model"]: row for row in read_boards(small.store, kind="scores")[0].rows.iter_rows(named=True)}
+    everything = query(small.store, "SELECT sum(num_points) AS n FROM latest_scores WHERE is_champion").item()
+    assert board["champion"]["num_points"] == everything == 16
+    small.write(a=24, b=24)
+    small.replace("b,13,30")
+    assert "again" not in flow(small, 23)
+    assert scored_at(small, 23) == {"a": [19], "b": [19]}
+
+
+def test_withdrawn_actual_no_longer_counts(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    assert latest(small, 11, "b", "num_points") == 4
+    small.write(a=20, b=20)
+    small.replace("b,13")
+    flow(small, 19)
+    assert latest(small, 11, "b", "num_points") == 3
+    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
+
+
+def test_restated_value_before_a_cutoff_changes_the_scale(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    before = latest(small, 11, "b", "mase")
+    small.write(a=20, b=20)
+    small.replace("b,3,40")
+    flow(small, 19)
+    assert scored_at(small, 19) == {"a": [15], "b": [11, 15]}
+    assert before is None or before != latest(small, 11, "b", "mase")
+
+
+def test_correction_without_a_new_period_is_scored_at_the_same_cutoff(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    small.replace("b,13,30")
+    flow(small, 15)
+    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
+    small.write(a=20, b=20)
+    small.replace("b,13,30")
+    flow(small, 19)
+    assert scored_at(small, 19) == {"a": [15], "b": [15]}
+
+
+def test_restatement_after_the_end_of_a_forecast_does_not_touch_it(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=20, b=20)
+    flow(small, 19)
+    small.replace("b,18,30")
+    small.write(a=24, b=24)
+    small.replace("b,18,30")
+    flow(small, 23)
+    assert scored_at(small, 23) == {"a": [19], "b": [19]}
+
+
+def test_late_row_of_a_gap_is_scored_though_it_is_no_restatement(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    small.replace("b,13")
+    flow(small, 15)
+    assert latest(small, 11, "b", "num_points") == 3
+    small.write(a=20, b=20)
+    flow(small, 19)
+    assert latest(small, 11, "b", "num_points") == 4
+    assert small.store.open("restatements", "timestamp") is None
+
+
+def test_actuals_of_a_series_that_had_been_given_up_are_scored_when_they_come(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=21, b=14)
+    flow(small, 19)
+    assert (latest(small, 11, "b", "num_points"), latest(small, 11, "b", "is_complete")) == (2, True)
+    small.write(a=24, b=20)
+    flow(small, 23)
+    assert latest(small, 11, "b", "num_points") == 4
+
+
+def test_rows_that_left_the_source_leave_scores_as_they_are(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    small.write(a=20, b=20)
+    small.replace(*[f"b,{hour}" for hour in range(13)], "b,14,30")
+    flow(small, 19)
+    assert scored_at(small, 19) == {"a": [15], "b": [15]}
+    assert latest(small, 11, "b", "num_points") == 4
+
+
+def test_repeated_run_scores_the_same_and_a_filtered_one_leaves_the_rest_due(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    small.write(a=20, b=20)
+    small.replace("a,13,50", "b,13,30")
+    flow(small, 19, series=("b",), cutoff="given")
+    assert scored_at(small, 19) == {"b": [11, 15]}
+    score(small.run("score", 19))
+    assert scored_at(small, 19) == {"a": [11, 15], "b": [11, 15]}
+    before = small.store.scan("scores", "timestamp").drop("run_id").sort(pl.exclude("^q.*$")).collect()
+    score(small.run("score", 19))
+    after = small.store.scan("scores", "timestamp").drop("run_id").sort(pl.exclude("^q.*$")).collect()
+    assert after.equals(before)
+
+
+def test_score_of_a_backfill_does_not_hide_that_the_newest_one_is_outdated(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=20, b=20)
+    flow(small, 19)
+    small.replace("b,13,30")
+    small.read(16)
+    score(small.run("score", 16))
+    assert scored_at(small, 16)["b"] == [11]
+    small.write(a=24, b=24)
+    small.replace("b,13,30")
+    flow(small, 23)
+    assert scored_at(small, 23)["b"] == [11, 19]
+    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
+
+
+def test_values_that_changed_with_the_spec_do_not_touch_scores(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    fields = small.spec.model_dump()
+    small.spec = type(small.spec)(**fields | {"source": fields["source"] | {"target": "other"}})
+    small.write(a=20, b=20)
+    rows = small.source.read_text().splitlines()
+    small.source.write_text("\n".join([rows[0] + ",other", *(f"{row},{len(row)}.5" for row in rows[1:])]) + "\n")
+    flow(small, 19)
+    assert scored_at(small, 19) == {"a": [15], "b": [15]}
+
+
+def test_scores_of_a_store_without_versions_are_renewed_once_something_changes(small, serial):
+    """An earlier release wrote no versions."""
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    for table in ("observations", "scores"):
+        stored = small.store.open(table, "timestamp")
+        stored.update(updates={"data_version": "NULL"})
+    small.write(a=20, b=20)
+    flow(small, 19)
+    assert scored_at(small, 19) == {"a": [15], "b": [15]}
+    small.replace("b,13,30")
+    flow(small, 19)
+    assert scored_at(small, 19) == {"a": [15], "b": [11, 15]}
