@@ -4,7 +4,7 @@ The cutoff is the newest period that at least half of the live series have. A li
 `Spec.ended_after` steps of it, the others have ended. A live series without one at the cutoff lags, and has gaps there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import numpy as np
@@ -137,6 +137,28 @@ def describe_ended(ended: Mapping[str, str], num_series: int) -> str:
     """Return a sentence about the series that have ended, at least one."""
     name, reason = next(iter(ended.items()))
     return f"{len(ended):,} of {num_series:,} series get no forecast, such as '{name}', which has {reason}"
+
+
+def describe_unmeasured(features: pl.DataFrame, ended: Collection[str], num_series: int) -> str | None:
+    """Return a sentence about the series without any measurement that models may learn from; None if each has one.
+
+    Args:
+        features: Rows of the features table up to the cutoff: unique_id and is_observed.
+        ended: Series that have ended, which get no forecast for that reason.
+        num_series: The number of all series.
+
+    Returns:
+        The sentence.
+    """
+    measured = features.lazy().group_by("unique_id").agg(pl.col("is_observed").any())
+    unmeasured = measured.filter(~pl.col("is_observed"), ~pl.col("unique_id").is_in(list(ended)))
+    names = unmeasured.select("unique_id").sort("unique_id").collect()["unique_id"]
+    if names.is_empty():
+        return None
+    return (
+        f"{len(names):,} of {num_series:,} series get no forecast, such as '{names[0]}', because all their measurements"
+        " are missing or ignored"
+    )
 
 
 def hide_ended(features: pl.DataFrame, ended: Mapping[str, str], spec: Spec, *, cutoff: datetime | int) -> pl.DataFrame:

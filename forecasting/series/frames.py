@@ -283,9 +283,14 @@ def _without_periods(frame: Any) -> Any:
     for name, dtype in frame.dtypes.items():
         if isinstance(dtype, pd.PeriodDtype):
             changed[name] = frame[name].dt.to_timestamp()
-        elif isinstance(dtype, pd.DatetimeTZDtype) and not hasattr(dtype.tz, "key") and not hasattr(dtype.tz, "zone"):
+        elif isinstance(dtype, pd.DatetimeTZDtype) and not _has_name(dtype.tz):
             changed[name] = frame[name].dt.tz_convert(_iana_name(str(name), dtype.tz))
     return frame.assign(**changed) if changed else frame
+
+
+def _has_name(zone: Any) -> bool:
+    """Return whether a zone of zoneinfo, pytz or datetime has an IANA name; an offset of pytz has none."""
+    return getattr(zone, "key", None) is not None or getattr(zone, "zone", None) is not None
 
 
 def _iana_name(column: str, zone: Any) -> str:

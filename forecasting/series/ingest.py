@@ -16,7 +16,7 @@ from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
 from forecasting.series.closed import describe_closed_days, refuse_open_rows
 from forecasting.series.closed_hours import describe_closed_hours
-from forecasting.series.ends import describe_ended, find_ended, hide_ended, up_to_cutoff
+from forecasting.series.ends import describe_ended, describe_unmeasured, find_ended, hide_ended, up_to_cutoff
 from forecasting.series.extremes import describe_extremes
 from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.grid import future_grid
@@ -220,6 +220,8 @@ def ingest(
     unique_ids = ingested.unique_ids
     unused += describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
+    unmeasured = describe_unmeasured(ingested.features, ingested.ended, len(unique_ids))
+    unused += [] if unmeasured is None else [unmeasured]
     usual_rows, shortfall = _describe_periods(collected.get("by_period"), refused, spec, set_aside)
     meant = ingested.observations.filter(~is_ignored(spec.source, spec.clock))
     found = (

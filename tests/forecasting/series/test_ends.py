@@ -207,3 +207,14 @@ def test_every_row_is_counted_once_and_nothing_after_the_cutoff_is_read(
     if cutoff is None:  # it is at or before the newest day that half of the series that are not ended have
         live = last.filter(~pl.col("unique_id").is_in(list(ingested.ended)))
         assert (live["ds"] == ingested.cutoff).any()
+
+
+def test_series_without_any_measurement_are_named_as_those_without_a_forecast() -> None:
+    rows = rows_of(fleet(none=range(100), hidden=range(100), gone=range(20)))
+    rows = rows.with_columns(y=pl.when(pl.col("unique_id") != "none").then("y"))
+    ignore = [{"from": "2024", "to": "2024", "series": ["hidden"]}]
+    unused = ingest(spec_of(ignore=ignore), rows=rows, now=NOW).unused
+    assert [note for note in unused if "missing or ignored" in note] == [
+        "2 of 9 series get no forecast, such as 'hidden', because all their measurements are missing or ignored"
+    ]
+    assert not [note for note in read(fleet()).unused if "missing or ignored" in note]

@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import pytz
 
 from forecasting.errors import DataWarning, SourceError
 from forecasting.series.frames import NativeFrames, read_frame
@@ -170,6 +171,14 @@ def test_a_fixed_offset_keeps_its_wall_clock_and_comes_back(offset: str, zone: s
         returned = frames.restore(forecasts(pl.Series(["a"] * 4), rows["ds"]))
         times = returned["ds"] if isinstance(returned, pd.DataFrame) else returned.to_pandas()["ds"]
         assert str(times[0]) == str(pandas["ds"][0])
+
+
+def test_an_offset_of_pytz_is_one_as_that_of_the_standard_library_is() -> None:
+    given = pandas_frame(ds=pd.Series(HOURS).dt.tz_localize(pytz.FixedOffset(-300)))
+    rows, _ = read_frame(given, **NAMES)
+    assert rows.schema["ds"].time_zone == "Etc/GMT+5"
+    named = pandas_frame(ds=pd.Series(HOURS).dt.tz_localize(pytz.timezone("Europe/Paris")))
+    assert read_frame(named, **NAMES)[0].schema["ds"].time_zone == "Europe/Paris"
 
 
 def test_an_offset_that_no_zone_has_all_year_is_refused() -> None:
