@@ -15,6 +15,7 @@ from forecasting.series.partial import MOST_PERIODS, has_parts, is_part
 from forecasting.series.plausible import wall_clock
 from forecasting.series.shortfall import describe_parts, find_lacking, find_short, find_usual
 from forecasting.series.spans import count_rows
+from forecasting.series.thousands import check_thousands
 from forecasting.series.time_sniff import refuse_codes
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.validate import validate
@@ -74,6 +75,7 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
     accepted, refused, kept, counts, *by_period = pl.collect_all(plans, engine="streaming")
     if spec.clock == "step":
         refuse_codes(accepted["ds"], source.time_format, subject=f"source {source}", freq=spec.freq)
+    check_thousands(rows, source)
     check_budget(refused, kept, source, rows)
     observed = accepted.filter(pl.col("y").is_not_null())
     newest: Any = accepted["ds"].max()

@@ -38,6 +38,7 @@ from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.partial import describe_within, has_parts, leave_part
 from forecasting.series.plausible import wall_clock
 from forecasting.series.spans import newest_observation
+from forecasting.series.thousands import check_thousands
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.verdicts import describe_warnings
 from forecasting.series.waiting import describe_unfinished
@@ -202,6 +203,7 @@ class Fleet:
                 " days begin at other times; convert them first"
             )
         rows = given.scan(spec.clock, static=spec.categories.static)
+        check_thousands(rows, given.source)
         if types.unique_id.is_integer() and not self._types.unique_id.is_integer():
             known = self._history["unique_id"].unique().implode()
             other = rows.filter(~pl.col("unique_id").is_in(known)).select("unique_id").unique().head(3).collect()

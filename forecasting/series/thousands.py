@@ -20,6 +20,20 @@ _DECIMAL = (
 """A point that no thousand has before or after it, or a number of four digits and more without a thousands sign."""
 
 
+def check_thousands(rows: pl.LazyFrame, source: Source) -> None:
+    """Check rows as `refuse_thousands` does; text alone is read.
+
+    Args:
+        rows: Rows of `scan_source`.
+        source: Their source.
+
+    Raises:
+        SourceError: A point of a measurement seems to separate thousands.
+    """
+    if has_text_numbers(rows, source):
+        refuse_thousands(count_spellings(rows).collect(engine="streaming"), source)
+
+
 def has_text_numbers(rows: pl.LazyFrame, source: Source) -> bool:
     """Return whether the measurements of a source are text, of which it does not declare the signs."""
     is_declared = "decimal" in source.csv.model_fields_set or bool(source.csv.thousands)

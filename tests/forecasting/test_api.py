@@ -419,6 +419,15 @@ class TestFleet:
         good = fleet.predict(pl.DataFrame(at_60 | {"sales": [20.0]}), progress=False)
         assert good.forecasts["forecast"].null_count() == 0
 
+    def test_points_of_newer_rows_that_separate_thousands_are_refused(self, frame: pl.DataFrame) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        before = fleet.predict().forecasts
+        times = [START + timedelta(hours=60 + hour) for hour in range(4)]
+        newer = pl.DataFrame({"store": "a", "when": times, "sales": ["950", "980", "1.050", "999"]})
+        with pytest.raises(fc.SourceError, match=r"measurement '1\.050' would be read as 1\.05"):
+            fleet.predict(newer, progress=False)
+        assert fleet.predict().forecasts.equals(before)
+
     def test_time_in_the_future_does_not_set_its_series_aside(self, frame: pl.DataFrame) -> None:
         fleet = fc.fit(frame, **NAMES, **OPTIONS)
         odd = pl.DataFrame({"store": ["a"], "when": [datetime(2934, 1, 1)], "sales": [1.0]})

@@ -77,6 +77,12 @@ def test_codes_of_periods_are_not_steps(tmp_path: Path) -> None:
         read(tmp_path, spec_of(1), months)
 
 
+def test_points_that_separate_thousands_are_refused(tmp_path: Path) -> None:
+    frame = hours(4).with_columns(y=pl.Series(["950", "980", "1.050", "999"]))
+    with pytest.raises(SourceError, match=r"measurement '1\.050' would be read as 1\.05, but it may be 1050"):
+        read(tmp_path, spec_of("1h"), frame)
+
+
 def test_actuals_that_are_all_refused_name_the_option_that_reads_them(tmp_path: Path) -> None:
     frame = hours(12).with_columns(y=pl.lit("1.000.234"))
     with pytest.raises(SourceError, match=r"--csv-thousands"):
