@@ -80,7 +80,7 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
     observed = accepted.filter(pl.col("y").is_not_null())
     newest: Any = accepted["ds"].max()
     waiting = describe_waiting(counts.row(0, named=True), newest, is_found=True)
-    found = (*waiting, describe_skipped(source), describe_unused_dialect(source, rows))
+    found = (*waiting, describe_skipped(source, given.storage_options), describe_unused_dialect(source, rows))
     notes = tuple(note for note in found if note is not None)
     if observed.is_empty():
         first = f"the first was refused because: {refused['reason'][0]}" if refused.height else ""

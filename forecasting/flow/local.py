@@ -90,6 +90,7 @@ def forecast_here(
             run_shards=run,
             run_calls=partial(call_on_crew, crew=crew, on_done=bar.on_prior),
             crew=crew,
+            storage_options=given.storage_options,
         )
 
 

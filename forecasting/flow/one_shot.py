@@ -106,6 +106,7 @@ def forecast(
     run_shards: RunShards | None = None,
     run_calls: RunCalls | None = None,
     crew: Crew | None = None,
+    storage_options: Mapping[str, str] | None = None,
 ) -> OneShot:
     """Forecast every series of a source without a store, in the same steps as the jobs, shard after shard.
 
@@ -122,6 +123,7 @@ def forecast(
         run_shards: Runs the shards; in this process, one after the other, where not given.
         run_calls: Trains the priors; in this process where not given.
         crew: Processes that share the work on few series, if these have started or the work is worth it.
+        storage_options: Options of the object store that holds the source.
 
     Returns:
         The forecasts, with the backtests, champions and data behind them.
@@ -131,7 +133,7 @@ def forecast(
         SpecError: The cutoff lies after the newest measurement.
         CheckFailed: Measurements or forecasts fail a check of the spec that stops the run.
     """
-    ingested = ingest(spec, cutoff=cutoff, rows=rows)
+    ingested = ingest(spec, cutoff=cutoff, rows=rows, storage_options=storage_options)
     refuse_later_cutoff(ingested, spec)
     checked = check_measurements(ingested, spec, moment=_moment(spec, rows) if cutoff is None else None)
     checked.refuse()

@@ -1,12 +1,14 @@
 """The files behind a source's URI: a single file, a folder or a glob, on a local disk or in an object store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, first_line
+from forecasting.series.objects import list_objects
+from forecasting.series.stores import storage_options_of
 from forecasting.series.table_formats import refuse_tables
 from forecasting.spec.source import Source
 
@@ -61,16 +63,18 @@ def list_all_files(uris: Sequence[str], *, storage_options: dict[str, str]) -> l
     return sorted({file for uri in uris for file in list_files(uri, storage_options=storage_options)})
 
 
-def describe_skipped(source: Source) -> str | None:
+def describe_skipped(source: Source, storage_options: Mapping[str, str] | None = None) -> str | None:
     """Return a sentence about files that a source does not read because of their suffix; None if there are none.
 
     Args:
-        source: The source, of which local folders and globs are listed. Hidden files (`.x`, `_x`) are left out.
+        source: The source, of which local and S3 folders and globs are listed. Hidden files (`.x`, `_x`) are left out.
+        storage_options: Options of the object store, as Polars takes them; None lists local files alone.
 
     Returns:
         The sentence.
     """
-    skipped = sorted({file for uri in source.uris for file in _find_skipped(uri)})
+    options = None if storage_options is None else storage_options_of(source, storage_options)
+    skipped = sorted({file for uri in source.uris for file in _find_skipped(uri, options)})
     if not skipped:
         return None
     others = f" and {len(skipped) - NUM_SHOWN} more" if len(skipped) > NUM_SHOWN else ""
@@ -139,9 +143,10 @@ def list_remote(uri: str, *, storage_options: dict[str, str]) -> list[str]:
     """
     if has_suffix(uri) and _WILDCARDS.isdisjoint(uri):
         return [uri]
-    spellings = [spelling for suffix in SUFFIXES for spelling in (suffix, suffix.upper())]
+    spellings = [spelling for suffix in SUFFIXES for spelling in (suffix, suffix.upper())]  # as `_is_read` has them
     patterns = [uri] if has_suffix(uri) else [uri.rstrip("/") + "/**/*" + suffix for suffix in spellings]
-    return _require(uri, [file for pattern in patterns for file in _expand(pattern, uri, storage_options)])
+    files = [file for pattern in patterns for file in _expand(pattern, uri, storage_options)]
+    return _require(uri, files, storage_options)
 
 
 def _expand(pattern: str, uri: str, storage_options: dict[str, str]) -> list[str]:
@@ -181,20 +186,31 @@ def _expand_local(path: Path) -> list[Path]:
     return [file for file in found if file.is_file()]
 
 
-def _find_skipped(uri: str) -> list[str]:
+def _find_skipped(uri: str, storage_options: Mapping[str, str] | None = None) -> list[str]:
     path = _local_path(uri)
-    if path is None or path.is_file() or not (path.is_dir() or _WILDCARDS & set(str(path))):
+    if path is None:
+        is_listed = storage_options is not None and not has_suffix(uri)
+        found = (list_objects(uri, storage_options or {}) or []) if is_listed else []
+        return [
+            file for file in found if not _is_read(file) and _is_plain(Path(file.removeprefix(f"{uri.rstrip('/')}/")))
+        ]
+    if path.is_file() or not (path.is_dir() or _WILDCARDS & set(str(path))):
         return []
     return [str(file) for file in _expand_local(path) if not has_suffix(file.name) and _is_plain(Path(file.name))]
+
+
+def _is_read(uri: str) -> bool:
+    """Return whether Polars finds an object by its suffix, in lower or in upper case."""
+    return any(uri.endswith((suffix, suffix.upper())) for suffix in SUFFIXES)
 
 
 def _is_plain(path: Path) -> bool:
     return not any(part.startswith((".", "_")) for part in path.parts)
 
 
-def _require(uri: str, files: list[str]) -> list[str]:
+def _require(uri: str, files: list[str], storage_options: Mapping[str, str] | None = None) -> list[str]:
     if not files:
-        skipped = _find_skipped(uri)
+        skipped = _find_skipped(uri, storage_options)
         others = f"; it has {', '.join(skipped[:NUM_SHOWN])}" if skipped else ""
         raise SourceError(f"source {uri} has no file that ends in {', '.join(SUFFIXES)}{others}")
     return sorted(files)

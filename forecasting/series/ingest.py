@@ -129,7 +129,7 @@ def ingest(
         cutoff: The requested cutoff; None takes the newest finished period that at least half of the live series have.
         as_of: The time of a run without a requested cutoff, on the clock of ds; nothing after it is read.
         series: The series to keep; None keeps all.
-        storage_options: Options of the object store, as Polars takes them.
+        storage_options: Options of the object store that holds the source, as Polars takes them.
         is_newest: Whether `cutoff` is what `find_newest` returns.
         rows: Rows in the columns of `scan_source`; None reads the spec's source.
         now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
@@ -226,7 +226,7 @@ def ingest(
     meant = ingested.observations.filter(~is_ignored(spec.source, spec.clock))
     found = (
         *shortfall,
-        describe_skipped(spec.source),
+        describe_skipped(spec.source, storage_options),
         describe_unused_dialect(spec.source, rows),
         describe_stripped(counted["written_ids"].explode().drop_nulls(), rows),
         describe_offsets(rows, spec.source, spec.clock, spec.freq),

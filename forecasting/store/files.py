@@ -4,7 +4,6 @@ Delta tables read and write their own files.
 """
 
 import os
-import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import pyarrow.fs as arrow_fs
 
 from forecasting.errors import NothingStored, SpecError, StoreError, first_line
+from forecasting.series.objects import s3_arguments
 
 _TEMPORARY = ".tmp"
 
@@ -129,36 +129,6 @@ class Files:
             raise StoreError(
                 f"folder '{folder}' of store {self.root} could not be deleted: {first_line(error)}"
             ) from error
-
-
-def s3_arguments(storage_options: Mapping[str, str]) -> dict[str, object]:
-    """Convert options of an object store from deltalake's names to those of pyarrow's S3 file system.
-
-    Args:
-        storage_options: Options as deltalake takes them, with or without the prefix `aws_`, in any case.
-
-    Returns:
-        Keyword arguments of `pyarrow.fs.S3FileSystem`; options that it does not have are left out.
-    """
-    options = {re.sub("^aws_", "", name.lower()): value for name, value in storage_options.items()}
-    arguments: dict[str, object] = {}
-    for name, spellings in {
-        "access_key": ("access_key_id",),
-        "secret_key": ("secret_access_key",),
-        "session_token": ("session_token", "token"),
-        "region": ("region", "default_region"),
-        "endpoint_override": ("endpoint_url", "endpoint"),
-    }.items():
-        values = [options[spelling] for spelling in spellings if options.get(spelling)]
-        if values:
-            arguments[name] = values[0]
-    if str(arguments.get("endpoint_override", "")).startswith("http://"):
-        arguments["scheme"] = "http"
-    if options.get("virtual_hosted_style_request", "").lower() == "true":
-        arguments["force_virtual_addressing"] = True
-    if options.get("skip_signature", "").lower() == "true":
-        arguments["anonymous"] = True
-    return arguments
 
 
 def _open_filesystem(root: str, storage_options: Mapping[str, str]) -> arrow_fs.FileSystem:

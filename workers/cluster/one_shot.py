@@ -58,6 +58,7 @@ def forecast_on_ray(
             on_shard=on_shard,
             run_shards=_run_on_actors,
             run_calls=_call_on_actors,
+            storage_options=given.storage_options,
         )
 
 

@@ -83,11 +83,13 @@ def test_folders_and_globs_of_csv_files_are_read_with_the_keys_of_a_connection(
     (lake / "sales").mkdir()
     for name, part in rows.group_by("unique_id"):
         part.write_csv(lake / "sales" / f"{name[0]}.csv")
+    (lake / "sales" / "c.tsv").touch()
     ended = fleetcast(
         "forecast", uri, "--source", "connection=lake", "--freq", "1h", *quick, "--recipe", "fast", "--out", "o.csv"
     )
     assert ended.exit_code == 0, ended.err
     assert sorted(pl.read_csv("o.csv")["unique_id"].unique()) == ["a", "b"]
+    assert ("are not read: s3://bucket/sales/c.tsv" in ended.err) == (not uri.endswith(".csv"))
 
 
 def test_keys_of_a_connection_open_the_actuals_in_the_same_store_too(

@@ -10,6 +10,7 @@ import pytest
 from forecasting.errors import ServiceError, SourceError
 from forecasting.series.files import describe_skipped, list_files, list_remote
 from forecasting.spec.source import Source
+from tests.object_store import KEY, SECRET, serve_buckets
 
 
 @pytest.fixture
@@ -60,6 +61,30 @@ def test_files_that_are_skipped_are_named_but_hidden_ones(folder: Path) -> None:
     assert said.endswith(f"not read: {folder}/deep/x.csv.zip, {folder}/x.tsv")
     for uri in (f"{folder}/*.csv", f"{folder}/b.csv", "s3://bucket/sales/", "<frame>"):
         assert describe_skipped(Source(uri=uri)) is None
+
+
+def test_objects_that_are_skipped_are_named_as_local_files_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in ("x.tsv", "deep/x.csv.zip", "deep/_SUCCESS", ".x.csv.crc", "deep/Y.Csv"):
+        (folder / name).touch()
+    with serve_buckets(folder.parent) as url:
+        keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "aws_region": "x"}
+        options = {"endpoint_url": url, "allow_http": "true", **keys}
+        bucket = f"s3://{folder.name}"
+        said = describe_skipped(Source(uri=f"{bucket}/"), options)
+        assert said is not None
+        names = ("deep/Y.Csv", "deep/x.csv.zip", "notes.md", "x.tsv")
+        assert said.endswith(f"are not read: {', '.join(f'{bucket}/{name}' for name in names)}")
+        said = describe_skipped(Source(uri=f"{bucket}/de*/"), options)
+        assert said is not None
+        assert said.endswith(f"are not read: {bucket}/deep/Y.Csv, {bucket}/deep/x.csv.zip")
+        for uri in (f"{bucket}/*.csv", f"{bucket}/other/", "gs://other/"):
+            assert describe_skipped(Source(uri=uri), options) is None
+        (folder / "only").mkdir()
+        (folder / "only" / "x.tsv").touch()
+        with pytest.raises(SourceError, match=rf"has no file that ends in .*; it has {bucket}/only/x\.tsv"):
+            list_files(f"{bucket}/only/", storage_options=options)
+        assert describe_skipped(Source(uri=f"{bucket}/"), options | {"aws_access_key_id": "other"}) is None
 
 
 def test_folder_of_other_files_alone_is_refused_by_their_names(tmp_path: Path) -> None:
