@@ -30,6 +30,7 @@ from forecasting.series.infer import infer_frequency
 from forecasting.series.inputs import Input, read_input
 from forecasting.series.midnights import with_zone_of_midnights
 from forecasting.series.native import NativeTypes, native_types
+from forecasting.series.once import reading_once
 from forecasting.spec.defaults import make_inferred_spec
 from forecasting.spec.problems import relabel
 from forecasting.spec.recipes import configure
@@ -129,10 +130,12 @@ def forecast(
         >>> result.forecasts.select("ds", "model").height
         2
     """
-    request = _read_request(locals(), subject="forecast")
-    return request.forecast(
-        cutoff=request.parse_cutoff(cutoff), processes=processes, kernel=kernel, ray=ray, progress=progress
-    )
+    arguments = locals()
+    with reading_once():
+        request = _read_request(arguments, subject="forecast")
+        return request.forecast(
+            cutoff=request.parse_cutoff(cutoff), processes=processes, kernel=kernel, ray=ray, progress=progress
+        )
 
 
 def fit(
@@ -207,14 +210,16 @@ def fit(
         CheckFailed: Measurements or forecasts fail a check that stops the run.
         ServiceError: A process died.
     """
-    request = _read_request(locals(), subject="fit")
-    outcome = request.run(
-        cutoff=request.parse_cutoff(cutoff),
-        keeps=Keeps(correlations=request.keeps_correlations, networks=True),
-        processes=processes,
-        kernel=kernel,
-        progress=progress,
-    )
+    arguments = locals()
+    with reading_once():
+        request = _read_request(arguments, subject="fit")
+        outcome = request.run(
+            cutoff=request.parse_cutoff(cutoff),
+            keeps=Keeps(correlations=request.keeps_correlations, networks=True),
+            processes=processes,
+            kernel=kernel,
+            progress=progress,
+        )
     return Fleet(request.spec, outcome, request.types, request.frames, zone=request.zone)
 
 
@@ -298,23 +303,25 @@ def backtest(
         CheckFailed: Measurements or forecasts fail a check that stops the run.
         ServiceError: A process died.
     """
-    request = _read_request(locals(), subject="backtest")
-    rows = request.given.scan(request.spec.clock, static=request.spec.categories.static)
-    places = place_cutoffs(rows, request.spec, num_cutoffs=cutoffs, step=step)
-    with Crew(count_processes(processes)) as crew:
-        at_cutoffs = backtest_at(
-            places,
-            request.spec,
-            rows,
-            refit=refit,
-            run=lambda cutoff, keeps: request.run(
-                cutoff=cutoff, keeps=keeps, processes=processes, kernel=kernel, progress=progress, crew=crew
-            ),
-            kernel=kernel,
-            processes=processes,
-            progress=progress,
-        )
-        outcomes = pl.concat(at_cutoffs)
+    arguments = locals()
+    with reading_once():
+        request = _read_request(arguments, subject="backtest")
+        rows = request.given.scan(request.spec.clock, static=request.spec.categories.static)
+        places = place_cutoffs(rows, request.spec, num_cutoffs=cutoffs, step=step)
+        with Crew(count_processes(processes)) as crew:
+            at_cutoffs = backtest_at(
+                places,
+                request.spec,
+                rows,
+                refit=refit,
+                run=lambda cutoff, keeps: request.run(
+                    cutoff=cutoff, keeps=keeps, processes=processes, kernel=kernel, progress=progress, crew=crew
+                ),
+                kernel=kernel,
+                processes=processes,
+                progress=progress,
+            )
+            outcomes = pl.concat(at_cutoffs)
     scored = request.types.restore(outcomes)
     return request.frames.restore(scored.sort("unique_id", "cutoff", "model", "step"))
 

@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 from forecasting.cli import forecast, plot, specs, tables
 from forecasting.cli.once import OnceCommand
 from forecasting.errors import FleetcastError, first_line, naming_extras
+from forecasting.series.once import reading_once
 
 DEBUG = "--debug"
 
@@ -47,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     is_debugging = DEBUG in arguments
     try:
-        with naming_extras():
+        with naming_extras(), reading_once():
             result = app([word for word in arguments if word != DEBUG], prog_name="fleetcast", standalone_mode=False)
     except SystemExit as exit_now:
         # Lightning turns Ctrl-C into SystemExit(1).

@@ -35,6 +35,7 @@ from forecasting.series.inputs import Input, as_paths, read_input
 from forecasting.series.lost import describe_lost
 from forecasting.series.merge import KEPT, as_rows, merge_newer, without_kept
 from forecasting.series.native import NativeTypes, native_types
+from forecasting.series.once import reading_once
 from forecasting.series.partial import describe_within, has_parts, leave_part
 from forecasting.series.plausible import wall_clock
 from forecasting.series.spans import newest_observation
@@ -138,17 +139,18 @@ class Fleet:
         frames, types, rejects = self._frames, self._types, self._fit.rejects.clear()
         if frame is not None:
             static = self.spec.categories.static
-            given, frames = read_input(
-                frame, self._frames.named_in(self.spec.source.reading_of(as_paths(frame))), static=static
-            )
-            if frames.is_single != self._frames.is_single:
-                raise SourceError(
-                    f"{given.source}: the fleet was fitted to a frame {_with_ids(self._frames)}, but this one is"
-                    f" {_with_ids(frames)}; both must name series alike"
+            with reading_once():
+                given, frames = read_input(
+                    frame, self._frames.named_in(self.spec.source.reading_of(as_paths(frame))), static=static
                 )
-            if given.frame is None or given.frame.height:
-                types = native_types(given, self.spec.clock, self.spec.freq)
-                rejects = self._extend(given, types)
+                if frames.is_single != self._frames.is_single:
+                    raise SourceError(
+                        f"{given.source}: the fleet was fitted to a frame {_with_ids(self._frames)}, but this one is"
+                        f" {_with_ids(frames)}; both must name series alike"
+                    )
+                if given.frame is None or given.frame.height:
+                    types = native_types(given, self.spec.clock, self.spec.freq)
+                    rejects = self._extend(given, types)
         if self._newest is None or until is not None:
             outcome = self._forecast(until, processes=processes, kernel=kernel, progress=progress)
             self._newest = outcome if until is None else self._newest

@@ -23,6 +23,7 @@ from forecasting.flow.sample_paths import no_paths, sample_paths
 from forecasting.series.frames import NativeFrames
 from forecasting.series.inputs import as_paths, read_input
 from forecasting.series.native import NativeTypes
+from forecasting.series.once import reading_once
 from forecasting.series.read import require_series
 from forecasting.series.verdicts import count_verdicts
 from forecasting.spec.problems import relabel
@@ -179,8 +180,9 @@ class Result:
         Raises:
             SourceError: They cannot be read.
         """
-        given, _ = read_input(actuals, self._frames.named_in(self.spec.source.reading_of(as_paths(actuals))))
-        return read_actuals(given, self.spec, has_zone=self._has_zone)
+        with reading_once():
+            given, _ = read_input(actuals, self._frames.named_in(self.spec.source.reading_of(as_paths(actuals))))
+            return read_actuals(given, self.spec, has_zone=self._has_zone)
 
     def sample_paths(self, num_paths: int = 200) -> Any:
         """Draw joint paths over the horizon, with the correlations between steps that backtest errors had.

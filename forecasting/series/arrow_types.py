@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.series.files import is_remote
 from forecasting.series.local_times import zone_at_offset
+from forecasting.series.places import is_remote
 
 _OFFSET = r"([+-])(\d\d):(\d\d)"
 _PART_OF_HOUR = re.compile(rb"[+-]\d\d:(?!00)\d\d")

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.series.files import is_remote
+from forecasting.series.places import is_remote
 from forecasting.spec.dialect import CsvDialect
 
 BLOCK_BYTES = 2 << 20

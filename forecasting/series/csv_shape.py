@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from forecasting.series.csv_bytes import read_blocks
 from forecasting.series.csv_header import Bytes, Places, find_headers, split_line
-from forecasting.series.files import is_remote
+from forecasting.series.places import is_remote
 from forecasting.spec.dialect import CsvDialect
 
 MOST_ODD_ROWS = 10_000

@@ -1,13 +1,17 @@
-"""The files behind a source's URI: a single file, a folder or a glob, on a local disk or in an object store."""
+"""The files behind a source's URI: a single file, a folder or a glob, on a local disk or in an object store.
+
+The URI of a Delta table is listed as itself, with a slash at its end, and never as the files in its folder.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError, first_line
+from forecasting.series.delta import is_table, refuse_files_of_tables
 from forecasting.series.objects import list_objects
+from forecasting.series.places import local_path
 from forecasting.series.stores import storage_options_of
 from forecasting.series.table_formats import refuse_tables
 from forecasting.spec.source import Source
@@ -28,22 +32,17 @@ def list_files(uri: str, *, storage_options: dict[str, str]) -> list[str]:
         storage_options: Options of the object store, as Polars takes them.
 
     Returns:
-        Paths or URIs, sorted.
+        Paths or URIs, sorted; of a Delta table, its own one with a slash at its end.
 
     Raises:
-        SourceError: The file does not exist, none has a known suffix, or a folder is that of a table with versions.
+        SourceError: The file does not exist, none has a known suffix, or one belongs to a table with versions.
         ServiceError: The object store cannot be listed.
     """
-    path = _local_path(uri)
-    if path is None:
-        return list_remote(uri, storage_options=storage_options)
-    if path.is_file():
-        return [str(path)]
-    if not path.is_dir() and _WILDCARDS.isdisjoint(str(path)):
-        raise SourceError(f"source {uri} does not exist; it needs a parquet or CSV file, a folder or a glob of them")
-    files = [file for file in _expand_local(path) if has_suffix(file.name)]
-    refuse_tables(uri, files)
-    return _require(uri, [str(file) for file in files])
+    files = _list(uri, storage_options)
+    is_single_remote = files == [uri] and local_path(uri) is None  # `scan_files` checks it when it has been reached
+    if not is_single_remote and not files[0].endswith("/"):
+        refuse_files_of_tables(uri, files, storage_options=storage_options)
+    return files
 
 
 def list_all_files(uris: Sequence[str], *, storage_options: dict[str, str]) -> list[str]:
@@ -122,11 +121,6 @@ def has_suffix(uri: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
     return uri.lower().endswith(suffixes)
 
 
-def is_remote(uri: str) -> bool:
-    """Return whether a URI has a scheme, such as that of an object store."""
-    return "://" in uri
-
-
 def list_remote(uri: str, *, storage_options: dict[str, str]) -> list[str]:
     """List the files of an object store, with Polars.
 
@@ -149,6 +143,24 @@ def list_remote(uri: str, *, storage_options: dict[str, str]) -> list[str]:
     return _require(uri, files, storage_options)
 
 
+def _list(uri: str, storage_options: dict[str, str]) -> list[str]:
+    path = local_path(uri)
+    if path is None:
+        may_be_table = not has_suffix(uri) and _WILDCARDS.isdisjoint(uri)
+        if may_be_table and is_table(uri, storage_options=storage_options):
+            return [uri.rstrip("/") + "/"]
+        return list_remote(uri, storage_options=storage_options)
+    if path.is_file():
+        return [str(path)]
+    if is_table(uri, storage_options=storage_options):
+        return [f"{path}/"]
+    if not path.is_dir() and _WILDCARDS.isdisjoint(str(path)):
+        raise SourceError(f"source {uri} does not exist; it needs a parquet or CSV file, a folder or a glob of them")
+    files = [file for file in _expand_local(path) if has_suffix(file.name)]
+    refuse_tables(uri, files)
+    return _require(uri, [str(file) for file in files])
+
+
 def _expand(pattern: str, uri: str, storage_options: dict[str, str]) -> list[str]:
     try:
         if is_csv(pattern):
@@ -161,20 +173,18 @@ def _expand(pattern: str, uri: str, storage_options: dict[str, str]) -> list[str
                 storage_options=storage_options,
             )
         else:
-            rows = pl.scan_parquet(pattern, include_file_paths="file", storage_options=storage_options)
+            rows = pl.scan_parquet(
+                pattern,
+                include_file_paths="file",
+                missing_columns="insert",
+                extra_columns="ignore",
+                storage_options=storage_options,
+            )
         return rows.select(pl.col("file").unique()).collect(engine="streaming")["file"].to_list()
     except (pl.exceptions.PolarsError, OSError) as error:
         if isinstance(error, FileNotFoundError) or "expanded paths were empty" in str(error):
             return []
         raise ServiceError(f"source {uri} cannot be listed: {first_line(error)}") from error
-
-
-def _local_path(uri: str) -> Path | None:
-    """Return the path of a local URI; None of a remote one."""
-    parts = urlsplit(uri)
-    if len(parts.scheme) > 1 and parts.scheme != "file":
-        return None
-    return Path(parts.path if parts.scheme == "file" else uri)
 
 
 def _expand_local(path: Path) -> list[Path]:
@@ -187,14 +197,14 @@ def _expand_local(path: Path) -> list[Path]:
 
 
 def _find_skipped(uri: str, storage_options: Mapping[str, str] | None = None) -> list[str]:
-    path = _local_path(uri)
+    path = local_path(uri)
     if path is None:
         is_listed = storage_options is not None and not has_suffix(uri)
         found = (list_objects(uri, storage_options or {}) or []) if is_listed else []
         return [
             file for file in found if not _is_read(file) and _is_plain(Path(file.removeprefix(f"{uri.rstrip('/')}/")))
         ]
-    if path.is_file() or not (path.is_dir() or _WILDCARDS & set(str(path))):
+    if path.is_file() or not (path.is_dir() or _WILDCARDS & set(str(path))) or is_table(uri, storage_options={}):
         return []
     return [str(file) for file in _expand_local(path) if not has_suffix(file.name) and _is_plain(Path(file.name))]
 

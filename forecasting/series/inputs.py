@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.series.arrow_types import scan_parquet
+from forecasting.series.delta import scan_table
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
 from forecasting.series.partitions import is_whole, path_keys
@@ -85,8 +86,12 @@ class Input:
     def _id_dtypes(self, file: str) -> dict[str, pl.DataType]:
         if is_csv(file):
             return {name: pl.String() for name in self.source.ids}
+        options = storage_options_of(self.source, self.storage_options)
+        if file.endswith("/"):
+            rows, _ = scan_table(file, self.source.version, storage_options=options)
+            schema = rows.collect_schema()
+            return {name: schema[name] for name in self.source.ids}
         with reading(file):
-            options = storage_options_of(self.source, self.storage_options)
             schema = scan_parquet(file, self.source.ids, options).collect_schema()
         keys = path_keys(file)
         return {

@@ -26,12 +26,14 @@ from forecasting.series.csv_records import read_header
 from forecasting.series.csv_scan import read_measurements, scan_csv
 from forecasting.series.csv_sniff import propose_dialect, refuse_other_spelling
 from forecasting.series.declared_zone import add_declared
+from forecasting.series.delta import refuse_files_of_tables, scan_table
 from forecasting.series.file_types import ScannedFile, refuse_different_types
-from forecasting.series.files import is_csv, is_remote, list_all_files
+from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.ids import read_names
 from forecasting.series.lacking import describe_lacking, describe_wide
 from forecasting.series.newest import add_age, refuse_ages
 from forecasting.series.partitions import add_keys, needed_keys
+from forecasting.series.places import is_remote
 from forecasting.series.stores import storage_options_of
 from forecasting.series.time_format import read_formatted, refuse_formatted
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread
@@ -111,7 +113,12 @@ def scan_files(
     """
     options = storage_options_of(source, storage_options)
     files = list_all_files(source.uris, storage_options=options)
+    if source.version is not None and not files[0].endswith("/"):
+        raise SourceError(f"source {source} has a version (source.version), but is not a Delta table; leave it out")
     scanned = [_scan_file(uri, source, clock, options, static) for uri in files]
+    for uri in set(files) & set(source.uris):
+        if is_remote(uri) and not uri.endswith("/"):
+            refuse_files_of_tables(uri, [uri], storage_options=options)
     with reading(str(source)):
         refuse_different_types(scanned, clock, timezone=source.timezone)
     return [file.rows for file in scanned]
@@ -169,6 +176,8 @@ def _with_close_matches(name: str, known: Sequence[str]) -> str:
 
 def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> ScannedFile:
     needed = _needed(source, static)
+    if uri.endswith("/"):
+        return _scan_table(*scan_table(uri, source.version, storage_options=options), source, clock, static)
     if is_csv(uri):
         return ScannedFile(uri, _scan_csv(uri, source, clock, options, static, needed), pl.String())
     with reading(uri):
@@ -184,6 +193,22 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], 
         schema = rows.collect_schema()
     id_dtype = schema[source.id] if isinstance(source.id, str) else pl.Null()
     return ScannedFile(uri, _select(rows, schema, uri, source, clock, static, row=row), id_dtype)
+
+
+def _scan_table(rows: pl.LazyFrame, name: str, source: Source, clock: Clock, static: Sequence[str]) -> ScannedFile:
+    """Scan the rows of a table as those of a file; they have no order."""
+    needed = _needed(source, static)
+    schema = rows.collect_schema()
+    _refuse_missing(name, list(schema), needed)
+    if source.duplicates == "last" and source.newer is None:
+        raise SourceError(
+            f'{name}: duplicates = "last" (--duplicates last) needs --source newer=COLUMN (source.newer), a column of'
+            " which the largest value is that of the newest row, because the rows of a table have no order"
+        )
+    row = unused_name("row", schema)
+    id_dtype = schema[source.id] if isinstance(source.id, str) else pl.Null()
+    selected = _select(rows.with_row_index(row), schema, name, source, clock, static, row=row)
+    return ScannedFile(name, selected, id_dtype)
 
 
 def _scan_csv(

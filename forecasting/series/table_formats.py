@@ -1,4 +1,4 @@
-"""Recognise folders of Delta Lake, Iceberg and Hudi, whose parquet files include those of older versions."""
+"""Recognise folders of Iceberg and Hudi, whose parquet files include those of older versions."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +20,8 @@ def refuse_tables(uri: str, files: Iterable[Path]) -> None:
         if (name := _format_of(folder)) is not None:
             raise SourceError(
                 f"source {uri}: {folder} is a {name} table, and some of its files are of older versions; write the"
-                " version to read as parquet files, or read it in Python with polars.read_delta or polars.scan_iceberg"
-                " and give the frame"
+                " version to read as parquet files or a Delta table, or read it in Python, such as with"
+                " polars.scan_iceberg, and give the frame"
             )
 
 
@@ -35,8 +35,6 @@ def _own_folders(file: Path) -> Iterable[Path]:
 
 
 def _format_of(folder: Path) -> str | None:
-    if (folder / "_delta_log").is_dir():
-        return "Delta Lake"
     if (folder / ".hoodie").is_dir():
         return "Hudi"
     return "Iceberg" if any((folder / "metadata").glob("*.metadata.json")) else None

@@ -1,8 +1,10 @@
 """The spec's `[source]`: where observations come from and which columns hold them."""
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ from pydantic import (
     BaseModel,
     Field,
     ModelWrapValidatorHandler,
+    PlainValidator,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -36,9 +39,25 @@ Aggregate = Literal["sum", "mean", "last", "first", "max", "min"]
 """How several measurements of a series in one period become one."""
 
 
+def _read_version(version: Any) -> Any:
+    """Read a version, which an option has as text."""
+    if isinstance(version, str) and version.strip().isdecimal():
+        version = int(version)
+    if isinstance(version, str):
+        with contextlib.suppress(ValueError):
+            version = datetime.fromisoformat(version.strip())
+    if isinstance(version, date) and not isinstance(version, datetime):
+        version = datetime(version.year, version.month, version.day)
+    if isinstance(version, datetime) or (isinstance(version, int) and not isinstance(version, bool) and version >= 0):
+        return version
+    raise ValueError("must be a whole number from 0, or a time in ISO 8601 such as 2024-01-31 05:00+00:00")
+
+
+Version = Annotated[int | datetime, PlainValidator(_read_version)]
+"""A version of a Delta table."""
 _STORES = ("s3://", "s3a://")
 """What URIs begin with whose object store a connection opens."""
-_PLACE = ("connection",)
+_PLACE = ("connection", "version")
 """Fields that say where rows are, besides the URI."""
 
 
@@ -49,8 +68,11 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         None, description="name of the connection whose keys open the object store of s3:// URIs"
     )
     uri: str | tuple[str, ...] = Field(
-        description="a parquet or CSV file, a folder or glob of such files, an s3:// URI, or a list of these; all"
-        " files have the same columns"
+        description="a parquet or CSV file, a folder or glob of such files, a Delta table, an s3:// URI, or a list of"
+        " these; all files have the same columns"
+    )
+    version: Version | None = Field(
+        None, description="version of a Delta table: its number, or a time in ISO 8601; where not given, the newest one"
     )
     id: str | tuple[str, ...] = Field(
         "unique_id", description="column with the name of the series, or a list of columns that name it together"
@@ -374,6 +396,8 @@ def _find_contradiction(source: Any) -> str | None:
             " (--source aggregate=sum), which makes one measurement of several rows"
         )
     uris = given("uri")
+    if given("version") is not None and not isinstance(uris, str) and len(uris or ()) > 1:
+        problems.append("version (--source version=N) needs the URI of one Delta table, not several")
     if given("connection") is not None:
         uris = [uris] if isinstance(uris, str) else uris or []
         if others := [uri for uri in uris if isinstance(uri, str) and not uri.startswith(_STORES)]:

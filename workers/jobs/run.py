@@ -17,6 +17,7 @@ from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import is_blank
 from forecasting.series.ends import has_not_ended, up_to_cutoff
 from forecasting.series.ignored import is_ignored
+from forecasting.series.once import reading_once
 from forecasting.series.read import require_series
 from forecasting.series.reasons import NAMELESS
 from forecasting.series.spans import SPAN
@@ -200,6 +201,7 @@ def set_aside_by_checks(store: Store, spec: Spec, cutoff: datetime | int) -> pl.
     )
 
 
+@reading_once()
 def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArguments, Store], datetime | int]) -> int:
     """Run a job with the arguments of this process, record the run, and print its result as the last line.
 
