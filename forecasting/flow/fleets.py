@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -38,6 +38,7 @@ from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.once import reading_once
 from forecasting.series.partial import describe_within, has_parts, leave_part
 from forecasting.series.plausible import wall_clock
+from forecasting.series.reasons import REPEATS, UNKNOWN, Reason
 from forecasting.series.spans import newest_observation
 from forecasting.series.thousands import check_thousands
 from forecasting.series.unfinished import is_unfinished
@@ -223,7 +224,8 @@ class Fleet:
         waiting = describe_unfinished(rows, freq=spec.freq, unfinished=unfinished)
         if waiting is not None:
             warnings.warn(waiting, DataWarning, stacklevel=3)
-        lost = joined.rejects.filter(pl.col("source_file") == KEPT, ~pl.col("reason").str.starts_with("duplicate"))
+        is_superfluous = pl.col("reason").is_in([*REPEATS, Reason.CONFLICT.value])
+        lost = joined.rejects.filter(pl.col("source_file") == KEPT, ~is_superfluous)
         if lost.height:
             raise SourceError(
                 f"{given.source}: series '{lost['unique_id'][0]}' would lose {lost.height} rows of its history, because"
@@ -241,7 +243,7 @@ class Fleet:
         check_budget(refused, kept, given.source, rows)  # of the newer rows alone
         whole = joined.observations.group_by("unique_id").agg(num_kept=pl.len(), newest=pl.col("ds").max())
         set_aside = check_budget(refused, whole, given.source, rows)
-        for note in describe_lost(refused, set_aside, num_rows=num_rows):
+        for note in (*describe_lost(refused, set_aside, num_rows=num_rows), *_describe_unknown(refused, self._history)):
             warnings.warn(note, DataWarning, stacklevel=3)
         without_news = set(self._set_aside) - set(accepted["unique_id"])
         self._set_aside = {name: self._set_aside[name] for name in without_news} | set_aside
@@ -304,6 +306,19 @@ class Fleet:
 
     def _wrap(self, outcome: OneShot) -> Result:
         return Result(self.spec, outcome, self._types, self._frames, has_zone=self._zone is not None)
+
+
+def _describe_unknown(refused: pl.DataFrame, history: pl.DataFrame) -> Iterator[str]:
+    """Yield a sentence about newer rows without a measurement where the history has one, if there are any."""
+    known = history.filter(pl.col("y").is_not_null()).select("unique_id", time="ds")
+    has_none = pl.col("reason").is_in([Reason.NO_MEASUREMENT.value, *UNKNOWN])
+    unknown = refused.filter(has_none).join(known, on=["unique_id", "time"], how="semi", maintain_order="left")
+    if unknown.height:
+        name, ds = unknown.select("unique_id", "ds").row(0)
+        yield (
+            f"{unknown.height:,} newer rows have no measurement where the fleet has one, which it keeps, such as {ds}"
+            f" of '{name}'; source.ignore leaves a period out when a fleet is fitted"
+        )
 
 
 def _with_ids(frames: NativeFrames) -> str:

@@ -12,7 +12,7 @@ import polars as pl
 from forecasting.errors import SourceError
 from forecasting.series.files import name_row
 from forecasting.series.misread_times import describe_misread
-from forecasting.series.reasons import IMPOSSIBLE, NAMELESS, OF_MEASUREMENT, REPEATS, UNKNOWN, UNREAD, Reason
+from forecasting.series.reasons import IMPOSSIBLE, NAMELESS, OF_MEASUREMENT, REPEATS, UNKNOWN, UNREAD
 from forecasting.series.time_sniff import describe_unread
 from forecasting.series.unread_numbers import describe_refusal, describe_unread_numbers, refuse_misread
 from forecasting.spec.source import Source
@@ -116,9 +116,7 @@ def check_budget(
 
 def is_refusal() -> pl.Expr:
     """Return whether a row of the table `rejects` loses something: repeats and NaN do not."""
-    # Beside a measurement of the same time, a row without one says nothing.
-    is_gap = (pl.col("reason") == Reason.CONFLICT.value) & (pl.col("y").fill_null("").str.strip_chars() == "")
-    return ~pl.col("reason").is_in([*REPEATS, *UNKNOWN]) & ~is_gap
+    return ~pl.col("reason").is_in([*REPEATS, *UNKNOWN])
 
 
 def add_set_aside(rejects: pl.DataFrame, set_aside: Mapping[str, str]) -> pl.DataFrame:

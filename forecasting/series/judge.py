@@ -197,7 +197,8 @@ def _judge_repeats(judged: pl.LazyFrame, duplicates: Duplicates, key: Sequence[s
     # An accepted y is never NaN, so NaN can represent a gap that is carried forward.
     kept_y = pl.when(~pl.col("is_repeat")).then(pl.col("y").fill_null(math.nan)).forward_fill()
     is_same = pl.col("y").fill_null(math.nan) == kept_y
-    differs = _text(Reason.REPLACED if duplicates == "last" else Reason.CONFLICT)
+    replaced = _text(Reason.REPLACED if duplicates == "last" else Reason.CONFLICT)
+    differs = pl.when(pl.col("y").is_null()).then(_text(Reason.NO_MEASUREMENT)).otherwise(replaced)
     return ordered.with_columns(is_repeat=is_repeat.fill_null(False)).with_columns(
         reason=pl.when("is_repeat")
         .then(pl.when(is_same).then(_text(Reason.REPEATED)).otherwise(differs))

@@ -45,6 +45,7 @@ class Reason(StrEnum):
         " source.aggregate, all of them; several columns may name a series together (--id store,item; source.id)"
     )
     REPLACED = "duplicate that a newer row of the same unique_id and time replaces"
+    NO_MEASUREMENT = "row has no measurement, and another row of the same unique_id and time has one, which is kept"
     SHARED = (
         "another row of its series, with another time, lies in the same period and nearer to its grid point;"
         " source.aggregate = sum, mean, last, first, max or min makes one measurement of them"
@@ -64,7 +65,7 @@ class Reason(StrEnum):
 
 MALFORMED = (Reason.MORE_FIELDS, Reason.FEWER_FIELDS, Reason.STRAY_QUOTE, Reason.HEADER, Reason.OTHER_HEADER)
 """Reasons why the fields of a CSV row are, or may be, no values of their columns; it does not name a series."""
-REPEATS = (Reason.REPEATED.value, Reason.REPLACED.value, Reason.HEADER.value)
+REPEATS = (Reason.REPEATED.value, Reason.REPLACED.value, Reason.NO_MEASUREMENT.value, Reason.HEADER.value)
 """Reasons of rows that another row makes superfluous, which is not refusal."""
 UNKNOWN = (Reason.NAN.value,)
 """Reasons of rows that say that nothing is known, as a null does. Many libraries write a gap as NaN."""

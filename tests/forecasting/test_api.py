@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import math
 import os
 import subprocess
 import sys
@@ -516,6 +517,18 @@ class TestFleet:
         assert later.cutoff == START + timedelta(hours=60)
         assert later.outcome.features.filter(unique_id="a", ds=START + timedelta(hours=60))["y"].is_not_null().all()
         assert "3 forecast (0 lagging) · 0 ended · 0 set aside" in repr(later)
+
+    @pytest.mark.parametrize(("nothing", "reason"), [(None, Reason.NO_MEASUREMENT), (math.nan, Reason.NAN)])
+    def test_newer_row_without_a_measurement_leaves_the_stored_one_which_is_said(
+        self, frame: pl.DataFrame, nothing: float | None, reason: Reason
+    ) -> None:
+        fleet = fc.fit(frame, **NAMES, **OPTIONS)
+        known = fleet.predict(progress=False).forecasts
+        newer = frame.filter(store="a").tail(2).with_columns(sales=pl.lit(nothing, pl.Float64))
+        with pytest.warns(fc.DataWarning, match=r"2 newer rows have no measurement where the fleet has one.*of 'a'"):
+            later = fleet.predict(newer, progress=False)
+        assert later.rejects["reason"].to_list() == [reason] * 2
+        assert later.forecasts.equals(known)
 
     def test_newer_times_on_another_clock_are_refused(self, frame: pl.DataFrame) -> None:
         fleet = fc.fit(frame, **NAMES, **OPTIONS)

@@ -51,7 +51,7 @@ def test_row_without_a_measurement_and_a_refused_one_correct_nothing(tmp_path: P
     (tmp_path / "x.csv").write_text(rows("01,1,", "01,,", "01,nan,", "02,2,"))
     ingested = read(tmp_path / "x.csv", duplicates="last")
     assert values(ingested) == [1, 2]
-    assert ingested.rejects["reason"].to_list() == [Reason.REPLACED, Reason.NAN]
+    assert ingested.rejects["reason"].to_list() == [Reason.NO_MEASUREMENT, Reason.NAN]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def _reasons(rejects: pl.DataFrame) -> dict[int, str]:
         (("a", "2024-01-01 04:00", "1e999"), Reason.INFINITE),
         (("a", "2024-01-01 01:00", "2.0"), Reason.REPEATED),
         (("a", "2024-01-01 01:00", "7"), Reason.CONFLICT),
-        (("a", "2024-01-01 01:00", None), Reason.CONFLICT),
+        (("a", "2024-01-01 01:00", None), Reason.NO_MEASUREMENT),
         (("a", "2024-01-01 04:30", "1"), Reason.OFF_GRID),
         (("a", "2030-01-01 04:00", "1"), Reason.FAR_AWAY),
     ],
@@ -95,7 +95,7 @@ def test_first_of_conflicting_duplicates_is_kept(accept: Callable) -> None:
 def test_measurement_is_kept_instead_of_an_earlier_gap_at_the_same_time(accept: Callable) -> None:
     accepted, rejects = accept([("a", START, None), ("a", START, 1.0), ("a", START, None)], freq="1h")
     assert accepted["y"].to_list() == [1.0]
-    assert _reasons(rejects) == {1: Reason.CONFLICT, 3: Reason.CONFLICT}
+    assert _reasons(rejects) == {1: Reason.NO_MEASUREMENT, 3: Reason.NO_MEASUREMENT}
 
 
 def test_two_gaps_at_the_same_time_are_repeats(accept: Callable) -> None:
