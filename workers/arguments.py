@@ -43,6 +43,9 @@ class RunArguments(BaseModel):
     models: tuple[NetworkName, ...] | None = Field(None, description="networks to use; the spec's where unset")
     series: tuple[str, ...] | None = Field(None, description="series to run for; all where unset")
     from_scratch: bool = Field(False, description="whether training ignores earlier weights")
+    changed_only: bool = Field(
+        False, description="whether only series with new or restated rows are trained or forecast"
+    )
     run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$")
     generation: int = Field(0, ge=0, description="a retry keeps it, a repeated run raises it")
 

@@ -134,6 +134,14 @@ def _form(spec: Spec, flow: Flow) -> dict[str, Param]:
             description="The `unique_id` of each series to run for, one per line. Empty: all of them.",
         ),
     }
+    work, last = ("Train", "training") if flow == "train" else ("Forecast", "forecast")
+    fields["changed_only"] = Param(
+        False,
+        type="boolean",
+        title="Changed only",
+        description=f"{work} only the series with new or restated rows since their last {last}. The others keep their "
+        + ("models." if flow == "train" else "forecasts."),
+    )
     if flow == "train":
         fields["from_scratch"] = Param(
             False,

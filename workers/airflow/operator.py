@@ -67,6 +67,7 @@ class FleetcastJobOperator(BaseOperator):
         models: Networks to run for; the spec's where empty.
         series: Series to run for; all where empty.
         from_scratch: Whether training ignores earlier weights.
+        changed_only: Whether only series with new or restated rows are trained or forecast.
         ray_jobs_url: URL of the Jobs API; from the settings by default.
         entrypoints: Command of each job.
         interval: Seconds between two checks of the job.
@@ -74,7 +75,7 @@ class FleetcastJobOperator(BaseOperator):
         **kwargs: Arguments of BaseOperator.
     """
 
-    template_fields = ("cutoff", "models", "series", "from_scratch")
+    template_fields = ("cutoff", "models", "series", "from_scratch", "changed_only")
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class FleetcastJobOperator(BaseOperator):
         models: Any = None,
         series: Any = None,
         from_scratch: Any = False,
+        changed_only: Any = False,
         ray_jobs_url: str | None = None,
         entrypoints: Mapping[JobName, str] = ENTRYPOINTS,
         interval: float = 5.0,
@@ -102,6 +104,7 @@ class FleetcastJobOperator(BaseOperator):
         self.models = models
         self.series = series
         self.from_scratch = from_scratch
+        self.changed_only = changed_only
         self.ray_jobs_url = ray_jobs_url
         self.entrypoints = entrypoints
         self.interval = interval
@@ -190,6 +193,7 @@ class FleetcastJobOperator(BaseOperator):
                 models=None if not models or set(models) == set(self.spec.models) else models,
                 series=tuple(self.series) if self.series else None,
                 from_scratch=self.from_scratch or False,
+                changed_only=self.changed_only or False,
                 run_id=run.run_id,
                 generation=run.generation,
             )

@@ -17,6 +17,7 @@ from forecasting.store.slices import Slice
 from forecasting.store.staging import discard
 from forecasting.store.stamp import stamp
 from workers.cluster.shards import Shard
+from workers.jobs.changed import keep_changed
 from workers.jobs.plan import pinned_version
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
@@ -26,7 +27,10 @@ from workers.jobs.weights import load_fleets, newest
 def backtest(run: Run) -> Outcome:
     """Score this cutoff's candidates and the untrained models at rolling origins, and choose champions."""
     data_version = pinned_version(run)
-    num_points = count_points(run, data_version=data_version)
+    covered = keep_changed(run, count_points(run, data_version=data_version), data_version=data_version)
+    run, num_points = covered.run, covered.num_points
+    if not num_points:
+        return Outcome(f"nothing to backtest at {format_clock(run.cutoff)}{covered.note}")
     wanted = candidates_of(run.cutoff, contestants(run.spec, run.networks))
     names = run.rows("models").filter(wanted).select("unique_id", "weights_uri")
     groups = group_by_files(num_points, names.collect(engine="streaming"))
@@ -38,7 +42,7 @@ def backtest(run: Run) -> Outcome:
     versions = run.publish("backtests", staged.files["backtests"], models=models)
     changes = _describe_changes(run, staged.files["champions"])
     versions |= run.publish("champions", staged.files["champions"])
-    if run.arguments.series is None:  # a few series say little about the fleet
+    if run.series is None:  # a few series say little about the fleet
         counts = pl.concat(_read_each(run, staged.files["calibrations"]))
         factors = find_factors(counts.select(*COUNTS), horizon=run.spec.horizon)
         versions |= _publish_of_fleet(run, "calibrations", factors, models)
@@ -49,7 +53,7 @@ def backtest(run: Run) -> Outcome:
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series backtested with {', '.join(run.networks)} at {format_clock(run.cutoff)};"
-        f"{changes} {staged.describe()}",
+        f"{changes} {staged.describe()}{covered.note}",
         versions,
         num_series=len(num_points),
         num_rows=staged.num_rows["backtests"],

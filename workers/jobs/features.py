@@ -225,7 +225,16 @@ def is_done(run: Run) -> bool:
 
 
 def find_last_done(run: Run) -> datetime | None:
-    """Return when the newest success of the flow's last job began, for the same spec and cutoff without filters."""
+    """Return when the newest success of the flow's last job began, for the same spec and cutoff without filters.
+
+    A run of changed series alone counts only for another such run.
+
+    Args:
+        run: A run of the features job.
+
+    Returns:
+        The time, or None.
+    """
     recorded = (
         _successes(run)
         .filter(pl.col("job") == LAST_JOBS[run.arguments.flow], pl.col("run_cutoff") == format_clock(run.cutoff))
@@ -234,8 +243,17 @@ def find_last_done(run: Run) -> datetime | None:
     )
     spec = run.spec.model_dump(mode="json")
     earlier = [(json.loads(text), started_at) for text, started_at in recorded.iter_rows()]
+    covers = {False, run.arguments.changed_only}
     return max(
-        (at for a, at in earlier if a["spec"] == spec and a["series"] is None and a["models"] is None), default=None
+        (
+            at
+            for a, at in earlier
+            if a["spec"] == spec
+            and a["series"] is None
+            and a["models"] is None
+            and a.get("changed_only", False) in covers
+        ),
+        default=None,
     )
 
 

@@ -43,6 +43,14 @@ def pinned_version(run: Run) -> int | None:
     return version
 
 
+def planned_series(run: Run) -> frozenset[str] | None:
+    """Return the series of an earlier try of this run; None if there is none."""
+    kept = _read_kept(run)
+    if kept is None or kept["run"] != _describe_run(run):
+        return None
+    return frozenset(name for shard in kept["shards"] for name in shard["unique_ids"])
+
+
 def keep_plan(
     run: Run,
     groups: Sequence[Mapping[str, int]],

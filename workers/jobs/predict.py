@@ -18,6 +18,7 @@ from forecasting.series.clock import format_clock
 from forecasting.spec.spec import NETWORKS
 from forecasting.store.staging import discard
 from workers.cluster.shards import Shard
+from workers.jobs.changed import keep_changed
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import read_prior, serving_priors
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
@@ -35,7 +36,10 @@ _NETWORK = {"unique_id": pl.String, "model": pl.String, "member": pl.Int32}
 def predict(run: Run) -> Outcome:
     """Forecast every series with the newest models and champions that were trained at or before the cutoff."""
     data_version = pinned_version(run)
-    num_points = count_points(run, data_version=data_version)
+    covered = keep_changed(run, count_points(run, data_version=data_version), data_version=data_version)
+    run, num_points = covered.run, covered.num_points
+    if not num_points:
+        return Outcome(f"nothing to forecast at {format_clock(run.cutoff)}{covered.note}")
     files = serving_models(run.rows("models"), run.networks).select("unique_id", "weights_uri")
     groups = group_by_files(num_points, files.collect(engine="streaming"))
     staged = stage_shards(run, compute_forecasts, groups, data_version=data_version)
@@ -49,7 +53,7 @@ def predict(run: Run) -> Outcome:
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series forecast {run.spec.horizon} steps ahead of {format_clock(run.cutoff)};"
-        f"{_describe_paths(run)} {staged.describe()}",
+        f"{_describe_paths(run)} {staged.describe()}{covered.note}",
         versions,
         num_series=len(num_points),
         num_rows=staged.num_rows["forecasts"],

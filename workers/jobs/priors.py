@@ -56,7 +56,7 @@ def settle_priors(run: Run, slot: Slot) -> tuple[pl.DataFrame, dict[str, int]]:
     if wanted.is_empty():
         return pl.DataFrame(schema=schema), {}
     stored = run.rows("priors").filter(pl.col("run_cutoff") == run.cutoff)
-    if run.arguments.series is None:
+    if run.series is None:
         stored = stored.filter(pl.col("data_version").eq_missing(slot.data_version))
     found = wanted.join(stored.collect(engine="streaming"), on=wanted.columns, how="inner")
     if found.height == wanted.height:

@@ -46,6 +46,7 @@ class Run:
         workers: Settings of the workers.
         fleet: Settings of the networks.
         cutoff: The last `ds` that the run may know, on the clock of ds.
+        changed: The series that have changed, where the run covers these alone.
     """
 
     arguments: RunArguments
@@ -53,6 +54,7 @@ class Run:
     workers: WorkerSettings
     fleet: FleetSettings
     cutoff: datetime | int
+    changed: tuple[str, ...] | None = None
 
     @property
     def spec(self) -> Spec:
@@ -68,6 +70,11 @@ class Run:
     def networks(self) -> tuple[str, ...]:
         """The requested networks, by default those of the spec."""
         return self.arguments.models or self.spec.models
+
+    @property
+    def series(self) -> tuple[str, ...] | None:
+        """The series that the run is filtered to; None for all."""
+        return self.arguments.series if self.changed is None else self.changed
 
     def rows(self, table: str, *, version: int | None = None) -> pl.LazyFrame:
         """Scan the rows of this spec that a run at this cutoff may know."""
@@ -85,7 +92,7 @@ class Run:
             self.spec.name,
             run_cutoff=self.cutoff if is_dated else None,
             until=self.cutoff if has_times and not is_dated else None,
-            unique_ids=self.arguments.series,
+            unique_ids=self.series,
             models=models,
         )
 
@@ -93,8 +100,8 @@ class Run:
         """Replace the verdicts of this job at this cutoff, also where there are none any longer."""
         table, clock = "checks", self.clock
         rows = verdicts.with_columns(job=pl.lit(self.arguments.job))
-        if self.arguments.series is not None:  # the verdicts of all series stay
-            rows = rows.filter(pl.col("unique_id").is_in(list(self.arguments.series)))
+        if self.series is not None:  # the verdicts of all series stay
+            rows = rows.filter(pl.col("unique_id").is_in(list(self.series)))
         slice = replace(self.slice(table), job=self.arguments.job)
         if rows.is_empty() and self.stored_checks().head(1).collect(engine="streaming").is_empty():
             return {}

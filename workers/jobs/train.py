@@ -12,6 +12,7 @@ from forecasting.store.staging import discard
 from forecasting.store.tables import WEIGHTS_FOLDER
 from workers.cluster.local_ray import local_ray
 from workers.cluster.shards import Shard
+from workers.jobs.changed import keep_changed
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import load_priors, settle_priors
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
@@ -22,7 +23,10 @@ from workers.jobs.weights import describe_task, read_fleet
 def train(run: Run) -> Outcome:
     """Fit every requested network for every series, and replace their registry rows of this cutoff."""
     data_version = pinned_version(run)
-    num_points = count_points(run, data_version=data_version)
+    covered = keep_changed(run, count_points(run, data_version=data_version), data_version=data_version)
+    run, num_points = covered.run, covered.num_points
+    if not num_points:
+        return Outcome(f"nothing to train at {format_clock(run.cutoff)}{covered.note}")
     with local_ray(log_to_driver=True):
         priors, versions = settle_priors(run, slot_of(run, data_version))
         staged = stage_shards(run, partial(fit_shard, priors=priors), [num_points], data_version=data_version)
@@ -32,7 +36,7 @@ def train(run: Run) -> Outcome:
     num_rows = staged.num_rows["models"]
     return Outcome(
         f"{len(num_points)} series trained with {', '.join(run.networks)} up to {format_clock(run.cutoff)};"
-        f"{starts} {staged.describe()}",
+        f"{starts} {staged.describe()}{covered.note}",
         versions,
         num_series=len(num_points),
         num_rows=num_rows,

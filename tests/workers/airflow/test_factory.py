@@ -57,7 +57,7 @@ def test_every_later_job_takes_the_cutoff_that_the_first_one_found(tmp_path: Pat
 def test_every_job_gets_the_values_of_the_form(tmp_path: Path) -> None:
     write_spec(tmp_path)
     for dag in make_dags(tmp_path).values():
-        fields = {"models", "series", "from_scratch"} & set(dag.params)
+        fields = {"models", "series", "from_scratch", "changed_only"} & set(dag.params)
         for task in dag.tasks:
             assert {field: getattr(task, field)._name for field in fields} == {field: field for field in fields}
 
@@ -143,7 +143,8 @@ def test_form_needs_no_input(tmp_path: Path) -> None:
     for dag in make_dags(tmp_path).values():
         dag.params.validate()
         training = {"from_scratch": False} if dag.dag_id.endswith("__train") else {}
-        assert dag.params.dump() == {"cutoff": None, "models": ["lstm", "gru"], "series": []} | training
+        common = {"cutoff": None, "models": ["lstm", "gru"], "series": [], "changed_only": False}
+        assert dag.params.dump() == common | training
 
 
 @pytest.mark.parametrize(
@@ -165,6 +166,8 @@ def test_form_needs_no_input(tmp_path: Path) -> None:
         ('"1h"', "series", [1], False),
         ('"1h"', "from_scratch", True, True),
         ('"1h"', "from_scratch", "yes", False),
+        ('"1h"', "changed_only", True, True),
+        ('"1h"', "changed_only", "yes", False),
     ],
 )
 def test_form_refuses_what_no_job_could_use(freq: str, field: str, value: Any, is_valid: bool, tmp_path: Path) -> None:

@@ -223,7 +223,10 @@ def test_form_left_as_it_is_asks_for_nothing_in_particular(fake_ray: dict[str, A
 
 def test_what_the_form_holds_reaches_the_job(fake_ray: dict[str, Any]) -> None:
     submit(
-        make_operator(cutoff=" 2024-01-05T00:00:00 ", models=["gru"], series=["a; rm -rf /", "$(b)"]), make_context()
+        make_operator(
+            cutoff=" 2024-01-05T00:00:00 ", models=["gru"], series=["a; rm -rf /", "$(b)"], changed_only=True
+        ),
+        make_context(),
     )
     arguments = sent(fake_ray)
     assert arguments.cutoff == "2024-01-05T00:00:00"
@@ -231,6 +234,7 @@ def test_what_the_form_holds_reaches_the_job(fake_ray: dict[str, Any]) -> None:
     assert arguments.models == ("gru",)
     assert arguments.series == ("a; rm -rf /", "$(b)")
     assert not arguments.from_scratch
+    assert arguments.changed_only
     assert "rm" not in fake_ray["submissions"][0]["entrypoint"]
 
 

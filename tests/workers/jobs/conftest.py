@@ -66,11 +66,15 @@ class Small:
 
     def read(self, hours: int = 11, **options: Any) -> Outcome:
         """Run the features job, record it, and return its outcome."""
-        run = self.run("features", hours, **{"cutoff": "given"} | options)
-        outcome = write_features(run)
+        return self.do(write_features, "features", hours, **{"cutoff": "given"} | options)
+
+    def do(self, work: Callable[[Run], Outcome], job: str, hours: int, **options: Any) -> Outcome:
+        """Run a job, record it as a success, and return its outcome."""
+        run, started_at = self.run(job, hours, **options), datetime.now(UTC)
+        outcome = work(run)
         fields = {
-            "run_id": run.arguments.run_id, "job": "features", "spec": run.spec.name, "status": "success",
-            "run_cutoff": format_clock(run.cutoff), "started_at": datetime.now(UTC), "seconds": 0.0,
+            "run_id": run.arguments.run_id, "job": job, "spec": run.spec.name, "status": "success",
+            "run_cutoff": format_clock(run.cutoff), "started_at": started_at, "seconds": 0.0,
             "arguments": run.arguments.model_dump_json(), "versions": json.dumps(dict(outcome.versions)),
         }  # fmt: skip
         append_run(self.store, fields)
