@@ -13,6 +13,8 @@ from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.inputs import Input
 from forecasting.series.partial import MOST_PERIODS, has_parts, is_part
 from forecasting.series.plausible import wall_clock
+from forecasting.series.repeats import describe_repeats
+from forecasting.series.sentinels import describe_sentinels
 from forecasting.series.shortfall import describe_parts, find_lacking, find_short, find_usual
 from forecasting.series.spans import count_rows
 from forecasting.series.thousands import check_thousands
@@ -80,7 +82,13 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
     observed = accepted.filter(pl.col("y").is_not_null())
     newest: Any = accepted["ds"].max()
     waiting = describe_waiting(counts.row(0, named=True), newest, is_found=True)
-    found = (*waiting, describe_skipped(source, given.storage_options), describe_unused_dialect(source, rows))
+    found = (
+        *waiting,
+        describe_skipped(source, given.storage_options),
+        describe_unused_dialect(source, rows),
+        describe_repeats(refused, counts["read"].item(), source),
+        describe_sentinels(observed),
+    )
     notes = tuple(note for note in found if note is not None)
     if observed.is_empty():
         first = f"the first was refused because: {refused['reason'][0]}" if refused.height else ""
@@ -101,7 +109,7 @@ def leave_out_parts(actuals: Actuals, spec: Spec, *, usual: Mapping[str, float])
         The other actuals, with a note about the periods that are left out.
     """
     counted, source = actuals.counted, actuals.source
-    if counted is None:
+    if counted is None or not has_parts(source):
         return actuals
     # Actuals with one row in every period are those of whole periods.
     counted = counted.filter(pl.col("num_rows").max().over("unique_id") > 1)
@@ -123,7 +131,7 @@ def _find_parts(
     newest = counted.filter(is_newest)
     before = counted.filter(~is_newest, pl.col("unique_id").is_in(newest["unique_id"].implode()))
     by_period = pl.concat([before, newest]).group_by("period").agg(pl.col("num_rows").sum()).sort("period")
-    if has_parts(source) and is_part(by_period.tail(MOST_PERIODS + 1)):  # as in a history
+    if is_part(by_period.tail(MOST_PERIODS + 1)):  # as in a history
         whole = before.group_by("unique_id").agg(num_whole=pl.col("num_rows").median().round().cast(pl.Int64))
         joined = newest.join(whole, on="unique_id", how="left")
         yield joined.select("unique_id", "period", "ds", "num_rows", pl.col("num_whole").fill_null(0))

@@ -159,7 +159,10 @@ def describe_parts(parts: pl.DataFrame, source: Source, freq: str | int) -> str:
         The sentence.
     """
     found = _count(parts, freq, source, "which has {} of {} rows")
-    return f"actuals that have only a part of their rows are not compared: {found}"
+    return (
+        f"actuals that have only a part of their rows are not compared: {found};"
+        ' source.unfinished = "use" (--unfinished use) compares them'
+    )
 
 
 def _count(periods: pl.DataFrame, freq: str | int, source: Source, example: str) -> str:

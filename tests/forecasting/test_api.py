@@ -471,7 +471,7 @@ class TestFleet:
         )
         scored = part.evaluate(hours.head(208))
         assert scored.num_compared == 1
-        assert scored.notes[-1].endswith("such as 2024-01-09 12:00:00 of 'a', which has 4 of 6 rows")
+        assert "such as 2024-01-09 12:00:00 of 'a', which has 4 of 6 rows; source.unfinished" in scored.notes[-1]
 
     def test_many_refused_rows_stop_every_function_before_it_trains(self, frame: pl.DataFrame) -> None:
         bad = frame.with_columns(sales=pl.when(pl.int_range(pl.len()) % 10 == 3).then(float("inf")).otherwise("sales"))

@@ -42,6 +42,8 @@ def test_part_of_a_day_is_not_compared_and_said(tmp_path: Path) -> None:
     assert whole.observed.filter(unique_id="new").height == 2  # of which nothing is known
     assert "are not compared: " in whole.notes[-1]
     assert "1 periods of 1d of 1 series, such as 2024-01-02 00:00:00 of 'a', which has 12 of 24 rows" in whole.notes[-1]
+    used = spec_of(aggregate="sum", unfinished="use")
+    assert leave_out_parts(read(tmp_path, used, hours(36)), used, usual={"a": 24.0}).observed.height == 2
     totals = pl.DataFrame({"unique_id": "a", "ds": [BEGIN, BEGIN + timedelta(days=1)], "y": [24, 24]})
     assert leave_out_parts(read(tmp_path, spec, totals), spec, usual={"a": 24.0}).observed.height == 2
 
@@ -87,3 +89,10 @@ def test_actuals_that_are_all_refused_name_the_option_that_reads_them(tmp_path: 
     frame = hours(12).with_columns(y=pl.lit("1.000.234"))
     with pytest.raises(SourceError, match=r"--csv-thousands"):
         read(tmp_path, spec_of("1h"), frame)
+
+
+def test_numbers_that_stand_for_gaps_and_repeated_rows_are_said(tmp_path: Path) -> None:
+    frame = pl.concat([hours(24), hours(2, first=24, y="-999"), hours(12)])
+    notes = read(tmp_path, spec_of("1h"), frame).notes
+    assert [note for note in notes if "'a' has -999 in 2 rows" in note]
+    assert [note for note in notes if "12 of 38 rows repeat another row" in note]
