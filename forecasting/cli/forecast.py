@@ -7,10 +7,12 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 
 import typer
 
+from forecasting.cli.reading import Reading, with_reading
 from forecasting.errors import DataWarning, SpecError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ NUM_SHOWN = 3
 """Values of each kind that the summary names; the rest are counted."""
 
 
+@with_reading
 def forecast(
     out: Annotated[Path, typer.Option(help="File to write, .parquet or .csv.")],
     inputs: Annotated[
@@ -31,15 +34,7 @@ def forecast(
         typer.Argument(metavar="INPUT…", help="Parquet or CSV files, folders or globs of the same layout."),
     ] = None,
     spec: Annotated[Path | None, typer.Option(help="Spec file; other options take precedence over it.")] = None,
-    freq: Annotated[
-        str | None,
-        typer.Option(show_default="inferred", help="Step of the grid: 1h, 15m, 1d, 1mo …, or 1 for integers."),
-    ] = None,
-    season_length: Annotated[
-        list[int] | None,
-        typer.Option(show_default="customary at --freq", help="Grid points in a season; may be repeated."),
-    ] = None,
-    horizon: Annotated[int | None, typer.Option(help="Steps ahead.")] = None,
+    reading: Reading = MappingProxyType({}),
     recipe: Annotated[str | None, typer.Option(help="How to train: fast, standard or accurate.")] = None,
     models: Annotated[
         list[str] | None,
@@ -50,92 +45,6 @@ def forecast(
         typer.Option(show_default="the recipe's", help="Statistical models beside them: theta, ets, … or none."),
     ] = None,
     all_models: Annotated[bool, typer.Option("--all-models", help="Write every candidate, champions marked.")] = False,
-    id_columns: Annotated[
-        list[str] | None,
-        typer.Option("--id", show_default="unique_id", help="Column that names the series, or several: store,item."),
-    ] = None,
-    time_column: Annotated[
-        str | None, typer.Option("--time", show_default="ds", help="Column of timestamps or steps.")
-    ] = None,
-    time_format: Annotated[
-        str | None,
-        typer.Option(show_default="ISO 8601", help="Format of times: %d.%m.%Y, yyyymm, iso_week, epoch_s, excel …"),
-    ] = None,
-    target_column: Annotated[
-        str | None, typer.Option("--target", show_default="y", help="Column of measurements.")
-    ] = None,
-    missing_rows: Annotated[
-        str | None,
-        typer.Option(show_default="gap, with a warning", help="What an absent row means: gap (unknown) or zero."),
-    ] = None,
-    duplicates: Annotated[
-        str | None,
-        typer.Option(
-            show_default="refuse", help="Of rows with one id and time: refuse all but the first, last, or keep."
-        ),
-    ] = None,
-    open_times: Annotated[
-        str | None,
-        typer.Option("--open", show_default="always", help="Open days and hours: Mon-Sat, 'Mon-Fri 08:00-18:00' …"),
-    ] = None,
-    closed_holidays: Annotated[
-        str | None,
-        typer.Option(metavar="COUNTRY", show_default="none", help="Whose holidays are closed: DE, DE-BY, XNYS …"),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FROM..TO[=SERIES]",
-            help="Period that nothing learns from, such as 2020-03..2020-06.",
-        ),
-    ] = None,
-    unfinished: Annotated[
-        str | None,
-        typer.Option(show_default="wait", help="Rows of a period that is not over: they wait, or use them."),
-    ] = None,
-    ended: Annotated[
-        str | None,
-        typer.Option(show_default="skip", help="Series that have ended: skip them, or forecast from their own ends."),
-    ] = None,
-    ended_after: Annotated[
-        str | None,
-        typer.Option(
-            show_default="two horizons or seasons",
-            help="Longest time without a measurement of a series that has not ended: 90d, or steps; 0 is any lag.",
-        ),
-    ] = None,
-    source: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Field of a spec's [source], how rows are read.")
-    ] = None,
-    csv_separator: Annotated[
-        str | None,
-        typer.Option(show_default=",", help="Character between fields of CSV files, such as ; or tab."),
-    ] = None,
-    csv_decimal: Annotated[
-        str | None, typer.Option(show_default=".", help="Decimal sign of measurements in CSV files.")
-    ] = None,
-    csv_thousands: Annotated[
-        str | None, typer.Option(show_default="none", help="Thousands sign of them: . , ' _ or space.")
-    ] = None,
-    csv_encoding: Annotated[
-        str | None, typer.Option(show_default="utf-8", help="Encoding of CSV files, such as cp1252 or utf-16.")
-    ] = None,
-    csv_quote: Annotated[
-        str | None,
-        typer.Option(show_default='"', help="Character around fields of CSV files, or none."),
-    ] = None,
-    csv_null: Annotated[
-        list[str] | None,
-        typer.Option(help="Words in CSV files that mean an unknown measurement, such as NA."),
-    ] = None,
-    timezone: Annotated[
-        str | None,
-        typer.Option(show_default="that of the times", help="Zone of the data, such as Europe/Berlin."),
-    ] = None,
-    allow_rejects: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", show_default="0.01", help="Share of rows that may be refused; 1 for any."),
-    ] = None,
     cutoff: Annotated[
         str | None, typer.Option(show_default="the newest period of most series", help="Last time that may be known.")
     ] = None,
@@ -185,45 +94,17 @@ def forecast(
 
     Writes unique_id, ds, cutoff, model, forecast and a column per quantile; one row per series and step.
     """
-    from forecasting.cli.options import (
-        parse_pairs,
-        refuse_twice,
-        spec_from_options,
-        split_commas,
-        split_statistics,
-    )
+    from forecasting.cli.options import parse_pairs, spec_from_options, split_commas, split_statistics
     from forecasting.settings import Settings
 
     settings = Settings.load()
     if settings.processes is not None:
         os.environ.setdefault("POLARS_MAX_THREADS", str(settings.processes))  # read once, when Polars loads
     named = {
-        "freq": freq,
-        "season_lengths": season_length or None,
-        "horizon": horizon,
+        **reading,
         "recipe": recipe,
         "models": split_commas(models),
         "statistics": split_statistics(statistics),
-        "source.id": split_commas(id_columns),
-        "source.time": time_column,
-        "source.time_format": time_format,
-        "source.target": target_column,
-        "source.missing_rows": missing_rows,
-        "source.duplicates": duplicates,
-        "source.open": open_times,
-        "source.closed_holidays": closed_holidays,
-        "source.ignore": ignore or None,
-        "source.unfinished": unfinished,
-        "source.ended": ended,
-        "source.ended_after": ended_after,
-        "source.csv.separator": csv_separator,
-        "source.csv.decimal": csv_decimal,
-        "source.csv.thousands": csv_thousands,
-        "source.csv.encoding": csv_encoding,
-        "source.csv.quote": csv_quote,
-        "source.csv.null": split_commas(csv_null),
-        "source.allow_rejects": allow_rejects,
-        "source.timezone": timezone,
         "quantiles": split_commas(quantiles),
         "paths": paths,
         "lower_bound": lower_bound,
@@ -236,11 +117,9 @@ def forecast(
         "categories.country": country,
         **parse_pairs(overrides, option="--set", table="overrides", example="max_steps=200"),
     }
-    of_source = parse_pairs(source, option="--source", table="source", example="time=day")
-    refuse_twice(named, of_source)
     wanted = spec_from_options(
         inputs or [],
-        named | of_source,
+        named,
         spec_path=spec,
         storage_options=settings.storage_options,
         on_note=lambda note: print(note, file=sys.stderr),

@@ -27,9 +27,8 @@ def is_property(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def has_help(argument: ast.arg) -> bool:
-    return (
-        argument.annotation is not None and re.search(r"typer\..*help=", ast.unparse(argument.annotation)) is not None
-    )
+    annotation = "" if argument.annotation is None else ast.unparse(argument.annotation)
+    return annotation == "Reading" or re.search(r"typer\..*help=", annotation) is not None
 
 
 def missing_parts(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
