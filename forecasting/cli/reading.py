@@ -139,7 +139,7 @@ _OF_SEVERAL = ("source.id", "source.csv.null")
 """Fields whose option may hold several values, separated by commas."""
 _SOURCE = Annotated[
     list[str] | None,
-    typer.Option("--source", metavar="KEY=VALUE", help="Another field of a spec's source, which says how rows are read."),
+    typer.Option("--source", metavar="KEY=VALUE", help="Field of a spec's source, which says how rows are read."),
 ]
 
 

@@ -1,0 +1,219 @@
+"""`fleetcast check`: read and validate an input without training, and print what a run would use of it."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forecasting.cli.reading import Reading, with_reading
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from forecasting.flow.profile import Profile
+    from forecasting.series.seasons import Season
+
+NUM_EXAMPLES = 3
+"""Refused rows, and series without a forecast, that are shown."""
+STOPPED = 2
+"""Exit code where a run would stop before it trains."""
+
+
+@with_reading
+def check(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SPEC | INPUT…", help="A spec file, or parquet or CSV files, folders or globs."),
+    ] = None,
+    reading: Reading = MappingProxyType({}),
+    cutoff: Annotated[
+        str | None, typer.Option(show_default="the newest period of most series", help="Last time that may be known.")
+    ] = None,
+    series: Annotated[Path | None, typer.Option(help="File for one row per series, .parquet or .csv.")] = None,
+    rejects: Annotated[Path | None, typer.Option(help="File for refused rows, .parquet or .csv.")] = None,
+) -> None:
+    """Read and validate an input as a run does, without training, and print a profile.
+
+    The exit code is 2 where a run would stop because of its data. The last lines are those of a spec.
+    """
+    from forecasting.api import Request
+    from forecasting.cli.files import write_frame
+    from forecasting.cli.options import spec_from_options
+    from forecasting.flow.profile import make_profile
+    from forecasting.series.inputs import Input
+    from forecasting.settings import Settings
+
+    settings, given = Settings.load(), inputs or []
+    notes: list[str] = []
+    is_spec = len(given) == 1 and given[0].endswith(".toml")
+    fields = dict(reading)
+    if not is_spec and fields["horizon"] is None:
+        fields["horizon"] = 1  # says nothing about the data but how long series must be
+    spec = spec_from_options(
+        [] if is_spec else given,
+        fields,
+        spec_path=Path(given[0]) if is_spec else None,
+        storage_options=settings.storage_options,
+        on_note=notes.append,
+    )
+    request = Request.of(spec, Input(spec.source, None, settings.storage_options))
+    until = request.parse_cutoff(cutoff, subject="--cutoff")
+    profile = make_profile(spec, cutoff=until, storage_options=settings.storage_options)
+    for name, texts in _describe(profile, notes):
+        for number, text in enumerate(texts):
+            print(f"{'' if number else name:<11}{text}")
+    if series is not None:
+        write_frame(profile.series, series)
+    if rejects is not None:
+        write_frame(profile.ingested.rejects, rejects)
+    if not is_spec:
+        print("\n" + "\n".join(_as_spec(profile, reading)))
+    if profile.stops is not None:
+        print(f"error: {profile.stops}", file=sys.stderr)
+        raise typer.Exit(STOPPED)
+
+
+def _describe(profile: "Profile", inferred: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the sections of the profile, each a name and its lines."""
+    spec, ingested = profile.spec, profile.ingested
+    yield "source", [str(spec.source)]
+    yield "times", list(_describe_times(profile, inferred))
+    yield "rows", list(_describe_rows(profile))
+    yield "series", list(_describe_status(profile))
+    yield "values", list(_describe_values(profile.series))
+    yield "seasons", list(_describe_seasons(profile, inferred))
+    if noted := [*ingested.unused, *ingested.notes]:
+        yield "notes", noted
+
+
+def _describe_times(profile: "Profile", inferred: list[str]) -> Iterator[str]:
+    import polars as pl
+
+    spec, series = profile.spec, profile.series.filter(pl.col("num_points") > 0)
+    zones: list[str] = []
+    if spec.clock == "timestamp":
+        zones = profile.ingested.observations["zone"].drop_nulls().unique().to_list()
+    clock = "integer steps" if spec.clock == "step" else f"in {zones[0]}" if zones else "without a zone"
+    if series.is_empty():
+        yield clock
+        return
+    points, share_S = pl.col("num_points"), 1 - pl.col("num_observed") / pl.col("num_points")
+    totals = series.select(
+        pl.col("first").min(),
+        pl.col("last").max(),
+        shortest=points.min(),
+        longest=points.max(),
+        median=points.median(),
+        num_short=(points < profile.needed).sum(),
+        num_points=points.sum(),
+        num_gaps=(points - pl.col("num_observed")).sum(),
+        worst=pl.col("unique_id").sort_by(share_S).last(),
+        worst_share=share_S.max(),
+    ).row(0, named=True)
+    yield f"{clock}, from {totals['first']} to {totals['last']}; cutoff {profile.ingested.cutoff}"
+    yield next((note for note in inferred if note.startswith("frequency")), f"frequency {spec.freq}")
+    shown = f"{totals['shortest']:,}" + (
+        f" to {totals['longest']:,} grid points a series, {totals['median']:,.0f} in the median"
+        if totals["longest"] > totals["shortest"]
+        else " grid points a series"
+    )
+    short = f"; series with fewer than the {profile.needed:,} that networks need: {totals['num_short']:,}"
+    yield shown + (short if totals["num_short"] else "")
+    gaps = (
+        f"{totals['num_gaps']:,} of {totals['num_points']:,} grid points are gaps"
+        f" ({totals['num_gaps'] / totals['num_points']:.1%}); most in '{totals['worst']}' ({totals['worst_share']:.0%})"
+    )
+    yield gaps if totals["num_gaps"] else "no gaps"
+
+
+def _describe_rows(profile: "Profile") -> Iterator[str]:
+    from forecasting.series.files import name_row
+
+    yield str(profile.ingested.counts)
+    rejects = profile.ingested.rejects
+    for reason, num in rejects["reason"].value_counts(sort=True).iter_rows():
+        yield f"  {num:,} × {reason}"
+        columns = ("source_file", "source_row", "unique_id", "ds", "y")
+        for file, row, *texts in rejects.filter(reason=reason).select(columns).head(NUM_EXAMPLES).iter_rows():
+            yield f"    {name_row(file, row)}: {', '.join(text or '' for text in texts)}"
+
+
+def _describe_status(profile: "Profile") -> Iterator[str]:
+    kinds = ("forecast", "lagging", "ended", "set aside")
+    numbers = " · ".join(f"{profile.count(kind):,} {kind}" for kind in kinds if profile.count(kind))
+    yield f"{profile.series.height:,}: {numbers}"
+    without = profile.series.drop_nulls("reason")
+    for name, reason in without.select("unique_id", "reason").head(NUM_EXAMPLES).iter_rows():
+        yield f"  '{name}' {reason}"
+    if without.height > NUM_EXAMPLES:
+        yield f"  and {without.height - NUM_EXAMPLES:,} more; --series FILE writes all"
+
+
+def _describe_values(series: "pl.DataFrame") -> Iterator[str]:
+    import polars as pl
+
+    from forecasting.flow.profile import INTERMITTENT_SHARE
+
+    measured = series.filter(pl.col("num_observed") > 0)
+    if measured.is_empty():
+        yield "none"
+        return
+    lowest, highest = measured.select(pl.col("lowest").min(), pl.col("highest").max()).row(0)
+    yield f"from {lowest:g} to {highest:g}"
+    is_intermittent = pl.col("num_zeros") > INTERMITTENT_SHARE * pl.col("num_observed")
+    kinds = {
+        "constant": pl.col("lowest") == pl.col("highest"),
+        "zero in more than half of their measurements": is_intermittent,
+        "with negative measurements": pl.col("lowest") < 0,
+    }
+    counts = measured.select(is_meant.sum().alias(words) for words, is_meant in kinds.items()).row(0, named=True)
+    if any(counts.values()):
+        yield "series: " + " · ".join(f"{count:,} {words}" for words, count in counts.items() if count)
+
+
+def _describe_seasons(profile: "Profile", inferred: list[str]) -> Iterator[str]:
+    asked = "customary" if any(note.startswith("season") for note in inferred) else "asked for"
+    for season in profile.asked:
+        if season.length > 1:
+            yield f"{season.length} {asked}: {_correlation(season)}"
+    others = [each for each in profile.found if each.length not in profile.spec.season_lengths]
+    for season in others:
+        yield f"{season.length} found: {_correlation(season)}; --season-length {season.length} (season_lengths) adds it"
+    if not profile.found:
+        yield "none found by autocorrelation"
+
+
+def _correlation(season: "Season") -> str:
+    if season.correlation is None:
+        return "no series has three of them"
+    return f"autocorrelation {season.correlation:.2f}"
+
+
+def _as_spec(profile: "Profile", reading: Reading) -> Iterator[str]:
+    """Yield the lines of a spec."""
+    from forecasting.flow.profile import suggest_fields
+
+    spec = profile.spec
+    yield "# lines of a spec"
+    yield f"freq = {_as_toml(spec.freq)}"
+    yield f"season_lengths = {_as_toml(list(spec.season_lengths))}"
+    if reading["horizon"] is not None:
+        yield f"horizon = {spec.horizon}"
+    for name, value in suggest_fields(profile):
+        yield f"{name} = {_as_toml(value)}  # matches all measurements"
+    yield ""
+    yield "[source]"
+    for name, value in spec.source.model_dump(mode="json", exclude_unset=True).items():
+        yield f"{name} = {_as_toml(value)}"
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {_as_toml(one)}" for name, one in value.items() if one is not None) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_as_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)  # a TOML basic string, number or boolean is written as in JSON

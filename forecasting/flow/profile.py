@@ -1,0 +1,136 @@
+"""Profile an input without training: what a run would use of it, and what its series look like."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from forecasting.errors import SourceError
+from forecasting.fleet.plan import required_length
+from forecasting.series.ends import find_lagging
+from forecasting.series.ingest import Ingested, ingest
+from forecasting.series.seasons import Season, find_seasons
+from forecasting.spec.recipes import configure
+from forecasting.spec.spec import Spec
+
+INTERMITTENT_SHARE = 0.5
+"""Share of zeros among measurements from which on a series is intermittent."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a run would use of an input.
+
+    Attributes:
+        spec: The spec.
+        ingested: Accepted and refused rows, grids, and notes.
+        series: One row per series: `unique_id`, `status` (`forecast`, `lagging`, `ended` or `set aside`), `first`,
+            `last`, `num_points` and `num_observed` of its grid, `num_zeros`, `lowest`, `highest`, `is_whole` (all
+            measurements are whole numbers) and `reason`.
+        asked: The spec's seasons.
+        found: Seasons that the data show, strongest first.
+        needed: Grid points that a series needs for a network of its own.
+        stops: Why a run would stop before it trains; None where it would not.
+    """
+
+    spec: Spec
+    ingested: Ingested
+    series: pl.DataFrame
+    asked: tuple[Season, ...]
+    found: tuple[Season, ...]
+    needed: int
+    stops: str | None = None
+
+    def count(self, status: str) -> int:
+        """Return the number of series with a status."""
+        return self.series.filter(status=status).height
+
+
+def make_profile(
+    spec: Spec, *, cutoff: datetime | int | None = None, storage_options: Mapping[str, str] | None = None
+) -> Profile:
+    """Read and validate a spec's source as a run does, and describe it.
+
+    Args:
+        spec: The spec.
+        cutoff: The requested cutoff; None takes the one that a run would take.
+        storage_options: Options of the object store, as Polars takes them.
+
+    Returns:
+        The profile.
+
+    Raises:
+        SourceError: The source cannot be read at all; too many refused rows are only reported.
+        ServiceError: A remote file cannot be reached.
+    """
+    stops = None
+    read: dict[str, Any] = {"cutoff": cutoff, "storage_options": storage_options}
+    try:
+        ingested = ingest(spec, **read)
+    except SourceError as error:
+        stops = str(error)
+        try:
+            ingested = ingest(spec, has_budget=False, **read)
+        except SourceError:
+            raise error from None
+    asked, found = find_seasons(ingested.features, spec.season_lengths)
+    needed = required_length(configure(spec), horizon=spec.horizon)
+    return Profile(spec, ingested, _describe_series(ingested), tuple(asked), tuple(found), needed, stops)
+
+
+def suggest_fields(profile: Profile) -> Iterator[tuple[str, Any]]:
+    """Yield fields of a spec that match the data and are not set: bounds, and whether y counts things.
+
+    Args:
+        profile: The profile.
+
+    Yields:
+        Names and values.
+    """
+    spec, measured = profile.spec, profile.series.filter(pl.col("num_observed") > 0)
+    if measured.is_empty():
+        return
+    if spec.lower_bound is None and measured.select((pl.col("lowest") >= 0).all()).item():
+        yield "lower_bound", 0
+    if not spec.integer_valued and measured["is_whole"].all():
+        yield "integer_valued", True
+
+
+def _describe_series(ingested: Ingested) -> pl.DataFrame:
+    y = pl.col("y")
+    described = (
+        ingested.features.lazy()
+        .group_by("unique_id")
+        .agg(
+            first=pl.col("ds").min(),
+            last=pl.col("ds").filter("is_observed").max(),
+            num_points=pl.len(),
+            num_observed=y.count(),
+            num_zeros=(y == 0).sum(),
+            lowest=y.min(),
+            highest=y.max(),
+            is_whole=(y == y.round()).all(),
+        )
+    )
+    names = pl.LazyFrame({"unique_id": ingested.unique_ids}, schema={"unique_id": pl.String})
+    unserved, lagging = dict(ingested.unserved), find_lagging(ingested.features)
+    status = (
+        pl.when(pl.col("unique_id").is_in(list(ingested.set_aside)))
+        .then(pl.lit("set aside"))
+        .when(pl.col("unique_id").is_in(list(ingested.ended)))
+        .then(pl.lit("ended"))
+        .when(pl.col("unique_id").is_in(list(lagging)))
+        .then(pl.lit("lagging"))
+        .otherwise(pl.lit("forecast"))
+    )
+    reason = pl.col("unique_id").replace_strict(unserved, default=None, return_dtype=pl.String)
+    columns = ["unique_id", "status", *described.collect_schema().names()[1:], "reason"]
+    return (
+        names.join(described, on="unique_id", how="left")
+        .with_columns(pl.col("num_points", "num_observed", "num_zeros").fill_null(0), status=status, reason=reason)
+        .select(columns)
+        .sort("unique_id")
+        .collect()
+    )
