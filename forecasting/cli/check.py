@@ -72,8 +72,9 @@ def check(
         write_frame(profile.ingested.rejects, rejects)
     if not is_spec:
         print("\n" + "\n".join(_as_spec(profile, reading)))
-    if profile.stops is not None:
-        print(f"error: {profile.stops}", file=sys.stderr)
+    for reason in profile.stops:
+        print(f"error: {reason}", file=sys.stderr)
+    if profile.stops:
         raise typer.Exit(STOPPED)
 
 
@@ -86,6 +87,8 @@ def _describe(profile: "Profile", inferred: list[str]) -> Iterator[tuple[str, li
     yield "series", list(_describe_status(profile))
     yield "values", list(_describe_values(profile.series))
     yield "seasons", list(_describe_seasons(profile, inferred))
+    if profile.checks.height:
+        yield "checks", list(_describe_checks(profile.checks))
     if noted := [*ingested.unused, *ingested.notes]:
         yield "notes", noted
 
@@ -151,6 +154,15 @@ def _describe_status(profile: "Profile") -> Iterator[str]:
         yield f"  '{name}' {reason}"
     if without.height > NUM_EXAMPLES:
         yield f"  and {without.height - NUM_EXAMPLES:,} more; --series FILE writes all"
+
+
+def _describe_checks(verdicts: "pl.DataFrame") -> Iterator[str]:
+    import polars as pl
+
+    whole = verdicts.filter(pl.col("unique_id").is_null())
+    for row in whole.iter_rows(named=True):
+        consequence = f" ({row['on_failure']})" if row["verdict"] == "fail" else ""
+        yield f"{row['verdict']}{consequence}: {row['check_name']}: {row['message']}"
 
 
 def _describe_values(series: "pl.DataFrame") -> Iterator[str]:

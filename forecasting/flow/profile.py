@@ -7,11 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from forecasting.errors import SourceError
+from forecasting.errors import CheckFailed, SourceError
 from forecasting.fleet.plan import required_length
+from forecasting.series.checks import check_measurements
 from forecasting.series.ends import find_lagging
+from forecasting.series.freshness import current_time
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.seasons import Season, find_seasons
+from forecasting.series.zone import clock_zone
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
 
@@ -32,7 +35,8 @@ class Profile:
         asked: The spec's seasons.
         found: Seasons that the data show, strongest first.
         needed: Grid points that a series needs for a network of its own.
-        stops: Why a run would stop before it trains; None where it would not.
+        checks: The verdicts of the spec's checks of measurements.
+        stops: Why a run would stop before it trains; empty where it would not.
     """
 
     spec: Spec
@@ -41,7 +45,8 @@ class Profile:
     asked: tuple[Season, ...]
     found: tuple[Season, ...]
     needed: int
-    stops: str | None = None
+    checks: pl.DataFrame
+    stops: tuple[str, ...] = ()
 
     def count(self, status: str) -> int:
         """Return the number of series with a status."""
@@ -65,19 +70,34 @@ def make_profile(
         SourceError: The source cannot be read at all; too many refused rows are only reported.
         ServiceError: A remote file cannot be reached.
     """
-    stops = None
+    stops: list[str] = []
     read: dict[str, Any] = {"cutoff": cutoff, "storage_options": storage_options}
     try:
         ingested = ingest(spec, **read)
     except SourceError as error:
-        stops = str(error)
+        stops.append(str(error))
         try:
             ingested = ingest(spec, has_budget=False, **read)
         except SourceError:
             raise error from None
+    has_moment = cutoff is None and spec.clock == "timestamp" and bool(spec.checks)
+    zone = clock_zone(spec.source, spec.clock, spec.freq, storage_options=storage_options) if has_moment else None
+    checked = check_measurements(ingested, spec, moment=current_time(spec, zone) if has_moment else None)
+    try:
+        checked.refuse()
+    except CheckFailed as error:
+        stops.append(str(error))
     asked, found = find_seasons(ingested.features, spec.season_lengths)
-    needed = required_length(configure(spec), horizon=spec.horizon)
-    return Profile(spec, ingested, _describe_series(ingested), tuple(asked), tuple(found), needed, stops)
+    return Profile(
+        spec,
+        checked.ingested,
+        _describe_series(checked.ingested),
+        tuple(asked),
+        tuple(found),
+        required_length(configure(spec), horizon=spec.horizon),
+        checked.verdicts,
+        tuple(stops),
+    )
 
 
 def suggest_fields(profile: Profile) -> Iterator[tuple[str, Any]]:

@@ -68,7 +68,7 @@ def find_seasons(features: pl.DataFrame, asked: Sequence[int]) -> tuple[list[Sea
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # no series is that long
         level_L, differences_L = np.nanmean(level_SL, axis=0), np.nanmean(differences_SL, axis=0)
-        of_differences_L = np.nanmean(is_differences_SL, axis=0)
+        share_of_differences_L = np.nanmean(is_differences_SL, axis=0)
         share_L = np.nanmean(np.maximum(is_level_SL, is_differences_SL), axis=0)
 
     def season(length: int) -> Season:
@@ -77,12 +77,15 @@ def find_seasons(features: pl.DataFrame, asked: Sequence[int]) -> tuple[list[Sea
         return Season(length, float(level_L[length]), float(share_L[length]))
 
     is_common_L = num_L >= LEAST_SHARE * len(lines)
-    peaks = {
+    of_level = _peaks(np.where(is_common_L, level_L, np.nan))
+    of_differences = _peaks(np.where(is_common_L, differences_L, np.nan))
+    peaks = {lag for lag in of_level if share_L[lag] >= LEAST_SHARE} | {
         lag
-        for mean_L, significant_L in ((level_L, share_L), (differences_L, of_differences_L))
-        for lag in _peaks(np.where(is_common_L, mean_L, np.nan))
-        if level_L[lag] >= LEAST_CORRELATION and significant_L[lag] >= LEAST_SHARE
+        for lag in of_differences
+        # Differences of noise are correlated at lag 1, so that lag 2 always rises.
+        if lag > 2 and differences_L[lag] >= LEAST_RISE and share_of_differences_L[lag] >= LEAST_SHARE
     }
+    peaks = {lag for lag in peaks if level_L[lag] >= LEAST_CORRELATION}
     found = [season(lag) for lag in _without_multiples(sorted(peaks), level_L)]
     strongest = sorted(found, key=lambda each: -(each.correlation or 0.0))[:NUM_FOUND]
     return [season(length) for length in asked], strongest

@@ -104,3 +104,26 @@ def test_missing_input_is_one_line(fleetcast: Fleetcast, words: tuple[str, ...])
     assert ended.exit_code == 2
     assert ended.out == ""
     assert ended.err.count("\n") == 1
+
+
+def test_verdicts_of_checks_are_shown_and_may_fail(fleetcast: Fleetcast) -> None:
+    write_rows()
+    checks = """
+[[checks]]
+kind = "range"
+max = 11
+[[checks]]
+kind = "num_series"
+min = 5
+on_failure = "fail"
+"""
+    source = '[source]\nuri = "sales.csv"\nid = "shop"\ntime = "day"\ntarget = "sold"\n'
+    Path("sales.toml").write_text(
+        'name = "sales"\nfreq = "1d"\nseason_lengths = [7]\nhorizon = 7\n' + source + checks, encoding="utf-8"
+    )
+    ended = fleetcast("check", "sales.toml")
+    assert ended.exit_code == 2
+    assert "checks     fail (warn): " in ended.out
+    assert "fail (fail): num_series: " in ended.out
+    assert ended.err.startswith("error: ")
+    assert "num_series" in ended.err
