@@ -11,6 +11,7 @@ from forecasting.series.budget import check_budget
 from forecasting.series.clock import keeps_wall_clock
 from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.inputs import Input
+from forecasting.series.misread_times import refuse_scrambled
 from forecasting.series.partial import MOST_PERIODS, has_parts, is_part
 from forecasting.series.plausible import wall_clock
 from forecasting.series.repeats import describe_repeats
@@ -78,6 +79,8 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
     if spec.clock == "step":
         refuse_codes(accepted["ds"], source.time_format, subject=f"source {source}", freq=spec.freq)
     check_thousands(rows, source)
+    if spec.clock == "timestamp":
+        refuse_scrambled(rows)
     check_budget(refused, kept, source, rows)
     observed = accepted.filter(pl.col("y").is_not_null())
     newest: Any = accepted["ds"].max()

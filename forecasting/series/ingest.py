@@ -22,7 +22,7 @@ from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.grid import future_grid
 from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
 from forecasting.series.local_grid import stated_zone, to_wall_clock
-from forecasting.series.misread_times import describe_misread
+from forecasting.series.misread_times import describe_misread, refuse_scrambled
 from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.partial import describe_part, describe_within, find_whole_end, has_parts, move_cutoff
@@ -169,6 +169,8 @@ def ingest(
     if series is not None:
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
+    if spec.clock == "timestamp":
+        refuse_scrambled(rows)
     validated = validate(rows, cutoff=cutoff, source=spec.source, **read)
     plans = {
         "observations": observed_rows(validated, spec),

@@ -4,10 +4,18 @@ from datetime import datetime
 
 import polars as pl
 
+from forecasting.errors import SourceError
+from forecasting.series.columns import read_times, well_formed
+from forecasting.series.files import name_row
+
 MOST_SWAPPED = 12
 """Largest day that may be a month."""
 FEWEST_DAYS = 4
 """Different days, at least, of times that lie in one month of several years."""
+NUM_ORDERED = 20_000
+"""Rows, at most, whose order is looked at."""
+FEWEST_ORDERED = 20
+"""Rows of a series whose order says something."""
 _BEGIN, _END = datetime(1970, 1, 1), datetime(1970, 2, 1)
 
 
@@ -44,3 +52,47 @@ def describe_misread(times: pl.Series) -> str:
             " reads the day first"
         )
     return ""
+
+
+def refuse_scrambled(rows: pl.LazyFrame) -> None:
+    """Check that the rows of a series are not in the order of their times with some days and months swapped.
+
+    A program that reads `05/01/2024` as 1 May, but `19/01/2024` as 19 January, scrambles such rows. The first rows are
+    read.
+
+    Args:
+        rows: Rows of `scan_source` on the clock of timestamps, in the order of the source.
+
+    Raises:
+        SourceError: They are.
+    """
+    first = well_formed(rows.head(NUM_ORDERED)).select("unique_id", "ds", "source_file", "source_row")
+    times = read_times(first, "ds", clock="timestamp", keeps_wall_clock=True).drop_nulls("ds").collect()
+    month, day = pl.col("ds").dt.month(), pl.col("ds").dt.day()
+    may_be_swapped = (day <= MOST_SWAPPED) & (day != month)
+    swapped = pl.datetime(pl.col("ds").dt.year(), day, month, time_unit="us") + (
+        pl.col("ds") - pl.col("ds").dt.truncate("1d")
+    )
+    times = times.with_columns(swapped=pl.when(may_be_swapped).then(swapped).otherwise("ds"), is_odd=may_be_swapped)
+    ordered = times.group_by("unique_id", "source_file", maintain_order=True).agg(
+        num=pl.len(),
+        is_ordered=_is_ordered("ds"),
+        is_ordered_swapped=_is_ordered("swapped"),
+        odd=pl.struct("source_row", "ds", "swapped").filter("is_odd").first(),
+    )
+    scrambled = ordered.filter(pl.col("num") >= FEWEST_ORDERED, ~pl.col("is_ordered"), "is_ordered_swapped")
+    if scrambled.is_empty():
+        return
+    name, file, odd = scrambled.select("unique_id", "source_file", "odd").row(0)
+    raise SourceError(
+        f"{name_row(file, odd['source_row'])}: time {odd['ds']} may be {odd['swapped']}, because the rows of series"
+        f" '{name}' are in the order of their times only if days and months are swapped where both are at most"
+        f" {MOST_SWAPPED}; read the text with its format, such as format='%d/%m/%Y' of pandas.to_datetime; or sort"
+        " the rows by time, if the times are right"
+    )
+
+
+def _is_ordered(column: str) -> pl.Expr:
+    """Return whether times, of a group, only rise or only fall."""
+    steps = pl.col(column).diff().dt.total_microseconds()
+    return ~((steps < 0).any() & (steps > 0).any())

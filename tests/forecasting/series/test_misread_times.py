@@ -9,7 +9,7 @@ from forecasting.errors import SourceError
 from forecasting.series.infer import infer_frequency
 from forecasting.series.ingest import ingest
 from forecasting.series.inputs import read_input
-from forecasting.series.misread_times import describe_misread
+from forecasting.series.misread_times import describe_misread, refuse_scrambled
 from forecasting.series.read import scan_frame
 from forecasting.spec.source import Source
 from forecasting.spec.spec import make_spec
@@ -61,3 +61,33 @@ def test_ordinary_times_are_not_suspected(times: list[datetime]) -> None:
 
 def test_steps_are_not_suspected() -> None:
     assert describe_misread(pl.Series([1, 2, 3])) == ""
+
+
+def scramble(times: list[datetime]) -> list[datetime]:
+    """Return times as a program reads them that takes the first number for the month wherever it can."""
+    return [time.replace(month=time.day, day=time.month) if time.day <= 12 else time for time in times]
+
+
+@pytest.mark.parametrize("step", [timedelta(days=1), timedelta(weeks=1), timedelta(hours=6)])
+@pytest.mark.parametrize("falls", [False, True])
+def test_rows_in_order_but_for_swapped_days_and_months_are_refused(step: timedelta, falls: bool) -> None:
+    times = [datetime(2023, 1, 6) + step * number for number in range(400)]
+    source = Source(uri="x.parquet")
+    for ordered in (times, scramble(times)):
+        rows = scan_frame(frame(ordered[::-1] if falls else ordered), source, "timestamp")
+        if ordered is times:
+            refuse_scrambled(rows)
+        else:
+            with pytest.raises(SourceError, match=r"^x\.parquet, row \d+: time .* may be .*format='%d/%m/%Y'"):
+                refuse_scrambled(rows)
+    refuse_scrambled(scan_frame(frame(scramble(times)).sample(fraction=1, shuffle=True, seed=0), source, "timestamp"))
+    refuse_scrambled(scan_frame(frame(sorted(scramble(times))), source, "timestamp"))
+
+
+def test_run_with_scrambled_text_of_several_series_stops() -> None:
+    days = [datetime(2023, 1, 6) + timedelta(days=number) for number in range(60)]
+    text = pl.concat([frame(days), frame(scramble(days)).with_columns(unique_id=pl.lit("b"))]).cast({"ds": pl.String})
+    source = Source(uri="x.parquet")
+    spec = make_spec({"name": "x", "freq": "1d", "season_lengths": [7], "horizon": 1, "source": source}, subject="x")
+    with pytest.raises(SourceError, match=r"row 61: time 2023-06-01 00:00:00 may be 2023-01-06 00:00:00.*series 'b'"):
+        ingest(spec, rows=scan_frame(text, source, "timestamp"))
