@@ -41,6 +41,7 @@ from forecasting.series.unfinished import is_unfinished
 from forecasting.series.unread_numbers import describe_unread_numbers
 from forecasting.series.validate import Validated, later_rejects, validate
 from forecasting.series.waiting import describe_unfinished, describe_waiting
+from forecasting.series.zero_tail import describe_zero_tail
 from forecasting.series.zone import describe_offsets, local_zone
 from forecasting.spec.spec import Spec
 
@@ -236,6 +237,7 @@ def ingest(
         describe_repeats(refused, counts.read, spec.source),
         describe_extremes(meant),
         describe_sentinels(meant),
+        describe_zero_tail(meant),
         *describe_beyond(meant, spec),
     )
     notes = (*ingested.notes, *(note for note in found if note is not None))

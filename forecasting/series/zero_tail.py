@@ -1,0 +1,43 @@
+"""Newest periods in which all series are 0 although they hardly ever were: measurements that are not there yet."""
+
+import polars as pl
+
+SMALL_CHANCE = 0.001
+"""Chance below which zeros are not chance, if each period is 0 as often as earlier ones were."""
+FEWEST_SERIES = 0.5
+"""Share of the usual number of series that a period must have."""
+
+
+def describe_zero_tail(observations: pl.DataFrame) -> str | None:
+    """Return a sentence about newest periods in which every measurement is 0, if that was rare before.
+
+    Args:
+        observations: Accepted rows: unique_id, ds and y.
+
+    Returns:
+        The sentence; None if there are no such periods.
+    """
+    y = pl.col("y")
+    periods = (
+        observations.lazy()
+        .filter(y.is_not_null())
+        .group_by("ds")
+        .agg(num=pl.len(), is_zero=(y == 0).all())
+        .filter(pl.col("num") >= FEWEST_SERIES * pl.col("num").median())
+        .sort("ds")
+        .collect()
+    )
+    is_other = (~periods["is_zero"]).arg_true()
+    if is_other.is_empty():
+        return None
+    first = int(is_other[-1]) + 1
+    num_tail, num_before = periods.height - first, int(periods["is_zero"].head(first).sum())
+    if not num_tail or ((num_before + 1) / (first + 2)) ** num_tail >= SMALL_CHANCE:
+        return None
+    begin = periods["ds"][first]
+    num_series = observations.filter(pl.col("ds") >= begin)["unique_id"].n_unique()
+    return (
+        f"all {num_series:,} series are 0 in the newest {num_tail:,} periods, from {begin} on, but were so in"
+        f" {num_before:,} of {first:,} before; if these measurements are not there yet, a --cutoff (cutoff) before"
+        f" {begin} leaves them out"
+    )
