@@ -35,6 +35,7 @@ from forecasting.series.repeats import describe_repeats
 from forecasting.series.sentinels import describe_sentinels
 from forecasting.series.shortfall import describe_shortfall, find_usual
 from forecasting.series.spans import count_rows, measured_spans, newest_observation
+from forecasting.series.stuck import describe_stuck
 from forecasting.series.thousands import count_spellings, has_text_numbers, refuse_thousands
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.series.unfinished import is_unfinished
@@ -238,6 +239,7 @@ def ingest(
         describe_extremes(meant),
         describe_sentinels(meant),
         describe_zero_tail(meant),
+        describe_stuck(meant),
         *describe_beyond(meant, spec),
     )
     notes = (*ingested.notes, *(note for note in found if note is not None))

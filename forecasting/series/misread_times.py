@@ -23,7 +23,8 @@ def describe_misread(times: pl.Series) -> str:
     """Return a clause that says how times seem to be misread; empty if they do not seem so.
 
     Months that were read as days all lie in the first days of one month, such as 5 March 2024 and 5 April 2024 as 3 and
-    4 May. Seconds that were read in a finer unit lie at the beginning of 1970.
+    4 May. Seconds that were read in a finer unit lie at the beginning of 1970. Quarters such as 2024-04 that were read
+    as months are the first four months of most years.
 
     Args:
         times: Naive timestamps, or steps, which are not misread; nulls do not count.
@@ -50,6 +51,13 @@ def describe_misread(times: pl.Series) -> str:
             f"all times lie in month {month}, on days up to {MOST_SWAPPED}, so that days and months seem to be swapped:"
             " --time-format '%d/%m/%Y' or '%Y-%d-%m' (source.time_format), or dayfirst=True of pandas.to_datetime,"
             " reads the day first"
+        )
+    num_years = known.dt.year().n_unique()
+    is_quarter = bool((days == 1).all()) and known.dt.month().unique().sort().to_list() == [1, 2, 3, 4]
+    if is_quarter and num_years > 1 and len(known) > 4 * (num_years - 1):
+        return (
+            "all times lie in the first four months of their years, so that they seem to be quarters that were read as"
+            " months: --time-format quarter (source.time_format) reads text such as 2024-04"
         )
     return ""
 

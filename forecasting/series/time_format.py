@@ -74,6 +74,8 @@ def _read_pattern(text: pl.Expr, pattern: str) -> pl.Expr:
     if zone:
         complete_pattern = complete_pattern.replace("%z", "%#z")
         text = pl.when(~text.str.contains(IMPOSSIBLE_OFFSET)).then(text)
+    if "." not in complete_pattern:  # whole numbers that were written as floats
+        text = text.str.replace(r"^(\d+)\.0$", "${1}")
     time = (text + more).str.to_datetime(complete_pattern, time_unit="us", time_zone=zone, strict=False)
     return pl.when(time.dt.year() >= _FIRST_YEAR).then(time) if named & set("YG") else time
 
@@ -105,7 +107,7 @@ def _read_day(text: pl.Expr) -> pl.Expr:
 
 def _read_quarter(text: pl.Expr) -> pl.Expr:
     text = text.str.to_uppercase()
-    after, before = r"^(\d{4})[-/. ]?Q?([1-4])$", r"^(?:Q([1-4])|([1-4])Q)[-/. ]?(\d{4})$"
+    after, before = r"^(\d{4})(?:[-/. ]?Q?|[-/. ]Q?0)([1-4])(?:\.0)?$", r"^(?:Q([1-4])|([1-4])Q)[-/. ]?(\d{4})$"
     year = pl.coalesce(text.str.extract(after, 1), text.str.extract(before, 3))
     quarter = pl.coalesce(text.str.extract(after, 2), text.str.extract(before, 1), text.str.extract(before, 2))
     return _date(year, quarter.cast(pl.Int32) * 3 - 2)

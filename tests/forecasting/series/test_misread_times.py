@@ -24,11 +24,17 @@ def frame(times: list[datetime]) -> pl.DataFrame:
     return pl.DataFrame({"unique_id": "a", "ds": times, "y": 1.0})
 
 
-@pytest.mark.parametrize(("times", "words"), [(SWAPPED, "dayfirst=True"), (EARLY, "epoch_s")])
-def test_run_and_inference_stop_with_what_reads_such_times(times: list[datetime], words: str) -> None:
+QUARTERS = [datetime(year, quarter, 1) for year in (2021, 2022, 2023) for quarter in range(1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("freq", "times", "words"),
+    [("1mo", SWAPPED, "dayfirst=True"), ("1mo", EARLY, "epoch_s"), ("1q", QUARTERS[:-1], "--time-format quarter")],
+)
+def test_run_and_inference_stop_with_what_reads_such_times(freq: str, times: list[datetime], words: str) -> None:
     source = Source(uri="x.parquet")
-    spec = make_spec({"name": "x", "freq": "1mo", "season_lengths": [12], "horizon": 1, "source": source}, subject="x")
-    with pytest.raises(SourceError, match=f"share their period of 1mo.*{words}") as raised:
+    spec = make_spec({"name": "x", "freq": freq, "season_lengths": [4], "horizon": 1, "source": source}, subject="x")
+    with pytest.raises(SourceError, match=f"share their period of {freq}.*{words}") as raised:
         ingest(spec, rows=scan_frame(frame(times), source, "timestamp"))
     assert "aggregate" not in str(raised.value)
     given, _ = read_input(frame(times), {})
@@ -52,6 +58,8 @@ def test_nanoseconds_that_round_to_one_time_are_refused_with_the_unit() -> None:
         [datetime(year, 1, 1) for year in range(2000, 2020)],
         [datetime(year, 1, day) for year in (2021, 2022) for day in range(1, 14)],
         [datetime(1970, month, 1) for month in range(1, 13)],
+        [datetime(2024, month, 1) for month in range(1, 5)],
+        [datetime(year, month, 1) for year in (2021, 2022) for month in range(1, 6)],
         [],
     ],
 )

@@ -40,9 +40,22 @@ def test_months_and_quarters_become_their_first_days() -> None:
         == [datetime(2023, 12, 1)] * 6
     )
     assert read([202312, 202313, 20231], "yyyymm") == [datetime(2023, 12, 1), None, None]
-    quarters = ["2023Q2", "2023-Q2", "2023-2", "20232", "Q2 2023", "Q2/2023", "2Q2023", "2q2023"]
+    assert read(["1980.0", "1980"], "%Y") == [datetime(1980, 1, 1)] * 2
+    quarters = [
+        "2023-02",
+        "2023-Q02",
+        "20232.0",
+        "2023Q2",
+        "2023-Q2",
+        "2023-2",
+        "20232",
+        "Q2 2023",
+        "Q2/2023",
+        "2Q2023",
+        "2q2023",
+    ]
     assert read(quarters, "quarter") == [datetime(2023, 4, 1)] * len(quarters)
-    assert read(["2023Q5", "2023Q0", "2023"], "quarter") == [None] * 3
+    assert read(["2023Q5", "2023Q0", "2023", "2023-05", "202302"], "quarter") == [None] * 5
 
 
 def test_days_need_eight_digits_and_exist() -> None:

@@ -1,0 +1,42 @@
+"""Series that repeat their newest value."""
+
+from collections.abc import Sequence
+
+import polars as pl
+import pytest
+
+from forecasting.series.stuck import describe_stuck
+
+NOISE = [float(number * number % 101) + 0.5 for number in range(100)]
+
+
+def rows_of(**series: Sequence[float | None]) -> pl.DataFrame:
+    rows = [(name, day, y) for name, ys in series.items() for day, y in enumerate(ys)]
+    return pl.DataFrame(rows, schema={"unique_id": pl.String, "ds": pl.Int64, "y": pl.Float64}, orient="row")
+
+
+def test_series_that_is_stuck_is_named_with_where_it_begins() -> None:
+    rows = rows_of(a=NOISE, b=[*NOISE, 7.0, 7.0, None, 7.0, 7.0, 7.0])
+    assert describe_stuck(rows.sample(fraction=1, shuffle=True, seed=1)) == (
+        "1 series repeat their newest value against their habit, such as 'b', which is 7 from 100 on, in 5 rows, but"
+        " repeated a value in 1 of 101 rows before; if such rows are filled in, make their measurements null"
+    )
+
+
+@pytest.mark.parametrize(
+    "ys",
+    [
+        NOISE,
+        [*NOISE, 7.0, 7.0, 7.0],
+        [*NOISE, *[0.0] * 30],  # it has stopped
+        [float(number // 20) for number in range(100)],  # a price
+        [1.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0] * 9 + [2.0] * 6,
+        [5.0] * 50,
+        [*NOISE[:10], *[5.0] * 50],
+        [5.0],
+        [None],
+        [],
+    ],
+)
+def test_ordinary_repetition_is_not_suspected(ys: Sequence[float | None]) -> None:
+    assert describe_stuck(rows_of(a=ys)) is None
