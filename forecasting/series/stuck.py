@@ -4,6 +4,8 @@ import polars as pl
 
 SMALL_CHANCE = 1e-6
 """Chance below which repetition is not chance, if each value repeats the one before as often as earlier ones did."""
+MOST_BEFORE = 0.2
+"""Share of earlier rows that repeated a value, above which a series has the habit."""
 FEWEST_BEFORE = 20
 """Rows before the repetition that show the habit."""
 
@@ -33,10 +35,11 @@ def describe_stuck(observations: pl.DataFrame) -> str | None:
     )
     num_before = pl.col("num_repeats") - pl.col("num_tail")
     num_others = pl.col("num") - pl.col("num_tail")
+    is_rare = num_before < MOST_BEFORE * num_others
     chance = ((num_before + 1) / (num_others + 1)).pow(pl.col("num_tail"))
     stuck = (
         series.with_columns(num_before=num_before, num_others=num_others)
-        .filter(pl.col("newest") != 0, pl.col("num_others") >= FEWEST_BEFORE, chance < SMALL_CHANCE)
+        .filter(pl.col("newest") != 0, pl.col("num_others") >= FEWEST_BEFORE, is_rare, chance < SMALL_CHANCE)
         .sort("unique_id")
         .collect()
     )

@@ -31,6 +31,7 @@ def test_series_that_is_stuck_is_named_with_where_it_begins() -> None:
         [*NOISE, *[0.0] * 30],  # it has stopped
         [float(number // 20) for number in range(100)],  # a price
         [1.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0] * 9 + [2.0] * 6,
+        [1.0, *[2.0, 2.0, 3.0, 3.0] * 10, *[1.0] * 300],  # a constant, mostly
         [5.0] * 50,
         [*NOISE[:10], *[5.0] * 50],
         [5.0],
