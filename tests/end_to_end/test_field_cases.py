@@ -293,3 +293,55 @@ def test_a_rising_series_younger_than_its_season_goes_on_beside_long_ones(tmp_pa
     ahead = result.forecasts.filter(pl.col("unique_id") == "young")["forecast"]
     assert ahead[0] == pytest.approx(53, rel=0.1)
     assert ahead.min() > 0.9 * 52  # type: ignore[operator]
+
+
+def test_thousands_with_points_are_not_read_as_fractions(tmp_path: Path) -> None:
+    """ngrunwald/meta-csv #5: `2.155` cases beside `6` became 2.155."""
+    counts = [int(900 + 200 * math.sin(day / 7 * math.tau) + 20 * noise) for day, noise in enumerate(NOISE[:120])]
+    rows = [
+        f"a,{day},{f'{count:,}'.replace(',', '.')}"
+        for day, count in zip(days(date(2024, 1, 1), 120), counts, strict=True)
+    ]
+    path = write(tmp_path / "x.csv", "unique_id,ds,y", rows)
+    options: dict[str, Any] = {"freq": "1d", "season_lengths": 7, "horizon": 7}
+    with pytest.raises(fc.SourceError, match=r"it may be 1\d{3}: .*--csv-decimal ',' --csv-thousands '\.'"):
+        fc.forecast(path, **options, **QUICK)
+    result = fc.forecast(path, source={"csv": {"decimal": ",", "thousands": "."}}, **options, **QUICK)
+    assert result.forecasts["forecast"].is_between(500, 1300).all()
+
+
+def test_dates_that_were_read_month_first_wherever_possible_are_refused() -> None:
+    """pandas-dev/pandas #2586, #19402: 11/03/2011 became 3 November, but 20/10/2011 became 20 October."""
+    true = days(date(2023, 1, 6), 200)
+    read = [date(day.year, day.day, day.month) if day.day <= 12 else day for day in true]
+    frame = pl.DataFrame({"unique_id": "a", "ds": read, "y": 50 + NOISE[:200]})
+    with pytest.raises(fc.SourceError, match=r"2023-06-01 00:00:00 may be 2023-01-06 00:00:00.*days and months"):
+        fc.forecast(frame, freq="1d", season_lengths=7, horizon=7, **QUICK)
+
+
+def test_numbers_for_missing_measurements_are_named() -> None:
+    """ropensci/nasapower #36: -999 and -99 stand for missing weather."""
+    temperature = [None if day % 20 == 3 else 12 + noise for day, noise in enumerate(NOISE[:120])]
+    frame = pl.DataFrame({"unique_id": "a", "ds": days(date(2024, 1, 1), 120), "y": temperature})
+    with pytest.warns(fc.DataWarning, match=r"'a' has -999 in 6 rows"):
+        fc.forecast(frame.fill_null(-999.0), freq="1d", season_lengths=7, horizon=7, **QUICK)
+
+
+def test_days_that_are_not_reported_yet_are_named_where_they_are_zeros() -> None:
+    """act-now-coalition/covid-data-model PR #1261: the newest days were 0 until they were reported."""
+    cases = [50 + noise if day < 110 else 0.0 for day, noise in enumerate(NOISE[:120])]
+    frame = pl.concat(
+        pl.DataFrame({"unique_id": name, "ds": days(date(2024, 1, 1), 120), "y": cases}) for name in ("a", "b")
+    )
+    with pytest.warns(fc.DataWarning, match=r"all 2 series are 0 in the newest 10 periods, from 2024-04-20"):
+        fc.forecast(frame, freq="1d", season_lengths=7, horizon=7, **QUICK)
+
+
+def test_folder_of_a_table_with_versions_is_not_read_as_its_files(tmp_path: Path) -> None:
+    """Azure/azureml-examples #3028, derekwisong/datui #237: all versions of the rows came back."""
+    frame = pl.DataFrame({"unique_id": "a", "ds": days(date(2024, 1, 1), 60), "y": 50 + NOISE[:60]})
+    (tmp_path / "sales" / "_delta_log").mkdir(parents=True)
+    for version in (0, 1):
+        frame.with_columns(pl.col("y") * (version + 1)).write_parquet(tmp_path / "sales" / f"part-{version}.parquet")
+    with pytest.raises(fc.SourceError, match=r"is a Delta Lake table, and some of its files are of older versions"):
+        fc.forecast(tmp_path / "sales", freq="1d", season_lengths=7, horizon=7, **QUICK)
