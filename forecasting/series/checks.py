@@ -115,9 +115,11 @@ def newest_measurements(points: pl.LazyFrame) -> pl.LazyFrame:
 def _points_of(ingested: Ingested, spec: Spec) -> pl.LazyFrame:
     """Return the grid points that are checked; `from_end` counts those of a series from the newest one, from 1."""
     features = ingested.features.select("unique_id", "ds", "y", "is_observed")
-    lengths = features["unique_id"].rle().struct.field("len").to_numpy().astype(np.int64)
-    end = np.repeat(np.cumsum(lengths), lengths)
-    points = features.with_columns(from_end=pl.Series(end - np.arange(features.height), dtype=pl.Int64)).lazy()
+    if any(getattr(check, "points", None) is not None for check in spec.checks):
+        lengths = features["unique_id"].rle().struct.field("len").to_numpy().astype(np.int64)
+        from_end = np.repeat(np.cumsum(lengths), lengths) - np.arange(features.height)
+        features = features.with_columns(from_end=pl.Series(from_end, dtype=pl.Int64))
+    points = features.lazy()
     unserved = list(ingested.unserved)
     points = points.filter(~pl.col("unique_id").is_in(unserved)) if unserved else points
     return points.filter(~is_ignored(spec.source, spec.clock)) if spec.source.ignore else points

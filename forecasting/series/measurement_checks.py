@@ -16,8 +16,8 @@ def find_failing(check: Any, points: pl.LazyFrame) -> pl.DataFrame:
 
     Args:
         check: The check.
-        points: Grid points sorted by series and time: unique_id, ds, y, is_observed and from_end, 1 for the newest of
-            a series.
+        points: Grid points sorted by series and time: unique_id, ds, y and is_observed; from_end, 1 for the newest of
+            a series, where the check needs it.
 
     Returns:
         One row per series that fails, in the columns of `FINDINGS`.
