@@ -470,6 +470,12 @@ _DECLARED = (
                 "why a fallback forecasts instead of this model, or why the champion differs from the chosen one",
             ),
             Column(
+                "held",
+                pl.String(),
+                "checks that this forecast fails, so that it is not the current one; in latest_forecasts, those that a"
+                " newer forecast fails, in whose place this one is",
+            ),
+            Column(
                 "unseen",
                 pl.List(pl.String()),
                 "values of categories that have no vector of their own, because they are new or too rare; null if"

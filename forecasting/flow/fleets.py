@@ -19,6 +19,7 @@ import polars as pl
 
 from forecasting.errors import DataWarning, NothingStored, SourceError, SpecError
 from forecasting.flow.actuals import require_same_clock
+from forecasting.flow.forecast_checks import mark_failing
 from forecasting.flow.local import find_problems, predict_here
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.outcome import FittedShard
@@ -42,7 +43,7 @@ from forecasting.series.reasons import REPEATS, UNKNOWN, Reason
 from forecasting.series.spans import newest_observation
 from forecasting.series.thousands import check_thousands
 from forecasting.series.unfinished import is_unfinished
-from forecasting.series.verdicts import describe_warnings
+from forecasting.series.verdicts import describe_warnings, join_verdicts
 from forecasting.series.waiting import describe_unfinished
 from forecasting.spec.spec import Spec, make_spec
 from forecasting.spec.training import KernelName
@@ -282,6 +283,7 @@ class Fleet:
             kernel=kernel,
             run_calls=predict_here(num_series=len(ingested.unique_ids), processes=processes, progress=progress),
         )
+        forecasts, of_forecasts = mark_failing(forecasts, ingested.features, self.spec, stacklevel=3)
         return replace(
             fit,
             forecasts=forecasts,
@@ -291,7 +293,7 @@ class Fleet:
             counts=None,
             set_aside=ingested.set_aside,
             ended=ingested.ended,
-            checks=checked.verdicts,
+            checks=join_verdicts([checked.verdicts, of_forecasts]),
         )
 
     def _leave_part(self, until: datetime | int | None) -> datetime | int | None:

@@ -18,6 +18,7 @@ from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
 from forecasting.flow.admissible import calibrate
 from forecasting.flow.calls import finish_shard, fit_member, fit_priors, fit_statistics, run_shard
+from forecasting.flow.forecast_checks import mark_failing
 from forecasting.flow.members import MemberKey, members_of, members_with_prior
 from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult, ShardTask
 from forecasting.flow.processes import SECONDS_TO_LOAD, Crew
@@ -28,7 +29,7 @@ from forecasting.series.freshness import current_time
 from forecasting.series.ingest import Ingested, ingest, later_observations, panel_of, refuse_later_cutoff
 from forecasting.series.lost import describe_lost
 from forecasting.series.panel import Panel
-from forecasting.series.verdicts import describe_warnings, no_verdicts
+from forecasting.series.verdicts import describe_warnings, join_verdicts, no_verdicts
 from forecasting.series.zone import clock_of_rows, clock_zone
 from forecasting.spec.checks import FreshnessCheck
 from forecasting.spec.recipes import configure
@@ -169,8 +170,10 @@ def forecast(
         results = (run_shards or run_shards_here)(task, panels, on_shard or _ignore)
     factors = find_factors(pl.concat(result.ratios for result in results), horizon=spec.horizon)
     forecasts = calibrate(pl.concat(result.forecasts for result in results), factors, spec)
+    forecasts = mark_unserved(forecasts, ingested.unserved)
+    forecasts, of_forecasts = mark_failing(forecasts, ingested.features, spec, stacklevel=2)
     return OneShot(
-        forecasts=mark_unserved(forecasts, ingested.unserved),
+        forecasts=forecasts,
         backtests=pl.concat(result.backtests for result in results),
         champions=pl.concat(result.champions for result in results),
         rejects=ingested.rejects,
@@ -185,7 +188,7 @@ def forecast(
         set_aside=ingested.set_aside,
         ended=ingested.ended,
         later=later,
-        checks=checked.verdicts,
+        checks=join_verdicts([checked.verdicts, of_forecasts]),
         usual_rows=ingested.usual_rows,
     )
 

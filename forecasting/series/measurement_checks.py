@@ -34,6 +34,17 @@ def write_time(time: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return time.cast(pl.String) if dtype.is_integer() else time.dt.to_string("%Y-%m-%d %H:%M:%S")
 
 
+def write_number(column: str) -> pl.Expr:
+    """Write the numbers of a column as text, whole ones without decimals."""
+    value = pl.col(column)
+    is_whole = (value == value.round()) & (value.abs() < 1e15)
+    return (
+        pl.when(is_whole)
+        .then(value.cast(pl.Int64, strict=False).cast(pl.String))
+        .otherwise(value.round_sig_figs(8).cast(pl.String))
+    )
+
+
 @singledispatch
 def _find(check: Any, points: pl.LazyFrame) -> pl.LazyFrame:
     raise TypeError(f"{type(check).__name__} is not a check of measurements")
@@ -54,7 +65,7 @@ def _(check: RangeCheck, points: pl.LazyFrame) -> pl.LazyFrame:
         "unique_id",
         "bound",
         found="y",
-        message=pl.format("y is {} at {}, {} = {}", _number("y"), _time(points), side, _number("bound")),
+        message=pl.format("y is {} at {}, {} = {}", write_number("y"), _time(points), side, write_number("bound")),
     )
 
 
@@ -71,7 +82,9 @@ def _(check: MonotoneCheck, points: pl.LazyFrame) -> pl.LazyFrame:
         "unique_id",
         found="by",
         bound=pl.lit(check.max),
-        message=pl.format(f"y {verb} from {{}} to {{}} at {{}}{limit}", _number("before"), _number("y"), _time(points)),
+        message=pl.format(
+            f"y {verb} from {{}} to {{}} at {{}}{limit}", write_number("before"), write_number("y"), _time(points)
+        ),
     )
 
 
@@ -105,7 +118,7 @@ def _(check: FlatlineCheck, points: pl.LazyFrame) -> pl.LazyFrame:
         "unique_id",
         "found",
         bound=pl.lit(float(check.max)),
-        message=pl.format(f"its {{}} newest measurements are all {{}}; max = {check.max}", "found", _number("y")),
+        message=pl.format(f"its {{}} newest measurements are all {{}}; max = {check.max}", "found", write_number("y")),
     )
 
 
@@ -117,10 +130,3 @@ def _worst(rows: pl.LazyFrame, by: str, *columns: str) -> pl.LazyFrame:
 
 def _time(points: pl.LazyFrame) -> pl.Expr:
     return write_time(pl.col("ds"), points.collect_schema()["ds"])
-
-
-def _number(column: str) -> pl.Expr:
-    """Write a number without the decimals of a whole one."""
-    value = pl.col(column)
-    is_whole = (value == value.round()) & (value.abs() < 1e15)
-    return pl.when(is_whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))

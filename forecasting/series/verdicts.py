@@ -79,20 +79,38 @@ def find_set_aside(verdicts: pl.DataFrame) -> dict[str, str]:
     Returns:
         Reasons; of a series that fails several checks, all of them.
     """
-    failed = verdicts.filter(pl.col("unique_id").is_not_null(), pl.col("on_failure") == "set_aside")
+    return {name: f"set aside: {reason}" for name, reason in _why(verdicts, "set_aside").items()}
+
+
+def find_held(verdicts: pl.DataFrame) -> dict[str, str]:
+    """Return why checks hold the forecasts of series, by name; all reasons of a series."""
+    return {name: f"held: {reason}" for name, reason in _why(verdicts, "hold").items()}
+
+
+def _why(verdicts: pl.DataFrame, on_failure: str) -> dict[str, str]:
+    failed = verdicts.filter(pl.col("unique_id").is_not_null(), pl.col("on_failure") == on_failure)
     why = pl.format("check '{}' fails: {}", "check_name", "message").str.join("; ")
-    reasons = failed.group_by("unique_id").agg(why.alias("why")).sort("unique_id")
-    return {name: f"set aside: {reason}" for name, reason in reasons.select("unique_id", "why").iter_rows()}
+    reasons = failed.group_by("unique_id", maintain_order=True).agg(why.alias("why")).sort("unique_id")
+    return dict(reasons.select("unique_id", "why").iter_rows())
 
 
-def describe_warnings(verdicts: pl.DataFrame) -> Iterator[str]:
-    """Yield a sentence about each check that fails with `on_failure` other than fail, or that could not be made."""
+def describe_warnings(verdicts: pl.DataFrame, *, has_store: bool = False) -> Iterator[str]:
+    """Yield a sentence about each check that fails with `on_failure` other than fail, or that could not be made.
+
+    Args:
+        verdicts: Rows of verdicts.
+        has_store: Whether earlier forecasts are kept.
+
+    Yields:
+        Sentences.
+    """
     for row in _wholes(verdicts).iter_rows(named=True):
         if row["verdict"] == "skipped":
             yield f"check '{row['check_name']}' is {row['message']}"
         elif row["verdict"] == "fail" and row["on_failure"] != "fail":
             is_of_series = row["check_name"] in verdicts.drop_nulls("unique_id")["check_name"]
-            consequence = _CONSEQUENCES[row["on_failure"]] if is_of_series else ""
+            held = "hold" if has_store else "mark"
+            consequence = _CONSEQUENCES[held if row["on_failure"] == "hold" else row["on_failure"]] * is_of_series
             yield f"check '{row['check_name']}' fails: {row['message']}{consequence}"
 
 
@@ -137,6 +155,7 @@ _CONSEQUENCES: Mapping[str, str] = {
     "warn": "",
     "set_aside": "; these series get no forecast",
     "hold": "; their last good forecasts stay in place",
+    "mark": "; their forecasts have that reason",
 }
 
 

@@ -23,6 +23,8 @@ from forecasting.spec.problems import check_whole_and_parts, find_repeat
 
 OnFailure = Literal["warn", "set_aside", "fail"]
 """What a run does where measurements fail: it says so, leaves the series out, or stops before it trains."""
+OnForecast = Literal["warn", "hold", "fail"]
+"""What a run does where forecasts fail: it says so, keeps the last good one in their place, or publishes nothing."""
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=60)]
 _Series = Annotated[str, StringConstraints(min_length=1)]
@@ -59,6 +61,12 @@ class _OfMeasurements(_OfSeries):
     """A check of each series' measurements."""
 
     on_failure: OnFailure = Field("fail", description="`warn`, `set_aside` the series, or `fail` the run")
+
+
+class _OfForecasts(_OfSeries):
+    """A check of each series' forecast before it is published."""
+
+    on_failure: OnForecast = Field("hold", description="`warn`, `hold` the forecast, or `fail` the run")
 
 
 _Points = Annotated[StrictInt, Field(ge=1)] | None
@@ -174,11 +182,41 @@ class NumSeriesCheck(_OfSeries):
         return self
 
 
+class ForecastRangeCheck(_OfForecasts):
+    """Forecasts lie near the measurements of their series."""
+
+    kind: Literal["forecast_range"]
+    max: _Finite = Field(
+        1.0,
+        ge=0,
+        description="largest distance beyond the smallest and the largest measurement, in ranges between these two",
+    )
+
+
+class ForecastConstantCheck(_OfForecasts):
+    """Forecasts vary, unless their series does not."""
+
+    kind: Literal["forecast_constant"]
+    min: _Finite = Field(
+        0.0, ge=0, description="share of the range of the measurements that a forecast must vary by more than"
+    )
+
+
+class ForecastJumpCheck(_OfForecasts):
+    """Forecasts are near the last good ones of the same times."""
+
+    kind: Literal["forecast_jump"]
+    max: _Finite = Field(
+        5.0, ge=0, description="largest distance from the last good forecast, in robust spreads of the measurements"
+    )
+
+
 MeasurementCheck = (
     RangeCheck | MonotoneCheck | MissingShareCheck | FlatlineCheck | FreshnessCheck | IdsCheck | NumSeriesCheck
 )
-Check = Annotated[MeasurementCheck, Field(discriminator="kind")]
-CHECKS: tuple[type[_Check], ...] = get_args(MeasurementCheck)
+ForecastCheck = ForecastRangeCheck | ForecastConstantCheck | ForecastJumpCheck
+Check = Annotated[MeasurementCheck | ForecastCheck, Field(discriminator="kind")]
+CHECKS: tuple[type[_Check], ...] = (*get_args(MeasurementCheck), *get_args(ForecastCheck))
 """All kinds of checks."""
 
 

@@ -217,6 +217,8 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         for check in self.checks:
             if check.kind == "freshness" and self.clock == "step":
                 raise ValueError(f"checks: '{check.name}' needs timestamps, but the frequency is an integer step")
+            if check.kind == "forecast_constant" and self.horizon == 1:
+                raise ValueError(f"checks: '{check.name}' needs a horizon of 2 steps or more, not 1")
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,8 @@ from forecasting.schemas import table as declared_table
 from forecasting.spec.frequency import Clock
 from forecasting.spec.quantiles import is_quantile_column
 
+_OFTEN_NULL = ("zone", "held")
+"""Columns of rows that mostly have none of these."""
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
@@ -27,8 +29,9 @@ def stamp(
 ) -> Frame:
     """Add the bookkeeping columns that a table declares, and put all columns in the declared order.
 
-    Default quantiles that the spec does not forecast, and the zone of rows without one, become null columns. Rows that
-    have a `data_version` keep it. Other missing or unknown columns are left for `publish` to refuse.
+    Default quantiles that the spec does not forecast, the zone of rows without one, and the checks that hold back
+    forecasts become null columns. Rows that have a `data_version`
+    keep it. Other missing or unknown columns are left for `publish` to refuse.
 
     Args:
         frame: The rows.
@@ -51,7 +54,7 @@ def stamp(
             stamps["cutoff_date"] = pl.lit(run_cutoff.date(), pl.Date)
     stamped = frame.with_columns(**{name: value for name, value in stamps.items() if name in schema})
     present = stamped.collect_schema().names()
-    absent = [name for name in schema if name not in present and (is_quantile_column(name) or name == "zone")]
+    absent = [name for name in schema if name not in present and (is_quantile_column(name) or name in _OFTEN_NULL)]
     stamped = stamped.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent)
     if "data_version" in schema and "data_version" not in present:
         stamped = stamped.with_columns(data_version=pl.lit(data_version, pl.Int64))

@@ -26,17 +26,22 @@ DS_LOCAL = "ds_local"
 DS_LOCAL_MEANING = "ds on the wall clock of zone; ds itself where zone is null"
 
 
+# A forecast that is held is not chosen, but marks the earlier one that is chosen in its place.
 # The newest forecast is chosen per series and timestamp, not per spec. A later run of two series then hides no other
 # series, and timestamps that only an earlier run reached keep its forecast. The newest run of a spec is always visible
 # completely. Of two runs at the same cutoff, for instance with different models, the one that began later is chosen.
 _LATEST = """
-SELECT {forecasts}.*{local}
+SELECT {forecasts}.* REPLACE (first_value({forecasts}.held) OVER newest AS held){local}
 FROM {forecasts}
 LEFT JOIN (SELECT run_id, max(started_at) AS started_at FROM runs GROUP BY run_id) AS begun USING (run_id)
-WHERE is_champion
-QUALIFY row_number() OVER (
+WHERE is_champion OR held IS NOT NULL
+WINDOW newest AS (
     PARTITION BY {forecasts}.spec, unique_id, ds
-    ORDER BY {forecasts}.run_cutoff DESC, begun.started_at DESC NULLS LAST, model
+    ORDER BY {forecasts}.run_cutoff DESC, begun.started_at DESC NULLS LAST, {forecasts}.held NULLS LAST, model
+)
+QUALIFY {forecasts}.held IS NULL AND row_number() OVER (
+    PARTITION BY {forecasts}.spec, unique_id, ds
+    ORDER BY {forecasts}.held IS NOT NULL, {forecasts}.run_cutoff DESC, begun.started_at DESC NULLS LAST, model
 ) = 1
 """
 

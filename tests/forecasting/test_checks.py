@@ -115,6 +115,31 @@ def test_names_of_verdicts_come_back_in_the_columns_of_the_input() -> None:
     assert result.checks["store"].dropna().tolist() == ["2"]  # expected names may be other than those of the input
 
 
+def test_forecast_that_fails_is_warned_of_and_has_that_reason() -> None:
+    checks = [{"kind": "forecast_constant", "min": 9.0, "series": "a"}, {"kind": "forecast_jump"}]
+    with pytest.warns(fc.DataWarning) as warned:
+        result = fc.forecast(frame_of("a", "b"), checks=checks, **OPTIONS)
+    messages = [str(warning.message) for warning in warned]
+    assert any(message.endswith("; their forecasts have that reason") for message in messages)
+    assert (
+        "check 'forecast_jump' is not checked: earlier forecasts are in a store, which only scheduled runs have"
+        in messages
+    )
+    (reason,) = result.reasons.filter(unique_id="a")["reason"]
+    assert reason.startswith("check 'forecast_constant' fails: its forecast varies by ")
+    assert result.forecasts["forecast"].null_count() == 0
+    assert result.checks["verdict"].to_list() == ["fail", "fail", "skipped"]
+
+
+def test_forecast_that_stops_the_run_is_an_error() -> None:
+    checks = [{"kind": "forecast_constant", "min": 9.0, "on_failure": "fail"}]
+    fleet = fc.fit(frame_of("a"), **OPTIONS)
+    fleet.spec = type(fleet.spec).model_validate(fleet.spec.model_dump() | {"checks": checks})
+    fleet._newest = None
+    with pytest.raises(fc.CheckFailed, match="check 'forecast_constant' fails: 1 of 1 series fail, such as 'a'"):
+        fleet.predict()
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[[str], tuple[int, list[str]]]:
     """Forecast two series with a spec file that has one check, and return the exit code and the lines of stderr."""

@@ -15,10 +15,13 @@ from forecasting.classical.combination import COMBINATION
 from forecasting.schemas import table as declared_table
 from forecasting.series.budget import mark_unserved
 from forecasting.series.clock import format_clock
+from forecasting.series.verdicts import count_verdicts
 from forecasting.spec.spec import NETWORKS
+from forecasting.store.rows import Frames
 from forecasting.store.staging import discard
 from workers.cluster.shards import Shard
 from workers.jobs.changed import keep_changed
+from workers.jobs.forecast_checks import has_forecast_checks, hold_failing
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import read_prior, serving_priors
 from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
@@ -45,15 +48,25 @@ def predict(run: Run) -> Outcome:
     staged = stage_shards(run, compute_forecasts, groups, data_version=data_version)
     is_filtered = run.arguments.models is not None
     new = staged.files["forecasts"]
-    versions = run.publish("forecasts", _with_other_models(run, new) if is_filtered else new)
+    rows: Frames = _with_other_models(run, new) if is_filtered else new
+    versions: dict[str, int] = {}
+    held: Mapping[str, str] = {}
+    checks = ""
+    if has_forecast_checks(run):
+        checked = hold_failing(run, _scan(run, rows), data_version=data_version)
+        rows, held, versions = checked.rows, checked.held, dict(checked.versions)
+        checks = f" checks: {count_verdicts(checked.verdicts)}; {len(held)} held;" if checked.verdicts.height else ""
+    versions |= run.publish("forecasts", rows)
     if run.spec.paths:
-        versions |= run.publish("sample_paths", staged.files["sample_paths"])
+        paths = _scan(run, staged.files["sample_paths"])
+        is_held = pl.col("unique_id").is_in(list(held))
+        versions |= run.publish("sample_paths", paths.filter(~is_held) if held else staged.files["sample_paths"])
     elif _has_stored_paths(run):
         versions |= run.publish("sample_paths", [])  # of forecasts that are replaced
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series forecast {run.spec.horizon} steps ahead of {format_clock(run.cutoff)};"
-        f"{_describe_paths(run)} {staged.describe()}{covered.note}",
+        f"{_describe_paths(run)}{checks} {staged.describe()}{covered.note}",
         versions,
         num_series=len(num_points),
         num_rows=staged.num_rows["forecasts"],
@@ -156,7 +169,7 @@ def _describe_paths(run: Run) -> str:
 
 def _with_other_models(run: Run, files: Sequence[str]) -> pl.LazyFrame:
     """Add the stored forecasts of networks outside the run's filter, unchanged but no longer champions."""
-    new = pl.scan_parquet(list(files), storage_options=run.store.storage_options or None, glob=False)
+    new = _scan(run, files)
     kept = [network for network in NETWORKS if network not in run.networks]
     if not set(run.spec.models) <= set(run.networks):
         kept.append(COMBINATION)
@@ -166,8 +179,21 @@ def _with_other_models(run: Run, files: Sequence[str]) -> pl.LazyFrame:
         run.slice("forecasts").contains(declared_table("forecasts"), run.clock), pl.col("model").is_in(kept)
     ).select(columns)
     return pl.concat(
-        [new, others.with_columns(is_champion=pl.lit(False), reason=pl.lit(None, pl.String))], how="diagonal"
+        [
+            new,
+            others.with_columns(
+                is_champion=pl.lit(False), reason=pl.lit(None, pl.String), held=pl.lit(None, pl.String)
+            ),
+        ],
+        how="diagonal",
     )
+
+
+def _scan(run: Run, rows: Frames) -> pl.LazyFrame:
+    """Return staged files as a frame."""
+    if isinstance(rows, pl.LazyFrame | pl.DataFrame):
+        return rows.lazy()
+    return pl.scan_parquet(list(rows), storage_options=run.store.storage_options or None, glob=False)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ def problems_of(*checks: Any, **fields: Any) -> tuple[str, ...]:
 
 def test_checks_are_named_after_their_kind_and_keep_their_names_through_json() -> None:
     named = {"kind": "range", "max": 9, "name": "range_2", "series": "a*", "on_failure": "warn"}
-    spec = spec_of({"kind": "range", "min": 0}, named, {"kind": "range", "min": 1})
-    assert [check.name for check in spec.checks] == ["range", "range_2", "range_3"]
-    assert [check.on_failure for check in spec.checks] == ["fail", "warn", "fail"]
+    spec = spec_of({"kind": "range", "min": 0}, named, {"kind": "range", "min": 1}, {"kind": "forecast_jump"})
+    assert [check.name for check in spec.checks] == ["range", "range_2", "range_3", "forecast_jump"]
+    assert [check.on_failure for check in spec.checks] == ["fail", "warn", "fail", "hold"]
     assert Spec.model_validate_json(spec.model_dump_json()) == spec
     assert make_spec(spec.model_dump(exclude_unset=True), subject="spec") == spec
 
@@ -50,6 +50,7 @@ def test_checks_are_named_after_their_kind_and_keep_their_names_through_json() -
         ({"kind": "num_series", "min": 1, "on_failure": "set_aside"}, "because it checks the whole source"),
         ({"kind": "freshness", "max": 1, "on_failure": "set_aside"}, "needs per_series = true"),
         ({"kind": "ids"}, "checks.0.ids: needs allowed or expected, or both"),
+        ({"kind": "forecast_range", "on_failure": "set_aside"}, "must be 'warn', 'hold' or 'fail'"),
         ({"kind": "ids", "expected": "a", "on_failure": "set_aside"}, "needs allowed alone"),
     ],
 )
@@ -63,9 +64,11 @@ def test_two_checks_of_the_same_name_are_refused_in_a_short_message() -> None:
     assert problems_of(one, one) == ("checks: must have different names; 'level' is there more than once",)
 
 
-def test_freshness_needs_timestamps_() -> None:
+def test_freshness_needs_timestamps_and_constant_forecasts_several_steps_() -> None:
     (stale,) = problems_of({"kind": "freshness", "max": 1}, freq=1)
     assert stale == "checks: 'freshness' needs timestamps, but the frequency is an integer step"
+    (constant,) = problems_of({"kind": "forecast_constant"}, horizon=1)
+    assert constant == "checks: 'forecast_constant' needs a horizon of 2 steps or more, not 1"
 
 
 def test_patterns_match_names_and_brackets_are_not_special_in_a_name() -> None:
@@ -77,5 +80,5 @@ def test_patterns_match_names_and_brackets_are_not_special_in_a_name() -> None:
 
 def test_every_kind_of_check_says_what_it_is_of() -> None:
     kinds = [check.model_fields["kind"].annotation.__args__[0] for check in CHECKS]  # type: ignore[union-attr]
-    assert len(set(kinds)) == len(kinds) == 7
+    assert len(set(kinds)) == len(kinds) == 10
     assert all(check.__doc__ for check in CHECKS)

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import polars as pl
 import pytest
 
 from forecasting.errors import NothingStored, UserError
@@ -32,6 +33,27 @@ def test_series_are_selected_and_unknown_ones_refused(store, forecasts_of):
     assert latest_forecasts(store, spec="demo", series=["o'c"])["unique_id"].unique().to_list() == ["o'c"]
     with pytest.raises(UserError, match="1 of 2 series are not among the 3 known: 'x'"):
         latest_forecasts(store, spec="demo", series=["a", "x"])
+
+
+def test_held_forecast_marks_the_earlier_one_in_its_place(store, forecasts_of):
+    put(store, forecasts_of("a", "b", run_cutoff=5, forecast=1.0))
+    newer = forecasts_of("a", "b", run_cutoff=6, forecast=2.0)
+    is_held = (pl.col("unique_id") == "a") & pl.col("is_champion")
+    newer = newer.with_columns(held=pl.when(is_held).then(pl.lit("why")), is_champion=pl.col("is_champion") & ~is_held)
+    put(store, newer, generation=1)
+    rows = latest_forecasts(store, spec="demo").select("unique_id", "ds", "forecast", "run_cutoff", "held").rows()
+    assert rows == [
+        ("a", 6, 1.0, 5, None), ("a", 7, 1.0, 5, "why"),
+        ("b", 6, 1.0, 5, None), ("b", 7, 2.0, 6, None), ("b", 8, 2.0, 6, None),
+    ]  # fmt: skip
+
+
+def test_held_forecast_that_was_replaced_or_followed_by_a_good_one_leaves_no_mark(store, forecasts_of):
+    held = forecasts_of("a", run_cutoff=6).with_columns(held=pl.lit("why"), is_champion=pl.lit(False))
+    put(store, held)
+    put(store, forecasts_of("a", run_cutoff=7, forecast=3.0), generation=1)
+    rows = latest_forecasts(store, spec="demo")
+    assert rows.select("ds", "forecast", "held").rows() == [(8, 3.0, None), (9, 3.0, None)]
 
 
 def test_spec_of_integer_steps_is_found(store, forecasts_of):

@@ -53,6 +53,40 @@ def values(store: Store, spec: str = "demo") -> dict[str, float]:
     return {row["unique_id"]: row["y"][0] for row in per_series.iter_rows(named=True)}
 
 
+def verdicts_of(*unique_ids: str | None, job: str = "predict") -> pl.DataFrame:
+    """Verdicts of one check; null is the check as a whole."""
+    rows = pl.DataFrame({"unique_id": unique_ids}, schema={"unique_id": pl.String}).with_columns(
+        **{name: pl.lit(None, pl.Float64) for name in ("found", "bound")},
+        **{name: pl.lit("x") for name in ("check_name", "check_kind", "verdict", "on_failure", "message")},
+        job=pl.lit(job),
+    )
+    return stamp(rows, "checks", "timestamp", spec="demo", run_cutoff=START, run_id="run")
+
+
+def put_verdicts(store: Store, rows: pl.DataFrame, application: str, job: str = "predict") -> None:
+    place = Slice("demo", run_cutoff=START, job=job)
+    publish(store, "checks", "timestamp", rows, slice=place, application=application, generation=0)
+
+
+def test_key_may_be_null_where_the_table_says_so_and_is_unique_then_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "STRETCH_ROWS", 2)  # nulls are in a stretch with others
+    put_verdicts(store, verdicts_of("b", None, "a", "c"), "first")
+    assert store.scan("checks", "timestamp").sort("unique_id").collect()["unique_id"].to_list() == [None, "a", "b", "c"]
+    with pytest.raises(StoreError, match="duplicate keys"):
+        put_verdicts(store, verdicts_of("b", None, None), "second")
+
+
+def test_verdicts_of_one_job_do_not_replace_those_of_another(store: Store) -> None:
+    put_verdicts(store, verdicts_of(None, "a"), "first")
+    put_verdicts(store, verdicts_of("b", job="features"), "second", "features")
+    put_verdicts(store, verdicts_of("c"), "third")
+    assert sorted(store.scan("checks", "timestamp").collect()["unique_id"]) == ["b", "c"]
+    with pytest.raises(StoreError, match="lie outside the slice"):
+        put_verdicts(store, verdicts_of("c"), "fourth", "features")
+
+
 def test_published_rows_are_read_back_unchanged(store, observations_of):
     rows = observations_of("b", "a")
     put(store, rows, application="run")
