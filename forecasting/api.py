@@ -6,7 +6,7 @@ The input is a frame of long data, or files. Keyword arguments, a spec, or both 
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from forecasting.series.midnights import with_zone_of_midnights
 from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.once import reading_once
 from forecasting.spec.defaults import make_inferred_spec
+from forecasting.spec.place import Scope
 from forecasting.spec.problems import relabel
 from forecasting.spec.recipes import configure
 from forecasting.spec.source import Source
@@ -600,9 +601,14 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
         part[last] = value
     columns: Mapping[str, Any] = fields.get("source", {})
     if frame is None:
-        if "uri" not in columns:
+        if "uri" not in columns and columns.get("connection") is None:
             raise SpecError(subject, ["frame is missing: it must be a frame or paths of files"])
-        wanted = _make_spec(fields, lambda: Input(Source(**fields["source"]), None, storage_options or {}), subject)
+        scope = Scope(tuple(fields.get("categories", {}).get("static", ())))
+
+        def read() -> Input:
+            return Input(Source(**fields["source"]).within(scope), None, storage_options or {})
+
+        wanted = _make_spec(fields, read, subject)
         given = Input(wanted.source, None, storage_options or {})
         source = wanted.source
         frames = NativeFrames(id=source.id, time=source.time, target=source.target)
@@ -610,9 +616,12 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
         static = fields.get("categories", {}).get("static", ())
         reading = {name: value for name, value in columns.items() if name != "uri"}
         given, frames = read_input(frame, reading, static=static, storage_options=storage_options)
+        given = replace(given, source=given.source.within(Scope(tuple(static))))
         wanted = _make_spec(fields | {"source": given.source}, lambda: given, subject)
     frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))
-    return Request.of(wanted, given, frames)
+    cutoff = arguments.get("cutoff")
+    wanted = wanted.within(None if cutoff is None else as_text(cutoff))
+    return Request.of(wanted, replace(given, source=wanted.source), frames)
 
 
 def _make_spec(fields: Mapping[str, Any], read: Callable[[], Input], subject: str) -> Spec:

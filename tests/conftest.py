@@ -16,6 +16,8 @@ import hypothesis
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+from tests.postgres import Server, find_programs, serve_postgres
+
 if TYPE_CHECKING:
     from workers.cluster.ray_head import Head
 
@@ -119,3 +121,13 @@ def running_airflow(checkout: Path, ray_jobs_url: str, airflow_port: int) -> Ite
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=30) as http:
             yield RunningAirflow(checkout, airflow_port, output, http)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, which tests with the marker `postgres` share; they skip themselves without its programs."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL's programs are not installed; apt install postgresql")
+    with serve_postgres(programs) as server:
+        yield server

@@ -60,6 +60,7 @@ def check(
         storage_options=settings.storage_options,
         on_note=notes.append,
     )
+    spec = spec.within(cutoff)
     request = Request.of(spec, Input(spec.source, None, settings.storage_options))
     until = request.parse_cutoff(cutoff, subject="--cutoff")
     profile = make_profile(spec, cutoff=until, storage_options=settings.storage_options)

@@ -227,6 +227,7 @@ def _run(
     from forecasting.cli.files import write_frame, write_frames
     from forecasting.series.inputs import Input, read_input
 
+    spec = spec.within(cutoff)
     columns, storage_options = spec.source, settings.storage_options
     inputs = [Input(columns, None, storage_options)]
     if actuals is not None:

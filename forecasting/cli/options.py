@@ -7,6 +7,7 @@ from typing import Any
 
 from forecasting.errors import SpecError
 from forecasting.spec.defaults import make_inferred_spec
+from forecasting.spec.place import Scope
 from forecasting.spec.problems import relabel
 from forecasting.spec.recipes import configure
 from forecasting.spec.source import Source, as_uri
@@ -16,6 +17,9 @@ _NUMBERS = ("quantiles", "overrides.")
 """Fields of numbers, which options have as text."""
 _LABELS = {
     "source.uri": "INPUT",
+    "source.connection": "--connection",
+    "source.table": "--table",
+    "source.query": "--query",
     "source.id": "--id",
     "source.time": "--time",
     "source.time_format": "--time-format",
@@ -96,7 +100,8 @@ def spec_from_options(
         from forecasting.series.infer import infer_frequency  # loads Polars
         from forecasting.series.inputs import Input
 
-        return infer_frequency(Input(Source(**fields["source"]), None, storage_options or {}))
+        scope = Scope(tuple(fields.get("categories", {}).get("static") or ()))
+        return infer_frequency(Input(Source(**fields["source"]).within(scope), None, storage_options or {}))
 
     try:
         spec, notes = make_inferred_spec(fields, infer, subject="forecast")
@@ -221,8 +226,8 @@ def _read_numbers(value: Any) -> Any:
 
 
 def _relabel(problem: str) -> str:
-    if problem.startswith("source.uri = None"):
-        return "INPUT is missing: name at least one parquet or CSV file, folder or glob"
+    if problem.startswith("source.uri is missing"):
+        return "INPUT is missing: name at least one parquet or CSV file, folder or glob, a Delta table or a database"
     if problem.startswith("overrides."):
         return f"--set {problem.removeprefix('overrides.')}"
     if problem.startswith("source.") and problem.split(" ")[0] not in _LABELS:

@@ -22,6 +22,23 @@ _FIELDS: Mapping[str, Any] = {
         ),
     ],
     "horizon": Annotated[int | None, typer.Option("--horizon", help="Steps ahead.")],
+    "source.table": Annotated[
+        str | None,
+        typer.Option("--table", show_default="none", help="Table or view of a database, such as sales.orders."),
+    ],
+    "source.query": Annotated[
+        str | None,
+        typer.Option("--query", metavar="SELECT", show_default="none", help="Query of a database, in its place."),
+    ],
+    "source.connection": Annotated[
+        str | None,
+        typer.Option(
+            "--connection",
+            metavar="NAME",
+            show_default="none",
+            help="Connection that has the keys of an object store, or a database.",
+        ),
+    ],
     "source.id": Annotated[
         list[str] | None,
         typer.Option("--id", show_default="unique_id", help="Column that names the series, or several: store,item."),

@@ -12,6 +12,8 @@ from forecasting.errors import FleetcastError, NothingStored, SpecError, UserErr
 if TYPE_CHECKING:
     from forecasting.spec.spec import Spec
 
+NUM_CHECKED = 1000
+"""Rows of a database that are read to check a spec."""
 SPECS_FOLDER = Path("dags/specs")
 
 app = typer.Typer(help="Check spec files, or show them complete.", no_args_is_help=True)
@@ -26,6 +28,7 @@ def check(
     """Validate spec files and check that their sources can be read; report every problem of every file."""
     from forecasting.series.read import scan_source
     from forecasting.settings import Settings
+    from forecasting.spec.place import Scope
     from forecasting.spec.spec import read_spec
 
     storage_options = Settings.load().storage_options
@@ -38,7 +41,9 @@ def check(
                 raise SpecError(f"spec {path}", [f"name = '{spec.name}' is already used by {named[spec.name]}"])
             named[spec.name] = path
             _refuse_schedules(spec, path)
-            scan_source(spec.source, spec.clock, storage_options=storage_options)
+            # The first rows of a database show its types.
+            part = spec.source.within(Scope(most_rows=NUM_CHECKED))
+            scan_source(part, spec.clock, storage_options=storage_options)
         except FleetcastError as error:
             print(
                 f"error: {error}" if isinstance(error, SpecError) else f"error: spec {path}: {error}", file=sys.stderr

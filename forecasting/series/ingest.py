@@ -41,7 +41,7 @@ from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_c
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.unread_numbers import describe_unread_numbers
 from forecasting.series.validate import Validated, later_rejects, validate
-from forecasting.series.waiting import describe_unfinished, describe_waiting
+from forecasting.series.waiting import describe_unfinished, describe_unread_rows, describe_waiting
 from forecasting.series.zero_tail import describe_zero_tail
 from forecasting.series.zone import describe_offsets, local_zone
 from forecasting.spec.spec import Spec
@@ -223,6 +223,8 @@ def ingest(
         raise SourceError(f"source {spec.source} has no series left to forecast; '{name}' is {reason}")
     unique_ids = ingested.unique_ids
     unused += describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)
+    unread = describe_unread_rows(spec.source, rows.collect_schema()["ds"])
+    unused += [unread] if unread is not None else []
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
     unmeasured = describe_unmeasured(ingested.features, ingested.ended, len(unique_ids))
     unused += [] if unmeasured is None else [unmeasured]

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.series.arrow_types import scan_parquet
+from forecasting.series.database import read_database
 from forecasting.series.delta import scan_table
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
@@ -69,7 +70,7 @@ class Input:
 
     def files(self) -> list[str]:
         """List every file that is read, sorted; none of a frame. Raises SourceError where a source has none."""
-        if self.frame is not None:
+        if self.frame is not None or self.source.is_database:
             return []
         return list_all_files(self.source.uris, storage_options=storage_options_of(self.source, self.storage_options))
 
@@ -77,6 +78,9 @@ class Input:
         """Return the dtype of each column that names series; text of CSV files, and where files differ."""
         if self.frame is not None:
             return {name: self.frame.schema[name] for name in self.source.ids}
+        if self.source.is_database:
+            schema = read_database(self.source)[0].collect_schema()
+            return {name: schema[name] for name in self.source.ids}
         of_files = [self._id_dtypes(file) for file in self.files()]
         return {
             name: of_files[0][name] if len({each[name] for each in of_files}) == 1 else pl.String()

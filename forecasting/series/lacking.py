@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
+from forecasting.spec.source import Source
+
 FEWEST_COLUMNS = 2
 """Columns that make a table seem wide."""
 _TIME = re.compile(
@@ -33,6 +35,22 @@ def describe_lacking(needed: Iterable[tuple[str, str]], columns: Sequence[Any]) 
     if not missing:
         return ""
     return f"{' and '.join(missing)}; it has the columns {', '.join(repr(name) for name in columns)}"
+
+
+def needed_columns(source: Source, static: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the roles and names of the columns to read.
+
+    Args:
+        source: The source.
+        static: Columns that classify whole series.
+
+    Returns:
+        Pairs of a role (id, time, target, newer, category) and a name.
+    """
+    named = [*(("id", name) for name in source.ids), ("time", source.time), ("target", source.target)]
+    if source.newer is not None:
+        named.append(("newer", source.newer))
+    return named + [("category", name) for name in static]
 
 
 def describe_wide(needed: Sequence[tuple[str, str]], columns: Sequence[Any]) -> str:

@@ -1,29 +1,39 @@
 """What a run finds once, so that all of its steps read the same rows of tables that others write to."""
 
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
-_found: ContextVar[dict[Hashable, Any] | None] = ContextVar("found", default=None)
+
+
+class _Run(NamedTuple):
+    found: dict[Hashable, Any]
+    exits: ExitStack
+
+
+_run: ContextVar[_Run | None] = ContextVar("run", default=None)
 
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """Make everything within read the same version of each table; outside of it, every scan reads the newest rows.
+    """Make everything within read the same rows of each table; outside of it, every scan reads the newest rows.
 
     Yields:
         Nothing. Within another such context, that one lasts.
     """
-    if _found.get() is not None:
+    if _run.get() is not None:
         yield
         return
-    token = _found.set({})
-    try:
-        yield
-    finally:
-        _found.reset(token)
+    with ExitStack() as exits:
+        token = _run.set(_Run({}, exits))
+        try:
+            yield
+        finally:
+            _run.reset(token)
 
 
 def find_once(key: Hashable, find: Callable[[], T]) -> T:
@@ -36,10 +46,18 @@ def find_once(key: Hashable, find: Callable[[], T]) -> T:
     Returns:
         What `find` returns; outside of `reading_once`, always by calling it.
     """
-    found = _found.get()
-    if found is None:
+    run = _run.get()
+    if run is None:
         return find()
-    if key not in found:
-        found[key] = find()
-    value: T = found[key]
+    if key not in run.found:
+        run.found[key] = find()
+    value: T = run.found[key]
     return value
+
+
+def temporary_folder() -> Path | None:
+    """Return a folder that is deleted at the end of `reading_once`, also after an error; None outside of it."""
+    run = _run.get()
+    if run is None:
+        return None
+    return find_once("folder", lambda: Path(run.exits.enter_context(TemporaryDirectory(prefix="fleetcast-"))))

@@ -25,12 +25,13 @@ from forecasting.series.csv_preamble import describe_preamble
 from forecasting.series.csv_records import read_header
 from forecasting.series.csv_scan import read_measurements, scan_csv
 from forecasting.series.csv_sniff import propose_dialect, refuse_other_spelling
+from forecasting.series.database import read_database
 from forecasting.series.declared_zone import add_declared
 from forecasting.series.delta import refuse_files_of_tables, scan_table
 from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.ids import read_names
-from forecasting.series.lacking import describe_lacking, describe_wide
+from forecasting.series.lacking import describe_lacking, describe_wide, needed_columns
 from forecasting.series.newest import add_age, refuse_ages
 from forecasting.series.partitions import add_keys, needed_keys
 from forecasting.series.places import is_remote
@@ -111,6 +112,8 @@ def scan_files(
             (see `refuse_different_types`).
         ServiceError: A remote file cannot be reached.
     """
+    if source.is_database:
+        return [_scan_table(*read_database(source, static=static), source, clock, static).rows]
     options = storage_options_of(source, storage_options)
     files = list_all_files(source.uris, storage_options=options)
     if source.version is not None and not files[0].endswith("/"):
@@ -175,7 +178,7 @@ def _with_close_matches(name: str, known: Sequence[str]) -> str:
 
 
 def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> ScannedFile:
-    needed = _needed(source, static)
+    needed = needed_columns(source, static)
     if uri.endswith("/"):
         return _scan_table(*scan_table(uri, source.version, storage_options=options), source, clock, static)
     if is_csv(uri):
@@ -197,7 +200,7 @@ def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], 
 
 def _scan_table(rows: pl.LazyFrame, name: str, source: Source, clock: Clock, static: Sequence[str]) -> ScannedFile:
     """Scan the rows of a table as those of a file; they have no order."""
-    needed = _needed(source, static)
+    needed = needed_columns(source, static)
     schema = rows.collect_schema()
     _refuse_missing(name, list(schema), needed)
     if source.duplicates == "last" and source.newer is None:
@@ -279,14 +282,6 @@ def _keys(uri: str, needed: Sequence[tuple[str, str]]) -> dict[str, str | None]:
     return needed_keys(uri, [name for role, name in needed if role != "target"])
 
 
-def _needed(source: Source, static: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the roles and names of the columns to read."""
-    named = [*(("id", name) for name in source.ids), ("time", source.time), ("target", source.target)]
-    if source.newer is not None:
-        named.append(("newer", source.newer))
-    return named + [("category", name) for name in static]
-
-
 def _select(
     rows: pl.LazyFrame,
     schema: pl.Schema,
@@ -299,7 +294,7 @@ def _select(
     problem: str | None = None,
 ) -> pl.LazyFrame:
     """Select the columns of `scan_source` from rows that `row` numbers from 0; `problem` has reasons to refuse them."""
-    subjects = {role: f"{uri}: {role} column '{name}'" for role, name in _needed(source, ())}
+    subjects = {role: f"{uri}: {role} column '{name}'" for role, name in needed_columns(source, ())}
     classes = [
         pl.struct(
             pl.lit(name).alias("name"),

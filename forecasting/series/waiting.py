@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.series.spans import count_rows
+from forecasting.spec.source import Source
 
 
 def describe_waiting(counted: Mapping[str, Any], cutoff: datetime | int, *, is_found: bool) -> Iterator[str]:
@@ -29,6 +30,22 @@ def describe_waiting(counted: Mapping[str, Any], cutoff: datetime | int, *, is_f
             f" cutoff, {cutoff}: it is the newest finished period that at least half of the live series have;"
             " a later --cutoff (cutoff) reads them"
         )
+
+
+def describe_unread_rows(source: Source, time: pl.DataType) -> str | None:
+    """Return a sentence about the rows of a database that a run up to a requested time does not read.
+
+    Args:
+        source: The source, with the part that is read.
+        time: The dtype of times; only times are compared in the database.
+
+    Returns:
+        The sentence; None where all rows are read.
+    """
+    until = source.scope.until
+    if not source.is_database or until is None or time not in (pl.Date, pl.Datetime):
+        return None
+    return f"source {source}: rows after {until} are not read, so that no count has them"
 
 
 def describe_unfinished(rows: pl.LazyFrame, *, freq: str | int, unfinished: pl.Expr | None) -> str | None:

@@ -1,10 +1,8 @@
 """The spec's `[source]`: where observations come from and which columns hold them."""
 
-import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -14,12 +12,13 @@ from pydantic import (
     BaseModel,
     Field,
     ModelWrapValidatorHandler,
-    PlainValidator,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from forecasting.errors import SpecError
 from forecasting.spec.connection import ConnectionName, has_password
@@ -27,6 +26,7 @@ from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.frequency import fixed_width, parse_frequency
 from forecasting.spec.ignore import Period, as_periods
 from forecasting.spec.opening import check_holidays, parse_week, spell_week
+from forecasting.spec.place import DATABASES, PLACE, SQLITE, STORES, Scope, Version, find_place_problem
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
 from forecasting.spec.time_format import check_time_format
 from forecasting.spec.timezone import TimeZone
@@ -39,38 +39,23 @@ Aggregate = Literal["sum", "mean", "last", "first", "max", "min"]
 """How several measurements of a series in one period become one."""
 
 
-def _read_version(version: Any) -> Any:
-    """Read a version, which an option has as text."""
-    if isinstance(version, str) and version.strip().isdecimal():
-        version = int(version)
-    if isinstance(version, str):
-        with contextlib.suppress(ValueError):
-            version = datetime.fromisoformat(version.strip())
-    if isinstance(version, date) and not isinstance(version, datetime):
-        version = datetime(version.year, version.month, version.day)
-    if isinstance(version, datetime) or (isinstance(version, int) and not isinstance(version, bool) and version >= 0):
-        return version
-    raise ValueError("must be a whole number from 0, or a time in ISO 8601 such as 2024-01-31 05:00+00:00")
-
-
-Version = Annotated[int | datetime, PlainValidator(_read_version)]
-"""A version of a Delta table."""
-_STORES = ("s3://", "s3a://")
-"""What URIs begin with whose object store a connection opens."""
-_PLACE = ("connection", "version")
-"""Fields that say where rows are, besides the URI."""
-
-
 class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """Where observations come from, and which columns hold them."""
 
     connection: ConnectionName | None = Field(
-        None, description="name of the connection whose keys open the object store of s3:// URIs"
+        None,
+        description="name of the connection that has the keys of the object store of s3:// URIs, or the database",
     )
-    uri: str | tuple[str, ...] = Field(
+    uri: str | tuple[str, ...] | None = Field(
+        None,
+        validate_default=True,
         description="a parquet or CSV file, a folder or glob of such files, a Delta table, an s3:// URI, or a list of"
-        " these; all files have the same columns"
+        " these, which have the same columns; or a database, such as postgresql://host/database or sqlite:///file",
     )
+    table: str | None = Field(
+        None, min_length=1, description="table or view of a database, with its schema where needed: `sales.orders`"
+    )
+    query: str | None = Field(None, min_length=1, description="SELECT whose rows are read, in place of a table")
     version: Version | None = Field(
         None, description="version of a Delta table: its number, or a time in ISO 8601; where not given, the newest one"
     )
@@ -170,6 +155,8 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         " maybe `series`",
     )
 
+    _scope: Scope = PrivateAttr(Scope())
+
     @field_validator("ignore", mode="before")
     @classmethod
     def _are_periods(cls, given: Any) -> Any:
@@ -187,14 +174,22 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
 
     @field_validator("uri", mode="before")
     @classmethod
-    def _is_readable_kind(cls, uri: Any) -> Any:
+    def _is_readable_kind(cls, uri: Any, info: ValidationInfo) -> Any:
+        if uri is None:
+            if "connection" in info.data and info.data["connection"] is None:
+                raise PydanticCustomError("missing", "Field required")
+            return None
         uris = uri if isinstance(uri, (list, tuple)) else [uri]
         if not uris or not all(isinstance(one, str) and _can_be_read(one) for one in uris):
             raise ValueError("must be the path or URI of a file, a folder or a glob, or a list of them")
         if secret := [one for one in uris if has_password(one)]:
             raise ValueError(f"must not have a password; {_secret_place(secret[0])}")
         unreadable = [
-            one for one in uris if not re.search(r"(?i)\.(parquet|pq|csv|csv\.gz)$|/$", one) and "." in Path(one).name
+            one
+            for one in uris
+            if not re.search(r"(?i)\.(parquet|pq|csv|csv\.gz)$|/$", one)
+            and "." in Path(one).name
+            and not one.startswith(DATABASES)
         ]
         if unreadable:
             which = "" if isinstance(uri, str) else ", ".join(map(repr, unreadable)) + " "
@@ -255,7 +250,7 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     @property
     def reading(self) -> dict[str, Any]:
         """The fields that say how rows are read, by name, to read another source in the same way."""
-        return self.model_dump(exclude={"uri", *_PLACE}, exclude_unset=True)
+        return self.model_dump(exclude={"uri", *PLACE}, exclude_unset=True)
 
     def reading_of(self, uris: Sequence[str] | None) -> dict[str, Any]:
         """Return the fields of `reading`, and those by which rows of another place of the same kind are found.
@@ -266,17 +261,40 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         Returns:
             Fields by name, without `uri`.
         """
-        is_store = uris is not None and all(uri.startswith(_STORES) for uri in uris)
-        place = {"connection": self.connection} if is_store and self.connection else {}
+        names: tuple[str, ...] = ()
+        if uris and all(uri.startswith(STORES) for uri in uris):
+            names = ("connection",)
+        if uris and all(uri.startswith(DATABASES) for uri in uris):
+            names = ("table", "query")
+        place = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return {**self.reading, **place}
+
+    @property
+    def is_database(self) -> bool:
+        """Whether rows are read from a database."""
+        return self.table is not None or self.query is not None
+
+    @property
+    def scope(self) -> Scope:
+        """The part of a database that is read."""
+        return self._scope
+
+    def within(self, scope: Scope) -> Self:
+        """Return the same source, of which a run reads a part; a copy by its fields reads all of it again."""
+        part = self.model_copy()
+        part._scope = scope
+        return part
 
     @property
     def uris(self) -> tuple[str, ...]:
         """The URIs as a tuple, also where there is only one."""
-        return (self.uri,) if isinstance(self.uri, str) else self.uri
+        return (self.uri,) if isinstance(self.uri, str) else self.uri or ()
 
     def __str__(self) -> str:
-        return ", ".join(self.uris)
+        if not self.is_database:
+            return ", ".join(self.uris)
+        place = self.uri or f"connection {self.connection}"
+        return f"{place} ({'query' if self.table is None else f'table {self.table}'})"
 
 
 def make_source(paths: Sequence[str], fields: Mapping[str, Any], *, subject: str) -> Source:
@@ -348,6 +366,8 @@ def absolute_uri(uri: str, *, relative_to: Path) -> str:
     >>> absolute_uri("../sales.csv", relative_to=Path("/specs"))
     '/sales.csv'
     """
+    if uri.startswith(SQLITE) and uri != SQLITE:
+        return SQLITE + absolute_uri(uri.removeprefix(SQLITE), relative_to=relative_to)
     if not _can_be_read(uri) or urlsplit(uri).scheme:
         return uri
     absolute = str((relative_to / os.path.expanduser(uri)).resolve())
@@ -395,13 +415,7 @@ def _find_contradiction(source: Any) -> str | None:
             'duplicates = "keep" (--duplicates keep) needs aggregate = sum, mean, last, first, max or min'
             " (--source aggregate=sum), which makes one measurement of several rows"
         )
-    uris = given("uri")
-    if given("version") is not None and not isinstance(uris, str) and len(uris or ()) > 1:
-        problems.append("version (--source version=N) needs the URI of one Delta table, not several")
-    if given("connection") is not None:
-        uris = [uris] if isinstance(uris, str) else uris or []
-        if others := [uri for uri in uris if isinstance(uri, str) and not uri.startswith(_STORES)]:
-            problems.append(f"connection opens s3:// URIs, and {others[0]!r} is another place; leave it out")
+    problems.append(find_place_problem(given))
     return "; ".join(problem for problem in problems if problem) or None
 
 

@@ -43,6 +43,7 @@ from forecasting.spec.frequency import (
     parse_frequency,
     varies_within,
 )
+from forecasting.spec.place import Scope, find_end
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
 from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem, quantile_column
 from forecasting.spec.source import Source, absolute_uris
@@ -273,6 +274,18 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     def clock(self) -> Clock:
         """What `ds` counts: timestamps or integer steps."""
         return clock_of(self.freq)
+
+    def within(self, cutoff: str | None) -> Self:
+        """Return the same spec, whose source has no rows of a database long after a cutoff.
+
+        Args:
+            cutoff: A requested cutoff or the time of a run, as text; None for none.
+
+        Returns:
+            The spec, for one run.
+        """
+        scope = Scope(self.categories.static, find_end(cutoff, self.freq))
+        return self.model_copy(update={"source": self.source.within(scope)})
 
     @property
     def quantile_columns(self) -> tuple[str, ...]:

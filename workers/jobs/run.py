@@ -228,6 +228,8 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
     cutoff: datetime | int | None = None
     try:
         arguments = read_arguments()
+        spec = arguments.spec.within(arguments.cutoff or arguments.as_of)
+        arguments = arguments.model_copy(update={"spec": spec})
         if arguments.job != job:
             raise UserError(f"run {arguments.run_id} is for job '{arguments.job}', but this is job '{job}'")
         settings = Settings.load()

@@ -1,0 +1,126 @@
+"""Read rows from PostgreSQL through ADBC, as a stream of Arrow batches."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from pydantic import SecretStr
+
+from forecasting.errors import FleetcastError, ServiceError, SourceError, first_line
+from forecasting.series.relation import Relation, quote_name
+from forecasting.spec.connection import mask_passwords
+
+_PLAIN = frozenset(
+    {"bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "name"}
+    | {"date", "timestamp", "timestamptz", "bytea"}
+)
+"""Types that are read as parquet files have them."""
+_TIMES = {"date": "DATE '{:%Y-%m-%d}'", "timestamp": "TIMESTAMP '{:%Y-%m-%d %H:%M:%S}'"}
+_TIMES["timestamptz"] = "TIMESTAMPTZ '{:%Y-%m-%d %H:%M:%S}+00'"
+"""Types of times, and how SQL writes a time of them."""
+_RETRIED = ("08", "40", "53", "55", "57", "58", "XX")
+"""Classes of SQLSTATE whose errors may not occur again: connections, conflicts, resources, locks and the system."""
+_REFUSED = re.compile(
+    r"authentication failed|no password|does not exist|invalid|permission denied|no pg_hba.conf entry"
+)
+"""What a refused login says, which has no SQLSTATE."""
+_TRANSIENT = re.compile(r"cancel|terminat|shut|memory|disk|connection|conflict|deadlock")
+_ARROW = {"date": pa.date32(), "timestamp": pa.timestamp("us"), "timestamptz": pa.timestamp("us", "UTC")}
+
+
+@contextmanager
+def stream(uri: SecretStr, relation: Relation) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Read the needed columns of a relation with one query, in a transaction that only reads.
+
+    Args:
+        uri: The URI of libpq.
+        relation: The table or query.
+
+    Yields:
+        The schema, and the batches, which are read one after the other.
+
+    Raises:
+        SourceError: PostgreSQL refuses the login or the query, or a column is missing or has a type that is not read.
+        ServiceError: PostgreSQL cannot be reached, or fails.
+    """
+    with _connect(uri, relation) as cursor:
+        types = _types(cursor, relation)
+        query = relation.select(*_parts(relation, types))
+        cursor.execute(query)
+        reader = cursor.fetch_record_batch()
+        schema = pa.schema([pa.field(field.name, _storage(field.type)) for field in reader.schema])
+        yield schema, (batch.cast(schema) if batch.schema != schema else batch for batch in reader)
+
+
+def time_type(uri: SecretStr, relation: Relation) -> pa.DataType | None:
+    """Return the Arrow type of the column of times, where it is one of times; no rows are read."""
+    (column,) = [name for role, name in relation.needed if role == "time"]
+    with _connect(uri, relation) as cursor:
+        return _ARROW.get(_types(cursor, relation)[column])
+
+
+@contextmanager
+def _connect(uri: SecretStr, relation: Relation) -> Iterator[Any]:
+    from adbc_driver_manager import Error
+    from adbc_driver_postgresql import dbapi
+
+    is_connected = False
+    try:
+        with dbapi.connect(uri.get_secret_value()) as connection, connection.cursor() as cursor:
+            is_connected = True
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield cursor
+    except (Error, OSError, pa.ArrowException) as error:
+        raise _explain(error, uri, relation.name, is_connected=is_connected) from None
+
+
+def _explain(error: BaseException, uri: SecretStr, name: str, *, is_connected: bool) -> FleetcastError:
+    """Return the error of this package; the original one would repeat the query, and maybe a part of the URI."""
+    text, state = str(error), getattr(error, "sqlstate", None) or ""
+    found = re.search(r"SQLSTATE: (\w{5})", text)
+    state = state or (found[1] if found else "")
+    stated = re.search(r"(?:ERROR|FATAL|Failed to connect|\[libpq\]):\s+(.*)", text)
+    while stated and (inner := re.search(r"(?:ERROR|FATAL):\s+(.*)", stated[1])):
+        stated = inner
+    message = mask_passwords(stated[1] if stated else first_line(error)).strip()
+    if not is_connected:
+        kind = SourceError if _REFUSED.search(message) else ServiceError
+        return kind(f"{name}: PostgreSQL cannot be reached: {message}")
+    # While rows are read, ADBC reports the message alone.
+    may_not_recur = state.startswith(_RETRIED) if state else "ERROR:" not in text or bool(_TRANSIENT.search(message))
+    kind = ServiceError if may_not_recur else SourceError
+    return kind(f"{name} cannot be read: {message}")
+
+
+def _types(cursor: Any, relation: Relation) -> dict[str, str]:
+    """Return the types of the needed columns, as PostgreSQL names them."""
+    schema = cursor.adbc_execute_schema(f"SELECT * FROM {relation.sql}")
+    relation.check(schema.names)
+    types = {field.name: (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode() for field in schema}
+    return {name: types[name] for name in relation.columns}
+
+
+def _parts(relation: Relation, types: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Return the expressions and the conditions of the query."""
+    expressions, conditions = [], []
+    for column, type in types.items():
+        name, role = quote_name(column), relation.role_of(column)
+        if type == "money":
+            raise SourceError(
+                f"{relation.name}: {role} column '{column}' is of type money; --query (source.query) casts it:"
+                f" SELECT {name}::numeric"
+            )
+        if type not in _PLAIN:
+            target = "double precision" if role == "target" else "text"
+            name = f"CAST({name} AS {target}) AS {name}"
+        expressions.append(name)
+        if role == "time" and relation.scope.until is not None and type in _TIMES:
+            until = _TIMES[type].format(relation.scope.until)
+            conditions.append(f"({quote_name(column)} <= {until} OR {quote_name(column)} IS NULL)")
+    return expressions, conditions
+
+
+def _storage(type: pa.DataType) -> pa.DataType:
+    return type.storage_type if isinstance(type, pa.BaseExtensionType) else type

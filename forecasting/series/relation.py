@@ -1,0 +1,81 @@
+"""SQL of the rows that a source reads from a table or a query of a database."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from forecasting.errors import SourceError
+from forecasting.series.lacking import describe_lacking
+from forecasting.spec.place import Scope
+from forecasting.spec.source import Source
+
+_PART = re.compile(r'"((?:[^"]|"")+)"|([^."]+)')
+
+
+class Relation(NamedTuple):
+    """A table or a query.
+
+    Attributes:
+        name: What messages and refused rows call it.
+        sql: What follows FROM.
+        needed: Roles and names of the columns to read.
+        scope: The part to read.
+    """
+
+    name: str
+    sql: str
+    needed: Sequence[tuple[str, str]]
+    scope: Scope
+
+    @classmethod
+    def of(cls, source: Source, needed: Sequence[tuple[str, str]]) -> "Relation":
+        """Return the relation of a source.
+
+        Args:
+            source: A source in a database.
+            needed: Roles and names of its columns.
+
+        Returns:
+            The relation.
+        """
+        if source.table is not None:
+            parts = [(quoted or plain).replace('""', '"') for quoted, plain in _PART.findall(source.table)]
+            sql = ".".join(map(quote_name, parts))
+        else:
+            query = (source.query or "").strip().rstrip(";")
+            sql = f"(\n{query}\n) AS source_rows"  # on lines of its own, because a comment may end it
+        return cls(str(source), sql, needed, source.scope)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns to read, each once."""
+        return list(dict.fromkeys(name for _, name in self.needed))
+
+    def role_of(self, column: str) -> str:
+        """Return the first role of a column."""
+        return next(role for role, name in self.needed if name == column)
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Refuse a relation without the needed columns.
+
+        Args:
+            columns: The columns that it has.
+
+        Raises:
+            SourceError: One is missing, or occurs twice.
+        """
+        if lacking := describe_lacking(self.needed, columns):
+            raise SourceError(f"{self.name} lacks {lacking}; id, time and target name them")
+        if repeated := [name for name in self.columns if columns.count(name) > 1]:
+            raise SourceError(f"{self.name} has several columns '{repeated[0]}'; every column needs its own name")
+
+    def select(self, expressions: Sequence[str], conditions: Sequence[str] = ()) -> str:
+        """Return the query of some expressions, for rows that meet the conditions."""
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        limit = "" if self.scope.most_rows is None else f" LIMIT {self.scope.most_rows}"
+        return f"SELECT {', '.join(expressions)} FROM {self.sql}{where}{limit}"
+
+
+def quote_name(name: str) -> str:
+    """Return a name as SQL has it, exactly as it is written."""
+    return '"' + name.replace('"', '""') + '"'
