@@ -119,7 +119,8 @@ class Fleet:
             frame: Newer rows with the columns of the input: a frame or paths of files. None adds nothing.
             cutoff: The last time that may be known, not before the cutoff of the fit; the newest period of most live
                 series where not given. It is read as that of `fit`: on the input's own wall clock, which is the one of
-                the fit's smallest offset where days are text with offsets.
+                the fit's smallest offset where days are text with offsets. Within a period whose rows were aggregated,
+                it means the periods before, with a warning.
             processes: Processes of one thread each; as many as there are cores where not given.
             kernel: The implementation of the recurrence: auto, cpu, gpu or reference.
             progress: Whether progress is shown; a bar on a terminal or in a notebook where not given.

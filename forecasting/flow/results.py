@@ -144,7 +144,8 @@ class Result:
     def evaluate(self, actuals: Any, *, all_models: bool = False) -> Evaluation:
         """Score the forecasts against actuals.
 
-        The scales of MASE and MSIS, and Naive2, use only data up to the cutoff.
+        The scales of MASE and MSIS, and Naive2, use only data up to the cutoff. Actuals of periods that are not over,
+        or that have only a part of the rows that `source.aggregate` makes one of, are left out and noted.
 
         Args:
             actuals: A frame or paths of files with the columns of the input; rows up to the cutoff are ignored.
