@@ -250,7 +250,6 @@ def backtest(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
-    checks: Sequence[Mapping[str, Any]] | None = None,
     spec: Spec | str | os.PathLike[str] | None = None,
     processes: int | None = None,
     kernel: KernelName = "auto",
@@ -286,7 +285,6 @@ def backtest(
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
         source: Fields of a spec's `[source]`, which say how rows are read.
-        checks: Checks of measurements and forecasts, each a table such as {"kind": "range", "min": 0}.
         spec: A spec, or the path of its TOML file; other arguments take precedence over it.
         processes: Processes of one thread each; as many as there are cores where not given.
         kernel: The implementation of the recurrence.
@@ -301,12 +299,15 @@ def backtest(
     Raises:
         SpecError: Arguments are refused; the error lists all of them.
         SourceError: The frame cannot be read, or is too short for so many cutoffs.
-        CheckFailed: Measurements or forecasts fail a check that stops the run.
         ServiceError: A process died.
     """
     arguments = locals()
     with reading_once():
         request = _read_request(arguments, subject="backtest")
+        if request.spec.checks:
+            request = replace(request, spec=request.spec.model_copy(update={"checks": ()}))
+            note = "a backtest does not evaluate the checks of its spec, which are of runs"
+            warnings.warn(note, DataWarning, stacklevel=2)
         rows = request.given.scan(request.spec.clock, static=request.spec.categories.static)
         places = place_cutoffs(rows, request.spec, num_cutoffs=cutoffs, step=step)
         with Crew(count_processes(processes)) as crew:
@@ -549,7 +550,7 @@ def _fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a spec that arguments set, by dotted name."""
     fields: dict[str, Any] = {}
     for argument, field in _FIELDS.items():
-        value = _plain(arguments[argument])
+        value = _plain(arguments.get(argument))
         if argument in _LISTS and isinstance(value, (str, int)) and not isinstance(value, bool):
             value = [value]
         if value is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from forecasting.series.checks import FILTERED
 from forecasting.series.measurement_checks import write_number, write_time
 from forecasting.series.verdicts import FINDINGS, join_verdicts, of_series, of_whole, skipped
 from forecasting.spec.checks import ForecastCheck, ForecastConstantCheck, ForecastJumpCheck, ForecastRangeCheck, matches
@@ -18,7 +19,12 @@ NO_STORE = "earlier forecasts are in a store, which only scheduled runs have"
 
 
 def check_forecasts(
-    forecasts: pl.LazyFrame, history: pl.LazyFrame, spec: Spec, *, earlier: pl.LazyFrame | None
+    forecasts: pl.LazyFrame,
+    history: pl.LazyFrame,
+    spec: Spec,
+    *,
+    earlier: pl.LazyFrame | None,
+    is_filtered: bool = False,
 ) -> pl.DataFrame:
     """Evaluate the checks of a spec's forecasts.
 
@@ -27,6 +33,7 @@ def check_forecasts(
         history: Grid points of these series up to the cutoff: unique_id and y.
         spec: The spec.
         earlier: The last good forecasts of earlier runs, one row per series and time; None where there is no store.
+        is_filtered: Whether the run is of some series alone.
 
     Returns:
         Rows of verdicts; nothing is raised.
@@ -43,6 +50,8 @@ def check_forecasts(
         names = [name for name in ids if check.series is None or matches(name, check.series)]
         if isinstance(check, ForecastJumpCheck) and earlier is None:
             parts.append(skipped(check, NO_STORE))
+        elif not names and is_filtered:
+            parts.append(skipped(check, FILTERED))
         elif not names:
             parts.append(of_whole(check, "no series that it is of has a forecast", has_failed=bool(check.series)))
         else:

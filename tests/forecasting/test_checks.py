@@ -140,6 +140,16 @@ def test_forecast_that_stops_the_run_is_an_error() -> None:
         fleet.predict()
 
 
+def test_backtest_evaluates_no_checks_and_says_so(tmp_path: Path) -> None:
+    frame_of("a").write_parquet(tmp_path / "in.parquet")
+    fields = {name: value for name, value in OPTIONS.items() if name not in ("progress", "processes")}
+    source = {"uri": str(tmp_path / "in.parquet")}
+    spec = fc.Spec(name="x", source=source, checks=[{"kind": "num_series", "min": 5}], **fields)
+    with pytest.warns(fc.DataWarning, match="a backtest does not evaluate the checks of its spec"):
+        scores = fc.backtest(spec=spec, cutoffs=1, processes=1, progress=False)
+    assert scores.height
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[[str], tuple[int, list[str]]]:
     """Forecast two series with a spec file that has one check, and return the exit code and the lines of stderr."""

@@ -58,7 +58,9 @@ def hold_failing(run: Run, rows: pl.LazyFrame, *, data_version: int | None) -> C
     """
     history = run.rows("features", version=data_version).select("unique_id", "y")
     earlier = earlier_forecasts(run)
-    verdicts = check_forecasts(rows.filter("is_champion"), history, run.spec, earlier=earlier)
+    verdicts = check_forecasts(
+        rows.filter("is_champion"), history, run.spec, earlier=earlier, is_filtered=run.series is not None
+    )
     for note in describe_warnings(verdicts, has_store=True):
         print(f"{run.arguments.job}: {note}", flush=True)
     versions = run.publish_checks(verdicts)
@@ -76,8 +78,8 @@ def earlier_forecasts(run: Run) -> pl.LazyFrame:
         .filter("is_champion", pl.col("held").is_null(), pl.col("forecast").is_not_null())
         .select("unique_id", "ds", "run_cutoff", "forecast")
     )
-    if run.arguments.series is not None:
-        good = good.filter(pl.col("unique_id").is_in(list(run.arguments.series)))
+    if run.series is not None:
+        good = good.filter(pl.col("unique_id").is_in(list(run.series)))
     newest = good.group_by("unique_id", "ds").agg(pl.col("forecast").get(pl.col("run_cutoff").arg_max()))
     return newest.select("unique_id", "ds", "forecast")
 

@@ -91,6 +91,18 @@ def test_tables_of_sample_paths_are_announced_where_a_spec_asks_for_them(tmp_pat
     assert outlets["predict"] == ["forecasts", "sample_paths"]
 
 
+def test_table_of_checks_is_announced_where_a_spec_has_some(tmp_path: Path) -> None:
+    checks = '\n[[checks]]\nkind = "range"\nmin = 0\n'
+    (tmp_path / "small.toml").write_text(SPEC.format(name="small", freq='"1h"') + checks)
+    outlets = {
+        task.task_id: [asset.name.rpartition("/")[2] for asset in task.outlets]
+        for dag in make_dags(tmp_path).values()
+        for task in dag.tasks
+    }
+    assert outlets["features"] == ["observations", "rejects", "features", "checks"]
+    assert outlets["predict"] == ["forecasts", "checks"]
+
+
 def test_schedule_keeps_the_wall_clock_of_its_zone_over_a_change_of_the_clocks(tmp_path: Path) -> None:
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction

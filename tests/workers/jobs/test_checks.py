@@ -1,5 +1,6 @@
 """Checks in jobs: verdicts are stored, failures stop a run before it trains, and series that are set aside stay so."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -133,3 +134,19 @@ def test_run_of_some_series_replaces_their_verdicts_alone(small: Any) -> None:
     after = stored(small)
     assert after.drop("run_id").equals(before.drop("run_id"))
     assert after.filter(run_id=of_a.arguments.run_id)["unique_id"].to_list() == ["a"]
+
+
+def test_integer_steps_have_a_table_of_verdicts_of_their_own(small: Any, serial: Any) -> None:
+    small.source.write_text("unique_id,ds,y\n" + "\n".join(f"{n},{at},{at % 4 + 1}" for n in "ab" for at in range(12)))
+    checks = [{"kind": "range", "max": 3, "series": "a", "on_failure": "set_aside"}, {"kind": "forecast_jump"}]
+    small.spec = type(small.spec).model_validate(small.spec.model_dump() | {"freq": 1, "checks": checks})
+    for job, work in (("features", write_features), ("predict", predict)):
+        work(replace(small.run(job, 0, cutoff="11"), cutoff=11))
+    rows = small.store.scan("checks", "step").sort("job", "unique_id").collect()
+    assert rows.select("job", "unique_id", "verdict").rows() == [
+        ("features", None, "fail"),
+        ("features", "a", "fail"),
+        ("predict", None, "pass"),
+    ]
+    served = small.store.scan("forecasts", "step").filter("is_champion", unique_id="a").collect()
+    assert set(served["reason"]) == {"set aside: check 'range' fails: y is 4 at 3, above max = 3"}

@@ -104,6 +104,16 @@ def test_repeated_run_replaces_a_held_forecast(held: Any) -> None:
     assert verdicts["verdict"].to_list() == ["pass", "pass"]
 
 
+def test_run_of_some_series_holds_their_forecasts_and_keeps_the_verdicts_of_others(held: Any) -> None:
+    write_features(held.run("features", 20, cutoff="given", series=("b",)))
+    require(held, *held.spec.checks, {"kind": "forecast_range", "series": "a"})
+    message = predict(held.run("predict", 20, series=("b",))).message
+    assert " checks: 1 pass · 1 skipped; 0 held; " in message
+    assert latest(held, "a")["held"].null_count() == 0
+    verdicts = held.store.scan("checks", "timestamp").filter(pl.col("run_cutoff") == hour(20), job="predict").collect()
+    assert sorted(verdicts["unique_id"].fill_null("")) == ["", "a"]
+
+
 def test_first_forecast_that_fails_leaves_rows_that_say_why(small: Any, serial: Any) -> None:
     require(small, {"kind": "forecast_constant"})
     small.source.write_text(
