@@ -19,6 +19,8 @@ def storage_options_of(source: Source, given: Mapping[str, str] | None) -> dict[
     Raises:
         SpecError: The source's connection is not known, or not that of an object store.
     """
+    if source.is_database:  # whose connection is not that of a store
+        return {}
     if source.connection is None:
         return dict(given or {})
     return find_connection(source.connection).storage_options()
