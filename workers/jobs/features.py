@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 
@@ -114,8 +114,10 @@ def _check_stale(run: Run) -> pl.DataFrame | None:
     """
     if not any(isinstance(check, FreshnessCheck) for check in run.spec.checks):
         return no_verdicts()
-    features = run.rows("features").select("unique_id", "ds", "is_observed").collect(engine="streaming")
-    ended = find_ended(features, run.spec, cutoff=run.cutoff)
+    ended: Mapping[str, str] = {}
+    if any(check.per_series for check in run.spec.checks if isinstance(check, FreshnessCheck)):
+        features = run.rows("features").select("unique_id", "ds", "is_observed").collect(engine="streaming")
+        ended = find_ended(features, run.spec, cutoff=run.cutoff)
     newest = newest_measurements(run.rows("observations")).collect(engine="streaming")
     verdicts = check_stale(newest, run.spec, moment=_moment(run), ended=ended)
     stored = run.stored_checks().collect(engine="streaming")
