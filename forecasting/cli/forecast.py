@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 import typer
 
 from forecasting.cli.reading import Reading, with_reading
-from forecasting.errors import DataWarning, SpecError
+from forecasting.errors import CheckFailed, DataWarning, SpecError
 
 if TYPE_CHECKING:
     from forecasting.flow.processes import Crew
@@ -84,6 +84,9 @@ def forecast(
     reasons: Annotated[
         Path | None, typer.Option(help="File that says why a series has a simpler model, .parquet or .csv.")
     ] = None,
+    checks: Annotated[
+        Path | None, typer.Option(help="File for the verdicts of the spec's checks, .parquet or .csv.")
+    ] = None,
     evaluate: Annotated[
         str | None, typer.Option(metavar="ACTUALS", help="Score the forecast by the actuals of these files.")
     ] = None,
@@ -126,11 +129,13 @@ def forecast(
     )
     if scores is not None and evaluate is None:
         raise SpecError("--scores", [f"'{scores}' needs --evaluate and the actuals to score the forecast by"])
+    if checks is not None and not wanted.checks:
+        raise SpecError("--checks", [f"'{checks}' needs --spec and a spec with [[checks]]"])
     if paths_out is not None and not wanted.paths:
         raise SpecError("--paths-out", [f"'{paths_out}' needs --paths and the number of paths"])
     if wanted.paths and paths_out is None:
         paths_out = out.with_suffix(f".paths{out.suffix}")
-    files = _Files(out, paths_out, rejects, reasons, scores)
+    files = _Files(out, paths_out, rejects, reasons, checks, scores)
     _forecast(wanted, cutoff=cutoff, files=files, actuals=evaluate, all_models=all_models, use_ray=use_ray)
 
 
@@ -141,6 +146,7 @@ class _Files(NamedTuple):
     paths_out: Path | None
     rejects: Path | None
     reasons: Path | None
+    checks: Path | None
     scores: Path | None
 
     def refuse(self, inputs: Sequence[str]) -> None:
@@ -240,9 +246,14 @@ def _run(
     until = request.parse_cutoff(cutoff, subject="--cutoff")
     held_out = None if actuals is None else request.read_actuals(inputs[1])
 
-    result = request.forecast(
-        cutoff=until, processes=settings.processes, kernel=kernel, ray=crew is None, progress=True, crew=crew
-    ).as_polars()
+    try:
+        result = request.forecast(
+            cutoff=until, processes=settings.processes, kernel=kernel, ray=crew is None, progress=True, crew=crew
+        ).as_polars()
+    except CheckFailed as error:
+        if files.checks is not None:
+            write_frame(request.types.unfold(error.verdicts), files.checks)
+        raise
     write_frame(result.candidates if all_models else result.forecasts, files.out)
     if files.paths_out is not None:
         write_frames(result.iter_sample_paths(spec.paths), files.paths_out)
@@ -250,6 +261,8 @@ def _run(
         write_frame(result.rejects, files.rejects)
     if files.reasons is not None:
         write_frame(result.reasons, files.reasons)
+    if files.checks is not None:
+        write_frame(result.checks, files.checks)
     evaluation = None
     if held_out is not None:
         evaluation = result.evaluate(held_out, all_models=all_models)
@@ -285,7 +298,9 @@ def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str
         yield str(outcome.counts)
     yield f"series: {describe_series(outcome)}"
     if outcome.checks.height:
-        yield f"checks: {count_verdicts(outcome.checks)}"
+        has_failed = outcome.checks["verdict"].eq("fail").any()
+        written = f"; {files.checks or '--checks FILE writes them'}" if files.checks or has_failed else ""
+        yield f"checks: {count_verdicts(outcome.checks)}{written}"
     if outcome.rejects.height:
         yield f"rejects: {outcome.rejects.height} rows; {files.rejects or '--rejects FILE writes them'}"
         unread = dict(outcome.rejects.filter(pl.col("reason").is_in(UNREAD)).select("reason", "ds").iter_rows())

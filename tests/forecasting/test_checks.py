@@ -89,6 +89,20 @@ def test_freshness_is_of_the_current_time_unless_a_cutoff_is_requested() -> None
     assert result.checks["verdict"].to_list() == ["skipped"]
 
 
+@pytest.mark.parametrize(("timezone", "is_stale"), [("Asia/Tokyo", True), ("America/New_York", False)])
+def test_periods_are_over_on_the_clock_of_the_data(
+    timezone: str, is_stale: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 16:00 UTC a further day is over in Tokyo, but not in New York."""
+    monkeypatch.setattr("forecasting.series.freshness.wall_clock", lambda: datetime(2024, 3, 1, 16))
+    monkeypatch.setattr("forecasting.flow.one_shot.suitable_size", lambda *_, **__: 1 / 0)
+    days = pl.datetime_range(datetime(2024, 1, 1), datetime(2024, 2, 29), "1d", eager=True, time_zone=timezone)
+    frame = pl.DataFrame({"ds": days, "y": [float(day % 7) for day in range(len(days))]})
+    options = OPTIONS | {"freq": "1d", "season_lengths": [7], "checks": [{"kind": "freshness", "max": 0}]}
+    with pytest.raises(fc.CheckFailed if is_stale else ZeroDivisionError):
+        fc.forecast(frame, **options)
+
+
 def test_fleet_checks_the_rows_that_it_predicts_from(tmp_path: Path) -> None:
     checks = [{"kind": "range", "max": 40}, {"kind": "ids", "expected": ["a"], "on_failure": "warn"}]
     fleet = fc.fit(frame_of("a", "b"), checks=checks, **OPTIONS)
@@ -163,7 +177,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Cal
             'name = "x"\nfreq = "1h"\nseason_lengths = [6]\nhorizon = 4\nmodels = ["gru"]\nstatistics = []\n'
             f'recipe = "fast"\n[source]\nuri = "in.parquet"\n[overrides]\n{sets}\n[[checks]]\n{check}\n'
         )
-        code = main(["forecast", "--spec", "x.toml", "--out", "out.parquet"])
+        code = main(["forecast", "--spec", "x.toml", "--out", "out.parquet", "--checks", "checks.csv"])
         return code, capsys.readouterr().err.splitlines()
 
     return run
@@ -173,9 +187,14 @@ def test_command_reads_checks_from_the_spec(command: Callable[[str], tuple[int, 
     code, lines = command('kind = "num_series"\nmin = 3')
     assert code == 2
     assert not Path("out.parquet").exists()
+    assert pl.read_csv("checks.csv").select("check_name", "verdict").rows() == [("num_series", "fail")]
+    Path("checks.csv").unlink()
     wanted = "error: check 'num_series' fails: the source has 2 series that have not ended; min = 3; on_failure = "
     assert any(line.startswith(wanted) for line in lines), lines
     code, lines = command('kind = "num_series"\nmin = 3\non_failure = "warn"')
     assert code == 0
     assert "warning: check 'num_series' fails: the source has 2 series that have not ended; min = 3" in lines
-    assert "checks: 0 pass · 1 fail (warn)" in lines
+    assert "checks: 0 pass · 1 fail (warn); checks.csv" in lines
+    assert pl.read_csv("checks.csv")["found"].to_list() == [2]
+    frame_of("a").write_parquet("a.parquet")
+    assert main(["forecast", "a.parquet", "--freq", "1h", "--horizon", "4", "--out", "o.csv", "--checks", "c.csv"]) == 2
