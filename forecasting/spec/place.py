@@ -1,6 +1,7 @@
 """Where the rows of a source are: files, a Delta table or a database, and which fields each of them takes."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
@@ -11,6 +12,8 @@ from forecasting.spec.frequency import average_width, clock_of, step_of
 
 STORES = ("s3://", "s3a://")
 """What URIs begin with whose object store a connection opens."""
+_OTHER_STORES = frozenset({"file", "gs", "gcs", "az", "azure", "abfs", "abfss", "adl", "http", "https", "hf", "memory"})
+"""Further schemes that Polars reads."""
 POSTGRES = ("postgresql://", "postgres://")
 SQLITE = "sqlite:///"
 DATABASES = (*POSTGRES, SQLITE)
@@ -77,9 +80,9 @@ def find_place_problem(given: Callable[[str], Any]) -> str | None:
         problems.append(f"{in_database[0]!r} is a database, which must be the only URI")
     elif in_database or (connection is not None and not uris):
         problems += _find_database_problems(connection, table, query, in_database)
-    elif table is not None or query is not None:
+    elif uris and (table is not None or query is not None):
         name = "query (--query)" if table is None else "table (--table)"
-        problems.append(f"{name} needs a database, such as postgresql://host/database, and {_spell(uris)} is a file")
+        problems.append(f"{name} needs a database, such as postgresql://host/database, and {_spell(uris)} is not one")
     elif connection is not None and (others := [each for each in uris if not each.startswith(STORES)]):
         problems.append(f"connection opens s3:// URIs, and {_spell(others)} is another place; leave it out")
     if given("version") is not None and (len(uris) != 1 or in_database):
@@ -98,8 +101,24 @@ def _find_database_problems(connection: Any, table: Any, query: Any, uris: list[
     return problems
 
 
+def find_kind_problem(uri: str) -> str | None:
+    """Return why nothing is read from a URI because of its beginning, or its end where it is a database; else None.
+
+    >>> find_kind_problem("mysql://host/db")
+    'must be a path or begin with postgresql://, sqlite:/// or s3://, not with mysql://'
+    >>> find_kind_problem("s3://bucket/sales/"), find_kind_problem("a:b.csv")
+    (None, None)
+    """
+    scheme, sign, _ = uri.partition("://")
+    if sign and not uri.startswith((*DATABASES, *STORES)) and scheme.lower() not in _OTHER_STORES:
+        return f"must be a path or begin with postgresql://, {SQLITE} or s3://, not with {scheme}://"
+    if not sign and re.search(r"(?i)\.(db|sqlite3?)$", uri):
+        return f"must begin with {SQLITE} where it is a SQLite database"
+    return None
+
+
 def _spell(uris: list[str]) -> str:
-    return repr(uris[0]) if uris else "the input"
+    return repr(uris[0])
 
 
 def _read_version(version: Any) -> Any:

@@ -26,7 +26,16 @@ from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.frequency import fixed_width, parse_frequency
 from forecasting.spec.ignore import Period, as_periods
 from forecasting.spec.opening import check_holidays, parse_week, spell_week
-from forecasting.spec.place import DATABASES, PLACE, SQLITE, STORES, Scope, Version, find_place_problem
+from forecasting.spec.place import (
+    DATABASES,
+    PLACE,
+    SQLITE,
+    STORES,
+    Scope,
+    Version,
+    find_kind_problem,
+    find_place_problem,
+)
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, has_repeat
 from forecasting.spec.time_format import check_time_format
 from forecasting.spec.timezone import TimeZone
@@ -184,6 +193,8 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
             raise ValueError("must be the path or URI of a file, a folder or a glob, or a list of them")
         if secret := [one for one in uris if has_password(one)]:
             raise ValueError(f"must not have a password; {_secret_place(secret[0])}")
+        if problems := [f"{one!r} {problem}" for one in uris if (problem := find_kind_problem(one))]:
+            raise ValueError("; ".join(problems) if len(uris) > 1 else problems[0].removeprefix(f"{uris[0]!r} "))
         unreadable = [
             one
             for one in uris

@@ -171,7 +171,7 @@ def test_locked_database_may_be_tried_again(path: Path, monkeypatch: pytest.Monk
         (
             "a.csv",
             {"table": "a"},
-            r"table \(--table\) needs a database, .*, and '.*a\.csv' is a file",
+            r"table \(--table\) needs a database, .*, and '.*a\.csv' is not one",
         ),
         ("a.csv", {"query": "SELECT 1"}, r"query \(--query\) needs a database"),
         (["sqlite:///a.db", "a.csv"], {"table": "a"}, "must be the only URI"),
@@ -182,6 +182,20 @@ def test_locked_database_may_be_tried_again(path: Path, monkeypatch: pytest.Monk
 def test_fields_that_contradict_the_place_are_refused(uri: Any, fields: dict[str, Any], problem: str) -> None:
     with pytest.raises(SpecError, match=problem):
         make_source([uri] if isinstance(uri, str) else uri, fields, subject="source")
+
+
+@pytest.mark.parametrize(
+    ("uri", "problem"),
+    [
+        ("mysql://host/db", "must be a path or begin with postgresql://, sqlite:/// or s3://, not with mysql://"),
+        ("postgresql+psycopg2://host/db", "not with postgresql\\+psycopg2://"),
+        ("sqlite://sales.db", "not with sqlite://"),
+        ("sales.db", "must begin with sqlite:/// where it is a SQLite database"),
+    ],
+)
+def test_place_of_an_unknown_kind_is_refused(uri: str, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        make_source([uri], {"table": "sales"}, subject="source")
 
 
 def test_connection_alone_is_a_place(tmp_path: Path) -> None:
