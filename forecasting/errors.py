@@ -9,6 +9,7 @@ FleetcastError
 │   └── NothingStored        the store has no such table, series, model or run, or cannot read its weights
 └── ServiceError             the system failed; exit code 1; a retry may succeed
     ├── StoreError           a table or file could not be read or written
+    ├── SinkError            forecasts could not be copied to where a spec publishes them
     ├── ClusterError         Ray cannot be reached, started or used
     ├── JobFailed            a Ray job ended without success
     └── JobLost              a Ray job disappeared with its cluster; it may or may not have run
@@ -93,6 +94,10 @@ class ServiceError(FleetcastError):
 
 class StoreError(ServiceError):
     """A table or file of the store could not be read or written."""
+
+
+class SinkError(ServiceError):
+    """Forecasts could not be copied to where a spec publishes them."""
 
 
 class ClusterError(ServiceError):

@@ -20,12 +20,13 @@ PROGRESS_MARK = " · "
 """Separates the facts of a progress line, such as `train: 64 of 250 series · 3.1 series/s · 1 min left`."""
 _PROGRESS = re.compile(r"\w+: \d+ of \d+ \w+" + PROGRESS_MARK + r"[^\x1b]*?(?=\s*(?:\x1b|loc=|$))")
 
-JobName = Literal["features", "train", "backtest", "predict", "score"]
+JobName = Literal["features", "train", "backtest", "predict", "score", "publish"]
 Flow = Literal["train", "forecast"]
 FLOWS: dict[Flow, tuple[JobName, ...]] = {
     "train": ("features", "train", "backtest"),
     "forecast": ("features", "predict", "score"),
 }
+"""The jobs of each flow, in order; a spec that publishes has `publish` beside `score`, after `predict`."""
 
 
 class RunArguments(BaseModel):

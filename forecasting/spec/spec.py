@@ -45,8 +45,9 @@ from forecasting.spec.frequency import (
 )
 from forecasting.spec.place import Scope, find_end
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
+from forecasting.spec.publish import Sink
 from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem, quantile_column
-from forecasting.spec.source import Source, absolute_uris
+from forecasting.spec.source import Source, absolute_uri, absolute_uris
 from forecasting.spec.time_format import STEPS, has_time_of_day
 from forecasting.spec.timezone import TimeZone
 from forecasting.spec.training import RecipeOverrides
@@ -151,6 +152,10 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         (), description="what measurements and forecasts must be like, and what a run does where they are not"
     )
 
+    publish: tuple[Sink, ...] = Field(
+        (), description="where the newest forecasts are copied to after each forecast: databases, tables and files"
+    )
+
     @field_validator("freq")
     @classmethod
     def _has_opening_times(cls, freq: str | int, others: ValidationInfo) -> str | int:
@@ -203,10 +208,10 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
             )
         return categories
 
-    @field_validator("checks", mode="before")
+    @field_validator("checks", "publish", mode="before")
     @classmethod
-    def _is_list_of_checks(cls, checks: Any) -> Any:
-        return [checks] if isinstance(checks, Mapping) else checks
+    def _is_list(cls, blocks: Any) -> Any:
+        return [blocks] if isinstance(blocks, Mapping) else blocks
 
     @field_validator("checks")
     @classmethod
@@ -326,6 +331,9 @@ def read_spec(path: str | Path) -> Spec:
     source = fields.get("source")
     if isinstance(source, dict) and "uri" in source:
         source["uri"] = absolute_uris(source["uri"], relative_to=path.parent)
+    for sink in fields["publish"] if isinstance(fields.get("publish"), list) else ():
+        if isinstance(sink, dict) and isinstance(sink.get("uri"), str):
+            sink["uri"] = absolute_uri(sink["uri"], relative_to=path.parent)
     return make_spec(fields, subject=f"spec {path}")
 
 

@@ -18,7 +18,7 @@ from croniter import CroniterBadDateError, croniter
 from forecasting.errors import SpecError
 from forecasting.spec.spec import NETWORKS, Spec, read_spec
 from workers.airflow.operator import FleetcastJobOperator
-from workers.arguments import FLOWS, Flow
+from workers.arguments import FLOWS, Flow, JobName
 
 CUTOFF_PATTERNS = {
     "timestamp": r"^(\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?)?$",
@@ -87,9 +87,20 @@ def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
         filters = {name: dag.param(name) for name in dag.params if name != "cutoff"} | operator_options
         first, *rest = FLOWS[flow]
         head = FleetcastJobOperator(job=first, flow=flow, spec=spec, cutoff=dag.param("cutoff"), **filters)
-        cutoff = head.output["cutoff"]
-        chain(head, *(FleetcastJobOperator(job=job, flow=flow, spec=spec, cutoff=cutoff, **filters) for job in rest))
+
+        def follow(job: JobName) -> FleetcastJobOperator:
+            return FleetcastJobOperator(job=job, flow=flow, spec=spec, cutoff=head.output["cutoff"], **filters)
+
+        tasks = {job: follow(job) for job in rest}
+        chain(head, *tasks.values())
+        if publishes(spec, flow):  # beside the scores, so that neither waits for the other or fails with it
+            chain(tasks["predict"], follow("publish"))
     return dag
+
+
+def publishes(spec: Spec, flow: Flow) -> bool:
+    """Return whether the flow of a spec copies forecasts to other places."""
+    return flow == "forecast" and bool(spec.publish)
 
 
 def _timetable(spec: Spec, flow: Flow) -> CronTriggerTimetable | None:
@@ -161,10 +172,11 @@ def _describe(spec: Spec, flow: Flow) -> str:
         "Horizon": f"{spec.horizon} steps",
         "Models": ", ".join(spec.models),
         "Recipe": spec.recipe,
+        **({"Publishes to": ", ".join(f"`{sink}`" for sink in spec.publish)} if publishes(spec, flow) else {}),
         "Schedule": f"`{cron}` ({spec.schedule.timezone})" if cron else "only when triggered",
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    steps = " → ".join(f"**{job}**" for job in FLOWS[flow])
+    steps = " → ".join(f"**{job}**" for job in FLOWS[flow]) + (" and **publish**" if publishes(spec, flow) else "")
     return f"{spec.description}\n\n{steps}\n\n| `{spec.name}` | |\n|---|---|\n{rows}\n".strip()
 
 

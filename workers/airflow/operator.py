@@ -28,6 +28,7 @@ TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
     "backtest": ("backtests", "champions", "calibrations", "correlations"),
     "predict": ("forecasts", "sample_paths", "checks"),
     "score": ("scores",),
+    "publish": (),
 }
 TABLES_OF_PATHS = ("correlations", "sample_paths")
 """Written only where a spec asks for sample paths."""

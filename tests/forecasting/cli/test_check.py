@@ -123,7 +123,7 @@ on_failure = "fail"
     )
     ended = fleetcast("check", "sales.toml")
     assert ended.exit_code == 2
-    assert "checks     fail (warn): " in ended.out
+    assert "checks     fail (fail): range: " in ended.out
     assert "fail (fail): num_series: " in ended.out
     assert ended.err.startswith("error: ")
     assert "num_series" in ended.err

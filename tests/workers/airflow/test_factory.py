@@ -62,6 +62,17 @@ def test_every_job_gets_the_values_of_the_form(tmp_path: Path) -> None:
             assert {field: getattr(task, field)._name for field in fields} == {field: field for field in fields}
 
 
+def test_spec_that_publishes_has_a_task_beside_the_scores(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    with (tmp_path / "small.toml").open("a") as file:
+        file.write('[[publish]]\nconnection = "warehouse"\ntable = "out.sales"\n')
+    dags = make_dags(tmp_path)
+    assert {("predict", "publish"), ("features", "publish")} < edges(dags["small__forecast"])
+    assert ("score", "publish") not in edges(dags["small__forecast"])
+    assert "connection 'warehouse', table out.sales" in dags["small__forecast"].doc_md
+    assert "publish" not in {task.task_id for task in dags["small__train"].tasks}
+
+
 def test_tasks_announce_the_tables_that_they_write(tmp_path: Path) -> None:
     write_spec(tmp_path)
     outlets = {

@@ -251,8 +251,9 @@ def test_refused_argument_fails_without_a_retry_and_without_a_job(fake_ray: dict
 
 
 def test_entrypoints_are_constants_that_name_one_module_each() -> None:
+    jobs = ("features", "train", "backtest", "predict", "score", "publish")
     modules = {job: entrypoint.removeprefix("python -m ") for job, entrypoint in ENTRYPOINTS.items()}
-    assert modules == {job: f"workers.jobs.{job}" for job in ("features", "train", "backtest", "predict", "score")}
+    assert modules == {job: f"workers.jobs.{job}" for job in jobs}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""Forecasts in files and Delta tables: replaced as a whole, or a spec's rows of them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from forecasting.errors import SinkError
+from forecasting.sinks.files import replace_delta, replace_file
+from tests.forecasting.sinks.conftest import make_rows
+
+
+@pytest.mark.parametrize("name", ["forecasts.parquet", "forecasts.csv"])
+def test_file_is_replaced(tmp_path: Path, rows: pl.DataFrame, name: str) -> None:
+    uri = str(tmp_path / "new" / name)
+    for level in (1.0, 4.0):
+        replace_file(make_rows(level=level), uri=uri, storage_options={})
+    stored = pl.read_parquet(uri) if name.endswith("parquet") else pl.read_csv(uri)
+    assert (stored.height, stored["forecast"].max()) == (rows.height, 12.0)
+    assert [path.name for path in Path(uri).parent.iterdir()] == [name]
+
+
+def test_rows_of_the_spec_are_replaced_in_a_delta_table_and_others_stay(tmp_path: Path) -> None:
+    uri = str(tmp_path / "table")
+    replace_delta(make_rows("other's"), uri=uri, spec="other's", storage_options={})
+    replace_delta(make_rows(num_series=3), uri=uri, spec="sales", storage_options={})
+    newer = make_rows(level=5.0).with_columns(q33=pl.lit(0.5))
+    replace_delta(newer, uri=uri, spec="sales", storage_options={})
+    stored = pl.read_delta(uri)
+    counts = stored.group_by("spec").agg(pl.len(), pl.col("forecast").max(), pl.col("q33").count()).sort("spec")
+    assert counts.rows() == [("other's", 6, 3.0, 0), ("sales", 6, 15.0, 6)]
+    replace_delta(newer.clear(), uri=uri, spec="sales", storage_options={})
+    assert pl.read_delta(uri)["spec"].unique().to_list() == ["other's"]
+
+
+def test_publishers_of_a_delta_table_that_race_leave_the_rows_of_one(tmp_path: Path) -> None:
+    uri = str(tmp_path / "table")
+    replace_delta(make_rows(), uri=uri, spec="sales", storage_options={})
+    with ThreadPoolExecutor(4) as pool:
+        list(
+            pool.map(
+                lambda level: replace_delta(make_rows(level=level), uri=uri, spec="sales", storage_options={}),
+                (2.0, 3.0, 4.0, 5.0),
+            )
+        )
+    assert pl.read_delta(uri).height == 6
+
+
+def test_place_that_cannot_be_written_is_named(tmp_path: Path, rows: pl.DataFrame) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match="cannot be written"):
+        replace_delta(rows, uri=str(tmp_path / "file" / "table"), spec="sales", storage_options={})

@@ -1,0 +1,137 @@
+"""Forecasts in PostgreSQL: types, the swap of a spec's rows, races, privileges, kills and secrets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import polars as pl
+import pytest
+
+from forecasting.errors import SinkError, UserError
+from forecasting.sinks.postgres import replace_rows
+from tests.forecasting.sinks.conftest import make_rows
+from tests.postgres import PASSWORD, Server
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def database(postgres: Server) -> Iterator[Server]:
+    """A server whose schema `out` is empty."""
+    postgres.execute("DROP SCHEMA IF EXISTS out CASCADE", "CREATE SCHEMA out")
+    yield postgres
+    postgres.execute("DROP SCHEMA IF EXISTS out CASCADE")
+
+
+def fetch(server: Server, sql: str) -> pl.DataFrame:
+    from adbc_driver_postgresql import dbapi
+
+    with dbapi.connect(server.secret_uri) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return pl.DataFrame(cursor.fetch_arrow_table())
+
+
+def copy(server: Server, rows: pl.DataFrame, *, spec: str = "sales") -> None:
+    replace_rows(rows, uri=server.secret_uri, spec=spec, table="out.forecasts")
+
+
+def test_all_columns_arrive(database: Server, rows: pl.DataFrame) -> None:
+    copy(database, rows)
+    stored = fetch(database, "SELECT * FROM out.forecasts ORDER BY unique_id, ds")
+    plain = [name for name, dtype in rows.schema.items() if not dtype.is_nested()]
+    assert stored.select(plain).equals(rows.select(plain).cast(stored.select(plain).schema))
+    assert json.loads(stored["unseen"][0]) == ['shop=Łódź, "1"']
+    served = fetch(database, "SELECT DISTINCT unique_id FROM out.latest_forecasts")
+    assert served["unique_id"].to_list() == ["s0"]
+
+
+def test_rows_of_the_spec_are_replaced_and_others_stay(database: Server) -> None:
+    copy(database, make_rows("other"), spec="other")
+    copy(database, make_rows(num_series=3))
+    copy(database, make_rows(level=5.0))
+    counts = fetch(
+        database, "SELECT spec, count(*) AS num, max(forecast) AS top FROM out.forecasts GROUP BY 1 ORDER BY 1"
+    )
+    assert counts.rows() == [("other", 6, 3.0), ("sales", 6, 15.0)]
+    copy(database, make_rows().clear())
+    assert fetch(database, "SELECT spec FROM out.forecasts")["spec"].unique().to_list() == ["other"]
+
+
+def test_new_quantiles_become_columns(database: Server, rows: pl.DataFrame) -> None:
+    copy(database, rows)
+    copy(database, rows.with_columns(q33=pl.lit(0.5)))
+    assert fetch(database, "SELECT q33 FROM out.forecasts")["q33"].to_list() == [0.5] * rows.height
+
+
+def test_publishers_that_race_leave_the_rows_of_one(database: Server) -> None:
+    def publish(number: int) -> None:
+        copy(database, make_rows(level=float(number), num_series=20), spec="sales")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(publish, range(1, 9)))
+    steps = fetch(database, "SELECT unique_id, step, forecast FROM out.forecasts WHERE unique_id = 's1'")
+    assert steps.height == 3
+    levels = (steps["forecast"] / (1 + steps["step"])).unique()
+    assert len(levels) == 1
+
+
+def test_least_privileges_are_enough_once_the_table_exists(database: Server, rows: pl.DataFrame) -> None:
+    copy(database, rows)
+    database.execute(
+        "DROP ROLE IF EXISTS writer",
+        f"CREATE ROLE writer LOGIN PASSWORD '{PASSWORD}'",
+        "GRANT USAGE ON SCHEMA out TO writer",
+        "GRANT SELECT, INSERT, DELETE ON out.forecasts TO writer",
+    )
+    uri = database.secret_uri.replace("ada:", "writer:")
+    replace_rows(make_rows(level=7.0), uri=uri, spec="sales", table="out.forecasts")
+    assert fetch(database, "SELECT max(forecast) AS top FROM out.forecasts")["top"][0] == 21.0
+    with pytest.raises(UserError, match="permission denied") as refused:
+        replace_rows(rows, uri=uri, spec="sales", table="out.others")
+    assert PASSWORD not in str(refused.value)
+    database.execute("DROP OWNED BY writer", "DROP ROLE writer")
+
+
+def test_killed_publisher_leaves_the_old_rows(database: Server, rows: pl.DataFrame) -> None:
+    copy(database, rows)
+    # It is killed between its DELETE and its commit.
+    program = f"""
+        import sys
+        from forecasting.sinks import postgres
+        from tests.forecasting.sinks.conftest import make_rows
+        def prepare(cursor, rows, table, real=postgres._prepare):
+            real(cursor, rows, table)
+            cursor.execute("DELETE FROM out.forecasts")
+            print("deleted", flush=True)
+            import time; time.sleep(60)
+        postgres._prepare = prepare
+        postgres.replace_rows(make_rows(level=9.0), uri={database.secret_uri!r}, spec="sales", table="out.forecasts")
+    """
+    words = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "deleted\n"
+        os.kill(child.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    stored: Any = None
+    while time.monotonic() < deadline:
+        stored = fetch(database, "SELECT max(forecast) AS top, count(*) AS num FROM out.forecasts").row(0)
+        if stored == (3.0, rows.height):
+            break
+    assert stored == (3.0, rows.height)
+    copy(database, make_rows(level=2.0))
+    assert fetch(database, "SELECT max(forecast) AS top FROM out.forecasts")["top"][0] == 6.0
+
+
+def test_unreachable_server_may_be_tried_again_and_its_password_is_masked(rows: pl.DataFrame) -> None:
+    with pytest.raises(SinkError, match=r"postgresql://ada:\*\*\*@127\.0\.0\.1:1/db cannot be written") as refused:
+        replace_rows(rows, uri="postgresql://ada:hunter2@127.0.0.1:1/db", spec="sales", table="t")
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
