@@ -79,7 +79,8 @@ def forecast(
     Args:
         frame: Long data, one row per series and time: a Polars DataFrame or LazyFrame, a pandas DataFrame (index
             levels may be the series and the time), a pyarrow Table, a DuckDB relation, or paths of parquet and CSV
-            files, folders and globs. May be left out where `spec` has a source.
+            files, folders and globs, of a Delta table, or the URI of a database, whose table or query `source` names.
+            May be left out where `spec` has a source, or `source` a connection with a database.
         freq: Step of the grid: "15m", "1h", "1d", "1w", "1mo", "1q" and so on, or an integer for integer steps.
             Where not given, it is inferred from the distances between neighbouring rows, and a warning states it.
         season_lengths: Grid points of a season, one or several; the first one scales MASE; 1 for none. Where not
@@ -221,7 +222,8 @@ def fit(
             kernel=kernel,
             progress=progress,
         )
-    return Fleet(request.spec, outcome, request.types, request.frames, zone=request.zone)
+    # Newer rows are of another part of a database.
+    return Fleet(request.spec.within(None), outcome, request.types, request.frames, zone=request.zone)
 
 
 def backtest(

@@ -27,7 +27,9 @@ STOPPED = 2
 def check(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SPEC | INPUT…", help="A spec file, or parquet or CSV files, folders or globs."),
+        typer.Argument(
+            metavar="SPEC | INPUT…", help="A spec file, or files, folders, globs, Delta tables, or a database."
+        ),
     ] = None,
     reading: Reading = MappingProxyType({}),
     cutoff: Annotated[

@@ -31,7 +31,9 @@ def forecast(
     out: Annotated[Path, typer.Option(help="File to write, .parquet or .csv.")],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT…", help="Parquet or CSV files, folders or globs of the same layout."),
+        typer.Argument(
+            metavar="INPUT…", help="Parquet or CSV files, folders or globs of one layout, Delta tables, or a database."
+        ),
     ] = None,
     spec: Annotated[Path | None, typer.Option(help="Spec file; other options take precedence over it.")] = None,
     reading: Reading = MappingProxyType({}),

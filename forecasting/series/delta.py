@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -86,6 +87,11 @@ def scan_table(
     with _reading(root):
         number = find_once(("version", root, version), lambda: _find_version(root, version, storage_options))
         table = DeltaTable(root, version=number, storage_options=storage_options or None)
+        if unquote(table.table_uri) != table.table_uri:  # whose files Polars looks for under the escaped name
+            raise SourceError(
+                f"{root} cannot be read as a Delta table, because its path has blanks or other characters that URIs"
+                " escape; it must have letters, digits, /, -, ., _, ~ and + alone"
+            )
         rows = pl.scan_delta(table, storage_options=storage_options or None)
         rows.collect_schema()  # checks the features that readers of the table need
     return rows, f"{root}@v{number}"

@@ -85,6 +85,12 @@ def test_files_of_a_table_are_never_read_as_loose_files(table: Path) -> None:
     assert read(f"{table.parent}/*.parquet").height == 3
 
 
+def test_path_that_uris_escape_is_refused_because_its_files_are_not_found(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "my table", ROWS)
+    with pytest.raises(SourceError, match="my table cannot be read as a Delta table, because its path has blanks"):
+        read(tmp_path / "my table")
+
+
 def test_table_and_file_together_are_one_source(table: Path, tmp_path: Path) -> None:
     ROWS.with_columns(unique_id=pl.lit(9, pl.Int64)).write_parquet(tmp_path / "more.parquet")
     rows = scan_source(Source(uri=(str(table), str(tmp_path / "more.parquet"))), "timestamp").collect()

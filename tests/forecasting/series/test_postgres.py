@@ -177,6 +177,15 @@ def test_forecast_up_to_a_cutoff_says_what_it_did_not_read(hours: str) -> None:
     assert result.forecasts["forecast"].to_list() == expected.forecasts["forecast"].to_list()
 
 
+def test_fleet_reads_newer_rows_of_its_database(hours: str) -> None:
+    given = {"freq": "1h", "season_lengths": 24, "horizon": 3, "recipe": "fast", "overrides": {"max_steps": 2}}
+    given |= {"processes": 1, "progress": False, "cutoff": "2024-01-05"}
+    with pytest.warns(fc.DataWarning, match="rows after 2024-01-08 02:00:00 are not read"):
+        fleet = fc.fit(hours, source={"table": "hours"}, **given)
+    result = fleet.predict(hours)  # a warning would be an error
+    assert result.forecasts["ds"].max() == datetime(2024, 1, 11, 2, tzinfo=UTC)
+
+
 def test_a_run_reads_one_snapshot_and_two_runs_read_the_newest_rows(
     hours: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
