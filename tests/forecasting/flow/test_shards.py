@@ -33,7 +33,11 @@ from forecasting.series.ingest import ingest, panel_of
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec, make_spec
 
-pytestmark = pytest.mark.filterwarnings("ignore:1 of 432 rows are refused", "ignore:1 series get no forecast")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:1 of 432 rows are refused",
+    "ignore:1 series get no forecast",
+    "ignore:1 of . series get no forecast, such as .all_null",
+)
 
 START = datetime(2024, 1, 1)
 NUM_POINTS = 72
@@ -257,6 +261,7 @@ def test_nothing_after_the_cutoff_matters(spec_of: Callable[..., Spec]) -> None:
     assert truth.forecasts["cutoff"].max() == cutoff
 
 
+@pytest.mark.filterwarnings("ignore:253 of 326 measurements are not whole numbers")
 def test_counts_are_forecast_in_whole_numbers_by_every_model(spec_of: Callable[..., Spec]) -> None:
     rows = odd_fleet()
     free, whole = (forecast(spec_of(rows, integer_valued=flag)).forecasts for flag in (False, True))
