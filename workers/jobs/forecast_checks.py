@@ -1,7 +1,8 @@
 """Check the forecasts of a run before they are published, and hold those that fail.
 
 A held forecast is stored, but is not that of the series' champion. The views of newest forecasts show the last good one
-in its place. Times that no earlier forecast has get a row without a forecast, which says why.
+in its place. A series whose earlier forecasts do not reach beyond the cutoff gets rows without a forecast, which say
+why.
 """
 
 from collections.abc import Mapping
@@ -85,7 +86,10 @@ def earlier_forecasts(run: Run) -> pl.LazyFrame:
 
 
 def mark_held(rows: pl.LazyFrame, held: Mapping[str, str], earlier: pl.LazyFrame) -> pl.LazyFrame:
-    """Mark the champions' forecasts of some series as held, and add a row for each time without an earlier forecast.
+    """Mark the champions' forecasts of some series as held.
+
+    A series without an earlier forecast gets rows without one. A series with an earlier one gets none, also where that
+    does not reach: readers take the newest cutoff of a series for that of its forecast.
 
     Args:
         rows: Rows of `forecasts`.
@@ -98,14 +102,14 @@ def mark_held(rows: pl.LazyFrame, held: Mapping[str, str], earlier: pl.LazyFrame
     why = pl.col("unique_id").replace_strict(dict(held), default=None, return_dtype=pl.String)
     is_held = pl.col("is_champion") & why.is_not_null()
     of_held = rows.filter(is_held)
-    uncovered = of_held.join(earlier.select("unique_id", "ds"), on=["unique_id", "ds"], how="anti")
+    uncovered = of_held.join(earlier.select("unique_id"), on="unique_id", how="anti")
     schema = rows.collect_schema()
     values = [name for name in schema if name == "forecast" or is_quantile_column(name)]
     absent = uncovered.with_columns(
         pl.lit(None, pl.String).alias("model_version"),
         *(pl.lit(None, schema[name]).alias(name) for name in values),
         model=pl.lit(NONE),
-        reason=pl.concat_str(why, pl.lit("; there is no earlier forecast of this time")),
+        reason=pl.concat_str(why, pl.lit("; there is no earlier forecast of these times")),
     )
     marked = rows.with_columns(
         held=pl.when(is_held).then(why).otherwise("held"), is_champion=pl.col("is_champion") & ~is_held

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from forecasting.errors import CheckFailed
+from forecasting.sinks.publish import read_served
 from forecasting.store.latest import latest_forecasts
 from forecasting.store.query import query
 from workers.jobs.features import write_features
@@ -59,13 +60,10 @@ def held(small: Any, serial: Any, capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_last_good_forecast_stays_in_place_with_a_mark_and_its_own_cutoff(held: Any) -> None:
     served = latest(held, "a")
-    assert served["ds"].to_list() == [hour(21), hour(22), hour(23), hour(24)]
-    assert served["forecast"].to_list() == [2, 3, 4, None]
-    assert served["cutoff"].to_list() == [hour(19)] * 3 + [hour(20)]
+    assert served["ds"].to_list() == [hour(21), hour(22), hour(23)]
+    assert served["forecast"].to_list() == [2, 3, 4]
+    assert served["cutoff"].to_list() == [hour(19)] * 3
     assert served["held"].str.starts_with(WHY).all()
-    (reason,) = served.filter(model="none")["reason"]
-    assert reason.startswith(WHY)
-    assert reason.endswith("; there is no earlier forecast of this time")
     other = latest(held, "b")
     assert other["cutoff"].to_list() == [hour(20)] * 4
     assert other["held"].null_count() == 4
@@ -76,7 +74,7 @@ def test_held_forecast_is_stored_with_its_verdict_but_is_not_the_champions(held:
     of_held = rows.filter(pl.col("held").is_not_null())
     assert set(of_held.select("unique_id", "forecast", "is_champion").rows()) == {("a", 500.0, False)}
     assert of_held["step"].to_list() == [1, 2, 3, 4]
-    assert rows.filter("is_champion", unique_id="a")["model"].to_list() == ["none"]
+    assert rows.filter("is_champion", unique_id="a").is_empty()
     verdicts = held.store.scan("checks", "timestamp").filter(pl.col("run_cutoff") == hour(20)).collect()
     found = verdicts.sort("job", "unique_id").select("job", "check_name", "unique_id", "verdict").rows()
     assert found == [
@@ -84,6 +82,22 @@ def test_held_forecast_is_stored_with_its_verdict_but_is_not_the_champions(held:
         ("predict", "forecast_jump", None, "fail"),
         ("predict", "forecast_jump", "a", "fail"),
     ]
+
+
+def test_last_good_forecast_is_what_is_copied_to_other_places(held: Any) -> None:
+    rows = read_served(held.store, "small", clock_table="forecasts")
+    copied = rows.group_by("unique_id", "run_cutoff").agg(pl.col("forecast").is_not_null().sum()).sort("unique_id")
+    assert copied.rows() == [("a", hour(19), 4), ("b", hour(20), 4)]
+
+
+def test_forecast_that_is_held_for_longer_than_a_horizon_leaves_rows_that_say_why(held: Any) -> None:
+    require(held, {"kind": "forecast_constant", "min": 9.0, "series": "a"})
+    write(held, 24)
+    forecast_at(held, 24)
+    served = latest(held, "a").filter(pl.col("ds") > hour(24))
+    assert served["cutoff"].to_list() == [hour(24)] * 4
+    assert served["forecast"].null_count() == 4
+    assert served["reason"].str.starts_with("held: check 'forecast_constant' fails: ").all()
 
 
 def test_later_good_forecast_is_current_and_is_compared_with_the_last_good_one(held: Any) -> None:
@@ -123,6 +137,7 @@ def test_first_forecast_that_fails_leaves_rows_that_say_why(small: Any, serial: 
     served = latest_forecasts(small.store, spec="small", series="a")
     assert (served["forecast"].null_count(), served["model"].unique().to_list()) == (4, ["none"])
     assert served["reason"].str.starts_with("held: check 'forecast_constant' fails: its forecast varies by 0, ").all()
+    assert served["reason"].str.ends_with("; there is no earlier forecast of these times").all()
 
 
 def test_forecast_that_stops_the_run_publishes_verdicts_alone(small: Any, serial: Any) -> None:
