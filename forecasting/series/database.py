@@ -86,7 +86,7 @@ def time_dtype(source: Source) -> pl.DataType | None:
     if isinstance(uri, str):
         return None
     with naming_extras():
-        found = postgres.time_type(uri, _relation(source, ()))
+        found = find_once(("time", *_key(source)), lambda: postgres.time_type(uri, _relation(source, ())))
     return None if found is None else pl.Schema(pa.schema([("ds", found)]))["ds"]
 
 

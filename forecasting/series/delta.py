@@ -1,6 +1,7 @@
 """Delta tables as sources: which rows a table has is what its log says, never what files lie in its folder."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -54,8 +55,9 @@ def refuse_files_of_tables(uri: str, files: Sequence[str], *, storage_options: d
         tables = find_once(("tables", uri), lambda: _remote_tables(uri, storage_options))
         found = next((table for file in files for table in sorted(tables) if file.startswith(f"{table}/")), None)
     else:
-        folders = dict.fromkeys(folder for file in files for folder in Path(file).absolute().parents)
-        found = next((str(folder) for folder in folders if (folder / LOG).is_dir()), None)
+        own = {Path(folder).absolute() for folder in sorted({os.path.dirname(file) for file in files})}
+        folders = {each for folder in own for each in (folder, *folder.parents)}
+        found = next((str(folder) for folder in sorted(folders) if (folder / LOG).is_dir()), None)
     if found is not None:
         raise SourceError(
             f"source {uri} has files of the Delta table {found}, which are not its rows by themselves; name the table"

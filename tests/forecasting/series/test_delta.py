@@ -72,7 +72,7 @@ def test_version_that_does_not_exist_is_refused(table: Path, tmp_path: Path) -> 
 def test_text_that_is_not_a_version_is_refused(version: Any) -> None:
     with pytest.raises(SpecError, match=r"version = .*: must be a whole number from 0, or a time in ISO 8601"):
         make_source(["t/"], {"version": version}, subject="source")
-    with pytest.raises(SpecError, match=r"version .* needs the URI of one Delta table, not several"):
+    with pytest.raises(SpecError, match=r"version .* needs the URI of one Delta table, and nothing else"):
         make_source(["t/", "u/"], {"version": 1}, subject="source")
 
 
@@ -115,6 +115,12 @@ def test_a_run_reads_one_version_though_others_write(table: Path) -> None:
         assert read(table)["source_file"][0] == f"{table}@v2"
         assert read(table).height == 6
     assert read(table)["source_file"][0] == f"{table}@v3"
+
+
+def test_column_that_older_rows_lack_is_null_there(table: Path) -> None:
+    more = ROWS.with_columns(sold=pl.lit(5.0), unique_id=pl.lit(9, pl.Int64))
+    write_deltalake(table, more, mode="append", schema_mode="merge")
+    assert read(table, target="sold")["y"].to_list() == [None] * 6 + [5.0] * 3
 
 
 def test_times_of_tables_are_zoned_as_in_parquet(tmp_path: Path) -> None:
