@@ -1,14 +1,18 @@
 """How old the newest measurement is, in open periods that are over."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from forecasting.series.checks import check_stale
 from forecasting.series.freshness import current_time, measure_ages
+from forecasting.series.grid import is_closed
+from forecasting.spec.frequency import fixed_width
 from forecasting.spec.spec import Spec, make_spec
 
 
@@ -103,3 +107,28 @@ def test_source_without_a_measurement_is_stale() -> None:
     spec = spec_of("1d", {"kind": "freshness", "max": 0})
     verdicts = check_stale(newest_at().cast({"newest": pl.Datetime("us")}), spec, moment=datetime(2024, 1, 1))
     assert verdicts["verdict"].to_list() == ["fail"]
+
+
+@given(
+    st.sampled_from([("1h", None), ("1h", "Mon-Fri 08:00-18:00"), ("1d", "Mon-Fri"), ("15m", "Mon,Wed 06:00-07:00")]),
+    st.integers(0, 3000),
+    st.integers(0, 20 * 24 * 60),
+    st.sampled_from([0, 7, 14]),
+)
+def test_age_is_the_number_of_open_points_whose_periods_are_over(
+    grid: tuple[str, str | None], place: int, minutes: int, shift: int
+) -> None:
+    freq, opening = grid
+    spec = spec_of(freq, **({} if opening is None else {"open": opening}))
+    width = timedelta(microseconds=fixed_width(spec.freq) or 0)
+    shift = shift if opening is None and freq == "1h" else 0  # hours that begin a few minutes past
+    newest = datetime(2024, 1, 1) + place * width + timedelta(minutes=shift)
+    moment = newest + timedelta(minutes=minutes)
+    steps = range(1, timedelta(minutes=minutes) // width + 1)
+    later = pl.DataFrame({"ds": [newest + step * width for step in steps]}, schema={"ds": pl.Datetime("us")})
+    closed = pl.lit(False) if opening is None else is_closed(spec.freq, pl.col("ds"))
+    is_counted = ~closed & (pl.col("ds") + width <= moment)
+    expected = later.filter(is_counted).height
+    assume(not pl.DataFrame({"ds": [newest]}).select(closed).item())
+    found = measure_ages(newest_at(newest.isoformat()), spec, moment=moment)["age"].item()
+    assert found == expected

@@ -10,9 +10,10 @@ import pytest
 from forecasting.errors import CheckFailed
 from forecasting.store.latest import latest_forecasts
 from forecasting.store.publish import append_run
-from workers.jobs.features import write_features
+from workers.arguments import ARGUMENTS_VARIABLE
+from workers.jobs.features import find_cutoff, write_features
 from workers.jobs.predict import predict
-from workers.jobs.run import Skip, count_points
+from workers.jobs.run import Skip, count_points, main
 from workers.jobs.train import train
 
 
@@ -62,6 +63,21 @@ def test_new_rows_of_a_stale_feed_fail_before_anything_is_published(small: Any) 
         write_features(small.run("features", 11, as_of="2024-01-02T00:00"))
     assert small.store.open("features", "timestamp") is None
     assert stored(small)["verdict"].to_list() == ["fail"]
+
+
+def test_job_that_a_check_stops_ends_with_exit_code_2_and_is_recorded_as_failed(
+    small: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require(small, {"kind": "num_series", "min": 3})
+    small.write(a=12, b=12)
+    arguments = small.run("features", 11, as_of="2024-01-01T12:00").arguments
+    monkeypatch.setenv(ARGUMENTS_VARIABLE, arguments.model_dump_json())
+    monkeypatch.setenv("FLEETCAST_STORE", small.store.root)
+    assert main("features", write_features, find_cutoff) == 2
+    assert "error: check 'num_series' fails: the source has 2 series" in capsys.readouterr().err
+    (recorded,) = small.store.scan("runs", "timestamp").collect().iter_rows(named=True)
+    assert (recorded["status"], recorded["message"][:26]) == ("failed", "check 'num_series' fails: ")
+    assert stored(small)["run_id"].to_list() == [arguments.run_id]
 
 
 def test_scheduled_time_counts_on_the_clock_of_the_source(small: Any) -> None:
