@@ -17,8 +17,8 @@ from workers.jobs.run import Skip, count_points, main
 from workers.jobs.train import train
 
 
-def require(small: Any, *checks: Any) -> None:
-    small.spec = type(small.spec).model_validate(small.spec.model_dump() | {"checks": checks})
+def require(small: Any, *checks: Any, **fields: Any) -> None:
+    small.spec = type(small.spec).model_validate(small.spec.model_dump() | fields | {"checks": checks})
 
 
 def stored(small: Any) -> pl.DataFrame:
@@ -110,11 +110,12 @@ def test_warning_is_stored_and_in_the_message(small: Any, capsys: pytest.Capture
 
 
 def test_series_that_a_check_sets_aside_has_that_reason_in_every_job(small: Any, serial: Any) -> None:
-    require(small, {"kind": "range", "max": 50, "on_failure": "set_aside"})
+    quick = {"max_steps": 2, "hidden_size": 4, "validation_windows": 4, "batch_windows": 4}
+    fields = {"recipe": "fast", "models": ["elman"], "overrides": quick}
+    require(small, {"kind": "range", "max": 50, "on_failure": "set_aside"}, **fields)
     small.write("b,2024-01-02 12:00:00,99", a=40, b=36)
     write_features(small.run("features", 39, cutoff="given"))
     assert count_points(small.run("predict", 39), data_version=None) == {"a": 40, "b": 0}
-    small.spec = small.spec.model_copy(update={"models": ("elman",)})
     train(small.run("train", 39, flow="train"))
     models = small.store.scan("models", "timestamp").filter(unique_id="b").collect()
     predict(small.run("predict", 39))
