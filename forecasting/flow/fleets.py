@@ -43,7 +43,7 @@ from forecasting.series.reasons import REPEATS, UNKNOWN, Reason
 from forecasting.series.spans import newest_observation
 from forecasting.series.thousands import check_thousands
 from forecasting.series.unfinished import is_unfinished
-from forecasting.series.verdicts import describe_warnings, join_verdicts
+from forecasting.series.verdicts import describe_warnings, find_set_aside, join_verdicts
 from forecasting.series.waiting import describe_unfinished
 from forecasting.spec.spec import Spec, make_spec
 from forecasting.spec.training import KernelName
@@ -74,9 +74,11 @@ class Fleet:
         """
         self.spec = spec
         self._fit, self._types, self._frames, self._zone = fit, types, frames, zone
-        self._history, self._set_aside = fit.observations, dict(fit.set_aside)
+        by_checks = find_set_aside(fit.checks)  # which every forecast evaluates again
+        self._set_aside = {name: why for name, why in fit.set_aside.items() if why != by_checks.get(name)}
+        self._history = fit.observations
         if fit.later is not None:  # which wait until other series have that period
-            later = fit.later.filter(~pl.col("unique_id").is_in(list(fit.set_aside)))
+            later = fit.later.filter(~pl.col("unique_id").is_in(list(self._set_aside)))
             self._history = pl.concat([fit.observations, later]).sort("unique_id", "ds")
         self._newest: OneShot | None = fit if fit.forecasts.height else None
 

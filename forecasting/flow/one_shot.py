@@ -68,7 +68,8 @@ class OneShot:
         fitted: Serving networks of each shard, where they were kept.
         priors: Serving priors, where networks were kept, as files of weights.
         counts: What became of the rows of the source; None of a loaded fleet.
-        set_aside: Why a series was not forecast, by its name; its rows are not among the observations.
+        set_aside: Why a series was not forecast, by its name. Its rows are among the observations only if a check, and
+            not refused rows, set it aside.
         ended: Why another series was not forecast, by its name: it has ended.
         later: Accepted rows after a cutoff that nobody requested, where networks were kept.
         checks: The verdicts of the spec's checks.
@@ -138,9 +139,9 @@ def forecast(
     refuse_later_cutoff(ingested, spec)
     checked = check_measurements(ingested, spec, moment=_moment(spec, rows) if cutoff is None else None)
     checked.refuse()
-    ingested = checked.ingested
+    lost_series, ingested = ingested.set_aside, checked.ingested
     num_rows = 0 if ingested.counts is None else ingested.counts.read
-    lost = describe_lost(ingested.rejects, ingested.set_aside, num_rows=num_rows)
+    lost = describe_lost(ingested.rejects, lost_series, num_rows=num_rows)
     for note in (*lost, *describe_warnings(checked.verdicts), *ingested.unused, *ingested.notes):
         warnings.warn(note, DataWarning, stacklevel=2)
     waits = keeps.networks and cutoff is None and ingested.counts is not None and ingested.counts.after_cutoff > 0
@@ -177,7 +178,7 @@ def forecast(
         backtests=pl.concat(result.backtests for result in results),
         champions=pl.concat(result.champions for result in results),
         rejects=ingested.rejects,
-        observations=ingested.observations.filter(~pl.col("unique_id").is_in(list(ingested.set_aside))),
+        observations=ingested.observations.filter(~pl.col("unique_id").is_in(list(lost_series))),
         features=ingested.features,
         cutoff=ingested.cutoff,
         factors=factors,

@@ -114,6 +114,23 @@ def test_fleet_checks_the_rows_that_it_predicts_from(tmp_path: Path) -> None:
         fleet.predict(newer)
 
 
+def test_series_that_a_check_sets_aside_at_the_fit_is_forecast_when_it_was_corrected(tmp_path: Path) -> None:
+    frame = frame_of("a", "b")
+    wrong = pl.when(pl.col("unique_id") == "b", pl.col("ds") == START + timedelta(hours=50)).then(99.0)
+    checks = [{"kind": "range", "max": 50, "on_failure": "set_aside"}]
+    with pytest.warns(fc.DataWarning) as warned:
+        fleet = fc.fit(frame.with_columns(y=wrong.otherwise("y")), checks=checks, **OPTIONS)
+    assert [str(warning.message) for warning in warned if "'b'" in str(warning.message)] == [
+        "check 'range' fails: 1 of 2 series fail, such as 'b': y is 99 at 2024-01-03 02:00:00, above max = 50;"
+        " these series get no forecast"
+    ]
+    fleet.save(tmp_path / "fleet")
+    fleet = fc.load(tmp_path / "fleet")
+    result = fleet.predict(frame.filter(pl.col("unique_id") == "b", pl.col("ds") == START + timedelta(hours=50)))
+    assert result.forecasts.filter(unique_id="b")["forecast"].null_count() == 0
+    assert result.outcome.features.filter(unique_id="b").height == 60
+
+
 def test_refused_check_is_named_as_an_argument() -> None:
     with pytest.raises(fc.SpecError, match=r"^forecast: checks\.0: 'kind' must be 'range'"):
         fc.forecast(frame_of("a"), checks=[{"kind": "rnage"}], **OPTIONS)
