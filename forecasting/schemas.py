@@ -115,7 +115,9 @@ _ARCHITECTURE = Column("architecture", pl.String(), "frequency, horizon, quantil
 _SEED = Column("seed", pl.Int64(), "seed of the random numbers")
 _KERNEL = Column("kernel", pl.String(), "implementation of the recurrence that trained it")
 _DATA_VERSION = Column("data_version", pl.Int64(), "version of the features table that was read")
-_FIRST_VERSION = Column("data_version", pl.Int64(), "version of the features table that first had this value")
+_FIRST_VERSION = Column(
+    "data_version", pl.Int64(), "version of the features table that first had this value; null if it is not known"
+)
 _CODE_VERSION = Column("code_version", pl.String(), "version of Fleetcast")
 _FORECAST_DS = Column("ds", _ON_CLOCK, "time of the forecast value")
 _STEP_AHEAD = Column("step", pl.Int32(), "steps ahead of cutoff, from 1")
@@ -523,6 +525,7 @@ _DECLARED = (
             _CUTOFF_DATE,
             _RUN_CUTOFF,
             Column("forecast_run_cutoff", _ON_CLOCK, "run cutoff of the scored forecast"),
+            Column("forecast_run_id", pl.String(), "run that made the scored forecast"),
             _ID,
             _MODEL,
             _CUTOFF,

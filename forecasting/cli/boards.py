@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Literal
 
 import polars as pl
+import polars.selectors as cs
 
 from forecasting.errors import NothingStored
 from forecasting.evaluate.leaderboard import leaderboard
+from forecasting.schemas import SCORES
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.spec.frequency import CLOCKS, Clock, clock_of
 from forecasting.store.tables import Store
@@ -77,7 +79,10 @@ def read_boards(store: Store, *, kind: Kind, spec: str | None = None) -> list[Bo
 
 def _board(store: Store, kind: Kind, clock: Clock, spec: str, cutoff: datetime | int) -> Board:
     def of_spec(table: str) -> pl.LazyFrame:
-        return store.scan(table, clock).filter(pl.col("spec") == spec)
+        # Lists by step, and what else a leaderboard does not read, are several times as large as the scores.
+        wanted = ("run_cutoff", "forecast_run_cutoff", "unique_id", "model", "is_champion", *(c.name for c in SCORES))
+        rows = store.scan(table, clock).filter(pl.col("spec") == spec)
+        return rows.select(cs.by_name(wanted, require_all=False))
 
     if kind == "scores":
         newest = pl.col("run_cutoff") == pl.col("run_cutoff").max().over("forecast_run_cutoff", "unique_id", "model")

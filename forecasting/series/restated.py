@@ -13,7 +13,8 @@ class Compared(NamedTuple):
     """What a source has now, beside what earlier runs stored.
 
     Attributes:
-        data_version: For each row that was read, the version of the features table that first had its value.
+        data_version: For each row that was read, the version of the features table that first had its value; null
+            where that is not known, because a change of the spec added the row.
         restated: Measurements that the source has corrected or withdrawn: unique_id, ds, old_y, new_y, data_version.
         num_respecified: Measurements that differ because the spec reads the source in another way.
         num_gone: Measurements before the first row that the source still has of their series.
@@ -51,12 +52,12 @@ def compare(read: pl.DataFrame, stored: pl.DataFrame, *, version: int, is_aggreg
         is_unchanged=_is_same("y", "stored_y", is_aggregated),
         is_restated=~_is_same("y", "old_y", is_aggregated),
     )
-    both = _date_respecified(both, stored)
+    ends = stored.filter("is_respecified").group_by("unique_id").agg(until=pl.col("ds").max())
+    both = both.join(ends, on="unique_id", how="left", maintain_order="left")
     keeps_version = pl.col("is_stored") & (pl.col("is_unchanged") | pl.col("is_respecified"))
+    is_added_by_spec = (pl.col("ds") <= pl.col("until")).fill_null(value=False)
     versions = both.select(
-        data_version=pl.when(keeps_version)
-        .then("data_version")
-        .otherwise(pl.coalesce("respecified_version", pl.lit(version, pl.Int64)))
+        data_version=pl.when(keeps_version).then("data_version").when(~is_added_by_spec).then(pl.lit(version, pl.Int64))
     )["data_version"]
     corrected = both.with_columns(data_version=versions).filter("is_known", "is_restated")
     firsts = read.group_by("unique_id").agg(first=pl.col("ds").min())
@@ -74,15 +75,6 @@ def compare(read: pl.DataFrame, stored: pl.DataFrame, *, version: int, is_aggreg
         both.filter(differs).height + lost.filter("is_respecified", ~is_gone).height,
         lost.filter(is_gone).height,
     )
-
-
-def _date_respecified(both: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """Add the version that rows have which a change of the spec adds before a series' newest stored row; else null."""
-    newest = {"until": pl.col("ds").max(), "respecified_version": pl.col("data_version").max().fill_null(-1)}
-    spans = stored.filter("is_respecified").group_by("unique_id").agg(**newest)
-    both = both.join(spans, on="unique_id", how="left", maintain_order="left")
-    is_within = pl.col("ds") <= pl.col("until")
-    return both.with_columns(pl.when(is_within).then("respecified_version"))
 
 
 def _is_same(one: str, other: str, is_aggregated: bool) -> pl.Expr:

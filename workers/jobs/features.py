@@ -168,8 +168,8 @@ def _describe(checked: Checked, learnt: Learnt, run: Run) -> Iterator[str]:
     ingested = checked.ingested
     yield f"{len(ingested.unique_ids)} series, {ingested.features.height} grid points"
     yield f" and {ingested.rejects.height} refused rows up to {format_clock(run.cutoff)}; {ingested.counts}"
-    if learnt.restated.height:
-        yield f"; {learnt.restated.height} measurements restated"
+    if num_restated := learnt.restated.height:
+        yield f"; {num_restated} measurement{'s' * (num_restated != 1)} restated"
     lagging = set(find_lagging(ingested.features)) - set(ingested.ended)
     num_forecast = len(ingested.unique_ids) - len(ingested.unserved)
     yield f"; series: {count_series(num_forecast, lagging, ingested.ended, ingested.set_aside)}"

@@ -111,7 +111,7 @@ class _Known:
 
     Attributes:
         own: Restatements of this run, from an earlier try or generation.
-        withdrawn: Times of measurements that earlier runs found withdrawn.
+        withdrawn: Times of measurements that earlier runs of the same source found withdrawn.
         other_runs: Runs that have read rows in another way.
     """
 
@@ -122,10 +122,11 @@ class _Known:
 
 def _known_before(run: Run) -> _Known:
     others = _of_run(run, run.store.scan("restatements", run.clock)).filter(pl.col("run_id") != run.arguments.run_id)
-    newest = others.sort("learnt_at").group_by(KEY).agg(pl.col("new_y").last())
-    withdrawn = newest.filter(pl.col("new_y").is_null()).select(KEY)
-    own = _own(run).select(*KEY, "old_y", "new_y", "learnt_at", "data_version")
-    return _Known(own.collect(), withdrawn.collect(), _runs_of_other_sources(run))
+    newest = others.group_by(KEY).agg(pl.col("new_y", "run_id").sort_by("learnt_at").last())
+    withdrawn = newest.filter(pl.col("new_y").is_null()).select(*KEY, "run_id").collect()
+    other_runs = _runs_of_other_sources(run, withdrawn)
+    own = _own(run).select(*KEY, "old_y", "new_y", "learnt_at", "data_version").collect()
+    return _Known(own, withdrawn.filter(~pl.col("run_id").is_in(other_runs)).select(KEY), other_runs)
 
 
 def _own(run: Run) -> pl.LazyFrame:
@@ -142,9 +143,10 @@ def _of_run(run: Run, rows: pl.LazyFrame, *, until_cutoff: bool = True) -> pl.La
     return rows if series is None else rows.filter(pl.col("unique_id").is_in(list(series)))
 
 
-def _runs_of_other_sources(run: Run) -> list[str]:
-    """Return the runs, of those that wrote stored rows, whose spec read the source in another way."""
-    writers = _of_run(run, run.store.scan("observations", run.clock)).select(pl.col("run_id").unique())
+def _runs_of_other_sources(run: Run, withdrawn: pl.DataFrame) -> list[str]:
+    """Return the runs, of those that stored or withdrew a measurement, whose spec read the source in another way."""
+    writers = _of_run(run, run.store.scan("observations", run.clock)).select("run_id")
+    writers = pl.concat([writers, withdrawn.lazy().select("run_id")]).unique()
     recorded = run.store.scan("runs", "timestamp").filter(pl.col("spec") == run.spec.name, pl.col("job") == "features")
     rows = recorded.select("run_id", "arguments").join(writers, on="run_id", how="semi").collect()
     wanted = _describe_source(run.arguments)
@@ -214,14 +216,13 @@ def _date(restated: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
 
 
 def _describe(parts: list[Compared], restated: pl.DataFrame) -> Iterator[str]:
-    if restated.height:
+    if num_restated := restated.height:
         num_withdrawn = restated["new_y"].null_count()
         name, ds, old_y, new_y = restated.select(*KEY, "old_y", "new_y").row(0)
-        withdrawn = f", {num_withdrawn} of them withdrawn" if num_withdrawn else ""
         yield (
-            f"the source has restated {restated.height} measurements of {restated['unique_id'].n_unique()} series"
-            f"{withdrawn}, such as that of {ds} of series '{name}' from {_spell(old_y)} to {_spell(new_y)}; the table"
-            " `restatements` has them"
+            f"the source has restated {num_restated} measurement{'s' * (num_restated != 1)} of"
+            f" {restated['unique_id'].n_unique()} series, {num_withdrawn} of them withdrawn, such as that of {ds} of"
+            f" series '{name}' from {_spell(old_y)} to {_spell(new_y)}; the table `restatements` has them"
         )
     if num_respecified := sum(part.num_respecified for part in parts):
         yield (

@@ -35,6 +35,9 @@ from forecasting.version import code_version
 from workers.arguments import RESULT_PREFIX, JobName, RunArguments, RunResult, read_arguments
 from workers.settings import WorkerSettings
 
+MOST_NAMED = 1_000
+"""Series that the predicate of a commit names; tens of thousands would overflow the stack of Delta Lake's parser."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -115,7 +118,22 @@ class Run:
 
     def publish(self, table: str, frames: Frames, *, models: Sequence[str] | None = None) -> dict[str, int]:
         """Replace this run's slice of a table in one commit; return the table's stored name and its version."""
-        return self._publish(table, frames, self.slice(table, models=models))
+        slice = self.slice(table, models=models)
+        if self.changed is not None and len(self.changed) > MOST_NAMED:
+            slice = replace(slice, unique_ids=None)
+            frames = self._with_unchanged(table, frames, slice)
+        return self._publish(table, frames, slice)
+
+    def _with_unchanged(self, table: str, frames: Frames, slice: Slice) -> Frames:
+        """Add the stored rows of a slice that belong to series which the run does not cover."""
+        stored = self.store.scan(table, self.clock).filter(slice.contains(declared_table(table), self.clock))
+        others = stored.filter(~pl.col("unique_id").is_in(list(self.changed or ())))
+        if others.select("unique_id").head(1).collect(engine="streaming").is_empty():
+            return frames
+        if isinstance(frames, Sequence):
+            options = self.store.storage_options or None
+            frames = pl.scan_parquet(list(frames), storage_options=options, hive_partitioning=False, glob=False)
+        return pl.concat([frames.lazy(), others.select(frames.lazy().collect_schema().names())])
 
     def _publish(self, table: str, frames: Frames, slice: Slice) -> dict[str, int]:
         version = publish(

@@ -46,8 +46,9 @@ def score(run: Run) -> Outcome:
         versions = run.publish("scores", staged.files["scores"], models=run.arguments.models)
         num_rows, num_series = staged.num_rows["scores"], len(num_points)
         num_runs = due["forecast_run_cutoff"].n_unique()
-        num_again = int(due["is_touched"].sum())
-        again = f"; {num_again} of them again, because measurements were restated or late" if num_again else ""
+        num_again = int(due["is_again"].sum())
+        reason = "because measurements were restated or late, or their forecasts replaced"
+        again = f"; {num_again} of them again, {reason}" if num_again else ""
         message = f"{num_rows} forecasts of {num_series} series and {num_runs} runs scored"
         message += f" at {format_clock(run.cutoff)}{again}"
     discard(run.store, run.arguments.run_id)
@@ -71,7 +72,7 @@ def units_due(
 
     A unit whose actuals had not all arrived stays due, because its series may lag behind the others (`is_complete`
     in `scores`). A unit that an earlier score run has completed is due again if a measurement that enters its scores
-    was restated, or came late.
+    was restated, or came late, or if another run has replaced its forecast.
 
     Args:
         forecasts: Rows of `forecasts`.
@@ -81,20 +82,26 @@ def units_due(
         changes: Rows of `late_changes`.
 
     Returns:
-        One row per unit, with the columns of UNIT and `is_touched`, whether it was complete.
+        One row per unit, with the columns of UNIT and `is_again`, whether it was complete.
     """
     forecasts = forecasts.filter(pl.col("run_cutoff") < cutoff)
     if models is not None:
         forecasts = forecasts.filter(pl.col("model").is_in(list(models)))
     earlier = forecasts.filter(pl.col("ds") <= cutoff)
-    units = earlier.select(pl.col("run_cutoff").alias("forecast_run_cutoff"), "unique_id", "model").unique()
+    units = earlier.select(pl.col("run_cutoff").alias("forecast_run_cutoff"), "unique_id", "model", "run_id").unique(
+        UNIT
+    )
     scores = scores.filter(pl.col("run_cutoff") < cutoff)
-    completed = scores.filter(pl.col("is_complete")).select(UNIT).unique()
-    due = units.join(completed, on=UNIT, how="anti").with_columns(is_touched=pl.lit(value=False))
+    made_by = pl.col("forecast_run_id").sort_by("run_cutoff").last()
+    completed = scores.filter(pl.col("is_complete")).group_by(UNIT).agg(made_by, is_complete=pl.lit(value=True))
+    both = units.join(completed, on=UNIT, how="left")
+    is_complete = pl.col("is_complete").fill_null(value=False)
+    is_replaced = is_complete & (pl.col("run_id") != pl.col("forecast_run_id")).fill_null(value=False)
+    due = both.filter(~is_complete | is_replaced).select(*UNIT, is_again="is_complete").fill_null(value=False)
     if changes.is_empty():
         return due
-    touched = touched_units(forecasts, scores, changes).join(completed, on=UNIT, how="semi")
-    return pl.concat([due, touched.with_columns(is_touched=pl.lit(value=True))])
+    touched = touched_units(forecasts, scores, changes).join(completed, on=UNIT, how="semi").with_columns(is_again=True)
+    return pl.concat([due, touched]).unique(UNIT)
 
 
 @dataclass(frozen=True)
@@ -126,12 +133,13 @@ class ScoreShard:
             .collect(engine="streaming")
         )
         panel, _ = slot.read_live(shard.unique_ids, has_ended=True)
-        scored = [
-            score_forecasts(
-                _panel_of(panel, of_run), of_run, slot.spec, run_cutoff=slot.cutoff, forecast_run_cutoff=forecast_cutoff
-            ).with_columns(forecast_run_cutoff=pl.lit(forecast_cutoff, rows.schema["forecast_run_cutoff"]))
-            for (forecast_cutoff,), of_run in rows.group_by("forecast_run_cutoff", maintain_order=True)
-        ]
+        scored = []
+        for (made_at,), of_run in rows.group_by("forecast_run_cutoff", maintain_order=True):
+            known = _panel_of(panel, of_run)
+            errors = score_forecasts(known, of_run, slot.spec, run_cutoff=slot.cutoff, forecast_run_cutoff=made_at)
+            made_by = of_run.group_by("unique_id", "model").agg(forecast_run_id=pl.col("run_id").first())
+            made_at = pl.lit(made_at, rows.schema["forecast_run_cutoff"])
+            scored.append(errors.join(made_by, on=["unique_id", "model"]).with_columns(forecast_run_cutoff=made_at))
         return {"scores": pl.concat(scored)}
 
 

@@ -44,11 +44,17 @@ def late_changes(run: Run, *, data_version: int | None) -> pl.DataFrame:
     )
     reached = changes.group_by("data_version").agg(pl.col("last").max()).sort("data_version")
     reached = reached.select("data_version", reached=pl.col("last").cum_max().shift())
-    return (
+    late = (
         changes.with_columns(pl.col("since").min().over("unique_id"))
         .join(reached, on="data_version")
         .filter(pl.col("first") <= pl.col("reached"))
-        .sort("unique_id", "data_version")
+    )
+    if late.height:  # a series that is set aside for now has no features, so that its scores would be lost
+        names = late["unique_id"].unique().implode()
+        features = run.rows("features", version=data_version).filter(pl.col("unique_id").is_in(names))
+        late = late.join(features.select("unique_id").unique().collect(engine="streaming"), on="unique_id", how="semi")
+    return (
+        late.sort("unique_id", "data_version")
         .with_columns(pl.col("first").reverse().cum_min().reverse().over("unique_id"))
         .select("unique_id", "data_version", "first", "since")
     )

@@ -1,5 +1,6 @@
 """Runs with `changed_only`: which series they train or forecast, and what happens to the others."""
 
+import sys
 from datetime import timedelta
 
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 from forecasting.cli.boards import read_boards
 from forecasting.store.query import query
 from tests.workers.jobs.conftest import FIRST
+from workers.jobs import run as run_module
 from workers.jobs.backtest import backtest
 from workers.jobs.features import is_done
 from workers.jobs.predict import predict
@@ -69,8 +71,11 @@ def test_only_series_with_new_rows_are_trained_and_backtested(fed, serial):
     assert board.title == "small: backtests of each series' newest training, at 2024-01-03T15:00:00 or before"
 
 
-@pytest.mark.parametrize("line", ["a,3,40", "a,3"])
-def test_restated_series_is_trained_again_at_the_same_cutoff_and_others_keep_their_rows(fed, serial, line):
+@pytest.mark.parametrize(("line", "most_named"), [("a,3,40", 1_000), ("a,3", 0)])
+def test_restated_series_is_trained_again_at_the_same_cutoff_and_others_keep_their_rows(
+    fed, serial, monkeypatch, line, most_named
+):
+    monkeypatch.setattr(run_module, "MOST_NAMED", most_named)
     train_flow(fed, 59)
     before = fed.store.scan("models", "timestamp").filter(pl.col("unique_id") != "a").sort(pl.col("unique_id", "role"))
     before = before.collect()
@@ -116,7 +121,7 @@ def test_series_whose_training_was_not_backtested_is_trained_again(fed, serial):
 
 
 @pytest.mark.parametrize(("job", "work"), [("train", train), ("backtest", backtest), ("predict", predict)])
-def test_retry_covers_the_series_of_the_first_try(fed, serial, job, work):
+def test_retry_covers_the_series_of_the_first_try(fed, serial, monkeypatch, job, work):
     flow = "forecast" if job == "predict" else "train"
     train_flow(fed, 59)
     forecast_flow(fed, 59)
@@ -130,6 +135,10 @@ def test_retry_covers_the_series_of_the_first_try(fed, serial, job, work):
     with pytest.raises(KeyboardInterrupt):
         fed.do(work, job, 63, **options)
     serial.fail_after = None
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[work.__module__], "discard", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):  # everything is published
+            fed.do(work, job, 63, **options)
     assert fed.do(work, job, 63, **options).message.startswith("2 series ")
     assert sorted(serial.computed) == [("a",), ("b",)]
 

@@ -22,6 +22,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from forecasting.spec.spec import Spec
+from forecasting.store.query import query
 from forecasting.store.tables import Store
 from tests.workers.jobs.conftest import run_serially
 from workers.arguments import ARGUMENTS_VARIABLE, RunArguments, find_result
@@ -397,3 +398,46 @@ def test_a_fault_of_the_system_ends_with_code_one_and_a_traceback(world):
     assert ended.stderr.splitlines()[-1].startswith("error: Ray at 127.0.0.1:1 cannot be reached")
     row = world.store.scan("runs", "timestamp").filter(pl.col("run_id") == "unlucky").collect().row(0, named=True)
     assert (row["status"], row["run_cutoff"]) == ("failed", CUTOFF)
+
+
+def test_restated_actual_is_scored_again_and_only_its_series_is_forecast_again(world):
+    source = world.folder / "restated.csv"
+
+    def write(num_hours, restated):
+        rows = [f"{name},{FIRST + timedelta(hours=hour)},{hour % 24}" for name in "abc" for hour in range(num_hours)]
+        source.write_text("\n".join(["unique_id,ds,y", *rows]).replace("b,2024-01-03 05:00:00,5", restated) + "\n")
+
+    spec = Spec.model_validate(
+        world.spec.model_dump() | {"name": "restated", "source": {"uri": str(source)}, "statistics": ()}
+    )
+
+    def flow(cutoff, **options):
+        for job in ("features", "predict", "score"):
+            world.run(job, "forecast", spec=spec, cutoff=cutoff, **options)
+
+    write(48, "b,2024-01-03 05:00:00,5")
+    flow("2024-01-02T23:00:00")
+    write(72, "b,2024-01-03 05:00:00,105")
+    flow("2024-01-03T23:00:00")
+    write(72, "b,2024-01-03 05:00:00,5")
+    world.run("features", "forecast", spec=spec, cutoff="2024-01-03T23:00:00")
+    forecast = world.run("predict", "forecast", spec=spec, cutoff="2024-01-03T23:00:00", changed_only=True)
+    assert forecast.num_series == 1
+    assert "2 of 3 series skipped" in forecast.message
+    scored = world.run("score", "forecast", as_process=True, spec=spec, cutoff="2024-01-03T23:00:00")
+    assert "nothing to score" not in scored.message
+    (kept,) = query(world.store, "SELECT old_y, new_y FROM restatements").iter_rows()
+    assert kept == (105, 5)
+    by_hand = query(
+        world.store,
+        "SELECT unique_id, avg(abs(forecast - y)) AS mae FROM forecasts JOIN observations USING (spec, unique_id, ds)"
+        " WHERE spec = 'restated' AND is_champion AND run_cutoff = '2024-01-02 23:00' GROUP BY ALL ORDER BY ALL",
+    )
+    of_spec = "spec = 'restated' AND is_champion"
+    scores = query(world.store, f"SELECT unique_id, mae FROM latest_scores WHERE {of_spec} ORDER BY unique_id")
+    assert_frame_equal(scores, by_hand)
+    assert scores["mae"].n_unique() == 1
+    latest = query(
+        world.store, f"SELECT unique_id, max(ds) FROM latest_forecasts WHERE {of_spec} GROUP BY 1 ORDER BY 1"
+    )
+    assert latest["unique_id"].to_list() == ["a", "b", "c"]

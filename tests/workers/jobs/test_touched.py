@@ -158,6 +158,22 @@ def test_rows_that_left_the_source_leave_scores_as_they_are(small, serial):
     assert latest(small, 11, "b", "num_points") == 4
 
 
+def test_series_that_is_set_aside_for_now_is_scored_when_it_is_back(small, serial):
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    small.write("b,2024-01-01 19:00:00,many", a=20, b=19)
+    small.replace("b,13,30")
+    flow(small, 19)
+    assert 11 not in scored_at(small, 19).get("b", [])
+    assert latest(small, 11, "b", "num_points") == 4
+    small.write(a=24, b=24)
+    small.replace("b,13,30")
+    flow(small, 23)
+    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
+
+
 def test_repeated_run_scores_the_same_and_a_filtered_one_leaves_the_rest_due(small, serial):
     small.write(a=12, b=12)
     flow(small, 11)
@@ -220,3 +236,39 @@ def test_scores_of_a_store_without_versions_are_renewed_once_something_changes(s
     small.replace("b,13,30")
     flow(small, 19)
     assert scored_at(small, 19) == {"a": [15], "b": [11, 15]}
+
+
+def test_forecast_that_was_replaced_is_scored_again(small, serial):
+    """A backfill after a correction makes another forecast of the same cutoff."""
+    small.write(a=12, b=12)
+    flow(small, 11)
+    small.write(a=16, b=16)
+    flow(small, 15)
+    small.replace("b,11,40")
+    small.read(11)
+    predict(small.run("predict", 11, series=("b",)))
+    small.write(a=20, b=20)
+    small.replace("b,11,40")
+    assert "or their forecasts replaced" in flow(small, 19)
+    assert scored_at(small, 19) == {"a": [15], "b": [11, 15]}
+    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
+    small.write(a=24, b=24)
+    small.replace("b,11,40")
+    predict(small.run("predict", 11, series=("a",)))
+    flow(small, 23)
+    assert scored_at(small, 23) == {"a": [11, 19], "b": [19]}
+
+
+def test_integer_steps_are_scored_again(small, serial):
+    small.spec = type(small.spec)(**small.spec.model_dump() | {"freq": 1})
+
+    def flow_of(num_steps, restated):
+        rows = [f"b,{step},{restated if step == 13 else step % 4}" for step in range(num_steps)]
+        small.source.write_text("\n".join(["unique_id,ds,y", *rows]) + "\n")
+        return flow(small, num_steps - 1)
+
+    flow_of(12, 1)
+    flow_of(16, 1)
+    assert "again" in flow_of(20, 30)
+    sql = "SELECT max(mae) AS mae FROM latest_scores_by_step WHERE is_champion AND forecast_run_cutoff = 11"
+    assert query(small.store, sql).item() > 5
