@@ -71,7 +71,7 @@ def learn(run: Run, observations: pl.DataFrame, *, version: int) -> Learnt:
 
 
 def publish_restatements(run: Run, restated: pl.DataFrame) -> dict[str, int]:
-    """Replace the restatements of this run, unless they are stored already.
+    """Replace the restatements of this run, unless they, or its observations, are stored already.
 
     Args:
         run: The run.
@@ -80,6 +80,10 @@ def publish_restatements(run: Run, restated: pl.DataFrame) -> dict[str, int]:
     Returns:
         The new version of the table by its stored name; nothing if it stays as it is.
     """
+    observations = run.store.open("observations", run.clock)
+    published = None if observations is None else observations.transaction_version(run.arguments.run_id)
+    if published == run.arguments.generation:
+        return {}
     rows = stamp(
         restated,
         "restatements",

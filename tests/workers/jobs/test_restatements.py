@@ -188,6 +188,21 @@ def test_retry_after_a_crash_keeps_what_the_first_try_learnt(small, monkeypatch)
     assert small.store.scan("observations", "timestamp").filter(y=41).collect().height == 1
 
 
+def test_retry_after_its_observations_are_stored_learns_nothing_else(small, monkeypatch):
+    small.write(a=12, b=12)
+    small.read()
+    small.replace("b,3,40")
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "add_set_aside", lambda *_: 1 / 0)  # the rejects are written last
+        with pytest.raises(ZeroDivisionError):
+            small.read(run_id="again")
+    small.replace("b,3,41", "a,2,9")
+    small.read(run_id="again")
+    assert restatements(small) == [("b", 3, 4.0, 40.0)]
+    small.read()
+    assert restatements(small)[1:] == [("a", 2, 3.0, 9.0), ("b", 3, 40.0, 41.0)]
+
+
 def test_run_of_some_series_or_of_an_early_cutoff_restates_these_alone(small):
     small.write(a=12, b=12)
     small.read()
