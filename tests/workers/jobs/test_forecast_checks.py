@@ -184,3 +184,15 @@ def test_held_forecast_of_a_network_is_free_again_where_another_network_is_reque
     rows = held.store.scan("forecasts", "timestamp").filter(pl.col("run_cutoff") == hour(20)).collect()
     assert rows.filter(model="gru")["unique_id"].to_list() == ["a"] * 4
     assert rows["held"].null_count() == rows.height
+
+
+def test_run_of_changed_series_alone_checks_these(small: Any, serial: Any) -> None:
+    require(small, {"kind": "forecast_jump", "max": 20}, {"kind": "forecast_range", "series": "b", "max": 9.0})
+    write(small, 19)
+    forecast_at(small, 19)
+    small.source.write_text(small.source.read_text() + f"a,{hour(20)},1\n")
+    write_features(small.run("features", 20, cutoff="given"))
+    message = predict(small.run("predict", 20, changed_only=True)).message
+    assert " checks: 1 pass · 1 skipped; 0 held; " in message
+    assert "1 of 2 series skipped" in message
+    assert latest(small, "a").filter(pl.col("ds") > hour(20))["cutoff"].to_list() == [hour(20)] * 4
