@@ -70,10 +70,23 @@ class Relation(NamedTuple):
             raise SourceError(f"{self.name} has several columns '{repeated[0]}'; every column needs its own name")
 
     def select(self, expressions: Sequence[str], conditions: Sequence[str] = ()) -> str:
-        """Return the query of some expressions, for rows that meet the conditions."""
+        """Return the query of the relation.
+
+        Rows are in the order of their times and then of all columns, so that the same rows are always read alike.
+
+        Args:
+            expressions: An expression for each column.
+            conditions: What rows must meet.
+
+        Returns:
+            The SELECT.
+        """
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        limit = "" if self.scope.most_rows is None else f" LIMIT {self.scope.most_rows}"
-        return f"SELECT {', '.join(expressions)} FROM {self.sql}{where}{limit}"
+        places = sorted(range(len(expressions)), key=lambda place: self.role_of(self.columns[place]) != "time")
+        end = f" ORDER BY {', '.join(str(place + 1) for place in places)}"
+        if self.scope.most_rows is not None:
+            end = f" LIMIT {self.scope.most_rows}"
+        return f"SELECT {', '.join(expressions)} FROM {self.sql}{where}{end}"
 
 
 def quote_name(name: str) -> str:

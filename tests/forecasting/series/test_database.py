@@ -126,6 +126,14 @@ def test_rows_are_read_in_batches(path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert rows.collect()["ds"].to_list() == list(range(40))
 
 
+def test_rows_have_one_order_however_the_database_stores_them(path: Path) -> None:
+    execute(path, "CREATE TABLE twice (unique_id, ds, y)")
+    rows = [("a", step, float(step % 4 + more)) for step in range(40) for more in (0, 1)]
+    execute(path, "INSERT INTO twice VALUES (?, ?, ?)", rows[::-1])
+    read = read_database(source_of(path, table="twice"))[0].collect()
+    assert read.rows() == rows
+
+
 def test_ids_keep_their_type(path: Path) -> None:
     execute(path, "CREATE VIEW numbered AS SELECT 7 AS unique_id, ds, y FROM sales")
     assert Input(source_of(path, table="main.numbered")).id_dtypes() == {"unique_id": pl.Int64()}
