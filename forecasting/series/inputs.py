@@ -9,7 +9,6 @@ from typing import Any
 import polars as pl
 
 from forecasting.series.arrow_types import scan_parquet
-from forecasting.series.database import read_database
 from forecasting.series.delta import scan_table
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
@@ -79,6 +78,8 @@ class Input:
         if self.frame is not None:
             return {name: self.frame.schema[name] for name in self.source.ids}
         if self.source.is_database:
+            from forecasting.series.database import read_database
+
             schema = read_database(self.source)[0].collect_schema()
             return {name: schema[name] for name in self.source.ids}
         of_files = [self._id_dtypes(file) for file in self.files()]

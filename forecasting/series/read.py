@@ -25,7 +25,6 @@ from forecasting.series.csv_preamble import describe_preamble
 from forecasting.series.csv_records import read_header
 from forecasting.series.csv_scan import read_measurements, scan_csv
 from forecasting.series.csv_sniff import propose_dialect, refuse_other_spelling
-from forecasting.series.database import read_database
 from forecasting.series.declared_zone import add_declared
 from forecasting.series.delta import refuse_files_of_tables, scan_table
 from forecasting.series.file_types import ScannedFile, refuse_different_types
@@ -113,6 +112,8 @@ def scan_files(
         ServiceError: A remote file cannot be reached.
     """
     if source.is_database:
+        from forecasting.series.database import read_database  # loads pyarrow, which few sources need
+
         return [_scan_table(*read_database(source, static=static), source, clock, static).rows]
     options = storage_options_of(source, storage_options)
     files = list_all_files(source.uris, storage_options=options)

@@ -9,7 +9,6 @@ import polars as pl
 
 from forecasting.series.clock import keeps_wall_clock
 from forecasting.series.columns import OFFSET, as_text, read_times, well_formed
-from forecasting.series.database import time_dtype
 from forecasting.series.declared_zone import INSTANT
 from forecasting.series.local_times import zone_at_offset
 from forecasting.series.read import concat_files, reading, scan_files
@@ -45,8 +44,11 @@ def clock_zone(
         return None
     if source.timezone is not None:
         return declared_clock(source.timezone, freq)
-    if source.is_database and (dtype := time_dtype(source)) is not None:
-        return zone_of([pl.LazyFrame(schema={"ds": dtype, "y": pl.Float64()})], str(source), clock, freq)
+    if source.is_database:
+        from forecasting.series.database import time_dtype
+
+        if (dtype := time_dtype(source)) is not None:
+            return zone_of([pl.LazyFrame(schema={"ds": dtype, "y": pl.Float64()})], str(source), clock, freq)
     return zone_of(scan_files(source, clock, storage_options=storage_options), str(source), clock, freq)
 
 
