@@ -1,6 +1,8 @@
 """Databases as sources: what is read, how often, which part, and what errors say."""
 
 import sqlite3
+import sys
+import tomllib
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +12,7 @@ import polars as pl
 import pytest
 
 import forecasting as fc
-from forecasting.errors import ServiceError, SourceError, SpecError
+from forecasting.errors import ServiceError, SourceError, SpecError, UserError
 from forecasting.series import database, sqlite
 from forecasting.series.database import read_database
 from forecasting.series.inputs import Input
@@ -204,6 +206,17 @@ def test_fields_that_contradict_the_place_are_refused(uri: Any, fields: dict[str
 def test_place_of_an_unknown_kind_is_refused(uri: str, problem: str) -> None:
     with pytest.raises(SpecError, match=problem):
         make_source([uri], {"table": "sales"}, subject="source")
+
+
+def test_driver_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    needed = [f'{name}; extra == "{extra}"' for extra, names in extras.items() for name in names]
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: needed)
+    monkeypatch.setitem(sys.modules, "adbc_driver_manager", None)
+    with pytest.raises(UserError, match=r"adbc_driver_manager is needed, .*: pip install 'fleetcast\[sources\]'"):
+        scan_source(Source(uri="postgresql://host/db", table="sales"), "step")
 
 
 def test_connection_alone_is_a_place(tmp_path: Path) -> None:
