@@ -58,6 +58,8 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
     assert parsed["heavy"] == []
     assert set(parsed["ours"]) == {
         "forecasting",
+        "forecasting.spec.checks",
+        "forecasting.spec.connection",
         "forecasting.spec.cron",
         "forecasting.spec.dialect",
         "forecasting.spec.ended",
@@ -67,7 +69,9 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "forecasting.spec.timezone",
         "forecasting.errors",
         "forecasting.spec.frequency",
+        "forecasting.spec.place",
         "forecasting.spec.problems",
+        "forecasting.spec.publish",
         "forecasting.settings",
         "forecasting.spec",
         "forecasting.spec.spec",
