@@ -90,7 +90,9 @@ def serve_postgres(programs: Path) -> Iterator[Server]:
 
 
 def _run(owner: str | None, *words: str | Path) -> None:
-    user = {} if owner is None else {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []}
+    user: dict[str, Any] = {}
+    if owner is not None:
+        user = {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []}
     ended = subprocess.run(
         [str(word) for word in words],
         cwd="/",
