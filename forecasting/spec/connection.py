@@ -7,7 +7,8 @@ from pydantic import AfterValidator
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
 _BEFORE_HOST = re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^\s:/?#@]*:)\S*@", re.IGNORECASE)
-_PARAMETER = re.compile(r"\b((?:ssl)?password|passwd|pwd)=[^\s&#'\"]+", re.IGNORECASE)
+_PARAMETER = re.compile(r"\b((?:ssl)?password|passwd|pwd)(\s*=\s*)\\?(?:'[^']*'|\"[^\"]*\"|[^\s&#'\"]+)", re.IGNORECASE)
+"""A password in the query of a URI, or in libpq's `name = 'value'`, perhaps within a Python string."""
 
 
 def check_connection_name(name: str) -> str:
@@ -59,5 +60,7 @@ def mask_passwords(text: str) -> str:
 
     >>> mask_passwords("'postgresql://ada:x@host/db?password=y'")
     "'postgresql://ada:***@host/db?password=***'"
+    >>> mask_passwords("host=db password = 'x y' user=ada")
+    'host=db password = *** user=ada'
     """
-    return _PARAMETER.sub(r"\1=***", _BEFORE_HOST.sub(r"\1***@", text))
+    return _PARAMETER.sub(r"\1\2***", _BEFORE_HOST.sub(r"\1***@", text))

@@ -35,6 +35,8 @@ _WORDS = {
     "union_tag_not_found": "needs {discriminator}",
     "model_attributes_type": "must be a table of fields",
 }
+_SECRET = re.compile(r"password|passwd|pwd|secret|token|credential|access_key|(^|_)key$|^connection$", re.IGNORECASE)
+"""Names of fields that people may write a secret into; a spec has only `connection`, for a name."""
 _LENGTHS = {
     "too_short": ("min_length", "must have {} or more", "item"),
     "too_long": ("max_length", "must have {} or fewer", "item"),
@@ -78,7 +80,7 @@ def check_whole_and_parts(
 def describe_problems(error: ValidationError, *, secrets: Collection[str] = ()) -> Sequence[str]:
     """Return one sentence per refused field, with its name, its value and what it needs.
 
-    Passwords in URIs are masked in any value.
+    Passwords in URIs are masked in any value. The values of unknown fields are left out where they may be secrets.
 
     Args:
         error: What pydantic raised.
@@ -144,9 +146,10 @@ def _describe(problem: Any, secrets: Collection[str]) -> str:
         return _expectation(problem) if is_table else f"{shown}: {_expectation(problem)}"
     if kind == "missing":
         return f"{name} is missing"
-    is_secret = problem["loc"][0] in secrets
+    is_secret = problem["loc"][0] in secrets or bool(_SECRET.search(str(problem["loc"][-1])))
     if kind == "extra_forbidden":
-        return f"{name} is not a known field" if is_secret else f"{name} = {shown} is not a known field"
+        is_shown = not is_secret and not isinstance(value, (Mapping, list, tuple))
+        return f"{name} = {shown} is not a known field" if is_shown else f"{name} is not a known field"
     is_table = isinstance(value, (Mapping, BaseModel)) or (
         isinstance(value, (list, tuple)) and any(isinstance(one, Mapping) for one in value)
     )

@@ -217,6 +217,23 @@ def test_broken_spec_leaves_the_others_and_says_what_is_wrong(tmp_path: Path) ->
     broken.validate()
 
 
+def test_secret_of_a_broken_spec_is_in_no_dag(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    path = tmp_path / "small.toml"
+    path.write_text(
+        'password = "hunter2"\n'
+        + path.read_text().replace('"small.csv"', '"postgresql://ada:hunter2@db/x"\napi_key = "hunter2"')
+        + '[[publish]]\nconnection = "ada:hunter2@db"\nuri = "postgresql://db/x?password=hunter2"\nstorage_options = { any = "hunter2" }\n'
+    )
+    dags = make_dags(tmp_path)
+    text = str([DagSerialization.to_dict(dag) for dag in dags.values()]) + dags["small__broken"].doc_md
+    assert "publish.0.storage_options is not a known field" in text
+    assert "hunter2" not in text
+    with pytest.raises(AirflowFailException) as failed:
+        dags["small__broken"].get_task("say_what_is_wrong").python_callable()
+    assert "hunter2" not in str(failed.value)
+
+
 def test_file_that_is_not_toml_or_not_text_is_broken_too(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("name = ")
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
