@@ -7,14 +7,17 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from forecasting.spec.connection import ConnectionName, has_password
+from forecasting.spec.place import STORES
 
 SinkKind = Literal["postgres", "parquet", "csv", "delta"]
 
 _SCHEMES = ("postgresql", "postgres")
-_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?")
+_FILE = "file://"
+_TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_$]{0,62}\.)?[A-Za-z_][A-Za-z0-9_$]{0,55}")
+"""A table, whose view `latest_<table>` must also have at most 63 characters, to which PostgreSQL cuts names."""
 
 
-class Sink(BaseModel, frozen=True, extra="forbid"):
+class Sink(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """One place that the newest forecasts are copied to."""
 
     uri: str | None = Field(
@@ -24,7 +27,9 @@ class Sink(BaseModel, frozen=True, extra="forbid"):
         " or the folder of a Delta table; without one, `connection` is that of a PostgreSQL database",
     )
     connection: ConnectionName | None = Field(
-        None, description="name of the connection that has the address, the login and the password"
+        None,
+        description="name of the connection that has the address, the login and the password of a database, or the keys"
+        " of an object store",
     )
     table: str | None = Field(
         None,
@@ -34,19 +39,34 @@ class Sink(BaseModel, frozen=True, extra="forbid"):
 
     @field_validator("uri")
     @classmethod
-    def _has_no_secret(cls, uri: str | None) -> str | None:
-        if uri is not None and has_password(uri):
+    def _is_place(cls, uri: str | None) -> str | None:
+        if uri is None:
+            return None
+        if has_password(uri):
             raise ValueError("must not have a password; publish.connection names a connection that has it")
-        scheme = "" if uri is None else urlsplit(uri).scheme
-        if len(scheme) > 1 and scheme not in (*_SCHEMES, "s3", "s3a", "file"):
-            raise ValueError("must be a postgresql:// or s3:// URI, or a path")
+        try:
+            scheme, bucket, path, *_ = urlsplit(uri)
+        except ValueError:
+            raise ValueError("must be a postgresql:// or s3:// URI, or a path") from None
+        if scheme in _SCHEMES:
+            return uri
+        if uri.startswith(STORES):
+            if not bucket or (_kind_of(uri) != "delta" and not path.strip("/")):
+                raise ValueError("must have a bucket and a path, such as s3://bucket/folder/forecasts.parquet")
+        elif not uri.removeprefix(_FILE).startswith("/"):  # a job has a working directory that nobody chose
+            if len(scheme) > 1:
+                raise ValueError("must be a postgresql:// or s3:// URI, or a path")
+            raise ValueError("must be an absolute path; in a spec file it may be relative to the file, with / in it")
         return uri
 
     @field_validator("table")
     @classmethod
     def _is_name(cls, table: str | None) -> str | None:
         if table is not None and not _TABLE.fullmatch(table):
-            raise ValueError("must be a table, or a schema and a table: letters, digits and `_`, at most 63 of each")
+            raise ValueError(
+                "must be a table, or a schema and a table: letters, digits and `_`, at most 56 of a table and 63 of a"
+                " schema"
+            )
         return table
 
     @model_validator(mode="after")
@@ -55,6 +75,10 @@ class Sink(BaseModel, frozen=True, extra="forbid"):
             raise ValueError("publish needs uri or connection, which say where forecasts are copied to")
         if self.table is not None and self.kind != "postgres":
             raise ValueError("publish.table is that of a database, but uri names files")
+        if self.uri is not None and self.connection is not None and not self.uri.startswith(STORES):
+            if self.kind == "postgres":
+                raise ValueError("publish.connection has an address of its own; leave it out, or publish.uri")
+            raise ValueError("publish.connection opens s3:// URIs, but uri is a path; leave it out")
         return self
 
     @property
@@ -62,9 +86,14 @@ class Sink(BaseModel, frozen=True, extra="forbid"):
         """The kind of place."""
         if self.uri is None or urlsplit(self.uri).scheme in _SCHEMES:
             return "postgres"
-        path = self.uri.lower()
-        return "parquet" if path.endswith(".parquet") else "csv" if path.endswith(".csv") else "delta"
+        return _kind_of(self.uri)
 
     def __str__(self) -> str:
         place = self.uri or f"connection '{self.connection}'"
         return f"{place}, table {self.table or 'forecasts'}" if self.kind == "postgres" else place
+
+
+def _kind_of(uri: str) -> SinkKind:
+    """Return the kind of a place that is not a database."""
+    path = uri.lower()
+    return "parquet" if path.endswith(".parquet") else "csv" if path.endswith(".csv") else "delta"

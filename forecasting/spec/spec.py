@@ -331,7 +331,8 @@ def read_spec(path: str | Path) -> Spec:
     source = fields.get("source")
     if isinstance(source, dict) and "uri" in source:
         source["uri"] = absolute_uris(source["uri"], relative_to=path.parent)
-    for sink in fields["publish"] if isinstance(fields.get("publish"), list) else ():
+    sinks = fields.get("publish")
+    for sink in sinks if isinstance(sinks, list) else [sinks]:  # `[publish]` is one of them
         if isinstance(sink, dict) and isinstance(sink.get("uri"), str):
             sink["uri"] = absolute_uri(sink["uri"], relative_to=path.parent)
     return make_spec(fields, subject=f"spec {path}")

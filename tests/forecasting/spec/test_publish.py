@@ -20,7 +20,7 @@ def test_places_are_of_the_kind_that_their_uri_names() -> None:
         {"uri": "postgresql://db/lake", "table": "out.sales"},
         {"connection": "warehouse"},
         {"uri": "s3://lake/out/sales.PARQUET"},
-        {"uri": "/out/sales.csv", "connection": "lake"},
+        {"uri": "s3a://lake/sales.csv", "connection": "lake"},
         {"uri": "/out/sales"},
     )
     assert [sink.kind for sink in spec.publish] == ["postgres", "postgres", "parquet", "csv", "delta"]
@@ -38,6 +38,17 @@ def test_places_are_of_the_kind_that_their_uri_names() -> None:
         ({"connection": "w", "table": "a.b.c"}, "must be a table"),
         ({"connection": "w", "table": 'a"; DROP'}, "must be a table"),
         ({"connection": "w", "tabel": "t"}, "tabel"),
+        ({"connection": "w", "table": "a" * 57}, "at most 56"),
+        ({"connection": "w", "password": "hunter2"}, "publish.0.password is not a known field"),
+        ({"connection": "w", "storage_options": {"key": "hunter2"}}, "storage_options is not a known field"),
+        ({"uri": "host=db password = 'hunter2'"}, "must not have a password"),
+        ({"uri": "postgresql://[db/x"}, "must be a postgresql:// or s3:// URI, or a path"),
+        ({"uri": "postgresql://db/x", "connection": "w"}, "publish.connection has an address of its own"),
+        ({"uri": "/out/sales.csv", "connection": "w"}, "publish.connection opens s3:// URIs"),
+        ({"uri": "C:\\out\\sales.csv"}, "must be an absolute path"),
+        ({"uri": "out/sales.csv"}, "must be an absolute path"),
+        ({"uri": "s3://sales.csv"}, "must have a bucket and a path"),
+        ({"uri": "s3:///sales/"}, "must have a bucket and a path"),
     ],
 )
 def test_others_are_refused(sink: dict[str, Any], message: str) -> None:
@@ -52,3 +63,5 @@ def test_paths_are_relative_to_the_spec(tmp_path: Path) -> None:
     text = 'name = "sales"\nfreq = "1d"\nseason_lengths = [7]\nhorizon = 7\n[source]\nuri = "s.parquet"\n'
     path.write_text(text + '[[publish]]\nuri = "out/sales.csv"\n', encoding="utf-8")
     assert read_spec(path).publish[0].uri == str(tmp_path / "out/sales.csv")
+    path.write_text(text + '[publish]\nuri = "~/sales.csv"\n', encoding="utf-8")
+    assert read_spec(path).publish[0].uri == str(Path.home() / "sales.csv")
