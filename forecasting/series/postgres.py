@@ -76,8 +76,15 @@ def _connect(uri: SecretStr, relation: Relation) -> Iterator[Any]:
         raise _explain(error, uri, relation.name, is_connected=is_connected) from None
 
 
-def _explain(error: BaseException, uri: SecretStr, name: str, *, is_connected: bool) -> FleetcastError:
-    """Return the error of this package; the original one would repeat the query, and maybe a part of the URI."""
+def explain_error(error: BaseException) -> tuple[str, bool]:
+    """Return what PostgreSQL says, and whether another attempt may succeed.
+
+    Args:
+        error: What ADBC raised once it was connected; its message repeats the query, and maybe a part of the URI.
+
+    Returns:
+        One line without passwords and without the query.
+    """
     text, state = str(error), getattr(error, "sqlstate", None) or ""
     found = re.search(r"SQLSTATE: (\w{5})", text)
     state = state or (found[1] if found else "")
@@ -85,12 +92,30 @@ def _explain(error: BaseException, uri: SecretStr, name: str, *, is_connected: b
     while stated and (inner := re.search(r"(?:ERROR|FATAL):\s+(.*)", stated[1])):
         stated = inner
     message = mask_passwords(stated[1] if stated else first_line(error)).strip()
-    if not is_connected:
-        kind = SourceError if _REFUSED.search(message) else ServiceError
-        return kind(f"{name}: PostgreSQL cannot be reached: {message}")
     # While rows are read, ADBC reports the message alone.
-    may_not_recur = state.startswith(_RETRIED) if state else "ERROR:" not in text or bool(_TRANSIENT.search(message))
-    kind = ServiceError if may_not_recur else SourceError
+    may_succeed = state.startswith(_RETRIED) if state else "ERROR:" not in text or bool(_TRANSIENT.search(message))
+    return message, may_succeed
+
+
+def is_refused(message: str) -> bool:
+    """Return whether a server that could not be connected to has refused the login.
+
+    Args:
+        message: What it says.
+
+    Returns:
+        Whether it has, so that another attempt fails as well.
+    """
+    return bool(_REFUSED.search(message))
+
+
+def _explain(error: BaseException, uri: SecretStr, name: str, *, is_connected: bool) -> FleetcastError:
+    """Return the error of this package; the original one would repeat the query, and maybe a part of the URI."""
+    message, may_succeed = explain_error(error)
+    if not is_connected:
+        kind = SourceError if is_refused(message) else ServiceError
+        return kind(f"{name}: PostgreSQL cannot be reached: {message}")
+    kind = ServiceError if may_succeed else SourceError
     return kind(f"{name} cannot be read: {message}")
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import polars as pl
 
 from forecasting.connections import find_connection
-from forecasting.errors import SpecError
 from forecasting.sinks.files import replace_delta, replace_file
 from forecasting.sinks.postgres import replace_rows
 from forecasting.spec.publish import Sink
@@ -41,12 +40,11 @@ def copy_to(sink: Sink, rows: pl.DataFrame, *, spec: str, storage_options: Mappi
     Raises:
         SpecError: The connection is not known, or of another type than the place.
         SinkError: The place cannot be reached, or fails.
-        StoreError: A file cannot be written.
         UserError: The place refuses.
     """
     if sink.kind == "postgres":
         table = sink.table or "forecasts"
-        replace_rows(rows, uri=_postgres_uri(sink), spec=spec, table=table)
+        replace_rows(rows, uri=_postgres_uri(sink), spec=spec, table=table, place=str(sink))
         return
     assert sink.uri is not None
     options = storage_options if sink.connection is None else find_connection(sink.connection).storage_options()
@@ -57,10 +55,7 @@ def copy_to(sink: Sink, rows: pl.DataFrame, *, spec: str, storage_options: Mappi
 
 
 def _postgres_uri(sink: Sink) -> str:
-    if sink.connection is None:
-        assert sink.uri is not None
-        return sink.uri
-    if sink.uri is not None:
-        problem = f"'{sink.connection}' has an address of its own; uri must not be given beside it"
-        raise SpecError("publish", [problem])
-    return find_connection(sink.connection).postgres_uri().get_secret_value()
+    if sink.connection is not None:
+        return find_connection(sink.connection).postgres_uri().get_secret_value()
+    assert sink.uri is not None
+    return sink.uri

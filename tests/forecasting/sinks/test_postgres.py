@@ -68,6 +68,71 @@ def test_new_quantiles_become_columns(database: Server, rows: pl.DataFrame) -> N
     copy(database, rows)
     copy(database, rows.with_columns(q33=pl.lit(0.5)))
     assert fetch(database, "SELECT q33 FROM out.forecasts")["q33"].to_list() == [0.5] * rows.height
+    assert fetch(database, "SELECT q33 FROM out.latest_forecasts")["q33"].to_list() == [0.5] * 3
+
+
+def test_view_that_somebody_has_changed_stays(database: Server, rows: pl.DataFrame) -> None:
+    copy(database, rows)
+    database.execute(
+        "DROP VIEW out.latest_forecasts", "CREATE VIEW out.latest_forecasts AS SELECT spec FROM out.forecasts"
+    )
+    copy(database, rows.with_columns(q33=pl.lit(0.5)))
+    assert fetch(database, "SELECT * FROM out.latest_forecasts").columns == ["spec"]
+    database.execute("CREATE VIEW out.latest_others AS SELECT 1 AS one")
+    with pytest.raises(UserError, match=r"out\.latest_others exists, but table out\.others does not"):
+        replace_rows(rows, uri=database.secret_uri, spec="sales", table="out.others")
+
+
+@pytest.mark.parametrize(
+    ("column", "type", "message"),
+    [
+        ("ds", "timestamptz", "timestamp with time zone, but forecasts have timestamp without time zone"),
+        ("ds", "timestamp(0)", r"timestamp\(0\) without time zone, but"),
+        ("forecast", "integer", "integer, but forecasts have double precision"),
+        ("forecast", "numeric(9,2)", r"numeric\(9,2\), but"),
+    ],
+)
+def test_column_that_would_change_values_is_refused(
+    database: Server, rows: pl.DataFrame, column: str, type: str, message: str
+) -> None:
+    copy(database, rows.clear())
+    database.execute("DROP VIEW out.latest_forecasts", f"ALTER TABLE out.forecasts ALTER {column} TYPE {type}")
+    with pytest.raises(UserError, match=f"column {column} of table out.forecasts is of type {message}"):
+        copy(database, rows)
+
+
+def test_wider_types_and_names_with_capitals_are_used(database: Server, rows: pl.DataFrame) -> None:
+    replace_rows(rows.clear(), uri=database.secret_uri, spec="sales", table="out.Sales")
+    database.execute(
+        'DROP VIEW out."latest_Sales"',
+        'ALTER TABLE out."Sales" ALTER forecast TYPE numeric, ALTER step TYPE bigint, ALTER model TYPE varchar(9)',
+    )
+    level = rows.with_columns(forecast=pl.when(pl.col("forecast") > 2).then(float("inf")).otherwise("forecast"))
+    replace_rows(level, uri=database.secret_uri, spec="sales", table="out.Sales")
+    stored = fetch(database, 'SELECT forecast::float8 AS y FROM out."Sales" ORDER BY unique_id, ds')
+    assert stored["y"].to_list() == level.sort("unique_id", "ds")["forecast"].to_list()
+    with pytest.raises(UserError, match="value too long"):
+        replace_rows(
+            rows.with_columns(model=pl.lit("x" * 10)), uri=database.secret_uri, spec="sales", table="out.Sales"
+        )
+
+
+def test_steps_and_timestamps_need_a_table_each(database: Server, rows: pl.DataFrame) -> None:
+    copy(database, rows)
+    clocks = [name for name, dtype in rows.schema.items() if dtype == pl.Datetime]
+    steps = rows.with_columns(pl.col(clocks).dt.epoch("d").cast(pl.Int64))
+    with pytest.raises(UserError, match="integer steps and timestamps need a table each; set another table"):
+        copy(database, steps, spec="steps")
+    replace_rows(steps, uri=database.secret_uri, spec="steps", table="out.steps")
+    assert fetch(database, "SELECT min(ds) AS ds FROM out.latest_steps")["ds"][0] == steps["ds"].min()
+
+
+def test_refused_rows_are_not_tried_again(database: Server, rows: pl.DataFrame) -> None:
+    with pytest.raises(UserError, match="cannot be written: duplicate key value") as refused:
+        copy(database, pl.concat([rows, rows]))
+    assert "INSERT" not in str(refused.value)
+    with pytest.raises(UserError, match='schema "nowhere" does not exist'):
+        replace_rows(rows, uri=database.secret_uri, spec="sales", table="nowhere.forecasts")
 
 
 def test_publishers_that_race_leave_the_rows_of_one(database: Server) -> None:
