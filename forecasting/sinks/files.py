@@ -1,17 +1,22 @@
 """Copy forecasts into a Delta table, or into a parquet or CSV file that is replaced as a whole."""
 
+import time
 from collections.abc import Mapping
 from io import BytesIO
+from pathlib import Path
 
 import polars as pl
 
-from forecasting.errors import SinkError, first_line
+from forecasting.errors import SinkError, SpecError, StoreError, first_line
+from forecasting.series.places import local_path
 from forecasting.sinks.rows import flatten
-from forecasting.store.files import Files
+from forecasting.store.files import TEMPORARY, Files
 from forecasting.store.slices import quote
 
 NUM_ATTEMPTS = 5
 """Attempts to commit to a Delta table that other publishers write to."""
+OLDEST_PART = 3600.0
+"""Seconds after which the temporary file of a publisher belongs to one that was killed."""
 
 
 def replace_file(rows: pl.DataFrame, *, uri: str, storage_options: Mapping[str, str]) -> None:
@@ -23,15 +28,21 @@ def replace_file(rows: pl.DataFrame, *, uri: str, storage_options: Mapping[str, 
         storage_options: Options of the object store, as deltalake takes them.
 
     Raises:
-        StoreError: The file cannot be written.
+        SinkError: The file cannot be written.
     """
-    folder, _, name = uri.rpartition("/")
+    path = local_path(uri)
+    folder, _, name = (uri if path is None else str(path)).rpartition("/")
     content = BytesIO()
     if name.lower().endswith(".csv"):
         flatten(rows).write_csv(content)
     else:
         rows.write_parquet(content)
-    Files(folder or "/", storage_options).write_bytes(name, content.getvalue())
+    try:
+        Files(folder or "/", storage_options).write_bytes(name, content.getvalue())
+        if path is not None:
+            _delete_parts(path)
+    except (StoreError, SpecError, OSError) as error:
+        raise SinkError(f"{uri} cannot be written: {first_line(error.__cause__ or error)}") from error
 
 
 def replace_delta(rows: pl.DataFrame, *, uri: str, spec: str, storage_options: Mapping[str, str]) -> None:
@@ -70,3 +81,11 @@ def replace_delta(rows: pl.DataFrame, *, uri: str, spec: str, storage_options: M
             raise SinkError(f"{uri} cannot be written: {first_line(error)}") from error
         else:
             return
+
+
+def _delete_parts(path: Path) -> None:
+    """Delete what killed publishers have left beside a file."""
+    for part in path.parent.iterdir():
+        is_part = part.name.startswith(f"{path.name}.") and part.name.endswith(TEMPORARY)
+        if is_part and part.stat().st_mtime < time.time() - OLDEST_PART:
+            part.unlink(missing_ok=True)

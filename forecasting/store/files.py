@@ -15,7 +15,8 @@ import pyarrow.fs as arrow_fs
 from forecasting.errors import NothingStored, SpecError, StoreError, first_line
 from forecasting.series.objects import s3_arguments
 
-_TEMPORARY = ".tmp"
+TEMPORARY = ".tmp"
+"""What the names of partial files end in."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Files:
 
     def find(self, folder: str) -> list[StoredFile]:
         """Return all complete files below a folder, sorted by path; an absent folder has none."""
-        return [file for file in self.find_all(folder) if not file.path.endswith(_TEMPORARY)]
+        return [file for file in self.find_all(folder) if not file.path.endswith(TEMPORARY)]
 
     def find_all(self, folder: str) -> list[StoredFile]:
         """Return all files below a folder, sorted by path, including partial files of writers that were killed."""
@@ -150,7 +151,7 @@ def _check_path(path: str) -> str:
 
 def _write_and_rename(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
     try:
         with temporary.open("xb") as stream:
             stream.write(content)

@@ -1,5 +1,7 @@
 """Forecasts in files and Delta tables: replaced as a whole, or a spec's rows of them."""
 
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import polars as pl
 import pytest
 
 from forecasting.errors import SinkError
-from forecasting.sinks.files import replace_delta, replace_file
+from forecasting.sinks.files import OLDEST_PART, replace_delta, replace_file
 from tests.forecasting.sinks.conftest import make_rows
 
 
@@ -19,6 +21,21 @@ def test_file_is_replaced(tmp_path: Path, rows: pl.DataFrame, name: str) -> None
     stored = pl.read_parquet(uri) if name.endswith("parquet") else pl.read_csv(uri)
     assert (stored.height, stored["forecast"].max()) == (rows.height, 12.0)
     assert [path.name for path in Path(uri).parent.iterdir()] == [name]
+
+
+def test_file_uri_is_a_path(tmp_path: Path, rows: pl.DataFrame) -> None:
+    replace_file(rows, uri=f"file://{tmp_path}/forecasts.csv", storage_options={})
+    assert (tmp_path / "forecasts.csv").is_file()
+
+
+def test_parts_of_killed_publishers_are_deleted(tmp_path: Path, rows: pl.DataFrame) -> None:
+    old, new, other = (tmp_path / f"{name}.tmp" for name in ("out.csv.old", "out.csv.new", "another.csv.old"))
+    for part in (old, new, other):
+        part.write_text("")
+    for part in (old, other):
+        os.utime(part, (time.time() - 2 * OLDEST_PART,) * 2)
+    replace_file(rows, uri=str(tmp_path / "out.csv"), storage_options={})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another.csv.old.tmp", "out.csv", "out.csv.new.tmp"]
 
 
 def test_rows_of_the_spec_are_replaced_in_a_delta_table_and_others_stay(tmp_path: Path) -> None:
@@ -49,5 +66,10 @@ def test_publishers_of_a_delta_table_that_race_leave_the_rows_of_one(tmp_path: P
 
 def test_place_that_cannot_be_written_is_named(tmp_path: Path, rows: pl.DataFrame) -> None:
     (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match=r"file/forecasts.csv cannot be written: .*is a file"):
+        replace_file(rows, uri=str(tmp_path / "file" / "forecasts.csv"), storage_options={})
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(SinkError, match=r"folder.csv cannot be written: .*Is a directory"):
+        replace_file(rows, uri=str(tmp_path / "folder.csv"), storage_options={})
     with pytest.raises(SinkError, match="cannot be written"):
         replace_delta(rows, uri=str(tmp_path / "file" / "table"), spec="sales", storage_options={})
