@@ -51,6 +51,15 @@ class Server(NamedTuple):
             cursor.adbc_ingest(table, rows.to_arrow(), mode="replace")
             connection.commit()
 
+    def fetch(self, query: str) -> Any:
+        """Return the rows of a query as a Polars frame."""
+        import polars as pl
+        from adbc_driver_postgresql import dbapi
+
+        with dbapi.connect(self.secret_uri) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return pl.DataFrame(cursor.fetch_arrow_table())
+
 
 def find_programs() -> Path | None:
     """Return the folder of PostgreSQL's programs; None where they are not installed."""
