@@ -223,7 +223,8 @@ def test_secret_of_a_broken_spec_is_in_no_dag(tmp_path: Path) -> None:
     path.write_text(
         'password = "hunter2"\n'
         + path.read_text().replace('"small.csv"', '"postgresql://ada:hunter2@db/x"\napi_key = "hunter2"')
-        + '[[publish]]\nconnection = "ada:hunter2@db"\nuri = "postgresql://db/x?password=hunter2"\nstorage_options = { any = "hunter2" }\n'
+        + '[[publish]]\nconnection = "ada:hunter2@db"\n'
+        + 'uri = "postgresql://db/x?password=hunter2"\nstorage_options = { any = "hunter2" }\n'
     )
     dags = make_dags(tmp_path)
     text = str([DagSerialization.to_dict(dag) for dag in dags.values()]) + dags["small__broken"].doc_md
