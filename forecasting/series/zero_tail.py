@@ -1,15 +1,21 @@
 """Newest periods in which all series are 0 although they hardly ever were: measurements that are not there yet."""
 
+from typing import Any
+
 import polars as pl
 
 SMALL_CHANCE = 0.001
 """Chance below which zeros are not chance, if each period is 0 as often as earlier ones were."""
+LONGER = 1.5
+"""How many times as long as each earlier run of such periods the newest one is, such as nights or a season's end."""
 FEWEST_SERIES = 0.5
 """Share of the usual number of series that a period must have."""
 
 
 def describe_zero_tail(observations: pl.DataFrame) -> str | None:
     """Return a sentence about newest periods in which every measurement is 0, if that was rare before.
+
+    Nights of a solar plant, holidays and the end of a season repeat: they are as long as an earlier run of zeros.
 
     Args:
         observations: Accepted rows: unique_id, ds and y.
@@ -33,6 +39,10 @@ def describe_zero_tail(observations: pl.DataFrame) -> str | None:
     first = int(is_other[-1]) + 1
     num_tail, num_before = periods.height - first, int(periods["is_zero"].head(first).sum())
     if not num_tail or ((num_before + 1) / (first + 2)) ** num_tail >= SMALL_CHANCE:
+        return None
+    runs = periods.head(first)["is_zero"].rle().struct.unnest()
+    longest: Any = runs.filter("value")["len"].max() or 0
+    if num_tail <= LONGER * longest:
         return None
     begin = periods["ds"][first]
     num_series = observations.filter(pl.col("ds") >= begin)["unique_id"].n_unique()

@@ -31,6 +31,8 @@ WEEK = [1.0] * 6 + [0.0]
         {"a": WEEK * 20, "b": WEEK * 20},  # closed on the last day of each week
         {"a": [0.0, 0.0, 3.0, 0.0] * 20 + [0.0] * 3},  # rare demand
         {"a": [*range(1, 50), 0]},  # once
+        {"a": ([0.0] * 6 + [5.0] * 12 + [0.0] * 6) * 20 + [0.0] * 6},  # nights
+        {"a": ([4.0] * 30 + [0.0] * 22) * 3},  # the end of a season
         {"a": [0.0] * 50},
         {"a": [None, None]},
         {},
@@ -38,6 +40,11 @@ WEEK = [1.0] * 6 + [0.0]
 )
 def test_other_zeros_are_not_suspected(series: dict[str, Sequence[float | None]]) -> None:
     assert describe_zero_tail(rows_of(**series)) is None
+
+
+def test_zeros_that_are_far_more_than_in_any_night_are_named() -> None:
+    day = [0.0] * 6 + [5.0] * 12 + [0.0] * 6
+    assert "the newest 30 periods, from 474 on" in str(describe_zero_tail(rows_of(a=day * 20 + [0.0] * 24)))
 
 
 def test_few_series_that_are_ahead_of_the_others_do_not_hide_the_zeros() -> None:
