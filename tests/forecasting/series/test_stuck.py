@@ -29,6 +29,8 @@ def test_series_that_is_stuck_is_named_with_where_it_begins() -> None:
         NOISE,
         [*NOISE, 7.0, 7.0, 7.0],
         [*NOISE, *[0.0] * 30],  # it has stopped
+        [*NOISE, 101.0, 99.5, *[101.0] * 9],  # full
+        [*(number + 0.5 for number in NOISE), 1.0, 1.5, *[1.0] * 9],  # few sales, all of one piece
         [float(number // 20) for number in range(100)],  # a price
         [1.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0] * 9 + [2.0] * 6,
         [1.0, *[2.0, 2.0, 3.0, 3.0] * 10, *[1.0] * 300],  # a constant, mostly
@@ -41,3 +43,12 @@ def test_series_that_is_stuck_is_named_with_where_it_begins() -> None:
 )
 def test_ordinary_repetition_is_not_suspected(ys: Sequence[float | None]) -> None:
     assert describe_stuck(rows_of(a=ys)) is None
+
+
+def test_repetition_by_chance_in_a_large_fleet_is_not_suspected() -> None:
+    usual = [float(number % 7 + 1) for number in range(42)]
+    rows = rows_of(a=[*usual, *[5.0] * 6])
+    assert describe_stuck(rows) is not None
+    others = rows_of(b=usual).drop("unique_id").join(pl.DataFrame({"unique_id": range(10_000)}), how="cross")
+    others = others.select(pl.format("s{}", "unique_id").alias("unique_id"), "ds", "y")
+    assert describe_stuck(pl.concat([rows, others])) is None
