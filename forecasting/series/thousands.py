@@ -30,7 +30,7 @@ def check_thousands(rows: pl.LazyFrame, source: Source) -> None:
     Raises:
         SourceError: A point of a measurement seems to separate thousands.
     """
-    if has_text_numbers(rows, source):
+    if has_text_numbers(rows, source) and find_points(rows).collect(engine="streaming").item():
         refuse_thousands(count_spellings(rows).collect(engine="streaming"), source)
 
 
@@ -38,6 +38,20 @@ def has_text_numbers(rows: pl.LazyFrame, source: Source) -> bool:
     """Return whether the measurements of a source are text, of which it does not declare the signs."""
     is_declared = "decimal" in source.csv.model_fields_set or bool(source.csv.thousands)
     return not is_declared and rows.collect_schema()["y"] == pl.String
+
+
+def find_points(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Find out whether points may separate thousands, which costs far less than to count the spellings of each series.
+
+    Args:
+        rows: Rows of `scan_source`, with `y` as text.
+
+    Returns:
+        One row, `may_separate`: some number has three digits after its point, and none shows a decimal point.
+    """
+    text = pl.col("y").str.strip_chars()
+    is_found = text.str.contains(_GROUPED).any() & ~text.str.contains(_DECIMAL).any()
+    return well_formed(rows).select(may_separate=is_found)
 
 
 def count_spellings(rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -10,7 +10,7 @@ import pytest
 from forecasting.errors import SourceError
 from forecasting.series.ingest import ingest
 from forecasting.series.read import scan_frame
-from forecasting.series.thousands import count_spellings, has_text_numbers, refuse_thousands
+from forecasting.series.thousands import count_spellings, find_points, has_text_numbers, refuse_thousands
 from forecasting.spec.source import Source
 from forecasting.spec.spec import make_spec
 
@@ -68,6 +68,14 @@ def test_declared_signs_are_believed() -> None:
         declared: Any = {"uri": "x.csv", "csv": dialect}
         assert not has_text_numbers(rows, Source.model_validate(declared))
     assert not has_text_numbers(rows.with_columns(y=pl.lit(1.0)), Source(uri="x.csv"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "may_separate"),
+    [(GERMAN, True), ([*GERMAN, "12.5"], False), (["950", "12.5"], False), (["950"], False), ([], False)],
+)
+def test_spellings_are_counted_only_where_points_may_separate_thousands(texts: list[str], may_separate: bool) -> None:
+    assert find_points(rows_of(a=texts)).collect().item() is may_separate
 
 
 def test_run_stops_also_for_a_frame_of_text() -> None:
