@@ -80,7 +80,7 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
         refuse_codes(accepted["ds"], source.time_format, subject=f"source {source}", freq=spec.freq)
     check_thousands(rows, source)
     if spec.clock == "timestamp":
-        refuse_scrambled(rows)
+        refuse_scrambled(rows, source)
     check_budget(refused, kept, source, rows)
     observed = accepted.filter(pl.col("y").is_not_null())
     newest: Any = accepted["ds"].max()
@@ -90,7 +90,7 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
         describe_skipped(source, given.storage_options),
         describe_unused_dialect(source, rows),
         describe_repeats(refused, counts["read"].item(), source),
-        describe_sentinels(observed),
+        describe_sentinels(observed, rows, source),
     )
     notes = tuple(note for note in found if note is not None)
     if observed.is_empty():

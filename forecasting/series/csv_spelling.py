@@ -35,9 +35,14 @@ def count_read(rows: pl.LazyFrame, dialects: Sequence[CsvDialect]) -> tuple[int,
         The number of measurements, and of those that each dialect reads.
     """
     is_value = ~is_blank("y", pl.String()) & ~pl.col("y").str.strip_chars().is_in(dialects[0].null)
-    counts = [_read(dialect).count().alias(f"by_{number}") for number, dialect in enumerate(dialects)]
+    counts = [read_spelled(dialect).count().alias(f"by_{number}") for number, dialect in enumerate(dialects)]
     num, *num_read = rows.filter(is_value).select(pl.len(), *counts).collect(engine="streaming").row(0)
     return num, num_read
+
+
+def read_spelled(dialect: CsvDialect) -> pl.Expr:
+    """Return the numbers that a dialect reads from `y` as text; null where it reads none."""
+    return read_number("y", pl.String(), subject="y") if dialect.has_plain_numbers else read_decimal("y", dialect)
 
 
 def with_fewest_changes(others: Sequence[CsvDialect], dialect: CsvDialect) -> list[CsvDialect]:
@@ -63,10 +68,6 @@ def quote_sign(value: str) -> str:
     if len(value) > 1:
         return value
     return f'"{value}"' if value == "'" else f"'{value}'"
-
-
-def _read(dialect: CsvDialect) -> pl.Expr:
-    return read_number("y", pl.String(), subject="y") if dialect.has_plain_numbers else read_decimal("y", dialect)
 
 
 def _num_changes(other: CsvDialect, dialect: CsvDialect) -> int:

@@ -36,7 +36,7 @@ from forecasting.series.sentinels import describe_sentinels
 from forecasting.series.shortfall import describe_shortfall, find_usual
 from forecasting.series.spans import count_rows, measured_spans, newest_observation
 from forecasting.series.stuck import describe_stuck
-from forecasting.series.thousands import count_spellings, has_text_numbers, refuse_thousands
+from forecasting.series.thousands import count_spellings, find_points, has_text_numbers, refuse_thousands
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.unread_numbers import describe_unread_numbers
@@ -172,7 +172,7 @@ def ingest(
         require_series(rows, series)
         rows = rows.filter(pl.col("unique_id").is_in(list(series)))
     if spec.clock == "timestamp":
-        refuse_scrambled(rows)
+        refuse_scrambled(rows, spec.source)
     validated = validate(rows, cutoff=cutoff, source=spec.source, **read)
     plans = {
         "observations": observed_rows(validated, spec),
@@ -184,13 +184,13 @@ def ingest(
     if validated.counted is not None:
         plans["by_period"] = validated.counted
     if has_text_numbers(rows, spec.source):
-        plans["spellings"] = count_spellings(rows)
+        plans["points"] = find_points(rows)
     collected = dict(zip(plans, pl.collect_all(plans.values(), engine="streaming"), strict=True))
     observations, counted = collected["observations"], collected["counted"]
     refused_parts = [collected[name] for name in ("refused", "later") if name in collected]
     refused = pl.concat(refused_parts).sort("source_file", "source_row")
-    if "spellings" in collected:
-        refuse_thousands(collected["spellings"], spec.source)
+    if "points" in collected and collected["points"].item():
+        refuse_thousands(count_spellings(rows).collect(engine="streaming"), spec.source)
     kept = _count_kept(validated, observations, spec)
     num_kept, num_waiting, num_ignored = (int(kept[name].sum()) for name in ("num_kept", "num_waiting", "num_ignored"))
     counts = RowCounts(
@@ -239,7 +239,7 @@ def ingest(
         describe_similar(unique_ids),
         describe_repeats(refused, counts.read, spec.source),
         describe_extremes(meant),
-        describe_sentinels(meant),
+        describe_sentinels(meant, rows, spec.source),
         describe_zero_tail(meant),
         describe_stuck(meant),
         *describe_beyond(meant, spec),

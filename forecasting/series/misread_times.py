@@ -7,6 +7,7 @@ import polars as pl
 from forecasting.errors import SourceError
 from forecasting.series.columns import read_times, well_formed
 from forecasting.series.files import name_row
+from forecasting.spec.source import Source
 
 MOST_SWAPPED = 12
 """Largest day that may be a month."""
@@ -38,7 +39,10 @@ def describe_misread(times: pl.Series) -> str:
     known = times.drop_nulls().unique()
     if known.is_empty() or not known.dtype.is_temporal():
         return ""
-    if known.is_between(_BEGIN, _END, closed="left").all():
+    is_on_minutes = known.len() > 1 and bool(
+        (known.dt.truncate("1m") == known).all()
+    )  # as times in a finer unit aren't
+    if known.is_between(_BEGIN, _END, closed="left").all() and not is_on_minutes:
         return (
             "all times lie in January 1970, as those do that were read in a finer unit than theirs:"
             " --time-format epoch_s (source.time_format), or unit='s' of pandas.to_datetime, reads seconds"
@@ -62,18 +66,21 @@ def describe_misread(times: pl.Series) -> str:
     return ""
 
 
-def refuse_scrambled(rows: pl.LazyFrame) -> None:
+def refuse_scrambled(rows: pl.LazyFrame, source: Source) -> None:
     """Check that the rows of a series are not in the order of their times with some days and months swapped.
 
     A program that reads `05/01/2024` as 1 May, but `19/01/2024` as 19 January, scrambles such rows. The first rows are
-    read.
+    read. Times of a declared format are believed.
 
     Args:
         rows: Rows of `scan_source` on the clock of timestamps, in the order of the source.
+        source: Their source.
 
     Raises:
         SourceError: They are.
     """
+    if source.time_format is not None:
+        return
     first = well_formed(rows.head(NUM_ORDERED)).select("unique_id", "ds", "source_file", "source_row")
     times = read_times(first, "ds", clock="timestamp", keeps_wall_clock=True).drop_nulls("ds").collect()
     month, day = pl.col("ds").dt.month(), pl.col("ds").dt.day()
@@ -92,11 +99,13 @@ def refuse_scrambled(rows: pl.LazyFrame) -> None:
     if scrambled.is_empty():
         return
     name, file, odd = scrambled.select("unique_id", "source_file", "odd").row(0)
+    is_text = rows.collect_schema()["ds"] == pl.String
+    declare = " or declare their format, such as --time-format '%Y-%m-%d' (source.time_format)," if is_text else ""
     raise SourceError(
         f"{name_row(file, odd['source_row'])}: time {odd['ds']} may be {odd['swapped']}, because the rows of series"
         f" '{name}' are in the order of their times only if days and months are swapped where both are at most"
         f" {MOST_SWAPPED}; read the text with its format, such as format='%d/%m/%Y' of pandas.to_datetime; or sort"
-        " the rows by time, if the times are right"
+        f" the rows by time,{declare} if the times are right"
     )
 
 

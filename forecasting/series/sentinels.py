@@ -1,7 +1,14 @@
 """Numbers such as -999 that stand for a missing measurement: they are far from the other measurements and repeat."""
 
+import json
+
 import numpy as np
 import polars as pl
+
+from forecasting.series.columns import well_formed
+from forecasting.series.csv_spelling import null_option, read_spelled
+from forecasting.series.files import is_csv
+from forecasting.spec.source import Source
 
 _WRITTEN = (
     *(float(sign + "9" * digits) for digits in range(3, 10) for sign in ("", "-")),
@@ -14,24 +21,27 @@ FEWEST = 2
 """Rows of a series with such a number."""
 FEWEST_OTHERS = 10
 """Other measurements of the series, which say what is usual."""
+RATIO = 2
+"""How many times as large as the other measurements on its side of zero a code is at least; a price of 999 is not."""
 NUM_SHOWN = 3
 
 
-def describe_sentinels(observations: pl.DataFrame) -> str | None:
+def describe_sentinels(observations: pl.DataFrame, rows: pl.LazyFrame, source: Source) -> str | None:
     """Return a sentence about numbers that seem to stand for a missing measurement.
 
-    Such a number is known as a code, repeats within a series, and lies farther from the series' other measurements than
-    these lie from each other.
+    Such a number is known as a code, repeats within a series, is much larger than the series' other measurements of its
+    sign, and lies farther from the others than these lie from each other.
 
     Args:
         observations: Accepted rows: unique_id, ds and y.
+        rows: The rows of `scan_source` that they are of, which are only read for the text of such a number.
+        source: Their source.
 
     Returns:
         The sentence; None if there are none.
     """
     y, is_code = pl.col("y"), pl.col("y").is_in(CODES)
-    rows = observations.filter(is_code)
-    coded = rows.group_by("unique_id", code="y").agg(num=pl.len(), at=pl.col("ds").min())
+    coded = observations.filter(is_code).group_by("unique_id", code="y").agg(num=pl.len(), at=pl.col("ds").min())
     coded = coded.filter(pl.col("num") >= FEWEST)
     if coded.is_empty():
         return None
@@ -43,10 +53,11 @@ def describe_sentinels(observations: pl.DataFrame) -> str | None:
         .filter(pl.col("num_others") >= FEWEST_OTHERS)
     )
     distance = pl.max_horizontal(pl.col("least") - pl.col("code"), pl.col("code") - pl.col("most"))
+    same_sign = pl.when(pl.col("code") > 0).then(pl.col("most")).otherwise(-pl.col("least"))
     found = (
         coded.lazy()
         .join(others, on="unique_id")
-        .filter(distance > pl.col("most") - pl.col("least"))
+        .filter(distance > pl.col("most") - pl.col("least"), pl.col("code").abs() >= RATIO * same_sign)
         .sort("unique_id", "code")
         .collect()
     )
@@ -61,6 +72,19 @@ def describe_sentinels(observations: pl.DataFrame) -> str | None:
     num_series = found["unique_id"].n_unique()
     return (
         f"{num_series:,} series have numbers that seem to stand for a missing measurement: {shown}"
-        f"{'; and more' if found.height > NUM_SHOWN else ''}; they are used as they are; make them null, or in a CSV"
-        f" file declare their text, such as --csv-null={found['code'][0]:g} (source.csv.null)"
+        f"{'; and more' if found.height > NUM_SHOWN else ''}; they are used as they are;"
+        f" {_remedy(found['code'], rows, source)}"
     )
+
+
+def _remedy(codes: pl.Series, rows: pl.LazyFrame, source: Source) -> str:
+    """Return what makes numbers gaps: in CSV files, the option with the texts that they are written as."""
+    if rows.collect_schema()["y"] == pl.String:
+        coded = well_formed(rows).filter(read_spelled(source.csv).is_in(codes.unique().implode()))
+        texts = coded.group_by(text=pl.col("y").str.strip_chars()).agg(pl.col("source_file").first()).sort("text")
+        words, files = texts.collect(engine="streaming").iter_columns()
+        if len(words) and is_csv(files[0]):
+            if words.str.contains(",", literal=True).any():
+                return f"source.csv.null = {json.dumps(words.to_list())} reads them as gaps"
+            return f"{null_option(','.join(words))} reads them as gaps"
+    return "if they do, make them null"

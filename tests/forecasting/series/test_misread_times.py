@@ -58,6 +58,7 @@ def test_nanoseconds_that_round_to_one_time_are_refused_with_the_unit() -> None:
         [datetime(year, 1, 1) for year in range(2000, 2020)],
         [datetime(year, 1, day) for year in (2021, 2022) for day in range(1, 14)],
         [datetime(1970, month, 1) for month in range(1, 13)],
+        [datetime(1970, 1, 1) + timedelta(hours=hour) for hour in range(600)],  # made up
         [datetime(2024, month, 1) for month in range(1, 5)],
         [datetime(year, month, 1) for year in (2021, 2022) for month in range(1, 6)],
         [],
@@ -84,12 +85,14 @@ def test_rows_in_order_but_for_swapped_days_and_months_are_refused(step: timedel
     for ordered in (times, scramble(times)):
         rows = scan_frame(frame(ordered[::-1] if falls else ordered), source, "timestamp")
         if ordered is times:
-            refuse_scrambled(rows)
+            refuse_scrambled(rows, source)
         else:
             with pytest.raises(SourceError, match=r"^x\.parquet, row \d+: time .* may be .*format='%d/%m/%Y'"):
-                refuse_scrambled(rows)
-    refuse_scrambled(scan_frame(frame(scramble(times)).sample(fraction=1, shuffle=True, seed=0), source, "timestamp"))
-    refuse_scrambled(scan_frame(frame(sorted(scramble(times))), source, "timestamp"))
+                refuse_scrambled(rows, source)
+    refuse_scrambled(
+        scan_frame(frame(scramble(times)).sample(fraction=1, shuffle=True, seed=0), source, "timestamp"), source
+    )
+    refuse_scrambled(scan_frame(frame(sorted(scramble(times))), source, "timestamp"), source)
 
 
 def test_run_with_scrambled_text_of_several_series_stops() -> None:
@@ -99,3 +102,15 @@ def test_run_with_scrambled_text_of_several_series_stops() -> None:
     spec = make_spec({"name": "x", "freq": "1d", "season_lengths": [7], "horizon": 1, "source": source}, subject="x")
     with pytest.raises(SourceError, match=r"row 61: time 2023-06-01 00:00:00 may be 2023-01-06 00:00:00.*series 'b'"):
         ingest(spec, rows=scan_frame(text, source, "timestamp"))
+
+
+def test_declared_format_takes_times_in_this_order_as_they_are() -> None:
+    days = sorted((datetime(2023, month, day) for month in range(1, 13) for day in (1, 2, 3)), key=lambda day: day.day)
+    text = frame(days).with_columns(pl.col("ds").dt.to_string("%Y-%m-%d"))
+    source = Source(uri="x.parquet")
+    with pytest.raises(SourceError, match=r"sort the rows by time, or declare .*--time-format '%Y-%m-%d'"):
+        refuse_scrambled(scan_frame(text, source, "timestamp"), source)
+    with pytest.raises(SourceError, match=r"sort the rows by time, if the times are right"):
+        refuse_scrambled(scan_frame(frame(days), source, "timestamp"), source)
+    declared = Source(uri="x.parquet", time_format="%Y-%m-%d")
+    refuse_scrambled(scan_frame(text, declared, "timestamp"), declared)
