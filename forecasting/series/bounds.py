@@ -1,6 +1,7 @@
 """Measurements that the forecasts of a spec cannot reach: beyond its bounds, or fractions where forecasts are whole."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -8,6 +9,9 @@ from forecasting.spec.spec import Spec
 
 NEGLIGIBLE = 1e-6
 """Distance from a whole number, relative to the measurement, below which it is one."""
+
+DUST = 1e-12
+"""Distance beyond a bound, relative to the largest measurement, that is an error of rounding: 1.0000000000000002."""
 
 
 def describe_beyond(observations: pl.DataFrame, spec: Spec) -> Iterator[str]:
@@ -22,13 +26,15 @@ def describe_beyond(observations: pl.DataFrame, spec: Spec) -> Iterator[str]:
     """
     y = pl.col("y")
     lower, upper = spec.lower_bound, spec.upper_bound
+    largest: Any = observations["y"].abs().max()
+    dust = DUST * max(largest or 0.0, abs(lower or 0.0), abs(upper or 0.0))
     kinds = []
     if lower is not None:
         words = f"lie below lower_bound = {lower:g} (--lower-bound), and no forecast does"
-        kinds.append((y < lower, words))
+        kinds.append((y < lower - dust, words))
     if upper is not None:
         words = f"lie above upper_bound = {upper:g} (--upper-bound), and no forecast does"
-        kinds.append((y > upper, words))
+        kinds.append((y > upper + dust, words))
     if spec.integer_valued:
         is_fraction = (y - y.round()).abs() > NEGLIGIBLE * pl.max_horizontal(y.abs(), 1)
         kinds.append(

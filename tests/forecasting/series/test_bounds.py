@@ -44,3 +44,6 @@ def test_measurements_within_the_bounds_need_no_sentence() -> None:
     assert said() == said(lower_bound=-2.5, upper_bound=7) == []
     whole = ROWS.with_columns(y=pl.Series([3.0, 1e15, None, 7.0 + 1e-9]))
     assert said(whole, integer_valued=True) == []
+    rounded = ROWS.with_columns(y=pl.Series([0.1 + 0.2, -2.8e-17, None, 1.0000000000000002]))
+    assert said(rounded, lower_bound=0, upper_bound=1) == []
+    assert len(said(rounded.with_columns(pl.col("y") * (1 + 1e-9)), upper_bound=1)) == 1
