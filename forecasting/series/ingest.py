@@ -10,46 +10,40 @@ import polars as pl
 from forecasting.errors import SourceError, SpecError
 from forecasting.schemas import CATEGORIES
 from forecasting.series.absent import describe_absent, fill_absent
-from forecasting.series.bounds import describe_beyond
 from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
 from forecasting.series.closed import describe_closed_days, refuse_open_rows
 from forecasting.series.closed_hours import describe_closed_hours
-from forecasting.series.ends import describe_ended, describe_unmeasured, find_ended, hide_ended, up_to_cutoff
-from forecasting.series.extremes import describe_extremes
+from forecasting.series.ends import describe_ended, describe_unmeasured, find_ended, hide_ended
 from forecasting.series.files import describe_skipped, describe_unused_dialect
+from forecasting.series.found_cutoff import find_newest
 from forecasting.series.grid import future_grid
 from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
 from forecasting.series.local_grid import stated_zone, to_wall_clock
 from forecasting.series.misread_times import describe_misread, refuse_scrambled
 from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.panel import Panel, to_panel
-from forecasting.series.partial import describe_part, describe_within, find_whole_end, has_parts, move_cutoff
+from forecasting.series.partial import describe_part, describe_within, has_parts, move_cutoff
 from forecasting.series.place import make_placing
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
-from forecasting.series.reasons import NAMELESS, UNREAD, Reason
+from forecasting.series.reasons import NAMELESS, Reason
 from forecasting.series.regularise import regularise
 from forecasting.series.repeats import describe_repeats
-from forecasting.series.sentinels import describe_sentinels
 from forecasting.series.shortfall import describe_shortfall, find_usual
-from forecasting.series.spans import count_rows, measured_spans, newest_observation
-from forecasting.series.stuck import describe_stuck
+from forecasting.series.spans import count_rows
+from forecasting.series.suspicious import describe_suspicious
 from forecasting.series.thousands import count_spellings, find_points, has_text_numbers, refuse_thousands
-from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread, refuse_codes
+from forecasting.series.time_sniff import refuse_codes
 from forecasting.series.unfinished import is_unfinished
-from forecasting.series.unread_numbers import describe_unread_numbers
 from forecasting.series.validate import Validated, later_rejects, validate
-from forecasting.series.waiting import describe_unfinished, describe_unread_rows, describe_waiting
-from forecasting.series.zero_tail import describe_zero_tail
+from forecasting.series.waiting import describe_unread_rows, describe_waiting
 from forecasting.series.zone import describe_offsets, local_zone
 from forecasting.spec.spec import Spec
 
 MOST_SHARED = 0.01
 """Share of all rows that may be refused because another row of their series lies in the same period."""
-NUM_REASONS = 3
-"""How many reasons an error names if every row is refused."""
 
 
 @dataclass(frozen=True)
@@ -238,11 +232,7 @@ def ingest(
         describe_offsets(rows, spec.source, spec.clock, spec.freq),
         describe_similar(unique_ids),
         describe_repeats(refused, counts.read, spec.source),
-        describe_extremes(meant),
-        describe_sentinels(meant, rows, spec.source),
-        describe_zero_tail(meant),
-        describe_stuck(meant),
-        *describe_beyond(meant, spec),
+        *describe_suspicious(meant, rows, spec),
     )
     notes = (*ingested.notes, *(note for note in found if note is not None))
     return replace(ingested, notes=notes, unused=tuple(unused), usual_rows=usual_rows)
@@ -383,55 +373,6 @@ def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:
             "cutoff",
             [f"{ingested.cutoff} lies after the newest measurement, {newest}; it must be before {following}{unused}"],
         )
-
-
-def find_newest(
-    rows: pl.LazyFrame, spec: Spec, *, not_after: datetime | int | None = None, now: datetime | None = None
-) -> datetime | int:
-    """Return the newest time of the newest finished period that at least half of the live series have.
-
-    It is the cutoff of a run without a requested one.
-
-    Args:
-        rows: Rows of `scan_source`.
-        spec: The spec of the rows.
-        not_after: The latest time that counts; None for no limit.
-        now: The current time, as of `ingest`.
-
-    Returns:
-        A naive datetime or an integer step.
-
-    Raises:
-        SourceError: No observation is accepted; the error names the most frequent reasons.
-    """
-    now = now or wall_clock()
-    unfinished = is_unfinished(rows.collect_schema(), spec.source, freq=spec.freq, now=now, as_of=not_after)
-    read: dict[str, Any] = {"freq": spec.freq, "now": now, "source": spec.source, "unfinished": unfinished}
-    spans = measured_spans(rows, not_after=not_after, **read).collect(engine="streaming")
-    if spans.height:
-        is_meant = up_to_cutoff(spans, freq=spec.freq, ended_after=spec.ended_after)
-        newest: Any = spans["latest"].max()
-        if not spans.select(ds="last").select(is_meant.all()).item():
-            newest = newest_observation(rows, not_after=not_after, is_meant=is_meant, **read)
-        if has_parts(spec.source):
-            newest = find_whole_end(rows, newest, read)
-        found: datetime | int = newest
-        return found
-    until = "" if not_after is None else f" at or before {not_after}"
-    rejects = validate(rows, cutoff=not_after, **read).rejects
-    unread = rejects.filter(pl.col("reason").is_in(UNREAD)).select("ds").head(NUM_SNIFFED).collect()["ds"]
-    example = describe_unread(unread, spec.freq) or "".join(f"such as '{text}'" for text in unread.head(1))
-    waiting = describe_unfinished(rows, freq=spec.freq, unfinished=unfinished)
-    counts = rejects.group_by("reason").len().sort("len", "reason", descending=[True, False]).collect()
-    reasons = "".join(f"; {count} rows: {reason}" for reason, count in counts.head(NUM_REASONS).iter_rows())
-    more = f"; and {counts.height - NUM_REASONS} more reasons" if counts.height > NUM_REASONS else ""
-    numbers = rejects.filter(pl.col("reason") == Reason.NOT_A_NUMBER.value).head(NUM_SNIFFED).collect()
-    proposals = [*describe_unread_numbers(numbers, rows, spec.source.csv)]
-    texts = proposals or [f"measurement '{text}'" for text in numbers["y"].head(1)]
-    hints = "".join(f"; {hint}" for hint in (waiting, example, *texts) if hint)
-    raise SourceError(
-        f"source {spec.source} has no accepted observation{until}; it needs at least one{reasons}{more}{hints}"
-    )
 
 
 def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, run_cutoff: datetime | int) -> Panel:

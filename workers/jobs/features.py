@@ -17,9 +17,10 @@ from forecasting.series.checks import Checked, check_measurements, check_stale, 
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import categories_of
 from forecasting.series.ends import find_ended, find_lagging
+from forecasting.series.found_cutoff import find_newest
 from forecasting.series.freshness import current_time
 from forecasting.series.ids import lay_out_names
-from forecasting.series.ingest import Ingested, find_newest, ingest, observed_rows
+from forecasting.series.ingest import Ingested, ingest, observed_rows
 from forecasting.series.inputs import Input
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import scan_source

@@ -102,12 +102,6 @@ def test_rejects_after_the_newest_observation_are_returned_unless_a_cutoff_is_re
     assert ingest(spec, cutoff=fourth, is_newest=True).rejects["y"].to_list() == ["many", "nan"]
 
 
-def test_source_without_accepted_rows_is_refused_with_the_most_frequent_reasons(tmp_path: Path) -> None:
-    path = write(tmp_path / "bad.csv", ["31/01/2024 05:00", "31/01/2024 06:00", ""], ["1", "2", "3"])
-    with pytest.raises(SourceError, match=r"at least one; 2 rows: time cannot be read.*; 1 rows: time is missing"):
-        ingest(spec_of(path))
-
-
 def test_rejects_are_returned_once_and_only_up_to_as_of(tmp_path: Path) -> None:
     hours = [(BEGIN + timedelta(hours=hour)).isoformat() for hour in range(5)]
     late = [(BEGIN + timedelta(minutes=minutes)).isoformat() for minutes in (270, 290, 600, 660)]
