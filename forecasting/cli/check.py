@@ -43,7 +43,7 @@ def check(
     The exit code is 2 where a run would stop because of its data. The last lines are those of a spec.
     """
     from forecasting.api import Request
-    from forecasting.cli.files import write_frame
+    from forecasting.cli.files import refuse_files, write_frame
     from forecasting.cli.options import spec_from_options
     from forecasting.flow.profile import make_profile
     from forecasting.series.inputs import Input
@@ -61,9 +61,13 @@ def check(
         spec_path=Path(given[0]) if is_spec else None,
         storage_options=settings.storage_options,
         on_note=notes.append,
+        subject="check",
+        has_season=False,
     )
     spec = spec.within(cutoff)
-    request = Request.of(spec, Input(spec.source, None, settings.storage_options))
+    read = Input(spec.source, None, settings.storage_options)
+    refuse_files({"--series": series, "--rejects": rejects}, inputs=read.files())
+    request = Request.of(spec, read)
     until = request.parse_cutoff(cutoff, subject="--cutoff")
     profile = make_profile(spec, cutoff=until, storage_options=settings.storage_options)
     for name, texts in _describe(profile, notes):
@@ -99,11 +103,15 @@ def _describe(profile: "Profile", inferred: list[str]) -> Iterator[tuple[str, li
 def _describe_times(profile: "Profile", inferred: list[str]) -> Iterator[str]:
     import polars as pl
 
+    from forecasting.spec.frequency import DAY, fixed_width
+
     spec, series = profile.spec, profile.series.filter(pl.col("num_points") > 0)
-    zones: list[str] = []
+    zones = [spec.source.timezone] if spec.source.timezone else []
     if spec.clock == "timestamp":
-        zones = profile.ingested.observations["zone"].drop_nulls().unique().to_list()
+        zones = profile.ingested.observations["zone"].drop_nulls().unique().to_list() or zones
     clock = "integer steps" if spec.clock == "step" else f"in {zones[0]}" if zones else "without a zone"
+    width = None if spec.clock == "step" else fixed_width(spec.freq)
+    of_utc = " (UTC)" if zones and zones[0] != "UTC" and width is not None and width < DAY else ""
     if series.is_empty():
         yield clock
         return
@@ -120,7 +128,7 @@ def _describe_times(profile: "Profile", inferred: list[str]) -> Iterator[str]:
         worst=pl.col("unique_id").sort_by(share_S).last(),
         worst_share=share_S.max(),
     ).row(0, named=True)
-    yield f"{clock}, from {totals['first']} to {totals['last']}; cutoff {profile.ingested.cutoff}"
+    yield f"{clock}, from {totals['first']} to {totals['last']}; cutoff {profile.ingested.cutoff}{of_utc}"
     yield next((note for note in inferred if note.startswith("frequency")), f"frequency {spec.freq}")
     shown = f"{totals['shortest']:,}" + (
         f" to {totals['longest']:,} grid points a series, {totals['median']:,.0f} in the median"

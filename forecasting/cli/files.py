@@ -1,7 +1,7 @@
 """Write frames to parquet or CSV files that appear only when they are complete."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -39,6 +39,28 @@ def refuse_path(path: Path, *, option: str, suffixes: tuple[str, ...] = SUFFIXES
         problem = f"cannot be written: folder {path.parent} is not writable"
     if problem:
         raise SpecError(option, [f"{str(path)!r} {problem}"])
+
+
+def refuse_files(files: Mapping[str, Path | None], *, inputs: Sequence[str]) -> None:
+    """Check that files can be written, before any work is done for them.
+
+    Args:
+        files: Files by the options that set them; None for those that were not requested.
+        inputs: The files that are read.
+
+    Raises:
+        SpecError: A file cannot be written, is an input, or is meant by two options.
+    """
+    options: dict[Path, str] = {}
+    for option, path in files.items():
+        if path is None:
+            continue
+        refuse_path(path, option=option)
+        if str(path.resolve()) in inputs:
+            raise SpecError(option, [f"'{path}' is one of the inputs"])
+        other = options.setdefault(path.resolve(), option)
+        if other != option:
+            raise SpecError(option, [f"'{path}' is also {other}"])
 
 
 def write_frame(rows: pl.DataFrame, path: Path) -> None:

@@ -153,19 +153,10 @@ class _Files(NamedTuple):
 
     def refuse(self, inputs: Sequence[str]) -> None:
         """Raise SpecError for a file that cannot be written, is an input, or is meant by two options."""
-        from forecasting.cli.files import refuse_path
+        from forecasting.cli.files import refuse_files
 
-        options: dict[Path, str] = {}
-        for name, path in self._asdict().items():
-            if path is None:
-                continue
-            option = f"--{name.replace('_', '-')}"
-            refuse_path(path, option=option)
-            if str(path.resolve()) in inputs:
-                raise SpecError(option, [f"'{path}' is one of the inputs"])
-            other = options.setdefault(path.resolve(), option)
-            if other != option:
-                raise SpecError(option, [f"'{path}' is also {other}"])
+        options = {f"--{name.replace('_', '-')}": path for name, path in self._asdict().items()}
+        refuse_files(options, inputs=inputs)
 
 
 def _forecast(

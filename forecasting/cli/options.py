@@ -68,6 +68,8 @@ def spec_from_options(
     spec_path: Path | None = None,
     storage_options: Mapping[str, str] | None = None,
     on_note: Callable[[str], None] = lambda _: None,
+    subject: str = "forecast",
+    has_season: bool = True,
 ) -> Spec:
     """Build a spec from inputs and options, which take precedence over the spec of a file.
 
@@ -77,6 +79,8 @@ def spec_from_options(
         spec_path: The spec's file.
         storage_options: Options of an object store that holds the files.
         on_note: Called with a line for each field that is not given and is inferred from the data.
+        subject: The command, with which errors begin.
+        has_season: Whether a frequency without customary seasons needs some; otherwise it has none.
 
     Returns:
         The spec.
@@ -104,10 +108,10 @@ def spec_from_options(
         return infer_frequency(Input(Source(**fields["source"]).within(scope), None, storage_options or {}))
 
     try:
-        spec, notes = make_inferred_spec(fields, infer, subject="forecast")
+        spec, notes = make_inferred_spec(fields, infer, subject=subject, has_season=has_season)
         configure(spec)  # refuses static categories that no member can learn
     except SpecError as error:
-        raise SpecError("forecast", [_relabel(problem) for problem in error.problems]) from error
+        raise SpecError(subject, [_relabel(problem) for problem in error.problems]) from error
     for note in notes:
         on_note(note)
     return spec

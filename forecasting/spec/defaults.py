@@ -12,7 +12,11 @@ _MISSING = ("freq is missing", "season_lengths is missing")
 
 
 def make_inferred_spec(
-    fields: Mapping[str, Any], infer: Callable[[], tuple[str | int, float]], *, subject: str
+    fields: Mapping[str, Any],
+    infer: Callable[[], tuple[str | int, float]],
+    *,
+    subject: str,
+    has_season: bool = True,
 ) -> tuple[Spec, list[str]]:
     """Build a spec whose frequency and season lengths may be missing.
 
@@ -21,6 +25,7 @@ def make_inferred_spec(
         infer: Returns the frequency of the input, and the share of neighbouring rows that are so far apart. It is
             called only where the frequency is missing and all other fields are accepted, and may raise.
         subject: What the error's message begins with.
+        has_season: Whether a frequency without customary seasons needs some; otherwise it has none.
 
     Returns:
         The spec, and a line for each of the two that was inferred, with the option that changes it.
@@ -46,9 +51,10 @@ def make_inferred_spec(
     if filled.get("season_lengths") is None:
         filled["season_lengths"] = customary_seasons(freq)
         if not filled["season_lengths"]:
-            raise SpecError(
-                subject, [f"season_lengths is missing: none is customary at frequency {freq}; 1 stands for no season"]
-            )
+            if has_season:
+                problem = f"season_lengths is missing: none is customary at frequency {freq}; 1 stands for no season"
+                raise SpecError(subject, [problem])
+            filled["season_lengths"] = (1,)
         lengths = " and ".join(map(str, filled["season_lengths"]))
         notes.append(
             f"season lengths {lengths}: customary at frequency {freq}; --season-length (season_lengths) changes them"

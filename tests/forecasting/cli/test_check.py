@@ -98,6 +98,49 @@ def test_gaps_zeros_and_short_series_are_counted(fleetcast: Fleetcast) -> None:
     assert "series: 1 constant · 1 zero in more than half of their measurements" in ended.out
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--series", "sales.csv"), "--series: 'sales.csv' is one of the inputs"),
+        (("--rejects", "sales.csv"), "--rejects: 'sales.csv' is one of the inputs"),
+        (("--series", "nowhere/s.csv"), "--series: 'nowhere/s.csv' cannot be written: folder nowhere does not exist"),
+        (("--series", "s.txt"), "--series: 's.txt' must end in .parquet or .csv"),
+        (("--series", "s.csv", "--rejects", "s.csv"), "--rejects: 's.csv' is also --series"),
+    ],
+)
+def test_file_that_must_not_be_written_is_refused_before_reading(
+    fleetcast: Fleetcast, words: tuple[str, ...], message: str
+) -> None:
+    write_rows()
+    before = Path("sales.csv").read_text(encoding="utf-8")
+    ended = fleetcast("check", "sales.csv", *NAMED, *words)
+    assert (ended.exit_code, ended.out, ended.err.strip()) == (2, "", f"error: {message}")
+    assert Path("sales.csv").read_text(encoding="utf-8") == before
+
+
+def test_integer_steps_need_no_season(fleetcast: Fleetcast) -> None:
+    lines = [f"a,{step},{[5, 1, 2, 8, 3, 3, 9][step % 7] + step % 2 / 10}" for step in range(60)]
+    Path("steps.csv").write_text("unique_id,ds,y\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    ended = fleetcast("check", "steps.csv", "--cutoff", "50")
+    assert (ended.exit_code, ended.err) == (0, "")
+    assert "integer steps, from 0 to 50; cutoff 50" in ended.out
+    assert "7 found: autocorrelation" in ended.out
+    assert "freq = 1\nseason_lengths = [1]\n" in ended.out
+    refused = fleetcast("check", "steps.csv", "--cutoff", "2024-01-01")
+    assert refused.err.startswith("error: --cutoff: '2024-01-01' must be an integer")
+
+
+def test_times_below_a_day_are_shown_in_utc(fleetcast: Fleetcast) -> None:
+    lines = [f"a,2024-01-{1 + hour // 24:02d} {hour % 24:02d}:00,{hour % 24}" for hour in range(96)]
+    Path("hours.csv").write_text("unique_id,ds,y\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    ended = fleetcast("check", "hours.csv", "--timezone", "Europe/Berlin")
+    times = "in Europe/Berlin, from 2023-12-31 23:00:00 to 2024-01-04 22:00:00; cutoff 2024-01-04 22:00:00 (UTC)"
+    assert times in ended.out
+    daily = fleetcast("check", "hours.csv", "--timezone", "Europe/Berlin", "--freq", "1d", "--source", "aggregate=sum")
+    assert "in Europe/Berlin, from 2024-01-01 00:00:00 to 2024-01-04 00:00:00; cutoff 2024-01-04 " in daily.out
+    assert "UTC" not in daily.out
+
+
 @pytest.mark.parametrize("words", [("nowhere.csv",), ("nowhere.toml",), ()])
 def test_missing_input_is_one_line(fleetcast: Fleetcast, words: tuple[str, ...]) -> None:
     ended = fleetcast("check", *words)
