@@ -257,7 +257,7 @@ def test_columns_are_those_of_the_table_and_rows_those_of_the_names_in_order() -
     champions = choose_champions(backtests, unique_ids=["c", "b", "a"], **options)
     assert champions["unique_id"].to_list() == ["c", "b", "a"]
     declared = table("champions").schema("timestamp")
-    bookkeeping = {"spec", "cutoff_date", "run_cutoff", "run_id"}
+    bookkeeping = {"spec", "cutoff_date", "run_cutoff", "run_id", "data_version"}
     assert champions.schema == {name: dtype for name, dtype in declared.items() if name not in bookkeeping}
     assert choose_champions(backtests, unique_ids=[], **options).schema == champions.schema
 
