@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from forecasting.errors import SinkError, SpecError, StoreError, first_line
+from forecasting.errors import SinkError, SpecError, StoreError, UserError, first_line
 from forecasting.series.places import local_path
 from forecasting.sinks.rows import flatten
 from forecasting.store.files import TEMPORARY, Files
@@ -56,6 +56,7 @@ def replace_delta(rows: pl.DataFrame, *, uri: str, spec: str, storage_options: M
 
     Raises:
         SinkError: The table cannot be written.
+        UserError: A column of the table has another type.
     """
     from deltalake import CommitProperties, DeltaTable, write_deltalake
     from deltalake.exceptions import CommitFailedError, DeltaError
@@ -64,6 +65,9 @@ def replace_delta(rows: pl.DataFrame, *, uri: str, spec: str, storage_options: M
     for attempt in range(1, NUM_ATTEMPTS + 1):
         try:
             exists = DeltaTable.is_deltatable(uri, storage_options=options)
+            if exists:
+                stored = pl.scan_delta(DeltaTable(uri, storage_options=options)).collect_schema()
+                _refuse_other_types(stored, rows.schema, uri)
             write_deltalake(
                 uri,
                 rows.to_arrow(),
@@ -81,6 +85,19 @@ def replace_delta(rows: pl.DataFrame, *, uri: str, spec: str, storage_options: M
             raise SinkError(f"{uri} cannot be written: {first_line(error)}") from error
         else:
             return
+
+
+def _refuse_other_types(stored: pl.Schema, given: pl.Schema, uri: str) -> None:
+    """Refuse a table to which deltalake would convert values, such as integer steps to times of 1970."""
+    for name, dtype in given.items():
+        if stored.get(name, dtype) == dtype:
+            continue
+        is_clock = {type(dtype), type(stored[name])} == {pl.Int64, pl.Datetime}
+        why = "; integer steps and timestamps need a table each" if is_clock else ""
+        raise UserError(
+            f"{uri} cannot be written: its column {name} is {stored[name]}, but forecasts have {dtype}{why}; set"
+            " another folder (publish.uri)"
+        )
 
 
 def _delete_parts(path: Path) -> None:

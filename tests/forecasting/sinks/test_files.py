@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from forecasting.errors import SinkError
+from forecasting.errors import SinkError, UserError
 from forecasting.sinks.files import OLDEST_PART, replace_delta, replace_file
 from tests.forecasting.sinks.conftest import make_rows
 
@@ -49,6 +49,16 @@ def test_rows_of_the_spec_are_replaced_in_a_delta_table_and_others_stay(tmp_path
     assert counts.rows() == [("other's", 6, 3.0, 0), ("sales", 6, 15.0, 6)]
     replace_delta(newer.clear(), uri=uri, spec="sales", storage_options={})
     assert pl.read_delta(uri)["spec"].unique().to_list() == ["other's"]
+
+
+def test_steps_and_timestamps_need_a_delta_table_each(tmp_path: Path, rows: pl.DataFrame) -> None:
+    uri = str(tmp_path / "table")
+    replace_delta(rows, uri=uri, spec="sales", storage_options={})
+    clocks = [name for name, dtype in rows.schema.items() if dtype == pl.Datetime]
+    steps = rows.with_columns(pl.col(clocks).dt.epoch("d").cast(pl.Int64), spec=pl.lit("steps"))
+    with pytest.raises(UserError, match=r"table cannot be written: its column run_cutoff is Datetime.*a table each"):
+        replace_delta(steps, uri=uri, spec="steps", storage_options={})
+    assert pl.read_delta(uri)["spec"].unique().to_list() == ["sales"]
 
 
 def test_publishers_of_a_delta_table_that_race_leave_the_rows_of_one(tmp_path: Path) -> None:
