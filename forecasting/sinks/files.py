@@ -1,5 +1,6 @@
 """Copy forecasts into a Delta table, or into a parquet or CSV file that is replaced as a whole."""
 
+import re
 import time
 from collections.abc import Mapping
 from io import BytesIO
@@ -15,6 +16,7 @@ from forecasting.store.slices import quote
 
 NUM_ATTEMPTS = 5
 """Attempts to commit to a Delta table that other publishers write to."""
+_EXISTS = re.compile("already exists")
 OLDEST_PART = 3600.0
 """Seconds after which the temporary file of a publisher belongs to one that was killed."""
 
@@ -63,6 +65,7 @@ def replace_delta(rows: pl.DataFrame, *, uri: str, spec: str, storage_options: M
 
     options = dict(storage_options)
     for attempt in range(1, NUM_ATTEMPTS + 1):
+        exists = True
         try:
             exists = DeltaTable.is_deltatable(uri, storage_options=options)
             if exists:
@@ -71,7 +74,7 @@ def replace_delta(rows: pl.DataFrame, *, uri: str, spec: str, storage_options: M
             write_deltalake(
                 uri,
                 rows.to_arrow(),
-                mode="overwrite",
+                mode="overwrite" if exists else "error",  # another publisher may just have created it
                 partition_by=["spec"],
                 predicate=f"spec = {quote(spec)}" if exists else None,
                 schema_mode="merge" if exists else None,
@@ -82,6 +85,8 @@ def replace_delta(rows: pl.DataFrame, *, uri: str, spec: str, storage_options: M
             if attempt == NUM_ATTEMPTS:
                 raise SinkError(f"{uri} is being written by others: {first_line(error)}") from error
         except (DeltaError, OSError) as error:
+            if not exists and attempt < NUM_ATTEMPTS and _EXISTS.search(str(error)):
+                continue
             raise SinkError(f"{uri} cannot be written: {first_line(error)}") from error
         else:
             return

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from forecasting.errors import SinkError, UserError
 from forecasting.sinks.files import OLDEST_PART, replace_delta, replace_file
@@ -72,6 +73,20 @@ def test_publishers_of_a_delta_table_that_race_leave_the_rows_of_one(tmp_path: P
             )
         )
     assert pl.read_delta(uri).height == 6
+
+
+def test_table_that_another_publisher_has_just_created_keeps_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "table")
+    replace_delta(make_rows("other"), uri=uri, spec="other", storage_options={})
+    answers, is_table = [False], DeltaTable.is_deltatable
+    monkeypatch.setattr(
+        DeltaTable, "is_deltatable", lambda *given, **options: answers.pop() if answers else is_table(*given, **options)
+    )
+    replace_delta(make_rows(), uri=uri, spec="sales", storage_options={})
+    assert answers == []
+    assert sorted(pl.read_delta(uri)["spec"].unique()) == ["other", "sales"]
 
 
 def test_place_that_cannot_be_written_is_named(tmp_path: Path, rows: pl.DataFrame) -> None:
