@@ -61,7 +61,11 @@ def replace_rows(rows: pl.DataFrame, *, uri: str, spec: str, table: str, place: 
     with _naming(place or mask_passwords(uri)), dbapi.connect(uri) as connection, connection.cursor() as cursor:
         cursor.adbc_ingest(_STAGING, flat.to_arrow(), mode="create", temporary=True)
         # Publishers wait for each other from here on, so that none finds a table half made or rows of its spec.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", (f"fleetcast {table}",))
+        schema, _, name = table.rpartition(".")
+        lock = (
+            "SELECT pg_advisory_xact_lock(hashtextextended(coalesce(nullif($1, ''), current_schema()) || '.' || $2, 0))"
+        )
+        cursor.execute(lock, (schema, name))
         cursor.fetchall()
         _prepare(cursor, flat, table)
         columns = ", ".join(map(_quote, flat.columns))

@@ -147,6 +147,22 @@ def test_publishers_that_race_leave_the_rows_of_one(database: Server) -> None:
     assert len(levels) == 1
 
 
+def test_specs_that_create_a_table_at_once_wait_for_each_other(database: Server) -> None:
+    database.execute("ALTER ROLE ada SET search_path = out")
+
+    def publish(number: int) -> None:
+        table = "forecasts" if number % 2 else "out.forecasts"
+        rows = make_rows(f"spec{number}")
+        replace_rows(rows, uri=database.secret_uri, spec=f"spec{number}", table=table)
+
+    for _ in range(3):
+        database.execute("DROP TABLE IF EXISTS out.forecasts CASCADE")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(publish, range(4)))
+        assert fetch(database, "SELECT count(DISTINCT spec) AS num FROM out.forecasts")["num"][0] == 4
+    database.execute("ALTER ROLE ada RESET search_path")
+
+
 def test_least_privileges_are_enough_once_the_table_exists(database: Server, rows: pl.DataFrame) -> None:
     copy(database, rows)
     database.execute(
