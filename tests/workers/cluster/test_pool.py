@@ -23,15 +23,21 @@ def shards_of(count):
 
 
 def test_results_come_in_the_order_of_the_units_whichever_ends_first(ray_cluster, tmp_path):
+    first_ended = tmp_path / "ended"
+
     def task(unit):
         deadline = time.monotonic() + 60
-        while unit.number == 0 and not (tmp_path / "1").exists() and time.monotonic() < deadline:
+        while unit.number == 0 and not first_ended.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        (tmp_path / str(unit.number)).touch()
         return {"number": unit.number}
 
     ended = []
-    results = run_units(task, shards_of(4), name="t", resources=TWO, on_done=lambda unit, _: ended.append(unit.number))
+
+    def note(unit, _):
+        ended.append(unit.number)
+        first_ended.touch()
+
+    results = run_units(task, shards_of(4), name="t", resources=TWO, on_done=note)
     assert [result["number"] for result in results] == [0, 1, 2, 3]
     assert sorted(ended) == [0, 1, 2, 3]
     assert ended[0] != 0
