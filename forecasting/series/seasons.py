@@ -154,7 +154,7 @@ def _without_multiples(peaks: Sequence[int], mean_L: Values) -> list[int]:
     """Return the peaks, shortest first, without those that repeat a shorter season."""
     kept: list[int] = []
     for lag in peaks:
-        shorter = [other for other in kept if abs(lag - round(lag / other) * other) <= max(1, lag // 50)]
+        shorter = [other for other in kept if abs(lag - round(lag / other) * other) <= max(1, lag // 12)]
         if all(mean_L[lag] >= mean_L[other] + LEAST_GAIN for other in shorter):
             kept.append(lag)
     return kept

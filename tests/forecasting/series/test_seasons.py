@@ -80,3 +80,10 @@ def test_short_and_constant_series_and_those_without_points_say_nothing() -> Non
     (asked,), found = find_seasons(frame(series), [7])
     assert (found, asked.share) == ([], 0.0)
     assert find_seasons(frame(series).clear(), [7])[1] == []
+
+
+def test_noise_that_echoes_two_steps_later_is_no_season_of_two() -> None:
+    random, time = np.random.default_rng(0), np.arange(1000)
+    noise = [random.normal(size=1002) for _ in range(3)]
+    echoes = [3 * np.sin(2 * np.pi * time / 24) + each[2:] + 0.7 * each[:-2] for each in noise]
+    assert lengths_found(echoes) == [24]
