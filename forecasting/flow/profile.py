@@ -29,9 +29,10 @@ class Profile:
     Attributes:
         spec: The spec.
         ingested: Accepted and refused rows, grids, and notes.
-        series: One row per series: `unique_id`, `status` (`forecast`, `lagging`, `ended` or `set aside`), `first`,
-            `last`, `num_points` and `num_observed` of its grid, `num_zeros`, `lowest`, `highest`, `is_whole` (all
-            measurements are whole numbers) and `reason`.
+        series: One row per series: `unique_id`, `status` (`forecast`, `lagging`, `ended` or `set aside`), `first` and
+            `last` (the grid's first time and the newest measurement's, on the clock of ds), `num_points` and
+            `num_observed` of its grid, `num_zeros`, `lowest` and `highest` in units of y, `is_whole` (all measurements
+            are whole numbers) and `reason`.
         asked: The spec's seasons.
         found: Seasons that the data show, strongest first.
         needed: Grid points that a series needs for a network of its own.
@@ -60,7 +61,7 @@ def make_profile(
 
     Args:
         spec: The spec.
-        cutoff: The requested cutoff; None takes the one that a run would take.
+        cutoff: The requested cutoff, on the clock of ds; None takes the one that a run would take.
         storage_options: Options of the object store, as Polars takes them.
 
     Returns:

@@ -165,7 +165,7 @@ def keep_accepted(judged: pl.LazyFrame, cutoff: datetime | int | None) -> pl.Laz
     Returns:
         The rows.
     """
-    # One filter, after which Polars still shares the judged rows between accepted and refused ones.
+    # One filter, so that an engine that shares common parts of plans can share the judged rows.
     return judged.filter(IS_ACCEPTED if cutoff is None else IS_ACCEPTED & (pl.col("ds") <= cutoff))
 
 

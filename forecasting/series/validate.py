@@ -36,7 +36,7 @@ from forecasting.spec.source import Source
 
 @dataclass(frozen=True)
 class Validated:
-    """Two lazy frames over the same rows; `pl.collect_all` computes their common part once.
+    """Lazy frames over the same rows; the streaming engine judges the rows again for each that is collected.
 
     Attributes:
         accepted: unique_id, ds, y and, if they were scanned, categories; sorted, one row per (unique_id, ds). A null
