@@ -34,7 +34,13 @@ from forecasting.series.repeats import describe_repeats
 from forecasting.series.shortfall import describe_shortfall, find_usual
 from forecasting.series.spans import count_rows
 from forecasting.series.suspicious import describe_suspicious
-from forecasting.series.thousands import count_spellings, find_points, has_text_numbers, refuse_thousands
+from forecasting.series.thousands import (
+    count_spellings,
+    describe_points,
+    find_points,
+    has_text_numbers,
+    refuse_thousands,
+)
 from forecasting.series.time_sniff import refuse_codes
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.validate import Validated, later_rejects, validate
@@ -183,8 +189,11 @@ def ingest(
     observations, counted = collected["observations"], collected["counted"]
     refused_parts = [collected[name] for name in ("refused", "later") if name in collected]
     refused = pl.concat(refused_parts).sort("source_file", "source_row")
+    ambiguous = None
     if "points" in collected and collected["points"].item():
-        refuse_thousands(count_spellings(rows).collect(engine="streaming"), spec.source)
+        spellings = count_spellings(rows).collect(engine="streaming")
+        refuse_thousands(spellings, spec.source)
+        ambiguous = describe_points(spellings, spec.source)
     kept = _count_kept(validated, observations, spec)
     num_kept, num_waiting, num_ignored = (int(kept[name].sum()) for name in ("num_kept", "num_waiting", "num_ignored"))
     counts = RowCounts(
@@ -230,6 +239,7 @@ def ingest(
         describe_unused_dialect(spec.source, rows),
         describe_stripped(counted["written_ids"].explode().drop_nulls(), rows),
         describe_offsets(rows, spec.source, spec.clock, spec.freq),
+        ambiguous,
         describe_similar(unique_ids),
         describe_repeats(refused, counts.read, spec.source),
         *describe_suspicious(meant, rows, spec),

@@ -106,10 +106,38 @@ def refuse_thousands(counted: pl.DataFrame, source: Source) -> None:
     file, row, text = first.values()
     remedy = "cast the column to numbers"
     if is_csv(file):
-        other = source.csv.model_copy(update={"decimal": ",", "thousands": "."})
-        remedy = f"it {describe_dialects([other], source.csv)}; --csv-decimal '.' reads points as decimal points"
+        remedy = f"it {_other_dialect(source)}; --csv-decimal '.' reads points as decimal points"
     raise SourceError(
         f"{name_row(file, row)}: measurement '{text}' would be read as {float(text):g}, but it may be"
         f" {text.replace('.', '')}: series '{name}' has whole numbers up to {largest:g}, and no measurement has another"
         f" number of digits after its point than three; {remedy}"
     )
+
+
+def describe_points(counted: pl.DataFrame, source: Source) -> str | None:
+    """Describe points that are read as decimal points, although each of them may separate thousands.
+
+    Args:
+        counted: Rows of `count_spellings`.
+        source: The source, for the options.
+
+    Returns:
+        A sentence with an example and the options; None where some measurement shows what points are, or none has one.
+    """
+    num_grouped = int(counted["num_grouped"].sum())
+    if counted["num_decimal"].sum() or not num_grouped:
+        return None
+    file, row, text = counted.filter(pl.col("num_grouped") > 0).sort("unique_id")["first"][0].values()
+    remedy = f"if so, it {_other_dialect(source)}; " if is_csv(file) else ""
+    confirmation = "--csv-decimal '.' confirms decimal points" if is_csv(file) else "cast the column to numbers"
+    return (
+        f"{num_grouped} measurement{'s' * (num_grouped != 1)} with exactly three digits after the point are read as"
+        f" decimal numbers, and no other shows whether points separate thousands: {name_row(file, row)}: '{text}' is"
+        f" {float(text):g}, not {text.replace('.', '')}; {remedy}{confirmation}"
+    )
+
+
+def _other_dialect(source: Source) -> str:
+    """Describe the dialect whose points separate thousands."""
+    other = source.csv.model_copy(update={"decimal": ",", "thousands": "."})
+    return describe_dialects([other], source.csv)

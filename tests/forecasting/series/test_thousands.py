@@ -10,7 +10,13 @@ import pytest
 from forecasting.errors import SourceError
 from forecasting.series.ingest import ingest
 from forecasting.series.read import scan_frame
-from forecasting.series.thousands import count_spellings, find_points, has_text_numbers, refuse_thousands
+from forecasting.series.thousands import (
+    count_spellings,
+    describe_points,
+    find_points,
+    has_text_numbers,
+    refuse_thousands,
+)
 from forecasting.spec.source import Source
 from forecasting.spec.spec import make_spec
 
@@ -85,3 +91,25 @@ def test_run_stops_also_for_a_frame_of_text() -> None:
     spec = make_spec({"name": "x", "freq": "1d", "season_lengths": [7], "horizon": 1, "source": source}, subject="x")
     with pytest.raises(SourceError, match=r"^<frame>, row 3: measurement '1\.050' .*cast the column to numbers$"):
         ingest(spec, rows=rows)
+
+
+def test_points_that_nothing_explains_are_noted_with_both_options() -> None:
+    texts = ["1.234", "2.345", "12.456"]
+    noted = describe_points(count_spellings(rows_of(a=texts)).collect(), Source(uri="x.csv"))
+    assert noted == (
+        "3 measurements with exactly three digits after the point are read as decimal numbers, and no other shows"
+        " whether points separate thousands: x.csv, line 2: '1.234' is 1.234, not 1234; if so, it looks like a file"
+        " with decimal commas and thousands points: --csv-decimal ',' --csv-thousands '.' (source.csv in a spec);"
+        " --csv-decimal '.' confirms decimal points"
+    )
+    days = [datetime(2024, 1, 1) + timedelta(days=day) for day in range(len(texts))]
+    frame = pl.DataFrame({"unique_id": "a", "ds": days, "y": texts})
+    source = Source(uri="<frame>")
+    spec = make_spec({"name": "x", "freq": "1d", "season_lengths": [7], "horizon": 1, "source": source}, subject="x")
+    read = ingest(spec, rows=scan_frame(frame, source, "timestamp"))
+    assert any("'1.234' is 1.234, not 1234; cast the column to numbers" in note for note in read.notes)
+
+
+@pytest.mark.parametrize("texts", [["1.234", "12.5"], ["0.412", "1.250"], ["950", "980"], []])
+def test_points_that_are_clear_are_not_noted(texts: list[str]) -> None:
+    assert describe_points(count_spellings(rows_of(a=texts)).collect(), Source(uri="x.csv")) is None
