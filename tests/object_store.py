@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -16,6 +16,7 @@ KEY, SECRET = "mine", "s3-hunter2"
 @contextmanager
 def serve_buckets(root: Path) -> Iterator[str]:
     """Serve the folders below `root` as buckets to clients that sign with KEY; yields the URL of the server."""
+    writing = Lock()  # no other writer between a condition and its put
 
     class Answer(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -60,11 +61,12 @@ def serve_buckets(root: Path) -> Iterator[str]:
             asked = parse_qs(url.query)
             if "partNumber" in asked:
                 file = file.with_name(f"{file.name}.part{asked['partNumber'][0]}")
-            elif self.headers.get("If-None-Match") == "*" and file.exists():
-                self.send_error(412)
-                return
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            with writing:
+                if self.headers.get("If-None-Match") == "*" and file.exists():
+                    self.send_error(412)
+                    return
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
             self._send(200, b"")
 
         def do_POST(self) -> None:
