@@ -543,11 +543,11 @@ _DECLARED = (
         ("run_id",),
         (
             _RUN_ID,
-            Column("job", pl.String(), "features, train, backtest, predict or score"),
+            Column("job", pl.String(), "features, train, backtest, predict, score, publish or delete"),
             _SPEC,
             Column("run_cutoff", pl.String(), "cutoff of the run, as text"),
             Column("generation", pl.Int64(), "count of repeated runs; a retry has the same generation"),
-            Column("status", pl.String(), "success, skipped or failed"),
+            Column("status", pl.String(), "success, skipped, failed or deleted"),
             Column("started_at", pl.Datetime("us", "UTC"), "when the run began"),
             Column("seconds", pl.Float64(), "duration"),
             Column("num_series", pl.Int64(), "series of the run"),

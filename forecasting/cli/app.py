@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from forecasting.cli import check, forecast, plot, specs, tables
+from forecasting.cli import check, forecast, plot, runs, specs, tables
 from forecasting.cli.once import OnceCommand
 from forecasting.errors import FleetcastError, first_line, naming_extras
 from forecasting.series.once import reading_once
@@ -29,7 +29,7 @@ app.command("forecast", cls=OnceCommand)(forecast.forecast)
 app.command("check", cls=OnceCommand)(check.check)
 app.command("query", cls=OnceCommand)(tables.query)
 app.command("tables", cls=OnceCommand)(tables.tables)
-app.command("runs", cls=OnceCommand)(tables.runs)
+app.add_typer(runs.app, name="runs")
 app.command("leaderboard", cls=OnceCommand)(tables.leaderboard)
 app.command("plot", cls=OnceCommand)(plot.plot)
 app.add_typer(specs.app, name="specs")

@@ -4,11 +4,14 @@ from collections import Counter
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 
-class OnceCommand(TyperCommand):
-    """A command that refuses repeated options of a single value."""
+class _Once:
+    """Commands that refuse repeated options of a single value."""
+
+    params: list[Any]
+    make_parser: Any
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of a command.
@@ -31,4 +34,13 @@ class OnceCommand(TyperCommand):
                 raise typer.BadParameter(
                     f"{option.opts[0]} is given {counts[option.name]} times; it takes one value", ctx=ctx
                 )
-        return super().parse_args(ctx, args)
+        left: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+        return left
+
+
+class OnceCommand(_Once, TyperCommand):
+    """A command that refuses repeated options of a single value."""
+
+
+class OnceGroup(_Once, TyperGroup):
+    """Commands under one name, which itself refuses repeated options of a single value."""

@@ -1,4 +1,4 @@
-"""`fleetcast query`, `tables`, `runs` and `leaderboard`: print the tables of a store."""
+"""`fleetcast query`, `tables` and `leaderboard`: print the tables of a store."""
 
 import sys
 from pathlib import Path
@@ -56,25 +56,6 @@ def tables(
     return show(columns.select("column", "dtype", meaning="column_meaning"), output, limit=0, title=title)
 
 
-def runs(
-    spec: Annotated[str | None, typer.Option(help="Only runs of this spec.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Runs to print, 0 for all.")] = 20,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """List the runs of jobs, newest first."""
-    import polars as pl
-
-    from forecasting.cli.show import show
-
-    recorded = open_store().scan("runs", "timestamp")
-    if spec is not None:
-        recorded = recorded.filter(pl.col("spec") == spec)
-    newest_first = recorded.sort("started_at", "run_id", descending=True)
-    if output is Format.TABLE:
-        newest_first = newest_first.with_columns(pl.col("started_at").dt.truncate("1s")).select(*_SHOWN_OF_A_RUN)
-    show(newest_first.collect(), output, limit=limit)
-
-
 def leaderboard(
     spec: Annotated[str | None, typer.Option(help="Only this spec.")] = None,
     scores: Annotated[bool, typer.Option("--scores", help="Use realised errors instead of backtests.")] = False,
@@ -112,16 +93,3 @@ def open_store() -> "Store":
             file=sys.stderr,
         )
     return store
-
-
-_SHOWN_OF_A_RUN = (
-    "started_at",
-    "spec",
-    "job",
-    "run_cutoff",
-    "status",
-    "seconds",
-    "num_series",
-    "num_rows",
-    "message",
-)

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -73,6 +73,40 @@ def publish(
         return _commit(store, declared, clock, rows, predicate, application, generation)
 
 
+def rewrite(
+    store: Store, table: str, clock: Clock, change: Callable[[pl.LazyFrame], pl.LazyFrame], *, slice: Slice
+) -> int:
+    """Replace a slice of a table by rows made of the stored ones, in one commit.
+
+    If another writer changes the slice in the meantime, the rows are made again of what it has written.
+
+    Args:
+        store: The store.
+        table: The declared name of a table that exists.
+        clock: The clock of the spec.
+        change: Takes the stored rows of the slice and returns the new ones.
+        slice: The rows to replace.
+
+    Returns:
+        The version of the table after the commit.
+
+    Raises:
+        StoreError: The new rows cannot be stored, the store fails, or other writers win every attempt to commit.
+    """
+    declared = declared_table(table)
+    stored_as, predicate = declared.stored_as(clock), slice.predicate(declared, clock)
+    for attempt in range(NUM_ATTEMPTS):
+        snapshot = store.open(table, clock)
+        assert snapshot is not None, "a slice of a table that exists is rewritten"
+        stored = store.scan(table, clock, version=snapshot.version()).filter(slice.contains(declared, clock))
+        schema = stored.collect_schema()
+        with gather(change(stored), declared, stored_as, schema, store.storage_options) as rows:
+            rows.check(slice.contains(declared, clock))
+            if _is_committed(store, snapshot, rows, predicate, [], attempt):
+                return int(snapshot.version())
+    raise _contested(store, stored_as)
+
+
 def append_run(store: Store, row: Mapping[str, Any]) -> int:
     """Write one row of `runs`, or replace the row of the same run_id.
 
@@ -108,7 +142,7 @@ def _commit(
     Delta Lake refuses the second of two commits whose rows could overlap; commits of different specs do not.
     """
     stored_as = declared.stored_as(clock)
-    transactions = [Transaction(application, generation)] if application is not None else None
+    transactions = [Transaction(application, generation)] if application is not None else []
     for attempt in range(NUM_ATTEMPTS):
         snapshot = store.open(declared.name, clock)
         if snapshot is None:
@@ -116,25 +150,38 @@ def _commit(
             continue
         if application is not None and _is_published(snapshot, stored_as, application, generation):
             return int(snapshot.version())
-        _check_stored_schema(snapshot, rows.schema, stored_as)
-        try:
-            write_deltalake(
-                snapshot,
-                rows.to_arrow(),
-                mode="overwrite",
-                predicate=predicate,
-                schema_mode="merge",
-                writer_properties=_writer_properties(rows.schema),
-                commit_properties=CommitProperties(app_transactions=transactions),
-            )
+        if _is_committed(store, snapshot, rows, predicate, transactions, attempt):
             return int(snapshot.version())
-        except CommitFailedError:
-            time.sleep(random.uniform(0, min(LONGEST_WAIT, 0.02 * 2**attempt)))
-        except (DeltaError, OSError) as error:
-            raise StoreError(
-                f"table '{stored_as}' of store {store.root} could not be written: {first_line(error)}"
-            ) from error
-    raise StoreError(
+    raise _contested(store, stored_as)
+
+
+def _is_committed(
+    store: Store, snapshot: DeltaTable, rows: Rows, predicate: str, transactions: Sequence[Transaction], attempt: int
+) -> bool:
+    """Overwrite the predicate's rows; after a lost race, wait and return False."""
+    _check_stored_schema(snapshot, rows.schema, rows.stored_as)
+    try:
+        write_deltalake(
+            snapshot,
+            rows.to_arrow(),
+            mode="overwrite",
+            predicate=predicate,
+            schema_mode="merge",
+            writer_properties=_writer_properties(rows.schema),
+            commit_properties=CommitProperties(app_transactions=list(transactions) or None),
+        )
+    except CommitFailedError:
+        time.sleep(random.uniform(0, min(LONGEST_WAIT, 0.02 * 2**attempt)))
+        return False
+    except (DeltaError, OSError) as error:
+        raise StoreError(
+            f"table '{rows.stored_as}' of store {store.root} could not be written: {first_line(error)}"
+        ) from error
+    return True
+
+
+def _contested(store: Store, stored_as: str) -> StoreError:
+    return StoreError(
         f"table '{stored_as}' of store {store.root} is contested: other writers won {NUM_ATTEMPTS} commits in a row"
     )
 

@@ -122,6 +122,14 @@ def options_of(words: list[str]) -> set[str] | None:
     return known | {"--help"}
 
 
+def each_command(group: typer.core.TyperGroup) -> Iterator[list[str]]:
+    """Yield the words of every command, those of groups included."""
+    for name, command in group.commands.items():
+        yield [name]
+        if isinstance(command, typer.core.TyperGroup):
+            yield from ([name, *words] for words in each_command(command))
+
+
 def pyproject() -> dict:
     return tomllib.loads(text_of("pyproject.toml"))
 
@@ -146,8 +154,7 @@ def test_named_commands_and_options_exist(document):
 
 
 def test_options_named_alone_belong_to_some_command():
-    group = typer.main.get_command(app)
-    every = {option for name in group.commands for option in options_of([name]) or ()}
+    every = {option for words in each_command(typer.main.get_command(app)) for option in options_of(words) or ()}
     named = {span.split()[0] for document in DOCUMENTS for span in spans(document) if span.startswith("--")}
     assert named
     assert named <= every

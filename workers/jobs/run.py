@@ -360,7 +360,7 @@ def _find_recorded(store: Store, arguments: RunArguments) -> RunResult | None:
         .filter(
             pl.col("run_id") == arguments.run_id,
             pl.col("generation") == arguments.generation,
-            pl.col("status") != "failed",
+            pl.col("status").is_in(["success", "skipped"]),
             pl.col("arguments") == arguments.model_dump_json(),
         )
         .collect()

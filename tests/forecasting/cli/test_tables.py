@@ -1,4 +1,4 @@
-"""`fleetcast query`, `tables`, `runs` and `leaderboard` over a small store."""
+"""`fleetcast query`, `tables` and `leaderboard` over a small store."""
 
 import json
 from collections.abc import Callable
@@ -59,12 +59,6 @@ def test_tables_lists_all_tables_or_the_columns_of_one(fleetcast: Fleetcast, sto
     wrong = fleetcast("tables", "score")
     assert wrong.exit_code == 2
     assert "table 'score' does not exist" in wrong.err
-
-
-def test_runs_are_listed_and_filtered_by_spec(fleetcast: Fleetcast, store: Store) -> None:
-    assert "predict" in fleetcast("runs").out
-    assert json.loads(fleetcast("runs", "--spec", "demo", "--format", "json").out)[0]["run_id"] == "run_1"
-    assert json.loads(fleetcast("runs", "--spec", "other", "--format", "json").out) == []
 
 
 @pytest.mark.parametrize("words", [[], ["--scores"]])
