@@ -47,6 +47,7 @@ class RunArguments(BaseModel):
     changed_only: bool = Field(
         False, description="whether only series with new or restated rows are trained or forecast"
     )
+    full_read: bool = Field(False, description="whether all rows are read of a source with `modified`")
     run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$")
     generation: int = Field(0, ge=0, description="a retry keeps it, a repeated run raises it")
 

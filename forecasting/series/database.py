@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from forecasting.connections import find_connection
 from forecasting.errors import naming_extras
 from forecasting.series import postgres, sqlite
-from forecasting.series.lacking import needed_columns
+from forecasting.series.lacking import changed_columns, needed_columns
+from forecasting.series.modified import Watermark
 from forecasting.series.once import find_once, temporary_folder
 from forecasting.series.relation import Relation
 from forecasting.spec.place import SQLITE, Scope
@@ -61,11 +62,38 @@ def read_database(source: Source, *, static: Sequence[str] = ()) -> tuple[pl.Laz
             table = pa.Table.from_batches(batches, schema)
             return pl.DataFrame(table).lazy(), relation.name
         path = folder / f"{len(list(folder.iterdir()))}.parquet"
-        with pq.ParquetWriter(path, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
+        _write(path, schema, batches)
     snapshots.append(_Snapshot(path, frozenset(relation.columns), relation.scope))
     return pl.scan_parquet(path), relation.name
+
+
+def read_changes(source: Source, static: Sequence[str], since: Watermark | None, *, path: Path) -> tuple[int, str]:
+    """Write the rows of a source that were modified at a time or later, and those that do not say when, into a file.
+
+    Args:
+        source: The source, with `modified`.
+        static: Columns that classify whole series.
+        since: The time or number; None reads all rows.
+        path: The parquet file to write.
+
+    Returns:
+        The number of all rows that the source has, and what messages and refused rows call their place.
+
+    Raises:
+        SourceError: As of `read_database`.
+        SpecError: As of `read_database`.
+        ServiceError: As of `read_database`.
+    """
+    relation, uri = Relation.of(source.within(Scope()), changed_columns(source, static)), _uri(source)
+    with naming_extras():
+        reading = (
+            sqlite.stream_changes(uri, relation, since)
+            if isinstance(uri, str)
+            else postgres.stream_changes(uri, relation, since)
+        )
+        with reading as (num_rows, schema, batches):
+            _write(path, schema, batches)
+    return num_rows, relation.name
 
 
 def time_dtype(source: Source) -> pl.DataType | None:
@@ -88,6 +116,12 @@ def time_dtype(source: Source) -> pl.DataType | None:
     with naming_extras():
         found = find_once(("time", *_key(source)), lambda: postgres.time_type(uri, _relation(source, ())))
     return None if found is None else pl.Schema(pa.schema([("ds", found)]))["ds"]
+
+
+def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
 
 
 def _relation(source: Source, static: Sequence[str]) -> Relation:

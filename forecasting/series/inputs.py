@@ -15,6 +15,7 @@ from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
 from forecasting.series.partitions import is_whole, path_keys
 from forecasting.series.read import reading, scan_files, scan_frame, scan_source
 from forecasting.series.stores import storage_options_of
+from forecasting.series.supplied import find_supplied
 from forecasting.series.zone import clock_zone, declared_clock, own_zone, zone_of
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source, check_source, make_source
@@ -77,6 +78,9 @@ class Input:
         """Return the dtype of each column that names series; text of CSV files, and where files differ."""
         if self.frame is not None:
             return {name: self.frame.schema[name] for name in self.source.ids}
+        if (supplied := find_supplied(self.source)) is not None:
+            schema = supplied.rows.collect_schema()
+            return {name: schema[name] for name in self.source.ids}
         if self.source.is_database:
             from forecasting.series.database import read_database
 

@@ -53,6 +53,26 @@ def needed_columns(source: Source, static: Sequence[str]) -> list[tuple[str, str
     return named + [("category", name) for name in static]
 
 
+def changed_columns(source: Source, static: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the roles and names of the columns to read of a source whose changed rows are read.
+
+    Args:
+        source: The source, with `modified`.
+        static: Columns that classify whole series.
+
+    Returns:
+        Pairs of a role (as of `needed_columns`, or modified or key) and a name.
+    """
+    return [*needed_columns(source, static), *incremental_columns(source)]
+
+
+def incremental_columns(source: Source) -> list[tuple[str, str]]:
+    """Return the roles and names of the columns by which changed rows are found; none without `modified`."""
+    if source.modified is None:
+        return []
+    return [("modified", source.modified), *(("key", name) for name in source.keys)]
+
+
 def describe_wide(needed: Sequence[tuple[str, str]], columns: Sequence[Any]) -> str:
     """Return a clause about a table that seems to have a column for each time or for each series.
 

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 from pydantic import SecretStr
 
 from forecasting.errors import FleetcastError, ServiceError, SourceError, first_line
+from forecasting.series.modified import Watermark
 from forecasting.series.relation import Relation, quote_name
 from forecasting.spec.connection import mask_passwords
 
@@ -17,9 +19,10 @@ _PLAIN = frozenset(
     | {"date", "timestamp", "timestamptz", "bytea"}
 )
 """Types that are read as parquet files have them."""
-_TIMES = {"date": "DATE '{:%Y-%m-%d}'", "timestamp": "TIMESTAMP '{:%Y-%m-%d %H:%M:%S}'"}
-_TIMES["timestamptz"] = "TIMESTAMPTZ '{:%Y-%m-%d %H:%M:%S}+00'"
+_TIMES = {"date": "DATE '{:%Y-%m-%d}'", "timestamp": "TIMESTAMP '{:%Y-%m-%d %H:%M:%S.%f}'"}
+_TIMES["timestamptz"] = "TIMESTAMPTZ '{:%Y-%m-%d %H:%M:%S.%f}+00'"
 """Types of times, and how SQL writes a time of them."""
+_NUMBERS = ("int2", "int4", "int8", "float4", "float8")
 _RETRIED = ("08", "40", "53", "55", "57", "58", "XX")
 """Classes of SQLSTATE whose errors may not occur again: connections, conflicts, resources, locks and the system."""
 _REFUSED = re.compile(
@@ -47,11 +50,35 @@ def stream(uri: SecretStr, relation: Relation) -> Iterator[tuple[pa.Schema, Iter
     """
     with _connect(uri, relation) as cursor:
         types = _types(cursor, relation)
-        query = relation.select(*_parts(relation, types))
-        cursor.execute(query)
-        reader = cursor.fetch_record_batch()
-        schema = pa.schema([pa.field(field.name, _storage(field.type)) for field in reader.schema])
-        yield schema, (batch.cast(schema) if batch.schema != schema else batch for batch in reader)
+        yield _read(cursor, relation.select(*_parts(relation, types)))
+
+
+@contextmanager
+def stream_changes(
+    uri: SecretStr, relation: Relation, since: Watermark | None
+) -> Iterator[tuple[int, pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Read the rows of a relation that were modified at a time or later, and those that do not say when.
+
+    Args:
+        uri: The URI of libpq.
+        relation: The table or query; one of its columns has the role `modified`.
+        since: The time or number; None reads all rows.
+
+    Yields:
+        The number of all rows that the relation has, in the same transaction; the schema; and the batches, whose rows
+        have no order.
+
+    Raises:
+        SourceError: As of `stream`.
+        ServiceError: As of `stream`.
+    """
+    with _connect(uri, relation) as cursor:
+        types = _types(cursor, relation)
+        expressions, conditions = _parts(relation, types)
+        cursor.execute(relation.num_rows)
+        (num_rows,) = cursor.fetchone()
+        conditions += _modified_since(relation, types, since)
+        yield num_rows, *_read(cursor, relation.select(expressions, conditions, is_ordered=False))
 
 
 def time_type(uri: SecretStr, relation: Relation) -> pa.DataType | None:
@@ -125,6 +152,23 @@ def _types(cursor: Any, relation: Relation) -> dict[str, str]:
     relation.check(schema.names)
     types = {field.name: (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode() for field in schema}
     return {name: types[name] for name in relation.columns}
+
+
+def _read(cursor: Any, query: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    cursor.execute(query)
+    reader = cursor.fetch_record_batch()
+    schema = pa.schema([pa.field(field.name, _storage(field.type)) for field in reader.schema])
+    return schema, (batch.cast(schema) if batch.schema != schema else batch for batch in reader)
+
+
+def _modified_since(relation: Relation, types: dict[str, str], since: Watermark | None) -> list[str]:
+    """Return the condition of `stream_changes`; none for a type that is refused later."""
+    column = relation.column_of("modified")
+    is_time, name = types[column] in _TIMES, quote_name(column)
+    if since is None or is_time != isinstance(since, datetime) or not (is_time or types[column] in _NUMBERS):
+        return []
+    value = _TIMES[types[column]].format(since) if is_time else f"{since!r}"
+    return [f"({name} >= {value} OR {name} IS NULL)"]
 
 
 def _parts(relation: Relation, types: dict[str, str]) -> tuple[list[str], list[str]]:

@@ -30,11 +30,12 @@ from forecasting.series.delta import refuse_files_of_tables, scan_table
 from forecasting.series.file_types import ScannedFile, refuse_different_types
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.ids import read_names
-from forecasting.series.lacking import describe_lacking, describe_wide, needed_columns
+from forecasting.series.lacking import describe_lacking, describe_wide, incremental_columns, needed_columns
 from forecasting.series.newest import add_age, refuse_ages
 from forecasting.series.partitions import add_keys, needed_keys
 from forecasting.series.places import is_remote
 from forecasting.series.stores import storage_options_of
+from forecasting.series.supplied import find_supplied
 from forecasting.series.time_format import read_formatted, refuse_formatted
 from forecasting.series.time_sniff import NUM_SNIFFED, describe_unread
 from forecasting.spec.frequency import Clock
@@ -111,6 +112,8 @@ def scan_files(
             (see `refuse_different_types`).
         ServiceError: A remote file cannot be reached.
     """
+    if (supplied := find_supplied(source)) is not None:
+        return [_scan_table(*supplied, source, clock, static).rows]
     if source.is_database:
         from forecasting.series.database import read_database  # loads pyarrow, which few sources need
 
@@ -181,7 +184,9 @@ def _with_close_matches(name: str, known: Sequence[str]) -> str:
 def _scan_file(uri: str, source: Source, clock: Clock, options: dict[str, str], static: Sequence[str]) -> ScannedFile:
     needed = needed_columns(source, static)
     if uri.endswith("/"):
-        return _scan_table(*scan_table(uri, source.version, storage_options=options), source, clock, static)
+        rows, name = scan_table(uri, source.version, storage_options=options)
+        _refuse_missing(name, list(rows.collect_schema()), [*needed, *incremental_columns(source)])
+        return _scan_table(rows, name, source, clock, static)
     if is_csv(uri):
         return ScannedFile(uri, _scan_csv(uri, source, clock, options, static, needed), pl.String())
     with reading(uri):

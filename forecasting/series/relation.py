@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from forecasting.errors import SourceError
-from forecasting.series.lacking import describe_lacking
+from forecasting.series.lacking import describe_lacking, incremental_columns
 from forecasting.spec.place import Scope
 from forecasting.spec.source import Source
 
@@ -20,12 +20,14 @@ class Relation(NamedTuple):
         sql: What follows FROM.
         needed: Roles and names of the columns to read.
         scope: The part to read.
+        others: Roles and names of further columns, which must exist.
     """
 
     name: str
     sql: str
     needed: Sequence[tuple[str, str]]
     scope: Scope
+    others: Sequence[tuple[str, str]] = ()
 
     @classmethod
     def of(cls, source: Source, needed: Sequence[tuple[str, str]]) -> "Relation":
@@ -44,7 +46,7 @@ class Relation(NamedTuple):
         else:
             query = (source.query or "").strip().rstrip(";")
             sql = f"(\n{query}\n) AS source_rows"  # on lines of its own, because a comment may end it
-        return cls(str(source), sql, needed, source.scope)
+        return cls(str(source), sql, needed, source.scope, incremental_columns(source))
 
     @property
     def columns(self) -> list[str]:
@@ -55,6 +57,10 @@ class Relation(NamedTuple):
         """Return the first role of a column."""
         return next(role for role, name in self.needed if name == column)
 
+    def column_of(self, role: str) -> str:
+        """Return the first column of a role."""
+        return next(name for each, name in self.needed if each == role)
+
     def check(self, columns: Sequence[str]) -> None:
         """Refuse a relation without the needed columns.
 
@@ -64,26 +70,31 @@ class Relation(NamedTuple):
         Raises:
             SourceError: One is missing, or occurs twice.
         """
-        if lacking := describe_lacking(self.needed, columns):
+        if lacking := describe_lacking([*self.needed, *self.others], columns):
             raise SourceError(f"{self.name} lacks {lacking}; id, time and target name them")
         if repeated := [name for name in self.columns if columns.count(name) > 1]:
             raise SourceError(f"{self.name} has several columns '{repeated[0]}'; every column needs its own name")
 
-    def select(self, expressions: Sequence[str], conditions: Sequence[str] = ()) -> str:
-        """Return the query of the relation.
+    @property
+    def num_rows(self) -> str:
+        """The query of the number of all rows."""
+        return f"SELECT count(*) FROM {self.sql}"
 
-        Rows are in the order of their times and then of all columns, so that the same rows are always read alike.
+    def select(self, expressions: Sequence[str], conditions: Sequence[str] = (), *, is_ordered: bool = True) -> str:
+        """Return the query of the relation.
 
         Args:
             expressions: An expression for each column.
             conditions: What rows must meet.
+            is_ordered: Whether rows are in the order of their times and then of all columns, so that the same rows are
+                always read alike.
 
         Returns:
             The SELECT.
         """
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         places = sorted(range(len(expressions)), key=lambda place: self.role_of(self.columns[place]) != "time")
-        end = f" ORDER BY {', '.join(str(place + 1) for place in places)}"
+        end = f" ORDER BY {', '.join(str(place + 1) for place in places)}" if is_ordered else ""
         if self.scope.most_rows is not None:
             end = f" LIMIT {self.scope.most_rows}"
         return f"SELECT {', '.join(expressions)} FROM {self.sql}{where}{end}"

@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from forecasting.errors import ServiceError, SourceError
+from forecasting.series.modified import Watermark
 from forecasting.series.relation import Relation, quote_name
 from forecasting.spec.place import SQLITE
 
@@ -37,21 +39,75 @@ def stream(uri: str, relation: Relation) -> Iterator[tuple[pa.Schema, Iterator[p
         SourceError: The file or the relation cannot be read, or a column is missing or has bytes.
         ServiceError: The database is locked.
     """
+    with _connect(uri, relation) as connection:
+        dtypes = _dtypes(connection, relation)
+        cursor = connection.execute(relation.select(_expressions(dtypes)))
+        yield _schema(dtypes), _batches(cursor, dtypes)
+
+
+@contextmanager
+def stream_changes(
+    uri: str, relation: Relation, since: Watermark | None
+) -> Iterator[tuple[int, pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Read the rows of a relation that were modified at a time or later, and those that do not say when.
+
+    Columns have the types of all their values, as in `stream`.
+
+    Args:
+        uri: The URI of the file.
+        relation: The table or query; one of its columns has the role `modified`.
+        since: The time or number; None reads all rows.
+
+    Yields:
+        The number of all rows that the relation has, in the same transaction; the schema; and the batches, whose rows
+        have no order.
+
+    Raises:
+        SourceError: As of `stream`.
+        ServiceError: As of `stream`.
+    """
+    with _connect(uri, relation) as connection:
+        dtypes = _dtypes(connection, relation)
+        (num_rows,) = connection.execute(relation.num_rows).fetchone()
+        conditions = _modified_since(relation, dtypes, since)
+        cursor = connection.execute(relation.select(_expressions(dtypes), conditions, is_ordered=False))
+        yield num_rows, _schema(dtypes), _batches(cursor, dtypes)
+
+
+@contextmanager
+def _connect(uri: str, relation: Relation) -> Iterator[sqlite3.Connection]:
     path = Path(uri.removeprefix(SQLITE))
     if not path.is_file():
         raise SourceError(f"{relation.name}: {path} does not exist; an absolute path follows four slashes, {SQLITE}/")
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
-            connection.execute("BEGIN")  # both queries read the same rows
+            connection.execute("BEGIN")  # all queries read the same rows
             cursor = connection.execute(f"SELECT * FROM {relation.sql} LIMIT 0")
             relation.check([_REPEATED.sub("", column[0]) for column in cursor.description])
-            dtypes = _dtypes(connection, relation)
-            cursor = connection.execute(relation.select([_read(name, dtype) for name, dtype in dtypes.items()]))
-            schema = _to_arrow(pl.DataFrame(schema=dtypes)).schema
-            yield schema, _batches(cursor, dtypes)
+            yield connection
     except sqlite3.Error as error:
         is_busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
         raise (ServiceError if is_busy else SourceError)(f"{relation.name} cannot be read: {error}") from error
+
+
+def _modified_since(relation: Relation, dtypes: dict[str, pl.DataType], since: Watermark | None) -> list[str]:
+    """Return the condition of `stream_changes`; none where the values have become of another kind."""
+    column = relation.column_of("modified")
+    is_text, name = dtypes[column] == pl.String, quote_name(column)
+    if since is None or is_text != isinstance(since, datetime):
+        return []
+    if isinstance(since, datetime):  # days, exact to less than a millisecond; null where a text is not a time
+        earlier = since - timedelta(milliseconds=1)
+        return [f"coalesce(julianday({name}) >= julianday('{earlier:%Y-%m-%d %H:%M:%S.%f}'), 1)"]
+    return [f"({name} >= {since!r} OR {name} IS NULL)"]
+
+
+def _expressions(dtypes: dict[str, pl.DataType]) -> list[str]:
+    return [_read(name, dtype) for name, dtype in dtypes.items()]
+
+
+def _schema(dtypes: dict[str, pl.DataType]) -> pa.Schema:
+    return _to_arrow(pl.DataFrame(schema=dtypes)).schema
 
 
 def _dtypes(connection: sqlite3.Connection, relation: Relation) -> dict[str, pl.DataType]:

@@ -25,6 +25,7 @@ from forecasting.spec.connection import ConnectionName, has_password
 from forecasting.spec.dialect import CsvDialect
 from forecasting.spec.frequency import fixed_width, parse_frequency
 from forecasting.spec.ignore import Period, as_periods
+from forecasting.spec.modified import INCREMENTAL, Overlap, find_modified_problem
 from forecasting.spec.opening import check_holidays, parse_week, spell_week
 from forecasting.spec.place import (
     DATABASES,
@@ -104,6 +105,23 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         min_length=1,
         description="column of numbers or times of which the largest is that of the newest row; where not given, the"
         ' newest row is the last one, in the order of the files\' names and of rows; needs `duplicates = "last"`',
+    )
+
+    modified: str | None = Field(
+        None,
+        min_length=1,
+        description="column with the time, or an increasing number, of a row's last change, by which scheduled runs"
+        " read only the rows of a database or a Delta table that have changed since the last run",
+    )
+    modified_overlap: Overlap = Field(
+        None,
+        description="how far before the newest known value of `modified` a run reads again, because transactions commit"
+        " late: a duration, `2h` where not given, or for a column of numbers a number, which must be given",
+    )
+    key: str | tuple[str, ...] | None = Field(
+        None,
+        description="column or columns that identify a row, by which `modified` replaces it; where not given, those of"
+        " `id` and `time`",
     )
 
     csv: CsvDialect = Field(CsvDialect(), description="how CSV files are written")
@@ -222,6 +240,16 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
                 raise ValueError(f"cannot have '{reserved[0]}' among several columns, because results have it")
         return columns[0] if len(columns) == 1 else tuple(columns)
 
+    @field_validator("key", mode="before")
+    @classmethod
+    def _names_key(cls, key: Any) -> Any:
+        columns = list(key) if isinstance(key, (list, tuple)) else [key]
+        if key is not None and (not columns or not all(isinstance(name, str) and name for name in columns)):
+            raise ValueError("must be the name of a column, or a list of names")
+        if has_repeat(columns):
+            raise ValueError("must not name anything twice")
+        return columns[0] if len(columns) == 1 else tuple(columns)
+
     @field_validator("newer")
     @classmethod
     def _is_used(cls, newer: str | None, info: ValidationInfo) -> str | None:
@@ -259,9 +287,16 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         return (self.id,) if isinstance(self.id, str) else self.id
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that identify a row where rows are read by `modified`."""
+        if self.key is None:
+            return (*self.ids, self.time)
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+    @property
     def reading(self) -> dict[str, Any]:
         """The fields that say how rows are read, by name, to read another source in the same way."""
-        return self.model_dump(exclude={"uri", *PLACE}, exclude_unset=True)
+        return self.model_dump(exclude={"uri", *PLACE, *INCREMENTAL}, exclude_unset=True)
 
     def reading_of(self, uris: Sequence[str] | None) -> dict[str, Any]:
         """Return the fields of `reading`, and those by which rows of another place of the same kind are found.
@@ -418,15 +453,17 @@ def _secret_place(uri: str) -> str:
 
 def _find_contradiction(source: Any) -> str | None:
     def given(name: str) -> Any:
+        if isinstance(source, Mapping) and name in ("id", "time", "target"):
+            return source.get(name, Source.model_fields[name].default)
         return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
 
-    problems = [_find_shared_column(source)]
+    problems: list[str | None] = [_find_shared_column(source)]
     if given("duplicates") == "keep" and given("aggregate") is None:
         problems.append(
             'duplicates = "keep" (--duplicates keep) needs aggregate = sum, mean, last, first, max or min'
             " (--source aggregate=sum), which makes one measurement of several rows"
         )
-    problems.append(find_place_problem(given))
+    problems += [find_place_problem(given), find_modified_problem(given)]
     return "; ".join(problem for problem in problems if problem) or None
 
 

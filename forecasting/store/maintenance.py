@@ -14,6 +14,7 @@ from deltalake import DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from forecasting.errors import StoreError, first_line
+from forecasting.store.mirror import find_mirrors, open_at
 from forecasting.store.publish import ROW_GROUP_ROWS
 from forecasting.store.staging import STAGING_FOLDER
 from forecasting.store.tables import WEIGHTS_FOLDER, Store, each_table
@@ -30,6 +31,7 @@ class Maintenance:
         removed_table_files: Removed files that no version within `keep` needs, by table.
         removed_staging: Removed staging folders.
         removed_weights: Removed files of weights.
+        removed_mirrors: Removed mirrors of sources as specs had them before.
         skipped: Tables that another process was writing.
     """
 
@@ -37,6 +39,7 @@ class Maintenance:
     removed_table_files: dict[str, int] = field(default_factory=dict)
     removed_staging: list[str] = field(default_factory=list)
     removed_weights: list[str] = field(default_factory=list)
+    removed_mirrors: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
@@ -44,7 +47,8 @@ def maintain(store: Store, *, keep: timedelta, dry_run: bool = False) -> Mainten
     """Compact all tables, then remove unneeded files older than `keep`.
 
     Unneeded files are those of replaced table versions and failed writes, staging folders of runs that never published,
-    and weights that no row of `models` or `priors` names. Versions older than `keep` can no longer be read.
+    weights that no row of `models` or `priors` names, and mirrors of sources that specs no longer have. Versions older
+    than `keep` can no longer be read.
 
     Args:
         store: The store.
@@ -65,10 +69,11 @@ def maintain(store: Store, *, keep: timedelta, dry_run: bool = False) -> Mainten
         if snapshot is not None:
             _tidy_table(declared.stored_as(clock), snapshot, keep, dry_run, report)
     oldest = datetime.now(UTC) - keep
+    report.removed_mirrors = _tidy_mirrors(store, keep, dry_run, report)
     report.removed_staging = _stale_staging(store, oldest)
     report.removed_weights = _stale_weights(store, oldest)
     if not dry_run:
-        for folder in report.removed_staging:
+        for folder in report.removed_staging + report.removed_mirrors:
             store.files.delete_folder(folder)
         for path in report.removed_weights:
             store.files.delete(path)
@@ -100,6 +105,18 @@ def _tidy_table(stored_as: str, snapshot: DeltaTable, keep: timedelta, dry_run: 
         report.num_compacted[stored_as] = num_compacted
     if removed:
         report.removed_table_files[stored_as] = len(removed)
+
+
+def _tidy_mirrors(store: Store, keep: timedelta, dry_run: bool, report: Maintenance) -> list[str]:
+    """Tidy the newest mirror of each spec; return the others that were last written before `keep`."""
+    stale = []
+    oldest = datetime.now(UTC) - keep
+    for written in find_mirrors(store).values():
+        (newest, _), *others = written
+        if (snapshot := open_at(store, newest, (), ()).snapshot) is not None:
+            _tidy_table(newest, snapshot, keep, dry_run, report)
+        stale += [folder for folder, modified in others if modified < oldest]
+    return sorted(stale)
 
 
 def _count_compactable(snapshot: DeltaTable) -> int:

@@ -3,6 +3,7 @@
     <root>/<stored table name>/            a Delta Lake table
     <root>/staging/run_id=<id>/…           results of workers that are not published yet
     <root>/weights/…                       safetensors files that `models` and `priors` name
+    <root>/mirrors/spec=<name>/…           rows of sources that are read by `source.modified`; see `mirror`
 
 All specs share these tables; `spec` is part of every key and partition.
 """
@@ -92,7 +93,7 @@ class Store:
                     f"table '{declared.stored_as(clock)}' does not exist yet, so it has no version {version}"
                 )
             return pl.LazyFrame(schema=schema)
-        rows = self._scan_snapshot(snapshot)
+        rows = self.scan_snapshot(snapshot)
         stored = rows.collect_schema()
         added = [name for name in stored if name not in schema]
         return rows.select(
@@ -218,7 +219,8 @@ class Store:
         """
         self.files.write_bytes(_check_weights(relative_uri), content)
 
-    def _scan_snapshot(self, snapshot: DeltaTable) -> pl.LazyFrame:
+    def scan_snapshot(self, snapshot: DeltaTable) -> pl.LazyFrame:
+        """Scan the rows of a snapshot of a table below the root."""
         if self.files.is_local and "%" in snapshot.table_uri:
             # Delta Lake names files by URIs, which Polars reads as paths: a space in the root would become "%20".
             folder = unquote(urlsplit(snapshot.table_uri).path)

@@ -64,6 +64,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "forecasting.spec.dialect",
         "forecasting.spec.ended",
         "forecasting.spec.ignore",
+        "forecasting.spec.modified",
         "forecasting.spec.opening",
         "forecasting.spec.time_format",
         "forecasting.spec.timezone",

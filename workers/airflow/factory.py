@@ -153,6 +153,13 @@ def _form(spec: Spec, flow: Flow) -> dict[str, Param]:
         description=f"{work} only the series with new or restated rows since their last {last}. The others keep their "
         + ("models." if flow == "train" else "forecasts."),
     )
+    if spec.source.modified is not None:
+        fields["full_read"] = Param(
+            False,
+            type="boolean",
+            title="Full read",
+            description="Read all rows of the source instead of those that have changed since the last run.",
+        )
     if flow == "train":
         fields["from_scratch"] = Param(
             False,

@@ -69,6 +69,7 @@ class FleetcastJobOperator(BaseOperator):
         series: Series to run for; all where empty.
         from_scratch: Whether training ignores earlier weights.
         changed_only: Whether only series with new or restated rows are trained or forecast.
+        full_read: Whether all rows are read of a source with `modified`.
         ray_jobs_url: URL of the Jobs API; from the settings by default.
         entrypoints: Command of each job.
         interval: Seconds between two checks of the job.
@@ -76,7 +77,7 @@ class FleetcastJobOperator(BaseOperator):
         **kwargs: Arguments of BaseOperator.
     """
 
-    template_fields = ("cutoff", "models", "series", "from_scratch", "changed_only")
+    template_fields = ("cutoff", "models", "series", "from_scratch", "changed_only", "full_read")
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class FleetcastJobOperator(BaseOperator):
         series: Any = None,
         from_scratch: Any = False,
         changed_only: Any = False,
+        full_read: Any = False,
         ray_jobs_url: str | None = None,
         entrypoints: Mapping[JobName, str] = ENTRYPOINTS,
         interval: float = 5.0,
@@ -106,6 +108,7 @@ class FleetcastJobOperator(BaseOperator):
         self.series = series
         self.from_scratch = from_scratch
         self.changed_only = changed_only
+        self.full_read = full_read
         self.ray_jobs_url = ray_jobs_url
         self.entrypoints = entrypoints
         self.interval = interval
@@ -195,6 +198,7 @@ class FleetcastJobOperator(BaseOperator):
                 series=tuple(self.series) if self.series else None,
                 from_scratch=self.from_scratch or False,
                 changed_only=self.changed_only or False,
+                full_read=self.full_read or False,
                 run_id=run.run_id,
                 generation=run.generation,
             )

@@ -38,6 +38,7 @@ from forecasting.spec.checks import FreshnessCheck
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
+from workers.jobs.mirrored import Read, read_changed
 from workers.jobs.restatements import Learnt, learn, publish_restatements
 from workers.jobs.run import Outcome, Run, Skip, main, newest_allowed, requested_cutoff, source_zone
 
@@ -60,11 +61,13 @@ def write_features(run: Run) -> Outcome:
         Skip: Nothing is new since the cutoff was done.
         CheckFailed: Measurements fail a check that stops the run; the verdicts are published.
     """
+    read = read_changed(run.arguments, run.store)
     if not run.arguments.is_explicit and is_done(run):
         verdicts = _check_stale(run)
         if verdicts is not None:
             counts = f"; checks: {count_verdicts(verdicts)}" if verdicts.height else ""
-            raise Skip(f"nothing new since {format_clock(run.cutoff)}: that cutoff is done{counts}")
+            of_source = "" if read is None else f"; {read}"
+            raise Skip(f"nothing new since {format_clock(run.cutoff)}: that cutoff is done{counts}{of_source}")
 
     arguments = run.arguments
     ingested = ingest(
@@ -93,7 +96,7 @@ def write_features(run: Run) -> Outcome:
         versions |= _write_names(run, ingested)
     num_series, num_rejects = len(ingested.unique_ids), ingested.rejects.height
     return Outcome(
-        "".join(_describe(checked, learnt, run)),
+        "".join(_describe(checked, learnt, run, read)),
         versions,
         num_series=num_series,
         num_rows=ingested.features.height,
@@ -164,11 +167,12 @@ def _write_names(run: Run, ingested: Ingested) -> dict[str, int]:
     return run.publish("names", stamped)
 
 
-def _describe(checked: Checked, learnt: Learnt, run: Run) -> Iterator[str]:
+def _describe(checked: Checked, learnt: Learnt, run: Run, read: Read | None) -> Iterator[str]:
     """Yield the parts of the job's message: what was read and used, and which series are not forecast."""
     ingested = checked.ingested
     yield f"{len(ingested.unique_ids)} series, {ingested.features.height} grid points"
     yield f" and {ingested.rejects.height} refused rows up to {format_clock(run.cutoff)}; {ingested.counts}"
+    yield "" if read is None else f"; {read}"
     if num_restated := learnt.restated.height:
         yield f"; {num_restated} measurement{'s' * (num_restated != 1)} restated"
     lagging = set(find_lagging(ingested.features)) - set(ingested.ended)
@@ -184,6 +188,7 @@ def _describe(checked: Checked, learnt: Learnt, run: Run) -> Iterator[str]:
 
 def find_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
     """Return the requested cutoff, else the source's newest finished period of most live series, not after `as_of`."""
+    read_changed(arguments, store)
     given = requested_cutoff(arguments)
     if given is not None:
         return given

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from forecasting.schemas import table as declared_table
 from forecasting.series.restated import KEY, Compared, compare
+from forecasting.spec.modified import INCREMENTAL
 from forecasting.store.publish import publish
 from forecasting.store.slices import Slice
 from forecasting.store.stamp import stamp
@@ -24,7 +25,7 @@ from workers.jobs.run import Run
 
 STRETCH_ROWS = 1_000_000
 """Rows that are compared at a time."""
-NOT_OF_VALUES = {"allow_rejects", "ended", "ended_after", "ignore"}
+NOT_OF_VALUES = {"allow_rejects", "ended", "ended_after", "ignore", *INCREMENTAL}
 """Fields of a source that do not decide which measurements are stored."""
 
 

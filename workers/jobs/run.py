@@ -33,6 +33,7 @@ from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from forecasting.version import code_version
 from workers.arguments import RESULT_PREFIX, JobName, RunArguments, RunResult, read_arguments
+from workers.jobs.mirrored import supply_stored
 from workers.settings import WorkerSettings
 
 MOST_NAMED = 1_000
@@ -246,7 +247,8 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
     cutoff: datetime | int | None = None
     try:
         arguments = read_arguments()
-        spec = arguments.spec.within(arguments.cutoff or arguments.as_of)
+        has_mirror = arguments.spec.source.modified is not None  # which has all rows
+        spec = arguments.spec.within(None if has_mirror else arguments.cutoff or arguments.as_of)
         arguments = arguments.model_copy(update={"spec": spec})
         if arguments.job != job:
             raise UserError(f"run {arguments.run_id} is for job '{arguments.job}', but this is job '{job}'")
@@ -254,6 +256,8 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
         store = Store(settings.store, settings.storage_options)
         result = _find_recorded(store, arguments)
         if result is None:
+            if job != "features":
+                supply_stored(spec, store)
             cutoff = resolve(arguments, store)
             run = Run(arguments, store, WorkerSettings.load(), FleetSettings.load(), cutoff)
             outcome, status = _work(work, run)

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,16 @@ def test_every_job_gets_the_values_of_the_form(tmp_path: Path) -> None:
         fields = {"models", "series", "from_scratch", "changed_only"} & set(dag.params)
         for task in dag.tasks:
             assert {field: getattr(task, field)._name for field in fields} == {field: field for field in fields}
+
+
+def test_form_of_a_source_with_modifications_can_request_a_full_read(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    path = tmp_path / "small.toml"
+    text = path.read_text()
+    path.write_text(re.sub(r"\buri = .*", 'uri = "sqlite:////sales.db"\ntable = "sales"\nmodified = "changed"', text))
+    for dag in make_dags(tmp_path).values():
+        assert dag.params["full_read"] is False
+        assert all(task.full_read._name == "full_read" for task in dag.tasks)
 
 
 def test_spec_that_publishes_has_a_task_beside_the_scores(tmp_path: Path) -> None:

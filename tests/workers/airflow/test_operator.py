@@ -224,7 +224,11 @@ def test_form_left_as_it_is_asks_for_nothing_in_particular(fake_ray: dict[str, A
 def test_what_the_form_holds_reaches_the_job(fake_ray: dict[str, Any]) -> None:
     submit(
         make_operator(
-            cutoff=" 2024-01-05T00:00:00 ", models=["gru"], series=["a; rm -rf /", "$(b)"], changed_only=True
+            cutoff=" 2024-01-05T00:00:00 ",
+            models=["gru"],
+            series=["a; rm -rf /", "$(b)"],
+            changed_only=True,
+            full_read=True,
         ),
         make_context(),
     )
@@ -235,6 +239,7 @@ def test_what_the_form_holds_reaches_the_job(fake_ray: dict[str, Any]) -> None:
     assert arguments.series == ("a; rm -rf /", "$(b)")
     assert not arguments.from_scratch
     assert arguments.changed_only
+    assert arguments.full_read
     assert "rm" not in fake_ray["submissions"][0]["entrypoint"]
 
 
