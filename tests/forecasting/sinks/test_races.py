@@ -130,11 +130,11 @@ def test_processes_that_copy_into_one_delta_table_at_once_lose_and_mix_nothing(
 
 def test_without_conditional_puts_nothing_is_published(options: dict[str, str], uri: str) -> None:
     unsafe = options | {"conditional_put": "disabled", "aws_s3_allow_unsafe_rename": "true"}
-    with pytest.raises(StoreError, match="table 'runs' could not be created: .*conditional put is disabled"):
+    with pytest.raises(StoreError, match=r"table 'runs' could not be created: .*conditional put is disabled"):
         append_run(Store(uri, unsafe), {"run_id": "r"})
-    with pytest.raises(SinkError, match="cannot be written: .*conditional put is disabled"):
+    with pytest.raises(SinkError, match=r"cannot be written: .*conditional put is disabled"):
         replace_delta(make_rows(), uri=uri, spec="sales", storage_options=unsafe)
     append_run(Store(uri, options), {"run_id": "r"})
-    with pytest.raises(StoreError, match="table 'runs' .* could not be written: .*conditional put is disabled"):
+    with pytest.raises(StoreError, match=r"table 'runs' .* could not be written: .*conditional put is disabled"):
         append_run(Store(uri, unsafe), {"run_id": "s"})
     assert Store(uri, options).scan("runs", "timestamp").collect()["run_id"].to_list() == ["r"]
