@@ -4,8 +4,9 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TypeVar
+
+from forecasting import temporary
 
 T = TypeVar("T")
 
@@ -22,12 +23,15 @@ _run: ContextVar[_Run | None] = ContextVar("run", default=None)
 def reading_once() -> Iterator[None]:
     """Make everything within read the same rows of each table; outside of it, every scan reads the newest rows.
 
+    It also removes what killed processes have left in the folder for temporary files.
+
     Yields:
         Nothing. Within another such context, that one lasts.
     """
     if _run.get() is not None:
         yield
         return
+    temporary.remove_leftovers()
     with ExitStack() as exits:
         token = _run.set(_Run({}, exits))
         try:
@@ -60,4 +64,4 @@ def temporary_folder() -> Path | None:
     run = _run.get()
     if run is None:
         return None
-    return find_once("folder", lambda: Path(run.exits.enter_context(TemporaryDirectory(prefix="fleetcast-"))))
+    return find_once("folder", lambda: run.exits.enter_context(temporary.temporary_folder()))

@@ -1,8 +1,8 @@
 """Read-only SQL: DuckDB runs one SELECT over the tables and views of a store."""
 
 import re
-import tempfile
 from collections import Counter
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -13,6 +13,7 @@ from forecasting.schemas import TIMESTAMP
 from forecasting.store.spec_views import MARK, spec_views
 from forecasting.store.tables import Store, each_table
 from forecasting.store.views import DS_LOCAL, DS_LOCAL_MEANING, VIEWS
+from forecasting.temporary import temporary_folder
 
 _LOCKS = (
     "SET TimeZone = 'UTC'",
@@ -42,7 +43,7 @@ def query(store: Store, sql: str) -> pl.DataFrame:
         QueryError: The text is not a single SELECT, or DuckDB refuses it; the message is one line with DuckDB's hint.
         StoreError: A table could not be read.
     """
-    with tempfile.TemporaryDirectory(prefix="fleetcast-") as spill, _connect(spill) as connection:
+    with temporary_folder() as spill, _connect(spill) as connection:
         try:
             statement = _one_select(connection, sql)
             _register_tables(connection, store, sql)
@@ -90,10 +91,10 @@ def describe_tables(store: Store) -> pl.DataFrame:
     return pl.DataFrame(described, dtypes, orient="row")
 
 
-def _connect(spill: str) -> duckdb.DuckDBPyConnection:
+def _connect(spill: Path) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(
         config={
-            "temp_directory": spill,
+            "temp_directory": str(spill),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }

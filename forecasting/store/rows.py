@@ -3,11 +3,9 @@
 Only one stretch of series is in memory at a time, however many rows there are.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -15,6 +13,7 @@ from polars.exceptions import PolarsError
 
 from forecasting.errors import StoreError, first_line
 from forecasting.schemas import Table
+from forecasting.temporary import temporary_folder
 
 Frames = pl.DataFrame | pl.LazyFrame | Sequence[str]
 
@@ -131,8 +130,8 @@ def gather(
         if isinstance(frames, pl.DataFrame):
             yield Rows(frames.lazy(), schema, table.key, stored_as, table.null_in_key)
         elif isinstance(frames, pl.LazyFrame):
-            with tempfile.TemporaryDirectory(prefix="fleetcast-") as folder:
-                computed = Path(folder) / "rows.parquet"
+            with temporary_folder() as folder:
+                computed = folder / "rows.parquet"
                 frames.sink_parquet(computed, compression="lz4", row_group_size=100_000)
                 yield Rows(pl.scan_parquet(computed), schema, table.key, stored_as, table.null_in_key)
         elif not frames:

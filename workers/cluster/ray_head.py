@@ -7,7 +7,6 @@ reports no usage, and requires Ray's token from every client.
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,11 +20,12 @@ from pathlib import Path
 
 from forecasting.errors import ClusterError
 from forecasting.settings import SETTINGS_FILE_VARIABLE, Settings
+from forecasting.temporary import PREFIX, remove_leftovers, temporary_folder
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
-_FOLDER = "fleetcast-ray-"
+_PREFIX = f"{PREFIX}ray-"
 _MARK = "FLEETCAST_LOCAL_RAY"
 """Environment variable of the head and of every process under it, by which they are found and ended."""
 
@@ -84,18 +84,18 @@ def ray_head(
         ClusterError: Ray does not start; the message has the end of its log.
     """
     write_token_if_missing()
-    _remove_leftovers()
+    parent = _short_temporary_folder()
+    remove_leftovers(_PREFIX, parent=parent, is_used=lambda folder: bool(processes_of(folder)))
     for is_last_try in (False, False, True):
-        folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=_short_temporary_folder()))
-        try:
-            with _head_process(folder, num_cpus, num_gpus, dashboard, dashboard_port) as head:
-                if head is not None:
-                    yield head
-                    return
-                if is_last_try:
-                    raise ClusterError(f"a local Ray did not start; the end of its log:\n{_end_of_log(folder)}")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with (
+            temporary_folder(_PREFIX, parent=parent) as folder,
+            _head_process(folder, num_cpus, num_gpus, dashboard, dashboard_port) as head,
+        ):
+            if head is not None:
+                yield head
+                return
+            if is_last_try:
+                raise ClusterError(f"a local Ray did not start; the end of its log:\n{_end_of_log(folder)}")
 
 
 def write_token_if_missing() -> None:
@@ -259,18 +259,9 @@ def _free_port(preferred: int = 0) -> int:
     raise ClusterError(f"no free port on {LOOPBACK} between {_OWN_PORTS.start} and {_OWN_PORTS.stop}")
 
 
-def _remove_leftovers() -> None:
-    """Remove the folders of heads whose owner was killed a day ago or more."""
-    for folder in Path(_short_temporary_folder() or tempfile.gettempdir()).glob(f"{_FOLDER}*"):
-        with suppress(OSError):
-            is_old = time.time() - folder.stat().st_mtime > 24 * 3600
-            if is_old and folder.stat().st_uid == os.getuid() and not processes_of(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
 def _short_temporary_folder() -> str | None:
     """Ray's socket paths must stay under 107 bytes, of which it needs some 65 itself."""
-    return "/tmp" if len(tempfile.gettempdir()) > 20 and os.path.isdir("/tmp") else None
+    return "/tmp" if len(tempfile.gettempdir()) > 12 and os.path.isdir("/tmp") else None
 
 
 def _end_of_log(folder: Path) -> str:

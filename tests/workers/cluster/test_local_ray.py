@@ -12,7 +12,6 @@ import pytest
 
 from forecasting.errors import ClusterError
 from workers.cluster import local_ray as module
-from workers.cluster import ray_head
 from workers.cluster.ray_head import processes_of, write_token_if_missing
 
 HOLD_A_RAY = """
@@ -173,17 +172,6 @@ def test_a_token_is_made_once_and_only_its_owner_reads_it(tmp_path, monkeypatch)
     write_token_if_missing()
     assert path.read_text() == token
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_folders_of_heads_that_were_killed_are_removed_a_day_later(tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_head, "_short_temporary_folder", lambda: str(tmp_path))
-    old, young, other = (tmp_path / name for name in ("fleetcast-ray-old", "fleetcast-ray-young", "other"))
-    for folder in (old, young, other):
-        folder.mkdir()
-    for folder in (old, other):
-        os.utime(folder, (0, 0))
-    ray_head._remove_leftovers()
-    assert sorted(tmp_path.iterdir()) == [young, other]
 
 
 def test_a_given_token_is_left_alone(tmp_path, monkeypatch):
