@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forecasting.errors import SpecError
+from forecasting.spec.connection import ConnectionName
 from forecasting.spec.problems import describe_problems
 from forecasting.spec.spec import NetworkName, Spec
 
@@ -48,6 +49,9 @@ class RunArguments(BaseModel):
         False, description="whether only series with new or restated rows are trained or forecast"
     )
     full_read: bool = Field(False, description="whether all rows are read of a source with `modified`")
+    store_connection: ConnectionName | None = Field(
+        None, description="connection of the cluster's nodes that has the keys of the store; their settings' if unset"
+    )
     run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$")
     generation: int = Field(0, ge=0, description="a retry keeps it, a repeated run raises it")
 

@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from forecasting.errors import SpecError
+from forecasting.spec.airflow import AirflowOptions
 from forecasting.spec.categories import Categories
 from forecasting.spec.checks import Check, name_checks
 from forecasting.spec.cron import check_cron
@@ -147,6 +148,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         default_factory=RecipeOverrides, description="fields of the training configuration that replace the recipe's"
     )
     schedule: Schedule = Field(Schedule(), description="when the DAGs run")
+    airflow: AirflowOptions = Field(AirflowOptions(), description="how Airflow runs the DAGs, and on which cluster")
     backtest: Backtest = Field(Backtest(), description="how candidates are compared")
     checks: tuple[Check, ...] = Field(
         (), description="what measurements and forecasts must be like, and what a run does where they are not"

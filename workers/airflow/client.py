@@ -85,6 +85,15 @@ Result = TypeVar("Result")
 Conversation = Generator[Request | Pause, Any, Result]
 
 
+def ask_version() -> Conversation[str]:
+    """Return the version of Ray that the cluster runs."""
+    response = yield Request("GET", "/api/version")
+    version = _read_json(response).get("ray_version")
+    if not isinstance(version, str):
+        raise ClusterError(f"{response.url} does not answer as Ray's Jobs API does: no version")
+    return version
+
+
 def find_job(submission_id: str) -> Conversation[Job | None]:
     """Return the state of a job, or None where the cluster does not know it."""
     response = yield Request("GET", _job_path(submission_id))
@@ -220,7 +229,8 @@ class RayJobsClient:
 
     Args:
         url: URL of the Jobs API.
-        token: Bearer token; by default the one that Ray's own clients would send.
+        token: Bearer token; None for the one that Ray's own clients would send, empty for none.
+        verify: Whether the certificate of an `https://` URL is verified.
         transport: Replaces httpx's transport in tests.
         timeout: Seconds that one request may take.
     """
@@ -230,11 +240,13 @@ class RayJobsClient:
         url: str,
         *,
         token: str | None = None,
+        verify: bool = True,
         transport: httpx.MockTransport | None = None,
         timeout: float = 30.0,
     ) -> None:
         self.url = url.rstrip("/")
         self._token = token
+        self._verify = verify
         self._transport = transport
         self._timeout = timeout
 
@@ -275,9 +287,15 @@ class RayJobsClient:
                 return result
 
     def _options(self) -> dict[str, Any]:
-        token = self._token or read_token()
+        token = read_token() if self._token is None else self._token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return {"base_url": self.url, "headers": headers, "timeout": self._timeout, "transport": self._transport}
+        return {
+            "base_url": self.url,
+            "headers": headers,
+            "timeout": self._timeout,
+            "transport": self._transport,
+            "verify": self._verify,
+        }
 
     def _unreachable(self, error: httpx.HTTPError) -> ClusterError:
         return ClusterError(f"Ray's Jobs API at {self.url} cannot be reached: {error or type(error).__name__}")
@@ -303,8 +321,9 @@ def _job_lost(submission_id: str) -> JobLost:
 def _read_json(response: httpx.Response) -> dict[str, Any]:
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise UserError(
-            f"{response.url} refuses the token ({response.status_code}): it needs the cluster's own, "
-            f"in {TOKEN_VARIABLE}, in the file that {TOKEN_PATH_VARIABLE} names, or in ~/.ray/auth_token"
+            f"{response.url} refuses the token ({response.status_code}): it needs the cluster's own, as the password of"
+            f" the spec's connection; without a connection in {TOKEN_VARIABLE}, in the file that {TOKEN_PATH_VARIABLE}"
+            " names, or in ~/.ray/auth_token"
         )
     if not response.is_success:
         reason = response.text.strip().splitlines()[-1:] or ["no reason given"]

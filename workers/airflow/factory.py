@@ -24,9 +24,7 @@ CUTOFF_PATTERNS = {
     "timestamp": r"^(\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?)?$",
     "step": r"^(-?\d+)?$",
 }
-DEFAULT_ARGS: dict[str, Any] = {
-    "owner": "fleetcast",
-    "retries": 3,
+RETRIES: dict[str, Any] = {
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=15),
@@ -80,7 +78,7 @@ def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
         schedule=_timetable(spec, flow),
         catchup=False,
         max_active_runs=1,
-        default_args=DEFAULT_ARGS,
+        default_args=_task_options(spec),
         params=_form(spec, flow),
         tags=["fleetcast", flow],
     ) as dag:
@@ -101,6 +99,19 @@ def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
 def publishes(spec: Spec, flow: Flow) -> bool:
     """Return whether the flow of a spec copies forecasts to other places."""
     return flow == "forecast" and bool(spec.publish)
+
+
+def _task_options(spec: Spec) -> dict[str, Any]:
+    """Return the options of every task; a spec without a pool leaves the choice to Airflow."""
+    options = spec.airflow
+    return {
+        **RETRIES,
+        "owner": options.owner,
+        "retries": options.retries,
+        "execution_timeout": options.timeout,
+        "priority_weight": options.priority_weight,
+        **({"pool": options.pool} if options.pool else {}),
+    }
 
 
 def _timetable(spec: Spec, flow: Flow) -> CronTriggerTimetable | None:
@@ -181,6 +192,7 @@ def _describe(spec: Spec, flow: Flow) -> str:
         "Recipe": spec.recipe,
         **({"Publishes to": ", ".join(f"`{sink}`" for sink in spec.publish)} if publishes(spec, flow) else {}),
         "Schedule": f"`{cron}` ({spec.schedule.timezone})" if cron else "only when triggered",
+        "Cluster": f"connection `{spec.airflow.connection}`" if spec.airflow.connection else "that of the settings",
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     steps = " → ".join(f"**{job}**" for job in FLOWS[flow]) + (" and **publish**" if publishes(spec, flow) else "")

@@ -14,10 +14,20 @@ from forecasting.errors import FleetcastError, JobFailed, JobLost, SpecError, Us
 from forecasting.spec.problems import describe_problems
 from forecasting.spec.spec import Spec
 from workers.airflow.client import RayJobsClient, Submission, find_job, read_log, stop_job, submit_job
+from workers.airflow.cluster import Cluster, cluster_of_settings
+from workers.airflow.hook import FleetcastRayHook
+from workers.airflow.links import RayJobLink
 from workers.airflow.runs import TaskRun, read_run, start_run, write_run
 from workers.airflow.trigger import JobEndTrigger
-from workers.arguments import ARGUMENTS_VARIABLE, Flow, JobName, RunArguments, RunResult, find_progress, find_result
-from workers.settings import WorkerSettings
+from workers.arguments import (
+    ARGUMENTS_VARIABLE,
+    Flow,
+    JobName,
+    RunArguments,
+    RunResult,
+    find_progress,
+    find_result,
+)
 
 ENTRYPOINTS: Mapping[JobName, str] = {job: f"python -m workers.jobs.{job}" for job in get_args(JobName)}
 """What Ray runs for each job. Ray passes it to a shell, so it never contains a value of a form."""
@@ -70,13 +80,16 @@ class FleetcastJobOperator(BaseOperator):
         from_scratch: Whether training ignores earlier weights.
         changed_only: Whether only series with new or restated rows are trained or forecast.
         full_read: Whether all rows are read of a source with `modified`.
-        ray_jobs_url: URL of the Jobs API; from the settings by default.
+        ray_jobs_url: URL of the Jobs API, which takes precedence over the connection.
+        ray_conn_id: Airflow's connection of type `fleetcast_ray`; the spec's by default. Without one, the settings name
+            the cluster.
         entrypoints: Command of each job.
         interval: Seconds between two checks of the job.
         patience: Seconds for which the cluster may fail to answer.
         **kwargs: Arguments of BaseOperator.
     """
 
+    operator_extra_links = (RayJobLink(),)
     template_fields = ("cutoff", "models", "series", "from_scratch", "changed_only", "full_read")
 
     def __init__(
@@ -92,6 +105,7 @@ class FleetcastJobOperator(BaseOperator):
         changed_only: Any = False,
         full_read: Any = False,
         ray_jobs_url: str | None = None,
+        ray_conn_id: str | None = None,
         entrypoints: Mapping[JobName, str] = ENTRYPOINTS,
         interval: float = 5.0,
         patience: float = 60.0,
@@ -110,18 +124,22 @@ class FleetcastJobOperator(BaseOperator):
         self.changed_only = changed_only
         self.full_read = full_read
         self.ray_jobs_url = ray_jobs_url
+        self.ray_conn_id = None if ray_jobs_url else ray_conn_id or spec.airflow.connection
         self.entrypoints = entrypoints
         self.interval = interval
         self.patience = patience
+        self.job_link: str | None = None
         self._submission_id: str | None = None
+        self._cluster: Cluster | None = None
         self._is_killed = False
 
     def execute(self, context: Context) -> None:
         """Submit the job, or find the one of an earlier try, and wait for its end in the triggerer."""
         with user_errors_are_not_retried():
-            client = self._client()
+            cluster = self.cluster()
+            client = cluster.client()
             run = self._settle_run(context, client)
-            arguments = self.arguments(context, run)
+            arguments = self.arguments(context, run, store_connection=cluster.store_connection)
             self._submission_id = run.submission_id
             client.run(
                 submit_job(
@@ -136,9 +154,14 @@ class FleetcastJobOperator(BaseOperator):
         if self._is_killed:  # the task was killed before its job existed
             self.on_kill()
             raise JobFailed(f"job {run.submission_id} was stopped because its task was killed")
+        self.job_link = cluster.link(run.submission_id)
+        context["ti"].xcom_push(RayJobLink().xcom_key, self.job_link)
         self.log.info("waiting for job %s at %s", run.submission_id, client.url)
+        timeout = self.execution_timeout and self.execution_timeout.total_seconds()
         self.defer(
-            trigger=JobEndTrigger(client.url, run.submission_id, self.interval, self.patience),
+            trigger=JobEndTrigger(
+                client.url, run.submission_id, self.interval, self.patience, self.ray_conn_id, timeout
+            ),
             method_name="finish",
         )
 
@@ -152,6 +175,7 @@ class FleetcastJobOperator(BaseOperator):
         Returns:
             The fields of the job's RunResult, each as an XCom.
         """
+        self._submission_id = str(event["submission_id"])
         with user_errors_are_not_retried():
             result = self._read_result(event)
         self.log.info("%s", result.message or f"job {event['submission_id']}: {result.status}")
@@ -167,16 +191,35 @@ class FleetcastJobOperator(BaseOperator):
         if self._submission_id is None:
             return
         try:
-            self._client().run(stop_job(self._submission_id))
+            self.cluster().client().run(stop_job(self._submission_id))
         except FleetcastError as error:
             self.log.warning("job %s may still run: %s", self._submission_id, error)
 
-    def arguments(self, context: Context, run: TaskRun) -> RunArguments:
+    def cluster(self) -> Cluster:
+        """Return the cluster that the task submits to, which it asks Airflow for once.
+
+        Returns:
+            The cluster of the URL, of the connection, or of the settings.
+
+        Raises:
+            UserError: Airflow does not know the connection, or it is refused.
+        """
+        if self._cluster is None:
+            if self.ray_jobs_url:
+                self._cluster = Cluster(self.ray_jobs_url)
+            elif self.ray_conn_id:
+                self._cluster = FleetcastRayHook(self.ray_conn_id).cluster()
+            else:
+                self._cluster = cluster_of_settings()
+        return self._cluster
+
+    def arguments(self, context: Context, run: TaskRun, *, store_connection: str | None = None) -> RunArguments:
         """Return the arguments of the job.
 
         Args:
             context: Airflow's context of the task.
             run: The task's run.
+            store_connection: Name of the connection, on the cluster's nodes, that has the keys of the store.
 
         Returns:
             The arguments.
@@ -199,6 +242,7 @@ class FleetcastJobOperator(BaseOperator):
                 from_scratch=self.from_scratch or False,
                 changed_only=self.changed_only or False,
                 full_read=self.full_read or False,
+                store_connection=store_connection,
                 run_id=run.run_id,
                 generation=run.generation,
             )
@@ -230,8 +274,8 @@ class FleetcastJobOperator(BaseOperator):
         if event.get("error") == UserError.__name__:
             raise UserError(message)
         if event.get("error"):
-            raise JobLost(message)
-        client = self._client()
+            raise (JobFailed if event["error"] == JobFailed.__name__ else JobLost)(message)
+        client = self.cluster().client()
         job = client.run(find_job(submission_id))
         lines = client.run(read_log(submission_id))
         for line in lines[-NUM_LOG_LINES:]:
@@ -251,9 +295,6 @@ class FleetcastJobOperator(BaseOperator):
         if result is None:
             raise JobFailed(f"job {submission_id} ended without a result in its log")
         return result
-
-    def _client(self) -> RayJobsClient:
-        return RayJobsClient(self.ray_jobs_url or WorkerSettings.load().ray_jobs_url)
 
 
 def as_of(spec: Spec, context: Context) -> str | None:

@@ -8,8 +8,9 @@ from typing import Any
 from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from forecasting.errors import JobLost, UserError
+from forecasting.errors import ClusterError, JobFailed, JobLost, UserError
 from workers.airflow.client import RayJobsClient, await_end, stop_job
+from workers.airflow.hook import FleetcastRayHook
 from workers.arguments import find_progress
 
 SETTLE_SECONDS = 4.0
@@ -20,21 +21,34 @@ class JobEndTrigger(BaseTrigger):
     """Waits in the triggerer for the end of a Ray job, and stops the job if a person kills or clears the task.
 
     The event has `submission_id` and, if the job cannot be followed to its end, `error` (the name of the class) and
-    `message`. The token is read on the triggerer's machine and is never stored.
+    `message`. The token is read on the triggerer's machine, from the connection or Ray's own settings, and is never
+    stored.
 
     Args:
         url: URL of the Jobs API.
         submission_id: Name of the job.
         interval: Seconds between two checks.
         patience: Seconds for which the cluster may fail to answer.
+        connection: Name of Airflow's connection that has the URL and the token; None for the URL alone.
+        timeout: Seconds after which the job is stopped; None for any time.
     """
 
-    def __init__(self, url: str, submission_id: str, interval: float = 5.0, patience: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        submission_id: str,
+        interval: float = 5.0,
+        patience: float = 60.0,
+        connection: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
         super().__init__()
         self.url = url
         self.submission_id = submission_id
         self.interval = interval
         self.patience = patience
+        self.connection = connection
+        self.timeout = timeout
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the path of this class and its arguments, as Airflow stores them."""
@@ -43,6 +57,8 @@ class JobEndTrigger(BaseTrigger):
             "submission_id": self.submission_id,
             "interval": self.interval,
             "patience": self.patience,
+            "connection": self.connection,
+            "timeout": self.timeout,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -57,7 +73,10 @@ class JobEndTrigger(BaseTrigger):
             end = await_end(
                 self.submission_id, interval=self.interval, patience=self.patience, on_line=self._log_progress
             )
-            await self._client().arun(end)
+            async with asyncio.timeout(self.timeout):
+                await (await self._client()).arun(end)
+        except TimeoutError:
+            event |= {"error": JobFailed.__name__, "message": await self._stop_late_job()}
         except (JobLost, UserError) as error:
             event |= {"error": type(error).__name__, "message": str(error)}
         if self.trigger_id is not None:  # in a triggerer, so that there is a scheduler; not in `airflow dags test`
@@ -66,7 +85,7 @@ class JobEndTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Stop the job and wait until it has ended; Airflow calls this when a person kills or clears the task."""
-        job = await self._client().arun(stop_job(self.submission_id))
+        job = await (await self._client()).arun(stop_job(self.submission_id))
         self.log.info("job %s has ended as %s", self.submission_id, job.status if job else "unknown to its cluster")
 
     def _log_progress(self, line: str) -> None:
@@ -74,8 +93,19 @@ class JobEndTrigger(BaseTrigger):
         if find_progress(line):
             self.log.info("%s", line)
 
-    def _client(self) -> RayJobsClient:
-        return RayJobsClient(self.url)
+    async def _stop_late_job(self) -> str:
+        """Stop the job that has taken too long, and return what happened."""
+        late = f"job {self.submission_id} has not ended within execution_timeout, {self.timeout:.0f} s"
+        try:
+            await (await self._client()).arun(stop_job(self.submission_id))
+        except (ClusterError, UserError) as error:
+            return f"{late}, and may still run: {error}"
+        return f"{late}, and was stopped; airflow.execution_timeout of the spec changes it"
+
+    async def _client(self) -> RayJobsClient:
+        if self.connection is None:
+            return RayJobsClient(self.url)
+        return (await FleetcastRayHook(self.connection).acluster()).client()
 
 
 def _least_wait() -> float:

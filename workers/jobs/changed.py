@@ -4,8 +4,9 @@ The others keep their models or forecasts, because a run replaces the rows of it
 """
 
 import json
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
@@ -132,6 +133,11 @@ def _find_trained(run: Run) -> set[str]:
 
 
 def _runs_of_other_specs(run: Run, run_ids: list[str]) -> list[str]:
-    spec = run.spec.model_dump(mode="json")
+    spec = _of_models(run.spec.model_dump(mode="json"))
     recorded = run.store.scan("runs", "timestamp").filter(pl.col("run_id").is_in(run_ids)).select("run_id", "arguments")
-    return [run_id for run_id, text in recorded.collect().iter_rows() if json.loads(text)["spec"] != spec]
+    return [run_id for run_id, text in recorded.collect().iter_rows() if _of_models(json.loads(text)["spec"]) != spec]
+
+
+def _of_models(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spec without the table that no model and no forecast depends on."""
+    return {name: value for name, value in spec.items() if name != "airflow"}

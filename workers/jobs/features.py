@@ -141,7 +141,7 @@ def _moment(run: Run) -> datetime | None:
     if run.clock == "step":
         return None
     moment = newest_allowed(run.arguments)
-    return moment if isinstance(moment, datetime) else current_time(run.spec, source_zone(run.spec))
+    return moment if isinstance(moment, datetime) else current_time(run.spec, source_zone(run.arguments))
 
 
 def _write(run: Run, table: str, rows: pl.DataFrame) -> dict[str, int]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, tzinfo
 
 import polars as pl
 
+from forecasting.connections import find_connection
 from forecasting.errors import FleetcastError, NothingStored, UserError
 from forecasting.schemas import ds_dtype
 from forecasting.schemas import table as declared_table
@@ -252,8 +253,7 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
         arguments = arguments.model_copy(update={"spec": spec})
         if arguments.job != job:
             raise UserError(f"run {arguments.run_id} is for job '{arguments.job}', but this is job '{job}'")
-        settings = Settings.load()
-        store = Store(settings.store, settings.storage_options)
+        store = Store(Settings.load().store, storage_options_of(arguments))
         result = _find_recorded(store, arguments)
         if result is None:
             if job != "features":
@@ -332,7 +332,9 @@ def requested_cutoff(arguments: RunArguments) -> datetime | int | None:
     """
     spec = arguments.spec
     return (
-        None if arguments.cutoff is None else parse_clock(arguments.cutoff, spec.clock, zone=lambda: source_zone(spec))
+        None
+        if arguments.cutoff is None
+        else parse_clock(arguments.cutoff, spec.clock, zone=lambda: source_zone(arguments))
     )
 
 
@@ -341,12 +343,30 @@ def newest_allowed(arguments: RunArguments) -> datetime | int | None:
     spec = arguments.spec
     if arguments.as_of is None or spec.clock == "step":
         return None
-    return parse_clock(arguments.as_of, spec.clock, zone=lambda: source_zone(spec), subject="as_of")
+    return parse_clock(arguments.as_of, spec.clock, zone=lambda: source_zone(arguments), subject="as_of")
 
 
-def source_zone(spec: Spec) -> tzinfo:
+def storage_options_of(arguments: RunArguments) -> dict[str, str]:
+    """Return the options of the object store, with secrets that only the cluster's nodes have.
+
+    Args:
+        arguments: What the run is requested to do; it may name a connection.
+
+    Returns:
+        The options of that connection, or else those of the settings.
+
+    Raises:
+        SpecError: The connection is not known here, or not that of an object store.
+    """
+    if arguments.store_connection is None:
+        return Settings.load().storage_options
+    return find_connection(arguments.store_connection).storage_options()
+
+
+def source_zone(arguments: RunArguments) -> tzinfo:
     """Return the zone of the clock of ds: the source's, or the schedule's where the source has none."""
-    zone = clock_zone(spec.source, spec.clock, spec.freq, storage_options=Settings.load().storage_options)
+    spec = arguments.spec
+    zone = clock_zone(spec.source, spec.clock, spec.freq, storage_options=storage_options_of(arguments))
     return zone or spec.schedule.zone
 
 

@@ -1,5 +1,5 @@
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,28 @@ def test_spec_makes_one_dag_per_flow_with_its_jobs_in_order(tmp_path: Path) -> N
         assert not dag.catchup
         assert all(task.retries > 0 and task.retry_exponential_backoff > 1 for task in dag.tasks)
         assert "Sales of a small shop" in dag.doc_md
+
+
+def test_table_airflow_of_a_spec_says_how_its_tasks_run_and_where(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    with (tmp_path / "small.toml").open("a") as file:
+        file.write(
+            '[airflow]\nconnection = "big"\nowner = "ada"\npool = "gpu"\nretries = 1\n'
+            'execution_timeout = "90m"\npriority_weight = 7\n'
+        )
+    for dag in make_dags(tmp_path).values():
+        assert "connection `big`" in dag.doc_md
+        for task in dag.tasks:
+            assert (task.owner, task.pool, task.retries, task.priority_weight) == ("ada", "gpu", 1, 7)
+            assert (task.execution_timeout, task.ray_conn_id) == (timedelta(minutes=90), "big")
+
+
+def test_options_of_the_call_take_precedence_over_those_of_the_spec(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    with (tmp_path / "small.toml").open("a") as file:
+        file.write('[airflow]\nconnection = "big"\n')
+    (task, *_) = make_dags(tmp_path, retries=0, ray_jobs_url="http://here")["small__train"].tasks
+    assert (task.retries, task.ray_jobs_url, task.ray_conn_id) == (0, "http://here", None)
 
 
 def test_every_later_job_takes_the_cutoff_that_the_first_one_found(tmp_path: Path) -> None:

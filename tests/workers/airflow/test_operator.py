@@ -3,7 +3,7 @@ import json
 import shlex
 import sys
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +12,14 @@ from typing import Any
 import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.execution_time.xcom import XCom
 
 from forecasting.errors import ClusterError, JobFailed, JobLost
 from forecasting.spec.spec import Spec, make_spec
-from workers.airflow import operator as operator_module
+from workers.airflow import cluster as cluster_module
+from workers.airflow import trigger as trigger_module
 from workers.airflow.client import RayJobsClient, find_job, read_log, stop_job
+from workers.airflow.links import RayJobLink
 from workers.airflow.operator import (
     ENTRYPOINTS,
     MAX_VARIABLE_BYTES,
@@ -47,10 +50,17 @@ class Store(dict):
         self[key] = json.loads(json.dumps(value))
 
 
+class Instance(SimpleNamespace):
+    """Airflow's task instance, with its XComs in a dict."""
+
+    def xcom_push(self, key: str, value: object) -> None:
+        self.xcoms[key] = json.loads(json.dumps(value))
+
+
 def make_context(**dag_run: Any) -> Any:
     moments = {"data_interval_end": None, "logical_date": None, "run_after": datetime(2024, 1, 8, 12, tzinfo=UTC)}
     return {
-        "ti": SimpleNamespace(dag_id="small__train", task_id="features", run_id="manual__1", max_tries=3),
+        "ti": Instance(dag_id="small__train", task_id="features", run_id="manual__1", max_tries=3, xcoms={}),
         "dag_run": SimpleNamespace(**moments | dag_run),
         "task_state_store": Store(),
         "outlet_events": defaultdict(lambda: SimpleNamespace(extra={})),
@@ -63,7 +73,9 @@ def cleared(context: Any) -> Any:
     return context
 
 
-def make_operator(behaviour: str = "succeed", url: str = "http://ray.test", **options: Any) -> FleetcastJobOperator:
+def make_operator(
+    behaviour: str = "succeed", url: str | None = "http://ray.test", **options: Any
+) -> FleetcastJobOperator:
     command = f"{shlex.quote(sys.executable)} {shlex.quote(str(FAKE_JOB))} {behaviour}"
     options = {"job": "features", "flow": "train", "spec": small_spec()} | options
     return FleetcastJobOperator(
@@ -96,9 +108,17 @@ def run_to_end(operator: FleetcastJobOperator, context: Any) -> Any:
 @pytest.fixture
 def fake_ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A Jobs API in memory: `jobs` by submission id, `stops`, `submissions`; set `down` to have it refuse to answer."""
-    ray: dict[str, Any] = {"jobs": {}, "stops": [], "submissions": [], "down": False, "first_status": "RUNNING"}
+    ray: dict[str, Any] = {
+        "jobs": {},
+        "stops": [],
+        "submissions": [],
+        "requests": [],
+        "down": False,
+        "first_status": "RUNNING",
+    }
 
     def answer(request: httpx.Request) -> httpx.Response:
+        ray["requests"].append(request)
         if ray["down"]:
             raise httpx.ConnectError("refused")
         if request.method == "POST" and request.url.path == "/api/jobs/":
@@ -120,7 +140,9 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return httpx.Response(200, json=ray["jobs"][submission_id])
 
     transport = httpx.MockTransport(answer)
-    monkeypatch.setattr(operator_module, "RayJobsClient", partial(RayJobsClient, transport=transport, token="t"))
+    for module in (cluster_module, trigger_module):
+        monkeypatch.setattr(module, "RayJobsClient", partial(RayJobsClient, transport=transport))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "token of the environment")
     return ray
 
 
@@ -253,6 +275,58 @@ def test_refused_argument_fails_without_a_retry_and_without_a_job(fake_ray: dict
     with pytest.raises(AirflowFailException, match="models"):
         make_operator(models=["transformer"]).execute(make_context())
     assert not fake_ray["submissions"]
+
+
+def test_spec_names_its_cluster_by_a_connection_whose_secrets_stay_out_of_the_job(
+    fake_ray: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"conn_type": "fleetcast_ray", "host": "http://big.test", "password": "hunter2"}
+    extra = {"store_connection": "lake", "dashboard_url": "https://ray.example.org"}
+    monkeypatch.setenv("AIRFLOW_CONN_BIG", json.dumps(fields | {"extra": extra}))
+    context = make_context()
+    operator = make_operator(url=None, spec=small_spec(airflow={"connection": "big"}))
+    trigger = submit(operator, context).trigger
+    assert (trigger.url, trigger.connection) == ("http://big.test", "big")
+    assert fake_ray["requests"][0].url.host == "big.test"
+    assert {request.headers["authorization"] for request in fake_ray["requests"]} == {"Bearer hunter2"}
+    assert sent(fake_ray).store_connection == "lake"
+    link = f"https://ray.example.org/#/jobs/{trigger.submission_id}"
+    assert context["ti"].xcoms == {"ray_job_link": link}
+    assert RayJobLink().get_link(operator, ti_key=context["ti"]) == link
+    for carried in (fake_ray["submissions"], trigger.serialize(), context["ti"].xcoms):
+        assert "hunter2" not in str(carried)
+
+
+def test_cluster_of_the_settings_gets_the_token_of_the_environment(
+    fake_ray: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETCAST_RAY_JOBS_URL", "http://settings.test")
+    trigger = submit(make_operator(url=None), make_context()).trigger
+    assert (trigger.url, trigger.connection) == ("http://settings.test", None)
+    assert fake_ray["requests"][0].headers["authorization"] == "Bearer token of the environment"
+
+
+def test_unknown_connection_fails_without_a_retry(fake_ray: dict[str, Any]) -> None:
+    with pytest.raises(AirflowFailException, match="connection 'nowhere' is not known to Airflow"):
+        make_operator(url=None, ray_conn_id="nowhere").execute(make_context())
+    assert not fake_ray["submissions"]
+
+
+def test_link_of_a_resumed_task_is_the_one_that_its_submission_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"ray_job_link": "http://ray.test/#/jobs/a.1"}
+    monkeypatch.setattr(XCom, "get_value", lambda *, key, ti_key: ti_key.xcoms.get(key))
+    key = SimpleNamespace(xcoms=left)
+    assert RayJobLink().get_link(make_operator(), ti_key=key) == left["ray_job_link"]
+    assert RayJobLink().get_link(make_operator(), ti_key=SimpleNamespace(xcoms={})) == ""
+
+
+def test_job_that_takes_longer_than_the_execution_timeout_is_stopped_and_tried_again(fake_ray: dict[str, Any]) -> None:
+    operator = make_operator(execution_timeout=timedelta(seconds=0.3))
+    deferred = submit(operator, make_context())
+    event = await_event(deferred)
+    assert fake_ray["stops"] == [deferred.trigger.submission_id]
+    with pytest.raises(JobFailed, match="has not ended within execution_timeout, 0 s, and was stopped"):
+        operator.finish(make_context(), event=event)
 
 
 def test_entrypoints_are_constants_that_name_one_module_each() -> None:

@@ -40,7 +40,7 @@ def test_trigger_is_rebuilt_from_what_it_serialises_to_and_holds_no_token() -> N
     path, arguments = trigger.serialize()
     assert path == "workers.airflow.trigger.JobEndTrigger"
     assert JobEndTrigger(**arguments).serialize() == (path, arguments)
-    assert set(arguments) == {"url", "submission_id", "interval", "patience"}
+    assert set(arguments) == {"url", "submission_id", "interval", "patience", "connection", "timeout"}
 
 
 def test_end_of_the_job_fires_one_event(answers: list[httpx.Response]) -> None:

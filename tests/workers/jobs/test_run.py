@@ -7,7 +7,7 @@ import pytest
 
 from workers.arguments import RunArguments
 from workers.jobs.features import write_features
-from workers.jobs.run import count_points, newest_allowed, requested_cutoff
+from workers.jobs.run import count_points, newest_allowed, requested_cutoff, storage_options_of
 
 
 def test_name_that_is_missing_or_blank_is_no_series(small):
@@ -37,3 +37,17 @@ def test_scheduled_time_is_compared_on_the_sources_clock_regardless_of_the_sched
     arguments = RunArguments(job="features", flow="train", spec=spec, as_of=instant, run_id="r", generation=1)
     assert newest_allowed(arguments) == datetime(2024, 1, 1, 12)
     assert requested_cutoff(arguments.model_copy(update={"cutoff": instant})) == datetime(2024, 1, 1, 12)
+
+
+def test_job_takes_the_keys_of_the_store_from_the_connection_that_it_names_or_else_from_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FLEETCAST_STORAGE_OPTIONS", '{"aws_region": "here"}')
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", "aws://mine:hunter2@/?region_name=there")
+    spec = {"name": "zoned", "source": {"uri": "/a.csv"}, "freq": "1h", "season_lengths": [24], "horizon": 2}
+    arguments = RunArguments(job="features", flow="train", spec=spec, run_id="r")
+    assert storage_options_of(arguments) == {"aws_region": "here"}
+    named = arguments.model_copy(update={"store_connection": "lake"})
+    keys = {"aws_region": "there", "aws_access_key_id": "mine", "aws_secret_access_key": "hunter2"}
+    assert storage_options_of(named) == keys
+    assert "hunter2" not in named.model_dump_json()
