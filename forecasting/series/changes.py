@@ -12,6 +12,7 @@ from forecasting.series.delta import is_table, scan_table
 from forecasting.series.lacking import changed_columns, describe_lacking
 from forecasting.series.modified import Watermark
 from forecasting.series.read import reading
+from forecasting.series.relation import Extent
 from forecasting.series.stores import storage_options_of
 from forecasting.spec.source import Source
 
@@ -21,12 +22,12 @@ class Changes(NamedTuple):
 
     Attributes:
         rows: The rows with the columns of `changed_columns`, each once, in no particular order.
-        num_rows: Rows that the source has in the version or transaction in which these were read.
+        extent: What the source has in the version or transaction in which these were read.
         name: What messages and refused rows call the source.
     """
 
     rows: pl.LazyFrame
-    num_rows: int
+    extent: Extent
     name: str
 
 
@@ -48,7 +49,7 @@ def read_changes(
         storage_options: Options of the object store, as Polars takes them.
 
     Returns:
-        The rows, and how many the source has.
+        The rows, and the extent of the source.
 
     Raises:
         SourceError: The source is neither a database nor a Delta table, lacks a column, or cannot be read.
@@ -58,8 +59,8 @@ def read_changes(
     if source.is_database:
         from forecasting.series import database  # loads pyarrow, which few sources need
 
-        num_rows, name = database.read_changes(source, static, since, path=path)
-        return Changes(pl.scan_parquet(path), num_rows, name)
+        extent, name = database.read_changes(source, static, since, path=path)
+        return Changes(pl.scan_parquet(path), extent, name)
     options = storage_options_of(source, storage_options)
     (uri,) = source.uris
     if not is_table(uri, storage_options=options):
@@ -73,9 +74,10 @@ def read_changes(
         raise SourceError(f"{name} lacks {lacking}; id, time and target name them")
     columns = list(dict.fromkeys(name for _, name in needed))
     with reading(name):
-        num_rows = table.select(pl.len()).collect(engine="streaming").item()
+        first = pl.col(source.time).min().to_physical()
+        extent = Extent(*table.select(pl.len(), first=first).collect(engine="streaming").row(0))
         _modified_since(table.select(columns), str(source.modified), since).sink_parquet(path)
-    return Changes(pl.scan_parquet(path), num_rows, name)
+    return Changes(pl.scan_parquet(path), extent, name)
 
 
 def _modified_since(rows: pl.LazyFrame, column: str, since: Watermark | None) -> pl.LazyFrame:

@@ -16,7 +16,7 @@ from forecasting.series import postgres, sqlite
 from forecasting.series.lacking import changed_columns, needed_columns
 from forecasting.series.modified import Watermark
 from forecasting.series.once import find_once, temporary_folder
-from forecasting.series.relation import Relation
+from forecasting.series.relation import Extent, Relation
 from forecasting.spec.place import SQLITE, Scope
 from forecasting.spec.source import Source
 
@@ -67,7 +67,7 @@ def read_database(source: Source, *, static: Sequence[str] = ()) -> tuple[pl.Laz
     return pl.scan_parquet(path), relation.name
 
 
-def read_changes(source: Source, static: Sequence[str], since: Watermark | None, *, path: Path) -> tuple[int, str]:
+def read_changes(source: Source, static: Sequence[str], since: Watermark | None, *, path: Path) -> tuple[Extent, str]:
     """Write the rows of a source that were modified at a time or later, and those that do not say when, into a file.
 
     Args:
@@ -77,7 +77,7 @@ def read_changes(source: Source, static: Sequence[str], since: Watermark | None,
         path: The parquet file to write.
 
     Returns:
-        The number of all rows that the source has, and what messages and refused rows call their place.
+        The extent of the source, and what messages and refused rows call their place.
 
     Raises:
         SourceError: As of `read_database`.
@@ -91,9 +91,9 @@ def read_changes(source: Source, static: Sequence[str], since: Watermark | None,
             if isinstance(uri, str)
             else postgres.stream_changes(uri, relation, since)
         )
-        with reading as (num_rows, schema, batches):
+        with reading as (extent, schema, batches):
             _write(path, schema, batches)
-    return num_rows, relation.name
+    return extent, relation.name
 
 
 def time_dtype(source: Source) -> pl.DataType | None:

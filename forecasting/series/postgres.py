@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 from pydantic import SecretStr
 
 from forecasting.errors import FleetcastError, ServiceError, SourceError, first_line
 from forecasting.series.modified import Watermark
-from forecasting.series.relation import Relation, quote_name
+from forecasting.series.relation import Extent, Relation, quote_name
 from forecasting.spec.connection import mask_passwords
 
 _PLAIN = frozenset(
@@ -56,7 +57,7 @@ def stream(uri: SecretStr, relation: Relation) -> Iterator[tuple[pa.Schema, Iter
 @contextmanager
 def stream_changes(
     uri: SecretStr, relation: Relation, since: Watermark | None
-) -> Iterator[tuple[int, pa.Schema, Iterator[pa.RecordBatch]]]:
+) -> Iterator[tuple[Extent, pa.Schema, Iterator[pa.RecordBatch]]]:
     """Read the rows of a relation that were modified at a time or later, and those that do not say when.
 
     Args:
@@ -65,7 +66,7 @@ def stream_changes(
         since: The time or number; None reads all rows.
 
     Yields:
-        The number of all rows that the relation has, in the same transaction; the schema; and the batches, whose rows
+        The extent of the relation in the same transaction; the schema; and the batches, whose rows
         have no order.
 
     Raises:
@@ -75,10 +76,9 @@ def stream_changes(
     with _connect(uri, relation) as cursor:
         types = _types(cursor, relation)
         expressions, conditions = _parts(relation, types)
-        cursor.execute(relation.num_rows)
-        (num_rows,) = cursor.fetchone()
+        extent = _extent(cursor, relation, types)
         conditions += _modified_since(relation, types, since)
-        yield num_rows, *_read(cursor, relation.select(expressions, conditions, is_ordered=False))
+        yield extent, *_read(cursor, relation.select(expressions, conditions, is_ordered=False))
 
 
 def time_type(uri: SecretStr, relation: Relation) -> pa.DataType | None:
@@ -159,6 +159,14 @@ def _read(cursor: Any, query: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]
     reader = cursor.fetch_record_batch()
     schema = pa.schema([pa.field(field.name, _storage(field.type)) for field in reader.schema])
     return schema, (batch.cast(schema) if batch.schema != schema else batch for batch in reader)
+
+
+def _extent(cursor: Any, relation: Relation, types: dict[str, str]) -> Extent:
+    time = relation.column_of("time")
+    is_ordered = types[time] in (*_TIMES, *_NUMBERS)  # text has the order of a collation
+    cursor.execute(relation.extent(f"min({quote_name(time)})" if is_ordered else "NULL::integer"))
+    found = pl.DataFrame(cursor.fetch_arrow_table())  # in Python, infinite times have no value
+    return Extent(found["num_rows"].item(), found["first"].to_physical().item())
 
 
 def _modified_since(relation: Relation, types: dict[str, str], since: Watermark | None) -> list[str]:

@@ -4,12 +4,32 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import polars as pl
+
 from forecasting.errors import SourceError
 from forecasting.series.lacking import describe_lacking, incremental_columns
 from forecasting.spec.place import Scope
 from forecasting.spec.source import Source
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."]+)')
+
+
+class Extent(NamedTuple):
+    """What a source has at the moment at which rows are read of it.
+
+    Attributes:
+        num_rows: The number of its rows.
+        first: The smallest value of its column of times, as Polars stores it; None where values cannot be compared.
+    """
+
+    num_rows: int
+    first: int | float | str | None
+
+    def has_begun(self, time: str) -> pl.Expr:
+        """Return whether a row that was read before does not lie before all rows that the source has now."""
+        if self.first is None:
+            return pl.lit(value=True)
+        return (pl.col(time).to_physical() >= self.first).fill_null(value=True)
 
 
 class Relation(NamedTuple):
@@ -75,10 +95,9 @@ class Relation(NamedTuple):
         if repeated := [name for name in self.columns if columns.count(name) > 1]:
             raise SourceError(f"{self.name} has several columns '{repeated[0]}'; every column needs its own name")
 
-    @property
-    def num_rows(self) -> str:
-        """The query of the number of all rows."""
-        return f"SELECT count(*) FROM {self.sql}"
+    def extent(self, first: str) -> str:
+        """Return the query of the number of all rows, and of the smallest value of an expression."""
+        return f"SELECT count(*) AS num_rows, {first} AS first FROM {self.sql}"
 
     def select(self, expressions: Sequence[str], conditions: Sequence[str] = (), *, is_ordered: bool = True) -> str:
         """Return the query of the relation.

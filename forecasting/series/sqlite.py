@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from forecasting.errors import ServiceError, SourceError
 from forecasting.series.modified import Watermark
-from forecasting.series.relation import Relation, quote_name
+from forecasting.series.relation import Extent, Relation, quote_name
 from forecasting.spec.place import SQLITE
 
 _REPEATED = re.compile(r":\d+$")
@@ -48,7 +48,7 @@ def stream(uri: str, relation: Relation) -> Iterator[tuple[pa.Schema, Iterator[p
 @contextmanager
 def stream_changes(
     uri: str, relation: Relation, since: Watermark | None
-) -> Iterator[tuple[int, pa.Schema, Iterator[pa.RecordBatch]]]:
+) -> Iterator[tuple[Extent, pa.Schema, Iterator[pa.RecordBatch]]]:
     """Read the rows of a relation that were modified at a time or later, and those that do not say when.
 
     Columns have the types of all their values, as in `stream`.
@@ -59,7 +59,7 @@ def stream_changes(
         since: The time or number; None reads all rows.
 
     Yields:
-        The number of all rows that the relation has, in the same transaction; the schema; and the batches, whose rows
+        The extent of the relation in the same transaction; the schema; and the batches, whose rows
         have no order.
 
     Raises:
@@ -68,10 +68,11 @@ def stream_changes(
     """
     with _connect(uri, relation) as connection:
         dtypes = _dtypes(connection, relation)
-        (num_rows,) = connection.execute(relation.num_rows).fetchone()
+        time = relation.column_of("time")
+        extent = Extent(*connection.execute(relation.extent(f"min({_read(time, dtypes[time])})")).fetchone())
         conditions = _modified_since(relation, dtypes, since)
         cursor = connection.execute(relation.select(_expressions(dtypes), conditions, is_ordered=False))
-        yield num_rows, _schema(dtypes), _batches(cursor, dtypes)
+        yield extent, _schema(dtypes), _batches(cursor, dtypes)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Rows that a run has read of a source already, so that every scan of the source within the run takes them."""
+"""Rows that a run has read by `source.modified` before, so that every scan of the source within the run takes them."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ def supply_rows(source: Source, supplied: Supplied) -> None:
     """Make all scans of a source within `reading_once` take these rows, in place of those that it has now.
 
     Args:
-        source: The source.
+        source: The source, with `modified`.
         supplied: Its rows.
     """
     _of(source).append(supplied)
@@ -32,9 +32,10 @@ def supply_rows(source: Source, supplied: Supplied) -> None:
 
 def find_supplied(source: Source) -> Supplied | None:
     """Return the rows that were supplied for a source last; None where there are none."""
-    supplied = _of(source)
+    supplied = [] if source.modified is None else _of(source)
     return supplied[-1] if supplied else None
 
 
 def _of(source: Source) -> list[Supplied]:
-    return find_once(("supplied", source.model_dump_json(exclude={"ignore"})), list[Supplied])
+    fields = {name: getattr(source, name) for name in Source.model_fields if name != "ignore"}
+    return find_once(("supplied", repr(fields)), list[Supplied])

@@ -132,7 +132,8 @@ def _read_since(spec: Spec, mirror: Mirror, since: Watermark) -> Read | str:
     """Read changed rows; return why all are to be read where the mirror would not have the rows of the source."""
     source, key, read_at = spec.source, list(mirror.key), wall_clock()
     changes = _fetch(spec, mirror, since)
-    known, fetched = mirror.rows, _with_modified(changes, source, mirror)
+    extent, fetched = changes.extent, _with_modified(changes, source, mirror)
+    known = mirror.rows.filter(extent.has_begun(source.time))
     if fetched.collect_schema() != known.collect_schema():
         return "its columns have other types"
     _refuse_repeated(fetched, changes, source)
@@ -143,9 +144,9 @@ def _read_since(spec: Spec, mirror: Mirror, since: Watermark) -> Read | str:
     kept = known.join(changed.lazy().select(key), on=key, how="anti", nulls_equal=True)
     path = _sort(pl.concat([kept, changed.lazy()]), mirror, source)
     num_known, num_read = _count(pl.scan_parquet(path)), _count(changes.rows)
-    if num_known != changes.num_rows:
+    if num_known != extent.num_rows:
         return (
-            f"it has {changes.num_rows:,} rows, but with the changed ones {num_known:,} are known: some were deleted or"
+            f"it has {extent.num_rows:,} rows, but with the changed ones {num_known:,} are known: some were deleted or"
             " got another key, or were committed later than source.modified_overlap"
         )
     if mirror.should_be_replaced(changed.height):
@@ -154,7 +155,7 @@ def _read_since(spec: Spec, mirror: Mirror, since: Watermark) -> Read | str:
         mirror.append(changed, read_at=read_at)
     _supply(source, path, mirror, changes)
     num_new = changed.height - num_changed
-    return Read(changes.num_rows, since, "", num_new, num_changed, num_read - changed.height)
+    return Read(extent.num_rows, since, "", num_new, num_changed, num_read - changed.height)
 
 
 def _read_all(spec: Spec, mirror: Mirror, reason: str) -> Read:
@@ -165,7 +166,7 @@ def _read_all(spec: Spec, mirror: Mirror, reason: str) -> Read:
     path = _sort(fetched, mirror, spec.source)
     mirror.replace(pl.scan_parquet(path), read_at=read_at)
     _supply(spec.source, path, mirror, changes)
-    return Read(changes.num_rows, None, reason)
+    return Read(changes.extent.num_rows, None, reason)
 
 
 def _open(spec: Spec, store: Store) -> Mirror:

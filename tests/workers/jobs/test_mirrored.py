@@ -105,7 +105,7 @@ def table(tmp_path: Path) -> Table:
 
 
 CHANGES = st.tuples(
-    st.sampled_from(["put", "put", "put", "late", "unstamped", "delete", "rename"]),
+    st.sampled_from(["put", "put", "put", "late", "unstamped", "delete", "prune", "rename"]),
     st.sampled_from("abc"),
     st.integers(0, 15),
     st.sampled_from([1.5, 7.0, None, 2, "n/a"]),
@@ -124,6 +124,8 @@ def test_mirror_has_the_rows_of_the_source_after_any_changes(
             ds = str(FIRST + timedelta(hours=hour))
             if kind == "delete":
                 table.execute("DELETE FROM sales WHERE unique_id = ? AND ds = ?", [(name, ds)])
+            elif kind == "prune":
+                table.execute("DELETE FROM sales WHERE ds < ?", [(ds,)])
             elif kind == "rename":  # a row gets another key
                 table.put((name, hour, y))
                 table.execute(
@@ -157,6 +159,14 @@ def test_rows_that_are_missed_or_deleted_are_found_by_their_number(table: Table)
     assert "it has 25 rows, but with the changed ones 24 are known" in str(table.read())
     table.execute("DELETE FROM sales WHERE unique_id = 'c'")
     assert "it has 24 rows, but with the changed ones 25 are known" in str(table.read())
+
+
+def test_rows_before_the_first_one_that_the_source_keeps_are_dropped(table: Table) -> None:
+    table.read()
+    table.execute("DELETE FROM sales WHERE ds < '2024-01-01 03:00:00'")
+    table.put(("a", 12, 1.0))
+    assert table.read() == Read(19, datetime(2024, 5, 31, 23), "", 1, 0, 18)
+    assert table.read().since is not None
 
 
 def test_change_without_a_new_modification_needs_a_full_read(table: Table) -> None:
