@@ -86,6 +86,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "workers.airflow.client",
         "workers.airflow.cluster",
         "workers.airflow.factory",
+        "workers.airflow.form",
         "workers.airflow.hook",
         "workers.airflow.links",
         "workers.airflow.operator",

@@ -7,23 +7,47 @@ the forecasts of all others.
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
+from airflow.sdk import DAG, CronTriggerTimetable, TaskGroup, chain, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
 from croniter import CroniterBadDateError, croniter
 
 from forecasting.errors import SpecError
-from forecasting.spec.spec import NETWORKS, Spec, read_spec
+from forecasting.spec.spec import Spec, read_spec
+from workers.airflow.form import make_form
 from workers.airflow.operator import FleetcastJobOperator
 from workers.arguments import FLOWS, Flow, JobName
 
-CUTOFF_PATTERNS = {
-    "timestamp": r"^(\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?)?$",
-    "step": r"^(-?\d+)?$",
+TASKS: Mapping[JobName, tuple[str, str]] = {
+    "features": (
+        "Read and check",
+        "Reads the source once, refuses rows that cannot be read, and writes `observations`, `rejects` and `features`."
+        " It finds the cutoff of the run. Without new data it is skipped, and the tasks after it.",
+    ),
+    "train": ("Train networks", "Trains the networks of every series, and writes `models` and `priors`."),
+    "backtest": (
+        "Backtest and choose",
+        "Compares networks, statistical models and naives at past origins. Writes `backtests`, `champions` and"
+        " `calibrations`.",
+    ),
+    "predict": ("Forecast", "Forecasts every series with each requested model, and writes `forecasts`."),
+    "score": ("Score", "Compares earlier forecasts with the actuals that have arrived since, and writes `scores`."),
+    "publish": ("Publish", "Copies the newest forecasts to every place of `[[publish]]`."),
 }
+"""Display name and documentation of each task."""
+GROUPS: Mapping[Flow, tuple[str, str, frozenset[JobName]]] = {
+    "train": ("models", "networks and the choice among them", frozenset({"train", "backtest"})),
+    "forecast": (
+        "after_forecast",
+        "what follows a forecast; neither task waits for the other",
+        frozenset({"score", "publish"}),
+    ),
+}
+"""The task group of each flow: its id, its tooltip and its jobs."""
 RETRIES: dict[str, Any] = {
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
@@ -79,20 +103,25 @@ def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
         catchup=False,
         max_active_runs=1,
         default_args=_task_options(spec),
-        params=_form(spec, flow),
+        params=make_form(spec, flow),
         tags=["fleetcast", flow],
     ) as dag:
         filters = {name: dag.param(name) for name in dag.params if name != "cutoff"} | operator_options
+        group_id, tooltip, grouped = GROUPS[flow]
+        group = TaskGroup(group_id, prefix_group_id=False, tooltip=tooltip)
+
+        def make_task(job: JobName, cutoff: Any) -> FleetcastJobOperator:
+            name, text = TASKS[job]
+            inside = {"task_group": group} if job in grouped else {}
+            options: dict[str, Any] = {"task_display_name": name, "doc_md": text, **inside, **filters}
+            return FleetcastJobOperator(job=job, flow=flow, spec=spec, cutoff=cutoff, **options)
+
         first, *rest = FLOWS[flow]
-        head = FleetcastJobOperator(job=first, flow=flow, spec=spec, cutoff=dag.param("cutoff"), **filters)
-
-        def follow(job: JobName) -> FleetcastJobOperator:
-            return FleetcastJobOperator(job=job, flow=flow, spec=spec, cutoff=head.output["cutoff"], **filters)
-
-        tasks = {job: follow(job) for job in rest}
+        head = make_task(first, dag.param("cutoff"))
+        tasks = {job: make_task(job, head.output["cutoff"]) for job in rest}
         chain(head, *tasks.values())
         if publishes(spec, flow):  # beside the scores, so that neither waits for the other or fails with it
-            chain(tasks["predict"], follow("publish"))
+            chain(tasks["predict"], make_task("publish", head.output["cutoff"]))
     return dag
 
 
@@ -126,59 +155,6 @@ def _timetable(spec: Spec, flow: Flow) -> CronTriggerTimetable | None:
     except (AirflowTimetableInvalid, CroniterBadDateError) as error:
         raise SpecError(f"spec '{spec.name}'", [f"schedule.{flow} = '{cron}' cannot be scheduled: {error}"]) from error
     return timetable
-
-
-def _form(spec: Spec, flow: Flow) -> dict[str, Param]:
-    example = "2024-12-29T23:00:00" if spec.clock == "timestamp" else "700"
-    fields = {
-        "cutoff": Param(
-            None,
-            type=["null", "string"],
-            pattern=CUTOFF_PATTERNS[spec.clock],
-            title="Cutoff",
-            description=f"The last `ds` that the run may know, such as `{example}`, on the clock of the source. "
-            "Empty: the newest observation that is not after the run's time.",
-        ),
-        "models": Param(
-            list(spec.models),
-            type="array",
-            items={"type": "string", "enum": list(NETWORKS)},
-            examples=list(NETWORKS),
-            uniqueItems=True,
-            title="Models",
-            description="The networks to train, compare or forecast with.",
-        ),
-        "series": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            title="Series",
-            description="The `unique_id` of each series to run for, one per line. Empty: all of them.",
-        ),
-    }
-    work, last = ("Train", "training") if flow == "train" else ("Forecast", "forecast")
-    fields["changed_only"] = Param(
-        False,
-        type="boolean",
-        title="Changed only",
-        description=f"{work} only the series with new or restated rows since their last {last}. The others keep their "
-        + ("models." if flow == "train" else "forecasts."),
-    )
-    if spec.source.modified is not None:
-        fields["full_read"] = Param(
-            False,
-            type="boolean",
-            title="Full read",
-            description="Read all rows of the source instead of those that have changed since the last run.",
-        )
-    if flow == "train":
-        fields["from_scratch"] = Param(
-            False,
-            type="boolean",
-            title="From scratch",
-            description="Train every network from random weights instead of the newest weights of an earlier cutoff.",
-        )
-    return fields
 
 
 def _describe(spec: Spec, flow: Flow) -> str:

@@ -1,7 +1,7 @@
 """The operator that runs one job on Ray: its task is deferred until the job has ended, and returns its result."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, get_args
@@ -15,12 +15,15 @@ from forecasting.spec.problems import describe_problems
 from forecasting.spec.spec import Spec
 from workers.airflow.client import RayJobsClient, Submission, find_job, read_log, stop_job, submit_job
 from workers.airflow.cluster import Cluster, cluster_of_settings
+from workers.airflow.form import refuse_unknown_fields
 from workers.airflow.hook import FleetcastRayHook
 from workers.airflow.links import RayJobLink
 from workers.airflow.runs import TaskRun, read_run, start_run, write_run
 from workers.airflow.trigger import JobEndTrigger
 from workers.arguments import (
     ARGUMENTS_VARIABLE,
+    FLOWS,
+    RESULT_PREFIX,
     Flow,
     JobName,
     RunArguments,
@@ -45,6 +48,9 @@ TABLES_OF_PATHS = ("correlations", "sample_paths")
 TABLE_OF_CHECKS = "checks"
 """Written only where a spec has checks."""
 
+ERROR_PREFIX = "error: "
+NOTE_KEY = "note"
+"""XCom with what a run has done, of the last task of a flow, or of a task that was skipped."""
 NUM_LOG_LINES = 50
 MAX_VARIABLE_BYTES = 120_000
 
@@ -136,6 +142,8 @@ class FleetcastJobOperator(BaseOperator):
     def execute(self, context: Context) -> None:
         """Submit the job, or find the one of an earlier try, and wait for its end in the triggerer."""
         with user_errors_are_not_retried():
+            if self.has_dag():
+                refuse_unknown_fields(context["dag_run"].conf or {}, self.dag.params)
             cluster = self.cluster()
             client = cluster.client()
             run = self._settle_run(context, client)
@@ -168,6 +176,9 @@ class FleetcastJobOperator(BaseOperator):
     def finish(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Log the job's last lines and return its result; Airflow resumes the task here.
 
+        The last job of a flow also leaves a note about the run, as an XCom and in its log. A task of Airflow 3.3 cannot
+        write the note of its DAG run.
+
         Args:
             context: Airflow's context of the task.
             event: The payload of the trigger's event.
@@ -178,11 +189,15 @@ class FleetcastJobOperator(BaseOperator):
         self._submission_id = str(event["submission_id"])
         with user_errors_are_not_retried():
             result = self._read_result(event)
-        self.log.info("%s", result.message or f"job {event['submission_id']}: {result.status}")
         if result.status == "skipped":
+            context["ti"].xcom_push(NOTE_KEY, result.message)
             raise AirflowSkipException(result.message)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = outlet_extra(asset, result)
+        if self.job == FLOWS[self.flow][-1]:
+            note = self._describe_run(context, result)
+            context["ti"].xcom_push(NOTE_KEY, note)
+            self.log.info("%s", note)
         return result.model_dump()
 
     def on_kill(self) -> None:
@@ -278,23 +293,36 @@ class FleetcastJobOperator(BaseOperator):
         client = self.cluster().client()
         job = client.run(find_job(submission_id))
         lines = client.run(read_log(submission_id))
-        for line in lines[-NUM_LOG_LINES:]:
-            if find_progress(line) is None:  # the trigger has logged these already
-                self.log.info("%s", line)
         if job is None:
             raise JobLost(f"job {submission_id} is lost: its cluster no longer knows it")
         if job.status != "SUCCEEDED":
+            said, reason = split_error(lines)
+            self._log(said)
             code = "" if job.exit_code is None else f" with exit code {job.exit_code}"
-            last = "\n".join(lines[-NUM_LOG_LINES:]) or job.message
-            report = f"job {submission_id} ended as {job.status}{code}; its last lines:\n{last}"
+            report = f"job {submission_id} ended as {job.status}{code}: {reason or job.message or 'it printed nothing'}"
             raise UserError(report) if job.is_user_error else JobFailed(report)
+        self._log(lines)
         try:
             result = find_result(lines)
         except ValidationError as error:
-            raise JobFailed(f"job {submission_id} ended with a result that cannot be read: {error}") from error
+            raise JobFailed(f"job {submission_id} ended with a result that cannot be read: {error}") from None
         if result is None:
             raise JobFailed(f"job {submission_id} ended without a result in its log")
         return result
+
+    def _log(self, lines: Sequence[str]) -> None:
+        """Log the last lines of a job, except progress, which the trigger has logged, and the result's JSON."""
+        for line in lines[-NUM_LOG_LINES:]:
+            if find_progress(line) is None and not line.startswith(RESULT_PREFIX):
+                self.log.info("%s", line)
+
+    def _describe_run(self, context: Context, result: RunResult) -> str:
+        """Return what each job of the run reports, in Markdown, and the seconds that they took together."""
+        pulled = {job: context["ti"].xcom_pull(task_ids=job) for job in FLOWS[self.flow][:-1]}
+        fields = {job: dict(known) for job, known in pulled.items() if known} | {self.job: result.model_dump()}
+        seconds = sum(float(each["seconds"]) for each in fields.values())
+        reports = "\n".join(f"- {job}: {each['message']}" for job, each in fields.items())
+        return f"**{self.spec.name}, {self.flow} up to {result.cutoff}**, {seconds:.1f} s of jobs\n\n{reports}"
 
 
 def as_of(spec: Spec, context: Context) -> str | None:
@@ -345,10 +373,29 @@ def outlet_extra(asset: Asset, result: RunResult) -> dict[str, Any]:
     return {"run_id": result.run_id, "cutoff": result.cutoff, "version": version}
 
 
+def split_error(lines: Sequence[str]) -> tuple[Sequence[str], str]:
+    r"""Split the lines of a failed job into its last error, which jobs print as `error: …`, and all lines before.
+
+    Args:
+        lines: The job's log.
+
+    Returns:
+        The lines before the error, and the error; the last line is the error where none is marked.
+
+    >>> split_error(["reading", "error: spec 'a' has 2 problems:", "  - one", "  - two"])
+    (['reading'], "spec 'a' has 2 problems:\n  - one\n  - two")
+    >>> split_error(["reading", "Killed"]), split_error([])
+    ((['reading'], 'Killed'), ([], ''))
+    """
+    marked = [number for number, line in enumerate(lines) if line.startswith(ERROR_PREFIX)]
+    begin = marked[-1] if marked else max(0, len(lines) - 1)
+    return lines[:begin], "\n".join(lines[begin:]).removeprefix(ERROR_PREFIX).rstrip()
+
+
 @contextmanager
 def user_errors_are_not_retried() -> Iterator[None]:
     """Turn the user's mistakes into failures that Airflow does not retry."""
     try:
         yield
     except UserError as error:
-        raise AirflowFailException(str(error)) from error
+        raise AirflowFailException(str(error)) from None  # a second traceback would bury the message

@@ -40,7 +40,7 @@ def backtest(run: Run) -> Outcome:
         naives = (seasonal_naive_name(length) for length in run.spec.season_lengths)
         models = (*run.networks, *STATISTICS, *naives, COMBINATION)
     versions = run.publish("backtests", staged.files["backtests"], models=models)
-    changes = _describe_changes(run, staged.files["champions"])
+    changes = _describe_changes(run, staged.files["champions"]) + _describe_errors(run, staged.files["champions"])
     versions |= run.publish("champions", staged.files["champions"])
     if run.series is None:  # a few series say little about the fleet
         counts = pl.concat(_read_each(run, staged.files["calibrations"]))
@@ -70,6 +70,16 @@ def _describe_changes(run: Run, files: Sequence[str]) -> str:
     )
     num_both, num_changed = both.collect(engine="streaming").row(0)
     return f" {num_changed} of {num_both} champions changed;" if num_both else ""
+
+
+def _describe_errors(run: Run, files: Sequence[str]) -> str:
+    """Report the mean error of the champions and of the best naives, of the series that have both."""
+    champions = pl.scan_parquet(list(files), storage_options=run.store.storage_options or None, glob=False)
+    both = champions.select("mase", "baseline_mase").filter(pl.all_horizontal(pl.all().is_finite()))
+    of_champions, of_naives = both.mean().collect(engine="streaming").row(0)
+    if of_champions is None:
+        return ""
+    return f" mean MASE {of_champions:.3f} of champions, {of_naives:.3f} of the best naives;"
 
 
 def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:

@@ -33,6 +33,7 @@ def main(behaviour: str) -> int:
         "versions": {"features": 3, "observations": 4, "rejects": 5},
         "message": f"arguments: {json.dumps(arguments)}" if behaviour == "echo" else f"{behaviour} it is",
     }
+    print(result["message"])
     print(f"fleetcast-result: {json.dumps(result)}")
     return 0
 

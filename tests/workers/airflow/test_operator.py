@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow.sdk.execution_time.xcom import XCom
 
@@ -56,11 +57,21 @@ class Instance(SimpleNamespace):
     def xcom_push(self, key: str, value: object) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
 
+    def xcom_pull(self, task_ids: str) -> object:
+        return self.results.get(task_ids)
+
 
 def make_context(**dag_run: Any) -> Any:
-    moments = {"data_interval_end": None, "logical_date": None, "run_after": datetime(2024, 1, 8, 12, tzinfo=UTC)}
+    moments = {
+        "conf": {},
+        "data_interval_end": None,
+        "logical_date": None,
+        "run_after": datetime(2024, 1, 8, 12, tzinfo=UTC),
+    }
     return {
-        "ti": Instance(dag_id="small__train", task_id="features", run_id="manual__1", max_tries=3, xcoms={}),
+        "ti": Instance(
+            dag_id="small__train", task_id="features", run_id="manual__1", max_tries=3, xcoms={}, results={}
+        ),
         "dag_run": SimpleNamespace(**moments | dag_run),
         "task_state_store": Store(),
         "outlet_events": defaultdict(lambda: SimpleNamespace(extra={})),
@@ -329,6 +340,76 @@ def test_job_that_takes_longer_than_the_execution_timeout_is_stopped_and_tried_a
         operator.finish(make_context(), event=event)
 
 
+def test_misspelt_field_of_the_conf_fails_without_a_retry_and_without_a_job(fake_ray: dict[str, Any]) -> None:
+    operator = make_operator()
+    with DAG("small__train", schedule=None, params={"cutoff": None, "series": []}) as dag:
+        dag.add_task(operator)
+    with pytest.raises(AirflowFailException, match=r"unknown fields: 'serie' \(is 'series' meant\?\)"):
+        operator.execute(make_context(conf={"serie": ["a"], "cutoff": "2024-01-05"}))
+    assert not fake_ray["submissions"]
+    submit(operator, make_context(conf={"series": ["a"]}))
+
+
+def finish_with(ray: dict[str, Any], operator: FleetcastJobOperator, context: Any, *lines: str, **job: Any) -> Any:
+    """Resume a task whose job has ended with these lines."""
+    job_id = submit(operator, context).trigger.submission_id
+    ray["jobs"][job_id] = {"status": "SUCCEEDED", "logs": "\n".join(lines)} | job
+    return operator.finish(context, event={"submission_id": job_id})
+
+
+def test_result_is_logged_once_without_its_json(fake_ray: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    result = RunResult(run_id="r", job="features", status="success", cutoff="700", message="3 series read")
+    lines = ("features: a note", "3 series read", f"fleetcast-result: {result.model_dump_json()}")
+    finish_with(fake_ray, make_operator(), make_context(), *lines)
+    logged = capsys.readouterr().out
+    assert (logged.count("3 series read"), logged.count("features: a note")) == (1, 1)
+    assert "fleetcast-result" not in logged
+
+
+def test_error_of_a_job_is_the_last_line_and_stands_in_no_other_place(
+    fake_ray: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ("reading", "Traceback (most recent call last):", "error: spec 'a' has 2 problems:", "  - one", "  - two")
+    with pytest.raises(AirflowFailException) as failed:
+        finish_with(fake_ray, make_operator(), make_context(), *lines, status="FAILED", driver_exit_code=2)
+    assert str(failed.value).endswith("ended as FAILED with exit code 2: spec 'a' has 2 problems:\n  - one\n  - two")
+    assert failed.value.__suppress_context__, "a second traceback would bury the message"
+    logged = capsys.readouterr().out
+    assert "reading" in logged
+    assert "2 problems" not in logged
+
+
+def test_job_that_printed_nothing_fails_with_the_reason_that_ray_has(fake_ray: dict[str, Any]) -> None:
+    with pytest.raises(JobFailed, match="ended as FAILED: out of memory"):
+        finish_with(fake_ray, make_operator(), make_context(), status="FAILED", message="out of memory")
+
+
+def test_last_job_of_a_flow_leaves_a_note_of_what_the_run_did(
+    fake_ray: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = make_context()
+    context["ti"].results = {"features": {"message": "3 series; series: 2 forecast, 1 ended", "seconds": 1.5}}
+    result = RunResult(
+        run_id="r", job="score", status="success", cutoff="2024-01-05", seconds=2.0, message="all scored"
+    )
+    operator = make_operator(job="score", flow="forecast")
+    finish_with(fake_ray, operator, context, f"fleetcast-result: {result.model_dump_json()}")
+    note = (
+        "**small, forecast up to 2024-01-05**, 3.5 s of jobs\n\n"
+        "- features: 3 series; series: 2 forecast, 1 ended\n- score: all scored"
+    )
+    assert context["ti"].xcoms["note"] == note
+    assert "2 forecast, 1 ended" in capsys.readouterr().out
+
+
+def test_run_without_new_data_leaves_a_note_and_is_skipped(fake_ray: dict[str, Any]) -> None:
+    context = make_context()
+    result = RunResult(run_id="r", job="features", status="skipped", cutoff="700", message="nothing new since 700")
+    with pytest.raises(AirflowSkipException, match="nothing new since 700"):
+        finish_with(fake_ray, make_operator(), context, f"fleetcast-result: {result.model_dump_json()}")
+    assert context["ti"].xcoms["note"] == "nothing new since 700"
+
+
 def test_entrypoints_are_constants_that_name_one_module_each() -> None:
     jobs = ("features", "train", "backtest", "predict", "score", "publish")
     modules = {job: entrypoint.removeprefix("python -m ") for job, entrypoint in ENTRYPOINTS.items()}
@@ -385,12 +466,11 @@ def test_successful_job_returns_its_result_and_the_versions_of_its_tables(ray_jo
 def test_failed_job_brings_its_last_lines_into_the_tasks_log(
     ray_jobs_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(JobFailed, match="FAILED with exit code 1") as failed:
+    with pytest.raises(JobFailed, match="FAILED with exit code 1: the last thing it said"):
         run_to_end(make_operator("fail", ray_jobs_url), make_context())
-    for place in (str(failed.value), capsys.readouterr().out):
-        assert "the last thing it said" in place
-        assert "line 79" in place
-        assert "line 29" not in place
+    logged = capsys.readouterr().out
+    assert "line 79" in logged
+    assert "line 29" not in logged
 
 
 @pytest.mark.ray
