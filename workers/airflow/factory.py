@@ -39,6 +39,10 @@ TASKS: Mapping[JobName, tuple[str, str]] = {
     "publish": ("Publish", "Copies the newest forecasts to every place of `[[publish]]`."),
 }
 """Display name and documentation of each task."""
+RUN_AFTER_IDLE: frozenset[JobName] = frozenset({"backtest", "score"})
+"""Jobs that may have work although the one before had none: earlier trainings to compare, or actuals to score with."""
+AFTER_IDLE = "none_failed_min_one_success"
+"""Their trigger rule; if features was skipped, all tasks are."""
 GROUPS: Mapping[Flow, tuple[str, str, frozenset[JobName]]] = {
     "train": ("models", "networks and the choice among them", frozenset({"train", "backtest"})),
     "forecast": (
@@ -113,7 +117,8 @@ def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
         def make_task(job: JobName, cutoff: Any) -> FleetcastJobOperator:
             name, text = TASKS[job]
             inside = {"task_group": group} if job in grouped else {}
-            options: dict[str, Any] = {"task_display_name": name, "doc_md": text, **inside, **filters}
+            rule = {"trigger_rule": AFTER_IDLE} if job in RUN_AFTER_IDLE else {}
+            options: dict[str, Any] = {"task_display_name": name, "doc_md": text, **inside, **rule, **filters}
             return FleetcastJobOperator(job=job, flow=flow, spec=spec, cutoff=cutoff, **options)
 
         first, *rest = FLOWS[flow]

@@ -189,15 +189,15 @@ class FleetcastJobOperator(BaseOperator):
         self._submission_id = str(event["submission_id"])
         with user_errors_are_not_retried():
             result = self._read_result(event)
+        is_last = self.job == FLOWS[self.flow][-1]
+        if is_last or result.status == "skipped":
+            note = self._describe_run(context, result) if is_last else result.message
+            context["ti"].xcom_push(NOTE_KEY, note)
+            self.log.info("%s", note)
         if result.status == "skipped":
-            context["ti"].xcom_push(NOTE_KEY, result.message)
             raise AirflowSkipException(result.message)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = outlet_extra(asset, result)
-        if self.job == FLOWS[self.flow][-1]:
-            note = self._describe_run(context, result)
-            context["ti"].xcom_push(NOTE_KEY, note)
-            self.log.info("%s", note)
         return result.model_dump()
 
     def on_kill(self) -> None:

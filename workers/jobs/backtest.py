@@ -30,7 +30,7 @@ def backtest(run: Run) -> Outcome:
     covered = keep_changed(run, count_points(run, data_version=data_version), data_version=data_version)
     run, num_points = covered.run, covered.num_points
     if not num_points:
-        return Outcome(f"nothing to backtest at {format_clock(run.cutoff)}{covered.note}")
+        return Outcome(f"nothing to backtest at {format_clock(run.cutoff)}{covered.note}", is_idle=True)
     wanted = candidates_of(run.cutoff, contestants(run.spec, run.networks))
     names = run.rows("models").filter(wanted).select("unique_id", "weights_uri")
     groups = group_by_files(num_points, names.collect(engine="streaming"))

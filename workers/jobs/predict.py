@@ -42,7 +42,7 @@ def predict(run: Run) -> Outcome:
     covered = keep_changed(run, count_points(run, data_version=data_version), data_version=data_version)
     run, num_points = covered.run, covered.num_points
     if not num_points:
-        return Outcome(f"nothing to forecast at {format_clock(run.cutoff)}{covered.note}")
+        return Outcome(f"nothing to forecast at {format_clock(run.cutoff)}{covered.note}", is_idle=True)
     files = serving_models(run.rows("models"), run.networks).select("unique_id", "weights_uri")
     groups = group_by_files(num_points, files.collect(engine="streaming"))
     staged = stage_shards(run, compute_forecasts, groups, data_version=data_version)

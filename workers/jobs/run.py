@@ -153,13 +153,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job has done."""
+    """What a job has done; one that had nothing to do is recorded as skipped."""
 
     message: str
     versions: Mapping[str, int] = field(default_factory=dict)
     num_series: int = 0
     num_rows: int = 0
     num_rejects: int = 0
+    is_idle: bool = False
 
 
 class Skip(Exception):
@@ -372,9 +373,10 @@ def source_zone(arguments: RunArguments) -> tzinfo:
 
 def _work(work: Callable[[Run], Outcome], run: Run) -> tuple[Outcome, str]:
     try:
-        return work(run), "success"
+        outcome = work(run)
     except Skip as reason:
-        return Outcome(str(reason)), "skipped"
+        outcome = Outcome(str(reason), is_idle=True)
+    return outcome, "skipped" if outcome.is_idle else "success"
 
 
 def _find_recorded(store: Store, arguments: RunArguments) -> RunResult | None:

@@ -52,7 +52,7 @@ def score(run: Run) -> Outcome:
         message = f"{num_rows} forecasts of {num_series} series and {num_runs} runs scored"
         message += f" at {format_clock(run.cutoff)}{again}"
     discard(run.store, run.arguments.run_id)
-    return Outcome(message, versions, num_series=num_series, num_rows=num_rows)
+    return Outcome(message, versions, num_series=num_series, num_rows=num_rows, is_idle=due.is_empty())
 
 
 def find_due(run: Run, changes: pl.DataFrame) -> pl.LazyFrame:

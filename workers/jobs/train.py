@@ -26,7 +26,7 @@ def train(run: Run) -> Outcome:
     covered = keep_changed(run, count_points(run, data_version=data_version), data_version=data_version)
     run, num_points = covered.run, covered.num_points
     if not num_points:
-        return Outcome(f"nothing to train at {format_clock(run.cutoff)}{covered.note}")
+        return Outcome(f"nothing to train at {format_clock(run.cutoff)}{covered.note}", is_idle=True)
     with local_ray(log_to_driver=True):
         priors, versions = settle_priors(run, slot_of(run, data_version))
         staged = stage_shards(run, partial(fit_shard, priors=priors), [num_points], data_version=data_version)

@@ -46,6 +46,14 @@ def test_spec_makes_one_dag_per_flow_with_its_jobs_in_order(tmp_path: Path) -> N
         assert "Sales of a small shop" in dag.doc_md
 
 
+def test_job_that_may_have_work_runs_after_one_that_had_none_but_not_after_a_skipped_read(tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    rules = {task.task_id: task.trigger_rule for dag in make_dags(tmp_path).values() for task in dag.tasks}
+    after_idle = {task_id for task_id, rule in rules.items() if rule == "none_failed_min_one_success"}
+    assert after_idle == {"backtest", "score"}
+    assert {rule for task_id, rule in rules.items() if task_id not in after_idle} == {"all_success"}
+
+
 def test_table_airflow_of_a_spec_says_how_its_tasks_run_and_where(tmp_path: Path) -> None:
     write_spec(tmp_path)
     with (tmp_path / "small.toml").open("a") as file:

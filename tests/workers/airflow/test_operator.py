@@ -402,6 +402,20 @@ def test_last_job_of_a_flow_leaves_a_note_of_what_the_run_did(
     assert "2 forecast, 1 ended" in capsys.readouterr().out
 
 
+def test_last_job_without_work_is_skipped_and_leaves_the_note_of_the_whole_run(fake_ray: dict[str, Any]) -> None:
+    context = make_context()
+    context["ti"].results = {"predict": {"message": "3 series forecast", "seconds": 1.0}}
+    result = RunResult(run_id="r", job="score", status="skipped", cutoff="700", message="nothing to score")
+    with pytest.raises(AirflowSkipException, match="nothing to score"):
+        finish_with(
+            fake_ray,
+            make_operator(job="score", flow="forecast"),
+            context,
+            f"fleetcast-result: {result.model_dump_json()}",
+        )
+    assert context["ti"].xcoms["note"].endswith("- predict: 3 series forecast\n- score: nothing to score")
+
+
 def test_run_without_new_data_leaves_a_note_and_is_skipped(fake_ray: dict[str, Any]) -> None:
     context = make_context()
     result = RunResult(run_id="r", job="features", status="skipped", cutoff="700", message="nothing new since 700")

@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from workers.arguments import RunArguments
+from workers.arguments import RunArguments, find_result
 from workers.jobs.features import write_features
-from workers.jobs.run import count_points, newest_allowed, requested_cutoff, storage_options_of
+from workers.jobs.run import Outcome, count_points, main, newest_allowed, requested_cutoff, storage_options_of
 
 
 def test_name_that_is_missing_or_blank_is_no_series(small):
@@ -51,3 +51,18 @@ def test_job_takes_the_keys_of_the_store_from_the_connection_that_it_names_or_el
     keys = {"aws_region": "there", "aws_access_key_id": "mine", "aws_secret_access_key": "hunter2"}
     assert storage_options_of(named) == keys
     assert "hunter2" not in named.model_dump_json()
+
+
+@pytest.mark.parametrize(("is_idle", "status"), [(True, "skipped"), (False, "success")])
+def test_job_that_had_nothing_to_do_is_recorded_and_reported_as_skipped(
+    small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_idle: bool, status: str
+) -> None:
+    arguments = RunArguments(job="score", flow="forecast", spec=small.spec, run_id="r")
+    monkeypatch.setenv("FLEETCAST_RUN", arguments.model_dump_json())
+    monkeypatch.setenv("FLEETCAST_STORE", small.store.root)
+    outcome = Outcome("nothing to score", is_idle=is_idle)
+    assert main("score", lambda run: outcome, lambda arguments, store: datetime(2024, 1, 1)) == 0
+    result = find_result(capsys.readouterr().out.splitlines())
+    assert result is not None
+    assert result.status == status
+    assert small.store.scan("runs", "timestamp").collect()["status"].to_list() == [status]
