@@ -47,6 +47,7 @@ def check(
     from forecasting.cli.options import spec_from_options
     from forecasting.flow.profile import make_profile
     from forecasting.series.inputs import Input
+    from forecasting.series.once import reading_once
     from forecasting.settings import Settings
 
     settings, given = Settings.load(), inputs or []
@@ -69,10 +70,11 @@ def check(
     refuse_files({"--series": series, "--rejects": rejects}, inputs=read.files())
     request = Request.of(spec, read)
     until = request.parse_cutoff(cutoff, subject="--cutoff")
-    profile = make_profile(spec, cutoff=until, storage_options=settings.storage_options)
-    for name, texts in _describe(profile, notes):
-        for number, text in enumerate(texts):
-            print(f"{'' if number else name:<11}{text}")
+    with reading_once():  # large sources are kept in its temporary folder
+        profile = make_profile(spec, cutoff=until, storage_options=settings.storage_options)
+        for name, texts in _describe(profile, notes):
+            for number, text in enumerate(texts):
+                print(f"{'' if number else name:<11}{text}")
     if series is not None:
         write_frame(profile.series, series)
     if rejects is not None:
@@ -108,7 +110,8 @@ def _describe_times(profile: "Profile", inferred: list[str]) -> Iterator[str]:
     spec, series = profile.spec, profile.series.filter(pl.col("num_points") > 0)
     zones = [spec.source.timezone] if spec.source.timezone else []
     if spec.clock == "timestamp":
-        zones = profile.ingested.observations["zone"].drop_nulls().unique().to_list() or zones
+        zone = profile.ingested.observed.select("zone").head(1).collect()["zone"]
+        zones = zone.drop_nulls().to_list() or zones
     clock = "integer steps" if spec.clock == "step" else f"in {zones[0]}" if zones else "without a zone"
     width = None if spec.clock == "step" else fixed_width(spec.freq)
     of_utc = " (UTC)" if zones and zones[0] != "UTC" and width is not None and width < DAY else ""

@@ -15,7 +15,7 @@ from forecasting.series.misread_times import refuse_scrambled
 from forecasting.series.partial import MOST_PERIODS, has_parts, is_part
 from forecasting.series.plausible import wall_clock
 from forecasting.series.repeats import describe_repeats
-from forecasting.series.sentinels import describe_sentinels
+from forecasting.series.sentinels import describe_sentinels, find_sentinels
 from forecasting.series.shortfall import describe_parts, find_lacking, find_short, find_usual
 from forecasting.series.spans import count_rows
 from forecasting.series.thousands import check_thousands
@@ -90,7 +90,7 @@ def read_actuals(given: Input, spec: Spec, *, has_zone: bool) -> Actuals:
         describe_skipped(source, given.storage_options),
         describe_unused_dialect(source, rows),
         describe_repeats(refused, counts["read"].item(), source),
-        describe_sentinels(observed, rows, source),
+        describe_sentinels(find_sentinels(observed), rows, source),
     )
     notes = tuple(note for note in found if note is not None)
     if observed.is_empty():

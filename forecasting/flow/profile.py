@@ -59,6 +59,8 @@ def make_profile(
 ) -> Profile:
     """Read and validate a spec's source as a run does, and describe it.
 
+    A large source is kept in a temporary folder within `reading_once`, and in memory outside of it.
+
     Args:
         spec: The spec.
         cutoff: The requested cutoff, on the clock of ds; None takes the one that a run would take.
@@ -88,7 +90,7 @@ def make_profile(
         checked.refuse()
     except CheckFailed as error:
         stops.append(str(error))
-    asked, found = find_seasons(ingested.features, spec.season_lengths)
+    asked, found = find_seasons(ingested.points, spec.season_lengths)
     return Profile(
         spec,
         checked.ingested,
@@ -121,22 +123,18 @@ def suggest_fields(profile: Profile) -> Iterator[tuple[str, Any]]:
 
 def _describe_series(ingested: Ingested) -> pl.DataFrame:
     y = pl.col("y")
-    described = (
-        ingested.features.lazy()
-        .group_by("unique_id")
-        .agg(
-            first=pl.col("ds").min(),
-            last=pl.col("ds").filter("is_observed").max(),
-            num_points=pl.len(),
-            num_observed=y.count(),
-            num_zeros=(y == 0).sum(),
-            lowest=y.min(),
-            highest=y.max(),
-            is_whole=(y == y.round()).all(),
-        )
+    described = ingested.points.group_by("unique_id").agg(
+        first=pl.col("ds").min(),
+        last=pl.col("ds").filter("is_observed").max(),
+        num_points=pl.len(),
+        num_observed=y.count(),
+        num_zeros=(y == 0).sum(),
+        lowest=y.min(),
+        highest=y.max(),
+        is_whole=(y == y.round()).all(),
     )
     names = pl.LazyFrame({"unique_id": ingested.unique_ids}, schema={"unique_id": pl.String})
-    unserved, lagging = dict(ingested.unserved), find_lagging(ingested.features)
+    unserved, lagging = dict(ingested.unserved), find_lagging(ingested.points)
     status = (
         pl.when(pl.col("unique_id").is_in(list(ingested.set_aside)))
         .then(pl.lit("set aside"))
@@ -153,5 +151,5 @@ def _describe_series(ingested: Ingested) -> pl.DataFrame:
         .with_columns(pl.col("num_points", "num_observed", "num_zeros").fill_null(0), status=status, reason=reason)
         .select(columns)
         .sort("unique_id")
-        .collect()
+        .collect(engine="streaming")
     )

@@ -1,7 +1,6 @@
 """Measurements that the forecasts of a spec cannot reach: beyond its bounds, or fractions where forecasts are whole."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import polars as pl
 
@@ -14,7 +13,7 @@ DUST = 1e-12
 """Distance beyond a bound, relative to the largest measurement, that is an error of rounding: 1.0000000000000002."""
 
 
-def describe_beyond(observations: pl.DataFrame, spec: Spec) -> Iterator[str]:
+def describe_beyond(observations: pl.LazyFrame, spec: Spec) -> Iterator[str]:
     """Describe measurements that contradict the bounds of a spec, or that forecasts are whole numbers.
 
     Args:
@@ -26,7 +25,10 @@ def describe_beyond(observations: pl.DataFrame, spec: Spec) -> Iterator[str]:
     """
     y = pl.col("y")
     lower, upper = spec.lower_bound, spec.upper_bound
-    largest: Any = observations["y"].abs().max()
+    if lower is None and upper is None and not spec.integer_valued:
+        return
+    measured = observations.select(y.abs().max().alias("largest"), y.count().alias("num"))
+    largest, num_measured = measured.collect(engine="streaming").row(0)
     dust = DUST * max(largest or 0.0, abs(lower or 0.0), abs(upper or 0.0))
     kinds = []
     if lower is not None:
@@ -42,10 +44,11 @@ def describe_beyond(observations: pl.DataFrame, spec: Spec) -> Iterator[str]:
         )
     for is_beyond, words in kinds:
         beyond = observations.filter(is_beyond)
-        if beyond.is_empty():
+        num_beyond = beyond.select(pl.len()).collect(engine="streaming").item()
+        if not num_beyond:
             continue
-        name, time, value = beyond.select("unique_id", "ds", "y").row(0)
+        name, time, value = beyond.select("unique_id", "ds", "y").head(1).collect(engine="streaming").row(0)
         yield (
-            f"{beyond.height:,} of {observations['y'].count():,} measurements {words}, such as {value:g} at {time} of"
+            f"{num_beyond:,} of {num_measured:,} measurements {words}, such as {value:g} at {time} of"
             f" '{name}'; leave the option out if such values are to be forecast"
         )

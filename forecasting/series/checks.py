@@ -114,12 +114,14 @@ def newest_measurements(points: pl.LazyFrame) -> pl.LazyFrame:
 
 def _points_of(ingested: Ingested, spec: Spec) -> pl.LazyFrame:
     """Return the grid points that are checked; `from_end` counts those of a series from the newest one, from 1."""
-    features = ingested.features.select("unique_id", "ds", "y", "is_observed")
+    points = ingested.points.select("unique_id", "ds", "y", "is_observed")
     if any(getattr(check, "points", None) is not None for check in spec.checks):
-        lengths = features["unique_id"].rle().struct.field("len").to_numpy().astype(np.int64)
-        from_end = np.repeat(np.cumsum(lengths), lengths) - np.arange(features.height)
-        features = features.with_columns(from_end=pl.Series(from_end, dtype=pl.Int64))
-    points = features.lazy()
+        lengths = ingested.lengths
+        end = np.cumsum(np.fromiter(lengths.values(), dtype=np.int64, count=len(lengths)))
+        ends = pl.LazyFrame({"unique_id": pl.Series(list(lengths), dtype=pl.String), "end": end})
+        numbered = points.with_row_index("row").join(ends, on="unique_id", how="left", maintain_order="left")
+        from_end = pl.col("end") - pl.col("row").cast(pl.Int64)
+        points = numbered.with_columns(from_end=from_end).drop("row", "end")
     unserved = list(ingested.unserved)
     points = points.filter(~pl.col("unique_id").is_in(unserved)) if unserved else points
     return points.filter(~is_ignored(spec.source, spec.clock)) if spec.source.ignore else points
@@ -156,7 +158,7 @@ def _check_selected(
     if isinstance(check, NumSeriesCheck):
         return _check_number(check, len(selected - set(ingested.ended)))
     if isinstance(check, FreshnessCheck):
-        newest = newest_measurements(ingested.observations.lazy()).collect(engine="streaming")
+        newest = newest_measurements(ingested.observed).collect(engine="streaming")
         return _check_freshness(check, newest, spec, moment, unserved=ingested.unserved)
     num_left_out = len(selected) - len(live)
     more = f"; {num_left_out:,} that have ended or are set aside were not checked" if num_left_out else ""

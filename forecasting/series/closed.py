@@ -43,16 +43,16 @@ def find_open_days(times: pl.LazyFrame) -> list[int] | None:
     return [int(day) for day in np.flatnonzero(~is_closed_K7[0])] if is_closed_K7.any() else None
 
 
-def describe_closed_days(grid: pl.DataFrame, observations: pl.DataFrame, spec: Spec) -> str | None:
+def describe_closed_days(observations: pl.LazyFrame, spec: Spec, *, has_gaps: bool) -> str | None:
     """Return a sentence about weekdays on which some series never have a row, and the option that leaves them out.
 
     Where no series has one, forecasts would fall on days that do not exist, and the season would be wrong: that stops a
     run that does not say what absent rows mean.
 
     Args:
-        grid: The series on their grids.
-        observations: The rows that they come from.
+        observations: The rows of all series.
         spec: The spec; one that says when series are open needs no sentence.
+        has_gaps: Whether a grid point has no row.
 
     Returns:
         The sentence; None if there are no such days, or the frequency is not one day.
@@ -66,14 +66,13 @@ def describe_closed_days(grid: pl.DataFrame, observations: pl.DataFrame, spec: S
         or opening_of(learned_frequency(spec.freq)) is not None
     ):
         return None
-    if grid.height == observations.height:
+    if not has_gaps:
         return None
     counts = (
-        observations.lazy()
-        .group_by("unique_id", weekday=pl.col("ds").dt.weekday() - 1)
+        observations.group_by("unique_id", weekday=pl.col("ds").dt.weekday() - 1)
         .agg(num=pl.len(), first=pl.col("ds").min(), last=pl.col("ds").max())
         .sort("unique_id")
-        .collect()
+        .collect(engine="streaming")
     )
     series = counts.group_by("unique_id", maintain_order=True).agg(pl.col("first").min(), pl.col("last").max())
     place = counts["unique_id"].rle_id().to_numpy()

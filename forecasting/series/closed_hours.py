@@ -19,14 +19,15 @@ LONGEST_PROPOSAL = 60
 
 
 def describe_closed_hours(
-    grid: pl.DataFrame, observations: pl.DataFrame, spec: Spec, *, zone: str | None = None
+    observations: pl.LazyFrame, spec: Spec, *, num_points: int, num_rows: int, zone: str | None = None
 ) -> str | None:
     """Return a sentence about hours of the week in which no series has rows, and the option that leaves them out.
 
     Args:
-        grid: The series on their grids.
-        observations: The rows that they come from.
+        observations: The rows of all series.
         spec: The spec; one that says when series are open needs no sentence.
+        num_points: The number of grid points that the rows lie among.
+        num_rows: The number of rows.
         zone: The zone whose hours are meant, where times are in UTC; None where times are on the wall clock.
 
     Returns:
@@ -35,11 +36,11 @@ def describe_closed_hours(
     width = fixed_width(spec.freq)
     if isinstance(spec.freq, int) or width is None or width >= DAY or DAY % width or width % UNITS["m"]:
         return None
-    num_absent = grid.height - observations.height
+    num_absent = num_points - num_rows
     is_said = spec.source.open is not None or opening_of(learned_frequency(spec.freq)) is not None
-    if is_said or num_absent <= FEWEST_ABSENT * grid.height:
+    if is_said or num_absent <= FEWEST_ABSENT * num_points:
         return None
-    times = observations.lazy().group_by("ds").agg(num=pl.len()).collect()
+    times = observations.group_by("ds").agg(num=pl.len()).collect(engine="streaming")
     if zone is not None:
         times = times.with_columns(ds=wall_clock_of(pl.col("ds"), zone))
     is_closed_7T = _closed_hours(times, width)

@@ -4,7 +4,7 @@ The cutoff is the newest period that at least half of the live series have. A li
 `Spec.ended_after` steps of it, the others have ended. A live series without one at the cutoff lags, and has gaps there.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -109,7 +109,7 @@ def has_not_ended(spec: Spec, *, cutoff: datetime | int) -> pl.Expr:
     return is_live(make_grid(spec.freq), last, until=cutoff, reach=spec.ended_after).fill_null(True)
 
 
-def find_ended(features: pl.DataFrame, spec: Spec, *, cutoff: datetime | int) -> dict[str, str]:
+def find_ended(features: pl.DataFrame | pl.LazyFrame, spec: Spec, *, cutoff: datetime | int) -> dict[str, str]:
     """Return why each series that has ended gets no forecast, by its name.
 
     Args:
@@ -122,8 +122,25 @@ def find_ended(features: pl.DataFrame, spec: Spec, *, cutoff: datetime | int) ->
     """
     series = features.lazy().group_by("unique_id")
     ends = series.agg(is_live=has_not_ended(spec, cutoff=cutoff), last=pl.col("ds").filter("is_observed").max())
-    ended = ends.filter(~pl.col("is_live")).sort("unique_id").select("unique_id", "last").collect()
+    ended = ends.filter(~pl.col("is_live")).sort("unique_id").select("unique_id", "last").collect(engine="streaming")
     return {name: _explain(last, spec, cutoff) for name, last in ended.iter_rows()}
+
+
+def explain_ended(newest: pl.DataFrame, spec: Spec, *, cutoff: datetime | int) -> dict[str, str]:
+    """Return why each series that has ended gets no forecast, as `find_ended` does.
+
+    Args:
+        newest: `unique_id` and `last`, the time of the newest measurement of each series or null; sorted.
+        spec: The spec, of a source that ignores no period.
+        cutoff: The cutoff of the run.
+
+    Returns:
+        Reasons by name.
+    """
+    if spec.source.ended == "forecast":
+        return {}
+    lives = is_live(make_grid(spec.freq), pl.col("last"), until=cutoff, reach=spec.ended_after).fill_null(True)
+    return {name: _explain(last, spec, cutoff) for name, last in newest.filter(~lives).iter_rows()}
 
 
 def _explain(last: datetime | int, spec: Spec, cutoff: datetime | int) -> str:
@@ -139,21 +156,17 @@ def describe_ended(ended: Mapping[str, str], num_series: int) -> str:
     return f"{len(ended):,} of {num_series:,} series get no forecast, such as '{name}', which has {reason}"
 
 
-def describe_unmeasured(features: pl.DataFrame, ended: Collection[str], num_series: int) -> str | None:
+def describe_unmeasured(names: Sequence[str], num_series: int) -> str | None:
     """Return a sentence about the series without any measurement that models may learn from; None if each has one.
 
     Args:
-        features: Rows of the features table up to the cutoff: unique_id and is_observed.
-        ended: Series that have ended, which get no forecast for that reason.
+        names: Those that have not ended.
         num_series: The number of all series.
 
     Returns:
         The sentence.
     """
-    measured = features.lazy().group_by("unique_id").agg(pl.col("is_observed").any())
-    unmeasured = measured.filter(~pl.col("is_observed"), ~pl.col("unique_id").is_in(list(ended)))
-    names = unmeasured.select("unique_id").sort("unique_id").collect()["unique_id"]
-    if names.is_empty():
+    if not names:
         return None
     return (
         f"{len(names):,} of {num_series:,} series get no forecast, such as '{names[0]}', because all their measurements"
@@ -197,11 +210,12 @@ def hide_ended(features: pl.DataFrame, ended: Mapping[str, str], spec: Spec, *, 
     return pl.concat([features.filter(~has_ended), empty]).sort("unique_id", "ds")
 
 
-def find_lagging(features: pl.DataFrame) -> list[str]:
+def find_lagging(features: pl.DataFrame | pl.LazyFrame) -> list[str]:
     """Return the series, sorted, that have measurements, but none at the end of their grids."""
     last = (
         features.lazy()
         .group_by("unique_id")
         .agg(pl.col("y").sort_by("ds").last(), is_measured=pl.col("y").is_not_null().any())
     )
-    return last.filter(pl.col("y").is_null(), "is_measured").sort("unique_id").collect()["unique_id"].to_list()
+    lagging = last.filter(pl.col("y").is_null(), "is_measured").sort("unique_id").collect(engine="streaming")
+    return lagging["unique_id"].to_list()

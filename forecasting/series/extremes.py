@@ -13,21 +13,21 @@ SHARE = 0.1
 NUM_SHOWN = 3
 
 
-def describe_extremes(observations: pl.DataFrame) -> str | None:
-    """Return a sentence about measurements that are a million times as large as is usual for their series.
-
-    They are used as they are: a meter that was reset, or a sale of a lifetime, may be true.
+def find_extremes(observations: pl.DataFrame) -> pl.DataFrame:
+    """Return the measurements that are a million times as large as is usual for their series, the largest of each.
 
     Args:
-        observations: Accepted rows: unique_id, ds and y.
+        observations: Accepted rows of whole series: unique_id, ds and y.
 
     Returns:
-        The sentence; None if there are none.
+        unique_id, ds, y and `usual`, the median magnitude, sorted by unique_id.
     """
     magnitude = pl.col("y").abs()
-    smallest, largest = observations.filter(pl.col("y") != 0).select(magnitude.min(), top=magnitude.max()).row(0)
+    none = observations.clear().select("unique_id", "ds", "y", usual="y")
+    other = magnitude.filter(pl.col("y") != 0)
+    smallest, largest = observations.lazy().select(other.min(), top=other.max()).collect(engine="streaming").row(0)
     if smallest is None or largest <= FACTOR * smallest:
-        return None
+        return none
     # Each share is divided before they are added up: the sum of the magnitudes may be larger than the largest float.
     share = 1 / (magnitude / magnitude.max()).sum()
     by_series = observations.lazy().group_by("unique_id").agg(num=pl.col("y").count(), share=share)
@@ -35,9 +35,23 @@ def describe_extremes(observations: pl.DataFrame) -> str | None:
     rows = observations.filter(pl.col("unique_id").is_in(suspects.implode()))
     usual = magnitude.filter(pl.col("y") != 0).median().over("unique_id")
     extreme = rows.with_columns(usual=usual).filter(magnitude > FACTOR * pl.col("usual"))
-    if extreme.is_empty():
-        return None
     worst = extreme.sort("unique_id", magnitude, descending=[False, True]).unique("unique_id", maintain_order=True)
+    return worst.select(none.columns)
+
+
+def describe_extremes(worst: pl.DataFrame) -> str | None:
+    """Return a sentence about measurements that are a million times as large as is usual for their series.
+
+    They are used as they are: a meter that was reset, or a sale of a lifetime, may be true.
+
+    Args:
+        worst: Rows of `find_extremes`, of all series.
+
+    Returns:
+        The sentence; None if there are none.
+    """
+    if worst.is_empty():
+        return None
     shown = "; ".join(
         f"'{name}' has {y:g} at {ds}, but a median magnitude of {usual:g}"
         for name, ds, y, usual in worst.select("unique_id", "ds", "y", "usual").head(NUM_SHOWN).iter_rows()
@@ -50,7 +64,7 @@ def describe_extremes(observations: pl.DataFrame) -> str | None:
 
 
 def has_extreme(y_SN: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Mark the series with a measurement that `describe_extremes` reports.
+    """Mark the series with a measurement that `find_extremes` returns.
 
     Args:
         y_SN: The series (S, N) in units of y, NaN in gaps; infinite values do not count.

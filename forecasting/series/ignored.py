@@ -33,7 +33,7 @@ def mask_ignored(features: pl.DataFrame, source: Source, clock: Clock) -> pl.Dat
     return features.with_columns(y=pl.when(is_used).then("y"), is_observed=pl.col("is_observed") & is_used)
 
 
-def describe_unused(observations: pl.DataFrame, source: Source, clock: Clock) -> str | None:
+def describe_unused(observations: pl.LazyFrame, source: Source, clock: Clock) -> str | None:
     """Return a sentence about ignored periods in which no row lies; None if each has one.
 
     Args:
@@ -51,10 +51,11 @@ def describe_unused(observations: pl.DataFrame, source: Source, clock: Clock) ->
     return f"source.ignore (--ignore) names periods and series without an accepted row: {which}"
 
 
-def _unused(observations: pl.DataFrame, source: Source, clock: Clock) -> Iterator[Period]:
+def _unused(observations: pl.LazyFrame, source: Source, clock: Clock) -> Iterator[Period]:
     for period in source.ignore:
-        rows = observations.filter(_lies_in(period, clock))
-        if rows.is_empty() or (period.series is not None and not set(period.series) <= set(rows["unique_id"])):
+        rows = observations.filter(_lies_in(period, clock)).select(pl.col("unique_id").unique())
+        names = set(rows.collect(engine="streaming")["unique_id"])
+        if not names or (period.series is not None and not set(period.series) <= names):
             yield period
 
 

@@ -3,49 +3,46 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import polars as pl
 
 from forecasting.errors import SourceError, SpecError
 from forecasting.schemas import CATEGORIES
-from forecasting.series.absent import describe_absent, fill_absent
 from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
-from forecasting.series.closed import describe_closed_days, refuse_open_rows
-from forecasting.series.closed_hours import describe_closed_hours
-from forecasting.series.ends import describe_ended, describe_unmeasured, find_ended, hide_ended
+from forecasting.series.clock import refuse_other_clock
+from forecasting.series.closed import refuse_open_rows
+from forecasting.series.columns import LARGEST_TIME
+from forecasting.series.ends import describe_ended, describe_unmeasured, hide_ended
 from forecasting.series.files import describe_skipped, describe_unused_dialect
-from forecasting.series.found_cutoff import find_newest
+from forecasting.series.found_cutoff import newest_of
+from forecasting.series.gather import Gathering
 from forecasting.series.grid import future_grid
-from forecasting.series.ignored import describe_unused, is_ignored, mask_ignored
+from forecasting.series.gridded import put_on_grids
+from forecasting.series.ignored import is_ignored
+from forecasting.series.judged_blocks import JudgedBlocks, Judging
 from forecasting.series.local_grid import stated_zone, to_wall_clock
 from forecasting.series.misread_times import describe_misread, refuse_scrambled
 from forecasting.series.names import describe_similar, describe_stripped
+from forecasting.series.once import new_temporary_folder
 from forecasting.series.panel import Panel, to_panel
 from forecasting.series.partial import describe_part, describe_within, has_parts, move_cutoff
-from forecasting.series.place import make_placing
+from forecasting.series.parts import Parts
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
 from forecasting.series.reasons import NAMELESS, Reason
-from forecasting.series.regularise import regularise
 from forecasting.series.repeats import describe_repeats
-from forecasting.series.shortfall import describe_shortfall, find_usual
-from forecasting.series.spans import count_rows
-from forecasting.series.suspicious import describe_suspicious
-from forecasting.series.thousands import (
-    count_spellings,
-    describe_points,
-    find_points,
-    has_text_numbers,
-    refuse_thousands,
-)
+from forecasting.series.shortfall import describe_shortfall
+from forecasting.series.thousands import count_spellings, describe_points, refuse_thousands
 from forecasting.series.time_sniff import refuse_codes
 from forecasting.series.unfinished import is_unfinished
-from forecasting.series.validate import Validated, later_rejects, validate
+from forecasting.series.validate import validate
 from forecasting.series.waiting import describe_unread_rows, describe_waiting
 from forecasting.series.zone import describe_offsets, local_zone
+from forecasting.spec.frequency import LARGEST_STEP
 from forecasting.spec.spec import Spec
 
 MOST_SHARED = 0.01
@@ -56,11 +53,14 @@ MOST_SHARED = 0.01
 class Ingested:
     """What a source has at or before the cutoff, as rows of the tables of the same names.
 
+    A source that is larger than a block (`blocks.BLOCK_ROWS`) is kept in a temporary folder within `reading_once`;
+    otherwise it is in memory.
+
     Attributes:
-        observations: Accepted rows.
+        observed: Accepted rows, sorted by unique_id and ds; `observations` in memory.
         rejects: Refused rows; if the cutoff is the newest observation, those after it as well.
-        features: The series on their grids, with calendar features. Grids reach the cutoff, except those of series that
-            have ended, which end with their rows.
+        points: The series on their grids, with calendar features; `features` in memory. Grids reach the cutoff, except
+            those of series that have ended, which end with their rows.
         cutoff: The last `ds` of observations and features.
         notes: Sentences about absent rows, similar names and extreme measurements, and what they were taken as.
         unused: Sentences about rows and series that are not used, because they wait or have ended.
@@ -70,11 +70,12 @@ class Ingested:
         set_aside: Why a series is not forecast, by its name: too many of its rows, or its newest one, are refused. It
             has observations, but no features.
         ended: Why a series gets no forecast although it is not set aside, by its name: it has ended.
+        is_in_memory: Whether observations and features are in memory, and not in files.
     """
 
-    observations: pl.DataFrame
+    observed: pl.LazyFrame
     rejects: pl.DataFrame
-    features: pl.DataFrame
+    points: pl.LazyFrame
     cutoff: datetime | int
     notes: tuple[str, ...] = ()
     counts: RowCounts | None = None
@@ -82,25 +83,45 @@ class Ingested:
     ended: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     usual_rows: Mapping[str, float] = field(default_factory=dict)
+    is_in_memory: bool = True
+
+    @cached_property
+    def observations(self) -> pl.DataFrame:
+        """Accepted rows, in memory."""
+        return self.observed.collect(engine="streaming")
+
+    @cached_property
+    def features(self) -> pl.DataFrame:
+        """The series on their grids, in memory."""
+        return self.points.collect(engine="streaming")
+
+    @cached_property
+    def lengths(self) -> Mapping[str, int]:
+        """Grid points of each series that has some, by its name, in the order of the series."""
+        series = self.points.select("unique_id").with_row_index("row").group_by("unique_id")
+        counts = series.agg(pl.len(), pl.col("row").min()).collect(engine="streaming").sort("row")
+        return dict(counts.select("unique_id", "len").iter_rows())
 
     @property
     def unique_ids(self) -> list[str]:
         """All series of the source, sorted, also those whose rows were all refused; unreadable names are left out."""
         rejected = self.rejects.filter(~pl.col("reason").is_in(NAMELESS))["unique_id"].drop_nulls()
-        named = {*self.features["unique_id"].unique(), *rejected.unique(), *self.set_aside}
+        named = {*self.lengths, *rejected.unique(), *self.set_aside}
         return sorted(name for name in named if name.strip())
 
     def without(self, set_aside: Mapping[str, str]) -> "Ingested":
         """Return the same without the features of some series, which are not forecast for these reasons."""
         if not set_aside:
             return self
-        features = self.features.filter(~pl.col("unique_id").is_in(list(set_aside)))
+        points = self.points.filter(~pl.col("unique_id").is_in(list(set_aside)))
         ended = {name: reason for name, reason in self.ended.items() if name not in set_aside}
-        return replace(self, features=features, set_aside=set_aside, ended=ended)
+        return replace(self, points=points, set_aside=set_aside, ended=ended)
 
     def without_ended(self, spec: Spec) -> "Ingested":
         """Return the same with empty grid points in place of the features of series that have ended."""
-        return replace(self, features=hide_ended(self.features, self.ended, spec, cutoff=self.cutoff))
+        if not self.ended:
+            return self
+        return replace(self, points=hide_ended(self.features, self.ended, spec, cutoff=self.cutoff).lazy())
 
     @property
     def unserved(self) -> Mapping[str, str]:
@@ -154,98 +175,137 @@ def ingest(
     if zone is not None and spec.source.ignore:
         ignored = tuple(period.in_zone(zone) for period in spec.source.ignore)
         spec = spec.model_copy(update={"source": spec.source.model_copy(update={"ignore": ignored})})
-    is_found = cutoff is None or as_of is not None or is_newest
-    if cutoff is None:
-        cutoff = find_newest(rows, spec, not_after=as_of, now=now)
     unfinished = is_unfinished(rows.collect_schema(), spec.source, freq=spec.freq, now=now, as_of=as_of)
-    read: dict[str, Any] = {"freq": spec.freq, "now": now, "unfinished": unfinished}
-    unused: list[str] = []
-    if has_parts(spec.source) and isinstance(cutoff, datetime):
-        of_source = {**read, "source": spec.source}
-        if is_found:
-            unused += [note for note in [describe_part(rows, cutoff, of_source)] if note is not None]
-        else:
-            given, cutoff = cutoff, move_cutoff(rows, cutoff, of_source)
-            if cutoff < given:
-                unused.append(describe_within(given, cutoff, spec.freq))
-    if series is not None:
-        require_series(rows, series)
-        rows = rows.filter(pl.col("unique_id").is_in(list(series)))
+    with JudgedBlocks(rows, Judging(spec.freq, spec.source, now, unfinished)) as blocks:
+        is_found = cutoff is None or as_of is not None or is_newest
+        tried: list[Gathering] = []
+
+        def gather_on_the_way() -> Gathering:
+            latest: datetime | int = LARGEST_TIME if spec.clock == "timestamp" else LARGEST_STEP
+            latest = latest if as_of is None else as_of
+            tried.append(Gathering(spec, latest, as_of, is_found, _new_parts(blocks), is_provisional=True))
+            return tried[-1]
+
+        if cutoff is None:
+            cutoff = newest_of(blocks, spec, not_after=as_of, also=gather_on_the_way if series is None else None)
+        unused: list[str] = []
+        if has_parts(spec.source) and isinstance(cutoff, datetime):
+            if is_found:
+                unused += [note for note in [describe_part(blocks.periods(), cutoff, spec.freq)] if note is not None]
+            else:
+                given, cutoff = cutoff, move_cutoff(blocks.periods(), cutoff, spec.freq)
+                if cutoff < given:
+                    unused.append(describe_within(given, cutoff, spec.freq))
+        read = _Read(spec, cutoff, as_of, is_found, has_budget, zone, storage_options, tuple(unused))
+        if series is None:
+            return _ingest(blocks, read, tried[-1] if tried and tried[-1].holds_at(cutoff) else None)
+        require_series(blocks.rows, series)
+        with JudgedBlocks(blocks.rows.filter(pl.col("unique_id").is_in(list(series))), blocks.how) as some:
+            return _ingest(some, read)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """How a source is read up to a cutoff."""
+
+    spec: Spec
+    cutoff: datetime | int
+    as_of: datetime | int | None
+    is_found: bool
+    has_budget: bool
+    zone: str | None
+    storage_options: Mapping[str, str] | None
+    unused: tuple[str, ...]
+
+
+def _new_parts(blocks: JudgedBlocks) -> Parts:
+    """Return where observations go: files that last longer than the blocks, because they are read later."""
+    return Parts("observations", None if blocks.is_single else new_temporary_folder())
+
+
+def _ingest(blocks: JudgedBlocks, read: _Read, gathered: Gathering | None = None) -> Ingested:
+    """Validate and regularise the rows of a source up to a cutoff that is known, unless they are gathered already."""
+    spec, cutoff, rows = read.spec, read.cutoff, blocks.rows
     if spec.clock == "timestamp":
         refuse_scrambled(rows, spec.source)
-    validated = validate(rows, cutoff=cutoff, source=spec.source, **read)
-    plans = {
-        "observations": observed_rows(validated, spec),
-        "counted": count_rows(rows, cutoff=cutoff, not_after=as_of, **read),
-        "refused": validated.refused,
-    }
-    if is_found:
-        plans["later"] = later_rejects(rows, cutoff=cutoff, not_after=as_of, source=spec.source, **read)
-    if validated.counted is not None:
-        plans["by_period"] = validated.counted
-    if has_text_numbers(rows, spec.source):
-        plans["points"] = find_points(rows)
-    collected = dict(zip(plans, pl.collect_all(plans.values(), engine="streaming"), strict=True))
-    observations, counted = collected["observations"], collected["counted"]
-    refused_parts = [collected[name] for name in ("refused", "later") if name in collected]
-    refused = pl.concat(refused_parts).sort("source_file", "source_row")
+    refuse_other_clock(read.as_of, freq=spec.freq, subject="as_of")
+    if gathered is None:
+        gathered = blocks.run(
+            lambda: Gathering(spec, cutoff, read.as_of, read.is_found, _new_parts(blocks)), until=cutoff
+        )
+    refused, counted, kept = gathered.refused(), gathered.counts(), gathered.kept()
     ambiguous = None
-    if "points" in collected and collected["points"].item():
+    if gathered.has_grouped and not gathered.has_decimal:
         spellings = count_spellings(rows).collect(engine="streaming")
         refuse_thousands(spellings, spec.source)
         ambiguous = describe_points(spellings, spec.source)
-    kept = _count_kept(validated, observations, spec)
     num_kept, num_waiting, num_ignored = (int(kept[name].sum()) for name in ("num_kept", "num_waiting", "num_ignored"))
     counts = RowCounts(
         counted["read"].item(),
         num_kept - num_waiting - num_ignored,
-        counted["after_cutoff"].item() + num_waiting - sum(part.height for part in refused_parts[1:]),
+        counted["after_cutoff"].item() + num_waiting - gathered.num_later,
         dict(refused["reason"].value_counts(sort=True).iter_rows()),
         ignored=num_ignored,
         unfinished=counted["unfinished"].item(),
     )
     if spec.clock == "step":
-        steps = pl.concat([observations["ds"], refused["time"]])
+        steps = gathered.times(refused)
         refuse_codes(steps, spec.source.time_format, subject=f"source {spec.source}", freq=spec.freq)
     # Before anything is put on a grid, since a run that stops should stop at once.
-    _refuse_shared(refused, observations, spec)
-    refuse_open_rows(refused, observations.height, spec)
-    set_aside = check_budget(refused, kept, spec.source, rows) if has_budget else {}
-    if not spec.categories.static:
-        observations = observations.with_columns(categories=pl.lit(None, CATEGORIES))
-    features, notes = _on_grids(observations, spec, cutoff, zone)
-    if spec.clock == "timestamp":
-        observations, features = (each.with_columns(zone=pl.lit(zone, pl.String)) for each in (observations, features))
-    ended = find_ended(features, spec, cutoff=cutoff)
-    ingested = Ingested(observations, refused.drop("time"), features, cutoff, notes, counts, ended=ended)
+    _refuse_shared(refused, gathered, spec)
+    refuse_open_rows(refused, gathered.num_rows, spec)
+    set_aside = check_budget(refused, kept, spec.source, rows) if read.has_budget else {}
+    ends_later = spec.source.label == "end" and gathered.newest is not None
+    until = gathered.newest if ends_later else cutoff  # the newest row's own time begins the period after it
+    points = gathered.observed.beside("features")
+    gridded = put_on_grids(gathered.observed, points, spec, cutoff=cutoff, until=until, zone=read.zone)
+    observed, features = _with_other_columns(gathered.observed.scan(), points.scan(), spec, read.zone)
+    rejects = refused.drop("time")
+    ingested = Ingested(observed, rejects, features, cutoff, gridded.notes, counts, ended=gridded.ended)
     ingested = ingested.without(set_aside)
-    if not ingested.unique_ids:
+    unique_ids = ingested.unique_ids
+    if not unique_ids:
         raise SourceError(f"source {spec.source} names no series at or before {cutoff}; it needs at least one")
-    if set_aside and ingested.features.is_empty():
+    if set_aside and not ingested.lengths:
         name, reason = next(iter(set_aside.items()))
         raise SourceError(f"source {spec.source} has no series left to forecast; '{name}' is {reason}")
-    unique_ids = ingested.unique_ids
-    unused += describe_waiting(counted.row(0, named=True), cutoff, is_found=is_found)
+    unused = [*read.unused, *describe_waiting(counted.row(0, named=True), cutoff, is_found=read.is_found)]
     unread = describe_unread_rows(spec.source, rows.collect_schema()["ds"])
     unused += [unread] if unread is not None else []
     unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
-    unmeasured = describe_unmeasured(ingested.features, ingested.ended, len(unique_ids))
+    without = {*ingested.ended, *set_aside}
+    unmeasured = describe_unmeasured([name for name in gridded.unmeasured if name not in without], len(unique_ids))
     unused += [] if unmeasured is None else [unmeasured]
-    usual_rows, shortfall = _describe_periods(collected.get("by_period"), refused, spec, set_aside)
-    meant = ingested.observations.filter(~is_ignored(spec.source, spec.clock))
+    meant = observed.filter(~is_ignored(spec.source, spec.clock)) if spec.source.ignore else observed
     found = (
-        *shortfall,
-        describe_skipped(spec.source, storage_options),
+        *describe_shortfall(gathered.shortfall, spec.source, spec.freq, without=list(set_aside)),
+        describe_skipped(spec.source, read.storage_options),
         describe_unused_dialect(spec.source, rows),
         describe_stripped(counted["written_ids"].explode().drop_nulls(), rows),
         describe_offsets(rows, spec.source, spec.clock, spec.freq),
         ambiguous,
         describe_similar(unique_ids),
         describe_repeats(refused, counts.read, spec.source),
-        *describe_suspicious(meant, rows, spec),
+        *gridded.suspicions.describe(meant, rows, spec),
     )
     notes = (*ingested.notes, *(note for note in found if note is not None))
-    return replace(ingested, notes=notes, unused=tuple(unused), usual_rows=usual_rows)
+    usual_rows = {name: num for part in gathered.shortfall for name, num in part.usual.items()}
+    in_memory = gathered.observed.are_in_memory
+    return replace(ingested, notes=notes, unused=tuple(unused), usual_rows=usual_rows, is_in_memory=in_memory)
+
+
+def _with_other_columns(
+    observed: pl.LazyFrame, points: pl.LazyFrame, spec: Spec, zone: str | None
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Add to observations and grid points the columns that are the same in many rows, and the calendar."""
+    if not spec.categories.static:
+        none = pl.lit(None, CATEGORIES)
+        observed, points = observed.with_columns(categories=none), points.with_columns(categories=none)
+    points = add_calendar(points, freq=spec.freq, zone=zone)
+    if spec.clock == "timestamp":
+        of_all = pl.lit(zone, pl.String)
+        observed, points = observed.with_columns(zone=of_all), points.with_columns(zone=of_all)
+    return observed, points
 
 
 def later_observations(rows: pl.LazyFrame, spec: Spec, ingested: Ingested) -> pl.DataFrame:
@@ -269,92 +329,21 @@ def later_observations(rows: pl.LazyFrame, spec: Spec, ingested: Ingested) -> pl
     return later.select(ingested.observations.columns)
 
 
-def _count_kept(validated: Validated, observations: pl.DataFrame, spec: Spec) -> pl.DataFrame:
-    """Return what `Validated.kept` has, from the observations where each of them is a row of the source."""
-    source = spec.source
-    if source.aggregate is None and source.missing_rows != "zero" and make_placing(source, spec.freq) is None:
-        num_ignored = is_ignored(source, spec.clock).sum() if source.ignore else pl.lit(0)
-        counted = (
-            observations.lazy()
-            .group_by("unique_id")
-            .agg(num_kept=pl.len(), num_ignored=num_ignored, newest=pl.col("ds").max())
-        )
-        return counted.with_columns(num_waiting=pl.lit(0)).collect()
-    return validated.kept.collect(engine="streaming")
-
-
-def _describe_periods(
-    counted: pl.DataFrame | None, refused: pl.DataFrame, spec: Spec, set_aside: Mapping[str, str]
-) -> tuple[dict[str, float], list[str]]:
-    """Return how many rows the periods of each series usually have, and sentences about those that lack some."""
-    if counted is None:
-        return {}, []
-    usual = find_usual(counted, season_lengths=spec.season_lengths)
-    used = counted.filter(~is_ignored(spec.source, spec.clock))
-    notes = describe_shortfall(used, refused, spec.source, spec.freq, usual=usual, without=list(set_aside))
-    return usual, list(notes)
-
-
-def _refuse_shared(rejects: pl.DataFrame, observations: pl.DataFrame, spec: Spec) -> None:
+def _refuse_shared(rejects: pl.DataFrame, gathered: Gathering, spec: Spec) -> None:
     """Raise SourceError where a period often has several rows, which the source must say how to aggregate."""
     shared = rejects.filter(pl.col("reason") == Reason.SHARED.value)
-    num_rows = observations.height + rejects.height
+    num_rows = gathered.num_rows + rejects.height
     if shared.height <= MOST_SHARED * num_rows:
         return
     name, time = shared.select("unique_id", "ds").row(0)
-    remedy = describe_misread(pl.concat([observations["ds"], shared["time"]])) or (
+    times = gathered.observed.scan().select(pl.col("ds").unique()).collect(engine="streaming")["ds"]
+    remedy = describe_misread(pl.concat([times, shared["time"]])) or (
         "source.aggregate = sum, mean, last, first, max or min (--source aggregate=sum) makes one measurement of them"
     )
     raise SourceError(
         f"source {spec.source}: {shared.height} of {num_rows} rows share their period of"
         f" {spec.freq} with a row at another time, such as {time} of series '{name}'; {remedy}"
     )
-
-
-def observed_rows(validated: Validated, spec: Spec) -> pl.LazyFrame:
-    """Return the rows that a run keeps as observations: those that are accepted, and gaps of refused measurements.
-
-    The latter are kept only where an absent row means zero, so that they stay unknown also in runs that no longer read
-    the source.
-
-    Args:
-        validated: The rows of the spec's source.
-        spec: The spec.
-
-    Returns:
-        Rows in the columns of `Validated.accepted`.
-    """
-    if spec.source.missing_rows != "zero" or validated.unmeasured is None:
-        return validated.accepted
-    return pl.concat([validated.accepted, validated.unmeasured]).sort("unique_id", "ds")
-
-
-def _on_grids(
-    observations: pl.DataFrame, spec: Spec, cutoff: datetime | int, zone: str | None
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return the features, and what is to be said about absent rows."""
-    freq, meaning, until = spec.freq, spec.source.missing_rows, cutoff
-    if spec.source.label == "end" and observations.height:  # the newest row's own time begins the period after it
-        newest: Any = observations["ds"].max()
-        until = newest
-    grid = regularise(observations.lazy(), freq=freq, until=until, reach=spec.ended_after)
-    if meaning == "zero":
-        filled = fill_absent(grid.collect(engine="streaming"), observations, freq=freq)
-        features = add_calendar(filled.grid.lazy(), freq=freq, zone=zone).collect(engine="streaming")
-        note = filled.describe()
-    else:
-        features = add_calendar(grid, freq=freq, zone=zone).collect(engine="streaming")
-        note = None
-    hours = describe_closed_hours(features, observations, spec, zone=zone)
-    if meaning is None and hours is None:
-        note = describe_absent(features, observations, freq=freq)
-    notes = (
-        note,
-        hours,
-        describe_closed_days(features, observations, spec),
-        describe_unused(observations, spec.source, spec.clock),
-    )
-    return mask_ignored(features, spec.source, spec.clock), tuple(each for each in notes if each)
 
 
 def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:

@@ -21,7 +21,7 @@ from forecasting.series.files import CSV_SUFFIXES
 from forecasting.series.grid import anchor_series, is_closed, make_grid
 from forecasting.series.newest import newest_first
 from forecasting.series.place import make_placing, place_rows
-from forecasting.series.plausible import is_future, mark_far, wall_clock
+from forecasting.series.plausible import Lives, is_future, mark_far, wall_clock
 from forecasting.series.reasons import Reason
 from forecasting.spec.frequency import clock_of, num_months
 from forecasting.spec.source import Duplicates, Source
@@ -169,13 +169,16 @@ def keep_accepted(judged: pl.LazyFrame, cutoff: datetime | int | None) -> pl.Laz
     return judged.filter(IS_ACCEPTED if cutoff is None else IS_ACCEPTED & (pl.col("ds") <= cutoff))
 
 
-def judge_together(judged: pl.LazyFrame, *, freq: str | int, source: Source | None) -> pl.LazyFrame:
+def judge_together(
+    judged: pl.LazyFrame, *, freq: str | int, source: Source | None, lives: Lives | None = None
+) -> pl.LazyFrame:
     """Refuse rows that repeat others, or do not lie where the other rows of their series do.
 
     Args:
         judged: Rows of `judge_alone`.
         freq: The frequency of the grid.
         source: How rows are read, as of `judge_until`.
+        lives: When series live that are not among the rows; those of the rows are added when these are collected.
 
     Returns:
         The rows, as `judge_until` returns them.
@@ -184,7 +187,7 @@ def judge_together(judged: pl.LazyFrame, *, freq: str | int, source: Source | No
     if source is not None and source.aggregate is not None and _MOMENT in judged.collect_schema():
         key.append(_MOMENT)
     judged = _judge_repeats(newest_first(judged, source), "refuse" if source is None else source.duplicates, key)
-    judged = _judge_periods(_judge_far(judged, freq=freq), freq=freq, source=source)
+    judged = _judge_periods(_judge_far(judged, freq=freq, lives=lives), freq=freq, source=source)
     return _judge_place(judged, freq=freq)
 
 
@@ -206,9 +209,9 @@ def _judge_repeats(judged: pl.LazyFrame, duplicates: Duplicates, key: Sequence[s
     )
 
 
-def _judge_far(judged: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+def _judge_far(judged: pl.LazyFrame, *, freq: str | int, lives: Lives | None) -> pl.LazyFrame:
     """Refuse accepted rows in a wrong century, which must not anchor a grid; the order is kept."""
-    marked = mark_far(judged, is_accepted=IS_ACCEPTED, freq=freq)
+    marked = mark_far(judged, is_accepted=IS_ACCEPTED, freq=freq, lives=lives)
     reason = pl.when("is_far").then(_text(Reason.FAR_AWAY)).otherwise("reason")
     return marked.with_columns(reason=reason).drop("is_far")
 

@@ -119,6 +119,11 @@ def oldest_first(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.sort(_NUMBER, _TIME, _EXACT, nulls_last=False, maintain_order=True).drop(_KEYS)
 
 
+def without_age(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows without the columns of `add_age`."""
+    return rows.drop(_KEYS, strict=False)
+
+
 def _spell(found: Mapping[str, Any]) -> str:
     file, row, text = found.values()
     return f"'{text}' ({name_row(file, row)})"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple, TypeVar
 
 from forecasting import temporary
@@ -65,3 +66,9 @@ def temporary_folder() -> Path | None:
     if run is None:
         return None
     return find_once("folder", lambda: run.exits.enter_context(temporary.temporary_folder()))
+
+
+def new_temporary_folder() -> Path | None:
+    """Return a new folder within `temporary_folder`; None outside of `reading_once`."""
+    folder = temporary_folder()
+    return None if folder is None else Path(mkdtemp(dir=folder))

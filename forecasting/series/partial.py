@@ -1,16 +1,13 @@
 """Find periods of which a source has only a part of the rows that it aggregates, such as a day that ends at noon."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from statistics import median
-from typing import Any
 
 import polars as pl
 
 from forecasting.schemas import TIMESTAMP
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.grid import make_grid
-from forecasting.series.spans import rows_by_period
 from forecasting.spec.frequency import fixed_width
 from forecasting.spec.source import Source
 
@@ -35,58 +32,55 @@ def is_part(periods: pl.DataFrame) -> bool:
     return usual is not None and last < usual
 
 
-def find_whole_end(rows: pl.LazyFrame, newest: datetime, read: Mapping[str, Any]) -> datetime:
+def find_whole_end(periods: pl.DataFrame, newest: datetime) -> datetime:
     """Return the newest time of the periods that are whole: `newest`, or an earlier time if its period is a part.
 
     Nothing says that a period is over but the next one. A period is a part if it has fewer rows, of all series, than
     nearly all of the last `MOST_PERIODS` before it.
 
     Args:
-        rows: Rows of `scan_source`, which are read.
+        periods: Accepted measurements by period, as `JudgedBlocks.periods` counts them.
         newest: The time of a row.
-        read: Options of `rows_by_period`, with the frequency.
 
     Returns:
         The time of a row.
     """
-    known = rows_by_period(rows, **read).filter(pl.col("latest") <= newest).tail(MOST_PERIODS + 1)
+    known = periods.filter(pl.col("latest") <= newest).tail(MOST_PERIODS + 1)
     if is_part(known):
         whole: datetime = known["latest"][-2]
         return whole
     return newest
 
 
-def describe_part(rows: pl.LazyFrame, cutoff: datetime, read: Mapping[str, Any]) -> str | None:
+def describe_part(periods: pl.DataFrame, cutoff: datetime, freq: str | int) -> str | None:
     """Return a sentence about the period after a cutoff of `find_whole_end`, if it was left out for being a part."""
-    periods = rows_by_period(rows, **read)
     after = periods.filter(pl.col("latest") > cutoff)
     known = pl.concat([periods.filter(pl.col("latest") <= cutoff).tail(MOST_PERIODS), after.head(1)])
     if after.is_empty() or not is_part(known):
         return None
     *numbers, number = known["num_rows"].to_list()
     return (
-        f"the period of {read['freq']} up to {known['latest'][-1]} is not used: it has {number:,} rows,"
+        f"the period of {freq} up to {known['latest'][-1]} is not used: it has {number:,} rows,"
         f" and {median(numbers):,.0f} are usual, so that it may not be over;"
         ' source.unfinished = "use" (--unfinished use) makes one measurement of them'
     )
 
 
-def move_cutoff(rows: pl.LazyFrame, cutoff: datetime, read: Mapping[str, Any]) -> datetime:
+def move_cutoff(periods: pl.DataFrame, cutoff: datetime, freq: str | int) -> datetime:
     """Return the time up to which rows are read for a requested cutoff, so that no part of a period is aggregated.
 
     A cutoff at the beginning of a period, where its grid point lies, means the whole period. One within a period that
     has later rows means the periods before it.
 
     Args:
-        rows: Rows of `scan_source`, which are read.
+        periods: Accepted measurements by period, as `JudgedBlocks.periods` counts them.
         cutoff: The requested cutoff.
-        read: Options of `rows_by_period`, with the frequency.
+        freq: The frequency.
 
     Returns:
         The time of a row, or the cutoff.
     """
-    begin, number = _place(cutoff, read["freq"])
-    periods = rows_by_period(rows, **read)
+    begin, number = _place(cutoff, freq)
     own: list[datetime] = periods.filter(pl.col("period") == number)["latest"].to_list()
     if not own or (own[0] <= cutoff and begin != cutoff):
         return cutoff

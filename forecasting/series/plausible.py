@@ -4,6 +4,7 @@ A date in a wrong century is a typing mistake or a placeholder. Accepted, it wou
 put decades of gaps before its beginning.
 """
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,33 @@ FEWEST_ROWS = 3
 """Rows together that show when a series lives."""
 EDGE = 0.1
 """Share of the series, at each end, by which the other series do not confirm a suspect time."""
+
+
+@dataclass
+class Lives:
+    """When the series of a source live, by which those of other blocks confirm a suspect time.
+
+    Attributes:
+        known: `first` and `last` of all series, where an earlier pass over all blocks has found them.
+        is_asked: Whether those of the blocks are added.
+        has_gap: Whether some series has a part that may be far, so that the result depends on `known`.
+        found: Those of the blocks so far.
+    """
+
+    known: pl.DataFrame | None = None
+    is_asked: bool = True
+    has_gap: bool = False
+    found: list[pl.DataFrame] = field(default_factory=list)
+
+    def add(self, parts: pl.LazyFrame | None) -> None:
+        """Add the parts of series: num_rows, and the times of their first and last rows."""
+        if parts is not None and self.known is None:
+            lives = parts.filter(pl.col("num_rows") >= FEWEST_ROWS).select("first", "last")
+            self.found.append(lives.collect(engine="streaming"))
+
+    def all(self) -> pl.DataFrame:
+        """Return what is known, or else what was found."""
+        return pl.concat(self.found) if self.known is None else self.known
 
 
 def wall_clock() -> datetime:
@@ -67,7 +95,9 @@ def is_future(source_time: str, dtype: pl.DataType, *, freq: str | int, now: dat
     return ((time > latest) | (is_later & has_offset)).fill_null(False)
 
 
-def mark_far(judged: pl.LazyFrame, *, is_accepted: pl.Expr, freq: str | int) -> pl.LazyFrame:
+def mark_far(
+    judged: pl.LazyFrame, *, is_accepted: pl.Expr, freq: str | int, lives: Lives | None = None
+) -> pl.LazyFrame:
     """Mark the few rows of a series that lie decades before or after all others.
 
     A series is cut where neither 10 years nor 50 grid points have a row. The part with most rows is the series. Parts
@@ -78,27 +108,29 @@ def mark_far(judged: pl.LazyFrame, *, is_accepted: pl.Expr, freq: str | int) -> 
         judged: Rows of which the accepted ones come first, sorted by unique_id and ds.
         is_accepted: Whether a row is accepted so far.
         freq: The frequency of the grid.
+        lives: When other series live; those of these rows are added. None where there are no others.
 
     Returns:
         The same rows in their order, with a boolean `is_far`.
     """
     if clock_of(freq) == "step":
         return judged.with_columns(is_far=pl.lit(False))
-    gap = _far_gap(freq)
+    gap = far_gap(freq)
     # Almost no source has such a gap; Polars' lazy frames cannot skip the rest where there is none.
     return judged.with_columns(
         is_far=pl.struct("unique_id", "ds", is_accepted.alias("is_accepted")).map_batches(
-            lambda rows: _find_far(rows.struct.unnest(), gap), return_dtype=pl.Boolean
+            lambda rows: _find_far(rows.struct.unnest(), gap, lives), return_dtype=pl.Boolean
         )
     )
 
 
-def _find_far(rows: pl.DataFrame, gap: timedelta) -> pl.Series:
+def _find_far(rows: pl.DataFrame, gap: timedelta, lives: Lives | None) -> pl.Series:
     """Return which rows are far, of rows sorted as those of `mark_far`."""
-    nothing = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
     after_gap = ((rows["ds"].diff() >= gap) & rows["is_accepted"]).fill_null(False)
-    if not after_gap.any():
+    nothing = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
+    if lives is None and not after_gap.any():
         return nothing
+    lives = Lives() if lives is None else lives
     key = rows["unique_id"]
     begins = rows["is_accepted"] & ((key != key.shift()) | after_gap).fill_null(True)
     numbered = rows.with_columns(part=begins.cum_sum())
@@ -107,12 +139,15 @@ def _find_far(rows: pl.DataFrame, gap: timedelta) -> pl.Series:
         .group_by("part", maintain_order=True)
         .agg(pl.col("unique_id").first(), num_rows=pl.len(), first=pl.col("ds").min(), last=pl.col("ds").max())
     )
-    return numbered["part"].is_in(_far_parts(parts).implode()) & rows["is_accepted"]
+    lives.add(parts.lazy())
+    if not after_gap.any():
+        return nothing
+    lives.has_gap = True
+    return numbered["part"].is_in(_far_parts(parts, lives.all()).implode()) & rows["is_accepted"]
 
 
-def _far_parts(parts: pl.DataFrame) -> pl.Series:
+def _far_parts(parts: pl.DataFrame, lives: pl.DataFrame) -> pl.Series:
     """Return the numbers of the parts of series that are far from the rest of their series and from other series."""
-    lives = parts.filter(pl.col("num_rows") >= FEWEST_ROWS)
     earliest, latest = lives["first"].quantile(EDGE, "higher"), lives["last"].quantile(1 - EDGE, "lower")
     is_confirmed = pl.lit(False)
     if lives.height:
@@ -135,7 +170,8 @@ def _far_parts(parts: pl.DataFrame) -> pl.Series:
     return kept.filter("is_far", ~pl.col("part").is_between("low", "high"))["part"]
 
 
-def _far_gap(freq: str | int) -> timedelta:
+def far_gap(freq: str | int) -> timedelta:
+    """Return how long no row of a series must lie for those beyond to be suspect; not of integer steps."""
     months, width = num_months(freq), fixed_width(freq)
     point = timedelta(days=30.44 * months) if months is not None else timedelta(microseconds=width or 0)
     return max(timedelta(days=365.25 * FAR_YEARS), FAR_POINTS * point)

@@ -32,11 +32,11 @@ def regularise(
         ends.append(pl.col("ds").filter(pl.col("y").is_not_null()).max().alias("measured"))
     spans = observations.group_by("unique_id").agg(ends)
     if categories:
-        spans = spans.join(_classes(observations), on="unique_id", how="left")
+        spans = spans.join(newest_categories(observations), on="unique_id", how="left")
     points = (
         spans.join(anchor_series(observations, freq=freq), on="unique_id", how="left")
         .sort("unique_id")
-        .with_columns(begin=grid.number(pl.col("first")), end=_end(grid, until, reach))
+        .with_columns(begin=grid.number(pl.col("first")), end=grid_end(grid, until, reach))
         .with_columns(number=pl.int_ranges("begin", pl.col("end") + 1, dtype=pl.Int64))
         .explode("number")
         .select("unique_id", *categories, ds=grid.ds(pl.col("number")))
@@ -63,8 +63,17 @@ def is_live(grid: EvenGrid | MonthGrid, measured: pl.Expr, *, until: datetime | 
     return grid.period(time_literal(until)) - grid.period(measured) <= reach
 
 
-def _end(grid: EvenGrid | MonthGrid, until: datetime | int | None, reach: int) -> pl.Expr:
-    """Return the number of the last point of each grid."""
+def grid_end(grid: EvenGrid | MonthGrid, until: datetime | int | None, reach: int) -> pl.Expr:
+    """Return the number of the last point of each grid; needs `last` and, with `until`, `measured`, the newest times.
+
+    Args:
+        grid: The grid of the frequency.
+        until: The time up to which grids continue; None continues none.
+        reach: The most periods that may follow a series' last measurement for its grid to continue.
+
+    Returns:
+        A number.
+    """
     last = grid.number(pl.col("last"))
     if until is None:
         return last
@@ -72,7 +81,7 @@ def _end(grid: EvenGrid | MonthGrid, until: datetime | int | None, reach: int) -
     return pl.when(continues).then(pl.max_horizontal(last, number_at(grid, until))).otherwise(last)
 
 
-def _classes(observations: pl.LazyFrame) -> pl.LazyFrame:
+def newest_categories(observations: pl.LazyFrame) -> pl.LazyFrame:
     """Return unique_id and categories: the newest value of each name that is not null, sorted by name."""
     given = observations.select("unique_id", "ds", pl.col("categories")).explode("categories").unnest("categories")
     newest = (

@@ -44,7 +44,7 @@ class Season:
     share: float = 0.0
 
 
-def find_seasons(features: pl.DataFrame, asked: Sequence[int]) -> tuple[list[Season], list[Season]]:
+def find_seasons(features: pl.DataFrame | pl.LazyFrame, asked: Sequence[int]) -> tuple[list[Season], list[Season]]:
     """Measure the asked season lengths, and find the strongest ones.
 
     The autocorrelation is that of the series without its linear trend. It is significant where it lies above the limit
@@ -60,7 +60,7 @@ def find_seasons(features: pl.DataFrame, asked: Sequence[int]) -> tuple[list[Sea
         The asked seasons, and up to three that were found, strongest first.
     """
     longest = max(LONGEST, *asked)
-    lines = [line for y in _sample(features) if (line := _correlate(y, longest)) is not None]
+    lines = [line for y in _sample(features.lazy()) if (line := _correlate(y, longest)) is not None]
     if not lines:
         return [Season(length, None) for length in asked], []
     level_SL, differences_SL, is_level_SL, is_differences_SL = (_pad(part) for part in zip(*lines, strict=True))
@@ -91,12 +91,13 @@ def find_seasons(features: pl.DataFrame, asked: Sequence[int]) -> tuple[list[Sea
     return [season(length) for length in asked], strongest
 
 
-def _sample(features: pl.DataFrame) -> list[Values]:
+def _sample(features: pl.LazyFrame) -> list[Values]:
     """Return the values of some series in order, NaN in gaps."""
-    names = features["unique_id"].unique().sort()
+    names = features.select(pl.col("unique_id").unique()).collect(engine="streaming")["unique_id"].sort()
     some = names.gather_every(-(-len(names) // MOST_SERIES) or 1)
-    rows = features.lazy().filter(pl.col("unique_id").is_in(some.implode())).sort("unique_id", "ds")
-    of_series = rows.group_by("unique_id", maintain_order=True).agg("y").collect()["y"]
+    rows = features.filter(pl.col("unique_id").is_in(some.implode())).select("unique_id", "ds", "y")
+    ordered = rows.collect(engine="streaming").sort("unique_id", "ds")
+    of_series = ordered.group_by("unique_id", maintain_order=True).agg("y")["y"]
     return [y.cast(pl.Float64).fill_null(float("nan")).to_numpy() for y in of_series]
 
 

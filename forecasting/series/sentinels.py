@@ -26,25 +26,22 @@ RATIO = 2
 NUM_SHOWN = 3
 
 
-def describe_sentinels(observations: pl.DataFrame, rows: pl.LazyFrame, source: Source) -> str | None:
-    """Return a sentence about numbers that seem to stand for a missing measurement.
+def find_sentinels(observations: pl.DataFrame) -> pl.DataFrame:
+    """Return numbers that seem to stand for a missing measurement.
 
     Such a number is known as a code, repeats within a series, is much larger than the series' other measurements of its
     sign, and lies farther from the others than these lie from each other.
 
     Args:
-        observations: Accepted rows: unique_id, ds and y.
-        rows: The rows of `scan_source` that they are of, which are only read for the text of such a number.
-        source: Their source.
+        observations: Accepted rows of whole series: unique_id, ds and y.
 
     Returns:
-        The sentence; None if there are none.
+        unique_id, code, num (rows), at (the first of them), and the least and the most of the series' other
+        measurements; sorted.
     """
     y, is_code = pl.col("y"), pl.col("y").is_in(CODES)
     coded = observations.filter(is_code).group_by("unique_id", code="y").agg(num=pl.len(), at=pl.col("ds").min())
     coded = coded.filter(pl.col("num") >= FEWEST)
-    if coded.is_empty():
-        return None
     others = (
         observations.lazy()
         .filter(pl.col("unique_id").is_in(coded["unique_id"].unique().implode()), ~is_code)
@@ -54,13 +51,24 @@ def describe_sentinels(observations: pl.DataFrame, rows: pl.LazyFrame, source: S
     )
     distance = pl.max_horizontal(pl.col("least") - pl.col("code"), pl.col("code") - pl.col("most"))
     same_sign = pl.when(pl.col("code") > 0).then(pl.col("most")).otherwise(-pl.col("least"))
-    found = (
-        coded.lazy()
-        .join(others, on="unique_id")
-        .filter(distance > pl.col("most") - pl.col("least"), pl.col("code").abs() >= RATIO * same_sign)
-        .sort("unique_id", "code")
-        .collect()
-    )
+    if coded.is_empty():
+        others = others.head(0)
+    named = coded.lazy().join(others, on="unique_id")
+    found = named.filter(distance > pl.col("most") - pl.col("least"), pl.col("code").abs() >= RATIO * same_sign)
+    return found.sort("unique_id", "code").select("unique_id", "code", "num", "at", "least", "most").collect()
+
+
+def describe_sentinels(found: pl.DataFrame, rows: pl.LazyFrame, source: Source) -> str | None:
+    """Return a sentence about numbers that seem to stand for a missing measurement.
+
+    Args:
+        found: Rows of `find_sentinels`, of all series.
+        rows: The rows of `scan_source` that they are of, which are only read for the text of such a number.
+        source: Their source.
+
+    Returns:
+        The sentence; None if there are none.
+    """
     if found.is_empty():
         return None
     shown = "; ".join(

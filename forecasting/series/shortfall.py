@@ -1,11 +1,13 @@
 """Find aggregated periods that lack rows: some are refused or not measured, or there are fewer than is usual."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
 from forecasting.series.budget import is_refusal
 from forecasting.series.grid import make_grid
+from forecasting.series.ignored import is_ignored
 from forecasting.series.reasons import IMPOSSIBLE, UNKNOWN, Reason
 from forecasting.spec.frequency import clock_of
 from forecasting.spec.source import Source
@@ -111,37 +113,68 @@ def find_lacking(counted: pl.DataFrame, refused: pl.DataFrame, source: Source, f
     return lacking.select(*_PERIOD, "ds", "num_rows", "num_whole").sort(*_PERIOD)
 
 
-def describe_shortfall(
-    counted: pl.DataFrame,
-    refused: pl.DataFrame,
-    source: Source,
-    freq: str | int,
-    *,
-    usual: Mapping[str, float],
-    without: Sequence[str],
-) -> Iterator[str]:
-    """Yield sentences about the periods of a history that lack rows.
+@dataclass(frozen=True)
+class Shortfall:
+    """The periods of a history that lack rows.
+
+    Attributes:
+        usual: How many rows the periods of a series usually have, by its name.
+        lacking: Rows of `find_lacking`.
+        short: Rows of `find_short` that are not among these.
+    """
+
+    usual: Mapping[str, float]
+    lacking: pl.DataFrame
+    short: pl.DataFrame
+
+
+def find_shortfall(
+    counted: pl.DataFrame, refused: pl.DataFrame, source: Source, freq: str | int, *, season_lengths: Sequence[int]
+) -> Shortfall:
+    """Find the periods of a history that lack rows, of whole series.
 
     Args:
         counted: Rows of `count_in_periods`.
         refused: Rows of `Validated.refused`.
         source: The source, which aggregates.
         freq: The frequency.
-        usual: The usual numbers of rows by series.
+        season_lengths: Seasons of the series, in periods.
+
+    Returns:
+        The periods that the source does not ignore.
+    """
+    usual = find_usual(counted, season_lengths=season_lengths)
+    used = counted.filter(~is_ignored(source, clock_of(freq)))
+    lacking = find_lacking(used, refused, source, freq)
+    short = find_short(used, usual).join(lacking, on=_PERIOD, how="anti", maintain_order="left")
+    return Shortfall(usual, lacking, short)
+
+
+def describe_shortfall(
+    parts: Sequence[Shortfall], source: Source, freq: str | int, *, without: Sequence[str]
+) -> Iterator[str]:
+    """Yield sentences about the periods of a history that lack rows.
+
+    Args:
+        parts: Those of blocks of whole series, in the order of their names.
+        source: The source, which aggregates.
+        freq: The frequency.
         without: Series that are not meant.
 
     Yields:
         Sentences with the option that leaves these periods out.
     """
-    meant = counted.filter(~pl.col("unique_id").is_in(list(without)))
+    if not parts:
+        return
+    is_meant = ~pl.col("unique_id").is_in(list(without))
     option = "source.ignore (--ignore) leaves a period out"
-    lacking = find_lacking(meant, refused, source, freq)
+    lacking = pl.concat(part.lacking for part in parts).filter(is_meant)
     if lacking.height:
         found = _count(lacking, freq, source, "which has a measurement in {} of its {} rows")
         yield f"{found}, are aggregated ({source.aggregate}) without rows that are refused or not measured; {option}"
     if source.missing_rows == "zero":
         return
-    short = find_short(meant, usual).join(lacking, on=_PERIOD, how="anti", maintain_order="left")
+    short = pl.concat(part.short for part in parts).filter(is_meant)
     if short.height:
         found = _count(short, freq, source, "which has {} rows, and {} are usual")
         yield f"{found}, are aggregated ({source.aggregate}) of far fewer rows than is usual of their series; {option}"

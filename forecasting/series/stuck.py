@@ -1,6 +1,9 @@
 """Series whose newest value repeats against their habit: a sensor is stuck, or rows are filled in."""
 
+import numpy as np
 import polars as pl
+
+from forecasting.series.runs import find_runs
 
 SMALL_CHANCE = 1e-6
 """Chance below which repetition is not chance, if each value repeats the one before as often as earlier ones did."""
@@ -14,16 +17,17 @@ FEWEST_BEFORE = 20
 """Rows before the repetition that show the habit."""
 
 
-def describe_stuck(observations: pl.DataFrame) -> str | None:
-    """Return a sentence about series that repeat their newest value too often for chance.
+def find_stuck(observations: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Return the series that repeat their newest value too often for chance, and the number of measured series.
 
     Zeros are not meant, nor a limit that a series has reached before, such as 100 % or one piece.
 
     Args:
-        observations: Accepted rows: unique_id, ds and y.
+        observations: Accepted rows of whole series: unique_id, ds and y.
 
     Returns:
-        The sentence; None if there are no such series.
+        unique_id, newest (the value), num_tail (its repetitions), begin (of these), num_before and num_others
+        (repetitions and rows before), and chance; sorted by unique_id.
     """
     num_before, num_others = pl.col("num_repeats") - pl.col("num_tail"), pl.col("num") - pl.col("num_tail")
     series = _count_repeats(observations).with_columns(num_before=num_before, num_others=num_others)
@@ -31,15 +35,26 @@ def describe_stuck(observations: pl.DataFrame) -> str | None:
     chance = ((pl.col("num_before") + CAUTION) / (pl.col("num_others") + CAUTION)).pow(pl.col("num_tail"))
     newest = pl.col("newest")
     is_limit = (newest == pl.col("lowest")) | (newest == pl.col("highest"))
-    stuck = series.filter(
-        newest != 0,
-        pl.col("num_others") >= FEWEST_BEFORE,
-        is_rare,
-        chance < min(SMALL_CHANCE, CHANCE_OF_ANY / max(1, series.height)),
+    stuck = series.with_columns(chance=chance).filter(
+        newest != 0, pl.col("num_others") >= FEWEST_BEFORE, is_rare, pl.col("chance") < SMALL_CHANCE
     )
     rows = observations.filter(pl.col("unique_id").is_in(stuck.filter(is_limit)["unique_id"].implode()))
     before = rows.join(stuck, on="unique_id").filter(pl.col("ds") < pl.col("begin"), pl.col("y") == newest)
     stuck = stuck.join(before, on="unique_id", how="anti").sort("unique_id")
+    return stuck.select("unique_id", "newest", "num_tail", "begin", "num_before", "num_others", "chance"), series.height
+
+
+def describe_stuck(stuck: pl.DataFrame, num_series: int) -> str | None:
+    """Return a sentence about series that repeat their newest value too often for chance.
+
+    Args:
+        stuck: Rows of `find_stuck`, of all series.
+        num_series: The number of measured series; one of many repeats a value more often than the others.
+
+    Returns:
+        The sentence; None if there are no such series.
+    """
+    stuck = stuck.filter(pl.col("chance") < CHANCE_OF_ANY / max(1, num_series))
     if stuck.is_empty():
         return None
     name, value, num, begin, before, others = stuck.select(
@@ -54,28 +69,33 @@ def describe_stuck(observations: pl.DataFrame) -> str | None:
 
 def _count_repeats(observations: pl.DataFrame) -> pl.DataFrame:
     """Return unique_id, numbers of rows, repetitions and newest repetitions, and where the latter begin."""
-    name, time, y = pl.col("unique_id"), pl.col("ds"), pl.col("y")
-    is_same = name == name.shift()
+    rows = observations.select("unique_id", "ds", "y").drop_nulls("y")
+    runs = find_runs(rows["unique_id"])
+    step_R = rows["ds"].to_physical().diff().fill_null(0).to_numpy().copy()
+    step_R[runs.begin_S] = 0
     # Most rows are in order already, which costs far less to see than to sort.
-    is_disordered = (name < name.shift()) | (is_same & (time < time.shift()))
-    rows = observations.select("unique_id", "ds", "y").filter(y.is_not_null())
-    if rows.select(is_disordered.any()).item():
+    if not runs.are_sorted or (step_R < 0).any():
         rows = rows.sort("unique_id", "ds")
-    place, is_repeat = pl.col("place"), pl.col("is_repeat")
-    counted = (
-        rows.lazy()
-        .with_columns(is_repeat=(is_same & (y == y.shift())).fill_null(False))
-        .with_row_index("place")
-        .group_by("unique_id")
-        .agg(
-            num=pl.len().cast(pl.Int64),
-            num_repeats=is_repeat.sum().cast(pl.Int64),
-            last=place.max().cast(pl.Int64),
-            first=pl.when(~is_repeat).then(place).max().cast(pl.Int64),
-            lowest=y.min(),
-            highest=y.max(),
-        )
-        .collect(engine="streaming")
+        runs = find_runs(rows["unique_id"])
+    begin_S, y_R = runs.begin_S, rows["y"].to_numpy()
+    is_repeat_R = np.zeros(len(y_R), dtype=bool)
+    is_repeat_R[1:] = y_R[1:] == y_R[:-1]
+    is_repeat_R[begin_S] = False
+    first_S = runs.newest_where(~is_repeat_R)
+    reduce = [np.add, np.minimum, np.maximum]
+    num_S, lowest_S, highest_S = (
+        how.reduceat(of_R, begin_S) if len(begin_S) else np.zeros(0)
+        for how, of_R in zip(reduce, (is_repeat_R.astype(np.int64), y_R, y_R), strict=True)
     )
-    begin, newest = rows["ds"].gather(counted["first"]), rows["y"].gather(counted["last"])
-    return counted.with_columns(num_tail=pl.col("last") - pl.col("first"), begin=begin, newest=newest)
+    return pl.DataFrame(
+        {
+            "unique_id": runs.names,
+            "num": runs.length_S,
+            "num_repeats": num_S.astype(np.int64),
+            "lowest": lowest_S,
+            "highest": highest_S,
+            "num_tail": runs.last_S - first_S,
+            "begin": rows["ds"].gather(first_S),
+            "newest": y_R[runs.last_S],
+        }
+    )

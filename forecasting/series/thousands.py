@@ -49,9 +49,22 @@ def find_points(rows: pl.LazyFrame) -> pl.LazyFrame:
     Returns:
         One row, `may_separate`: some number has three digits after its point, and none shows a decimal point.
     """
+    return spell_points(rows).select(may_separate=pl.col("has_grouped") & ~pl.col("has_decimal"))
+
+
+def spell_points(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return one row, `has_grouped` and `has_decimal`: whether some number has three digits after its point, or others.
+
+    Args:
+        rows: Rows of `scan_source`, with `y` as text.
+
+    Returns:
+        The row.
+    """
     text = pl.col("y").str.strip_chars()
-    is_found = text.str.contains(_GROUPED).any() & ~text.str.contains(_DECIMAL).any()
-    return well_formed(rows).select(may_separate=is_found)
+    return well_formed(rows).select(
+        has_grouped=text.str.contains(_GROUPED).any(), has_decimal=text.str.contains(_DECIMAL).any()
+    )
 
 
 def count_spellings(rows: pl.LazyFrame) -> pl.LazyFrame:

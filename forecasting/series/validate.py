@@ -9,7 +9,7 @@ from datetime import datetime
 
 import polars as pl
 
-from forecasting.series.clock import is_day_or_coarser, refuse_other_clock
+from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.columns import (
     as_text,
     categories_of,
@@ -28,6 +28,7 @@ from forecasting.series.judge import (
 )
 from forecasting.series.newest import oldest_first
 from forecasting.series.place import aggregate_rows
+from forecasting.series.plausible import Lives
 from forecasting.series.reasons import IMPOSSIBLE, Reason
 from forecasting.series.shortfall import count_in_periods
 from forecasting.spec.frequency import clock_of
@@ -94,11 +95,34 @@ def validate(
         SpecError: The cutoff is not on the frequency's clock.
     """
     judged = judge_until(rows, freq=freq, cutoff=cutoff, now=now, source=source, unfinished=unfinished)
+    return split_judged(judged, rows.collect_schema(), freq=freq, cutoff=cutoff, source=source)
+
+
+def split_judged(
+    judged: pl.LazyFrame,
+    schema: pl.Schema,
+    *,
+    freq: str | int,
+    cutoff: datetime | int | None = None,
+    source: Source | None = None,
+) -> Validated:
+    """Split judged rows into accepted observations and rejects.
+
+    Args:
+        judged: Rows of `judge_until`, up to the cutoff.
+        schema: The columns of the rows of `scan_source` that they are of.
+        freq: The frequency of the grid.
+        cutoff: The last time of observations; None for no limit.
+        source: How rows are read, as of `validate`.
+
+    Returns:
+        What `validate` returns.
+    """
     of_rows = keep_accepted(judged, cutoff)
-    accepted, counted = of_rows.select("unique_id", "ds", "y", *categories_of(rows)), None
+    accepted, counted = of_rows.select("unique_id", "ds", "y", *categories_of(judged)), None
     if source is not None and source.aggregate is not None:
         accepted, counted = aggregate_rows(accepted, source.aggregate), count_in_periods(of_rows, source, freq)
-    refused = _refused(judged, rows.collect_schema())
+    refused = refused_rows(judged, schema)
     kept = _count_accepted(judged, cutoff, is_ignored(source, clock_of(freq)))
     return Validated(accepted, refused, kept, _unmeasured(judged, accepted, freq=freq), counted)
 
@@ -123,19 +147,19 @@ def read_rows(
     """
     judged = oldest_first(judge_alone(rows, freq=freq, now=now, unfinished=unfinished).filter(IS_OVER))
     columns = ["source_file", "source_row", "unique_id", "ds", "y", *categories_of(rows)]
-    refused = _refused(judged.with_columns(row_ds=pl.col("ds")), rows.collect_schema())
+    refused = refused_rows(judged.with_columns(row_ds=pl.col("ds")), rows.collect_schema())
     return Validated(judged.filter(IS_ACCEPTED).select(columns), refused, _count_accepted(judged, None, pl.lit(False)))
 
 
 def later_rejects(
-    rows: pl.LazyFrame,
+    alone: pl.LazyFrame,
+    schema: pl.Schema,
     *,
     freq: str | int,
     cutoff: datetime | int,
     not_after: datetime | int | None = None,
-    now: datetime | None = None,
     source: Source | None = None,
-    unfinished: pl.Expr | None = None,
+    lives: Lives | None = None,
 ) -> pl.LazyFrame:
     """Return the refused rows after the cutoff; `validate` returns those at or before it.
 
@@ -143,36 +167,28 @@ def later_rejects(
     the rows after it are then bad rows, gaps and those of few series, not a future that must stay unknown.
 
     Args:
-        rows: Rows with the columns of `scan_source`.
+        alone: Rows of `judge_alone`.
+        schema: The columns of the rows of `scan_source` that they are of.
         freq: The frequency of the grid.
         cutoff: The last time that is known.
         not_after: The last time to reject, except for impossible times; None for no limit.
-        now: The current time, as of `validate`.
         source: How rows are read, as of `validate`.
-        unfinished: Which rows are left out, as of `validate`.
+        lives: When series of other blocks live that have rows after the cutoff.
 
     Returns:
         The rows, in the columns of `Validated.refused`.
-
-    Raises:
-        SourceError: A column's dtype does not match the frequency.
-        SpecError: A time is not on the frequency's clock.
     """
-    refuse_other_clock(cutoff, freq=freq)
-    refuse_other_clock(not_after, freq=freq, subject="as_of")
-    judged = judge_alone(rows, freq=freq, now=now, unfinished=unfinished).filter(IS_OVER)
+    judged = alone.filter(IS_OVER)
     if not_after is not None:
         judged = judged.filter((pl.col("ds") <= not_after) | pl.col("reason").is_in(IMPOSSIBLE))
-    is_later = pl.col("ds") > cutoff
     # Judging sorts the rows, and only few series have rows this late.
-    ids = judged.filter(is_later).select(pl.col("unique_id").unique())
+    ids = judged.filter(pl.col("ds") > cutoff).select(pl.col("unique_id").unique())
     judged = judged.join(ids, on="unique_id", how="semi", nulls_equal=True)
-    return _refused(
-        judge_together(judged, freq=freq, source=source).filter(pl.col("row_ds") > cutoff), rows.collect_schema()
-    )
+    together = judge_together(judged, freq=freq, source=source, lives=lives)
+    return refused_rows(together.filter(pl.col("row_ds") > cutoff), schema)
 
 
-def _refused(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
+def refused_rows(judged: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
     """Return the refused rows, with times and measurements as text; `schema` is the source's."""
     return (
         judged.filter(~IS_ACCEPTED)

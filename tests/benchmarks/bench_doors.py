@@ -38,13 +38,15 @@ MEASURE = """
 READING: Mapping[str, tuple[str, str]] = {
     "bare": ("import polars as pl", "pl.scan_parquet('{file}').sink_parquet('{file}.out')"),
     "reading": (
-        "from forecasting.series.ingest import ingest; from forecasting.spec.spec import make_spec",
-        "read = ingest(make_spec({spec}, subject='x'));"
-        " [rows.write_parquet('{file}.out') for rows in (read.observations, read.features)]",
+        "from forecasting.series.ingest import ingest; from forecasting.series.once import reading_once;"
+        " from forecasting.spec.spec import make_spec",
+        "with reading_once(): read = ingest(make_spec({spec}, subject='x'));"
+        " [rows.sink_parquet('{file}.out') for rows in (read.observed, read.points)]",
     ),
     "fleetcast check": (
-        "from forecasting.flow.profile import make_profile; from forecasting.spec.spec import make_spec",
-        "make_profile(make_spec({spec}, subject='x'))",
+        "from forecasting.flow.profile import make_profile; from forecasting.series.once import reading_once;"
+        " from forecasting.spec.spec import make_spec",
+        "with reading_once(): make_profile(make_spec({spec}, subject='x'))",
     ),
 }
 PUBLISHING: Mapping[str, tuple[str, str]] = {

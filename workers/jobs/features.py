@@ -19,8 +19,9 @@ from forecasting.series.columns import categories_of
 from forecasting.series.ends import find_ended, find_lagging
 from forecasting.series.found_cutoff import find_newest
 from forecasting.series.freshness import current_time
+from forecasting.series.gather import observed_rows
 from forecasting.series.ids import lay_out_names
-from forecasting.series.ingest import Ingested, ingest, observed_rows
+from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.inputs import Input
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import scan_source
@@ -85,13 +86,13 @@ def write_features(run: Run) -> Outcome:
         print(f"{arguments.job}: {note}", flush=True)
     versions = run.publish_checks(checked.verdicts)
     checked.refuse()
-    versions |= _write(run, "features", ingested.features)
-    learnt = learn(run, ingested.observations, version=versions[declared_table("features").stored_as(run.clock)])
+    versions |= _write(run, "features", ingested.points, is_small=ingested.is_in_memory)
+    learnt = learn(run, ingested.observed, version=versions[declared_table("features").stored_as(run.clock)])
     for note in learnt.notes:
         print(f"{arguments.job}: {note}", flush=True)
     versions |= publish_restatements(run, learnt.restated)
-    versions |= _write(run, "observations", learnt.observations)
-    versions |= _write(run, "rejects", add_set_aside(ingested.rejects, ingested.set_aside))
+    versions |= _write(run, "observations", learnt.observations, is_small=learnt.is_in_memory)
+    versions |= _write(run, "rejects", add_set_aside(ingested.rejects, ingested.set_aside).lazy())
     if len(run.spec.source.ids) > 1:
         versions |= _write_names(run, ingested)
     num_series, num_rejects = len(ingested.unique_ids), ingested.rejects.height
@@ -99,7 +100,7 @@ def write_features(run: Run) -> Outcome:
         "".join(_describe(checked, learnt, run, read)),
         versions,
         num_series=num_series,
-        num_rows=ingested.features.height,
+        num_rows=sum(ingested.lengths.values()),
         num_rejects=num_rejects,
     )
 
@@ -144,11 +145,11 @@ def _moment(run: Run) -> datetime | None:
     return moment if isinstance(moment, datetime) else current_time(run.spec, source_zone(run.arguments))
 
 
-def _write(run: Run, table: str, rows: pl.DataFrame) -> dict[str, int]:
-    """Publish the rows of a table."""
+def _write(run: Run, table: str, rows: pl.LazyFrame, *, is_small: bool = True) -> dict[str, int]:
+    """Publish the rows of a table; small ones are collected, and larger ones go through a file."""
     run_id = run.arguments.run_id
     stamped = stamp(rows, table, run.clock, spec=run.spec.name, run_cutoff=run.cutoff, run_id=run_id)
-    return run.publish(table, stamped)
+    return run.publish(table, stamped.collect(engine="streaming") if is_small else stamped)
 
 
 def _write_names(run: Run, ingested: Ingested) -> dict[str, int]:
@@ -170,12 +171,12 @@ def _write_names(run: Run, ingested: Ingested) -> dict[str, int]:
 def _describe(checked: Checked, learnt: Learnt, run: Run, read: Read | None) -> Iterator[str]:
     """Yield the parts of the job's message: what was read and used, and which series are not forecast."""
     ingested = checked.ingested
-    yield f"{len(ingested.unique_ids)} series, {ingested.features.height} grid points"
+    yield f"{len(ingested.unique_ids)} series, {sum(ingested.lengths.values())} grid points"
     yield f" and {ingested.rejects.height} refused rows up to {format_clock(run.cutoff)}; {ingested.counts}"
     yield "" if read is None else f"; {read}"
     if num_restated := learnt.restated.height:
         yield f"; {num_restated} measurement{'s' * (num_restated != 1)} restated"
-    lagging = set(find_lagging(ingested.features)) - set(ingested.ended)
+    lagging = set(find_lagging(ingested.points)) - set(ingested.ended)
     num_forecast = len(ingested.unique_ids) - len(ingested.unserved)
     yield f"; series: {count_series(num_forecast, lagging, ingested.ended, ingested.set_aside)}"
     if checked.verdicts.height:

@@ -15,6 +15,8 @@ import polars as pl
 from pydantic import ValidationError
 
 from forecasting.schemas import table as declared_table
+from forecasting.series.once import new_temporary_folder
+from forecasting.series.parts import Parts
 from forecasting.series.restated import KEY, Compared, compare
 from forecasting.spec.modified import INCREMENTAL
 from forecasting.store.publish import publish
@@ -35,16 +37,18 @@ class Learnt:
 
     Attributes:
         observations: The rows that were read, with `data_version`.
+        is_in_memory: Whether they are in memory, and not in files.
         restated: Rows of `restatements` without bookkeeping.
         notes: Sentences about what has changed.
     """
 
-    observations: pl.DataFrame
+    observations: pl.LazyFrame
+    is_in_memory: bool
     restated: pl.DataFrame
     notes: tuple[str, ...]
 
 
-def learn(run: Run, observations: pl.DataFrame, *, version: int) -> Learnt:
+def learn(run: Run, observations: pl.LazyFrame, *, version: int) -> Learnt:
     """Compare the rows that a run has read with those that earlier runs stored.
 
     A difference is a restatement if the run that stored the row read it from the same source in the same way: the
@@ -60,15 +64,20 @@ def learn(run: Run, observations: pl.DataFrame, *, version: int) -> Learnt:
     """
     is_aggregated = run.spec.source.aggregate is not None
     known = _known_before(run)
-    parts = [
-        compare(rows, _stored(run, known, between), version=version, is_aggregated=is_aggregated)
-        for rows, between in _stretches(observations)
-    ]
-    versions = pl.concat([part.data_version for part in parts])
+    bounds = _bounds(observations)
+    # Rows of several stretches do not fit into memory together.
+    kept = Parts("learnt", new_temporary_folder() if len(bounds) > 1 else None)
+    parts = []
+    for between in bounds:
+        rows = observations.filter(between).collect(engine="streaming")
+        part = compare(rows, _stored(run, known, between), version=version, is_aggregated=is_aggregated)
+        kept.append(rows.with_columns(data_version=part.data_version))
+        parts.append(part)
     restated = _date(pl.concat([part.restated for part in parts]), known.own)
-    if "zone" in observations.columns:
-        restated = restated.with_columns(zone=pl.lit(observations["zone"].first(), pl.String))
-    return Learnt(observations.with_columns(data_version=versions), restated, tuple(_describe(parts, restated)))
+    if "zone" in observations.collect_schema():
+        zone = observations.select("zone").head(1).collect()["zone"]
+        restated = restated.with_columns(zone=pl.lit(zone.first(), pl.String))
+    return Learnt(kept.scan(), kept.are_in_memory, restated, tuple(_describe(parts, restated)))
 
 
 def publish_restatements(run: Run, restated: pl.DataFrame) -> dict[str, int]:
@@ -169,19 +178,17 @@ def _describe_source(arguments: RunArguments) -> Any:
     return arguments.spec.freq, arguments.spec.source.model_dump(exclude=NOT_OF_VALUES)
 
 
-def _stretches(observations: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.Expr]]:
-    """Yield the rows of some whole series at a time, and a condition of the stored rows up to the last of these."""
-    if observations.is_empty():
-        yield observations, pl.lit(value=True)
-    counts = observations.group_by("unique_id", maintain_order=True).len()
+def _bounds(observations: pl.LazyFrame) -> list[pl.Expr]:
+    """Return conditions that each hold for some whole series: the rows, and the stored rows up to the last of these."""
+    counts = observations.group_by("unique_id").len().collect(engine="streaming").sort("unique_id")
     stretch = ((pl.col("len").cum_sum() - 1) // STRETCH_ROWS).alias("stretch")
-    bounds = counts.group_by(stretch, maintain_order=True).agg(pl.col("unique_id").last(), pl.col("len").sum())
-    place, before = 0, None
-    for _, last, num_rows in bounds.iter_rows():
-        is_newest = place + num_rows == observations.height
-        between = pl.lit(value=True) if before is None else pl.col("unique_id") > before
-        yield observations.slice(place, num_rows), between if is_newest else between & (pl.col("unique_id") <= last)
-        place, before = place + num_rows, last
+    last = counts.group_by(stretch, maintain_order=True).agg(pl.col("unique_id").last())["unique_id"].to_list()
+    name, bounds, before = pl.col("unique_id"), [], None
+    for place, each in enumerate(last):
+        between = pl.lit(value=True) if before is None else name > before
+        bounds.append(between if place == len(last) - 1 else between & (name <= each))
+        before = each
+    return bounds or [pl.lit(value=True)]
 
 
 def _stored(run: Run, known: _Known, between: pl.Expr) -> pl.DataFrame:

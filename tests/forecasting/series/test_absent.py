@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.series.absent import describe_absent, fill_absent
+from forecasting.series.absent import AbsentRows, describe_absent, find_sparse
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.regularise import regularise
 from forecasting.spec.spec import Spec, make_spec
@@ -112,6 +112,21 @@ def test_most_of_a_series_being_absent_is_said_once_with_numbers_and_the_option(
 NEXT = {"30m": timedelta(minutes=30), "1d": timedelta(days=1), "1mo": timedelta(days=31), 5: 5}
 
 
+def describe(grid: pl.DataFrame, rows: pl.DataFrame, freq: Any) -> str | None:
+    """Describe absent rows of series that are in blocks of their own."""
+    blocks = rows.partition_by("unique_id")
+    return describe_absent(find_sparse(grid, rows), grid["unique_id"].n_unique(), blocks, freq=freq)
+
+
+def fill(grid: pl.DataFrame, rows: pl.DataFrame, freq: Any) -> tuple[pl.DataFrame, AbsentRows]:
+    """Fill absent rows of series that are in blocks of their own."""
+    absent = AbsentRows(freq)
+    blocks = [(block, rows.filter(unique_id=block["unique_id"][0])) for block in grid.partition_by("unique_id")]
+    for block in blocks:
+        absent.add(*block)
+    return pl.concat(absent.fill(*block) for block in blocks), absent
+
+
 @pytest.mark.parametrize(
     ("freq", "step", "times"),
     [
@@ -125,12 +140,12 @@ def test_a_frequency_finer_than_the_rows_is_said_with_that_of_the_rows(freq: Any
     rows = pl.DataFrame({"ds": times, "y": 1.0}).join(pl.DataFrame({"unique_id": list("abc")}), how="cross")
     rows = rows.select("unique_id", "ds", "y").sort("unique_id", "ds")
     grid = regularise(rows.lazy(), freq=freq, until=times[-1], reach=5).collect()
-    note = describe_absent(grid, rows, freq=freq)
+    note = describe(grid, rows, freq)
     assert note is not None
     multiple = {"30m": 2, "1d": 7, "1mo": 3, 5: 2}[freq]
     assert f"the rows of all series lie multiples of {multiple} points apart, so freq (--freq) may be {step};" in note
     one_off = rows.with_columns(ds=pl.when(pl.int_range(pl.len()) == 1).then(pl.col("ds") - NEXT[freq]).otherwise("ds"))
-    assert "--freq" not in (describe_absent(grid, one_off, freq=freq) or "--freq")
+    assert "--freq" not in (describe(grid, one_off, freq) or "--freq")
 
 
 def test_months_are_filled_on_the_days_of_their_own_grids(tmp_path: Path) -> None:
@@ -141,7 +156,7 @@ def test_months_are_filled_on_the_days_of_their_own_grids(tmp_path: Path) -> Non
         schema_overrides={"ds": pl.Datetime("us")},
     )
     grid = regularise(observations.lazy(), freq="1mo", until=datetime(2024, 6, 1), reach=5).collect()
-    filled = fill_absent(grid, observations, freq="1mo").grid
+    filled, _ = fill(grid, observations, "1mo")
     assert filled.filter(unique_id="e").select("ds", "y").rows() == [
         (ends[0], 1),
         (ends[1], 1),
@@ -163,13 +178,13 @@ def test_only_absent_rows_are_filled(rows: dict[tuple[str, int], float | None]) 
         orient="row",
     ).sort("unique_id", "ds")
     grid = regularise(frame.lazy(), freq=1, until=frame["ds"].max(), reach=100).collect()
-    filled = fill_absent(grid, frame, freq=1)
-    for name, number, y in filled.grid.select("unique_id", "ds", "y").iter_rows():
+    filled, absent = fill(grid, frame, 1)
+    for name, number, y in filled.select("unique_id", "ds", "y").iter_rows():
         if (name, number) in rows:
             assert y == rows[name, number]
         elif any(other == number for _, other in rows):
             assert y == 0
         else:
             assert y in (None, 0)
-    assert filled.num_filled + filled.num_unknown == grid.height - frame.height
-    assert filled.grid["is_observed"].to_list() == grid["is_observed"].to_list()
+    assert absent.num_filled + absent.num_unknown == grid.height - frame.height
+    assert filled["is_observed"].to_list() == grid["is_observed"].to_list()

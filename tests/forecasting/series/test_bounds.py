@@ -13,7 +13,7 @@ ROWS = pl.DataFrame({"unique_id": ["a", "a", "b", "b"], "ds": [1, 2, 1, 2], "y":
 
 def said(rows: pl.DataFrame = ROWS, **options: Any) -> list[str]:
     fields = {"name": "x", "freq": 1, "season_lengths": [1], "horizon": 1, "source": {"uri": "x.parquet"}}
-    return list(describe_beyond(rows, make_spec(fields | options, subject="x")))
+    return list(describe_beyond(rows.lazy(), make_spec(fields | options, subject="x")))
 
 
 @pytest.mark.parametrize(

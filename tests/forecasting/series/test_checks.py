@@ -215,7 +215,7 @@ def test_verdicts_are_those_of_series_checked_one_by_one(series: Any, points: in
     schema = {"unique_id": pl.String, "ds": pl.Int64, "y": pl.Float64, "is_observed": pl.Boolean}
     features = pl.DataFrame(rows, schema, orient="row")
     rejects = pl.DataFrame(schema={"unique_id": pl.String, "reason": pl.String})
-    ingested = Ingested(features, rejects, features, 9)
+    ingested = Ingested(features.lazy(), rejects, features.lazy(), 9)
     verdicts = check_measurements(ingested, spec_of(*checks, freq=1), moment=None).verdicts.drop_nulls("unique_id")
     expected: dict[str, set[str]] = {}
     for place, ys in enumerate(series):

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from forecasting.series.sentinels import describe_sentinels as describe_of_source
+from forecasting.series.sentinels import find_sentinels
 from forecasting.spec.source import Source
 
 USUAL = [float(40 + step % 12) for step in range(30)]
@@ -19,7 +20,7 @@ def describe_sentinels(observations: pl.DataFrame, file: str = "x.csv", **csv: s
     """Describe the codes of measurements that a file has as text, or a parquet file as numbers."""
     y = pl.col("y").cast(pl.String).str.replace(".", csv.get("decimal", "."), literal=True)
     rows = observations.lazy().with_columns(y if file.endswith(".csv") else pl.col("y"), source_file=pl.lit(file))
-    return describe_of_source(observations, rows, Source.model_validate({"uri": file, "csv": csv}))
+    return describe_of_source(find_sentinels(observations), rows, Source.model_validate({"uri": file, "csv": csv}))
 
 
 def test_repeated_code_far_from_the_others_is_named_with_the_option() -> None:

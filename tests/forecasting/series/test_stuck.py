@@ -5,9 +5,16 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 
-from forecasting.series.stuck import describe_stuck
+from forecasting.series import stuck
 
 NOISE = [float(number * number % 101) + 0.5 for number in range(100)]
+
+
+def describe_stuck(rows: pl.DataFrame) -> str | None:
+    """Describe the newest values of series that are in blocks of their own."""
+    found = [stuck.find_stuck(block) for block in rows.partition_by("unique_id") or [rows]]
+    names = pl.concat(each for each, _ in found).sort("unique_id")
+    return stuck.describe_stuck(names, sum(num_series for _, num_series in found))
 
 
 def rows_of(**series: Sequence[float | None]) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from forecasting.series.suspicious import describe_suspicious
+from forecasting.series.suspicious import Suspicions
 from forecasting.spec.spec import make_spec
 
 USUAL = [10.0 + number * number % 13 for number in range(60)]
@@ -17,7 +17,10 @@ def notes_of(**series: list[float]) -> list[str]:
     observations = pl.DataFrame(rows, schema=["unique_id", "ds", "y"], orient="row")
     fields = {"name": "x", "freq": "1d", "season_lengths": [7], "horizon": 1, "source": {"uri": "x.parquet"}}
     spec = make_spec(fields | {"upper_bound": 50}, subject="x")
-    return list(describe_suspicious(observations, observations.lazy(), spec))
+    suspicions = Suspicions()
+    for block in observations.partition_by("unique_id") or [observations]:
+        suspicions.add(block)
+    return list(suspicions.describe(observations.lazy(), observations.lazy(), spec))
 
 
 def test_each_kind_of_mistake_has_a_sentence() -> None:

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 
-from forecasting.series.zero_tail import describe_zero_tail
+from forecasting.series import zero_tail
+
+
+def describe_zero_tail(rows: pl.DataFrame) -> str | None:
+    """Describe the newest periods of series that are in blocks of their own."""
+    counts = [zero_tail.count_zeros(block) for block in rows.partition_by("unique_id") or [rows]]
+    return zero_tail.describe_zero_tail(counts, rows.lazy())
 
 
 def rows_of(**series: Sequence[float | None]) -> pl.DataFrame:
