@@ -11,7 +11,7 @@ from workers.settings import WorkerSettings
 
 FOLDER = Path(__file__).parents[2] / "infra" / "settings"
 SECTIONS = {section.section: section for section in (Settings, WorkerSettings, FleetSettings)}
-ENVIRONMENTS = ("local", "ci", "production.example")
+ENVIRONMENTS = ("local", "ci", "compose", "production.example")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,198 @@
+"""The Helm chart: linted, rendered, and each of its objects validated."""
+
+import copy
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import kubernetes_validate
+import pytest
+import yaml
+
+from forecasting.settings import SETTINGS_FILE_VARIABLE, FleetSettings, Settings
+from workers.settings import WorkerSettings
+
+FOLDER = Path(__file__).parents[2] / "infra" / "chart"
+KUBERNETES = "1.31"
+GIVEN: dict[str, Any] = {
+    "settings": {
+        "store": {"store": "s3://bucket/fleetcast", "storage_options": {"AWS_REGION": "eu-central-1"}},
+        "workers": {"num_workers": 16, "cpus_per_worker": 2},
+    },
+    "gpuWorkers": {"maxReplicas": 2, "nodeSelector": {"pool": "gpu"}},
+    "secrets": {"store": "store-keys", "connections": "connections"},
+}
+# The fields of a RayCluster that KubeRay 1.7.0 declares and this chart sets, by their types: ray-project/kuberay,
+# helm-chart/kuberay-operator/crds/ray.io_rayclusters.yaml, version v1.
+GROUP = {"rayStartParams": dict, "template": dict}
+RAY_CLUSTER = {
+    "rayVersion": str,
+    "authOptions": {"mode": str, "secretName": str},
+    "enableInTreeAutoscaling": bool,
+    "autoscalerOptions": {"version": str, "idleTimeoutSeconds": int, "securityContext": dict},
+    "headGroupSpec": GROUP,
+    "workerGroupSpecs": [GROUP | {"groupName": str, "replicas": int, "minReplicas": int, "maxReplicas": int}],
+}
+
+
+def render(**changes: Any) -> dict[str, dict[str, Any]]:
+    """Render the chart; returns its objects by kind."""
+    with helm_python.Chart.load(str(FOLDER)) as chart:
+        texts = chart.render({**copy.deepcopy(GIVEN), **changes}, name="fc", namespace="forecasts")
+    rendered = [yaml.safe_load(text) for text in texts.values() if text.strip()]
+    return {each["kind"]: each for each in rendered}
+
+
+@pytest.fixture(scope="module")
+def objects() -> dict[str, dict[str, Any]]:
+    return render()
+
+
+def pods(objects: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    cluster = objects["RayCluster"]["spec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        yield group["template"]
+
+
+def find_problems(value: Any, declared: Any, place: str = "spec") -> list[str]:
+    """List what is not declared, or is of another type."""
+    if isinstance(declared, Mapping):
+        return [
+            problem
+            for name, each in value.items()
+            for problem in (
+                find_problems(each, declared[name], f"{place}.{name}") if name in declared else [f"{place}.{name}"]
+            )
+        ]
+    if isinstance(declared, list):
+        return [problem for each in value for problem in find_problems(each, declared[0], place)]
+    return [] if type(value) is declared else [place]
+
+
+def test_lint_finds_nothing_but_that_the_store_must_be_given():
+    messages = helm_python.lint(str(FOLDER))["messages"]
+    assert {
+        line for each in messages if each["severity"] > 1 for line in each["error"].splitlines() if "- at" in line
+    } == {"- at '/settings/store': missing property 'store'"}
+
+
+def test_ray_cluster_has_only_fields_that_kuberay_declares(objects):
+    spec = objects["RayCluster"]["spec"]
+    assert objects["RayCluster"]["apiVersion"] == "ray.io/v1"
+    assert set(spec) == set(RAY_CLUSTER)
+    assert find_problems(spec, RAY_CLUSTER) == []
+    assert find_problems(spec | {"headGroup": {}, "rayVersion": 2.6}, RAY_CLUSTER) == [
+        "spec.rayVersion",
+        "spec.headGroup",
+    ]
+
+
+def test_objects_and_pods_are_valid_and_a_misspelt_field_is_refused(objects):
+    for kind in ("ConfigMap", "NetworkPolicy"):
+        kubernetes_validate.validate(objects[kind], KUBERNETES, strict=True)
+    for template in pods(objects):
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "ray"} | template["metadata"],
+            "spec": template["spec"],
+        }
+        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+        pod["spec"] = pod["spec"] | {"containres": []}
+        with pytest.raises(kubernetes_validate.ValidationError, match="containres"):
+            kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+def test_pods_are_not_root_and_mount_what_they_need_to_write(objects):
+    found = list(pods(objects))
+    assert len(found) == 3
+    for template in found:
+        spec, (container,) = template["spec"], template["spec"]["containers"]
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} < set(container)
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert set(mounts) == {volume["name"] for volume in spec["volumes"]}
+        variables = {each["name"]: each["value"] for each in container["env"]}
+        assert variables == {
+            SETTINGS_FILE_VARIABLE: f"{mounts['settings']}/settings.toml",
+            "FLEETCAST_CONNECTIONS": mounts["connections"],
+        }
+
+
+def test_settings_are_what_the_code_reads(objects, tmp_path, monkeypatch):
+    sections = (Settings, WorkerSettings, FleetSettings)
+    for name in {name for section in sections for name in section.model_fields}:
+        monkeypatch.delenv(f"FLEETCAST_{name.upper()}", raising=False)
+    path = tmp_path / "settings.toml"
+    path.write_text(objects["ConfigMap"]["data"]["settings.toml"])
+    monkeypatch.setenv(SETTINGS_FILE_VARIABLE, str(path))
+    written = tomllib.loads(path.read_text())
+    for section in sections:
+        loaded = section.load()
+        assert {name: getattr(loaded, name) for name in written[section.section]} == written[section.section]
+    assert WorkerSettings.load().num_workers == 16
+    declared = json.loads((FOLDER / "values.schema.json").read_text())["properties"]["settings"]["properties"]
+    known = {section.section: set(section.model_fields) for section in sections}
+    # Pods read connections from a mounted secret, and only Airflow calls the Jobs API.
+    assert {name: set(each["properties"]) for name, each in declared.items()} == {
+        "store": known["store"] - {"connections"},
+        "workers": known["workers"] - {"ray_jobs_url"},
+        "fleet": known["fleet"],
+    }
+
+
+def test_only_airflow_reaches_the_jobs_api_and_only_ray_reaches_the_rest(objects):
+    policy = objects["NetworkPolicy"]["spec"]
+    own = {"podSelector": {"matchLabels": {"ray.io/cluster": objects["RayCluster"]["metadata"]["name"]}}}
+    among, airflow = policy["ingress"]
+    assert policy["podSelector"] == own["podSelector"]
+    assert policy["policyTypes"] == ["Ingress"]
+    assert among == {"from": [own]}
+    assert airflow["ports"] == [{"protocol": "TCP", "port": 8265}]
+    assert all({"namespaceSelector", "podSelector"} == set(each) for each in airflow["from"])
+
+
+def test_gpu_group_is_left_out_until_it_may_have_a_worker():
+    def groups(**given: Any) -> list[str]:
+        return [group["groupName"] for group in render(**given)["RayCluster"]["spec"]["workerGroupSpecs"]]
+
+    assert groups() == ["cpu", "gpu"]
+    assert groups(gpuWorkers={}) == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {}}, "missing property 'store'"),
+        ({"settings": {"store": {"store": "/data"}}}, "does not match pattern"),
+        ({"settings": GIVEN["settings"] | {"workers": {"shard_sise": 3}}}, "shard_sise"),
+        ({"settings": {"store": {"store": "s3://b", "storage_options": {"AWS_SECRET_ACCESS_KEY": "x"}}}}, "SECRET"),
+        ({"image": {"repository": "fleetcast-worker", "tag": "latest"}}, "tag"),
+        ({"worker": {}}, "additional properties 'worker'"),
+    ],
+)
+def test_values_that_the_schema_does_not_have_are_refused(changes, message):
+    with pytest.raises(helm_python.HelmError, match=re.escape(message)):
+        render(**changes)
+
+
+def test_no_secret_is_in_the_chart(objects):
+    assert "Secret" not in objects
+    values = yaml.safe_load((FOLDER / "values.yaml").read_text())
+    assert values["secrets"] == {"rayToken": "fleetcast-ray-token", "store": "", "connections": ""}
+
+
+def test_version_of_ray_is_the_one_that_is_installed():
+    from importlib.metadata import version
+
+    assert yaml.safe_load((FOLDER / "values.yaml").read_text())["rayVersion"] == version("ray")
