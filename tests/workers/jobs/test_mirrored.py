@@ -31,8 +31,8 @@ from tests.postgres import Server
 from workers.arguments import ARGUMENTS_VARIABLE, RunArguments
 from workers.jobs import mirrored
 from workers.jobs.features import find_cutoff, write_features
-from workers.jobs.mirrored import Read, read_changed, supply_stored
-from workers.jobs.run import Outcome, Run, Skip
+from workers.jobs.mirrored import Read, read_changed
+from workers.jobs.run import Outcome, Run, Skip, main, stored_cutoff
 from workers.settings import WorkerSettings
 
 FIRST, CHANGED = datetime(2024, 1, 1), datetime(2024, 6, 1)
@@ -285,13 +285,16 @@ def test_runs_at_the_same_time_keep_the_rows_of_both(table: Table, monkeypatch: 
     assert (found.num_new, found.num_changed) == (0, 0)  # the other run has written them
 
 
-def test_other_jobs_scan_the_mirror(table: Table) -> None:
-    table.read()
+def test_other_jobs_find_the_zone_in_the_mirror(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    table.execute("UPDATE sales SET ds = ds || '+02:00'")
+    table.run()
     table.path.unlink()
-    with reading_once():
-        supply_stored(table.spec, table.store)
-        rows = scan_source(table.spec.source, "timestamp").collect()
-    assert rows.height == 24
+    arguments = RunArguments(job="train", flow="train", spec=table.spec, run_id="one", as_of="2024-01-01T09:00:00Z")
+    monkeypatch.setenv("FLEETCAST_STORE", table.store.root)
+    monkeypatch.setenv(ARGUMENTS_VARIABLE, arguments.model_dump_json())
+    cutoffs: list[Any] = []
+    assert main("train", lambda run: cutoffs.append(run.cutoff) or Outcome("done"), stored_cutoff) == 0
+    assert cutoffs == [datetime(2024, 1, 1, 8)]  # in UTC, of the period that is over
 
 
 def test_files_of_a_delta_table_without_changes_are_left_out(tmp_path: Path) -> None:
