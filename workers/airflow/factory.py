@@ -6,9 +6,10 @@ the forecasts of all others.
 """
 
 import re
+import traceback
 from collections import Counter
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ def make_dags(specs_folder: Path, **operator_options: Any) -> dict[str, DAG]:
             if isinstance(spec, SpecError):
                 raise spec
             dags += [make_dag(spec, flow, **operator_options) for flow in FLOWS]
-        except SpecError as error:
-            dags.append(_make_broken_dag(path, error))
+        except Exception as error:
+            dags.append(_make_broken_dag(path, _as_spec_error(path, error)))
     return {dag.dag_id: dag for dag in dags}
 
 
@@ -181,20 +182,36 @@ def _describe(spec: Spec, flow: Flow) -> str:
 
 
 def _read(path: Path) -> Spec | SpecError:
+    """Read a spec file, and return any error: one file must not take the DAGs of all others away."""
     try:
         return read_spec(path)
-    except SpecError as error:
+    except Exception as error:
+        return _as_spec_error(path, error)
+
+
+def _as_spec_error(path: Path, error: Exception) -> SpecError:
+    """Return an error of a spec as it is, and of any other one only its kind, because its text may have a secret."""
+    if isinstance(error, SpecError):
         return error
+    place = traceback.extract_tb(error.__traceback__)[-1].name
+    return SpecError(f"spec {path}", [f"cannot be used: {type(error).__name__} in {place}"])
 
 
 def _make_broken_dag(path: Path, error: SpecError) -> DAG:
+    """Return a DAG that is not paused and fails once for each new content of the file, so that it is red."""
+    from airflow.timetables.events import EventsTimetable  # of Airflow 3.3's SDK, the same cannot be deserialised
+
+    changed = datetime.fromtimestamp(int(path.lstat().st_mtime), UTC)
     message = str(error)
     stem = re.sub(r"[^A-Za-z0-9_.\-]+", "-", path.stem)
     with DAG(
         f"{stem}__broken",
         description=f"{path.name} is not a usable spec",
         doc_md=f"`{path.name}` makes no DAGs until this is corrected:\n\n```\n{message}\n```",
-        schedule=None,
+        schedule=EventsTimetable([changed], description="once for each change of the file"),
+        start_date=changed,
+        catchup=True,  # the change lies in the past
+        is_paused_upon_creation=False,
         tags=["fleetcast", "broken"],
     ) as dag:
 

@@ -31,5 +31,7 @@ class RayJobLink(BaseOperatorLink):
         """
         from airflow.sdk.execution_time.xcom import XCom  # which loads the XCom backend, as no DAG file should
 
-        known: Any = getattr(operator, "job_link", None) or XCom.get_value(key=self.xcom_key, ti_key=ti_key)
+        known: Any = getattr(operator, "job_link", None)
+        if known is None and getattr(operator, "is_resumed", False):
+            known = XCom.get_value(key=self.xcom_key, ti_key=ti_key)
         return str(known or "")

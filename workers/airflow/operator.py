@@ -135,6 +135,7 @@ class FleetcastJobOperator(BaseOperator):
         self.interval = interval
         self.patience = patience
         self.job_link: str | None = None
+        self.is_resumed = False
         self._submission_id: str | None = None
         self._cluster: Cluster | None = None
         self._is_killed = False
@@ -173,6 +174,11 @@ class FleetcastJobOperator(BaseOperator):
             method_name="finish",
         )
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume the task after its trigger has fired or failed; its link is then already stored."""
+        self.is_resumed = True
+        return super().resume_execution(next_method, next_kwargs, context)
+
     def finish(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Log the job's last lines and return its result; Airflow resumes the task here.
 
@@ -193,7 +199,8 @@ class FleetcastJobOperator(BaseOperator):
         if is_last or result.status == "skipped":
             note = self._describe_run(context, result) if is_last else result.message
             context["ti"].xcom_push(NOTE_KEY, note)
-            self.log.info("%s", note)
+            if is_last:  # the job itself has printed its own message
+                self.log.info("%s", note)
         if result.status == "skipped":
             raise AirflowSkipException(result.message)
         for asset in self.outlets:
@@ -318,11 +325,18 @@ class FleetcastJobOperator(BaseOperator):
 
     def _describe_run(self, context: Context, result: RunResult) -> str:
         """Return what each job of the run reports, in Markdown, and the seconds that they took together."""
-        pulled = {job: context["ti"].xcom_pull(task_ids=job) for job in FLOWS[self.flow][:-1]}
-        fields = {job: dict(known) for job, known in pulled.items() if known} | {self.job: result.model_dump()}
-        seconds = sum(float(each["seconds"]) for each in fields.values())
-        reports = "\n".join(f"- {job}: {each['message']}" for job, each in fields.items())
-        return f"**{self.spec.name}, {self.flow} up to {result.cutoff}**, {seconds:.1f} s of jobs\n\n{reports}"
+        pull = context["ti"].xcom_pull
+        seconds, reports = result.seconds, []
+        for job in FLOWS[self.flow][:-1]:
+            if known := pull(task_ids=job):
+                seconds += float(known["seconds"])
+                reports.append(f"- {job}: {known['message']}")
+            elif reason := pull(task_ids=job, key=NOTE_KEY):
+                reports.append(f"- {job}: skipped, {reason}")
+        reports.append(f"- {self.job}: {result.message}")
+        return f"**{self.spec.name}, {self.flow} up to {result.cutoff}**, {seconds:.1f} s of jobs\n\n" + "\n".join(
+            reports
+        )
 
 
 def as_of(spec: Spec, context: Context) -> str | None:

@@ -1,3 +1,4 @@
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,7 +8,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
-from workers.airflow.factory import make_dags
+from workers.airflow import factory
+from workers.airflow.factory import make_dag, make_dags
 
 SPEC = """
 name = "{name}"
@@ -263,6 +265,69 @@ def test_broken_spec_leaves_the_others_and_says_what_is_wrong(tmp_path: Path) ->
         with pytest.raises(AirflowFailException, match=problem):
             broken.tasks[0].python_callable()
     broken.validate()
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        'uri = "~nosuchuser/x.csv"',
+        'uri = "http://[::1/x"',
+        'uri = "http://ada:hunter2@℀.example/x"',
+        'uri = "a\\u0000b.csv"',
+        f"skip = {'9' * 5000}",
+        f"skip = {'[' * 3000}{']' * 3000}",
+        f"skip{'.a' * 3000} = 1",
+    ],
+)
+def test_file_that_raises_anything_hurts_itself_alone(field: str, tmp_path: Path) -> None:
+    write_spec(tmp_path)
+    text = SPEC.format(name="odd", freq='"1h"').replace('uri = "small.csv"', field)
+    (tmp_path / "odd.toml").write_text(text)
+    dags = make_dags(tmp_path)
+    assert {"small__train", "small__forecast"} < set(dags)
+    if "odd__broken" in dags:
+        with pytest.raises(AirflowFailException, match=r"odd\.toml"):
+            dags["odd__broken"].tasks[0].python_callable()
+    assert "hunter2" not in str([DagSerialization.to_dict(dag) for dag in dags.values()])
+
+
+def test_error_that_nothing_foresaw_makes_a_broken_dag_without_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_spec(tmp_path)
+    write_spec(tmp_path, "odd.toml", name="odd")
+
+    def make(spec: Any, flow: str, **options: Any) -> Any:
+        if spec.name == "odd":
+            raise KeyError("hunter2")
+        return make_dag(spec, flow, **options)
+
+    monkeypatch.setattr(factory, "make_dag", make)
+    dags = make_dags(tmp_path)
+    assert set(dags) == {"small__train", "small__forecast", "odd__broken"}
+    assert "cannot be used: KeyError in make" in dags["odd__broken"].doc_md
+    assert "hunter2" not in dags["odd__broken"].doc_md
+
+
+def test_broken_dag_is_not_paused_and_fails_once_for_each_change_of_its_file(tmp_path: Path) -> None:
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    write_spec(tmp_path, "odd.toml", freq='"0h"')
+
+    def next_run(last: Any) -> Any:
+        dag = DagSerialization.from_dict(DagSerialization.to_dict(make_dags(tmp_path)["odd__broken"]))
+        assert dag.is_paused_upon_creation is False
+        return coerce_to_core_timetable(dag.timetable).next_dagrun_info(
+            last_automated_data_interval=last, restriction=TimeRestriction(dag.start_date, None, dag.catchup)
+        )
+
+    os.utime(tmp_path / "odd.toml", (1_700_000_000, 1_700_000_000))
+    first = next_run(None)
+    assert first.run_after.timestamp() == 1_700_000_000
+    assert next_run(first.data_interval) is None
+    os.utime(tmp_path / "odd.toml", (1_700_000_060, 1_700_000_060))
+    assert next_run(first.data_interval).run_after.timestamp() == 1_700_000_060
 
 
 def test_secret_of_a_broken_spec_is_in_no_dag(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferralError, TaskDeferred
 from airflow.sdk.execution_time.xcom import XCom
 
 from forecasting.errors import ClusterError, JobFailed, JobLost
@@ -57,8 +57,8 @@ class Instance(SimpleNamespace):
     def xcom_push(self, key: str, value: object) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
 
-    def xcom_pull(self, task_ids: str) -> object:
-        return self.results.get(task_ids)
+    def xcom_pull(self, task_ids: str, key: str = "return_value") -> object:
+        return self.results.get(task_ids, {}).get(key)
 
 
 def make_context(**dag_run: Any) -> Any:
@@ -325,10 +325,14 @@ def test_unknown_connection_fails_without_a_retry(fake_ray: dict[str, Any]) -> N
 
 def test_link_of_a_resumed_task_is_the_one_that_its_submission_left(monkeypatch: pytest.MonkeyPatch) -> None:
     left = {"ray_job_link": "http://ray.test/#/jobs/a.1"}
-    monkeypatch.setattr(XCom, "get_value", lambda *, key, ti_key: ti_key.xcoms.get(key))
-    key = SimpleNamespace(xcoms=left)
-    assert RayJobLink().get_link(make_operator(), ti_key=key) == left["ray_job_link"]
-    assert RayJobLink().get_link(make_operator(), ti_key=SimpleNamespace(xcoms={})) == ""
+    asked: list[Any] = []
+    monkeypatch.setattr(XCom, "get_value", lambda *, key, ti_key: asked.append(key) or ti_key.xcoms.get(key))
+    operator, key = make_operator(), SimpleNamespace(xcoms=left)
+    assert RayJobLink().get_link(operator, ti_key=key) == ""
+    assert not asked, "Airflow logs an error for an XCom that is missing"
+    with pytest.raises(TaskDeferralError):
+        operator.resume_execution("__fail__", {"error": "the trigger failed"}, make_context())
+    assert RayJobLink().get_link(operator, ti_key=key) == left["ray_job_link"]
 
 
 def test_job_that_takes_longer_than_the_execution_timeout_is_stopped_and_tried_again(fake_ray: dict[str, Any]) -> None:
@@ -388,7 +392,8 @@ def test_last_job_of_a_flow_leaves_a_note_of_what_the_run_did(
     fake_ray: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = make_context()
-    context["ti"].results = {"features": {"message": "3 series; series: 2 forecast, 1 ended", "seconds": 1.5}}
+    read = {"message": "3 series; series: 2 forecast, 1 ended", "seconds": 1.5}
+    context["ti"].results = {"features": {"return_value": read}, "predict": {"note": "nothing to forecast"}}
     result = RunResult(
         run_id="r", job="score", status="success", cutoff="2024-01-05", seconds=2.0, message="all scored"
     )
@@ -396,7 +401,8 @@ def test_last_job_of_a_flow_leaves_a_note_of_what_the_run_did(
     finish_with(fake_ray, operator, context, f"fleetcast-result: {result.model_dump_json()}")
     note = (
         "**small, forecast up to 2024-01-05**, 3.5 s of jobs\n\n"
-        "- features: 3 series; series: 2 forecast, 1 ended\n- score: all scored"
+        "- features: 3 series; series: 2 forecast, 1 ended\n- predict: skipped, nothing to forecast\n"
+        "- score: all scored"
     )
     assert context["ti"].xcoms["note"] == note
     assert "2 forecast, 1 ended" in capsys.readouterr().out
@@ -404,7 +410,7 @@ def test_last_job_of_a_flow_leaves_a_note_of_what_the_run_did(
 
 def test_last_job_without_work_is_skipped_and_leaves_the_note_of_the_whole_run(fake_ray: dict[str, Any]) -> None:
     context = make_context()
-    context["ti"].results = {"predict": {"message": "3 series forecast", "seconds": 1.0}}
+    context["ti"].results = {"predict": {"return_value": {"message": "3 series forecast", "seconds": 1.0}}}
     result = RunResult(run_id="r", job="score", status="skipped", cutoff="700", message="nothing to score")
     with pytest.raises(AirflowSkipException, match="nothing to score"):
         finish_with(
