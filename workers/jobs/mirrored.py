@@ -193,8 +193,8 @@ def _with_modified(changes: Changes, source: Source, mirror: Mirror) -> pl.LazyF
 def _refuse_repeated(rows: pl.LazyFrame, changes: Changes, source: Source) -> None:
     """Refuse rows of which two have the same key, because one would replace the other."""
     key = list(source.keys)
-    counts = rows.select(pl.len(), num_keys=pl.struct(key).hash().n_unique()).collect(engine="streaming").row(0)
-    if counts[0] == counts[1]:
+    hashes = pl.struct(key).hash().sort()  # twice as fast as a count of the keys, which is exact
+    if not rows.select((hashes == hashes.shift()).any()).collect(engine="streaming").item():
         return
     repeated = rows.group_by(key).len().filter(pl.col("len") > 1).head(1).collect(engine="streaming")
     if repeated.height:

@@ -253,7 +253,7 @@ def test_run_that_is_killed_after_its_mirror_is_written_loses_no_row(table: Tabl
     arguments = RunArguments(job="features", flow="train", spec=table.spec, run_id="killed")
     script = (
         "import os, signal; from workers.jobs import features; from workers.jobs.run import main;"
-        "features._write = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        "features._write = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL);"
         "main('features', features.write_features, features.find_cutoff)"
     )
     environment = {ARGUMENTS_VARIABLE: arguments.model_dump_json(), "FLEETCAST_STORE": table.store.root}
