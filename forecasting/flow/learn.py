@@ -5,6 +5,7 @@
 import atexit
 import gc
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -259,9 +260,16 @@ def _checkpoint_at(options: FitOptions, name: str) -> FitOptions:
     return replace(options, checkpoint=options.checkpoint / name) if options.checkpoint else options
 
 
-@cache
 def _freeze_loaded_modules() -> None:
-    """Exclude loaded modules from later garbage collections, which then take milliseconds."""
+    """Exclude loaded modules from later garbage collections, which then take milliseconds.
+
+    Modules that come later, as Lightning does with the first fit that needs it, are excluded by the next call.
+    """
+    _freeze(len(sys.modules) // 100)
+
+
+@cache
+def _freeze(hundreds_of_modules: int) -> None:
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)  # the interpreter's last collection must find them: DuckDB reports the rest as leaks
@@ -270,6 +278,7 @@ def _freeze_loaded_modules() -> None:
 def _free_trainer() -> None:
     """Free weights and moments: Lightning's trainer and module reference each other and keep them alive."""
     gc.collect()
+    _freeze_loaded_modules()
 
 
 def _hidden_from_candidates(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:

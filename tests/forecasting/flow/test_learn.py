@@ -1,7 +1,9 @@
 """Learning: priors, the networks that begin from them, and their rows of the registry."""
 
+import gc
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.prior.tuning import STRENGTHS
+from forecasting.flow import learn
 from forecasting.flow.learn import Priors, train_network, train_priors, train_shard
 from forecasting.flow.members import members_with_prior, origins_of
 from forecasting.flow.registry import registry_rows
@@ -196,3 +199,18 @@ def test_a_process_that_has_loaded_duckdb_ends_without_reports_of_leaks() -> Non
     code = "import duckdb\nfrom forecasting.flow import learn\nlearn._freeze_loaded_modules()"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert ended.stderr == ""
+
+
+def test_modules_that_a_fit_has_loaded_are_excluded_from_later_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collection that visits Lightning's modules takes longer than the fit of a few series."""
+    frozen: list[int] = []
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(len(sys.modules)))
+    monkeypatch.setattr(learn, "_freeze", cache(learn._freeze.__wrapped__))
+    learn._freeze_loaded_modules()
+    learn._free_trainer()
+    assert len(frozen) == 1
+    for number in range(100):
+        monkeypatch.setitem(sys.modules, f"loaded_by_a_fit_{number}", sys)
+    learn._free_trainer()
+    assert len(frozen) == 2
