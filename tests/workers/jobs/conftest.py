@@ -2,10 +2,13 @@
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,6 +104,39 @@ class Small:
 @pytest.fixture
 def small(tmp_path: Any) -> Small:
     return Small(tmp_path)
+
+
+class Begin:
+    """What the same jobs leave behind: they run once in a session, and each test goes on with a copy of its own.
+
+    A copy lies where the jobs ran, because the spec and the tables name the source by its path.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._done: dict[Callable[[Small], None], tuple[Small, int]] = {}
+
+    def __call__(self, jobs: Callable[[Small], None]) -> Small:
+        folder = self._folder / f"{jobs.__module__}.{jobs.__qualname__}"
+        if jobs not in self._done:
+            (folder / "now").mkdir(parents=True)
+            small = Small(folder / "now")
+            with run_serially():
+                jobs(small)
+            shutil.copytree(folder / "now", folder / "done")
+            self._done[jobs] = small, next(small._numbers)
+        shutil.rmtree(folder / "now")
+        shutil.copytree(folder / "done", folder / "now")
+        small, next_number = self._done[jobs]
+        mine = copy(small)
+        mine._numbers = count(next_number)
+        return mine
+
+
+@pytest.fixture(scope="session")
+def begin(tmp_path_factory: pytest.TempPathFactory) -> Begin:
+    """Return the source, the store and the spec that a function of jobs leaves; see `Begin`."""
+    return Begin(tmp_path_factory.mktemp("begun"))
 
 
 @pytest.fixture

@@ -25,10 +25,47 @@ QUICK = {
 @pytest.fixture
 def fed(small, serial):
     """Three series of 60 hours, of a spec with one small network."""
+    feed(small)
+    return small
+
+
+@pytest.fixture
+def trained(begin, serial):
+    """The same, trained and backtested at hour 59."""
+    return begin(feed_and_train)
+
+
+@pytest.fixture
+def forecast(begin, serial):
+    """The same, forecast at hour 59."""
+    return begin(feed_and_forecast)
+
+
+@pytest.fixture
+def complete(begin, serial):
+    """The same, trained, backtested and forecast at hour 59."""
+    return begin(feed_train_and_forecast)
+
+
+def feed(small):
     overrides = type(small.spec.overrides)(**QUICK)
     small.spec = small.spec.model_copy(update={"models": ("gru",), "overrides": overrides, "statistics": ()})
     small.write(a=60, b=60, c=60)
-    return small
+
+
+def feed_and_train(small):
+    feed(small)
+    train_flow(small, 59)
+
+
+def feed_and_forecast(small):
+    feed(small)
+    forecast_flow(small, 59)
+
+
+def feed_train_and_forecast(small):
+    feed_and_train(small)
+    forecast_flow(small, 59)
 
 
 def train_flow(small, hours, **options):
@@ -57,17 +94,16 @@ def cutoffs(small, table, **wanted):
     return {name: part["run_cutoff"].to_list() for (name,), part in hours.group_by("unique_id")}
 
 
-def test_only_series_with_new_rows_are_trained_and_backtested(fed, serial):
-    train_flow(fed, 59)
-    fed.write(a=60, b=64, c=60)
+def test_only_series_with_new_rows_are_trained_and_backtested(trained, serial):
+    trained.write(a=60, b=64, c=60)
     trained = []
-    assert covered(serial, lambda: trained.extend(train_flow(fed, 63, changed_only=True))) == ["b"]
+    assert covered(serial, lambda: trained.extend(train_flow(trained, 63, changed_only=True))) == ["b"]
     for table in ("models", "backtests", "champions"):
-        assert cutoffs(fed, table) == {"a": [59], "b": [59, 63], "c": [59]}, table
+        assert cutoffs(trained, table) == {"a": [59], "b": [59, 63], "c": [59]}, table
     assert trained[0].startswith("1 series trained with gru")
     assert "2 of 3 series skipped: no new or restated rows since their last training, and they keep their" in trained[0]
     assert "2 of 3 series skipped: not trained at this cutoff since their last backtest" in trained[1]
-    (board,) = read_boards(fed.store, kind="backtests")
+    (board,) = read_boards(trained.store, kind="backtests")
     assert {row["num_series"] for row in board.rows.iter_rows(named=True)} == {3}
     assert board.title == "small: backtests of each series' newest training, at 2024-01-03T15:00:00 or before"
 
@@ -88,82 +124,76 @@ def test_restated_series_is_trained_again_at_the_same_cutoff_and_others_keep_the
     assert covered(serial, lambda: train_flow(fed, 59, changed_only=True)) == []
 
 
-def test_nothing_is_written_where_nothing_has_changed(fed, serial):
-    train_flow(fed, 59)
-    forecast_flow(fed, 59)
+def test_nothing_is_written_where_nothing_has_changed(complete, serial):
     tables = ("models", "priors", "backtests", "champions", "calibrations", "forecasts")
-    before = {name: fed.store.version(name, "timestamp") for name in tables}
-    fed.spec = fed.spec.model_copy(update={"airflow": AirflowOptions(owner="ada")})  # which no model depends on
-    messages = [*train_flow(fed, 59, changed_only=True), forecast_flow(fed, 59, changed_only=True)]
-    assert {name: fed.store.version(name, "timestamp") for name in tables} == before
+    before = {name: complete.store.version(name, "timestamp") for name in tables}
+    complete.spec = complete.spec.model_copy(update={"airflow": AirflowOptions(owner="ada")})  # no model depends on it
+    messages = [*train_flow(complete, 59, changed_only=True), forecast_flow(complete, 59, changed_only=True)]
+    assert {name: complete.store.version(name, "timestamp") for name in tables} == before
     assert [message.split(" at ")[0] for message in messages] == [
         "nothing to train", "nothing to backtest", "nothing to forecast",
     ]  # fmt: skip
     assert all("3 of 3 series skipped: " in message for message in messages)
 
 
-def test_change_of_the_spec_or_a_new_network_changes_all_series(fed, serial):
-    train_flow(fed, 59)
-    assert covered(serial, lambda: train_flow(fed, 59, changed_only=True, models=("gru", "elman"))) == ["a", "b", "c"]
-    fed.spec = fed.spec.model_copy(update={"seed": 1})
+def test_change_of_the_spec_or_a_new_network_changes_all_series(trained, serial):
+    both = ("gru", "elman")
+    assert covered(serial, lambda: train_flow(trained, 59, changed_only=True, models=both)) == ["a", "b", "c"]
+    trained.spec = trained.spec.model_copy(update={"seed": 1})
     messages = []
-    assert covered(serial, lambda: messages.extend(train_flow(fed, 59, changed_only=True))) == ["a", "b", "c"]
+    assert covered(serial, lambda: messages.extend(train_flow(trained, 59, changed_only=True))) == ["a", "b", "c"]
     assert "no series is skipped, because all have changed" in messages[0]
-    assert covered(serial, lambda: forecast_flow(fed, 59, changed_only=True)) == ["a", "b", "c"]
+    assert covered(serial, lambda: forecast_flow(trained, 59, changed_only=True)) == ["a", "b", "c"]
 
 
-def test_series_whose_training_was_not_backtested_is_trained_again(fed, serial):
-    train_flow(fed, 59)
-    fed.write(a=60, b=64, c=60)
-    fed.read(63, flow="train")
-    fed.do(train, "train", 63, flow="train", changed_only=True)  # its backtest fails
-    fed.write(a=68, b=64, c=60)
-    assert covered(serial, lambda: train_flow(fed, 67, changed_only=True)) == ["a", "b"]
-    assert cutoffs(fed, "champions") == {"a": [59, 67], "b": [59, 67], "c": [59]}
+def test_series_whose_training_was_not_backtested_is_trained_again(trained, serial):
+    trained.write(a=60, b=64, c=60)
+    trained.read(63, flow="train")
+    trained.do(train, "train", 63, flow="train", changed_only=True)  # its backtest fails
+    trained.write(a=68, b=64, c=60)
+    assert covered(serial, lambda: train_flow(trained, 67, changed_only=True)) == ["a", "b"]
+    assert cutoffs(trained, "champions") == {"a": [59, 67], "b": [59, 67], "c": [59]}
 
 
 @pytest.mark.parametrize(("job", "work"), [("train", train), ("backtest", backtest), ("predict", predict)])
-def test_retry_covers_the_series_of_the_first_try(fed, serial, monkeypatch, job, work):
+def test_retry_covers_the_series_of_the_first_try(complete, serial, monkeypatch, job, work):
     flow = "forecast" if job == "predict" else "train"
-    train_flow(fed, 59)
-    forecast_flow(fed, 59)
-    fed.write(a=64, b=64, c=60)
-    fed.read(63, flow=flow)
+    complete.write(a=64, b=64, c=60)
+    complete.read(63, flow=flow)
     if job == "backtest":
-        fed.do(train, "train", 63, flow=flow, changed_only=True)
+        complete.do(train, "train", 63, flow=flow, changed_only=True)
     serial.computed.clear()
     serial.fail_after = 1
     options = {"flow": flow, "changed_only": True, "run_id": "again"}
     with pytest.raises(KeyboardInterrupt):
-        fed.do(work, job, 63, **options)
+        complete.do(work, job, 63, **options)
     serial.fail_after = None
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules[work.__module__], "discard", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):  # everything is published
-            fed.do(work, job, 63, **options)
-    assert fed.do(work, job, 63, **options).message.startswith("2 series ")
+            complete.do(work, job, 63, **options)
+    assert complete.do(work, job, 63, **options).message.startswith("2 series ")
     assert sorted(serial.computed) == [("a",), ("b",)]
 
 
-def test_unchanged_series_keep_their_forecasts_and_are_still_the_latest(fed, serial):
-    forecast_flow(fed, 59)
-    fed.write(a=60, b=64, c=64)
-    fed.replace("c,60")
+def test_unchanged_series_keep_their_forecasts_and_are_still_the_latest(forecast, serial):
+    forecast.write(a=60, b=64, c=64)
+    forecast.replace("c,60")
     for hour in (61, 62, 63):
-        fed.replace(f"c,{hour}")
+        forecast.replace(f"c,{hour}")
     message = []
-    assert covered(serial, lambda: message.append(forecast_flow(fed, 63, changed_only=True))) == ["b"]
+    assert covered(serial, lambda: message.append(forecast_flow(forecast, 63, changed_only=True))) == ["b"]
     assert "2 of 3 series skipped: no new or restated rows since their last forecast, and they keep it" in message[0]
     latest = query(
-        fed.store, "SELECT unique_id, min(run_cutoff) AS first, count(*) AS n FROM latest_forecasts GROUP BY 1"
+        forecast.store, "SELECT unique_id, min(run_cutoff) AS first, count(*) AS n FROM latest_forecasts GROUP BY 1"
     )
     assert {name: ((first - FIRST) / timedelta(hours=1), n) for name, first, n in latest.iter_rows()} == {
         "a": (59, 4), "b": (59, 8), "c": (59, 4),
     }  # fmt: skip
-    assert cutoffs(fed, "forecasts") == {"a": [59], "b": [59, 63], "c": [59]}
-    fed.replace("a,58,9")
-    assert covered(serial, lambda: forecast_flow(fed, 63, changed_only=True)) == ["a"]
-    assert cutoffs(fed, "forecasts") == {"a": [59, 63], "b": [59, 63], "c": [59]}
+    assert cutoffs(forecast, "forecasts") == {"a": [59], "b": [59, 63], "c": [59]}
+    forecast.replace("a,58,9")
+    assert covered(serial, lambda: forecast_flow(forecast, 63, changed_only=True)) == ["a"]
+    assert cutoffs(forecast, "forecasts") == {"a": [59, 63], "b": [59, 63], "c": [59]}
 
 
 def test_series_that_has_ended_gets_rows_that_say_so_once(fed, serial):
@@ -188,12 +218,11 @@ def test_rows_after_the_cutoff_and_rows_of_other_specs_are_no_change(fed, serial
     assert covered(serial, lambda: fed.do(predict, "predict", 63, changed_only=True)) == ["a", "b", "c"]
 
 
-def test_run_of_changed_series_is_skipped_without_news_and_does_not_stand_for_a_complete_one(fed, serial):
-    forecast_flow(fed, 59)
-    assert is_done(fed.run("features", 59))
-    assert is_done(fed.run("features", 59, changed_only=True))
-    fed.replace("a,58,9")
-    forecast_flow(fed, 59, changed_only=True)
-    assert is_done(fed.run("features", 59, changed_only=True))
-    assert not is_done(fed.run("features", 59))
-    assert not fed.run("features", 59, changed_only=True).arguments.is_explicit
+def test_run_of_changed_series_is_skipped_without_news_and_does_not_stand_for_a_complete_one(forecast, serial):
+    assert is_done(forecast.run("features", 59))
+    assert is_done(forecast.run("features", 59, changed_only=True))
+    forecast.replace("a,58,9")
+    forecast_flow(forecast, 59, changed_only=True)
+    assert is_done(forecast.run("features", 59, changed_only=True))
+    assert not is_done(forecast.run("features", 59))
+    assert not forecast.run("features", 59, changed_only=True).arguments.is_explicit

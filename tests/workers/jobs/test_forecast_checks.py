@@ -1,6 +1,8 @@
 """Forecasts are checked before they are published: the last good one stays in the place of one that fails."""
 
+from contextlib import redirect_stdout
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import polars as pl
@@ -47,15 +49,19 @@ def latest(small: Any, name: str) -> pl.DataFrame:
 
 
 @pytest.fixture
-def held(small: Any, serial: Any, capsys: pytest.CaptureFixture[str]) -> Any:
+def held(begin: Any, serial: Any) -> Any:
     """A store whose second forecast of series `a` is held."""
+    return begin(forecast_twice)
+
+
+def forecast_twice(small: Any) -> None:
     require(small, {"kind": "forecast_jump", "max": 20}, {"kind": "range", "max": 900})
     write(small, 19)
     assert " checks: 1 pass; 0 held; " in forecast_at(small, 19)
     write(small, 20, wrong=True)
-    assert " checks: 0 pass · 1 fail (hold); 1 held; " in forecast_at(small, 20)
-    assert "; their last good forecasts stay in place" in capsys.readouterr().out
-    return small
+    with redirect_stdout(StringIO()) as printed:
+        assert " checks: 0 pass · 1 fail (hold); 1 held; " in forecast_at(small, 20)
+    assert "; their last good forecasts stay in place" in printed.getvalue()
 
 
 def test_last_good_forecast_stays_in_place_with_a_mark_and_its_own_cutoff(held: Any) -> None:

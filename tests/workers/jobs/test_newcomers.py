@@ -17,8 +17,12 @@ TRAINED, NOW = 119, 121
 
 
 @pytest.fixture
-def trained(small: Any, serial: Any) -> Any:
+def trained(begin: Any, serial: Any) -> Any:
     """Two series, trained on; since then four more have come."""
+    return begin(train_two_and_add_four)
+
+
+def train_two_and_add_four(small: Any) -> None:
     overrides = type(small.spec.overrides)(**QUICK)
     small.spec = small.spec.model_copy(update={"models": ("lstm", "gru"), "overrides": overrides, "statistics": ()})
     small.write(a=140, b=140)
@@ -28,7 +32,6 @@ def trained(small: Any, serial: Any) -> Any:
     flat = [f"flat,{FIRST + timedelta(hours=hour)},7" for hour in range(140)]
     young = [f"young,{FIRST + timedelta(hours=hour)},{hour % 4 + 9}" for hour in range(112, 140)]
     small.write(*flat, *young, f"single,{FIRST},3", a=140, b=140, new=140)
-    return small
 
 
 def forecast(small: Any, **options: Any) -> pl.DataFrame:

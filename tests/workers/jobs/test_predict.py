@@ -21,8 +21,12 @@ CUTOFF = 79
 
 
 @pytest.fixture
-def drawn(small: Any, serial: Any) -> Any:
+def drawn(begin: Any, serial: Any) -> Any:
     """Three series and one point of a fourth, with the backtest of a spec that asks for paths."""
+    return begin(backtest_with_paths)
+
+
+def backtest_with_paths(small: Any) -> None:
     numbers = random.Random(0)
     lines = [
         f"{name},{FIRST + timedelta(hours=hour)},{10 + hour % 4 + numbers.gauss(0, 1):.3f}"
@@ -33,7 +37,6 @@ def drawn(small: Any, serial: Any) -> Any:
     small.spec = small.spec.model_copy(update={"paths": PATHS, "statistics": ("theta",)})
     write_features(small.run("features", CUTOFF, cutoff="given"))
     backtest(small.run("backtest", CUTOFF, flow="train"))
-    return small
 
 
 def rows(small: Any, table: str) -> pl.DataFrame:

@@ -33,12 +33,26 @@ BOTH = [("gru", 2), ("gru", 3)]
 
 
 @pytest.fixture
-def fed(small: Any, serial: Any) -> Any:
+def fed(begin: Any, serial: Any) -> Any:
     """Three series of a spec with one network, of whose four members two begin from a prior; features are written."""
+    return begin(feed)
+
+
+@pytest.fixture
+def trained(begin: Any, serial: Any) -> Any:
+    """The same, and networks and priors are trained."""
+    return begin(feed_and_train)
+
+
+def feed(small: Any) -> None:
     set_overrides(small, QUICK)
     small.write(**LENGTHS)
     write_features(small.run("features", LAST, cutoff="given"))
-    return small
+
+
+def feed_and_train(small: Any) -> None:
+    feed(small)
+    run_train(small)
 
 
 def set_overrides(small: Any, overrides: dict[str, Any]) -> None:
@@ -77,7 +91,7 @@ def test_a_train_job_stores_each_members_priors_with_weights_that_can_be_read(fe
 
 
 def test_priors_that_several_gpus_train_together_are_stored_like_any_other(
-    fed: Any, serial: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Any, serial: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     requested = []
 
@@ -85,62 +99,58 @@ def test_priors_that_several_gpus_train_together_are_stored_like_any_other(
         requested.append((unit.description, num_processes, files.uri(folder)))
         return work.keep(unit, work.compute(unit))
 
-    run_train(fed, run_id="alone")
-    alone = rows(fed, "priors", is_whole=False)
+    alone = rows(trained, "priors", is_whole=False)
     monkeypatch.setattr(priors, "count_together", lambda resources, *, num_priors, num_windows: num_windows // 2)
     monkeypatch.setattr(together, "run_together", run_here)
-    fed.write(**LENGTHS)
-    write_features(fed.run("features", LAST, cutoff="given", run_id="again"))
-    run_train(fed, run_id="together")
-    assert set(rows(fed, "priors")["run_id"]) == {"together"}
-    assert_frame_equal(rows(fed, "priors", is_whole=False), alone)
-    folder = f"{fed.store.root}/staging/run_id=together/together"
+    trained.write(**LENGTHS)
+    write_features(trained.run("features", LAST, cutoff="given", run_id="again"))
+    run_train(trained, run_id="together")
+    assert set(rows(trained, "priors")["run_id"]) == {"together"}
+    assert_frame_equal(rows(trained, "priors", is_whole=False), alone)
+    folder = f"{trained.store.root}/staging/run_id=together/together"
     assert requested == [(f"the prior of gru, member {member}", 2, folder) for _, member in BOTH]
     assert "train: 2 priors are trained on 2 GPUs together" in capsys.readouterr().out
 
 
-def test_networks_name_the_prior_of_their_role(fed: Any) -> None:
-    run_train(fed)
-    models, key = rows(fed, "models"), ["model", "member", "role"]
+def test_networks_name_the_prior_of_their_role(trained: Any) -> None:
+    models, key = rows(trained, "models"), ["model", "member", "role"]
     assert models.height == len(LENGTHS) * 4 * 2
     begun = models.filter(pl.col("prior_version").is_not_null())
     assert set(begun["member"]) == {2, 3}
     assert begun.height == len(LENGTHS) * 2 * 2
     named = begun.select(*key, "prior_version").unique().sort(key)
-    assert_frame_equal(named, rows(fed, "priors").select(*key, pl.col("version").alias("prior_version")))
+    assert_frame_equal(named, rows(trained, "priors").select(*key, pl.col("version").alias("prior_version")))
     assert begun["strength"].null_count() == 0
     assert models.filter(pl.col("prior_version").is_null())["strength"].null_count() == len(LENGTHS) * 2 * 2
 
 
 def test_what_was_trained_on_the_same_features_is_found_and_on_new_ones_trained_to_the_same_values(
-    fed: Any, serial: Any
+    trained: Any, serial: Any
 ) -> None:
-    run_train(fed)
-    priors, models = rows(fed, "priors"), rows(fed, "models", is_whole=False)
-    outcome = run_train(fed)
+    priors, models = rows(trained, "priors"), rows(trained, "models", is_whole=False)
+    outcome = run_train(trained)
     assert set(outcome.versions) == {"models"}
-    assert serial.priors == BOTH
-    assert_frame_equal(rows(fed, "priors"), priors)
-    assert_frame_equal(rows(fed, "models", is_whole=False), models)
-
-    write_features(fed.run("features", LAST, cutoff="given"))  # the same rows, in another version of the table
-    run_train(fed, run_id="again")
-    assert serial.priors == BOTH + BOTH
-    assert set(rows(fed, "priors")["run_id"]) == {"again"}
-    assert_frame_equal(rows(fed, "priors", is_whole=False), priors.drop("run_id", "weights_uri", "data_version"))
-    assert_frame_equal(rows(fed, "models", is_whole=False), models)
-
-
-def test_a_run_of_two_series_takes_what_is_stored_though_features_are_newer(fed: Any, serial: Any) -> None:
-    run_train(fed)
-    priors = rows(fed, "priors")
-    fed.write(a=60, b=60, c=40)
-    write_features(fed.run("features", LAST, cutoff="given"))
-    serial.priors.clear()
-    run_train(fed, run_id="two", series=("a", "b"))
     assert serial.priors == []
-    assert_frame_equal(rows(fed, "priors"), priors)
-    renewed = rows(fed, "models").filter(pl.col("run_id") == "two")
+    assert_frame_equal(rows(trained, "priors"), priors)
+    assert_frame_equal(rows(trained, "models", is_whole=False), models)
+
+    write_features(trained.run("features", LAST, cutoff="given"))  # the same rows, in another version of the table
+    run_train(trained, run_id="again")
+    assert serial.priors == BOTH
+    assert set(rows(trained, "priors")["run_id"]) == {"again"}
+    assert_frame_equal(rows(trained, "priors", is_whole=False), priors.drop("run_id", "weights_uri", "data_version"))
+    assert_frame_equal(rows(trained, "models", is_whole=False), models)
+
+
+def test_a_run_of_two_series_takes_what_is_stored_though_features_are_newer(trained: Any, serial: Any) -> None:
+    priors = rows(trained, "priors")
+    trained.write(a=60, b=60, c=40)
+    write_features(trained.run("features", LAST, cutoff="given"))
+    serial.priors.clear()
+    run_train(trained, run_id="two", series=("a", "b"))
+    assert serial.priors == []
+    assert_frame_equal(rows(trained, "priors"), priors)
+    renewed = rows(trained, "models").filter(pl.col("run_id") == "two")
     assert set(renewed["unique_id"]) == {"a", "b"}
     assert set(renewed["prior_version"].drop_nulls()) == set(priors["version"])
 
@@ -156,34 +166,34 @@ def test_a_run_of_two_series_that_finds_none_trains_them_on_all(fed: Any, serial
 
 @pytest.mark.parametrize("change", ["config", "seed", "code"])
 def test_priors_of_another_training_are_not_taken(
-    fed: Any, serial: Any, monkeypatch: pytest.MonkeyPatch, change: str
+    trained: Any, serial: Any, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    run_train(fed)
     serial.priors.clear()
     if change == "config":
-        set_overrides(fed, QUICK | {"prior_rate": 0.01})
+        set_overrides(trained, QUICK | {"prior_rate": 0.01})
     elif change == "seed":
-        fed.spec = fed.spec.model_copy(update={"seed": 5})
+        trained.spec = trained.spec.model_copy(update={"seed": 5})
     else:
         for module in ("forecasting.flow.registry", "workers.jobs.priors"):
             monkeypatch.setattr(f"{module}.code_version", lambda: "another")
-    run_train(fed, run_id="other", series=("a",))
+    run_train(trained, run_id="other", series=("a",))
     assert serial.priors == BOTH
-    stored = rows(fed, "priors")
+    stored = rows(trained, "priors")
     assert stored.height == 4
     assert set(stored["run_id"]) == {"other"}
-    mine = rows(fed, "models").filter(pl.col("unique_id") == "a")
+    mine = rows(trained, "models").filter(pl.col("unique_id") == "a")
     assert set(mine["prior_version"].drop_nulls()) == set(stored["version"])
 
 
 @pytest.mark.parametrize("changed", [{"horizon": 3}, {"quantiles": (0.1, 0.5, 0.9)}, {"season_lengths": (4, 8)}])
-def test_a_run_of_two_series_takes_no_prior_of_another_shape(fed: Any, serial: Any, changed: dict[str, Any]) -> None:
-    run_train(fed, run_id="first")
-    fed.spec = fed.spec.model_copy(update=changed)
-    run_train(fed, run_id="second", series=["a", "b"])
-    assert set(rows(fed, "priors")["run_id"]) == {"second"}
-    trained = rows(fed, "models").filter(pl.col("run_id") == "second", pl.col("prior_version").is_not_null())
-    assert set(trained["prior_version"]) <= set(rows(fed, "priors")["version"])
+def test_a_run_of_two_series_takes_no_prior_of_another_shape(
+    trained: Any, serial: Any, changed: dict[str, Any]
+) -> None:
+    trained.spec = trained.spec.model_copy(update=changed)
+    run_train(trained, run_id="second", series=["a", "b"])
+    assert set(rows(trained, "priors")["run_id"]) == {"second"}
+    models = rows(trained, "models").filter(pl.col("run_id") == "second", pl.col("prior_version").is_not_null())
+    assert set(models["prior_version"]) <= set(rows(trained, "priors")["version"])
 
 
 def test_a_run_of_one_network_trains_and_replaces_its_own_priors_alone(fed: Any, serial: Any) -> None:

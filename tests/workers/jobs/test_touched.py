@@ -16,6 +16,23 @@ FIRST = datetime(2024, 1, 1)
 @pytest.fixture(autouse=True)
 def naives_only(small):
     """Without networks and statistical models, a forecast takes a few milliseconds."""
+    leave_statistics_out(small)
+
+
+@pytest.fixture
+def twice(begin):
+    """Two series, forecast and scored at hours 11 and 15."""
+    return begin(forecast_twice)
+
+
+def forecast_twice(small):
+    leave_statistics_out(small)
+    for hours in (11, 15):
+        small.write(a=hours + 1, b=hours + 1)
+        flow(small, hours)
+
+
+def leave_statistics_out(small):
     small.spec = small.spec.model_copy(update={"statistics": ()})
 
 
@@ -48,66 +65,50 @@ def latest(small, hours, name, column="mae"):
     return query(small.store, sql).item()
 
 
-def test_complete_forecast_is_scored_again_after_one_of_its_actuals_is_restated(small, serial):
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
-    before = latest(small, 11, "b")
-    small.write(a=20, b=20)
-    small.replace("b,13,30")
-    message = flow(small, 19)
-    assert scored_at(small, 19) == {"a": [15], "b": [11, 15]}
+def test_complete_forecast_is_scored_again_after_one_of_its_actuals_is_restated(twice, serial):
+    before = latest(twice, 11, "b")
+    twice.write(a=20, b=20)
+    twice.replace("b,13,30")
+    message = flow(twice, 19)
+    assert scored_at(twice, 19) == {"a": [15], "b": [11, 15]}
     assert "of them again, because measurements were restated or late" in message
-    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
-    assert latest(small, 11, "b") > before + 5
-    board = {row["model"]: row for row in read_boards(small.store, kind="scores")[0].rows.iter_rows(named=True)}
-    everything = query(small.store, "SELECT sum(num_points) AS n FROM latest_scores WHERE is_champion").item()
+    assert latest(twice, 11, "b") == pytest.approx(expected(twice, 11, "b"))
+    assert latest(twice, 11, "b") > before + 5
+    board = {row["model"]: row for row in read_boards(twice.store, kind="scores")[0].rows.iter_rows(named=True)}
+    everything = query(twice.store, "SELECT sum(num_points) AS n FROM latest_scores WHERE is_champion").item()
     assert board["champion"]["num_points"] == everything == 16
-    small.write(a=24, b=24)
-    small.replace("b,13,30")
-    assert "again" not in flow(small, 23)
-    assert scored_at(small, 23) == {"a": [19], "b": [19]}
+    twice.write(a=24, b=24)
+    twice.replace("b,13,30")
+    assert "again" not in flow(twice, 23)
+    assert scored_at(twice, 23) == {"a": [19], "b": [19]}
 
 
-def test_withdrawn_actual_no_longer_counts(small, serial):
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
-    assert latest(small, 11, "b", "num_points") == 4
-    small.write(a=20, b=20)
-    small.replace("b,13")
-    flow(small, 19)
-    assert latest(small, 11, "b", "num_points") == 3
-    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
+def test_withdrawn_actual_no_longer_counts(twice, serial):
+    assert latest(twice, 11, "b", "num_points") == 4
+    twice.write(a=20, b=20)
+    twice.replace("b,13")
+    flow(twice, 19)
+    assert latest(twice, 11, "b", "num_points") == 3
+    assert latest(twice, 11, "b") == pytest.approx(expected(twice, 11, "b"))
 
 
-def test_restated_value_before_a_cutoff_changes_the_scale(small, serial):
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
-    before = latest(small, 11, "b", "mase")
-    small.write(a=20, b=20)
-    small.replace("b,3,40")
-    flow(small, 19)
-    assert scored_at(small, 19) == {"a": [15], "b": [11, 15]}
-    assert before is None or before != latest(small, 11, "b", "mase")
+def test_restated_value_before_a_cutoff_changes_the_scale(twice, serial):
+    before = latest(twice, 11, "b", "mase")
+    twice.write(a=20, b=20)
+    twice.replace("b,3,40")
+    flow(twice, 19)
+    assert scored_at(twice, 19) == {"a": [15], "b": [11, 15]}
+    assert before is None or before != latest(twice, 11, "b", "mase")
 
 
-def test_correction_without_a_new_period_is_scored_at_the_same_cutoff(small, serial):
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
-    small.replace("b,13,30")
-    flow(small, 15)
-    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
-    small.write(a=20, b=20)
-    small.replace("b,13,30")
-    flow(small, 19)
-    assert scored_at(small, 19) == {"a": [15], "b": [15]}
+def test_correction_without_a_new_period_is_scored_at_the_same_cutoff(twice, serial):
+    twice.replace("b,13,30")
+    flow(twice, 15)
+    assert latest(twice, 11, "b") == pytest.approx(expected(twice, 11, "b"))
+    twice.write(a=20, b=20)
+    twice.replace("b,13,30")
+    flow(twice, 19)
+    assert scored_at(twice, 19) == {"a": [15], "b": [15]}
 
 
 def test_restatement_after_the_end_of_a_forecast_does_not_touch_it(small, serial):
@@ -146,48 +147,36 @@ def test_actuals_of_a_series_that_had_been_given_up_are_scored_when_they_come(sm
     assert latest(small, 11, "b", "num_points") == 4
 
 
-def test_rows_that_left_the_source_leave_scores_as_they_are(small, serial):
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
-    small.write(a=20, b=20)
-    small.replace(*[f"b,{hour}" for hour in range(13)], "b,14,30")
-    flow(small, 19)
-    assert scored_at(small, 19) == {"a": [15], "b": [15]}
-    assert latest(small, 11, "b", "num_points") == 4
+def test_rows_that_left_the_source_leave_scores_as_they_are(twice, serial):
+    twice.write(a=20, b=20)
+    twice.replace(*[f"b,{hour}" for hour in range(13)], "b,14,30")
+    flow(twice, 19)
+    assert scored_at(twice, 19) == {"a": [15], "b": [15]}
+    assert latest(twice, 11, "b", "num_points") == 4
 
 
-def test_series_that_is_set_aside_for_now_is_scored_when_it_is_back(small, serial):
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
-    small.write("b,2024-01-01 19:00:00,many", a=20, b=19)
-    small.replace("b,13,30")
-    flow(small, 19)
-    assert 11 not in scored_at(small, 19).get("b", [])
-    assert latest(small, 11, "b", "num_points") == 4
-    small.write(a=24, b=24)
-    small.replace("b,13,30")
-    flow(small, 23)
-    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
+def test_series_that_is_set_aside_for_now_is_scored_when_it_is_back(twice, serial):
+    twice.write("b,2024-01-01 19:00:00,many", a=20, b=19)
+    twice.replace("b,13,30")
+    flow(twice, 19)
+    assert 11 not in scored_at(twice, 19).get("b", [])
+    assert latest(twice, 11, "b", "num_points") == 4
+    twice.write(a=24, b=24)
+    twice.replace("b,13,30")
+    flow(twice, 23)
+    assert latest(twice, 11, "b") == pytest.approx(expected(twice, 11, "b"))
 
 
-def test_repeated_run_scores_the_same_and_a_filtered_one_leaves_the_rest_due(small, serial):
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
-    small.write(a=20, b=20)
-    small.replace("a,13,50", "b,13,30")
-    flow(small, 19, series=("b",), cutoff="given")
-    assert scored_at(small, 19) == {"b": [11, 15]}
-    score(small.run("score", 19))
-    assert scored_at(small, 19) == {"a": [11, 15], "b": [11, 15]}
-    before = small.store.scan("scores", "timestamp").drop("run_id").sort(pl.exclude("^q.*$")).collect()
-    score(small.run("score", 19))
-    after = small.store.scan("scores", "timestamp").drop("run_id").sort(pl.exclude("^q.*$")).collect()
+def test_repeated_run_scores_the_same_and_a_filtered_one_leaves_the_rest_due(twice, serial):
+    twice.write(a=20, b=20)
+    twice.replace("a,13,50", "b,13,30")
+    flow(twice, 19, series=("b",), cutoff="given")
+    assert scored_at(twice, 19) == {"b": [11, 15]}
+    score(twice.run("score", 19))
+    assert scored_at(twice, 19) == {"a": [11, 15], "b": [11, 15]}
+    before = twice.store.scan("scores", "timestamp").drop("run_id").sort(pl.exclude("^q.*$")).collect()
+    score(twice.run("score", 19))
+    after = twice.store.scan("scores", "timestamp").drop("run_id").sort(pl.exclude("^q.*$")).collect()
     assert after.equals(before)
 
 
@@ -207,56 +196,44 @@ def test_score_of_a_backfill_does_not_hide_that_the_newest_one_is_outdated(small
     assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
 
 
-def test_values_that_changed_with_the_spec_do_not_touch_scores(small, serial):
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
-    fields = small.spec.model_dump()
-    small.spec = type(small.spec)(**fields | {"source": fields["source"] | {"target": "other"}})
-    small.write(a=20, b=20)
-    rows = small.source.read_text().splitlines()
-    small.source.write_text("\n".join([rows[0] + ",other", *(f"{row},{len(row)}.5" for row in rows[1:])]) + "\n")
-    flow(small, 19)
-    assert scored_at(small, 19) == {"a": [15], "b": [15]}
+def test_values_that_changed_with_the_spec_do_not_touch_scores(twice, serial):
+    fields = twice.spec.model_dump()
+    twice.spec = type(twice.spec)(**fields | {"source": fields["source"] | {"target": "other"}})
+    twice.write(a=20, b=20)
+    rows = twice.source.read_text().splitlines()
+    twice.source.write_text("\n".join([rows[0] + ",other", *(f"{row},{len(row)}.5" for row in rows[1:])]) + "\n")
+    flow(twice, 19)
+    assert scored_at(twice, 19) == {"a": [15], "b": [15]}
 
 
-def test_scores_of_a_store_without_versions_are_renewed_once_something_changes(small, serial):
+def test_scores_of_a_store_without_versions_are_renewed_once_something_changes(twice, serial):
     """An earlier release wrote no versions."""
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
     for table in ("observations", "scores"):
-        stored = small.store.open(table, "timestamp")
+        stored = twice.store.open(table, "timestamp")
         stored.update(updates={"data_version": "NULL"})
-    small.write(a=20, b=20)
-    flow(small, 19)
-    assert scored_at(small, 19) == {"a": [15], "b": [15]}
-    small.replace("b,13,30")
-    flow(small, 19)
-    assert scored_at(small, 19) == {"a": [15], "b": [11, 15]}
+    twice.write(a=20, b=20)
+    flow(twice, 19)
+    assert scored_at(twice, 19) == {"a": [15], "b": [15]}
+    twice.replace("b,13,30")
+    flow(twice, 19)
+    assert scored_at(twice, 19) == {"a": [15], "b": [11, 15]}
 
 
-def test_forecast_that_was_replaced_is_scored_again(small, serial):
+def test_forecast_that_was_replaced_is_scored_again(twice, serial):
     """A backfill after a correction makes another forecast of the same cutoff."""
-    small.write(a=12, b=12)
-    flow(small, 11)
-    small.write(a=16, b=16)
-    flow(small, 15)
-    small.replace("b,11,40")
-    small.read(11)
-    predict(small.run("predict", 11, series=("b",)))
-    small.write(a=20, b=20)
-    small.replace("b,11,40")
-    assert "or their forecasts replaced" in flow(small, 19)
-    assert scored_at(small, 19) == {"a": [15], "b": [11, 15]}
-    assert latest(small, 11, "b") == pytest.approx(expected(small, 11, "b"))
-    small.write(a=24, b=24)
-    small.replace("b,11,40")
-    predict(small.run("predict", 11, series=("a",)))
-    flow(small, 23)
-    assert scored_at(small, 23) == {"a": [11, 19], "b": [19]}
+    twice.replace("b,11,40")
+    twice.read(11)
+    predict(twice.run("predict", 11, series=("b",)))
+    twice.write(a=20, b=20)
+    twice.replace("b,11,40")
+    assert "or their forecasts replaced" in flow(twice, 19)
+    assert scored_at(twice, 19) == {"a": [15], "b": [11, 15]}
+    assert latest(twice, 11, "b") == pytest.approx(expected(twice, 11, "b"))
+    twice.write(a=24, b=24)
+    twice.replace("b,11,40")
+    predict(twice.run("predict", 11, series=("a",)))
+    flow(twice, 23)
+    assert scored_at(twice, 23) == {"a": [11, 19], "b": [19]}
 
 
 def test_integer_steps_are_scored_again(small, serial):
