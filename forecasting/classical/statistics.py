@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.classical.baselines import centred_quantiles
+from forecasting.series.intermittent import find_intermittent
 from forecasting.series.panel import Panel
 
 FOR_INTERMITTENT = ("croston_sba", "tsb", "adida")
@@ -20,7 +21,6 @@ FOR_INTERMITTENT = ("croston_sba", "tsb", "adida")
 NEED_A_SEASON = ("theta", "ets", "ces", "mstl")
 """The models of a level, a trend and a season: in less than a season of history, trend and season
 cannot be separated, and they extrapolate either."""
-INTERMITTENT_SHARE = 0.5
 FEWEST_POINTS = 8
 """Fewest measurements of a series that has statistical models."""
 MOST_SEASONS = 20
@@ -45,8 +45,8 @@ def forecast_statistics(
 
     A model reads `known_values` of a series. The forecast is the median. Quantiles are the model's own, with two
     exceptions. Those of `ces` come from its errors within the series, because statsforecast's neither grow with the
-    horizon nor hold a step's own noise. Models of demand have none: their quantiles are those of the values, scaled so
-    that their mean is the forecast, and moved onto the forecast where they lie on the wrong side of it.
+    horizon nor hold a step's own noise. Models of demand have none: theirs are `demand_quantiles`, which have the
+    forecast as their mean and, as a rule, a median of zero.
 
     Args:
         panel: The series, in units of y.
@@ -93,8 +93,7 @@ def can_forecast(panel: Panel, *, model: str, season_lengths: Sequence[int]) -> 
     num_known_S = np.count_nonzero(is_known_SN, axis=1)
     lowest_S = np.where(is_known_SN, panel.y_SN, np.inf).min(axis=1)
     highest_S = np.where(is_known_SN, panel.y_SN, -np.inf).max(axis=1)
-    num_zeros_S = np.count_nonzero(panel.y_SN == 0, axis=1)
-    is_intermittent_S = (lowest_S >= 0) & (num_zeros_S > INTERMITTENT_SHARE * num_known_S)
+    is_intermittent_S = find_intermittent(panel.y_SN)
     able_S = (num_known_S >= FEWEST_POINTS) & (highest_S > lowest_S)
     if model == "mstl":
         seasons = [length for length in season_lengths if length > 1]
@@ -167,6 +166,33 @@ class _Fitted(NamedTuple):
         return np.sort(sided_FQ, axis=1)
 
 
+def demand_quantiles(mean_F: Values, sizes: Values, quantiles_Q: Values) -> Values:
+    """Return the quantiles of a demand that comes with some chance, in one of its past sizes.
+
+    The chance makes the mean of the distribution that of the forecast. Where even a sure demand has a smaller mean,
+    sizes are scaled up. With less demand its chance falls, not its sizes (Syntetos & Boylan 2005; sizes are drawn from
+    the past as in the bootstrap of Willemain, Smart & Schwarz 2004).
+
+    Args:
+        mean_F: Mean demand of each step.
+        sizes: Past demands above zero.
+        quantiles_Q: Levels, ascending.
+
+    Returns:
+        Quantiles (F, Q), zero up to the level at which demand begins.
+
+    >>> demand_quantiles(np.array([2.0]), np.array([8.0, 12.0]), np.array([0.5, 0.85, 0.95])).tolist()
+    [[0.0, 8.0, 12.0]]
+    """
+    if not sizes.size:
+        return np.zeros((len(mean_F), len(quantiles_Q)))
+    ranked, ratio_F1 = np.sort(sizes), np.maximum(mean_F, 0.0)[:, None] / sizes.mean()
+    chance_F1 = np.minimum(ratio_F1, 1.0)
+    part_FQ = 1 - (1 - quantiles_Q) / np.where(chance_F1 > 0, chance_F1, 1e-300)
+    place_FQ = np.ceil(np.clip(part_FQ, 0.0, 1.0) * len(ranked) - 1e-9).astype(np.int64) - 1
+    return np.where(part_FQ > 1e-12, np.maximum(ratio_F1, 1.0) * ranked[np.maximum(place_FQ, 0)], 0.0)
+
+
 def load_library() -> Any:
     """Return statsforecast's models; the import takes seconds, so it happens only where a model is fitted."""
     with warnings.catch_warnings():
@@ -186,7 +212,7 @@ def _load(model: str, season_lengths: Sequence[int], quantiles: Sequence[float])
         make = {"croston_sba": models.CrostonSBA, "adida": models.ADIDA}.get(
             model, lambda: models.TSB(alpha_d=TSB_ALPHA, alpha_p=TSB_ALPHA)
         )
-        return lambda y, horizon: _forecast_demand(make(), y, horizon, quantiles_Q).ordered(quantiles_Q)
+        return lambda y, horizon: demand_quantiles(make().forecast(y=y, h=horizon)["mean"], y[y > 0], quantiles_Q)
     if model == "ces":
         return lambda y, horizon: _forecast_ces(models.AutoCES(season), y, horizon, quantiles_Q).ordered(quantiles_Q)
     if model == "mstl":
@@ -261,10 +287,3 @@ def _partial_response(real: float, imaginary: float, num_steps: int) -> Values:
         response[step] = state[0]
         state = np.array([state[0] - (1 - imaginary) * state[1], state[0] + (1 - real) * state[1]])
     return response
-
-
-def _forecast_demand(model: Any, y: Values, horizon: int, quantiles_Q: Values) -> _Fitted:
-    """Forecast a mean demand, with the quantiles of the values, scaled so that their mean is the forecast."""
-    point_F = model.forecast(y=y, h=horizon)["mean"]
-    offset_Q, _ = centred_quantiles(y, quantiles_Q)
-    return _Fitted(point_F, point_F[:, None] * (offset_Q + np.median(y)) / y.mean())

@@ -9,11 +9,14 @@ distribution.
 # S series · N paths · F horizon steps · Q quantiles
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+
+from forecasting.evaluate.demand_paths import Demands, fill_demand
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,6 +29,7 @@ def draw_paths(
     quantiles: Sequence[float],
     num_paths: int,
     seed: int,
+    demands: Mapping[str, Demands] = MappingProxyType({}),
 ) -> Floats:
     """Draw paths of each series.
 
@@ -38,12 +42,17 @@ def draw_paths(
         quantiles: Levels of the quantiles; must hold 0.5.
         num_paths: Number of paths of each series, N.
         seed: Seed of the random numbers.
+        demands: Past demands of the intermittent series, which say what their quantiles do not
+            (`forecasting.evaluate.demand_paths`).
 
     Returns:
         Paths (S, N, F), in units of the quantiles.
     """
     root_FF = _root(correlations_FF)
     values_SNF = _even_quantiles(quantiles_SFQ, quantiles, num_paths)
+    for row, name in enumerate(unique_ids):
+        if name in demands:
+            values_SNF[row] = fill_demand(values_SNF[row], quantiles_SFQ[row], quantiles, demands[name])
     return np.stack(
         [
             np.take_along_axis(values_NF, _draw_ranks(name, root_FF, num_paths, seed), axis=0)

@@ -55,6 +55,8 @@ class Prior:
     """Version of the prior that it was trained from."""
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Values of each category that have a row in its table (`forecasting.fleet.categories`)."""
+    has_flat: bool = False
+    """Whether intermittent series had flat references (`forecasting.fleet.scaling`); in earlier versions none had."""
 
     @property
     def version(self) -> str:
@@ -246,7 +248,7 @@ class FittedFleet:
             kernel=described["kernel"],
             unique_ids=tuple(described["unique_ids"]),
             weights={n.removeprefix("weights."): t for n, t in tensors.items() if n.startswith("weights.")},
-            scaling=Scaling(*tensors["scaling"].numpy()),
+            scaling=Scaling.unstack(tensors["scaling"].numpy()),
             num_steps_S=tensors["num_steps_S"].numpy(),
             num_windows_S=tensors["num_windows_S"].numpy(),
             validation_loss_S=tensors["validation_loss_S"].numpy(),

@@ -2,13 +2,15 @@
 
 # S series · N grid points
 
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from forecasting.fleet.span import observed_span
+from forecasting.series.intermittent import find_intermittent
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig, Transform
 
@@ -24,12 +26,12 @@ SHIFT = 0.1
 
 @dataclass(frozen=True)
 class Scaling:
-    """How each series is scaled: as z, which is y or its logarithm, and three scales in the unit of z.
+    """How each series is scaled: as z, which is y or its logarithm, and four numbers in the unit of z.
 
     `location_S` and `spread_S` bring inputs near zero and one; `error_S` is the size of a seasonal-naive error.
     `spread_S` is 0 for a constant series and NaN for one without observations. Where `offset_S` is a number, z = log(y
     + offset); where it is NaN, z = y. Later values of y + offset are raised to `floor_S`, so that a first zero also
-    has a logarithm.
+    has a logarithm. Where `flat_S` is a number, it is the reference of every forecast instead of past values.
     """
 
     location_S: FloatS
@@ -37,10 +39,17 @@ class Scaling:
     error_S: FloatS
     offset_S: FloatS
     floor_S: FloatS
+    flat_S: FloatS
 
     def stack(self) -> npt.NDArray[np.float64]:
-        """Return all numbers, one row each, (5, S)."""
+        """Return all numbers, one row each, (6, S)."""
         return np.stack(astuple(self))
+
+    @classmethod
+    def unstack(cls, rows: npt.NDArray[np.float64]) -> Self:
+        """Return the scales whose rows `stack` returned; those of earlier versions have no `flat_S`, which is NaN."""
+        flat = np.full((len(fields(cls)) - len(rows), rows.shape[1]), np.nan)
+        return cls(*rows, *flat)
 
     def select(self, rows_S: npt.NDArray[np.int64]) -> Self:
         """Return the scales of some series."""
@@ -81,7 +90,12 @@ ERRORS_OF_A_SPREAD = 4.0
 
 
 def measure_scaling(
-    y_SN: npt.NDArray[np.float64], *, season_length: int, transform: Transform = "none", is_shared: bool = False
+    y_SN: npt.NDArray[np.float64],
+    *,
+    season_length: int,
+    transform: Transform = "none",
+    is_shared: bool = False,
+    references: Sequence[int] = (),
 ) -> Scaling:
     """Measure each series' scales on its observed values (NaN is a gap).
 
@@ -95,12 +109,15 @@ def measure_scaling(
         transform: With `log`, series without negative values and with few zeros (`MOST_ZEROS`) are seen as logarithms.
         is_shared: Whether one network reads all series. The spread is then a fixed multiple of the error, so that
             inputs and outputs have one unit for every series.
+        references: Grid points between a forecast's references and the future points. An intermittent series whose
+            values vary less about zero than about each of these has zero as its reference. Without any, none has.
 
     Returns:
         Scales in the order of the rows.
     """
+    flat_S = _flat_references(y_SN, references)
     offset_S, floor_S = _logarithm(y_SN) if transform == "log" else (np.full(len(y_SN), np.nan),) * 2
-    y_SN = Scaling(offset_S, offset_S, offset_S, offset_S, floor_S).to_z(y_SN)
+    y_SN = Scaling(offset_S, offset_S, offset_S, offset_S, floor_S, flat_S).to_z(y_SN)
     observed_SN = np.isfinite(y_SN)
     count_S = observed_SN.sum(1)
     filled_SN = np.where(observed_SN, y_SN, 0.0)
@@ -122,14 +139,32 @@ def measure_scaling(
     if is_shared:
         with np.errstate(over="ignore"):  # a series with an infinite spread is refused later
             spread_S = ERRORS_OF_A_SPREAD * error_S
-    return Scaling(location_S, spread_S, error_S, offset_S, floor_S)
+    return Scaling(location_S, spread_S, error_S, offset_S, floor_S, flat_S)
 
 
 def scaling_for(config: MemberConfig, panel: Panel, season_lengths: tuple[int, ...]) -> Scaling:
     """Measure a panel's scales as a member's networks need them."""
     return measure_scaling(
-        panel.y_SN, season_length=season_lengths[0], transform=config.transform, is_shared=config.start == "prior"
+        panel.y_SN,
+        season_length=season_lengths[0],
+        transform=config.transform,
+        is_shared=config.start == "prior",
+        references=() if config.is_smoothed else config.references(season_lengths),
     )
+
+
+def _flat_references(y_SN: npt.NDArray[np.float64], references: Sequence[int]) -> FloatS:
+    """Return 0 for each intermittent series whose values are nearer to it than to any reference, NaN for the others.
+
+    Past demand says little about when the next one comes. As a reference it is noise, which a network of few steps does
+    not learn to remove.
+    """
+    is_known_SN, is_flat_S = np.isfinite(y_SN), find_intermittent(y_SN) & bool(references)
+    with np.errstate(all="ignore"):
+        mean_S = sum_rows(np.where(is_known_SN, y_SN, 0.0)) / is_known_SN.sum(1)
+        for length in references:
+            is_flat_S &= ~(_mean_seasonal_difference(y_SN, season_length=length) <= mean_S)
+    return np.where(is_flat_S & (mean_S > 0), 0.0, np.nan)
 
 
 def _logarithm(y_SN: npt.NDArray[np.float64]) -> tuple[FloatS, FloatS]:

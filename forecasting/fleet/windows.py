@@ -3,7 +3,8 @@
 A window ends at a column of the panel, its *origin*: the last point that the network may read. Its context is
 `context_segments` segments of `segment_length` points each. A step reads its points relative to the last segment, and
 their change since one season ago in the unit of the loss. The network learns the difference from references, which
-repeat the last seasons and possibly the last value, a season of one point. The first season length is the season.
+repeat the last seasons and possibly the last value, a season of one point. The first season length is the season. An
+intermittent series may have zero as its only reference (`forecasting.fleet.scaling`).
 
 Where a series is smoothed (`forecasting.fleet.smoothing`), points and references have no season and are relative to
 the level at the origin, which is one more reference. References get back the season that is known at the origin.
@@ -72,6 +73,8 @@ class WindowSource:
     for the others, whose first value is known before they began."""
     has_young: bool
     """Whether any series is young."""
+    flat_S: Tensor
+    """The reference of all windows of a series, NaN where references are past values."""
     calendar_after_SFC: Tensor
     """The calendar of the horizon after the panel's last column."""
     padding: int
@@ -173,6 +176,8 @@ class WindowSource:
             newest_SB11 = take(history_SN, last_known_SB)[..., None, None]
             reference_SBFM = torch.where(has_any_SBF1, reference_SBFM, newest_SB11)
             is_inside_SBF = is_inside_SBF & has_any_SBF1.squeeze(-1)
+        flat_S111 = self.flat_S[rows_S, None, None, None]
+        reference_SBFM = torch.where(flat_S111.isnan(), reference_SBFM, flat_S111)
         future_SBF = future_SBF.clamp(max=self.y_SN.shape[1] - 1)
         return WindowBatch(
             x_SBTI=x_SBTI,
@@ -309,6 +314,7 @@ def window_source(
     with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite and breaks only its own series' fit
         y_SN = np.pad(filled_SN, before, mode="edge").astype(np.float32)
         error_unit_S = (spread_S1[:, 0] / error_S).astype(np.float32)
+        flat_S = ((scaling.flat_S - np.nan_to_num(scaling.location_S)) / spread_S1[:, 0]).astype(np.float32)
     is_observed_SN = torch.from_numpy(np.pad(observed_SN, before).astype(np.float32))
     first_S = first_columns(panel, config, season_lengths, is_dense=is_causal)
     began_S = np.where(first_S == NOT_YOUNG, 0, first_S + padding)
@@ -323,6 +329,7 @@ def window_source(
         start_S=torch.from_numpy(num_known - panel.length_S.astype(np.int64)),
         began_S=torch.from_numpy(began_S),
         has_young=bool(began_S.any()),
+        flat_S=torch.from_numpy(flat_S),
         calendar_after_SFC=torch.from_numpy(np.nan_to_num(panel.calendar_SNC[:, num_known:])),
         error_unit_S=torch.from_numpy(error_unit_S),
         horizon=panel.horizon,

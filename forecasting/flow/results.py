@@ -19,7 +19,7 @@ from forecasting.flow.actuals import Actuals, leave_out_parts, read_actuals
 from forecasting.flow.ends import describe_series
 from forecasting.flow.holdout import evaluate
 from forecasting.flow.one_shot import OneShot
-from forecasting.flow.sample_paths import no_paths, sample_paths
+from forecasting.flow.sample_paths import find_demands, no_paths, sample_paths
 from forecasting.series.frames import NativeFrames
 from forecasting.series.inputs import as_paths, read_input
 from forecasting.series.native import NativeTypes
@@ -226,7 +226,8 @@ class Result:
         native = self._restore(self._outcome.forecasts)
         columns = ("unique_id", "ds", "path", "y")
         yield self._types.unfold(no_paths(native).select(columns))
-        for rows in sample_paths(native, self._outcome.correlations, spec):
+        demands = find_demands(self._outcome.features)
+        for rows in sample_paths(native, self._outcome.correlations, spec, demands=demands):
             yield self._types.unfold(rows.select(columns))
 
     def plot(self, *series: Any, history: int | None = None) -> "Figure":

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from forecasting.evaluate.demand_paths import Demands
 from forecasting.evaluate.paths import draw_paths
 from forecasting.flow.admissible import admissible
+from forecasting.series.intermittent import INTERMITTENT_SHARE
 from forecasting.spec.spec import Spec
 
 ROWS_AT_ONCE = 2_000_000
@@ -17,7 +19,9 @@ ROWS_AT_ONCE = 2_000_000
 Floats = npt.NDArray[np.float64]
 
 
-def sample_paths(forecasts: pl.DataFrame, correlations: pl.DataFrame, spec: Spec) -> Iterator[pl.DataFrame]:
+def sample_paths(
+    forecasts: pl.DataFrame, correlations: pl.DataFrame, spec: Spec, *, demands: Mapping[str, Demands]
+) -> Iterator[pl.DataFrame]:
     """Draw `spec.paths` paths of every series whose champion has a forecast.
 
     A model without correlations takes the mean of the other models'. Without any, steps are fully correlated, which
@@ -27,6 +31,7 @@ def sample_paths(forecasts: pl.DataFrame, correlations: pl.DataFrame, spec: Spec
         forecasts: Calibrated rows of the table `forecasts`; `unique_id`, `ds` and `cutoff` may have any dtype.
         correlations: Rows of the table `correlations`.
         spec: Has the number of paths, the horizon, the quantiles and the seed.
+        demands: Past demands of the intermittent series, as `find_demands` returns them.
 
     Yields:
         Rows of some series (unique_id, model, cutoff, ds, path, y), sorted by series, path and time.
@@ -36,7 +41,7 @@ def sample_paths(forecasts: pl.DataFrame, correlations: pl.DataFrame, spec: Spec
     matrices = _matrices(correlations, spec.horizon)
     num_at_once = max(1, ROWS_AT_ONCE // max(1, spec.paths * spec.horizon)) * spec.horizon
     for first in range(0, served.height, num_at_once):
-        yield _draw(served[first : first + num_at_once], matrices, spec)
+        yield _draw(served[first : first + num_at_once], matrices, spec, demands)
 
 
 def no_paths(forecasts: pl.DataFrame) -> pl.DataFrame:
@@ -44,7 +49,30 @@ def no_paths(forecasts: pl.DataFrame) -> pl.DataFrame:
     return _lay_out(forecasts.clear(), np.empty((0, 0, 1)))
 
 
-def _draw(served: pl.DataFrame, matrices: Mapping[str, Floats], spec: Spec) -> pl.DataFrame:
+def find_demands(history: pl.DataFrame) -> dict[str, Demands]:
+    """Return the past demands of each intermittent series that has any.
+
+    Args:
+        history: Rows of unique_id and y; null where there is no measurement.
+
+    Returns:
+        Demands by the series' name.
+    """
+    known = history.select(pl.col("unique_id").cast(pl.String), "y").filter(pl.col("y").is_finite())
+    is_zero, is_demand = pl.col("y") == 0, pl.col("y") > 0
+    kinds = known.group_by("unique_id").agg(
+        share=is_demand.mean(), zeros=is_zero.mean(), least=pl.col("y").min(), sizes=pl.col("y").filter(is_demand)
+    )
+    found = kinds.filter(pl.col("zeros") > INTERMITTENT_SHARE, pl.col("least") >= 0, pl.col("share") > 0)
+    return {
+        name: Demands(sizes.to_numpy(), share)
+        for name, sizes, share in zip(found["unique_id"], found["sizes"], found["share"], strict=True)
+    }
+
+
+def _draw(
+    served: pl.DataFrame, matrices: Mapping[str, Floats], spec: Spec, demands: Mapping[str, Demands]
+) -> pl.DataFrame:
     quantiles_SFQ = np.stack(
         [served[name].to_numpy().reshape(-1, spec.horizon) for name in spec.quantile_columns], axis=-1
     )
@@ -59,6 +87,7 @@ def _draw(served: pl.DataFrame, matrices: Mapping[str, Floats], spec: Spec) -> p
             quantiles=spec.quantiles,
             num_paths=spec.paths,
             seed=spec.seed,
+            demands=demands,
         )
     return _lay_out(served, admissible(path_SNF, spec))
 

@@ -35,6 +35,7 @@ from forecasting.flow.serving import (
     with_combination,
 )
 from forecasting.flow.statistics_choice import statistics_forecasters
+from forecasting.series.intermittent import without_residues
 from forecasting.series.local_grid import to_instants
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import STATISTICS, Spec
@@ -284,7 +285,7 @@ def _forecast_member(fleets: Sequence[FittedFleet], panel: Panel, *, kernel: Ker
     for fleet in fleets[1:]:
         quantiles_SFQ = predict(fleet, panel, kernel=kernel)
         result_SFQ = np.where(np.isfinite(quantiles_SFQ), quantiles_SFQ, result_SFQ)
-    return result_SFQ
+    return without_residues(result_SFQ, panel.y_SN)
 
 
 def _median(member_KSFQ: Sequence[Quantiles]) -> Quantiles:

@@ -28,7 +28,7 @@ from forecasting.flow import one_shot
 from forecasting.flow.actuals import read_actuals
 from forecasting.flow.holdout import Evaluation, evaluate
 from forecasting.flow.processes import Crew, call_on_crew, run_on_crew
-from forecasting.flow.sample_paths import sample_paths
+from forecasting.flow.sample_paths import find_demands, sample_paths
 from forecasting.series.inputs import Input
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec, make_spec
@@ -187,7 +187,11 @@ def add_up(name: str, known: Path, actuals: Path, *, recipe: str, seed: int) -> 
     alone = outcome.correlations.with_columns(
         correlations=pl.Series(np.eye(spec.horizon)[outcome.correlations["step"] - 1].tolist())
     )
-    drawn = [pl.concat(sample_paths(served, each, spec)).drop("cutoff") for each in (outcome.correlations, alone)]
+    demands = find_demands(outcome.features)
+    drawn = [
+        pl.concat(sample_paths(served, each, spec, demands=demands)).drop("cutoff")
+        for each in (outcome.correlations, alone)
+    ]
     for num_steps in sorted({1, spec.horizon // 4, spec.horizon // 2, spec.horizon}):
         some = points.filter(pl.col("step") <= num_steps)
         summed = some.group_by("unique_id").agg(pl.col("y", *_ENDS).sum())

@@ -84,7 +84,7 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         Rows of `forecasts`, and of `sample_paths` where the spec has paths.
     """
     from forecasting.flow.admissible import calibrate
-    from forecasting.flow.sample_paths import no_paths, sample_paths
+    from forecasting.flow.sample_paths import find_demands, no_paths, sample_paths
     from forecasting.flow.serving import join_versions
     from forecasting.flow.shards import predict_shard  # torch loads on actors only
 
@@ -117,7 +117,8 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     if not slot.spec.paths:
         return {"forecasts": forecasts}
     correlations = newest(known("correlations"), ["model"]).collect(engine="streaming")
-    paths = sample_paths(forecasts, correlations, slot.spec)
+    history = pl.DataFrame({"unique_id": panel.unique_ids, "y": list(panel.y_SN)}).explode("y")
+    paths = sample_paths(forecasts, correlations, slot.spec, demands=find_demands(history))
     drawn = pl.concat([no_paths(forecasts), *paths])
     if slot.clock == "timestamp":
         drawn = drawn.with_columns(zone=pl.lit(panel.stated_zone, pl.String))

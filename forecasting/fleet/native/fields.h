@@ -36,6 +36,7 @@ const Field fleetcast_fields[] = {
     FIELD(WindowTensors, calendar),
     FIELD(WindowTensors, unit),
     FIELD(WindowTensors, began),
+    FIELD(WindowTensors, flat),
     FIELD(WindowTensors, season_lengths),
     FIELD(WindowTensors, rows),
     FIELD(WindowTensors, N),

@@ -27,11 +27,14 @@ typedef struct {
 } Parameters;
 
 /* The arrays from which windows are gathered; `unit` converts the unit of the inputs to that of the loss. Points before
-   the column `began` of a series are unknown (S); 0 where all are known. `rows` are the rows of the categories' tables
-   at N + F grid points (S, N + F, K). */
+   the column `began` of a series are unknown (S); 0 where all are known. `flat` is the reference of all windows of a
+   series (S), NaN where references are past values. `rows` are the rows of the categories' tables at N + F grid points
+   (S, N + F, K). */
 typedef struct {
   const float *y, *observed, *calendar, *unit;
-  const int64_t *began, *season_lengths;
+  const int64_t *began;
+  const float *flat;
+  const int64_t *season_lengths;
   const int32_t *rows;
   int64_t N, C, F, L, M, padding, K, E;
 } WindowTensors;

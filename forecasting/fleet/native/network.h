@@ -178,6 +178,7 @@ static void N(gather)(const Network *network, const float *tables, long B, N(Bat
     const float *y = windows->y + series * windows->N, *observed = windows->observed + series * windows->N;
     const float *calendar = windows->calendar + series * windows->N * C, unit = windows->unit[series];
     const long began = windows->began[series];
+    const float flat = windows->flat[series];
     float level = 0;
     long num_known = 0;
     for (long point = end + 1 - L; point <= end; point++)
@@ -215,6 +216,8 @@ static void N(gather)(const Network *network, const float *tables, long B, N(Bat
       to.young[b] |= num_unknown > 0;
       if (num_unknown == M)
         for (long m = 0; m < M; m++) to.reference[(b * F + f) * M + m] = y[end] * unit;
+      if (!isnan(flat))
+        for (long m = 0; m < M; m++) to.reference[(b * F + f) * M + m] = flat * unit;
       const long future = end + 1 + f < windows->N ? end + 1 + f : windows->N - 1;
       to.target[b * F + f] = y[future] * unit;
       to.observed[b * F + f] = end + 1 + f < windows->N && num_unknown < M ? observed[future] : 0.0f;

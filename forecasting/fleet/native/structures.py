@@ -53,7 +53,7 @@ class WindowTensors(ctypes.Structure):
     """The arrays from which the engine gathers windows, and their sizes."""
 
     _fields_ = [
-        *((name, Pointer) for name in ("y", "observed", "calendar", "unit", "began", "season_lengths", "rows")),
+        *((name, Pointer) for name in ("y", "observed", "calendar", "unit", "began", "flat", "season_lengths", "rows")),
         *((name, Int) for name in ("N", "C", "F", "L", "M", "padding", "K", "E")),
     ]
 

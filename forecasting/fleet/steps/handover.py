@@ -62,6 +62,7 @@ def describe_network(
         windows.calendar_SNC,
         windows.error_unit_S,
         windows.began_S,
+        windows.flat_S,
         torch.tensor(windows.season_lengths),
         None if windows.row_SNK is None else windows.row_SNK.contiguous(),
     ]

@@ -12,6 +12,7 @@ from forecasting.classical.statistics import (
     FEWEST_POINTS,
     FOR_INTERMITTENT,
     can_forecast,
+    demand_quantiles,
     fill_from_past,
     forecast_statistics,
     known_values,
@@ -57,14 +58,29 @@ def test_forecast_and_intervals_are_those_of_statsforecast(make_panel, model: st
         np.testing.assert_allclose(ours_FQ.T, [theirs["lo-80"], theirs["mean"], theirs["hi-95"]])
 
 
-@pytest.mark.parametrize(
-    ("model", "peer"),
-    [("ces", AutoCES(4)), ("croston_sba", CrostonSBA()), ("tsb", TSB(0.1, 0.1)), ("adida", ADIDA())],
-)
-def test_median_is_the_forecast_of_statsforecast(make_panel, model: str, peer) -> None:
-    values = series_of(model)
-    ours_F = forecast(make_panel([values], horizon=6), model)[0, :, 1]
-    np.testing.assert_allclose(ours_F, peer.forecast(y=np.array(values), h=6)["mean"])
+def test_median_of_ces_is_the_forecast_of_statsforecast(make_panel) -> None:
+    values = series_of("ces")
+    ours_F = forecast(make_panel([values], horizon=6), "ces")[0, :, 1]
+    np.testing.assert_allclose(ours_F, AutoCES(4).forecast(y=np.array(values), h=6)["mean"])
+
+
+EVEN = tuple((np.arange(1000) + 0.5) / 1000)
+
+
+@pytest.mark.parametrize(("model", "peer"), [("croston_sba", CrostonSBA()), ("tsb", TSB(0.1, 0.1)), ("adida", ADIDA())])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_mean_of_a_demand_is_the_forecast_of_statsforecast(make_panel, model: str, peer, seed: int) -> None:
+    values = demand(seed)
+    ours_FQ = forecast(make_panel([values], horizon=6), model, EVEN)[0]
+    np.testing.assert_allclose(ours_FQ.mean(1), peer.forecast(y=np.array(values), h=6)["mean"], rtol=0.02)
+    assert set(np.unique(ours_FQ)) <= set(values)
+
+
+def test_sizes_grow_only_where_a_sure_demand_is_smaller_than_the_mean() -> None:
+    sizes = np.array([8.0, 12.0])
+    quantiles_FQ = demand_quantiles(np.array([0.0, 5.0, 20.0]), sizes, np.array([0.1, 0.6, 0.9]))
+    assert quantiles_FQ.tolist() == [[0, 0, 0], [0, 8, 12], [16, 24, 24]]
+    assert demand_quantiles(np.array([0.0]), np.empty(0), np.array([0.5, 0.9])).tolist() == [[0.0, 0.0]]
 
 
 @pytest.mark.parametrize("model", STATISTICS)

@@ -114,3 +114,39 @@ def test_null_quantiles_stay_null() -> None:
     factors = find_factors(count_ratios(made, quantiles=QUANTILES), horizon=HORIZON)
     unknown = made.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("forecast", *COLUMNS))
     assert calibrate(unknown, factors, quantiles=QUANTILES)["q97_5"].null_count() == 50
+
+
+def demands(num_points: int, *, stretch: float, chance: float = 0.3, seed: int = 0) -> pl.DataFrame:
+    """Actuals that are zero or exponential, and quantiles that are zero or too large by a factor."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random(num_points) < chance) * rng.exponential(5.0, num_points)
+    true = [0.0, 0.0, 0.0, *(5.0 * np.log(chance / np.array([0.1, 0.025])))]
+    columns = {name: [stretch * each] * num_points for name, each in zip(COLUMNS, true, strict=True)}
+    return pl.DataFrame({"model": ["lstm"] * num_points, "y": y, "forecast": [0.0] * num_points, **columns})
+
+
+@pytest.mark.parametrize("stretch", [0.6, 1.0, 1.6])
+def test_an_interval_on_one_side_is_calibrated_as_its_upper_quantile(stretch: float) -> None:
+    made = demands(100_000, stretch=stretch)
+    factors = find_factors(count_ratios(made, quantiles=QUANTILES), horizon=HORIZON)
+    assert factors["quantile"].to_list() == [0.9, 0.975]
+    assert factors["factor"].to_numpy() == pytest.approx(stretch**-0.75, rel=0.03)
+    calibrated = calibrate(made, factors, quantiles=QUANTILES)
+    assert calibrated["q90"][0] == pytest.approx(made["q90"][0] * factors["factor"][0])
+    assert calibrated["q10"].equals(made["q10"])
+
+
+def test_a_quantile_that_zeros_alone_reach_is_not_moved_onto_zero() -> None:
+    made = demands(50_000, stretch=1.0).with_columns(y=pl.lit(0.0))
+    factors = find_factors(count_ratios(made, quantiles=QUANTILES), horizon=HORIZON)
+    assert 0.5 < factors["factor"].min() < 0.7  # type: ignore[operator]
+
+
+def test_factors_of_one_side_and_of_two_do_not_mix() -> None:
+    both = pl.concat([forecasts(40_000, spread=0.5), demands(40_000, stretch=2.0)])
+    factors = find_factors(count_ratios(both, quantiles=QUANTILES), horizon=HORIZON)
+    assert factors["quantile"].to_list() == [0.025, 0.1, 0.9, 0.975]
+    calibrated = calibrate(both, factors, quantiles=QUANTILES)
+    wider = (calibrated["q90"] - calibrated["q50"]) / (both["q90"] - both["q50"])
+    assert wider[0] == pytest.approx(0.5**-0.75, rel=0.03)
+    assert wider[-1] == pytest.approx(2.0**-0.75, rel=0.03)

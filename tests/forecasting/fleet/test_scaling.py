@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from forecasting.fleet.scaling import SHIFT, measure_scaling
+from forecasting.fleet.scaling import SHIFT, Scaling, measure_scaling
 from forecasting.spec.training import Transform
 
 
@@ -112,3 +112,24 @@ def test_scales_have_the_same_bits_however_long_the_longest_series_of_the_panel_
     among_1N = np.pad(own_1N, ((0, 0), (num_before, 0)), constant_values=np.nan)
     alone, among = (measure_scaling(y_1N, season_length=7, transform=transform) for y_1N in (own_1N, among_1N))
     np.testing.assert_array_equal(among.stack(), alone.stack())
+
+
+def test_zero_is_the_reference_of_an_intermittent_series_that_is_nearer_to_it_than_to_each_season() -> None:
+    rng = np.random.default_rng(0)
+    demand = (rng.random(200) < 0.2) * rng.integers(6, 15, 200).astype(float)
+    weekends = np.where(np.arange(200) % 7 < 2, rng.integers(6, 15, 200), 0.0)
+    often = (rng.random(200) < 0.6) * 5.0
+    signed = np.where(np.arange(200) == 9, -1.0, demand)
+    gaps = np.where(rng.random(200) < 0.3, np.nan, demand)
+    y_SN = np.stack([demand, weekends, often, signed, gaps, np.zeros(200)])
+    flat_S = measure_scaling(y_SN, season_length=7, references=(7, 1)).flat_S
+    np.testing.assert_array_equal(flat_S, [0, np.nan, np.nan, np.nan, 0, np.nan])
+    assert np.isnan(measure_scaling(y_SN, season_length=7).flat_S).all()
+    assert measure_scaling(y_SN[1:2], season_length=5, references=(5, 1)).flat_S.tolist() == [0.0]
+
+
+def test_scales_of_an_earlier_version_have_past_values_as_references() -> None:
+    scaling = measure_scaling(np.random.default_rng(0).normal(size=(2, 30)), season_length=7)
+    assert np.isnan(scaling.flat_S).all()
+    older = Scaling.unstack(scaling.stack()[:5])
+    assert np.array_equal(older.stack(), scaling.stack(), equal_nan=True)

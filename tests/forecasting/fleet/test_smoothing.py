@@ -115,7 +115,9 @@ def test_neighbours_on_a_grid_have_neighbouring_numbers(freq: str) -> None:
 
 
 def windows_of(panel: Panel, config: MemberConfig, seasons: tuple[int, ...]) -> tuple[WindowSource, dict[str, Tensor]]:
-    scaling = Scaling(*np.array([[30.0], [10.0], [2.0], [np.nan], [np.nan]]).repeat(len(panel.unique_ids), axis=1))
+    scaling = Scaling(
+        *np.array([[30.0], [10.0], [2.0], [np.nan], [np.nan], [np.nan]]).repeat(len(panel.unique_ids), axis=1)
+    )
     source = window_source(
         panel,
         scaling,

@@ -51,6 +51,21 @@ def test_a_window_holds_the_segments_before_its_origin_and_the_targets_after_it(
         np.testing.assert_allclose(windows.reference_SBFM[series, slot], np.stack([day, five], -1), rtol=1e-4)
 
 
+def test_flat_references_replace_those_of_their_series_alone(make_panel: Callable[..., Panel]) -> None:
+    panel = make_panel(3)
+    scaling = measure_scaling(panel.y_SN, season_length=SEASONS[0])
+    changed = replace(scaling, flat_S=np.array([np.nan, 2.0, np.nan]))
+    plain, flat = (
+        window_source(panel, each, config=CONFIG, season_lengths=SEASONS).gather(torch.tensor([[50], [60], [70]]))
+        for each in (scaling, changed)
+    )
+    in_errors = (2.0 - scaling.location_S[1]) / scaling.error_S[1]
+    np.testing.assert_allclose(flat.reference_SBFM[1], in_errors, rtol=1e-5)
+    assert torch.equal(flat.reference_SBFM[[0, 2]], plain.reference_SBFM[[0, 2]])
+    assert torch.equal(flat.x_SBTI, plain.x_SBTI)
+    assert torch.equal(flat.target_SBF, plain.target_SBF)
+
+
 @given(st.integers(0, 10_000))
 def test_nothing_after_the_origin_enters_a_window(seed: int) -> None:
     random = np.random.default_rng(seed)

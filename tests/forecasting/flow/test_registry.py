@@ -38,7 +38,7 @@ def fleet_of(*unique_ids: str, **fields: Any) -> FittedFleet:
             "kernel": "reference",
             "unique_ids": unique_ids,
             "weights": {"w": torch.zeros(num_series, 2)},
-            "scaling": Scaling(scales, scales, scales, scales, scales),
+            "scaling": Scaling(*(scales,) * 6),
             "num_steps_S": np.full(num_series, 20),
             "num_windows_S": np.full(num_series, 9),
             "validation_loss_S": np.full(num_series, 0.5),

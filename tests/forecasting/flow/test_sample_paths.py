@@ -1,6 +1,7 @@
 """Sample paths of forecasts: their rows, and the coverage of sums over the horizon."""
 
-from datetime import datetime
+from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from forecasting.evaluate.conformal import find_factors
 from forecasting.evaluate.dependence import CORRELATIONS, find_correlations
+from forecasting.fleet.options import FitOptions
+from forecasting.flow import one_shot
 from forecasting.flow import sample_paths as module
 from forecasting.flow.admissible import calibrate
-from forecasting.flow.sample_paths import no_paths, sample_paths
+from forecasting.flow.sample_paths import find_demands, no_paths, sample_paths
 from forecasting.flow.shards import backtest_shard, predict_shard
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
@@ -53,7 +56,7 @@ def correlations_of(**shares: float) -> pl.DataFrame:
 
 def draw(forecasts: pl.DataFrame, correlations: pl.DataFrame | None = None, **fields: Any) -> pl.DataFrame:
     matrices = correlations_of(combination=0.7) if correlations is None else correlations
-    return pl.concat([no_paths(forecasts), *sample_paths(forecasts, matrices, spec_of(**fields))])
+    return pl.concat([no_paths(forecasts), *sample_paths(forecasts, matrices, spec_of(**fields), demands={})])
 
 
 def test_every_series_has_the_requested_paths_over_its_whole_horizon_sorted() -> None:
@@ -81,7 +84,7 @@ def test_series_are_drawn_some_at_a_time_with_the_same_bits(monkeypatch: pytest.
     forecasts = forecasts_of(*"abcdefg")
     whole = draw(forecasts)
     monkeypatch.setattr(module, "ROWS_AT_ONCE", 2 * 50 * HORIZON)
-    parts = list(sample_paths(forecasts, correlations_of(combination=0.7), spec_of()))
+    parts = list(sample_paths(forecasts, correlations_of(combination=0.7), spec_of(), demands={}))
     assert [part["unique_id"].n_unique() for part in parts] == [2, 2, 2, 1]
     assert pl.concat(parts).equals(whole)
     assert draw(forecasts_of("c")).equals(whole.filter(unique_id="c"))
@@ -103,6 +106,29 @@ def test_paths_keep_the_lower_bound_and_whole_numbers() -> None:
     assert paths.min() == 1
     assert (paths == paths.round()).all()
     assert draw(forecasts_of("a", low=-1.0))["y"].min() < 0  # type: ignore[operator]
+
+
+def test_only_intermittent_series_have_demands() -> None:
+    measured = {
+        "slow": [0, 0, 0, 4, None],
+        "steady": [0, 2, 3, 4, 5],
+        "signed": [0, 0, 0, 4, -1],
+        "none": [0, 0, 0, 0, 0],
+    }
+    history = pl.DataFrame([{"unique_id": name, "y": y} for name, y in measured.items()]).explode("y")
+    demands = find_demands(history)
+    assert list(demands) == ["slow"]
+    assert (demands["slow"].sizes.tolist(), demands["slow"].share) == ([4.0], 0.25)
+
+
+def test_past_demands_reach_the_paths_of_their_series_alone() -> None:
+    zeros = forecasts_of("1", "2").with_columns(q10=pl.lit(0.0), q50=pl.lit(0.0), q90=pl.lit(0.0))
+    native = zeros.with_columns(pl.col("unique_id").cast(pl.Int32))
+    demands = find_demands(pl.DataFrame({"unique_id": [1] * 20, "y": [0.0] * 19 + [7.0]}))
+    paths = pl.concat(sample_paths(native, correlations_of(combination=0.7), spec_of(paths=200), demands=demands))
+    of_one, of_two = (paths.filter(unique_id=name)["y"] for name in (1, 2))
+    assert of_one.mean() == pytest.approx(7 / 20)
+    assert of_two.max() == 0
 
 
 def crossings(paths: pl.DataFrame) -> int:
@@ -166,7 +192,9 @@ def test_sums_of_paths_are_calibrated_where_sums_of_quantiles_are_not(wandering:
 
     def held_by_paths(correlations: pl.DataFrame) -> float:
         sums = (
-            pl.concat(sample_paths(forecasts, correlations, spec)).group_by("unique_id", "path").agg(pl.col("y").sum())
+            pl.concat(sample_paths(forecasts, correlations, spec, demands={}))
+            .group_by("unique_id", "path")
+            .agg(pl.col("y").sum())
         )
         ends = (pl.col("y").quantile(level, "linear").alias(name) for level, name in ((0.1, "low"), (0.9, "high")))
         by_series = sums.group_by("unique_id").agg(ends).sort("unique_id")
@@ -182,7 +210,7 @@ def test_sums_of_paths_are_calibrated_where_sums_of_quantiles_are_not(wandering:
 def test_steps_of_paths_have_the_published_quantiles(wandering: Any) -> None:
     spec, forecasts, correlations, _ = wandering
     paths = (
-        pl.concat(sample_paths(forecasts, correlations, spec))
+        pl.concat(sample_paths(forecasts, correlations, spec, demands={}))
         .group_by("unique_id", "ds")
         .agg(
             **{
@@ -195,3 +223,36 @@ def test_steps_of_paths_have_the_published_quantiles(wandering: Any) -> None:
     for mine, published in (("p10", "q10"), ("p50", "q50"), ("p90", "q90")):
         width = both["q90"] - both["q10"]
         assert ((both[mine] - both[published]).abs() / width).max() < 0.01  # type: ignore[operator]
+
+
+def test_sums_of_paths_of_an_intermittent_demand_have_its_mean_and_spread(tmp_path: Path) -> None:
+    """Demand of 6 to 14 pieces on one day of five: 56 in four weeks, in 80 % of cases 29 to 84."""
+    rng = np.random.default_rng(3)
+    days = pl.DataFrame({"ds": pl.date_range(date(2023, 1, 2), date(2024, 6, 24), eager=True)})
+    parts = [
+        days.with_columns(unique_id=pl.lit(f"item {item}"), y=(rng.random(540) < 0.2) * rng.integers(6, 15, 540) * 1.0)
+        for item in range(6)
+    ]
+    pl.concat(parts).write_parquet(tmp_path / "demand.parquet")
+    source = {"uri": str(tmp_path / "demand.parquet")}
+    spec = Spec(
+        name="slow",
+        source=source,
+        freq="1d",
+        season_lengths=(7,),
+        horizon=28,
+        recipe="fast",
+        models=("gru",),
+        paths=200,
+        lower_bound=0,
+    )
+    outcome = one_shot.forecast(spec, options=FitOptions(show_progress=False))
+    served = outcome.forecasts.filter("is_champion")
+    assert served["q50"].max() == 0
+    assert served["q70"].mean() < 0.5 < 5 < served["q90"].mean()  # type: ignore[operator]
+    demands = find_demands(outcome.features)
+    paths = pl.concat(sample_paths(outcome.forecasts, outcome.correlations, spec, demands=demands))
+    sums = paths.group_by("unique_id", "path").agg(pl.col("y").sum())
+    assert sums["y"].mean() == pytest.approx(56, rel=0.15)
+    ends = sums.group_by("unique_id").agg(low=pl.col("y").quantile(0.1), high=pl.col("y").quantile(0.9))
+    assert (ends["low"].mean(), ends["high"].mean()) == (pytest.approx(29, abs=8), pytest.approx(84, abs=12))

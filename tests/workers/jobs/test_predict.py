@@ -68,7 +68,7 @@ def test_predict_publishes_the_paths_of_what_serves_with_their_bookkeeping(drawn
     assert paths["run_cutoff"].unique().to_list() == [FIRST + timedelta(hours=CUTOFF)]
     served = forecasts.filter("is_champion").select("unique_id", "model", "cutoff", "ds").unique()
     assert_frame_equal(paths.select(served.columns).unique(), served, check_row_order=False)
-    expected = pl.concat(sample_paths(forecasts, rows(drawn, "correlations"), drawn.spec))
+    expected = pl.concat(sample_paths(forecasts, rows(drawn, "correlations"), drawn.spec, demands={}))
     values = paths.select(expected.columns)
     assert_frame_equal(values, expected, check_row_order=False, check_exact=True)
 

@@ -39,6 +39,7 @@ CASES = {
     "young series": {"season_lengths": (24, 48, 1), "num_points": (200, 60, 30)},
     "young series without a last value": {"season_lengths": (24, 48), "num_points": (50, 23, 60)},
     "averaged": {"weight_average": 0.8},
+    "intermittent": {"num_zeros": (150, 0, 110)},
     "categories": {"num_categories": 2},
 }
 
@@ -53,6 +54,7 @@ def module_of(
     horizon: int = 6,
     gaps: bool = False,
     num_points: tuple[int, ...] = (),
+    num_zeros: tuple[int, ...] = (),
     num_categories: int = 0,
     **config: float,
 ) -> FleetModule:
@@ -64,11 +66,15 @@ def module_of(
         panel = replace(panel, y_SN=y_SN)
     for row, length in enumerate(num_points):
         panel.y_SN[row, :-length], panel.length_S[row] = np.nan, length
+    for row, num in enumerate(num_zeros):
+        panel.y_SN[row] = np.abs(panel.y_SN[row])
+        panel.y_SN[row, np.random.default_rng(row).permutation(panel.y_SN.shape[1])[:num]] = 0.0
     training = MemberConfig(
         **{"hidden_size": 5, "segment_length": 4, "context_segments": 3, "batch_windows": 7, "validation_windows": 4}
         | config
     )
-    scaling = measure_scaling(panel.y_SN, season_length=season_lengths[0])
+    scaling = measure_scaling(panel.y_SN, season_length=season_lengths[0], references=season_lengths)
+    assert np.isfinite(scaling.flat_S).tolist() == [num > 0 for num in num_zeros or (0,) * NUM_SERIES]
     rows = np.random.default_rng(1).integers(0, NUM_VALUES, (*panel.ds_SN.shape, num_categories), dtype=np.int32)
     windows = window_source(
         panel,
