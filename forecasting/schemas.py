@@ -423,11 +423,7 @@ _DECLARED = (
             _CUTOFF_DATE,
             _RUN_CUTOFF,
             _MODEL,
-            Column(
-                "quantile",
-                pl.Float64(),
-                "level of the lower end of the central interval, or of the upper end where the lower one is the median",
-            ),
+            Column("quantile", pl.Float64(), "level of the lower end of the central interval"),
             Column("factor", pl.Float64(), "factor by which the interval's width is multiplied"),
             Column("num_points", pl.Int64(), "backtested points behind the factor"),
             Column("coverage", pl.Float64(), "share of their actuals inside the interval before it is multiplied"),

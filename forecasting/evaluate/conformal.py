@@ -5,8 +5,8 @@ nominal share of the actuals: split conformal prediction with the interval's own
 Romano, Patterson & Candès 2019). Three quarters of its logarithm are applied, less where forecasts were few, because
 candidates are older than serving networks and so more often wrong. Counts add up over shards.
 
-A demand that is zero most of the time has an interval on one side only, whose lower end is the median. Its upper end is
-calibrated as a quantile: the share of actuals up to it is to be its level.
+An interval whose lower end is the median is one on one side, which is usual of a demand that is zero most of the time.
+It is not calibrated: stretched to cover its share, its upper end would no longer be the quantile that it is called.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,6 @@ BELIEF = 0.75
 FEW_FORECASTS = 20
 """Number of backtested forecasts at which half of that share is applied."""
 BINS_PER_DOUBLING, MOST_DOUBLINGS = 32, 10
-LEAST_DOUBLINGS = -1
-"""Least logarithm of the factor of a quantile on one side. Where zeros alone are as many as its level, any is right."""
 
 COUNTS = {"model": pl.String(), "quantile": pl.Float64(), "bin": pl.Int32(), "num_points": pl.Int64()}
 FACTORS = table("calibrations").row_schema("timestamp")
@@ -47,29 +45,28 @@ def count_ratios(comparison: pl.DataFrame, *, quantiles: Sequence[float]) -> pl.
     """Count actuals by model, interval and distance from the median, in units of the width of their side.
 
     Args:
-        comparison: One row per point: `model, y, forecast` and the quantile columns. Points without an actual, and
-            sides of zero width, do not count.
+        comparison: One row per point: `model, y, forecast` and the quantile columns. Points without an actual,
+            intervals on one side, and sides of zero width, do not count.
         quantiles: The quantiles that it has columns for.
 
     Returns:
-        The number of points by `model`, `quantile` and `bin` of the ratio's logarithm to the base 2, with
-        `BINS_PER_DOUBLING`. The quantile is an interval's lower end, or its upper one where the lower is the median.
+        The number of points by `model`, `quantile` (the interval's lower end) and `bin` of the ratio's logarithm to
+        the base 2, with `BINS_PER_DOUBLING`.
     """
     error = pl.col("y") - pl.col("forecast")
     most = BINS_PER_DOUBLING * MOST_DOUBLINGS
     counts = [pl.DataFrame(schema=COUNTS)]
     for low in lower_quantiles(quantiles):
-        high = _upper_of(low, quantiles)
-        ends = [pl.col(quantile_column(q)) for q in (low, high)]
-        is_one_sided = ends[0] >= pl.col("forecast")
-        width = pl.when((error >= 0) | is_one_sided).then(ends[1] - pl.col("forecast"))
-        width = width.otherwise(pl.col("forecast") - ends[0])
-        distance = pl.when(is_one_sided).then(error.clip(lower_bound=0)).otherwise(error.abs())
-        place = ((distance / width).log(2) * BINS_PER_DOUBLING).floor().clip(-most, most)
+        ends = [pl.col(quantile_column(q)) for q in (low, 1 - low)]
+        width = pl.when(error >= 0).then(ends[1] - pl.col("forecast")).otherwise(pl.col("forecast") - ends[0])
+        place = ((error.abs() / width).log(2) * BINS_PER_DOUBLING).floor().clip(-most, most)
         counts.append(
-            comparison.filter(error.is_finite() & (width > 1e-12 * pl.col("forecast").abs()))
-            .group_by("model", quantile=pl.when(is_one_sided).then(high).otherwise(low), bin=place.cast(pl.Int32))
+            comparison.filter(
+                error.is_finite() & (ends[0] < pl.col("forecast")) & (width > 1e-12 * pl.col("forecast").abs())
+            )
+            .group_by("model", bin=place.cast(pl.Int32))
             .agg(num_points=pl.len().cast(pl.Int64))
+            .select("model", pl.lit(low).alias("quantile"), "bin", "num_points")
         )
     return pl.concat(counts)
 
@@ -89,11 +86,9 @@ def find_factors(counts: pl.DataFrame, *, horizon: int) -> pl.DataFrame:
     rows = []
     for (model, low), bins in by_bin.group_by("model", "quantile", maintain_order=True):
         num_points = int(bins["num_points"].sum())
-        rank = (float(low) if low > 0.5 else 1 - 2 * float(low)) * (num_points + 1)
+        rank = (1 - 2 * float(low)) * (num_points + 1)
         reached = bins.with_columns(up_to=pl.col("num_points").cum_sum()).filter(pl.col("up_to") >= rank)
         last = int(reached["bin"][0] if reached.height else bins["bin"][-1])
-        if low > 0.5:
-            last = max(last, LEAST_DOUBLINGS * BINS_PER_DOUBLING)
         num_forecasts = num_points / horizon
         share = BELIEF * num_forecasts / (num_forecasts + FEW_FORECASTS)
         inside = bins.filter(pl.col("bin") < 0)["num_points"].sum()
@@ -122,12 +117,12 @@ def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, *, quantiles: Sequ
         .join(factors.select("model", "quantile", "factor"), on="model", how="left")
         .pivot("quantile", index="model", values="factor")
     )
-    names = {q: f"factor of {q}" for low in lows for q in (low, _upper_of(low, quantiles))}
+    names = {low: f"factor of {low}" for low in lows}
     by_model = by_model.select(
         "model",
         *(
-            (pl.col(str(q)) if str(q) in by_model.columns else pl.lit(1.0)).fill_null(1.0).alias(name)
-            for q, name in names.items()
+            (pl.col(str(low)) if str(low) in by_model.columns else pl.lit(1.0)).fill_null(1.0).alias(name)
+            for low, name in names.items()
         ),
     )
     stretched = forecasts.join(by_model, on="model", how="left", maintain_order="left")
@@ -135,17 +130,12 @@ def calibrate(forecasts: pl.DataFrame, factors: pl.DataFrame, *, quantiles: Sequ
     for side in (sorted((q for q in quantiles if q < 0.5), reverse=True), sorted(q for q in quantiles if q > 0.5)):
         inner = median = pl.col("forecast")
         for q in side:
-            column = moved = pl.col(quantile_column(q))
-            low = next((low for low in lows if abs(min(q, 1 - q) - low) < 1e-9), None)
-            if low is not None:
-                factor = pl.col(names[low])
-                if q > 0.5:
-                    factor = pl.when(pl.col(quantile_column(low)) < median).then(factor).otherwise(pl.col(names[q]))
-                moved = median + (column - median) * factor
+            column, low = pl.col(quantile_column(q)), min(q, 1 - q)
+            name = next((name for known, name in names.items() if abs(known - low) < 1e-9), None)
+            moved = column
+            if name is not None:
+                is_two_sided = pl.col(quantile_column(low if q > 0.5 else q)) < median
+                moved = pl.when(is_two_sided).then(median + (column - median) * pl.col(name)).otherwise(column)
             inner = pl.min_horizontal(inner, moved) if q < 0.5 else pl.max_horizontal(inner, moved)
             columns[quantile_column(q)] = pl.when(column.is_not_null()).then(inner)
     return stretched.with_columns(**columns).drop(names.values())
-
-
-def _upper_of(low: float, quantiles: Sequence[float]) -> float:
-    return next(high for high in quantiles if abs(1 - low - high) < 1e-9)

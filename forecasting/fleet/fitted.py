@@ -55,8 +55,6 @@ class Prior:
     """Version of the prior that it was trained from."""
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Values of each category that have a row in its table (`forecasting.fleet.categories`)."""
-    has_flat: bool = False
-    """Whether intermittent series had flat references (`forecasting.fleet.scaling`); in earlier versions none had."""
 
     @property
     def version(self) -> str:

@@ -149,7 +149,7 @@ def scaling_for(config: MemberConfig, panel: Panel, season_lengths: tuple[int, .
         season_length=season_lengths[0],
         transform=config.transform,
         is_shared=config.start == "prior",
-        references=() if config.is_smoothed else config.references(season_lengths),
+        references=() if config.is_smoothed or config.start == "prior" else config.references(season_lengths),
     )
 
 

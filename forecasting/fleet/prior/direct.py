@@ -5,8 +5,6 @@ So a series has a network before it has its own: because it is new, too short to
 
 # S series
 
-from dataclasses import replace
-
 import numpy as np
 
 from forecasting.fleet.fitted import FittedFleet, Prior
@@ -32,8 +30,6 @@ def use_prior_directly(
         size to be scaled, are refused.
     """
     scaling = scaling or scaling_for(prior.config, panel, prior.task.season_lengths)
-    if not prior.has_flat:
-        scaling = replace(scaling, flat_S=np.full(len(panel.unique_ids), np.nan))
     is_scaled_S = (scaling.spread_S > 0) & np.isfinite([scaling.location_S, scaling.spread_S, scaling.error_S]).all(0)
     rows = np.flatnonzero(is_scaled_S)
     num_series = len(rows)

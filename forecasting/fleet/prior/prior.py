@@ -139,7 +139,6 @@ def fit_prior(
         trained_until=_last_read(known, dropped_S[plan.rows_S], is_sound_S),
         started_from=start.version if start else None,
         vocabulary=vocabulary,
-        has_flat=True,
     )
 
 
