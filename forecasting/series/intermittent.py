@@ -43,7 +43,7 @@ def least_demands(y_SN: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def without_residues(quantiles_SFQ: npt.NDArray[np.float64], y_SN: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return forecasts of intermittent series that are zero where they are nearer to it than to any past demand.
 
-    A network reaches zero only nearly. What it leaves is no demand, but adds up over the horizon.
+    A network only comes near to zero, and what it leaves there adds up over the horizon.
 
     Args:
         quantiles_SFQ: Forecasts, rising along Q.
