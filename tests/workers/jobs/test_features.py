@@ -1,11 +1,15 @@
 import json
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 
 from forecasting.errors import UserError
+from forecasting.series import blocks
+from forecasting.series.once import reading_once
 from forecasting.spec.categories import Categories
 from forecasting.store.publish import append_run
+from workers.jobs import features, restatements
 from workers.jobs.features import fingerprint, is_done, write_features
 from workers.jobs.run import Skip, count_points
 
@@ -185,3 +189,34 @@ def test_columns_that_name_series_together_are_kept_beside_those_of_other_runs(s
     write("1,milk", "4,d")
     write_features(small.run("features", 11, spec=spec, cutoff="given", series=("4/d",)))
     assert list(stored()) == ["1/milk", "2/a\\/b", "3/c", "4/d"]
+
+
+def test_tables_do_not_depend_on_blocks_and_a_lost_job_that_is_repeated_publishes_them_once(
+    small, monkeypatch, tmp_path_factory
+):
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    names = ("observations", "features", "rejects", "restatements")
+    stored = {}
+    for name, most_rows in (("whole", 1_000), ("split", 5)):
+        small.spec = small.spec_of(name)
+        monkeypatch.setattr(blocks, "BLOCK_ROWS", most_rows)
+        monkeypatch.setattr(restatements, "STRETCH_ROWS", most_rows)
+        small.write("c,2024-01-01 05:00:00,many", a=12, b=9, c=12, d=3)
+        with reading_once():
+            small.read()
+        small.replace("b,3,40", "d,1,7")
+        runs = [small.run("features", 11, cutoff="given", run_id=f"{name}.{number}") for number in (1, 1)]
+        if most_rows == 5:
+            with monkeypatch.context() as patch, reading_once():
+                patch.setattr(features, "add_set_aside", lambda *_: 1 / 0)
+                with pytest.raises(ZeroDivisionError):  # lost after observations, before rejects
+                    write_features(runs[0])
+        with reading_once():
+            outcome = write_features(runs[1])
+        tables = [small.store.scan(table, "timestamp").filter(spec=name).collect() for table in names]
+        of_run = ("spec", "run_id", "learnt_at", "data_version", "created_at")
+        stored[name] = [table.drop(of_run, strict=False).sort(pl.all()).rows() for table in tables], outcome.message
+        assert sorted(tables[-1]["new_y"]) == [7.0, 40.0]
+    assert stored["split"] == stored["whole"]
+    assert not list(temporary.iterdir())
