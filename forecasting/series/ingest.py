@@ -239,15 +239,7 @@ def _ingest(blocks: JudgedBlocks, read: _Read, gathered: Gathering | None = None
         spellings = count_spellings(rows).collect(engine="streaming")
         refuse_thousands(spellings, spec.source)
         ambiguous = describe_points(spellings, spec.source)
-    num_kept, num_waiting, num_ignored = (int(kept[name].sum()) for name in ("num_kept", "num_waiting", "num_ignored"))
-    counts = RowCounts(
-        counted["read"].item(),
-        num_kept - num_waiting - num_ignored,
-        counted["after_cutoff"].item() + num_waiting - gathered.num_later,
-        dict(refused["reason"].value_counts(sort=True).iter_rows()),
-        ignored=num_ignored,
-        unfinished=counted["unfinished"].item(),
-    )
+    counts = _count(refused, counted, kept, num_later=gathered.num_later)
     if spec.clock == "step":
         steps = gathered.times(refused)
         refuse_codes(steps, spec.source.time_format, subject=f"source {spec.source}", freq=spec.freq)
@@ -269,13 +261,15 @@ def _ingest(blocks: JudgedBlocks, read: _Read, gathered: Gathering | None = None
     if set_aside and not ingested.lengths:
         name, reason = next(iter(set_aside.items()))
         raise SourceError(f"source {spec.source} has no series left to forecast; '{name}' is {reason}")
-    unused = [*read.unused, *describe_waiting(counted.row(0, named=True), cutoff, is_found=read.is_found)]
-    unread = describe_unread_rows(spec.source, rows.collect_schema()["ds"])
-    unused += [unread] if unread is not None else []
-    unused += [describe_ended(ingested.ended, len(unique_ids))] if ingested.ended else []
     without = {*ingested.ended, *set_aside}
-    unmeasured = describe_unmeasured([name for name in gridded.unmeasured if name not in without], len(unique_ids))
-    unused += [] if unmeasured is None else [unmeasured]
+    unmeasured = [name for name in gridded.unmeasured if name not in without]
+    unused = (
+        *read.unused,
+        *describe_waiting(counted.row(0, named=True), cutoff, is_found=read.is_found),
+        describe_unread_rows(spec.source, rows.collect_schema()["ds"]),
+        describe_ended(ingested.ended, len(unique_ids)) if ingested.ended else None,
+        describe_unmeasured(unmeasured, len(unique_ids)),
+    )
     meant = observed.filter(~is_ignored(spec.source, spec.clock)) if spec.source.ignore else observed
     found = (
         *describe_shortfall(gathered.shortfall, spec.source, spec.freq, without=list(set_aside)),
@@ -288,10 +282,26 @@ def _ingest(blocks: JudgedBlocks, read: _Read, gathered: Gathering | None = None
         describe_repeats(refused, counts.read, spec.source),
         *gridded.suspicions.describe(meant, rows, spec),
     )
-    notes = (*ingested.notes, *(note for note in found if note is not None))
-    usual_rows = {name: num for part in gathered.shortfall for name, num in part.usual.items()}
-    in_memory = gathered.observed.are_in_memory
-    return replace(ingested, notes=notes, unused=tuple(unused), usual_rows=usual_rows, is_in_memory=in_memory)
+    return replace(
+        ingested,
+        notes=(*ingested.notes, *(note for note in found if note is not None)),
+        unused=tuple(note for note in unused if note is not None),
+        usual_rows={name: num for part in gathered.shortfall for name, num in part.usual.items()},
+        is_in_memory=gathered.observed.are_in_memory,
+    )
+
+
+def _count(refused: pl.DataFrame, counted: pl.DataFrame, kept: pl.DataFrame, *, num_later: int) -> RowCounts:
+    """Return what became of the rows; `num_later` of the refused ones lie after the cutoff."""
+    num_kept, num_waiting, num_ignored = (int(kept[name].sum()) for name in ("num_kept", "num_waiting", "num_ignored"))
+    return RowCounts(
+        counted["read"].item(),
+        num_kept - num_waiting - num_ignored,
+        counted["after_cutoff"].item() + num_waiting - num_later,
+        dict(refused["reason"].value_counts(sort=True).iter_rows()),
+        ignored=num_ignored,
+        unfinished=counted["unfinished"].item(),
+    )
 
 
 def _with_other_columns(
