@@ -4,6 +4,7 @@ A module that needs DAGs has a function `lay_dags(root)`. It writes the DAGs and
 checkout before anything starts.
 """
 
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -16,12 +17,15 @@ import hypothesis
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+from tests.metadata import write_metadata
 from tests.postgres import Server, find_programs, serve_postgres
 
 if TYPE_CHECKING:
     from workers.cluster.ray_head import Head
 
 ROOT = Path(__file__).resolve().parents[1]
+PLANTED = "pl4nted-hunter2"
+"""A secret in the environment of the shared Ray head, which must be found nowhere else."""
 
 # How long an example takes depends on the load of the machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -84,6 +88,9 @@ def shared_ray_head(checkout: Path) -> Iterator["Head"]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEETCAST_STORE", str(checkout / "store"))
         patch.setenv("FLEETCAST_GPUS_PER_WORKER", "0")
+        patch.setenv("FLEETCAST_CONNECTIONS", str(checkout / "connections"))
+        patch.setenv("FLEETCAST_STORAGE_OPTIONS", json.dumps({"aws_secret_access_key": PLANTED}))
+        patch.setenv("AIRFLOW_CONN_UNREACHABLE", f"postgresql://eve:{PLANTED}@127.0.0.1:1/x")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         with ray_head(num_cpus=2, num_gpus=1, dashboard=True) as head:
             patch.undo()
@@ -105,21 +112,35 @@ def airflow_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def connection_to(ray_jobs_url: str) -> dict[str, Any]:
+    """Return the fields of Airflow's connection to the shared Ray head; its nodes have the connection `mounted`."""
+    from workers.airflow.ray_token import read_token
+
+    extra = {"store_connection": "mounted"}
+    return {"conn_type": "fleetcast_ray", "host": ray_jobs_url, "password": read_token(), "extra": extra}
+
+
 @pytest.fixture(scope="module")
 def running_airflow(checkout: Path, ray_jobs_url: str, airflow_port: int) -> Iterator[RunningAirflow]:
     """The checkout's Airflow; it lives as long as the session, and is started again where a module has ended it."""
     from workers.airflow import standalone
 
+    site = checkout / "site"
+    if not site.exists():
+        write_metadata(site)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEETCAST_RAY_JOBS_URL", ray_jobs_url)
         patch.setenv("FLEETCAST_STORE", str(checkout / "store"))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("AIRFLOW_CONN_CLUSTER", json.dumps(connection_to(ray_jobs_url)))
+        patch.setenv("AIRFLOW__CORE__TEST_CONNECTION", "Enabled")
+        patch.setattr(standalone, "START_TIMEOUT", 600.0)  # on a busy machine
         output = standalone.up(checkout, port=airflow_port)
         url = f"http://127.0.0.1:{airflow_port}"
         login = {"username": "admin", "password": standalone.password(checkout)}
         token = httpx.post(f"{url}/auth/token", json=login).raise_for_status().json()["access_token"]
         headers = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=30) as http:
+        with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=120) as http:
             yield RunningAirflow(checkout, airflow_port, output, http)
 
 

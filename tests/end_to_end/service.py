@@ -45,6 +45,15 @@ class Airflow:
             assert time.monotonic() < deadline, f"{dag_id} is still {state} after {PATIENCE:.0f} s"
             time.sleep(0.5)
 
+    def wait_for_end(self, path: str) -> dict[str, str]:
+        """Wait until a run has ended, in success or failure, and return each task's state."""
+        deadline = time.monotonic() + PATIENCE
+        while self.http.get(path).raise_for_status().json()["state"] not in ("success", "failed"):
+            assert time.monotonic() < deadline, f"{path} has not ended after {PATIENCE:.0f} s"
+            time.sleep(0.5)
+        tasks = self.http.get(f"{path}/taskInstances").raise_for_status().json()["task_instances"]
+        return {task["task_id"]: task["state"] for task in tasks}
+
     def wait_for_dags(self, *dag_ids: str) -> None:
         deadline = time.monotonic() + PATIENCE
         while any(self.http.get(f"/dags/{dag_id}").is_error for dag_id in dag_ids):
