@@ -361,6 +361,7 @@ def as_of(spec: Spec, context: Context) -> str | None:
 def as_variable(arguments: RunArguments) -> str:
     """Return the arguments as JSON for an environment variable of a Ray job.
 
+    Fields that nobody has set are left out, because a job warns differently where a field of the source is set.
     Ray expands `$NAME` in environment variables, so a dollar sign is written as its JSON escape. Linux limits a
     variable to 128 KiB, and Ray also sends all variables in one, quoted once more.
 
@@ -373,7 +374,7 @@ def as_variable(arguments: RunArguments) -> str:
     Raises:
         SpecError: The arguments are too long for one variable.
     """
-    text = arguments.model_dump_json().replace("$", r"\u0024")
+    text = arguments.model_dump_json(exclude_unset=True).replace("$", r"\u0024")
     if (size := len(json.dumps(text))) > MAX_VARIABLE_BYTES:
         problem = f"{len(arguments.series or ())} ids take {size} bytes but {MAX_VARIABLE_BYTES} can be sent to a job"
         raise SpecError("run arguments", [f"series: {problem}; leave it empty for all series, or run it in parts"])

@@ -173,6 +173,16 @@ def test_run_is_stored_before_the_job_is_submitted(fake_ray: dict[str, Any]) -> 
     assert list(fake_ray["jobs"]) == [stored.submission_id]
 
 
+def test_job_knows_which_fields_of_the_spec_are_set(fake_ray: dict[str, Any]) -> None:
+    """A field that is set to its default counts as stated, and turns off what is asked of others."""
+    spec = small_spec()
+    submit(make_operator(spec=spec), make_context())
+    arrived = sent(fake_ray).spec
+    assert arrived == spec
+    assert arrived.source.model_fields_set == spec.source.model_fields_set
+    assert arrived.source.csv.model_fields_set == set()
+
+
 def test_retry_attaches_to_the_job_that_runs(fake_ray: dict[str, Any]) -> None:
     context = make_context()
     first = submit(make_operator(), context)
