@@ -29,6 +29,9 @@ from forecasting.fleet.trainer import device_of, run_trainer
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig, Role
 
+HALF_LIFE = 3
+"""Horizons, or first seasons, after which a past demand counts half for the weights that a network begins with."""
+
 
 def fit_candidates(
     panel: Panel,
@@ -213,9 +216,10 @@ def _fit(request: _Request, training: TrainingPlan, budget: StepBudget, options:
 
 def _run(request: _Request, training: TrainingPlan, budget: StepBudget, options: FitOptions) -> FleetModule:
     panel, config = request.panel.select(training.rows_S), request.run_config
+    scaling = request.scaling.select(training.rows_S)
     ready = assemble(
         panel,
-        request.scaling.select(training.rows_S),
+        scaling,
         model=request.model,
         task=request.task,
         config=config,
@@ -232,6 +236,8 @@ def _run(request: _Request, training: TrainingPlan, budget: StepBudget, options:
             network.load_weights(part.weights, rows_S=_rows_of(part.unique_ids, panel.unique_ids))
     else:
         network.initialise(keys_S)
+        half_life = max(HALF_LIFE * request.task.horizon, HALF_LIFE * request.task.season_lengths[0])
+        network.begin_at(scaling.past_differences(panel.y_SN, request.task.quantiles, half_life=half_life))
         if ready.windows.smoothing is not None:
             ready.windows.smoothing.initialise(dict(network.weights.items()), ready.windows.y_SN)
     module = FleetModule(

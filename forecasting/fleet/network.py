@@ -98,6 +98,17 @@ class FleetNetwork(nn.Module):
         self.bound()
 
     @torch.no_grad()
+    def begin_at(self, differences_SQ: npt.NDArray[np.float64]) -> None:
+        """Set the bias of the head, so that the first forecast is that far from the mean of the references.
+
+        Args:
+            differences_SQ: Differences of each series and quantile, in the loss's unit.
+        """
+        bias_S1O = self.weights["bias_head_1O"]
+        num_steps = bias_S1O.shape[-1] // differences_SQ.shape[-1]
+        bias_S1O += torch.from_numpy(differences_SQ).to(bias_S1O).repeat(1, num_steps).unsqueeze(1)
+
+    @torch.no_grad()
     def bound(self) -> None:
         """Clamp weights to their bounds, as each optimiser step does."""
         self.wiring.bound(dict(self.weights.items()), num_steps=self.dimensions.num_steps)

@@ -84,6 +84,27 @@ class Scaling:
             y_SFQ[logged_S] = np.exp(z_SFQ[logged_S]) - offset
         return y_SFQ
 
+    def past_differences(
+        self, y_SN: npt.NDArray[np.float64], quantiles: Sequence[float], *, half_life: int
+    ) -> npt.NDArray[np.float64]:
+        """Return the quantiles of past differences from the reference, of series that have a flat one.
+
+        Args:
+            y_SN: History of each series, NaN in gaps.
+            quantiles: Levels of the quantiles.
+            half_life: Grid points after which a difference counts half, because demand may end.
+
+        Returns:
+            Differences (S, Q) in units of the error; zero for the other series.
+        """
+        differences_SQ = np.zeros((len(y_SN), len(quantiles)))
+        for row in np.flatnonzero(np.isfinite(self.flat_S)):
+            columns = np.flatnonzero(np.isfinite(y_SN[row]))
+            weights = 0.5 ** ((columns[-1] - columns) / half_life)
+            past = np.quantile(y_SN[row, columns], quantiles, weights=weights, method="inverted_cdf")
+            differences_SQ[row] = (past - self.flat_S[row]) / (self.error_S[row] if self.error_S[row] > 0 else 1.0)
+        return differences_SQ
+
 
 ERRORS_OF_A_SPREAD = 4.0
 """Spread over seasonal error, where the ratio must be the same for all series."""

@@ -133,3 +133,28 @@ def test_scales_of_an_earlier_version_have_past_values_as_references() -> None:
     assert np.isnan(scaling.flat_S).all()
     older = Scaling.unstack(scaling.stack()[:5])
     assert np.array_equal(older.stack(), scaling.stack(), equal_nan=True)
+
+
+def test_past_differences_of_a_flat_reference_count_recent_demand_more() -> None:
+    early, late = [0.0, 0.0, 9.0] * 40, [0.0, 0.0, 0.0, 3.0] * 30
+    y = np.array([early + late, late + early, [1.0, 2.0] * 120])
+    scaling = measure_scaling(y, season_length=7, references=[1, 7])
+    assert np.isfinite(scaling.flat_S).tolist() == [True, True, False]
+    even = scaling.past_differences(y, [0.5, 0.7, 0.9], half_life=10_000)
+    assert even[:2, 0].tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(even[:2, 2], 9.0 / scaling.error_S[:2])
+    recent = scaling.past_differences(y, [0.5, 0.7, 0.9], half_life=10)
+    np.testing.assert_allclose(recent[:2, 2], [3.0, 9.0] / scaling.error_S[:2])
+    assert not recent[2].any()
+
+
+def test_past_differences_do_not_depend_on_the_columns_around_a_series() -> None:
+    y = np.random.default_rng(0).poisson(0.3, (1, 90)).astype(float)
+    wide = np.concatenate([np.full((1, 40), np.nan), y, np.full((1, 17), np.nan)], axis=1)
+    levels = [0.1, 0.5, 0.9]
+    own, padded = (
+        measure_scaling(each, season_length=7, references=[1, 7]).past_differences(each, levels, half_life=21)
+        for each in (y, wide)
+    )
+    assert own.any()
+    assert own.tolist() == padded.tolist()
