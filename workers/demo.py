@@ -1,8 +1,9 @@
 """The demo that `make demo` runs: the whole way once on real data, and a summary of its results.
 
 Airflow itself runs the DAGs (`airflow dags test`, which needs no scheduler, so that little can fail), Ray trains on
-this machine, and all files are kept under `.fleetcast/`. Flights of 2013 are forecast two days before the data end.
-Then the two days arrive and are scored, and the next two are forecast.
+this machine, and all files are kept under `.fleetcast/`. Networks train on flights up to 25 December 2013. The six days
+after it are then forecast from three cutoffs, two days at a time, as if the data came in day by day, and scored.
+A step that is published already is not repeated, unless the environment has FRESH=1.
 """
 
 import json
@@ -10,8 +11,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -22,27 +24,49 @@ from forecasting.cli.board_table import print_board
 from forecasting.errors import ServiceError, UserError
 from forecasting.evaluate.leaderboard import leaderboard
 from forecasting.settings import Settings
+from forecasting.spec.spec import read_spec
 from forecasting.store.query import query
 from forecasting.store.tables import Store
+from forecasting.version import code_version
 from workers.airflow.standalone import airflow_environment
-from workers.arguments import find_progress
+from workers.arguments import FLOWS, Flow, find_progress
 from workers.cluster.ray_head import ray_head
 from workers.commands import INTERRUPTED, exit_code_of
 
 SPEC = "nyc_departures"
-CUTOFF = "2013-12-29T23:00:00"
+TRAINED = "2013-12-25T23:00:00"
+CUTOFFS = tuple(f"2013-12-{day}T23:00:00" for day in (25, 27, 29))
+"""Cutoffs from which the days that are held back are forecast; the horizon is two days."""
 END = "2013-12-31T23:00:00"
-PHASES = (
-    ("train", CUTOFF, "features, training and backtest, knowing nothing after 29 December"),
-    ("forecast", CUTOFF, "features and forecasts of 30 and 31 December"),
-    ("forecast", END, "the two days have arrived: features, forecasts of 1 and 2 January, scores"),
-)
+FRESH_VARIABLE = "FRESH"
 QUESTION = (
     "SELECT unique_id, strftime(ds, '%d %b %H:00') AS hour, model, round(forecast, 1) AS departures, "
     "round(q10, 1) AS low, round(q90, 1) AS high FROM latest_forecasts "
     f"WHERE spec = '{SPEC}' AND unique_id IN ('NYC', 'to LAX') "
     "AND ds BETWEEN '2014-01-01 08:00' AND '2014-01-01 10:00' "
     "ORDER BY unique_id, ds"
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Runs of one DAG.
+
+    Attributes:
+        flow: The DAG's flow.
+        cutoffs: The cutoff of each run.
+        what: What they do, for people.
+    """
+
+    flow: Flow
+    cutoffs: tuple[str, ...]
+    what: str
+
+
+PHASES = (
+    Phase("train", (TRAINED,), "features, training and backtest, knowing nothing after 25 December"),
+    Phase("forecast", CUTOFFS, "26 to 31 December, two days at a time; each run scores the one before"),
+    Phase("forecast", (END,), "the last days have arrived: scores, and forecasts of 1 and 2 January"),
 )
 
 
@@ -71,6 +95,15 @@ def _run_dags(console: Console, root: Path, seconds: dict[str, float]) -> None:
         raise UserError(f"{root} has no dags/specs/{SPEC}.toml; run the demo in the root of a checkout")
     logs = root / ".fleetcast" / "demo"
     logs.mkdir(parents=True, exist_ok=True)
+    steps = [(number, phase, cutoff) for number, phase in enumerate(PHASES, start=1) for cutoff in phase.cutoffs]
+    num_done = 0 if os.environ.get(FRESH_VARIABLE) else _count_done(root, [(each.flow, at) for _, each, at in steps])
+    if num_done:
+        console.print(
+            f"{num_done} of {len(steps)} DAG runs are done already, with this code and spec; {FRESH_VARIABLE}=1 repeats"
+            " them"
+        )
+    if num_done == len(steps):
+        return
     environment = {**os.environ, **airflow_environment(root)}
     with _timed(seconds, "Airflow's database"):
         _run([_command("airflow"), "db", "migrate"], environment, logs / "migrate.log")
@@ -78,16 +111,51 @@ def _run_dags(console: Console, root: Path, seconds: dict[str, float]) -> None:
         with _timed(seconds, "Ray's start"):
             head = stack.enter_context(ray_head(dashboard=True))
         console.print(f"A local Ray runs at {head.address}; the logs of every step are in {logs.relative_to(root)}/")
-        for number, (flow, cutoff, what) in enumerate(PHASES, start=1):
-            dag = f"{SPEC}__{flow}"
-            console.print(f"\n[bold]{number} of {len(PHASES)}: Airflow runs {dag}[/] – {what}")
+        announced = 0
+        for number, phase, cutoff in steps[num_done:]:
+            dag = f"{SPEC}__{phase.flow}"
+            if number != announced:
+                console.print(f"\n[bold]{number} of {len(PHASES)}: Airflow runs {dag}[/] – {phase.what}")
+                announced = number
+            if len(phase.cutoffs) > 1:
+                console.print(f"   cutoff {cutoff}")
             with _timed(seconds, f"{number} {dag}"):
                 _run(
                     [_command("airflow"), "dags", "test", dag, "--conf", json.dumps({"cutoff": cutoff})],
                     environment | head.environment,
-                    logs / f"{number}-{dag}.log",
+                    logs / f"{number}-{dag}-{cutoff[:10]}.log",
                     console=console,
                 )
+
+
+def _count_done(root: Path, steps: Sequence[tuple[Flow, str]]) -> int:
+    """Count the first steps that runs of the same code and spec have done, in this order."""
+    settings = Settings.load()
+    last_jobs = [FLOWS[flow][-1] for flow in ("train", "forecast")]
+    recorded = (
+        Store(settings.store, settings.storage_options)
+        .scan("runs", "timestamp")
+        .filter(
+            pl.col("spec") == SPEC,
+            pl.col("status").is_in(["success", "skipped"]),  # the first forecast has nothing to score
+            pl.col("job").is_in(last_jobs),
+            pl.col("code_version") == code_version(),
+        )
+        .sort("started_at")
+        .collect()
+    )
+    spec = read_spec(root / "dags" / "specs" / f"{SPEC}.toml").model_dump(mode="json")
+    done = {}
+    for run in recorded.iter_rows(named=True):
+        if json.loads(run["arguments"])["spec"] == spec:
+            done[run["job"], run["run_cutoff"]] = run["started_at"]
+    num_done, newest = 0, None
+    for flow, cutoff in steps:
+        ended = done.get((FLOWS[flow][-1], cutoff))
+        if ended is None or (newest is not None and ended < newest):
+            break
+        num_done, newest = num_done + 1, ended
+    return num_done
 
 
 def _command(name: str) -> str:
@@ -99,7 +167,7 @@ def _command(name: str) -> str:
 def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     started = time.monotonic()
     yield
-    seconds[phase] = time.monotonic() - started
+    seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
 
 
 def _run(command: list[str], environment: Mapping[str, str], log: Path, *, console: Console | None = None) -> None:
@@ -138,17 +206,18 @@ def _report(console: Console, seconds: Mapping[str, float]) -> None:
         "Seconds",
         pl.DataFrame({"phase": list(seconds), "seconds": [round(value, 1) for value in seconds.values()]}),
     )
-    _print_frame(console, "Seconds of the jobs within", _job_seconds(store))
-    backtests = query(store, f"SELECT * FROM backtests WHERE spec = '{SPEC}' AND run_cutoff = '{CUTOFF}'")
+    _print_frame(console, "Seconds of all runs of a job", _job_seconds(store))
+    backtests = query(store, f"SELECT * FROM backtests WHERE spec = '{SPEC}' AND run_cutoff = '{TRAINED}'")
     scores = query(
         store,
-        f"SELECT * FROM scores WHERE spec = '{SPEC}' AND run_cutoff = '{END}' AND forecast_run_cutoff = '{CUTOFF}'",
+        f"SELECT * FROM latest_scores WHERE spec = '{SPEC}'"
+        f" AND forecast_run_cutoff BETWEEN '{CUTOFFS[0]}' AND '{CUTOFFS[-1]}'",
     )
     num_origins = backtests["origin"].n_unique()
-    champions = query(store, f"SELECT * FROM champions WHERE spec = '{SPEC}' AND run_cutoff = '{CUTOFF}'")
+    champions = query(store, f"SELECT * FROM champions WHERE spec = '{SPEC}' AND run_cutoff = '{TRAINED}'")
     for title, board in (
-        (f"Backtest: {num_origins} origins before 30 December", leaderboard(backtests, champions)),
-        ("The two days that were held back", leaderboard(scores, champions)),
+        (f"Backtest: {num_origins} origins before 26 December", leaderboard(backtests, champions)),
+        (f"The six days that were held back, from {len(CUTOFFS)} cutoffs", leaderboard(scores, champions)),
     ):
         console.print()
         print_board(board, console, title=title)
@@ -191,10 +260,11 @@ def _job_seconds(store: Store) -> pl.DataFrame:
     return query(
         store,
         f"""
-        SELECT job, run_cutoff AS cutoff, num_series AS series, num_rows AS rows, round(seconds, 1) AS seconds
-        FROM runs WHERE spec = '{SPEC}' AND status = 'success' ORDER BY started_at DESC LIMIT 9
+        SELECT job, count(*) AS runs, max(num_series) AS series, sum(num_rows)::BIGINT AS rows,
+               round(min(seconds), 1) AS shortest, round(max(seconds), 1) AS longest, round(sum(seconds), 1) AS total
+        FROM runs WHERE spec = '{SPEC}' AND status = 'success' AND job <> 'delete' GROUP BY job ORDER BY min(started_at)
         """,
-    ).reverse()
+    )
 
 
 def _print_frame(console: Console, title: str | None, frame: pl.DataFrame) -> None:

@@ -1,12 +1,19 @@
 """The demo's report; `make demo` itself is run as it stands."""
 
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from forecasting.spec.spec import read_spec
+from forecasting.store.publish import append_run
+from forecasting.store.tables import Store
+from forecasting.version import code_version
 from workers import demo
-from workers.arguments import find_progress
+from workers.arguments import Flow, find_progress
 
 
 def test_report_opens_the_store_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +29,34 @@ def test_report_opens_the_store_as_the_settings_say(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Opened) as opened:
         demo._report(Console(), {})
     assert opened.value.args == ("s3://bucket/prefix", {"aws_region": "eu-central-1"})
+
+
+def test_steps_count_as_done_in_order_and_only_with_the_same_code_and_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETCAST_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("FLEETCAST_SETTINGS", raising=False)
+    root = Path(__file__).parents[2]
+    spec = read_spec(root / "dags" / "specs" / f"{demo.SPEC}.toml").model_dump(mode="json")
+    steps: list[tuple[Flow, str]] = [("train", demo.TRAINED), ("forecast", demo.CUTOFFS[0]), ("forecast", demo.END)]
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def record(job: str, cutoff: str, *, hour: int, code: str = "", spec: Any = spec, status: str = "success") -> None:
+        row = {"run_id": f"{job}.{cutoff}.{hour}", "job": job, "spec": demo.SPEC, "run_cutoff": cutoff}
+        known = {"status": status, "code_version": code or code_version(), "arguments": json.dumps({"spec": spec})}
+        append_run(Store(tmp_path / "store"), row | known | {"started_at": began + timedelta(hours=hour)})
+
+    assert demo._count_done(root, steps) == 0
+    record("score", demo.CUTOFFS[0], hour=0)
+    assert demo._count_done(root, steps) == 0
+    record("backtest", demo.TRAINED, hour=1)
+    assert demo._count_done(root, steps) == 1  # the forecast was made before the training
+    record("score", demo.CUTOFFS[0], hour=2, code="other")
+    record("score", demo.CUTOFFS[0], hour=3, spec=spec | {"horizon": 1})
+    assert demo._count_done(root, steps) == 1
+    record("score", demo.CUTOFFS[0], hour=4, status="skipped")  # there is nothing to score yet
+    record("score", demo.END, hour=5)
+    assert demo._count_done(root, steps) == 3
 
 
 @pytest.mark.parametrize(
