@@ -130,6 +130,9 @@ def refuse_thousands(counted: pl.DataFrame, source: Source) -> None:
 def describe_points(counted: pl.DataFrame, source: Source) -> str | None:
     """Describe points that are read as decimal points, although each of them may separate thousands.
 
+    In a CSV file whose fields are separated by commas they are decimal points: where points separate thousands, commas
+    are decimal signs, and fields are separated by other signs.
+
     Args:
         counted: Rows of `count_spellings`.
         source: The source, for the options.
@@ -141,6 +144,8 @@ def describe_points(counted: pl.DataFrame, source: Source) -> str | None:
     if counted["num_decimal"].sum() or not num_grouped:
         return None
     file, row, text = counted.filter(pl.col("num_grouped") > 0).sort("unique_id")["first"][0].values()
+    if is_csv(file) and source.csv.separator == ",":
+        return None
     remedy = f"if so, it {_other_dialect(source)}; " if is_csv(file) else ""
     confirmation = "--csv-decimal '.' confirms decimal points" if is_csv(file) else "cast the column to numbers"
     return (

@@ -56,7 +56,8 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
     print(f"{NUM_SPECS} specs parsed in {parsed['seconds']:.3f} s beyond `import airflow.sdk`")
     assert len(parsed["dags"]) == 2 * NUM_SPECS
     assert parsed["heavy"] == []
-    assert set(parsed["ours"]) == {
+    # Airflow itself reads the provider's description, where the installed package has its entry point.
+    assert set(parsed["ours"]) - {"workers.airflow.provider"} == {
         "forecasting",
         "forecasting.spec.airflow",
         "forecasting.spec.checks",

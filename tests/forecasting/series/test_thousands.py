@@ -95,7 +95,9 @@ def test_run_stops_also_for_a_frame_of_text() -> None:
 
 def test_points_that_nothing_explains_are_noted_with_both_options() -> None:
     texts = ["1.234", "2.345", "12.456"]
-    noted = describe_points(count_spellings(rows_of(a=texts)).collect(), Source(uri="x.csv"))
+    counted = count_spellings(rows_of(a=texts)).collect()
+    assert describe_points(counted, Source(uri="x.csv")) is None  # fields are separated by commas
+    noted = describe_points(counted, Source.model_validate({"uri": "x.csv", "csv": {"separator": ";"}}))
     assert noted == (
         "3 measurements with exactly three digits after the point are read as decimal numbers, and no other shows"
         " whether points separate thousands: x.csv, line 2: '1.234' is 1.234, not 1234; if so, it looks like a file"

@@ -96,13 +96,15 @@ def cutoffs(small, table, **wanted):
 
 def test_only_series_with_new_rows_are_trained_and_backtested(trained, serial):
     trained.write(a=60, b=64, c=60)
-    trained = []
-    assert covered(serial, lambda: trained.extend(train_flow(trained, 63, changed_only=True))) == ["b"]
+    messages = []
+    assert covered(serial, lambda: messages.extend(train_flow(trained, 63, changed_only=True))) == ["b"]
     for table in ("models", "backtests", "champions"):
         assert cutoffs(trained, table) == {"a": [59], "b": [59, 63], "c": [59]}, table
-    assert trained[0].startswith("1 series trained with gru")
-    assert "2 of 3 series skipped: no new or restated rows since their last training, and they keep their" in trained[0]
-    assert "2 of 3 series skipped: not trained at this cutoff since their last backtest" in trained[1]
+    assert messages[0].startswith("1 series trained with gru")
+    assert (
+        "2 of 3 series skipped: no new or restated rows since their last training, and they keep their" in messages[0]
+    )
+    assert "2 of 3 series skipped: not trained at this cutoff since their last backtest" in messages[1]
     (board,) = read_boards(trained.store, kind="backtests")
     assert {row["num_series"] for row in board.rows.iter_rows(named=True)} == {3}
     assert board.title == "small: backtests of each series' newest training, at 2024-01-03T15:00:00 or before"
