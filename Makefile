@@ -99,6 +99,6 @@ $(READY): pyproject.toml setup.py constraints.txt $(wildcard forecasting/fleet/n
 	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3.11-venv" >&2; exit 2; }
 	@echo "Installing into .venv (about two gigabytes, one to three minutes) …"
 	@set -o pipefail; started=$$(date +%s) && $(PYTHON) -m venv .venv \
-	&& $(BIN)/python $(INSTALL) -e '.[worker,airflow,dev]' | $(SHORTEN) \
+	&& $(BIN)/python $(INSTALL) -e '.[worker,airflow-postgres,dev]' | $(SHORTEN) \
 	&& echo $$(( $$(date +%s) - started )) > $(READY) && echo "Installed in $$(cat $(READY)) s."
 	@ls forecasting/fleet/native/_engine*.so > /dev/null 2>&1 || echo "note: without a C compiler networks train several times slower; apt install gcc libc6-dev, then make clean"
