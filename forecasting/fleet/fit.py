@@ -236,7 +236,7 @@ def _run(request: _Request, training: TrainingPlan, budget: StepBudget, options:
             network.load_weights(part.weights, rows_S=_rows_of(part.unique_ids, panel.unique_ids))
     else:
         network.initialise(keys_S)
-        half_life = max(HALF_LIFE * request.task.horizon, HALF_LIFE * request.task.season_lengths[0])
+        half_life = HALF_LIFE * max(request.task.horizon, request.task.season_lengths[0])
         network.begin_at(scaling.past_differences(panel.y_SN, request.task.quantiles, half_life=half_life))
         if ready.windows.smoothing is not None:
             ready.windows.smoothing.initialise(dict(network.weights.items()), ready.windows.y_SN)

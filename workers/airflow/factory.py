@@ -198,7 +198,7 @@ def _as_spec_error(path: Path, error: Exception) -> SpecError:
 
 
 def _make_broken_dag(path: Path, error: SpecError) -> DAG:
-    """Return a DAG that is not paused and fails once for each new content of the file, so that it is red."""
+    """Return a DAG that is not paused and fails once for each modification time of the file, so that it is red."""
     from airflow.timetables.events import EventsTimetable  # of Airflow 3.3's SDK, the same cannot be deserialised
 
     changed = datetime.fromtimestamp(int(path.lstat().st_mtime), UTC)

@@ -102,6 +102,22 @@ def test_a_series_that_blows_up_is_set_aside_and_its_neighbours_do_not_change(
         assert torch.equal(weight, sound.weights[name][[0, 2]])
 
 
+def test_networks_of_intermittent_demand_begin_at_its_past_quantiles(
+    make_panel: MakePanel, task: ForecastTask, config: MemberConfig
+) -> None:
+    panel = make_panel(2)
+    rng = np.random.default_rng(1)
+    panel.y_SN[0] = (rng.random(200) < 0.2) * rng.integers(6, 15, 200)
+    one_step = config.model_copy(update={"max_steps": 1, "evaluate_every": 1})
+    bias_SFQ = fit(panel, "gru", task, one_step).weights["bias_head_1O"].view(2, task.horizon, len(task.quantiles))
+    highest = len(task.quantiles) - 1
+    assert task.quantiles[highest] > 0.8
+    unit = np.abs(np.diff(panel.y_SN[0, :-12])).mean()  # of the errors, about that of a difference at any lag
+    assert bias_SFQ[0, :, highest].min() > 0.5 * 6 / unit
+    assert bias_SFQ[0, :, 0].abs().max() < 0.1
+    assert bias_SFQ[1].abs().max() < 0.1
+
+
 @pytest.mark.usefixtures("every_kernel")
 @pytest.mark.parametrize(("row", "is_kept"), [(0, True), (1, False)])
 def test_what_happens_to_a_series_after_its_last_step_does_not_matter(
