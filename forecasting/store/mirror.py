@@ -92,7 +92,7 @@ class Mirror:
         stored = self._scan()
         known = stored
         if stored.collect_schema()[_MODIFIED].is_temporal():
-            known = stored.filter(pl.col(_MODIFIED) <= stored.select(pl.col(_READ_AT).max()).collect().item())
+            known = stored.filter(pl.col(_MODIFIED) <= pl.col(_READ_AT).max())
         return known.select(pl.col(_MODIFIED).max()).collect(engine="streaming").item()
 
     def append(self, changed: pl.DataFrame, *, read_at: datetime) -> None:

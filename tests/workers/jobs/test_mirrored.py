@@ -70,6 +70,19 @@ class Table:
         assert rows.equals(direct), (rows, direct)
         return found
 
+    def read_any(self) -> None:
+        """Check what `read` does, or that a source without rows is refused as a direct read refuses it."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            has_rows = connection.execute("SELECT count(*) FROM sales").fetchone()[0] > 0
+        if has_rows:
+            self.read()
+            return
+        with pytest.raises(SourceError, match="has no rows") as direct:
+            scan_source(self.spec.source, "timestamp", static=self.spec.categories.static)
+        with pytest.raises(SourceError, match="has no rows") as refused:
+            read_once(self.spec, self.store)
+        assert str(refused.value) == str(direct.value)
+
     def run(self, **options: Any) -> Outcome:
         """Run the features job, and record it as a success of its flow."""
         named = {"job": "features", "flow": "train", "spec": self.spec, "run_id": f"r{next(self._numbers)}"}
@@ -134,7 +147,15 @@ def test_mirror_has_the_rows_of_the_source_after_any_changes(
             else:
                 late = timedelta(minutes=110) if kind == "late" else timedelta(0)
                 table.put((name, hour, y), late=late, changed=None if kind == "unstamped" else "")
-        table.read()
+        table.read_any()
+
+
+def test_source_that_loses_all_rows_is_refused_and_read_again_once_it_has_some(table: Table) -> None:
+    table.read()
+    table.execute("DELETE FROM sales")
+    table.read_any()
+    table.put(("a", 3, 9.0))
+    assert str(table.read()).startswith("all 1 rows of the source were read")
 
 
 def test_run_reads_rows_from_the_newest_modification_less_the_overlap(table: Table) -> None:
