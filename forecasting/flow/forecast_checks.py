@@ -1,4 +1,4 @@
-"""Check the forecasts of a run without a store, and mark those that fail."""
+"""Check the forecasts of a run without a store, mark those that fail, and warn of those that may be misread."""
 
 import warnings
 
@@ -6,6 +6,7 @@ import polars as pl
 
 from forecasting.errors import DataWarning
 from forecasting.evaluate.forecast_checks import check_forecasts
+from forecasting.evaluate.zero_medians import describe_zero_medians
 from forecasting.series.budget import mark_unserved
 from forecasting.series.verdicts import describe_warnings, find_held, refuse_failed
 from forecasting.spec.spec import Spec
@@ -14,7 +15,7 @@ from forecasting.spec.spec import Spec
 def mark_failing(
     forecasts: pl.DataFrame, features: pl.DataFrame, spec: Spec, *, stacklevel: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Warn of forecasts that fail a check, and give those that a store would hold that reason.
+    """Warn of forecasts that fail a check or are zero at every step, and mark those that a store would hold.
 
     Args:
         forecasts: Rows of the table `forecasts`.
@@ -31,7 +32,8 @@ def mark_failing(
     served = forecasts.lazy().filter("is_champion")
     verdicts = check_forecasts(served, features.lazy(), spec, earlier=None)
     refuse_failed(verdicts)
-    for note in describe_warnings(verdicts):
+    zeros = describe_zero_medians(served, spec.quantile_columns, has_paths=bool(spec.paths))
+    for note in (*describe_warnings(verdicts), *([zeros] if zeros else [])):
         warnings.warn(note, DataWarning, stacklevel=stacklevel + 1)
     reasons = {name: why.removeprefix("held: ") for name, why in find_held(verdicts).items()}
     return mark_unserved(forecasts, reasons), verdicts

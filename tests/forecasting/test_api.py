@@ -371,6 +371,7 @@ class TestFleet:
         ):
             assert fleet.predict(gap, progress=False).forecasts.equals(before)
 
+    @pytest.mark.filterwarnings("ignore:1 of 2 series, such as 'a', are forecast 0 at every step")
     def test_absent_rows_are_zero_in_forecasts_backtests_and_fleets_alike(self, frame: pl.DataFrame) -> None:
         sparse = frame.filter((pl.col("store") == "b") | (pl.col("when").dt.minute() == 0))
         sparse = sparse.filter((pl.col("store") == "b") | (pl.col("when").dt.hour() % 4 == 0))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from forecasting.classical.combination import COMBINATION
+from forecasting.evaluate.zero_medians import describe_zero_medians
 from forecasting.schemas import table as declared_table
 from forecasting.series.budget import mark_unserved
 from forecasting.series.clock import format_clock
@@ -56,6 +57,7 @@ def predict(run: Run) -> Outcome:
         checked = hold_failing(run, _scan(run, rows), data_version=data_version)
         rows, held, versions = checked.rows, checked.held, dict(checked.versions)
         checks = f" checks: {count_verdicts(checked.verdicts)}; {len(held)} held;" if checked.verdicts.height else ""
+    zeros = describe_zero_medians(_scan(run, rows), run.spec.quantile_columns, has_paths=bool(run.spec.paths))
     versions |= run.publish("forecasts", rows)
     if run.spec.paths:
         paths = _scan(run, staged.files["sample_paths"])
@@ -66,7 +68,7 @@ def predict(run: Run) -> Outcome:
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series forecast {run.spec.horizon} steps ahead of {format_clock(run.cutoff)};"
-        f"{_describe_paths(run)}{checks} {staged.describe()}{covered.note}",
+        f"{_describe_paths(run)}{checks} {staged.describe()}{covered.note}" + (f"; {zeros}" if zeros else ""),
         versions,
         num_series=len(num_points),
         num_rows=staged.num_rows["forecasts"],

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from forecasting.errors import DataWarning
 from forecasting.evaluate.conformal import find_factors
 from forecasting.evaluate.dependence import CORRELATIONS, find_correlations
 from forecasting.fleet.options import FitOptions
@@ -246,7 +247,9 @@ def test_sums_of_paths_of_an_intermittent_demand_have_its_mean_and_spread(tmp_pa
         paths=200,
         lower_bound=0,
     )
-    outcome = one_shot.forecast(spec, options=FitOptions(show_progress=False))
+    note = "6 of 6 series, such as 'item 0', are forecast 0 at every step: .* the sums of sample paths is$"
+    with pytest.warns(DataWarning, match=note):
+        outcome = one_shot.forecast(spec, options=FitOptions(show_progress=False))
     served = outcome.forecasts.filter("is_champion")
     assert served["q50"].max() == 0
     assert served["q70"].mean() < 0.5 < 5 < served["q90"].mean()  # type: ignore[operator]

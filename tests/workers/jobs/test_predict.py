@@ -123,3 +123,13 @@ def test_paths_before_any_backtest_say_that_their_steps_go_together(drawn: Any) 
         return totals.group_by("unique_id").agg(pl.col("y").std()).sort("unique_id")["y"]
 
     assert (total_widths(blind) > total_widths(known)).all()
+
+
+def test_predict_says_which_series_are_forecast_zero_although_they_have_demand(small: Any, serial: Any) -> None:
+    demands = [*random.Random(1).choices([0, 0, 0, 0, 0, 9], k=116), 0, 0, 0, 0]
+    small.write(*(f"slow,{FIRST + timedelta(hours=hour)},{y}" for hour, y in enumerate(demands)), a=120)
+    small.spec = small.spec.model_copy(update={"statistics": ("tsb",)})
+    write_features(small.run("features", 119, cutoff="given"))
+    backtest(small.run("backtest", 119, flow="train"))
+    outcome = predict(small.run("predict", 119))
+    assert "; 1 of 2 series, such as 'slow', are forecast 0 at every step" in outcome.message
