@@ -70,6 +70,7 @@ class RunResult(BaseModel):
     job: JobName
     status: Literal["success", "skipped"]
     cutoff: str | None
+    requested: str | None = Field(None, description="the cutoff that was requested, where it means another time")
     versions: dict[str, int] = Field(default_factory=dict, description="stored table name to the version it now has")
     num_series: int = 0
     num_rows: int = 0

@@ -31,17 +31,18 @@ from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import read_times
 from forecasting.series.frames import NativeFrames
 from forecasting.series.freshness import current_time
-from forecasting.series.ingest import ingest, refuse_later_cutoff
+from forecasting.series.ingest import ingest
 from forecasting.series.inputs import Input, as_paths, read_input
 from forecasting.series.lost import describe_lost
 from forecasting.series.merge import KEPT, as_rows, merge_newer, without_kept
 from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.once import reading_once
-from forecasting.series.partial import describe_within, has_parts, leave_part
+from forecasting.series.partial import has_parts, leave_part
 from forecasting.series.plausible import wall_clock
 from forecasting.series.reasons import REPEATS, UNKNOWN, Reason
 from forecasting.series.spans import newest_observation
 from forecasting.series.thousands import check_thousands
+from forecasting.series.typed_cutoff import describe_settled, settle_cutoff
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.verdicts import describe_warnings, find_set_aside, join_verdicts
 from forecasting.series.waiting import describe_unfinished
@@ -267,10 +268,9 @@ class Fleet:
         """Forecast from the history up to a cutoff."""
         has_categories = bool(self.spec.categories.static)
         rows = as_rows(self._history, with_categories=has_categories)
-        until = self._leave_part(until)
-        ingested = ingest(self.spec, rows=rows, cutoff=until, zone=self._types.local_zone)
+        until = None if until is None else self._settle(until, rows)
+        ingested = ingest(self.spec, rows=rows, cutoff=until, is_settled=True, zone=self._types.local_zone)
         ingested = ingested.without(self._set_aside)
-        refuse_later_cutoff(ingested, self.spec)
         checked = check_measurements(
             ingested, self.spec, moment=current_time(self.spec, self._zone) if until is None else None
         )
@@ -299,15 +299,17 @@ class Fleet:
             checks=join_verdicts([checked.verdicts, of_forecasts]),
         )
 
-    def _leave_part(self, until: datetime | int | None) -> datetime | int | None:
-        """Return the cutoff up to which whole periods are known, and warn where it is not the requested one."""
-        spec, known = self.spec, self._fit.cutoff
-        if not (has_parts(spec.source) and isinstance(until, datetime) and isinstance(known, datetime)):
-            return until
-        whole = leave_part(self._history, until, spec.freq, known=known)
-        if whole < until:
-            warnings.warn(describe_within(until, whole, spec.freq), DataWarning, stacklevel=4)
-        return whole
+    def _settle(self, given: datetime | int, rows: pl.LazyFrame) -> datetime | int:
+        """Return the time that a requested cutoff means, and warn where it lies before the cutoff."""
+        spec, known, until = self.spec, self._fit.cutoff, given
+        if has_parts(spec.source) and isinstance(given, datetime) and isinstance(known, datetime):
+            until = leave_part(self._history, given, spec.freq, known=known)
+        # The fit may have known rows of its last period that are later than the aggregate that is kept of them.
+        until = max(known, settle_cutoff(rows, spec, until, zone=self._types.local_zone))
+        note = describe_settled(given, until, spec.freq)
+        if note is not None:
+            warnings.warn(note, DataWarning, stacklevel=4)
+        return until
 
     def _wrap(self, outcome: OneShot) -> Result:
         return Result(self.spec, outcome, self._types, self._frames, has_zone=self._zone is not None)

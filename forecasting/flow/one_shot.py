@@ -26,7 +26,7 @@ from forecasting.flow.statistics_choice import CostWithStatistics, statistics_se
 from forecasting.series.budget import RowCounts, mark_unserved
 from forecasting.series.checks import check_measurements
 from forecasting.series.freshness import current_time
-from forecasting.series.ingest import Ingested, ingest, later_observations, panel_of, refuse_later_cutoff
+from forecasting.series.ingest import Ingested, ingest, later_observations, panel_of
 from forecasting.series.lost import describe_lost
 from forecasting.series.panel import Panel
 from forecasting.series.verdicts import describe_warnings, join_verdicts, no_verdicts
@@ -136,7 +136,6 @@ def forecast(
         CheckFailed: Measurements or forecasts fail a check of the spec that stops the run.
     """
     ingested = ingest(spec, cutoff=cutoff, rows=rows, storage_options=storage_options)
-    refuse_later_cutoff(ingested, spec)
     checked = check_measurements(ingested, spec, moment=_moment(spec, rows) if cutoff is None else None)
     checked.refuse()
     lost_series, ingested = ingested.set_aside, checked.ingested

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 import polars as pl
 
-from forecasting.errors import SourceError, SpecError
+from forecasting.errors import SourceError
 from forecasting.schemas import CATEGORIES
 from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
@@ -20,7 +19,6 @@ from forecasting.series.ends import describe_ended, describe_unmeasured, hide_en
 from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.found_cutoff import newest_of
 from forecasting.series.gather import Gathering
-from forecasting.series.grid import future_grid
 from forecasting.series.gridded import put_on_grids
 from forecasting.series.ignored import is_ignored
 from forecasting.series.judged_blocks import JudgedBlocks, Judging
@@ -29,7 +27,7 @@ from forecasting.series.misread_times import describe_misread, refuse_scrambled
 from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.once import new_temporary_folder
 from forecasting.series.panel import Panel, to_panel
-from forecasting.series.partial import describe_part, describe_within, has_parts, move_cutoff
+from forecasting.series.partial import describe_part, has_parts
 from forecasting.series.parts import Parts
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import require_series, scan_source
@@ -38,6 +36,7 @@ from forecasting.series.repeats import describe_repeats
 from forecasting.series.shortfall import describe_shortfall
 from forecasting.series.thousands import count_spellings, describe_points, refuse_thousands
 from forecasting.series.time_sniff import refuse_codes
+from forecasting.series.typed_cutoff import describe_settled, settle_in
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.validate import validate
 from forecasting.series.waiting import describe_unread_rows, describe_waiting
@@ -137,6 +136,7 @@ def ingest(
     series: Sequence[str] | None = None,
     storage_options: Mapping[str, str] | None = None,
     is_newest: bool = False,
+    is_settled: bool = False,
     rows: pl.LazyFrame | None = None,
     now: datetime | None = None,
     has_budget: bool = True,
@@ -154,6 +154,7 @@ def ingest(
         series: The series to keep; None keeps all.
         storage_options: Options of the object store that holds the source, as Polars takes them.
         is_newest: Whether `cutoff` is what `find_newest` returns.
+        is_settled: Whether `cutoff` is what `settle_cutoff` returns, which it otherwise becomes.
         rows: Rows in the columns of `scan_source`; None reads the spec's source.
         now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
         has_budget: Whether too many refused rows stop the run, or set their series aside.
@@ -164,6 +165,7 @@ def ingest(
 
     Raises:
         UserError: The source does not have one of the requested series.
+        SpecError: The requested cutoff lies after the newest period that is measured.
         SourceError: The source cannot be read, has no series at or before the cutoff, or too many of its rows are
             refused.
     """
@@ -180,25 +182,30 @@ def ingest(
         is_found = cutoff is None or as_of is not None or is_newest
         tried: list[Gathering] = []
 
-        def gather_on_the_way() -> Gathering:
-            latest: datetime | int = LARGEST_TIME if spec.clock == "timestamp" else LARGEST_STEP
-            latest = latest if as_of is None else as_of
-            tried.append(Gathering(spec, latest, as_of, is_found, _new_parts(blocks), is_provisional=True))
+        def gather_up_to(until: datetime | int, *, is_provisional: bool) -> Gathering:
+            parts = _new_parts(blocks)
+            tried.append(Gathering(spec, until, as_of, is_found, parts, is_provisional=is_provisional))
             return tried[-1]
 
+        note: str | None = None
+        holds = False
         if cutoff is None:
-            cutoff = newest_of(blocks, spec, not_after=as_of, also=gather_on_the_way if series is None else None)
-        unused: list[str] = []
-        if has_parts(spec.source) and isinstance(cutoff, datetime):
-            if is_found:
-                unused += [note for note in [describe_part(blocks.periods(), cutoff, spec.freq)] if note is not None]
-            else:
-                given, cutoff = cutoff, move_cutoff(blocks.periods(), cutoff, spec.freq)
-                if cutoff < given:
-                    unused.append(describe_within(given, cutoff, spec.freq))
-        read = _Read(spec, cutoff, as_of, is_found, has_budget, zone, storage_options, tuple(unused))
+            last: datetime | int = LARGEST_TIME if spec.clock == "timestamp" else LARGEST_STEP
+            latest = last if as_of is None else as_of
+            on_the_way = partial(gather_up_to, latest, is_provisional=True) if series is None else None
+            cutoff = newest_of(blocks, spec, not_after=as_of, also=on_the_way)
+            holds = bool(tried) and tried[-1].holds_at(cutoff)
+        elif not is_found and not is_settled:
+            given = cutoff
+            on_the_way = partial(gather_up_to, given, is_provisional=False) if series is None else None
+            cutoff = settle_in(blocks, spec, given, zone=zone, also=on_the_way)
+            holds = bool(tried) and cutoff == given
+            note = describe_settled(given, cutoff, spec.freq)
+        if is_found and has_parts(spec.source) and isinstance(cutoff, datetime):
+            note = describe_part(blocks.periods(), cutoff, spec.freq)
+        read = _Read(spec, cutoff, as_of, is_found, has_budget, zone, storage_options, () if note is None else (note,))
         if series is None:
-            return _ingest(blocks, read, tried[-1] if tried and tried[-1].holds_at(cutoff) else None)
+            return _ingest(blocks, read, tried[-1] if holds else None)
         require_series(blocks.rows, series)
         with JudgedBlocks(blocks.rows.filter(pl.col("unique_id").is_in(list(series))), blocks.how) as some:
             return _ingest(some, read)
@@ -354,34 +361,6 @@ def _refuse_shared(rejects: pl.DataFrame, gathered: Gathering, spec: Spec) -> No
         f"source {spec.source}: {shared.height} of {num_rows} rows share their period of"
         f" {spec.freq} with a row at another time, such as {time} of series '{name}'; {remedy}"
     )
-
-
-def refuse_later_cutoff(ingested: Ingested, spec: Spec) -> None:
-    """Raise SpecError for a cutoff that lies a grid step or more after the newest measurement.
-
-    Args:
-        ingested: The data up to the cutoff.
-        spec: The spec.
-
-    Raises:
-        SpecError: Nothing is known of the time right before the cutoff.
-    """
-    measured = ingested.observations.filter(pl.col("y").is_not_null()).select("unique_id", "ds")
-    last = measured["ds"].arg_max()
-    if last is None:
-        return
-    name, newest = measured.row(last)
-    # A series that is set aside may have the newest measurement, and has no features.
-    points = ingested.observations if name in ingested.set_aside else ingested.features
-    grid = points.lazy().filter(pl.col("unique_id") == name, pl.col("ds") <= newest)
-    following: Any = future_grid(grid.select("unique_id", "ds"), freq=spec.freq, horizon=1).collect()["ds"].item()
-    if ingested.cutoff >= following:
-        num_open = 0 if ingested.counts is None else ingested.counts.unfinished
-        unused = f"; {num_open:,} rows of periods that are not over need --unfinished use" if num_open else ""
-        raise SpecError(
-            "cutoff",
-            [f"{ingested.cutoff} lies after the newest measurement, {newest}; it must be before {following}{unused}"],
-        )
 
 
 def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, run_cutoff: datetime | int) -> Panel:

@@ -66,26 +66,29 @@ def describe_part(periods: pl.DataFrame, cutoff: datetime, freq: str | int) -> s
     )
 
 
-def move_cutoff(periods: pl.DataFrame, cutoff: datetime, freq: str | int) -> datetime:
+def move_cutoff(periods: pl.DataFrame, cutoff: datetime, freq: str | int) -> datetime | None:
     """Return the time up to which rows are read for a requested cutoff, so that no part of a period is aggregated.
 
     A cutoff at the beginning of a period, where its grid point lies, means the whole period. One within a period that
     has later rows means the periods before it.
 
     Args:
-        periods: Accepted measurements by period, as `JudgedBlocks.periods` counts them.
+        periods: The periods that are measured, with the newest time of each.
         cutoff: The requested cutoff.
         freq: The frequency.
 
     Returns:
-        The time of a row, or the cutoff.
+        The time of a row, or the cutoff where all rows before it are a part of a period; None where the cutoff's period
+        is not measured.
     """
     begin, number = _place(cutoff, freq)
     own: list[datetime] = periods.filter(pl.col("period") == number)["latest"].to_list()
-    if not own or (own[0] <= cutoff and begin != cutoff):
-        return cutoff
+    if not own:
+        return None
     if begin == cutoff:
         return max(cutoff, own[0])
+    if own[0] <= cutoff:
+        return own[0]
     before: list[datetime] = periods.filter(pl.col("period") < number)["latest"].to_list()
     return before[-1] if before else cutoff
 
@@ -113,11 +116,6 @@ def leave_part(observations: pl.DataFrame, cutoff: datetime, freq: str | int, *,
         return cutoff
     before: datetime | None = observations.filter(period < number)["ds"].max()  # type: ignore[assignment]
     return cutoff if before is None else max(before, known)
-
-
-def describe_within(given: datetime, cutoff: datetime, freq: str | int) -> str:
-    """Return a sentence about a requested cutoff that was moved out of a period."""
-    return f"cutoff {given} lies within a period of {freq}; rows are used up to {cutoff} alone"
 
 
 def _place(time: datetime, freq: str | int) -> tuple[datetime, int]:

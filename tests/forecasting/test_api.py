@@ -465,7 +465,9 @@ class TestFleet:
         fleet = fc.fit(hours.head(180), **NAMES, **options)
         fleet.predict(hours.slice(180), progress=False)
         until = START + timedelta(hours=200)
-        with pytest.warns(DataWarning, match=r"cutoff 2024-01-09 08:00:00 lies within a period of 6h"):
+        with pytest.warns(
+            DataWarning, match=r"cutoff 2024-01-09T08:00:00 means 2024-01-09T00:00:00, the newest point of the"
+        ):
             part = fleet.predict(cutoff=until, progress=False)
         assert part.forecasts["when"].min() == START + timedelta(hours=198)
         whole = fleet.predict(cutoff=START + timedelta(hours=192), progress=False)
@@ -581,10 +583,13 @@ class TestFleet:
         fleet = fc.fit(rows.head(40), **options)
         fleet.save(tmp_path / "fleet")
         for each in (fleet, fc.load(tmp_path / "fleet")):
-            later = each.predict(rows, cutoff=cutoff, progress=False)
-            known = datetime.fromisoformat(cutoff)
-            assert later.cutoff == fc.forecast(rows, cutoff=cutoff, **options).cutoff == known
-            assert later.forecasts["ds"].min() == known.replace(day=11, hour=0)
+            with pytest.warns(DataWarning, match="cutoff 2024-02-10T01:00:00 means 2024-02-10T00:00:00"):
+                later = each.predict(rows, cutoff=cutoff, progress=False)
+            with pytest.warns(DataWarning, match="cutoff 2024-02-10T01:00:00 means 2024-02-10T00:00:00"):
+                once = fc.forecast(rows, cutoff=cutoff, **options)
+            known = datetime.fromisoformat(cutoff).replace(hour=0)
+            assert later.cutoff == once.cutoff == known
+            assert later.forecasts["ds"].min() == known.replace(day=11)
 
     def test_a_cutoff_before_the_fit_is_refused(self, fleet: fc.Fleet) -> None:
         with pytest.raises(fc.SpecError, match="lies before 2024-01-03T11:00:00, which the fleet was fitted to"):

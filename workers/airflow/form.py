@@ -95,7 +95,8 @@ def _cutoff(clock: Clock) -> Param:
         None,
         type=["null", "string"],
         title="Cutoff",
-        description_md=f"The last `ds` that the run may know: {words}. {on_clock}\n\nEmpty: the newest observation that"
+        description_md=f"The last `ds` that the run may know: {words}. {on_clock} A time off the grid is moved back to"
+        " it; one after the newest measured period is refused.\n\nEmpty: the newest observation that"
         " is not after the run's time.",
         **{"if": {"type": "string", "not": schema}, "then": {"const": words}},
     )

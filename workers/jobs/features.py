@@ -25,6 +25,7 @@ from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.inputs import Input
 from forecasting.series.plausible import wall_clock
 from forecasting.series.read import scan_source
+from forecasting.series.typed_cutoff import settle_cutoff
 from forecasting.series.unfinished import is_unfinished
 from forecasting.series.validate import validate
 from forecasting.series.verdicts import (
@@ -39,9 +40,10 @@ from forecasting.spec.checks import FreshnessCheck
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
+from workers.jobs.cutoffs import newest_allowed, requested_cutoff, source_zone
 from workers.jobs.mirrored import Read, read_changed
 from workers.jobs.restatements import Learnt, learn, publish_restatements
-from workers.jobs.run import Outcome, Run, Skip, main, newest_allowed, requested_cutoff, source_zone
+from workers.jobs.run import Outcome, Run, Skip, main
 
 LAST_JOBS = {"train": "backtest", "forecast": "predict"}
 """The job of each flow whose success marks a cutoff as done."""
@@ -78,6 +80,7 @@ def write_features(run: Run) -> Outcome:
         series=arguments.series,
         storage_options=run.store.storage_options,
         is_newest=arguments.cutoff is None,
+        is_settled=arguments.cutoff is not None,
     )
     moment = None if arguments.cutoff else _moment(run)
     checked = check_measurements(ingested, run.spec, moment=moment, is_filtered=arguments.series is not None)
@@ -188,13 +191,12 @@ def _describe(checked: Checked, learnt: Learnt, run: Run, read: Read | None) -> 
 
 
 def find_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
-    """Return the requested cutoff, else the source's newest finished period of most live series, not after `as_of`."""
+    """Return what the requested cutoff means, else the newest finished period of most live series up to `as_of`."""
     read_changed(arguments, store)
-    given = requested_cutoff(arguments)
-    if given is not None:
-        return given
-    spec, not_after = arguments.spec, newest_allowed(arguments)
+    given, spec, not_after = requested_cutoff(arguments), arguments.spec, newest_allowed(arguments)
     rows = scan_source(spec.source, spec.clock, storage_options=store.storage_options)
+    if given is not None:
+        return settle_cutoff(rows, spec, given)
     return find_newest(rows, spec, not_after=not_after)
 
 

@@ -22,10 +22,11 @@ from forecasting.store.rows import Frames
 from forecasting.store.staging import discard
 from workers.cluster.shards import Shard
 from workers.jobs.changed import keep_changed
+from workers.jobs.cutoffs import stored_cutoff
 from workers.jobs.forecast_checks import has_forecast_checks, hold_failing
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import read_prior, serving_priors
-from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
+from workers.jobs.run import Outcome, Run, count_points, main
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
 from workers.jobs.weights import load_fleets, newest
 

@@ -5,7 +5,8 @@ import sys
 from forecasting.errors import FleetcastError, NothingStored, SinkError, UserError
 from forecasting.schemas import table as declared_table
 from forecasting.sinks.publish import copy_to, read_served
-from workers.jobs.run import Outcome, Run, main, stored_cutoff
+from workers.jobs.cutoffs import stored_cutoff
+from workers.jobs.run import Outcome, Run, main
 
 
 def publish(run: Run) -> Outcome:

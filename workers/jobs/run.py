@@ -6,24 +6,20 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 
 import polars as pl
 
-from forecasting.connections import find_connection
 from forecasting.errors import FleetcastError, NothingStored, UserError
 from forecasting.schemas import ds_dtype
 from forecasting.schemas import table as declared_table
-from forecasting.series.clock import format_clock, parse_clock
+from forecasting.series.clock import format_clock
 from forecasting.series.columns import is_blank
-from forecasting.series.ends import has_not_ended, up_to_cutoff
-from forecasting.series.ignored import is_ignored
+from forecasting.series.ends import has_not_ended
 from forecasting.series.once import reading_once
 from forecasting.series.read import require_series
 from forecasting.series.reasons import NAMELESS
-from forecasting.series.spans import SPAN
-from forecasting.series.unfinished import is_open_at
-from forecasting.series.zone import clock_zone
+from forecasting.series.typed_cutoff import describe_settled
 from forecasting.settings import FleetSettings, Settings
 from forecasting.spec.frequency import Clock
 from forecasting.spec.spec import Spec
@@ -34,6 +30,7 @@ from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from forecasting.version import code_version
 from workers.arguments import RESULT_PREFIX, JobName, RunArguments, RunResult, read_arguments
+from workers.jobs.cutoffs import requested_cutoff, storage_options_of
 from workers.jobs.mirrored import supply_stored
 from workers.settings import WorkerSettings
 
@@ -260,6 +257,9 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
             if job != "features":
                 supply_stored(spec, store)
             cutoff = resolve(arguments, store)
+            note = _describe_cutoff(arguments, cutoff)
+            if note:
+                print(f"{job}: {note}", flush=True)
             run = Run(arguments, store, WorkerSettings.load(), FleetSettings.load(), cutoff)
             outcome, status = _work(work, run)
             result = RunResult(
@@ -267,12 +267,13 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
                 job=job,
                 status=status,
                 cutoff=format_clock(cutoff),
+                requested=_requested(arguments, format_clock(cutoff)),
                 versions=dict(outcome.versions),
                 num_series=outcome.num_series,
                 num_rows=outcome.num_rows,
                 num_rejects=outcome.num_rejects,
                 seconds=round(time.monotonic() - began, 3),
-                message=outcome.message,
+                message=f"{outcome.message}; {note}" if note else outcome.message,
             )
             append_run(store, _row(arguments, result.model_dump(), started_at))
     except Exception as error:
@@ -289,86 +290,19 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
     return 0
 
 
-def stored_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
-    """Return the requested cutoff, else the newest stored period that most live series have, not after `as_of`.
-
-    Args:
-        arguments: What the run is requested to do.
-        store: The tables.
-
-    Returns:
-        The cutoff, on the clock of ds.
-
-    Raises:
-        NothingStored: The spec has no features yet.
-    """
+def _requested(arguments: RunArguments, cutoff: str) -> str | None:
+    """Return the requested cutoff where the run has another one."""
     given = requested_cutoff(arguments)
-    if given is not None:
-        return given
-    spec = arguments.spec
-    not_after = newest_allowed(arguments)
-    is_measured = pl.col("y").is_not_null() | is_ignored(spec.source, spec.clock)
-    measured = store.scan("features", spec.clock).filter(pl.col("spec") == spec.name, is_measured)
-    if not_after is not None:
-        measured = measured.filter(pl.col("ds") <= not_after, ~is_open_at(not_after, spec.source, freq=spec.freq))
-    spans = measured.select("unique_id", "ds", latest="ds").group_by("unique_id").agg(SPAN).collect(engine="streaming")
-    if spans.is_empty():
-        raise NothingStored(f"spec '{spec.name}' has no features yet; run the features job first")
-    is_meant = up_to_cutoff(spans, freq=spec.freq, ended_after=spec.ended_after)
-    found: datetime | int = measured.filter(is_meant).select(pl.col("ds").max()).collect(engine="streaming").item()
-    return found
+    return None if given is None or format_clock(given) == cutoff else format_clock(given)
 
 
-def requested_cutoff(arguments: RunArguments) -> datetime | int | None:
-    """Return the requested cutoff; one with an offset is converted to the zone of the source.
-
-    Args:
-        arguments: What the run is requested to do.
-
-    Returns:
-        The cutoff, on the clock of ds; None where none is requested.
-
-    Raises:
-        SpecError: The text is not a time on that clock.
-    """
-    spec = arguments.spec
-    return (
-        None
-        if arguments.cutoff is None
-        else parse_clock(arguments.cutoff, spec.clock, zone=lambda: source_zone(arguments))
-    )
-
-
-def newest_allowed(arguments: RunArguments) -> datetime | int | None:
-    """Return `as_of` on the clock of ds; None where it is unset, and for integer steps, which have no time of day."""
-    spec = arguments.spec
-    if arguments.as_of is None or spec.clock == "step":
+def _describe_cutoff(arguments: RunArguments, cutoff: datetime | int) -> str | None:
+    """Return a sentence about a requested cutoff where the run has another one."""
+    given = requested_cutoff(arguments)
+    if given is None or given == cutoff:
         return None
-    return parse_clock(arguments.as_of, spec.clock, zone=lambda: source_zone(arguments), subject="as_of")
-
-
-def storage_options_of(arguments: RunArguments) -> dict[str, str]:
-    """Return the options of the object store, with secrets that only the cluster's nodes have.
-
-    Args:
-        arguments: What the run is requested to do; it may name a connection.
-
-    Returns:
-        The options of that connection, or else those of the settings.
-
-    Raises:
-        SpecError: The connection is not known here, or not that of an object store.
-    """
-    if arguments.store_connection is None:
-        return Settings.load().storage_options
-    return find_connection(arguments.store_connection).storage_options()
-
-
-def source_zone(arguments: RunArguments) -> tzinfo:
-    """Return the zone of the clock of ds: the source's, or the schedule's where the source has none."""
-    spec = arguments.spec
-    zone = clock_zone(spec.source, spec.clock, spec.freq, storage_options=storage_options_of(arguments))
-    return zone or spec.schedule.zone
+    forward = f"cutoff {format_clock(given)} means its whole period, up to {format_clock(cutoff)}"
+    return describe_settled(given, cutoff, arguments.spec.freq) or forward
 
 
 def _work(work: Callable[[Run], Outcome], run: Run) -> tuple[Outcome, str]:
@@ -395,7 +329,10 @@ def _find_recorded(store: Store, arguments: RunArguments) -> RunResult | None:
         return None
     row = recorded.row(0, named=True)
     fields = {name: row[name] for name in RunResult.model_fields if name in row}
-    return RunResult(**fields | {"cutoff": row["run_cutoff"], "versions": json.loads(row["versions"])})
+    requested = _requested(arguments, row["run_cutoff"])
+    return RunResult(
+        **fields | {"cutoff": row["run_cutoff"], "requested": requested, "versions": json.loads(row["versions"])}
+    )
 
 
 def _row(arguments: RunArguments, result: Mapping[str, object], started_at: datetime) -> dict[str, object]:

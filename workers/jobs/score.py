@@ -14,8 +14,9 @@ from forecasting.series.clock import format_clock
 from forecasting.series.panel import Panel
 from forecasting.store.staging import discard
 from workers.cluster.shards import Shard
+from workers.jobs.cutoffs import stored_cutoff
 from workers.jobs.plan import pinned_version
-from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
+from workers.jobs.run import Outcome, Run, count_points, main
 from workers.jobs.shard_run import Slot, stage_shards
 from workers.jobs.touched import UNIT, late_changes, touched_units
 

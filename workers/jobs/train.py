@@ -13,9 +13,10 @@ from forecasting.store.tables import WEIGHTS_FOLDER
 from workers.cluster.local_ray import local_ray
 from workers.cluster.shards import Shard
 from workers.jobs.changed import keep_changed
+from workers.jobs.cutoffs import stored_cutoff
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import load_priors, settle_priors
-from workers.jobs.run import Outcome, Run, count_points, main, stored_cutoff
+from workers.jobs.run import Outcome, Run, count_points, main
 from workers.jobs.shard_run import Slot, StagedRun, slot_of, stage_shards
 from workers.jobs.weights import describe_task, read_fleet
 

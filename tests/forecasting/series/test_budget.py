@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from forecasting.errors import SourceError, SpecError
 from forecasting.series.budget import RowCounts, mark_unserved
-from forecasting.series.ingest import Ingested, ingest, refuse_later_cutoff
+from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.read import scan_frame
 from forecasting.series.reasons import Reason
 from forecasting.spec.spec import make_spec
@@ -36,11 +35,14 @@ def fleet(num_series: int, num_rows: int = 100) -> list[tuple[Any, Any, Any]]:
     return [row for number in range(num_series) for row in series(f"s{number:02}", num_rows)]
 
 
-def read(rows: Rows, *, cutoff: datetime | None = None, freq: str = "1h", **source: Any) -> Ingested:
+def read(
+    rows: Rows, *, cutoff: datetime | None = None, is_settled: bool = False, freq: str = "1h", **source: Any
+) -> Ingested:
     frame = pl.DataFrame(rows, schema=dict.fromkeys(("unique_id", "ds", "y"), pl.String), orient="row")
     fields = {"name": "x", "freq": freq, "season_lengths": [3], "horizon": 2}
     spec = make_spec(fields | {"source": {"uri": "x.csv"} | source}, subject="x")
-    return ingest(spec, rows=scan_frame(frame, spec.source, "timestamp"), cutoff=cutoff, now=NOW)
+    rows_of_source = scan_frame(frame, spec.source, "timestamp")
+    return ingest(spec, rows=rows_of_source, cutoff=cutoff, is_settled=is_settled, now=NOW)
 
 
 def spoil(rows: list[tuple[Any, Any, Any]], places: Sequence[int], y: str = "many") -> list[tuple[Any, Any, Any]]:
@@ -142,15 +144,13 @@ def test_repeats_rows_after_the_cutoff_and_unknown_values_are_not_refusals(y: st
 
 def test_set_aside_series_with_the_newest_measurement_does_not_make_the_cutoff_too_late() -> None:
     rows = [*fleet(2, 50), *spoil(series("late", 100), range(10, 20))]
-    ingested = read(rows)
-    assert list(ingested.set_aside) == ["late"]
-    assert ingested.cutoff == BEGIN + timedelta(hours=99)
-    spec = make_spec(
-        {"name": "x", "freq": "1h", "season_lengths": [3], "horizon": 2, "source": {"uri": "x.csv"}}, subject="x"
-    )
-    refuse_later_cutoff(ingested, spec)
-    with pytest.raises(SpecError, match="lies after the newest measurement"):
-        refuse_later_cutoff(replace(ingested, cutoff=BEGIN + timedelta(hours=100)), spec)
+    last = BEGIN + timedelta(hours=99)
+    for cutoff in (None, last):
+        ingested = read(rows, cutoff=cutoff)
+        assert list(ingested.set_aside) == ["late"]
+        assert ingested.cutoff == last
+    with pytest.raises(SpecError, match="lies after the newest finished period that is measured, 2024"):
+        read(rows, cutoff=last + timedelta(hours=1))
 
 
 def test_run_of_set_aside_series_alone_is_refused() -> None:
@@ -200,7 +200,7 @@ def test_every_row_of_a_source_is_accounted_for(
     cutoff = None if hour is None else BEGIN + timedelta(hours=hour)
     rows = [*series("good", 3), *rows]
     try:
-        ingested = read(rows, cutoff=cutoff, freq=freq, allow_rejects=1, **source)
+        ingested = read(rows, cutoff=cutoff, is_settled=True, freq=freq, allow_rejects=1, **source)
     except SourceError as refused:  # too many rows share a period, or nothing is left at or before the cutoff
         if re.search(r"share their period|no accepted observation|names no series", str(refused)):
             return

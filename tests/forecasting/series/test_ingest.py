@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from forecasting.errors import SourceError, SpecError
+from forecasting.errors import SourceError
 from forecasting.schemas import CATEGORIES
-from forecasting.series.ingest import ingest, refuse_later_cutoff
+from forecasting.series.ingest import ingest
 from forecasting.series.reasons import Reason
 from forecasting.spec.categories import Categories
 from forecasting.spec.spec import Spec, make_spec
@@ -159,27 +159,3 @@ def test_missing_or_unusable_column_of_categories_is_refused(tmp_path: Path) -> 
     pl.read_parquet(path).with_columns(store=1.5).write_parquet(path)
     with pytest.raises(SourceError, match=r"category column 'store' has Float64 but needs text or whole numbers"):
         ingest(spec_of(path, categories={"static": ["store"]}))
-
-
-@pytest.mark.parametrize(
-    ("freq", "times", "last", "following"),
-    [
-        ("1mo", [datetime(2023, 1, 31), datetime(2023, 2, 28)], datetime(2023, 3, 30), datetime(2023, 3, 31)),
-        ("1h", [BEGIN, BEGIN + timedelta(hours=1)], BEGIN + timedelta(minutes=119), BEGIN + timedelta(hours=2)),
-        (5, [10, 15], 19, 20),
-    ],
-)
-def test_cutoff_must_lie_before_the_grid_point_that_follows_the_newest_measurement(
-    tmp_path: Path, freq: Any, times: list[Any], last: Any, following: Any
-) -> None:
-    spec = spec_of(write(tmp_path / "x.parquet", times), freq=freq)
-    refuse_later_cutoff(ingest(spec, cutoff=last), spec)
-    with pytest.raises(SpecError, match=f"must be before {following}"):
-        refuse_later_cutoff(ingest(spec, cutoff=following), spec)
-
-
-def test_any_cutoff_is_accepted_without_a_measurement(tmp_path: Path) -> None:
-    rows = pl.DataFrame({"unique_id": ["a"], "ds": [BEGIN], "y": [None]}, schema_overrides={"y": pl.Float64})
-    rows.write_parquet(tmp_path / "x.parquet")
-    spec = spec_of(tmp_path / "x.parquet")
-    refuse_later_cutoff(ingest(spec, cutoff=datetime(2025, 1, 1)), spec)

@@ -54,7 +54,7 @@ def test_an_ingested_source_notes_its_similar_names() -> None:
 def ingest_names(names: list[str], **source: object) -> Ingested:
     frame = pl.DataFrame({"unique_id": names, "ds": range(len(names)), "y": 1.0})
     spec = Spec(name="x", freq=1, season_lengths=[2], horizon=2, source={"uri": "x.csv", **source})
-    return ingest(spec, rows=scan_frame(frame, spec.source, "step"), cutoff=len(names))
+    return ingest(spec, rows=scan_frame(frame, spec.source, "step"), cutoff=len(names), is_settled=True)
 
 
 def test_blanks_around_names_are_left_out_and_names_that_become_one_are_named() -> None:

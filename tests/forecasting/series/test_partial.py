@@ -64,7 +64,7 @@ def test_requested_cutoff_leaves_whole_days(tmp_path: Path, cutoff: datetime, nu
     assert ingested.observations.height == num_days
     whole = ingested.observations["y"].to_list()[: num_days if num_days not in (1, 10) else -1]
     assert set(whole) <= {24.0}
-    assert any("lies within a period of 1d" in note for note in ingested.unused) == says
+    assert any("of the grid of 1d" in note for note in ingested.unused) == says
 
 
 def test_part_of_a_day_does_not_hide_what_is_said_of_days_that_are_not_over(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_part_of_a_day_does_not_hide_what_is_said_of_days_that_are_not_over(tmp_
     source = {"uri": str(tmp_path / "x.parquet"), "aggregate": "sum", "timezone": "UTC"}
     fields = {"name": "x", "freq": "1d", "season_lengths": [7], "horizon": 2, "source": source}
     ingested = ingest(make_spec(fields, subject="spec"), cutoff=times[30], now=times[-1])
-    assert ["lies within a period" in note for note in ingested.unused] == [True]
+    assert ["of the grid of 1d" in note for note in ingested.unused] == [True]
     newest = ingest(make_spec(fields, subject="spec"), now=times[-1])
     assert any("periods are not over" in note for note in newest.unused)
 

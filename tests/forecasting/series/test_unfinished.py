@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from forecasting.errors import SourceError, SpecError
-from forecasting.series.ingest import Ingested, ingest, refuse_later_cutoff
+from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.read import scan_frame
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec, make_spec
@@ -130,8 +130,8 @@ def test_cutoff_in_an_unfinished_period_is_refused_with_the_option() -> None:
     times = [datetime(2024, 3, 18), datetime(2024, 3, 19), datetime(2024, 3, 20)]
     rows = scan(pl.DataFrame({"unique_id": "a", "ds": times, "y": [1.0] * 3}))
     spec = spec_of("1d")
-    with pytest.raises(SpecError, match=r"after the newest measurement, 2024-03-19.*--unfinished use"):
-        refuse_later_cutoff(ingest(spec, rows=rows, now=NOW, cutoff=times[-1]), spec)
+    with pytest.raises(SpecError, match=r"finished period that is measured, 2024-03-19.*--unfinished use"):
+        ingest(spec, rows=rows, now=NOW, cutoff=times[-1])
 
 
 def test_integer_steps_are_never_unfinished() -> None:

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from forecasting.store.latest import latest_forecasts
+from workers.jobs.cutoffs import stored_cutoff
 from workers.jobs.features import find_cutoff, write_features
 from workers.jobs.predict import predict
-from workers.jobs.run import stored_cutoff
 from workers.jobs.train import train
 
 FIRST = datetime(2024, 1, 1)

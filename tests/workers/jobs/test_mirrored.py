@@ -30,9 +30,10 @@ from forecasting.store.tables import Store
 from tests.postgres import Server
 from workers.arguments import ARGUMENTS_VARIABLE, RunArguments
 from workers.jobs import mirrored
+from workers.jobs.cutoffs import stored_cutoff
 from workers.jobs.features import find_cutoff, write_features
 from workers.jobs.mirrored import Read, read_changed
-from workers.jobs.run import Outcome, Run, Skip, main, stored_cutoff
+from workers.jobs.run import Outcome, Run, Skip, main
 from workers.settings import WorkerSettings
 
 FIRST, CHANGED = datetime(2024, 1, 1), datetime(2024, 6, 1)

@@ -15,10 +15,11 @@ from forecasting.store.tables import each_table
 from tests.postgres import Server
 from tests.workers.jobs.conftest import FIRST
 from workers.arguments import ARGUMENTS_VARIABLE, RunArguments
+from workers.jobs.cutoffs import stored_cutoff
 from workers.jobs.features import find_cutoff, write_features
 from workers.jobs.predict import predict
 from workers.jobs.publish import publish
-from workers.jobs.run import main, stored_cutoff
+from workers.jobs.run import main
 
 
 def publishing(small: Any, *sinks: dict[str, Any]) -> None:

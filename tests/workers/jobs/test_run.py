@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 from workers.arguments import RunArguments, find_result
+from workers.jobs.cutoffs import newest_allowed, requested_cutoff, storage_options_of
 from workers.jobs.features import write_features
-from workers.jobs.run import Outcome, count_points, main, newest_allowed, requested_cutoff, storage_options_of
+from workers.jobs.run import Outcome, count_points, main
 
 
 def test_name_that_is_missing_or_blank_is_no_series(small):
