@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forecasting.errors import NothingStored
+import polars as pl
+from polars.exceptions import PolarsError
+
+from forecasting.errors import NothingStored, StoreError
+from forecasting.schemas import table as declared_table
+from forecasting.series.clock import format_clock
 from forecasting.store.staging import discard, run_folder
 from forecasting.version import code_version
 from workers.cluster.shards import Shard
@@ -35,10 +40,25 @@ class Plan:
 
 
 def pinned_version(run: Run) -> int | None:
-    """Return the version of the features table that this run's first try read; the newest if this is the first."""
+    """Return the version of the features table that this run's first try read.
+
+    The first try reads the version that the newest features job of the same cutoff has published: runs at other cutoffs
+    may have replaced rows since, as those of a backfill do. Without such a job, or if maintenance has removed its
+    version, it reads the newest version.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The version; None where the table does not exist.
+    """
     kept = _read_kept(run)
     if kept is None or kept["run"] != _describe_run(run):
-        return run.store.version("features", run.clock)
+        newest, published = run.store.version("features", run.clock), _published_version(run)
+        if published is None or published == newest or _is_readable(run, published):
+            return newest if published is None else published
+        print(f"{run.arguments.job}: version {published} of features is no longer kept; version {newest} is read")
+        return newest
     version: int | None = kept["data_version"]
     return version
 
@@ -91,6 +111,28 @@ def keep_plan(
             for number, shard in enumerate(kept["shards"])
         ),
     )
+
+
+def _published_version(run: Run) -> int | None:
+    """Return the version of the features table that the newest features job of the run's cutoff has published."""
+    done = run.store.scan("runs", "timestamp").filter(
+        pl.col("spec") == run.spec.name,
+        pl.col("job") == "features",
+        pl.col("status") == "success",
+        pl.col("run_cutoff") == format_clock(run.cutoff),
+    )
+    newest = done.sort("started_at").select("versions").collect(engine="streaming")["versions"]
+    versions: dict[str, int] = json.loads(newest[-1]) if len(newest) else {}
+    return versions.get(declared_table("features").stored_as(run.clock))
+
+
+def _is_readable(run: Run, version: int) -> bool:
+    """Return whether maintenance has kept the files of a version of the features table."""
+    try:
+        run.rows("features", version=version).select(pl.len()).collect(engine="streaming")
+    except (NothingStored, StoreError, PolarsError, OSError):
+        return False
+    return True
 
 
 def _read_kept(run: Run) -> dict[str, Any] | None:

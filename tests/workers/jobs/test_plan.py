@@ -1,5 +1,8 @@
+from datetime import timedelta
+
 import pytest
 
+from forecasting.store.maintenance import maintain
 from workers.jobs.features import write_features
 from workers.jobs.plan import pinned_version
 from workers.jobs.predict import predict
@@ -38,6 +41,21 @@ def test_retry_reads_the_version_of_the_first_try(broken_off):
     publish_for_another_spec(broken_off)
     assert pinned_version(broken_off.run("predict", 11, run_id="retried")) == first
     assert pinned_version(broken_off.run("predict", 11)) == first + 1
+
+
+def test_first_try_reads_what_the_features_job_of_its_cutoff_has_published(small, capsys):
+    small.write(a=12)
+    small.read(9)
+    of_cutoff = small.store.version("features", "timestamp")
+    small.read(11)
+    assert pinned_version(small.run("predict", 9)) == of_cutoff
+    assert pinned_version(small.run("predict", 11)) == of_cutoff + 1
+    small.read(9)
+    assert pinned_version(small.run("predict", 9)) == of_cutoff + 2
+    assert pinned_version(small.run("predict", 10)) == of_cutoff + 2  # no features job has this cutoff
+    maintain(small.store, keep=timedelta(0))
+    assert pinned_version(small.run("predict", 11)) > of_cutoff + 1
+    assert f"version {of_cutoff + 1} of features is no longer kept" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", [{"generation": 1}, {"series": ("a", "b", "c")}])
