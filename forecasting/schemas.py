@@ -489,6 +489,12 @@ _DECLARED = (
                 "version in `models`, or in `priors` if the series has no network of its own yet; the versions of"
                 " members are joined by +; null for models without training",
             ),
+            Column(
+                "training_cutoff",
+                _ON_CLOCK,
+                "run cutoff of the training that its networks come from, the oldest of several; null for models without"
+                " training",
+            ),
             Column("forecast", pl.Float64(), "the median"),
             *(Column(quantile_column(q), pl.Float64(), f"the {q * 100:g} % quantile") for q in DEFAULT_QUANTILES),
             _ZONE,

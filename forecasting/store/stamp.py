@@ -11,7 +11,7 @@ from forecasting.schemas import table as declared_table
 from forecasting.spec.frequency import Clock
 from forecasting.spec.quantiles import is_quantile_column
 
-_OFTEN_NULL = ("zone", "held")
+_OFTEN_NULL = ("zone", "held", "training_cutoff")
 """Columns of rows that mostly have none of these."""
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -29,9 +29,9 @@ def stamp(
 ) -> Frame:
     """Add the bookkeeping columns that a table declares, and put all columns in the declared order.
 
-    Default quantiles that the spec does not forecast, the zone of rows without one, and the checks that hold back
-    forecasts become null columns. Rows that have a `data_version`
-    keep it. Other missing or unknown columns are left for `publish` to refuse.
+    Default quantiles that the spec does not forecast, the zone of rows without one, the checks that hold back
+    forecasts, and the training of models without one become null columns. Rows that have a `data_version` keep it.
+    Other missing or unknown columns are left for `publish` to refuse.
 
     Args:
         frame: The rows.

@@ -104,7 +104,7 @@ def mark_held(rows: pl.LazyFrame, held: Mapping[str, str], earlier: pl.LazyFrame
     of_held = rows.filter(is_held)
     uncovered = of_held.join(earlier.select("unique_id"), on="unique_id", how="anti")
     schema = rows.collect_schema()
-    values = [name for name in schema if name == "forecast" or is_quantile_column(name)]
+    values = [name for name in schema if name in ("forecast", "training_cutoff") or is_quantile_column(name)]
     absent = uncovered.with_columns(
         pl.lit(None, pl.String).alias("model_version"),
         *(pl.lit(None, schema[name]).alias(name) for name in values),

@@ -27,6 +27,7 @@ from workers.jobs.forecast_checks import has_forecast_checks, hold_failing
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import read_prior, serving_priors
 from workers.jobs.run import Outcome, Run, count_points, main
+from workers.jobs.serving_trainings import describe_trainings, mark_trainings
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
 from workers.jobs.weights import load_fleets, newest
 
@@ -66,10 +67,12 @@ def predict(run: Run) -> Outcome:
         versions |= run.publish("sample_paths", paths.filter(~is_held) if held else staged.files["sample_paths"])
     elif _has_stored_paths(run):
         versions |= run.publish("sample_paths", [])  # of forecasts that are replaced
+    trainings = describe_trainings(run, _scan(run, new))
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series forecast {run.spec.horizon} steps ahead of {format_clock(run.cutoff)};"
-        f"{_describe_paths(run)}{checks} {staged.describe()}{covered.note}" + (f"; {zeros}" if zeros else ""),
+        f"{_describe_paths(run)}{checks}{trainings} {staged.describe()}{covered.note}"
+        + (f"; {zeros}" if zeros else ""),
         versions,
         num_series=len(num_points),
         num_rows=staged.num_rows["forecasts"],
@@ -103,8 +106,13 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     panel, ended = slot.read_live(shard.unique_ids)
     own = load_fleets(slot.store, slot.spec, rows)
     direct = _use_priors_directly(slot, known("priors"), own, panel)
-    versions = [rows.join(_networks_of(own), on=list(_NETWORK), how="semi").select(*_NETWORK, "version")]
-    versions += [_networks_of([fleet]).with_columns(version=pl.lit(version)) for fleet, version in direct]
+    columns = [*_NETWORK, "version", "run_cutoff"]
+    used = pl.concat(
+        [
+            rows.join(_networks_of(own), on=list(_NETWORK), how="semi").select(columns),
+            *(_networks_of([fleet]).join(prior, how="cross").select(columns) for fleet, prior in direct),
+        ]
+    )
     forecasts = predict_shard(
         panel,
         slot.spec,
@@ -113,8 +121,9 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         networks=slot.networks,
         kernel=slot.kernel,
         direct=[fleet for fleet, _ in direct],
-        versions=join_versions(pl.concat(versions)),
+        versions=join_versions(used.drop("run_cutoff")),
     )
+    forecasts = mark_trainings(forecasts, used)
     unserved = {**ended, **slot.read_set_aside(shard.unique_ids)}
     forecasts = mark_unserved(calibrate(forecasts, factors, slot.spec), unserved)
     if not slot.spec.paths:
@@ -130,8 +139,8 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
 
 def _use_priors_directly(
     slot: Slot, stored: pl.LazyFrame, own: Sequence[FittedFleet], panel: Panel
-) -> list[tuple[FittedFleet, str]]:
-    """Return the newest priors as fleets of the series without networks of their own, each with its version."""
+) -> list[tuple[FittedFleet, pl.DataFrame]]:
+    """Return the newest priors as fleets of the series without networks of their own, each with its row."""
     from forecasting.flow.predict import series_by_network, use_priors  # torch loads on actors only
 
     having = series_by_network(own)
@@ -140,7 +149,8 @@ def _use_priors_directly(
         return []
     rows = serving_priors(slot.spec, needed, stored)
     priors = [read_prior(slot.store, uri) for uri in rows["weights_uri"]]
-    return list(zip(use_priors(panel, priors, having=having), rows["version"], strict=True))
+    registered = [rows[[number]].select("version", "run_cutoff") for number in range(rows.height)]
+    return list(zip(use_priors(panel, priors, having=having), registered, strict=True))
 
 
 def _networks_of(fleets: Sequence[FittedFleet]) -> pl.DataFrame:
