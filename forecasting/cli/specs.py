@@ -106,7 +106,7 @@ def _refuse_schedules(spec: "Spec", path: Path) -> None:
 
     problems = []
     for flow in ("train", "forecast"):
-        cron = getattr(spec.schedule, flow)
+        cron = spec.schedule.cron(flow)
         if cron is None or cron in PRESETS:
             continue
         try:

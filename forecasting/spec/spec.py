@@ -9,10 +9,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
-from zoneinfo import ZoneInfo
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -31,7 +29,6 @@ from forecasting.errors import SpecError
 from forecasting.spec.airflow import AirflowOptions
 from forecasting.spec.categories import Categories
 from forecasting.spec.checks import Check, name_checks
-from forecasting.spec.cron import check_cron
 from forecasting.spec.ended import steps_to_end
 from forecasting.spec.frequency import (
     DAY,
@@ -48,9 +45,9 @@ from forecasting.spec.place import Scope, find_end
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
 from forecasting.spec.publish import Sink
 from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem, quantile_column
+from forecasting.spec.schedule import Schedule
 from forecasting.spec.source import Source, absolute_uri, absolute_uris
 from forecasting.spec.time_format import STEPS, has_time_of_day
-from forecasting.spec.timezone import TimeZone
 from forecasting.spec.training import RecipeOverrides
 
 RecipeName = Literal["fast", "standard", "accurate"]
@@ -64,26 +61,6 @@ ONE_SHOT = "one_shot"
 
 MOST_PATH_STEPS, MOST_PATH_POINTS = 1000, 1_000_000
 """Limits of sample paths: steps, because their correlations are a square matrix, and points of a series' paths."""
-
-
-class Schedule(BaseModel, frozen=True, extra="forbid"):
-    """When the DAGs run; without a cron expression a DAG runs only when it is triggered."""
-
-    train: Annotated[str, AfterValidator(check_cron)] | None = Field(
-        None, description="cron expression of the train DAG"
-    )
-    forecast: Annotated[str, AfterValidator(check_cron)] | None = Field(
-        None, description="cron expression of the forecast DAG"
-    )
-    timezone: TimeZone = Field(
-        "UTC",
-        description="IANA zone of the cron expressions; where a source states no zone, it is that of a run's time",
-    )
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The time zone that `timezone` names."""
-        return ZoneInfo(self.timezone)
 
 
 class Backtest(BaseModel, frozen=True, extra="forbid"):

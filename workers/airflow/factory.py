@@ -13,14 +13,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, TaskGroup, chain, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
-from croniter import CroniterBadDateError, croniter
+from airflow.sdk import DAG, TaskGroup, chain, task
+from airflow.sdk.exceptions import AirflowFailException
 
 from forecasting.errors import SpecError
 from forecasting.spec.spec import Spec, read_spec
 from workers.airflow.form import make_form
+from workers.airflow.notifications import deadline_of, failure_callbacks
 from workers.airflow.operator import FleetcastJobOperator
+from workers.airflow.schedules import describe_schedule, schedule_of
 from workers.arguments import FLOWS, Flow, JobName
 
 TASKS: Mapping[JobName, tuple[str, str]] = {
@@ -98,20 +99,22 @@ def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
         The DAG.
 
     Raises:
-        SpecError: Airflow cannot use the schedule.
+        SpecError: Airflow cannot use the schedule or a notifier.
     """
     with DAG(
         f"{spec.name}__{flow}",
         description=spec.description or None,
         doc_md=_describe(spec, flow),
-        schedule=_timetable(spec, flow),
+        schedule=schedule_of(spec, flow),
         catchup=False,
         max_active_runs=1,
         default_args=_task_options(spec),
         params=make_form(spec, flow),
+        deadline=deadline_of(spec, flow),
         tags=["fleetcast", flow],
     ) as dag:
         filters = {name: dag.param(name) for name in dag.params if name != "cutoff"} | operator_options
+        callbacks = {"on_failure_callback": failure_callbacks(spec)} if spec.airflow.notify else {}
         group_id, tooltip, grouped = GROUPS[flow]
         group = TaskGroup(group_id, prefix_group_id=False, tooltip=tooltip)
 
@@ -119,7 +122,14 @@ def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
             name, text = TASKS[job]
             inside = {"task_group": group} if job in grouped else {}
             rule = {"trigger_rule": AFTER_IDLE} if job in RUN_AFTER_IDLE else {}
-            options: dict[str, Any] = {"task_display_name": name, "doc_md": text, **inside, **rule, **filters}
+            options: dict[str, Any] = {
+                "task_display_name": name,
+                "doc_md": text,
+                **inside,
+                **rule,
+                **callbacks,
+                **filters,
+            }
             return FleetcastJobOperator(job=job, flow=flow, spec=spec, cutoff=cutoff, **options)
 
         first, *rest = FLOWS[flow]
@@ -149,22 +159,7 @@ def _task_options(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _timetable(spec: Spec, flow: Flow) -> CronTriggerTimetable | None:
-    cron = getattr(spec.schedule, flow)
-    if cron is None:
-        return None
-    # Contrary to Airflow's documentation, False would start a run that was due within the last tenth of an interval.
-    timetable = CronTriggerTimetable(cron, timezone=spec.schedule.timezone, run_immediately=timedelta())
-    try:
-        timetable.validate()
-        croniter(timetable.expression).get_next()  # only this finds a date that never comes, such as 30 February
-    except (AirflowTimetableInvalid, CroniterBadDateError) as error:
-        raise SpecError(f"spec '{spec.name}'", [f"schedule.{flow} = '{cron}' cannot be scheduled: {error}"]) from error
-    return timetable
-
-
 def _describe(spec: Spec, flow: Flow) -> str:
-    cron = getattr(spec.schedule, flow)
     facts = {
         "Source": f"`{spec.source}`",
         "Frequency": f"`{spec.freq}`",
@@ -173,7 +168,7 @@ def _describe(spec: Spec, flow: Flow) -> str:
         "Models": ", ".join(spec.models),
         "Recipe": spec.recipe,
         **({"Publishes to": ", ".join(f"`{sink}`" for sink in spec.publish)} if publishes(spec, flow) else {}),
-        "Schedule": f"`{cron}` ({spec.schedule.timezone})" if cron else "only when triggered",
+        "Schedule": describe_schedule(spec, flow),
         "Cluster": f"connection `{spec.airflow.connection}`" if spec.airflow.connection else "that of the settings",
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, get_args
 
 from airflow.sdk import Asset, BaseOperator, Context
@@ -13,12 +12,14 @@ from pydantic import ValidationError
 from forecasting.errors import FleetcastError, JobFailed, JobLost, SpecError, UserError
 from forecasting.spec.problems import describe_problems
 from forecasting.spec.spec import Spec
+from workers.airflow.assets import inlets_of, outlets_of
 from workers.airflow.client import RayJobsClient, Submission, find_job, read_log, stop_job, submit_job
 from workers.airflow.cluster import Cluster, cluster_of_settings
 from workers.airflow.form import refuse_unknown_fields
 from workers.airflow.hook import FleetcastRayHook
 from workers.airflow.links import RayJobLink
 from workers.airflow.runs import TaskRun, read_run, start_run, write_run
+from workers.airflow.schedules import moment_of
 from workers.airflow.trigger import JobEndTrigger
 from workers.arguments import (
     ARGUMENTS_VARIABLE,
@@ -35,35 +36,13 @@ from workers.arguments import (
 ENTRYPOINTS: Mapping[JobName, str] = {job: f"python -m workers.jobs.{job}" for job in get_args(JobName)}
 """What Ray runs for each job. Ray passes it to a shell, so it never contains a value of a form."""
 
-TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
-    "features": ("observations", "rejects", "features", "checks"),
-    "train": ("models", "priors"),
-    "backtest": ("backtests", "champions", "calibrations", "correlations"),
-    "predict": ("forecasts", "sample_paths", "checks"),
-    "score": ("scores",),
-    "publish": (),
-}
-TABLES_OF_PATHS = ("correlations", "sample_paths")
-"""Written only where a spec asks for sample paths."""
-TABLE_OF_CHECKS = "checks"
-"""Written only where a spec has checks."""
-
 ERROR_PREFIX = "error: "
 NOTE_KEY = "note"
 """XCom with what a run has done, of the last task of a flow, or of a task that was skipped."""
 NUM_LOG_LINES = 50
 MAX_VARIABLE_BYTES = 120_000
-
-
-def tables_of(job: JobName, spec: Spec) -> list[str]:
-    """Return the tables that a job writes for a spec."""
-    left_out = {*(() if spec.paths else TABLES_OF_PATHS), *(() if spec.checks else [TABLE_OF_CHECKS])}
-    return [table for table in TABLES_OF_JOB[job] if table not in left_out]
-
-
-def table_asset(spec_name: str, table: str) -> Asset:
-    """Return the asset of one spec's rows of one table; other DAGs may be scheduled on it."""
-    return Asset(name=f"fleetcast/{spec_name}/{table}")
+SCORED_LATER = "the next run that is not of a backfill scores all of its forecasts together"
+"""Why a run of a backfill has no scores: forecasts of other cutoffs, which it would score, are made beside it."""
 
 
 class FleetcastJobOperator(BaseOperator):
@@ -118,7 +97,8 @@ class FleetcastJobOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("task_id", job)
-        kwargs.setdefault("outlets", [table_asset(spec.name, table) for table in tables_of(job, spec)])
+        kwargs.setdefault("inlets", inlets_of(job, flow, spec))
+        kwargs.setdefault("outlets", outlets_of(job, spec))
         super().__init__(multiple_outputs=True, **kwargs)
         self.job: JobName = job
         self.flow: Flow = flow
@@ -143,6 +123,10 @@ class FleetcastJobOperator(BaseOperator):
     def execute(self, context: Context) -> None:
         """Submit the job, or find the one of an earlier try, and wait for its end in the triggerer."""
         with user_errors_are_not_retried():
+            if self.job == "score" and context["dag_run"].run_type == "backfill":
+                note = self._describe_run(context, str(self.cutoff), f"skipped, {SCORED_LATER}")
+                context["ti"].xcom_push(NOTE_KEY, note)
+                raise AirflowSkipException(SCORED_LATER)
             if self.has_dag():
                 refuse_unknown_fields(context["dag_run"].conf or {}, self.dag.params)
             cluster = self.cluster()
@@ -197,7 +181,11 @@ class FleetcastJobOperator(BaseOperator):
             result = self._read_result(event)
         is_last = self.job == FLOWS[self.flow][-1]
         if is_last or result.status == "skipped":
-            note = self._describe_run(context, result) if is_last else result.message
+            note = (
+                self._describe_run(context, result.cutoff, result.message, result.seconds)
+                if is_last
+                else result.message
+            )
             context["ti"].xcom_push(NOTE_KEY, note)
             if is_last:  # the job itself has printed its own message
                 self.log.info("%s", note)
@@ -323,24 +311,22 @@ class FleetcastJobOperator(BaseOperator):
             if find_progress(line) is None and not line.startswith(RESULT_PREFIX):
                 self.log.info("%s", line)
 
-    def _describe_run(self, context: Context, result: RunResult) -> str:
+    def _describe_run(self, context: Context, cutoff: str | None, report: str, seconds: float = 0.0) -> str:
         """Return what each job of the run reports, in Markdown, and the seconds that they took together."""
         pull = context["ti"].xcom_pull
-        seconds, reports = result.seconds, []
+        reports = []
         for job in FLOWS[self.flow][:-1]:
             if known := pull(task_ids=job):
                 seconds += float(known["seconds"])
                 reports.append(f"- {job}: {known['message']}")
             elif reason := pull(task_ids=job, key=NOTE_KEY):
                 reports.append(f"- {job}: skipped, {reason}")
-        reports.append(f"- {self.job}: {result.message}")
-        return f"**{self.spec.name}, {self.flow} up to {result.cutoff}**, {seconds:.1f} s of jobs\n\n" + "\n".join(
-            reports
-        )
+        reports.append(f"- {self.job}: {report}")
+        return f"**{self.spec.name}, {self.flow} up to {cutoff}**, {seconds:.1f} s of jobs\n\n" + "\n".join(reports)
 
 
 def as_of(spec: Spec, context: Context) -> str | None:
-    """Return the time of a DAG run: the end of its data interval, or its trigger time without a logical date.
+    """Return the time as of which a DAG run knows the source; see `moment_of`.
 
     The job converts it to the clock of the source, which only the job reads.
 
@@ -353,9 +339,7 @@ def as_of(spec: Spec, context: Context) -> str | None:
     """
     if spec.clock == "step":
         return None
-    dag_run = context["dag_run"]
-    moment: datetime = dag_run.data_interval_end or dag_run.logical_date or dag_run.run_after
-    return moment.astimezone(spec.schedule.zone).isoformat(timespec="seconds")
+    return moment_of(context, spec.schedule.zone).astimezone(spec.schedule.zone).isoformat(timespec="seconds")
 
 
 def as_variable(arguments: RunArguments) -> str:

@@ -21,6 +21,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 
 from forecasting.errors import ServiceError, UserError
+from forecasting.settings import Settings
 from workers.commands import exit_code_of
 
 LOOPBACK = "127.0.0.1"
@@ -48,7 +49,7 @@ def airflow_environment(root: Path, *, port: int = DEFAULT_PORT) -> dict[str, st
     Returns:
         Values by name of the variable, to be added to the environment.
     """
-    home = airflow_home(root)
+    home, store = airflow_home(root), Settings.load().store
     url = f"http://{LOOPBACK}:{port}"
     return {
         "AIRFLOW_HOME": str(home),
@@ -66,6 +67,8 @@ def airflow_environment(root: Path, *, port: int = DEFAULT_PORT) -> dict[str, st
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        # All processes name the tables by the same URIs.
+        "FLEETCAST_STORE": store if "://" in store else os.path.abspath(store),
         # A supervisor that misses its task's end, as on a busy machine, checks again after this many seconds.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         # `airflow standalone` starts its components as `airflow`, from the path.

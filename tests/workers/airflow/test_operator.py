@@ -15,10 +15,11 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferralError, TaskDeferred
 from airflow.sdk.execution_time.xcom import XCom
 
-from forecasting.errors import ClusterError, JobFailed, JobLost
+from forecasting.errors import ClusterError, JobFailed, JobLost, UserError
 from forecasting.spec.spec import Spec, make_spec
 from workers.airflow import cluster as cluster_module
 from workers.airflow import trigger as trigger_module
+from workers.airflow.assets import table_asset
 from workers.airflow.client import RayJobsClient, find_job, read_log, stop_job
 from workers.airflow.links import RayJobLink
 from workers.airflow.operator import (
@@ -28,7 +29,6 @@ from workers.airflow.operator import (
     as_of,
     as_variable,
     outlet_extra,
-    table_asset,
 )
 from workers.airflow.runs import RUN_KEY, read_run, start_run
 from workers.arguments import RunArguments, RunResult
@@ -66,6 +66,9 @@ def make_context(**dag_run: Any) -> Any:
         "conf": {},
         "data_interval_end": None,
         "logical_date": None,
+        "run_type": "scheduled",
+        "partition_key": None,
+        "partition_date": None,
         "run_after": datetime(2024, 1, 8, 12, tzinfo=UTC),
     }
     return {
@@ -432,6 +435,17 @@ def test_last_job_without_work_is_skipped_and_leaves_the_note_of_the_whole_run(f
     assert context["ti"].xcoms["note"].endswith("- predict: 3 series forecast\n- score: nothing to score")
 
 
+def test_run_of_a_backfill_leaves_scores_to_a_later_run_and_says_so(fake_ray: dict[str, Any]) -> None:
+    context = make_context(run_type="backfill")
+    context["ti"].results = {"predict": {"return_value": {"message": "3 series forecast", "seconds": 1.0}}}
+    with pytest.raises(AirflowSkipException, match="the next run that is not of a backfill scores all"):
+        make_operator(job="score", flow="forecast", cutoff="2024-01-05").execute(context)
+    begin, *_, last = context["ti"].xcoms["note"].splitlines()
+    assert begin == "**small, forecast up to 2024-01-05**, 1.0 s of jobs"
+    assert last.startswith("- score: skipped, the next run")
+    submit(make_operator(job="predict", flow="forecast", cutoff="2024-01-05"), context)
+
+
 def test_run_without_new_data_leaves_a_note_and_is_skipped(fake_ray: dict[str, Any]) -> None:
     context = make_context()
     result = RunResult(run_id="r", job="features", status="skipped", cutoff="700", message="nothing new since 700")
@@ -453,11 +467,23 @@ def test_entrypoints_are_constants_that_name_one_module_each() -> None:
         ({"data_interval_end": datetime(2024, 1, 1, 2, tzinfo=UTC)}, "2023-12-31T21:00:00-05:00"),
         ({"logical_date": datetime(2024, 1, 1, 12, tzinfo=UTC)}, "2024-01-01T07:00:00-05:00"),
         ({}, "2024-01-08T07:00:00-05:00"),
+        ({"partition_key": "2024-03-09"}, "2024-03-10T00:00:00-05:00"),
+        ({"partition_key": "2024-03-10"}, "2024-03-11T00:00:00-04:00"),
+        ({"partition_key": "2024-03-09T04:30:00"}, "2024-03-09T04:30:00-05:00"),
+        (
+            {"partition_key": "2024-11-03T01:30:00", "partition_date": datetime(2024, 11, 3, 6, 30, tzinfo=UTC)},
+            "2024-11-03T01:30:00-05:00",
+        ),
     ],
 )
 def test_as_of_is_the_instant_that_the_run_stands_for(moments: dict[str, datetime], expected: str) -> None:
     spec = small_spec(schedule={"timezone": "America/New_York"})
     assert as_of(spec, make_context(**moments)) == expected
+
+
+def test_partition_that_is_no_time_is_refused() -> None:
+    with pytest.raises(UserError, match="partition key 'eu' is not a time such as 2024-12-29"):
+        as_of(small_spec(), make_context(partition_key="eu"))
 
 
 def test_integer_steps_have_no_as_of() -> None:
@@ -466,7 +492,11 @@ def test_integer_steps_have_no_as_of() -> None:
 
 def test_table_of_integer_steps_reports_its_own_version() -> None:
     result = RunResult(run_id="r", job="predict", status="success", cutoff="700", versions={"forecasts_by_step": 7})
-    assert outlet_extra(table_asset("small", "forecasts"), result) == {"run_id": "r", "cutoff": "700", "version": 7}
+    assert outlet_extra(table_asset(small_spec(freq=1), "forecasts"), result) == {
+        "run_id": "r",
+        "cutoff": "700",
+        "version": 7,
+    }
 
 
 # --- against a real Ray Jobs server ----------------------------------------------------------------------------------

@@ -1,0 +1,133 @@
+"""Assets: the tables that tasks read and write, as Airflow's UI, schedules and lineage name them.
+
+An asset is one spec's rows of one table. Its URI is their place in the store, which the settings of this process name.
+A store that they name by a relative path lies elsewhere for each process, so the URI then is `x-fleetcast:`, the spec
+and the table. No URI has a user, a password or a query.
+"""
+
+import os.path
+from collections.abc import Mapping
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from airflow.sdk import Asset
+from airflow.sdk.definitions.asset import AssetRef, AssetUriRef
+
+from forecasting.settings import Settings
+from forecasting.spec.place import SQLITE
+from forecasting.spec.source import Source
+from forecasting.spec.spec import Spec
+from workers.arguments import Flow, JobName
+
+PREFIX = "fleetcast"
+TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
+    "features": ("observations", "rejects", "features", "checks"),
+    "train": ("models", "priors"),
+    "backtest": ("backtests", "champions", "calibrations", "correlations"),
+    "predict": ("forecasts", "sample_paths", "checks"),
+    "score": ("scores",),
+    "publish": (),
+}
+"""The tables that each job writes."""
+INPUTS_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
+    "features": (),
+    "train": ("features", "models", "priors"),
+    "backtest": ("features", "models", "priors"),
+    "predict": ("features", "models", "priors", "champions", "calibrations", "correlations"),
+    "score": ("features", "forecasts", "scores"),
+    "publish": ("forecasts",),
+}
+"""The tables that each job reads, besides the source, which only the first one reads."""
+TABLES_OF_PATHS = ("correlations", "sample_paths")
+"""Written only where a spec asks for sample paths."""
+TABLE_OF_CHECKS = "checks"
+"""Written only where a spec has checks."""
+
+
+def outlets_of(job: JobName, spec: Spec) -> list[Asset]:
+    """Return the assets that a job of a spec updates."""
+    return [table_asset(spec, table) for table in _written(TABLES_OF_JOB[job], spec)]
+
+
+def inlets_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset | AssetRef]:
+    """Return the assets that a job of a spec reads.
+
+    Args:
+        job: The job.
+        flow: The flow that it belongs to.
+        spec: The spec.
+
+    Returns:
+        The source and the assets that start the flow, for the first job; tables for the others.
+    """
+    if job != "features":
+        return [table_asset(spec, table) for table in _written(INPUTS_OF_JOB[job], spec)]
+    named = starting_assets(spec, flow)
+    uris = {asset.uri for asset in named if isinstance(asset, Asset | AssetUriRef)}
+    # A reference neither defines the asset nor clashes with a DAG that gives the same URI another name.
+    return [*named, *(Asset.ref(uri=uri) for uri in source_uris(spec.source) if uri not in uris)]
+
+
+def table_asset(spec: Spec, table: str) -> Asset:
+    """Return the asset of one spec's rows of one table; other DAGs may be scheduled on it.
+
+    Args:
+        spec: The spec.
+        table: Name of the table.
+
+    Returns:
+        The asset, in a group of its spec.
+    """
+    stored_as = f"{table}_by_step" if spec.clock == "step" else table
+    store = Settings.load().store
+    if store.startswith("/") or "://" in store:
+        uri = f"{_plain(store)}/{stored_as}/spec={spec.name}"
+    else:
+        uri = f"x-{PREFIX}:{spec.name}/{stored_as}"
+    return Asset(f"{PREFIX}/{spec.name}/{table}", uri, group=f"{PREFIX}/{spec.name}")
+
+
+def starting_assets(spec: Spec, flow: Flow) -> list[Asset | AssetRef]:
+    """Return the assets whose updates start a flow.
+
+    A URI defines an asset, so that its updates can be reported through Airflow's API where no DAG makes them. A name
+    refers to an asset that another DAG defines.
+
+    Args:
+        spec: The spec.
+        flow: The flow.
+
+    Returns:
+        The assets.
+    """
+    given = spec.schedule.assets(flow)
+    return [Asset(uri=_plain(one), group=PREFIX) if "://" in one else Asset.ref(name=one) for one in given]
+
+
+def source_uris(source: Source) -> list[str]:
+    """Return the URIs of a source, in the form in which Airflow keeps those of assets.
+
+    Args:
+        source: The source.
+
+    Returns:
+        A URI per file, folder, store or table; that of a connection is `x-connection:` and its name.
+    """
+    part = f"/{source.table}" if source.table else ""
+    if not source.uris:
+        return [f"x-connection:{source.connection}{part}"]
+    return [Asset(uri=_plain(uri) + part).uri for uri in source.uris]
+
+
+def _plain(place: str) -> str:
+    """Return a place as a URI without user, password and query; a path has the scheme `file`, as SQLite's have."""
+    place = place.removeprefix(SQLITE)
+    if "://" not in place:
+        return "file://" + quote(os.path.normpath(place), safe="/*=")
+    parts = urlsplit(place)
+    host = parts.netloc if parts.scheme.startswith(("ab", "wasb")) else parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def _written(tables: tuple[str, ...], spec: Spec) -> list[str]:
+    left_out = {*(() if spec.paths else TABLES_OF_PATHS), *(() if spec.checks else [TABLE_OF_CHECKS])}
+    return [table for table in tables if table not in left_out]
