@@ -11,6 +11,12 @@ class WorkerSettings(SettingsSection):
     section = "workers"
 
     ray_jobs_url: str = Field("http://127.0.0.1:8265", pattern=r"^https?://", description="the cluster's Jobs API")
+    last_good: str | None = Field(
+        None,
+        min_length=1,
+        description="folder that keeps the last good version of each spec, of which Airflow makes the DAGs of a file"
+        " that is broken; shared by all of its machines that read the DAGs",
+    )
     num_workers: int | None = Field(None, ge=1, description="number of actors; what the cluster can hold if unset")
     cpus_per_worker: float = Field(1, gt=0, description="cores of one actor")
     gpus_per_worker: float | None = Field(

@@ -5,7 +5,6 @@ and its paths are absolute. All refused fields are reported together, as one `Sp
 """
 
 import math
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -48,6 +47,7 @@ from forecasting.spec.quantiles import DEFAULT_QUANTILES, find_quantile_problem,
 from forecasting.spec.schedule import Schedule
 from forecasting.spec.source import Source, absolute_uri, absolute_uris
 from forecasting.spec.time_format import STEPS, has_time_of_day
+from forecasting.spec.toml_file import read_toml
 from forecasting.spec.training import RecipeOverrides
 
 RecipeName = Literal["fast", "standard", "accurate"]
@@ -301,12 +301,7 @@ def read_spec(path: str | Path) -> Spec:
         SpecError: The file cannot be read, is not TOML, or has refused fields; the error lists all of them.
     """
     path = Path(path)
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"spec {path}", [f"cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"spec {path}", [f"is not TOML: {error}"]) from error
+    fields = read_toml(path, subject=f"spec {path}")
     source = fields.get("source")
     if isinstance(source, dict) and "uri" in source:
         source["uri"] = absolute_uris(source["uri"], relative_to=path.parent)
@@ -334,3 +329,5 @@ def make_spec(fields: Mapping[str, Any], *, subject: str) -> Spec:
         return Spec.model_validate(fields)
     except ValidationError as error:
         raise SpecError(subject, describe_problems(error)) from error
+    except RecursionError:
+        raise SpecError(subject, ["is nested too deeply"]) from None

@@ -25,7 +25,7 @@ RUN PIP_CONSTRAINT=constraints.txt /build/venv/bin/pip wheel --no-cache-dir --no
 
 FROM ${BASE}
 RUN useradd --uid 1000 --create-home fleetcast \
-    && install --directory --owner=fleetcast /opt/airflow /opt/airflow/logs \
+    && install --directory --owner=fleetcast /opt/airflow /opt/airflow/logs /opt/airflow/last_good \
     && install --directory /opt/airflow/dags/specs
 COPY --from=dependencies /opt/fleetcast /opt/fleetcast
 RUN --mount=type=bind,from=package,source=/wheels,target=/wheels \

@@ -143,10 +143,10 @@ def test_settings_are_what_the_code_reads(objects, tmp_path, monkeypatch):
     assert WorkerSettings.load().num_workers == 16
     declared = json.loads((FOLDER / "values.schema.json").read_text())["properties"]["settings"]["properties"]
     known = {section.section: set(section.model_fields) for section in sections}
-    # Pods read connections from a mounted secret, and only Airflow calls the Jobs API.
+    # Pods read connections from a mounted secret, and only Airflow calls the Jobs API and keeps specs.
     assert {name: set(each["properties"]) for name, each in declared.items()} == {
         "store": known["store"] - {"connections"},
-        "workers": known["workers"] - {"ray_jobs_url"},
+        "workers": known["workers"] - {"last_good", "ray_jobs_url"},
         "fleet": known["fleet"],
     }
 

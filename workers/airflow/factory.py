@@ -1,15 +1,20 @@
 """The DAGs of a folder of spec files: two for each spec, `<name>__train` and `<name>__forecast`.
 
-A file that cannot be used becomes a DAG `<file stem>__broken`, whose description and only task report the problem.
+A file that cannot be used becomes a DAG `<file stem>__broken`, whose description and only task report the problem. With
+the setting `last_good`, its last good version still makes the spec's DAGs, which say so.
 Airflow hides every DAG of a Python file that has an import error. An import error for one spec would therefore hide
 the forecasts of all others.
 """
 
+import hashlib
+import logging
+import os
 import re
 import traceback
 from collections import Counter
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +24,14 @@ from airflow.sdk.exceptions import AirflowFailException
 from forecasting.errors import SpecError
 from forecasting.spec.spec import Spec, read_spec
 from workers.airflow.form import make_form
+from workers.airflow.last_good import MOST_STEM, LastGood, Seen
 from workers.airflow.notifications import deadline_of, failure_callbacks
 from workers.airflow.operator import FleetcastJobOperator
 from workers.airflow.schedules import describe_schedule, schedule_of
 from workers.arguments import FLOWS, Flow, JobName
+from workers.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
 
 TASKS: Mapping[JobName, tuple[str, str]] = {
     "features": (
@@ -54,6 +63,8 @@ GROUPS: Mapping[Flow, tuple[str, str, frozenset[JobName]]] = {
     ),
 }
 """The task group of each flow: its id, its tooltip and its jobs."""
+MOST_CHARACTERS = 10_000
+"""Of an error in a DAG; that of a long file may repeat its values."""
 RETRIES: dict[str, Any] = {
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
@@ -61,19 +72,45 @@ RETRIES: dict[str, Any] = {
 }
 
 
-def make_dags(specs_folder: Path, **operator_options: Any) -> dict[str, DAG]:
-    """Return the DAGs of all spec files of a folder.
+@dataclass(frozen=True)
+class Notice:
+    """Why a spec's DAGs are not those of its file.
+
+    Attributes:
+        file: Name of the file.
+        changed_at: When the version that they are made of was last changed.
+        problem: What is wrong with the file.
+    """
+
+    file: str
+    changed_at: datetime
+    problem: str
+
+    def __str__(self) -> str:
+        return (
+            f"runs the version of {self.changed_at:%Y-%m-%d %H:%M} UTC, the last good one, because `{self.file}` is"
+            f" broken: {self.problem}"
+        )
+
+
+def make_dags(specs_folder: Path, *, last_good: Path | None = None, **operator_options: Any) -> dict[str, DAG]:
+    """Return the DAGs of all spec files of a folder; files whose names begin with a point are not specs.
 
     Args:
         specs_folder: Folder of `*.toml` files.
+        last_good: Folder of this folder's last good versions; that of the settings where not given, if they name one.
         **operator_options: Options of every task, as FleetcastJobOperator takes them.
 
     Returns:
         DAGs by their id.
     """
-    specs: dict[Path, Spec | SpecError] = {path: _read(path) for path in sorted(specs_folder.glob("*.toml"))}
+    kept = _open_last_good(last_good)
+    paths = [path for path in sorted(specs_folder.glob("*.toml")) if not path.name.startswith(".")]
+    seen = {path: now for path in paths if (now := Seen.now(path)) is not None}
+    specs: dict[Path, Spec | SpecError] = {path: _read(path) for path in seen}
     names = Counter(spec.name for spec in specs.values() if isinstance(spec, Spec))
-    dags = []
+    dags: list[DAG] = []
+    broken: dict[Path, SpecError] = {}
     for path, spec in specs.items():
         if isinstance(spec, Spec) and names[spec.name] > 1:
             others = [p.name for p, s in specs.items() if p != path and isinstance(s, Spec) and s.name == spec.name]
@@ -83,16 +120,55 @@ def make_dags(specs_folder: Path, **operator_options: Any) -> dict[str, DAG]:
                 raise spec
             dags += [make_dag(spec, flow, **operator_options) for flow in FLOWS]
         except Exception as error:
-            dags.append(_make_broken_dag(path, _as_spec_error(path, error)))
+            broken[path] = _as_spec_error(path, error)
+        else:
+            if kept is not None:
+                kept.keep(seen[path], spec)
+    dags += _revive(broken, kept, taken={dag.dag_id for dag in dags}, **operator_options)
+    for path, dag_id in _name_broken(broken).items():
+        since = None if kept is None else kept.broken_since(path, broken[path])
+        dags.append(_make_broken_dag(dag_id, path, broken[path], since or seen[path].changed_at))
     return {dag.dag_id: dag for dag in dags}
 
 
-def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
+def _open_last_good(folder: Path | None) -> LastGood | None:
+    """Return the folder of last good versions, if there is one."""
+    if folder is not None:
+        return LastGood(folder)
+    try:
+        named = WorkerSettings.load().last_good
+    except SpecError as error:  # which every task then reports
+        log.warning("no last good versions are kept: %s", error)
+        return None
+    return None if named is None else LastGood(Path(named))
+
+
+def _revive(
+    broken: Mapping[Path, SpecError], kept: LastGood | None, *, taken: Set[str], **operator_options: Any
+) -> list[DAG]:
+    """Return the DAGs of the last good versions of broken files, unless another file has the spec's name."""
+    found = {} if kept is None else {path: version for path in broken if (version := kept.find(path)) is not None}
+    names = Counter(version.spec.name for version in found.values())
+    dags: list[DAG] = []
+    for path, version in found.items():
+        spec = version.spec
+        if names[spec.name] > 1 or f"{spec.name}__{next(iter(FLOWS))}" in taken:
+            continue
+        notice = Notice(_printable(path.name), version.changed_at, _printable(str(broken[path])))
+        try:
+            dags += [make_dag(spec, flow, notice=notice, **operator_options) for flow in FLOWS]
+        except Exception as error:
+            log.warning("the last good version of %s cannot be used: %s", path, _as_spec_error(path, error))
+    return dags
+
+
+def make_dag(spec: Spec, flow: Flow, *, notice: Notice | None = None, **operator_options: Any) -> DAG:
     """Return the DAG of one flow of a spec: its jobs one after the other, all for the cutoff that the first one finds.
 
     Args:
         spec: The spec.
         flow: The flow.
+        notice: Why it is not the spec of its file, where the DAG is to say so.
         **operator_options: Options of every task, as FleetcastJobOperator takes them.
 
     Returns:
@@ -104,16 +180,17 @@ def make_dag(spec: Spec, flow: Flow, **operator_options: Any) -> DAG:
     with DAG(
         f"{spec.name}__{flow}",
         description=spec.description or None,
-        doc_md=_describe(spec, flow),
+        doc_md=_describe(spec, flow) if notice is None else f"**This DAG {notice}**\n\n{_describe(spec, flow)}",
         schedule=schedule_of(spec, flow),
         catchup=False,
         max_active_runs=1,
         default_args=_task_options(spec),
         params=make_form(spec, flow),
         deadline=deadline_of(spec, flow),
-        tags=["fleetcast", flow],
+        tags=["fleetcast", flow, *([] if notice is None else ["last-good"])],
     ) as dag:
         filters = {name: dag.param(name) for name in dag.params if name != "cutoff"} | operator_options
+        filters |= {} if notice is None else {"notice": str(notice)}
         callbacks = {"on_failure_callback": failure_callbacks(spec)} if spec.airflow.notify else {}
         group_id, tooltip, grouped = GROUPS[flow]
         group = TaskGroup(group_id, prefix_group_id=False, tooltip=tooltip)
@@ -192,19 +269,32 @@ def _as_spec_error(path: Path, error: Exception) -> SpecError:
     return SpecError(f"spec {path}", [f"cannot be used: {type(error).__name__} in {place}"])
 
 
-def _make_broken_dag(path: Path, error: SpecError) -> DAG:
-    """Return a DAG that is not paused and fails once for each modification time of the file, so that it is red."""
+def _name_broken(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the id of each file's broken DAG, which Airflow accepts and no other file has."""
+    stems = {path: re.sub(r"[^A-Za-z0-9_.\-]+", "-", path.stem)[:MOST_STEM] for path in paths}
+    counts = Counter(stems.values())
+    digests = {path: hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8] for path in stems}
+    is_own = {path: path.stem == stem or counts[stem] == 1 for path, stem in stems.items()}
+    return {path: f"{stem}{'' if is_own[path] else '-' + digests[path]}__broken" for path, stem in stems.items()}
+
+
+def _printable(text: str) -> str:
+    """Return a text that databases can store, also of a file name that is not UTF-8; long ones are cut."""
+    shown = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS]} …"
+
+
+def _make_broken_dag(dag_id: str, path: Path, error: SpecError, since: datetime) -> DAG:
+    """Return a DAG that is not paused and fails once for each time since when the file is broken, so that it is red."""
     from airflow.timetables.events import EventsTimetable  # of Airflow 3.3's SDK, the same cannot be deserialised
 
-    changed = datetime.fromtimestamp(int(path.lstat().st_mtime), UTC)
-    message = str(error)
-    stem = re.sub(r"[^A-Za-z0-9_.\-]+", "-", path.stem)
+    message, name = _printable(str(error)), _printable(path.name)
     with DAG(
-        f"{stem}__broken",
-        description=f"{path.name} is not a usable spec",
-        doc_md=f"`{path.name}` makes no DAGs until this is corrected:\n\n```\n{message}\n```",
-        schedule=EventsTimetable([changed], description="once for each change of the file"),
-        start_date=changed,
+        dag_id,
+        description=f"{name} is not a usable spec",
+        doc_md=f"`{name}` is not used until this is corrected:\n\n```\n{message}\n```",
+        schedule=EventsTimetable([since], description="once for each change of the file"),
+        start_date=since,
         catchup=True,  # the change lies in the past
         is_paused_upon_creation=False,
         tags=["fleetcast", "broken"],

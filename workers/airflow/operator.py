@@ -65,6 +65,7 @@ class FleetcastJobOperator(BaseOperator):
         from_scratch: Whether training ignores earlier weights.
         changed_only: Whether only series with new or restated rows are trained or forecast.
         full_read: Whether all rows are read of a source with `modified`.
+        notice: What the note of a run begins with, such as that its spec is an earlier version of a broken file.
         ray_jobs_url: URL of the Jobs API, which takes precedence over the connection.
         ray_conn_id: Airflow's connection of type `fleetcast_ray`; the spec's by default. Without one, the settings name
             the cluster.
@@ -89,6 +90,7 @@ class FleetcastJobOperator(BaseOperator):
         from_scratch: Any = False,
         changed_only: Any = False,
         full_read: Any = False,
+        notice: str = "",
         ray_jobs_url: str | None = None,
         ray_conn_id: str | None = None,
         entrypoints: Mapping[JobName, str] = ENTRYPOINTS,
@@ -109,6 +111,7 @@ class FleetcastJobOperator(BaseOperator):
         self.from_scratch = from_scratch
         self.changed_only = changed_only
         self.full_read = full_read
+        self.notice = notice
         self.ray_jobs_url = ray_jobs_url
         self.ray_conn_id = None if ray_jobs_url else ray_conn_id or spec.airflow.connection
         self.entrypoints = entrypoints
@@ -122,6 +125,8 @@ class FleetcastJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Submit the job, or find the one of an earlier try, and wait for its end in the triggerer."""
+        if self.notice:
+            self.log.warning("this DAG %s", self.notice)
         with user_errors_are_not_retried():
             if self.job == "score" and context["dag_run"].run_type == "backfill":
                 note = self._describe_run(context, str(self.cutoff), f"skipped, {SCORED_LATER}")
@@ -186,6 +191,7 @@ class FleetcastJobOperator(BaseOperator):
                 if is_last
                 else result.message
             )
+            note = f"This DAG {self.notice}\n\n{note}" if self.notice else note
             context["ti"].xcom_push(NOTE_KEY, note)
             if is_last:  # the job itself has printed its own message
                 self.log.info("%s", note)

@@ -67,6 +67,7 @@ def airflow_environment(root: Path, *, port: int = DEFAULT_PORT) -> dict[str, st
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "FLEETCAST_LAST_GOOD": str(home / "last_good"),
         # All processes name the tables by the same URIs.
         "FLEETCAST_STORE": store if "://" in store else os.path.abspath(store),
         # A supervisor that misses its task's end, as on a busy machine, checks again after this many seconds.

@@ -419,6 +419,9 @@ def test_last_job_of_a_flow_leaves_a_note_of_what_the_run_did(
     )
     assert context["ti"].xcoms["note"] == note
     assert "2 forecast, 1 ended" in capsys.readouterr().out
+    operator = make_operator(job="score", flow="forecast", notice="runs an earlier version")
+    finish_with(fake_ray, operator, context, f"fleetcast-result: {result.model_dump_json()}")
+    assert context["ti"].xcoms["note"] == f"This DAG runs an earlier version\n\n{note}"
 
 
 def test_last_job_without_work_is_skipped_and_leaves_the_note_of_the_whole_run(fake_ray: dict[str, Any]) -> None:
