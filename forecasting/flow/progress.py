@@ -8,7 +8,10 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from forecasting.flow.estimate import seconds_left
 
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_REDRAWS = 0.25
@@ -118,7 +121,8 @@ class FitProgress:
             return f"forecast: {self._beginning} · {seconds:.0f} s"
         share = self.series_done / self._num_series if self._num_series else 1.0
         line = f"forecast: {self._num_done} of {self._num_series} series · {share:.0%} · {seconds:.0f} s"
-        return line if not 0 < share < 1 else f"{line} · about {seconds * (1 - share) / share:.0f} s left"
+        left = seconds_left(seconds, share)
+        return line if left is None else f"{line} · about {left:.0f} s left"
 
 
 def is_notebook() -> bool:
@@ -141,7 +145,7 @@ class _TerminalBar:
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _TimeLeft(),
             console=Console(file=stream),
             transient=True,
         )
@@ -153,6 +157,18 @@ class _TerminalBar:
 
     def close(self) -> None:
         self._progress.stop()
+
+
+class _TimeLeft(TextColumn):
+    """The estimated time that is left; nothing before the estimate means something."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Task) -> Text:
+        share = (task.percentage or 0.0) / 100
+        left = seconds_left(task.elapsed or 0.0, share)
+        return Text("" if left is None else f"about {left:.0f} s left", style="progress.remaining")
 
 
 class _NotebookBar:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from forecasting.flow.estimate import seconds_left
 from workers.arguments import PROGRESS_MARK
 
 
 class Progress:
-    """Reports how many series are done, at which rate, and how long the rest takes.
+    """Reports how many series are done, at which rate, and how long the rest takes once that can be estimated.
 
     A terminal shows one line that changes. A log gets a line at most every few seconds.
 
@@ -85,8 +86,11 @@ def describe(name: str, num_done: int, num_all: int, num_new: int, seconds: floa
         rate = num_new / seconds
         singular = noun if noun == "series" else noun.removesuffix("s")
         parts.append(f"{rate:.1f} {noun}/s" if rate >= 0.1 else f"{1 / rate:.0f} s a {singular}")
-        left = (num_all - num_done) / rate
-        parts.append(_duration(left) + " left" if num_done < num_all else f"took {_duration(seconds)}")
+        left = seconds_left(seconds, num_new / (num_new + num_all - num_done))
+        if num_done >= num_all:
+            parts.append(f"took {_duration(seconds)}")
+        elif left is not None:
+            parts.append(f"{_duration(left)} left")
     return PROGRESS_MARK.join(parts)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from forecasting.flow import progress
+from forecasting.flow import estimate, progress
 from forecasting.flow.progress import FitProgress
 
 
@@ -81,9 +81,27 @@ def test_log_gets_lines_that_can_be_read(fit: FitProgress) -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("forecast: 0 of 6 series · 0% ·")
     assert "33%" in lines[1]
-    assert lines[1].endswith("s left")
+    assert "left" not in lines[1], "too little time has passed for an estimate"
     assert lines[-1].startswith("forecast: 6 of 6 series · 100% ·")
     assert "\x1b" not in stream.getvalue()
+
+
+def test_estimate_comes_when_a_tenth_is_done_and_some_time_has_passed(fit: FitProgress) -> None:
+    fit.on_shard(0, 6)
+    fit.on_validation(0, 2)
+    assert "left" not in fit._line(10.0)
+    fit.on_validation(0, 100)
+    assert fit._line(10.0).endswith("· about 20 s left")
+
+
+def test_bar_shows_an_estimate_only_when_it_means_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    for least, is_shown in ((5.0, False), (0.0, True)):
+        monkeypatch.setattr(estimate, "LEAST_SECONDS", least)
+        stream = Terminal()
+        with FitProgress(stream) as fit:
+            fit.on_shard(0, 6)
+            fit.on_shard(3, 6)
+        assert ("s left" in stream.getvalue()) == is_shown
 
 
 def test_log_gets_no_line_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
