@@ -34,3 +34,8 @@ class WorkerSettings(SettingsSection):
         ge=1,
         description="series in a shard, at most; decided by their work and memory if unset",
     )
+    driver_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="work of fewer predicted seconds is done in the process of a job, without actors; 0 for none",
+    )

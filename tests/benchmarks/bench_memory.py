@@ -103,7 +103,9 @@ def main(arguments: list[str]) -> int:
 
 def _measure(bench: Bench, setting: Setting, job: JobName) -> dict[str, tuple[float | None, float | None]]:
     """Return predicted and measured memory in MiB: of the job's shards, and of its priors if it has any."""
-    settings = WorkerSettings(num_workers=1, gpus_per_worker=0, memory_per_worker_mb=setting.memory_mb)
+    settings = WorkerSettings(
+        num_workers=1, gpus_per_worker=0, memory_per_worker_mb=setting.memory_mb, driver_seconds=0
+    )
     run = bench.run(job, settings, kernel=setting.kernel)
     resources = plan_resources(settings)
     cost, lengths = cost_of(run, resources), dict.fromkeys(bench.names, setting.num_points)

@@ -84,7 +84,7 @@ def _prepare(setting: Setting, folder: Path) -> Bench:
     bench = make_bench(
         folder, num_series=setting.num_series, num_points=setting.num_points, **setting.spec, overrides=QUICK
     )
-    settings = WorkerSettings(gpus_per_worker=0)
+    settings = WorkerSettings(gpus_per_worker=0, driver_seconds=0)
     train(bench.run("train", settings))
     backtest(bench.run("backtest", settings))
     return bench

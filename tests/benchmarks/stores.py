@@ -69,6 +69,7 @@ class Bench:
         environment = os.environ | {
             "FLEETCAST_STORE": self.store.root,
             "FLEETCAST_NUM_WORKERS": str(num_workers),
+            "FLEETCAST_DRIVER_SECONDS": "0",
             "FLEETCAST_CPUS_PER_WORKER": "1",
             ARGUMENTS_VARIABLE: self.arguments(job, num_series=num_series).model_dump_json(),
         }

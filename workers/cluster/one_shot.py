@@ -15,7 +15,8 @@ from forecasting.series.inputs import Input
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
 from workers.cluster.local_ray import local_ray
-from workers.cluster.pool import Result, plan_resources, run_units
+from workers.cluster.pool import plan_resources, run_units
+from workers.cluster.worker import Result
 from workers.settings import WorkerSettings
 
 

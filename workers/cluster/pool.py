@@ -7,14 +7,14 @@ units again. A unit that still fails is a system fault and ends the run with the
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from forecasting.errors import ClusterError, FleetcastError, ServiceError
 from workers.cluster.progress import Progress
+from workers.cluster.worker import LEAST_BYTES, Resources, Result, Unit, WorkUnit, environment_of
 from workers.settings import WorkerSettings
 
 IN_FLIGHT_PER_ACTOR = 2
@@ -22,57 +22,6 @@ MAX_RETRIES = 3
 """Further tries of one unit, after a crash of its actor or a system error."""
 MAX_RESTARTS = 10
 READY_PATIENCE = 30.0
-LEAST_BYTES = 2 << 30
-"""Memory of a worker where neither a setting nor its node grants more."""
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
-
-
-class WorkUnit(Protocol):
-    """What one actor computes in one call, such as a shard of series or the training of a prior; it pickles."""
-
-    @property
-    def number(self) -> int:
-        """Position in the run, from 0; results are kept by it."""
-
-    @property
-    def size(self) -> int:
-        """Its contribution to the progress, such as the number of its series."""
-
-    @property
-    def description(self) -> str:
-        """Its name in messages, such as `shard 3 (2 series, 'a' to 'b')`."""
-
-
-Unit = TypeVar("Unit", bound=WorkUnit)
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Resources:
-    """The actors of a pool and what each of them gets.
-
-    Attributes:
-        num_workers: Number of actors.
-        num_cpus: Cores of one actor.
-        num_gpus: GPUs of one actor; a share such as 0.25 is allowed.
-        num_bytes: Memory that one actor may hold.
-    """
-
-    num_workers: int
-    num_cpus: float
-    num_gpus: float
-    num_bytes: int = LEAST_BYTES
-
-    @property
-    def num_threads(self) -> int:
-        """Threads of one actor: its whole cores, at least 1."""
-        return max(1, int(self.num_cpus))
 
 
 def plan_resources(settings: WorkerSettings) -> Resources:
@@ -189,22 +138,6 @@ class _Worker:
         result = self._task(unit)
         sys.stdout.flush()
         return result
-
-
-def environment_of(resources: Resources) -> dict[str, str]:
-    """Return the environment variables of a worker.
-
-    Libraries read them when they load, before any code of the worker runs.
-
-    Args:
-        resources: What the worker gets.
-
-    Returns:
-        Values by name of the variable.
-    """
-    # A worker without a GPU must not see one: Lightning takes what it sees.
-    hidden_gpus = {} if resources.num_gpus else {"CUDA_VISIBLE_DEVICES": ""}
-    return dict.fromkeys(_THREAD_VARIABLES, str(resources.num_threads)) | hidden_gpus
 
 
 def _start_actor(task: Callable[[Any], Any], resources: Resources) -> Any:

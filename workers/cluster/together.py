@@ -16,7 +16,8 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from forecasting.errors import ClusterError, FleetcastError
 from forecasting.store.files import Files
-from workers.cluster.pool import MAX_RETRIES, Resources, Result, Unit, environment_of
+from workers.cluster.pool import MAX_RETRIES
+from workers.cluster.worker import Resources, Result, Unit, environment_of
 
 
 @dataclass(frozen=True)

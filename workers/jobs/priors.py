@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, get_args
 import polars as pl
 
 from forecasting.errors import NothingStored
+from forecasting.fleet.plan import prior_series
 from forecasting.schemas import table as declared_table
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
@@ -24,11 +25,11 @@ from forecasting.store.slices import Slice
 from forecasting.store.staging import run_folder
 from forecasting.store.tables import WEIGHTS_FOLDER, Store
 from forecasting.version import code_version
-from workers.cluster.local_ray import local_ray
-from workers.cluster.pool import Resources, plan_resources, run_units
+from workers.cluster.worker import Resources
+from workers.jobs.place import HERE, is_short, open_place
 from workers.jobs.run import Run, count_points
 from workers.jobs.shard_run import Slot, peak_mib
-from workers.jobs.sizing import choose_prior_series, cost_of, refuse_too_little
+from workers.jobs.sizing import choose_prior_series, cost_of, predict_prior_work, refuse_too_little
 from workers.jobs.weights import describe_task, newest
 
 if TYPE_CHECKING:
@@ -169,15 +170,18 @@ _ALIKE = ("config", "architecture", "seed")
 
 
 def _train(run: Run, slot: Slot, wanted: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
-    """Train priors on the cluster, one for each network and member at a time; return their rows.
+    """Train priors, one for each network and member at a time; return their rows.
 
     `earlier` are rows of earlier cutoffs.
     """
     num_points = count_points(run, data_version=slot.data_version, is_whole=True)
     members = wanted.select("model", "member").unique(maintain_order=True).iter_rows()
     alike = earlier.join(wanted.filter(role="candidate"), on=["model", "member", *_ALIKE], how="semi")
-    with local_ray(log_to_driver=True):
-        resources = plan_resources(run.workers)
+    is_here = is_short(
+        run, *predict_prior_work(run, HERE, {name: num_points[name] for name in prior_series(num_points)})
+    )
+    with open_place(run, is_here=is_here) as place:
+        resources = place.resources
         refuse_too_little(cost_of(run, resources), resources)
         names = tuple(choose_prior_series(run, resources, num_points))
         task = _TrainPrior(slot, alike.select("model", "member", "role", "run_cutoff", "trained_until", "weights_uri"))
@@ -186,7 +190,7 @@ def _train(run: Run, slot: Slot, wanted: pl.DataFrame, earlier: pl.DataFrame) ->
         if num_together > 1:
             trained = _train_together(run, task, units, resources, num_together)
         else:
-            trained = run_units(task, units, name=run.arguments.job, resources=resources, noun="priors")
+            trained = place.run_units(task, units, name=run.arguments.job, resources=resources, noun="priors")
     most = max(result.peak_mib for result in trained)
     print(f"{run.arguments.job}: priors took at most {most} MiB in a worker", flush=True)
     schema = declared_table("priors").schema(run.clock)

@@ -22,12 +22,12 @@ from forecasting.spec.training import KernelName
 from forecasting.store.staging import completed, mark_complete, run_folder, stage
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
-from workers.cluster.local_ray import local_ray
-from workers.cluster.pool import Resources, plan_resources, run_units
 from workers.cluster.shards import Shard, describe_too_large, make_shards
+from workers.cluster.worker import Resources
+from workers.jobs.place import HERE, is_short, open_place
 from workers.jobs.plan import keep_plan
 from workers.jobs.run import Run, set_aside_by_checks
-from workers.jobs.sizing import cost_of, refuse_too_little
+from workers.jobs.sizing import cost_of, predict_work, refuse_too_little
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def slot_of(run: Run, data_version: int | None) -> Slot:
 def stage_shards(
     run: Run, compute: Compute, groups: Sequence[Mapping[str, int]], *, data_version: int | None
 ) -> StagedRun:
-    """Compute every series on Ray actors and stage the rows.
+    """Compute every series, on Ray actors or in this process, and stage the rows.
 
     Shards that an earlier try of the run has staged by the same plan are kept. Those of another plan are discarded.
 
@@ -186,15 +186,16 @@ def stage_shards(
         The staged files of all shards.
     """
     slot = slot_of(run, data_version)
-    with local_ray(log_to_driver=True):
-        resources = plan_resources(run.workers)
+    num_points = {name: points for group in groups for name, points in group.items()}
+    with open_place(run, is_here=are_short(run, num_points)) as place:
+        resources = place.resources
         plan = keep_plan(run, groups, data_version=data_version, make=lambda: _cut_shards(run, groups, resources))
         done: dict[int, Mapping[str, Any]] = {
             number: status
             for number, status in completed(run.store, slot.run_id).items()
             if status.get("plan") == plan.name  # a worker of an abandoned try may still have marked its shard
         }
-        statuses = run_units(
+        statuses = place.run_units(
             _StageShard(slot, compute, plan.name), plan.shards, name=run.arguments.job, resources=resources, done=done
         )
     tables = {table for status in statuses for table in status["files"]}
@@ -203,6 +204,11 @@ def stage_shards(
         {table: sum(status["num_rows"][table] for status in statuses) for table in tables},
         max(status["peak_mib"] for status in statuses),
     )
+
+
+def are_short(run: Run, num_points: Mapping[str, int]) -> bool:
+    """Return whether the shards of a run are computed in the job's own process."""
+    return is_short(run, *predict_work(cost_of(run, HERE), num_points))
 
 
 def _cut_shards(run: Run, groups: Sequence[Mapping[str, int]], resources: Resources) -> list[Shard]:

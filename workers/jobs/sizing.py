@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from forecasting.errors import SpecError
 from forecasting.fleet.cost.cost import Cost, ForecastCost, TrainingCost, prior_worker_bytes
 from forecasting.fleet.cost.memory import MIB
+from forecasting.fleet.cost.pace import prior_seconds
 from forecasting.fleet.cost.sizes import FleetSizes, sizes_of
 from forecasting.fleet.plan import prior_series, required_length
 from forecasting.flow.statistics_choice import CostWithStatistics
 from forecasting.spec.recipes import configure
-from workers.cluster.pool import Resources
+from workers.cluster.worker import Resources
 from workers.jobs.run import Run
 
 
@@ -23,6 +24,41 @@ def cost_of(run: Run, resources: Resources) -> Cost:
     num_paths = 0 if run.arguments.job == "score" else run.spec.paths
     cost = ForecastCost(sizes, num_origins, num_paths)
     return cost if run.arguments.job == "score" else CostWithStatistics(cost, run.spec, max(1, num_origins))
+
+
+def predict_work(cost: Cost, num_points: Mapping[str, int]) -> tuple[float, int]:
+    """Return the seconds in which one worker does all work of a job, and the memory that it then needs.
+
+    Args:
+        cost: The cost model of the job.
+        num_points: Grid points by series.
+
+    Returns:
+        Seconds, and bytes of the whole process if one shard has all series.
+    """
+    lengths = num_points.values()
+    seconds = cost.fixed_seconds + sum(cost.series_seconds(length) for length in lengths)
+    return seconds, cost.worker_bytes(len(num_points), max(lengths, default=0), sum(lengths))
+
+
+def predict_prior_work(run: Run, resources: Resources, num_points: Mapping[str, int]) -> tuple[float, int]:
+    """Return the same of the training of all priors of a run.
+
+    Args:
+        run: The run.
+        resources: What the worker gets.
+        num_points: Grid points of the series that they are trained on.
+
+    Returns:
+        Seconds, and bytes of the whole process.
+    """
+    sizes, total = _sizes_of(run, resources), sum(num_points.values())
+    seconds = sum(
+        prior_seconds(each, num_series=len(num_points), num_points=total)
+        for each in sizes
+        if each.config.start == "prior"
+    )
+    return seconds, prior_worker_bytes(sizes, len(num_points), max(num_points.values(), default=0), total)
 
 
 def choose_prior_series(run: Run, resources: Resources, num_points: Mapping[str, int]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from itertools import product
 
@@ -17,7 +18,7 @@ from workers.jobs.cutoffs import stored_cutoff
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import load_priors, settle_priors
 from workers.jobs.run import Outcome, Run, count_points, main
-from workers.jobs.shard_run import Slot, StagedRun, slot_of, stage_shards
+from workers.jobs.shard_run import Slot, StagedRun, are_short, slot_of, stage_shards
 from workers.jobs.weights import describe_task, read_fleet
 
 
@@ -28,7 +29,8 @@ def train(run: Run) -> Outcome:
     run, num_points = covered.run, covered.num_points
     if not num_points:
         return Outcome(f"nothing to train at {format_clock(run.cutoff)}{covered.note}", is_idle=True)
-    with local_ray(log_to_driver=True):
+    # One connection to Ray for both.
+    with nullcontext() if are_short(run, num_points) else local_ray(log_to_driver=True):
         priors, versions = settle_priors(run, slot_of(run, data_version))
         staged = stage_shards(run, partial(fit_shard, priors=priors), [num_points], data_version=data_version)
     versions |= run.publish("models", staged.files["models"], models=run.arguments.models)

@@ -7,8 +7,9 @@ import ray
 
 import workers.cluster.pool as pool
 from forecasting.errors import ClusterError, SourceError, StoreError
-from workers.cluster.pool import Resources, plan_resources, run_units
+from workers.cluster.pool import plan_resources, run_units
 from workers.cluster.shards import Shard
+from workers.cluster.worker import Resources
 from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.ray

@@ -18,8 +18,8 @@ from forecasting.fleet.task import ForecastTask
 from forecasting.series.panel import Panel
 from forecasting.spec.training import MemberConfig
 from forecasting.store.files import Files
-from workers.cluster.pool import Resources
 from workers.cluster.shards import Shard
+from workers.cluster.worker import Resources
 from workers.jobs.priors import count_together
 
 # Ray Data, which Ray Train loads, warns of what it sets itself.

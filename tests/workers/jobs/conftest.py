@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +21,10 @@ from forecasting.spec.spec import Spec
 from forecasting.store.publish import append_run
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
-from workers.cluster.pool import LEAST_BYTES, Resources
+from workers.cluster.worker import LEAST_BYTES, Resources
 from workers.jobs import priors, shard_run, train
 from workers.jobs.features import write_features
+from workers.jobs.place import Place
 from workers.jobs.run import Outcome, Run
 from workers.settings import WorkerSettings
 
@@ -170,11 +172,12 @@ def run_serially() -> Iterator[SimpleNamespace]:
         state.priors += [(unit.network, unit.member) for unit in units]
         return [task(pickle.loads(pickle.dumps(unit))) for unit in units]
 
+    @contextmanager
+    def open_here(_: Run, *, is_here: bool, run_units: Callable[..., list[Any]]) -> Iterator[Place]:
+        yield Place(Resources(state.num_workers, 1, 0, state.num_bytes), run_units)
+
     with pytest.MonkeyPatch.context() as patch:
-        for module in (shard_run, priors, train):
-            patch.setattr(module, "local_ray", lambda **_: nullcontext())
-        for module in (shard_run, priors):
-            patch.setattr(module, "plan_resources", lambda _: Resources(state.num_workers, 1, 0, state.num_bytes))
-        patch.setattr(shard_run, "run_units", compute_here)
-        patch.setattr(priors, "run_units", train_here)
+        patch.setattr(train, "local_ray", lambda **_: nullcontext())
+        patch.setattr(shard_run, "open_place", partial(open_here, run_units=compute_here))
+        patch.setattr(priors, "open_place", partial(open_here, run_units=train_here))
         yield state

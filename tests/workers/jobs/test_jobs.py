@@ -107,6 +107,7 @@ class World:
             "FLEETCAST_CPUS_PER_WORKER": "1",
             "FLEETCAST_GPUS_PER_WORKER": "0",
             "FLEETCAST_NUM_WORKERS": "1",  # torch loads once instead of twice on two cores
+            "FLEETCAST_DRIVER_SECONDS": "0",  # the work of a few series, too, is to be done by actors
             ARGUMENTS_VARIABLE: text,
         }
         return {"args": [sys.executable, "-m", f"workers.jobs.{job}"], "env": environment}

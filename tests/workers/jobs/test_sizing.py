@@ -9,7 +9,7 @@ from forecasting.fleet.cost.cost import ForecastCost, TrainingCost, prior_worker
 from forecasting.fleet.cost.memory import MIB
 from forecasting.fleet.cost.sizes import sizes_of
 from forecasting.flow.statistics_choice import CostWithStatistics
-from workers.cluster.pool import Resources
+from workers.cluster.worker import Resources
 from workers.jobs.features import write_features
 from workers.jobs.predict import predict
 from workers.jobs.sizing import choose_prior_series, cost_of
