@@ -6,7 +6,7 @@ It imports nothing heavy: the Airflow side writes arguments and reads results wi
 import os
 import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,6 +28,10 @@ FLOWS: dict[Flow, tuple[JobName, ...]] = {
     "forecast": ("features", "predict", "score"),
 }
 """The jobs of each flow, in order; a spec that publishes has `publish` beside `score`, after `predict`."""
+
+
+RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$")]
+GenerationNumber = Annotated[int, Field(ge=0)]
 
 
 class RunArguments(BaseModel):
@@ -52,8 +56,8 @@ class RunArguments(BaseModel):
     store_connection: ConnectionName | None = Field(
         None, description="connection of the cluster's nodes that has the keys of the store; their settings' if unset"
     )
-    run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$")
-    generation: int = Field(0, ge=0, description="a retry keeps it, a repeated run raises it")
+    run_id: RunId
+    generation: GenerationNumber = Field(0, description="a retry keeps it, a repeated run raises it")
 
     @property
     def is_explicit(self) -> bool:
@@ -116,6 +120,6 @@ def read_arguments() -> RunArguments:
 
 
 def find_result(log_lines: Iterable[str]) -> RunResult | None:
-    """Return the last result in a job's log, or None where it has none."""
+    """Return the last result in the log of a step, or None where it has none."""
     results = [line for line in log_lines if line.startswith(RESULT_PREFIX)]
     return RunResult.model_validate_json(results[-1].removeprefix(RESULT_PREFIX)) if results else None

@@ -42,6 +42,12 @@ class AirflowOptions(BaseModel, frozen=True, extra="forbid"):
             raise ValueError('notify: on = "late" needs airflow.deadline, after which a run is late')
         return self
 
+    shared_job_rows: StrictInt = Field(
+        5_000_000,
+        ge=0,
+        description="grid points times networks up to which the steps of a run share one Ray job; 0 for a job for each",
+    )
+
     @property
     def timeout(self) -> timedelta | None:
         """The longest time of one try."""

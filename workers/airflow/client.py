@@ -17,6 +17,7 @@ import httpx
 
 from forecasting.errors import ClusterError, JobLost, UserError
 from workers.airflow.ray_token import TOKEN_PATH_VARIABLE, TOKEN_VARIABLE, read_token
+from workers.steps import find_step
 
 TERMINAL_STATUSES = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -58,6 +59,11 @@ class Job:
     def is_terminal(self) -> bool:
         """Whether the job has ended."""
         return self.status in TERMINAL_STATUSES
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the job has ended without success."""
+        return self.status in ("FAILED", "STOPPED")
 
     @property
     def is_user_error(self) -> bool:
@@ -136,10 +142,14 @@ def read_log(submission_id: str) -> Conversation[list[str]]:
     Raises:
         JobLost: The cluster does not know the job.
     """
+    return (yield from _read_log_text(submission_id)).splitlines()
+
+
+def _read_log_text(submission_id: str) -> Conversation[str]:
     response = yield Request("GET", f"{_job_path(submission_id)}/logs")
     if _is_unknown_job(response):
         raise _job_lost(submission_id)
-    return str(_read_json(response).get("logs") or "").splitlines()
+    return str(_read_json(response).get("logs") or "")
 
 
 def stop_job(
@@ -173,38 +183,37 @@ def stop_job(
         yield Pause(interval)
 
 
-def await_end(
+def await_step(
     submission_id: str,
+    run_id: str,
     *,
     interval: float = 5.0,
     patience: float = 60.0,
+    most_seconds: float | None = None,
     on_line: Callable[[str], None] | None = None,
-) -> Generator[Request | Pause, Any, Job]:
-    """Wait until a job has ended.
+) -> Generator[Request | Pause, Any, bool]:
+    """Wait until a job has ended, or its step of a run has.
 
     Args:
         submission_id: Name of the job.
+        run_id: The run.
         interval: Seconds between two checks; the first ones follow sooner, and all have jitter.
         patience: Seconds for which the cluster may fail to answer.
-        on_line: Called with each line that the job has printed since the last check.
+        most_seconds: Seconds to wait, at most; None for any time.
+        on_line: Called with each line that the step has printed since the last check.
 
     Returns:
-        The job's final state.
+        Whether the job or the step has ended; False where the time is over.
 
     Raises:
+        JobFailed: The step's result cannot be read.
         JobLost: The cluster has not answered for too long, or does not know the job, because its head is gone.
     """
-    pause, unanswered_since, num_lines = min(1.0, interval), None, 0
+    began, pause, unanswered_since, num_lines = time.monotonic(), min(0.5, interval), None, 0
     while True:
         try:
             job = yield from find_job(submission_id)
-            if on_line is not None and job is not None:
-                lines = yield from read_log(submission_id)
-                if not job.is_terminal:
-                    lines = lines[:-1]  # the last one may be incomplete
-                for line in lines[num_lines:]:
-                    on_line(line)
-                num_lines = len(lines)
+            text = "" if job is None else (yield from _read_log_text(submission_id))
         except ClusterError as error:
             unanswered_since = unanswered_since or time.monotonic()
             if time.monotonic() - unanswered_since >= patience:
@@ -215,10 +224,21 @@ def await_end(
             unanswered_since = None
             if job is None:
                 raise _job_lost(submission_id)
-            if job.is_terminal:
-                return job
-        yield Pause(pause * random.uniform(0.8, 1.2))
-        pause = min(pause * 1.2, interval)  # the delay is at most a second and a fifth of the job's time
+            lines = text.splitlines()
+            if not job.is_terminal and not text.endswith("\n"):
+                lines = lines[:-1]  # it may be incomplete
+            step = find_step(lines, run_id)
+            if on_line is not None:
+                for line in step.lines[num_lines:]:
+                    on_line(line)
+            num_lines = len(step.lines)
+            if step.is_over or job.is_terminal:
+                return True
+        wait = pause * random.uniform(0.8, 1.2)
+        if most_seconds is not None and time.monotonic() - began + wait > most_seconds:
+            return False
+        yield Pause(wait)
+        pause = min(pause * 1.2, interval)  # the delay is at most half a second and a fifth of the job's time
 
 
 class RayJobsClient:

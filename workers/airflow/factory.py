@@ -30,6 +30,7 @@ from workers.airflow.operator import FleetcastJobOperator
 from workers.airflow.schedules import describe_schedule, schedule_of
 from workers.arguments import FLOWS, Flow, JobName
 from workers.settings import WorkerSettings
+from workers.steps import RUN_AFTER_IDLE
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +51,8 @@ TASKS: Mapping[JobName, tuple[str, str]] = {
     "publish": ("Publish", "Copies the newest forecasts to every place of `[[publish]]`."),
 }
 """Display name and documentation of each task."""
-RUN_AFTER_IDLE: frozenset[JobName] = frozenset({"backtest", "score"})
-"""Jobs that may have work although the one before had none: earlier trainings to compare, or actuals to score with."""
 AFTER_IDLE = "none_failed_min_one_success"
-"""Their trigger rule; if features was skipped, all tasks are."""
+"""Trigger rule of RUN_AFTER_IDLE; if features was skipped, all tasks are."""
 GROUPS: Mapping[Flow, tuple[str, str, frozenset[JobName]]] = {
     "train": ("models", "networks and the choice among them", frozenset({"train", "backtest"})),
     "forecast": (

@@ -1,4 +1,4 @@
-"""The trigger of a deferred task: one event when its Ray job has ended or is lost."""
+"""The trigger of a deferred task: one event when its step, or its Ray job, has ended or is lost."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from forecasting.errors import ClusterError, JobFailed, JobLost, UserError
-from workers.airflow.client import RayJobsClient, await_end, stop_job
+from workers.airflow.client import RayJobsClient, await_step, stop_job
 from workers.airflow.hook import FleetcastRayHook
 from workers.arguments import find_progress
 
@@ -18,15 +18,16 @@ SETTLE_SECONDS = 4.0
 
 
 class JobEndTrigger(BaseTrigger):
-    """Waits in the triggerer for the end of a Ray job, and stops the job if a person kills or clears the task.
+    """Waits in the triggerer for the end of a step, and stops its Ray job if a person kills or clears the task.
 
-    The event has `submission_id` and, if the job cannot be followed to its end, `error` (the name of the class) and
-    `message`. The token is read on the triggerer's machine, from the connection or Ray's own settings, and is never
-    stored.
+    The event has `submission_id`, `run_id` and, if the step cannot be followed to its end, `error` (the name of the
+    class) and `message`. The token is read on the triggerer's machine, from the connection or Ray's own settings, and
+    is never stored.
 
     Args:
         url: URL of the Jobs API.
         submission_id: Name of the job.
+        run_id: The run of the step; a job without marks of steps is followed to its end.
         interval: Seconds between two checks.
         patience: Seconds for which the cluster may fail to answer.
         connection: Name of Airflow's connection that has the URL and the token; None for the URL alone.
@@ -37,6 +38,7 @@ class JobEndTrigger(BaseTrigger):
         self,
         url: str,
         submission_id: str,
+        run_id: str = "",
         interval: float = 5.0,
         patience: float = 60.0,
         connection: str | None = None,
@@ -45,6 +47,7 @@ class JobEndTrigger(BaseTrigger):
         super().__init__()
         self.url = url
         self.submission_id = submission_id
+        self.run_id = run_id
         self.interval = interval
         self.patience = patience
         self.connection = connection
@@ -55,6 +58,7 @@ class JobEndTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", {
             "url": self.url,
             "submission_id": self.submission_id,
+            "run_id": self.run_id,
             "interval": self.interval,
             "patience": self.patience,
             "connection": self.connection,
@@ -62,22 +66,26 @@ class JobEndTrigger(BaseTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait for the end of the job.
+        """Wait for the end of the step.
 
         Yields:
             The one event.
         """
         begin = time.monotonic()
-        event: dict[str, Any] = {"submission_id": self.submission_id}
+        event: dict[str, Any] = {"submission_id": self.submission_id, "run_id": self.run_id}
         try:
-            end = await_end(
-                self.submission_id, interval=self.interval, patience=self.patience, on_line=self._log_progress
+            end = await_step(
+                self.submission_id,
+                self.run_id,
+                interval=self.interval,
+                patience=self.patience,
+                on_line=self._log_progress,
             )
             async with asyncio.timeout(self.timeout):
                 await (await self._client()).arun(end)
         except TimeoutError:
             event |= {"error": JobFailed.__name__, "message": await self._stop_late_job()}
-        except (JobLost, UserError) as error:
+        except (JobFailed, JobLost, UserError) as error:
             event |= {"error": type(error).__name__, "message": str(error)}
         if self.trigger_id is not None:  # in a triggerer, so that there is a scheduler; not in `airflow dags test`
             await asyncio.sleep(max(0.0, _least_wait() - (time.monotonic() - begin)))
@@ -89,7 +97,7 @@ class JobEndTrigger(BaseTrigger):
         self.log.info("job %s has ended as %s", self.submission_id, job.status if job else "unknown to its cluster")
 
     def _log_progress(self, line: str) -> None:
-        """Log the job's progress while it runs; all other lines are logged when the task is resumed."""
+        """Log the step's progress while it runs; all other lines are logged when the task is resumed."""
         if find_progress(line):
             self.log.info("%s", line)
 

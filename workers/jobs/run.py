@@ -226,45 +226,68 @@ def set_aside_by_checks(store: Store, spec: Spec, cutoff: datetime | int) -> pl.
     )
 
 
-@reading_once()
-def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArguments, Store], datetime | int]) -> int:
-    """Run a job with the arguments of this process, record the run, and print its result as the last line.
+Work = Callable[[Run], Outcome]
+"""Does a job."""
+Resolve = Callable[[RunArguments, Store], datetime | int]
+"""Returns the cutoff of a run, on the clock of ds."""
 
-    A run that is already recorded as done returns its recorded result.
+
+def main(job: JobName, work: Work, resolve: Resolve) -> int:
+    """Run a job with the arguments of this process, as `run_step` does.
 
     Args:
         job: Name of the job.
         work: Does the job.
-        resolve: Returns the run's cutoff, on the clock of ds.
+        resolve: Returns the run's cutoff.
 
     Returns:
         The exit code: 0 for success, 2 for the user's mistakes, else 1.
     """
+    try:
+        arguments = read_arguments()
+        if arguments.job != job:
+            raise UserError(f"run {arguments.run_id} is for job '{arguments.job}', but this is job '{job}'")
+    except UserError as error:
+        return report_failure(error)
+    ended = run_step(arguments, work, resolve)
+    return ended if isinstance(ended, int) else 0
+
+
+@reading_once()
+def run_step(arguments: RunArguments, work: Work, resolve: Resolve) -> RunResult | int:
+    """Run a job, record the run, and print its result as the last line.
+
+    A run that is already recorded as done returns its recorded result.
+
+    Args:
+        arguments: What the run is requested to do.
+        work: Does the job.
+        resolve: Returns the run's cutoff.
+
+    Returns:
+        The result; of a failed run, which has printed its error, the exit code: 2 for the user's mistakes, else 1.
+    """
     began, started_at = time.monotonic(), datetime.now(UTC)
-    arguments: RunArguments | None = None
     store: Store | None = None
     cutoff: datetime | int | None = None
     try:
-        arguments = read_arguments()
         has_mirror = arguments.spec.source.modified is not None  # which has all rows
         spec = arguments.spec.within(None if has_mirror else arguments.cutoff or arguments.as_of)
         arguments = arguments.model_copy(update={"spec": spec})
-        if arguments.job != job:
-            raise UserError(f"run {arguments.run_id} is for job '{arguments.job}', but this is job '{job}'")
         store = Store(Settings.load().store, storage_options_of(arguments))
         result = _find_recorded(store, arguments)
         if result is None:
-            if job != "features":
+            if arguments.job != "features":
                 supply_stored(spec, store)
             cutoff = resolve(arguments, store)
             note = _describe_cutoff(arguments, cutoff)
             if note:
-                print(f"{job}: {note}", flush=True)
+                print(f"{arguments.job}: {note}", flush=True)
             run = Run(arguments, store, WorkerSettings.load(), FleetSettings.load(), cutoff)
             outcome, status = _work(work, run)
             result = RunResult(
                 run_id=arguments.run_id,
-                job=job,
+                job=arguments.job,
                 status=status,
                 cutoff=format_clock(cutoff),
                 requested=_requested(arguments, format_clock(cutoff)),
@@ -277,17 +300,26 @@ def main(job: JobName, work: Callable[[Run], Outcome], resolve: Callable[[RunArg
             )
             append_run(store, _row(arguments, result.model_dump(), started_at))
     except Exception as error:
-        is_mistake = isinstance(error, UserError)
-        if not is_mistake:
-            traceback.print_exc()
-        message = str(error) if isinstance(error, FleetcastError) else f"{type(error).__name__}: {error}"
-        if arguments is not None and store is not None:
-            _record_failure(store, arguments, cutoff, started_at, time.monotonic() - began, message)
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        return UserError.exit_code if is_mistake else FleetcastError.exit_code
+        if store is not None:
+            _record_failure(store, arguments, cutoff, started_at, time.monotonic() - began, _describe(error))
+        return report_failure(error)
     print(result.message)
     print(f"{RESULT_PREFIX}{result.model_dump_json()}", flush=True)
-    return 0
+    return result
+
+
+def report_failure(error: Exception) -> int:
+    """Print an error as a job's last line, and return the exit code: 2 for the user's mistakes, else 1."""
+    is_mistake = isinstance(error, UserError)
+    sys.stdout.flush()
+    if not is_mistake:
+        traceback.print_exception(error)
+    print(f"error: {_describe(error)}", file=sys.stderr, flush=True)
+    return UserError.exit_code if is_mistake else FleetcastError.exit_code
+
+
+def _describe(error: Exception) -> str:
+    return str(error) if isinstance(error, FleetcastError) else f"{type(error).__name__}: {error}"
 
 
 def _requested(arguments: RunArguments, cutoff: str) -> str | None:
@@ -305,7 +337,7 @@ def _describe_cutoff(arguments: RunArguments, cutoff: datetime | int) -> str | N
     return describe_settled(given, cutoff, arguments.spec.freq) or forward
 
 
-def _work(work: Callable[[Run], Outcome], run: Run) -> tuple[Outcome, str]:
+def _work(work: Work, run: Run) -> tuple[Outcome, str]:
     try:
         outcome = work(run)
     except Skip as reason:

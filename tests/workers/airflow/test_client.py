@@ -10,12 +10,13 @@ from workers.airflow.client import (
     Pause,
     RayJobsClient,
     Submission,
-    await_end,
+    await_step,
     find_job,
     read_log,
     stop_job,
     submit_job,
 )
+from workers.arguments import RunResult
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -31,10 +32,12 @@ def job(status: str, **fields: object) -> httpx.Response:
 
 
 def in_turn(*answers: httpx.Response | Exception) -> tuple[Answer, list[httpx.Request]]:
-    """Answer each request with the next response, repeating the last one; also return the requests."""
+    """Answer each request but those for logs with the next response, repeating the last one; return the requests."""
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/logs"):
+            return httpx.Response(200, json={"logs": ""})
         requests.append(request)
         chosen = answers[min(len(requests), len(answers)) - 1]
         if isinstance(chosen, Exception):
@@ -151,42 +154,45 @@ def test_waiting_survives_a_short_loss_of_the_connection() -> None:
     answer, requests = in_turn(
         job("RUNNING"), httpx.ConnectError("refused"), httpx.Response(502, text="bad gateway"), job("SUCCEEDED")
     )
-    assert asyncio.run(client(answer).arun(await_end("nyc.1", interval=0.001))).status == "SUCCEEDED"
+    assert asyncio.run(client(answer).arun(await_step("nyc.1", "r", interval=0.001)))
     assert len(requests) == 4
 
 
-def test_end_is_seen_late_by_a_second_and_a_fifth_of_the_jobs_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_end_is_seen_late_by_half_a_second_and_a_fifth_of_the_time_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("random.uniform", lambda low, high: (low + high) / 2)
-    talk, elapsed, pauses = await_end("nyc.1", interval=5.0), 0.0, []
+    talk, elapsed, pauses = await_step("nyc.1", "r", interval=5.0), 0.0, []
     next(talk)
     for _ in range(30):
-        pause = talk.send(job("RUNNING"))
+        talk.send(job("RUNNING"))
+        pause = talk.send(httpx.Response(200, json={"logs": ""}))
         assert isinstance(pause, Pause)
-        assert pause.seconds <= 1 + elapsed / 5 + 1e-9
+        assert pause.seconds <= 0.5 + elapsed / 5 + 1e-9
         elapsed += pause.seconds
         pauses.append(pause.seconds)
         next(talk)
     assert pauses == sorted(pauses)
-    assert (pauses[0], pauses[-1]) == (1.0, 5.0)
+    assert (pauses[0], pauses[-1]) == (0.5, 5.0)
 
 
 def test_loss_is_counted_from_the_last_answer_and_not_in_all() -> None:
     refused = httpx.ConnectError("refused")
     answer, _ = in_turn(*[refused, job("RUNNING")] * 40, job("SUCCEEDED"))
-    assert client(answer).run(await_end("nyc.1", interval=0.005, patience=0.2)).status == "SUCCEEDED"
+    assert client(answer).run(await_step("nyc.1", "r", interval=0.005, patience=0.2))
 
 
 def test_cluster_that_stays_silent_means_a_lost_job() -> None:
     answer, requests = in_turn(job("RUNNING"), httpx.ConnectError("refused"))
     with pytest.raises(JobLost, match=r"nyc\.1 is lost.*not answered for 0 s.*refused"):
-        asyncio.run(client(answer).arun(await_end("nyc.1", interval=0.001, patience=0.05)))
+        asyncio.run(client(answer).arun(await_step("nyc.1", "r", interval=0.001, patience=0.05)))
     assert len(requests) > 3
 
 
 def test_new_cluster_that_does_not_know_the_job_means_a_lost_job_at_once() -> None:
     answer, requests = in_turn(job("RUNNING"), UNKNOWN)
     with pytest.raises(JobLost, match="the head that ran it is gone"):
-        client(answer).run(await_end("nyc.1", interval=0.001))
+        client(answer).run(await_step("nyc.1", "r", interval=0.001))
     assert len(requests) == 2
 
 
@@ -194,5 +200,28 @@ def test_blocking_and_asynchronous_driver_hold_the_same_conversation() -> None:
     said = []
     for drive in (lambda c, talk: c.run(talk), lambda c, talk: asyncio.run(c.arun(talk))):
         answer, requests = in_turn(job("RUNNING"), httpx.ReadTimeout("slow"), job("FAILED", driver_exit_code=137))
-        said.append((drive(client(answer), await_end("nyc.1", interval=0.001)), [str(r.url) for r in requests]))
+        said.append((drive(client(answer), await_step("nyc.1", "r", interval=0.001)), [str(r.url) for r in requests]))
     assert said[0] == said[1]
+
+
+def test_step_is_over_before_its_job_and_a_line_that_is_half_written_does_not_count() -> None:
+    result = RunResult(run_id="r", job="predict", status="success", cutoff="7").model_dump_json()
+    logs = [
+        "fleetcast-step: q\nnot mine\n",
+        f"fleetcast-step: r\nmine\nfleetcast-result: {result[:20]}",
+        f"fleetcast-step: r\nmine\nfleetcast-result: {result}\nfleetcast-step: s\n",
+    ]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"logs": logs.pop(0)}) if request.url.path.endswith("/logs") else job("RUNNING")
+
+    lines: list[str] = []
+    assert client(answer).run(await_step("nyc.1", "r", interval=0.001, on_line=lines.append))
+    assert not logs
+    assert lines[0] == "mine"
+    assert "not mine" not in lines
+
+
+def test_waiting_ends_when_its_time_is_over() -> None:
+    answer, _ = in_turn(job("RUNNING"))
+    assert not client(answer).run(await_step("nyc.1", "r", interval=0.01, most_seconds=0.05))

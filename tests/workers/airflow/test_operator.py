@@ -60,6 +60,9 @@ class Instance(SimpleNamespace):
     def xcom_pull(self, task_ids: str, key: str = "return_value") -> object:
         return self.results.get(task_ids, {}).get(key)
 
+    def get_task_states(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, Any]:
+        return {run_id: {name: self.states.get(name) for name in task_ids} for run_id in run_ids}
+
 
 def make_context(**dag_run: Any) -> Any:
     moments = {
@@ -73,7 +76,7 @@ def make_context(**dag_run: Any) -> Any:
     }
     return {
         "ti": Instance(
-            dag_id="small__train", task_id="features", run_id="manual__1", max_tries=3, xcoms={}, results={}
+            dag_id="small__train", task_id="features", run_id="manual__1", max_tries=3, xcoms={}, results={}, states={}
         ),
         "dag_run": SimpleNamespace(**moments | dag_run),
         "task_state_store": Store(),
@@ -91,10 +94,9 @@ def make_operator(
     behaviour: str = "succeed", url: str | None = "http://ray.test", **options: Any
 ) -> FleetcastJobOperator:
     command = f"{shlex.quote(sys.executable)} {shlex.quote(str(FAKE_JOB))} {behaviour}"
-    options = {"job": "features", "flow": "train", "spec": small_spec()} | options
-    return FleetcastJobOperator(
-        ray_jobs_url=url, entrypoints=dict.fromkeys(ENTRYPOINTS, command), interval=0.2, patience=1.0, **options
-    )
+    options = {"job": "features", "flow": "train", "spec": small_spec(airflow={"shared_job_rows": 0})} | options
+    options = {"entrypoints": dict.fromkeys(ENTRYPOINTS, command), "wait": 0} | options
+    return FleetcastJobOperator(ray_jobs_url=url, interval=0.2, patience=1.0, **options)
 
 
 def submit(operator: FleetcastJobOperator, context: Any) -> TaskDeferred:
@@ -315,7 +317,7 @@ def test_spec_names_its_cluster_by_a_connection_whose_secrets_stay_out_of_the_jo
     assert {request.headers["authorization"] for request in fake_ray["requests"]} == {"Bearer hunter2"}
     assert sent(fake_ray).store_connection == "lake"
     link = f"https://ray.example.org/#/jobs/{trigger.submission_id}"
-    assert context["ti"].xcoms == {"ray_job_link": link}
+    assert context["ti"].xcoms["ray_job_link"] == link
     assert RayJobLink().get_link(operator, ti_key=context["ti"]) == link
     for carried in (fake_ray["submissions"], trigger.serialize(), context["ti"].xcoms):
         assert "hunter2" not in str(carried)

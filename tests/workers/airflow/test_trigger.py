@@ -40,12 +40,14 @@ def test_trigger_is_rebuilt_from_what_it_serialises_to_and_holds_no_token() -> N
     path, arguments = trigger.serialize()
     assert path == "workers.airflow.trigger.JobEndTrigger"
     assert JobEndTrigger(**arguments).serialize() == (path, arguments)
-    assert set(arguments) == {"url", "submission_id", "interval", "patience", "connection", "timeout"}
+    assert set(arguments) == {"url", "submission_id", "run_id", "interval", "patience", "connection", "timeout"}
 
 
 def test_end_of_the_job_fires_one_event(answers: list[httpx.Response]) -> None:
     answers += [httpx.Response(200, json={"status": status}) for status in ("PENDING", "RUNNING", "FAILED")]
-    assert events_of(JobEndTrigger("http://ray.test", "nyc.1", interval=0.001)) == [{"submission_id": "nyc.1"}]
+    assert events_of(JobEndTrigger("http://ray.test", "nyc.1", interval=0.001)) == [
+        {"submission_id": "nyc.1", "run_id": ""}
+    ]
     assert not answers
 
 
@@ -57,7 +59,6 @@ def test_progress_of_the_job_reaches_the_log_as_it_comes(
     lines: list[str] = []
     trigger._log_progress = lines.append  # type: ignore[method-assign]
     events_of(trigger)
-    # The last line of a running job may be incomplete, so that it is logged at the next check.
     assert lines == ["starting", *(f"train: {number} of 9 series · 1.0 series/s" for number in range(3))]
     capsys.readouterr()
     JobEndTrigger._log_progress(trigger, "starting")
