@@ -76,6 +76,7 @@ class RunResult(BaseModel):
     cutoff: str | None
     requested: str | None = Field(None, description="the cutoff that was requested, where it means another time")
     versions: dict[str, int] = Field(default_factory=dict, description="stored table name to the version it now has")
+    checks: dict[str, str] = Field(default_factory=dict, description="name of a check to its verdict")
     num_series: int = 0
     num_rows: int = 0
     num_rejects: int = 0

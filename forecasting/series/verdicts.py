@@ -70,6 +70,12 @@ def skipped(check: Any, reason: str) -> pl.DataFrame:
     return _row(check, "skipped", f"not checked: {reason}")
 
 
+def verdict_of_each(verdicts: pl.DataFrame) -> dict[str, str]:
+    """Return the verdict of each check as a whole, by its name."""
+    whole = verdicts.filter(pl.col("unique_id").is_null())
+    return dict(whole.select("check_name", "verdict").iter_rows())
+
+
 def find_set_aside(verdicts: pl.DataFrame) -> dict[str, str]:
     """Return why checks set series aside, by name.
 

@@ -5,14 +5,15 @@ A store that they name by a relative path lies elsewhere for each process, so th
 and the table. No URI has a user, a password or a query.
 """
 
-import os.path
+import os
 from collections.abc import Mapping
+from functools import cache
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from airflow.sdk import Asset
 from airflow.sdk.definitions.asset import AssetRef, AssetUriRef
 
-from forecasting.settings import Settings
+from forecasting.settings import SETTINGS_FILE_VARIABLE, Settings
 from forecasting.spec.place import SQLITE
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec
@@ -78,7 +79,7 @@ def table_asset(spec: Spec, table: str) -> Asset:
         The asset, in a group of its spec.
     """
     stored_as = f"{table}_by_step" if spec.clock == "step" else table
-    store = Settings.load().store
+    store = _read_store(os.environ.get("FLEETCAST_STORE"), os.environ.get(SETTINGS_FILE_VARIABLE))
     if store.startswith("/") or "://" in store:
         uri = f"{_plain(store)}/{stored_as}/spec={spec.name}"
     else:
@@ -116,6 +117,12 @@ def source_uris(source: Source) -> list[str]:
     if not source.uris:
         return [f"x-connection:{source.connection}{part}"]
     return [Asset(uri=_plain(uri) + part).uri for uri in source.uris]
+
+
+@cache
+def _read_store(_value: str | None, _settings_file: str | None) -> str:
+    """Return the store of the settings, which are read once: a DAG file has hundreds of assets."""
+    return Settings.load().store
 
 
 def _plain(place: str) -> str:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, get_args
 
 from airflow.sdk import Asset, BaseOperator, Context
@@ -19,6 +20,7 @@ from workers.airflow.client import RayJobsClient, Submission, await_step, find_j
 from workers.airflow.cluster import Cluster, cluster_of_settings
 from workers.airflow.form import refuse_unknown_fields
 from workers.airflow.hook import FleetcastRayHook
+from workers.airflow.lineage import describe_lineage
 from workers.airflow.links import RayJobLink
 from workers.airflow.runs import TaskRun, name_run, read_run, start_run, write_run
 from workers.airflow.schedules import moment_of
@@ -149,6 +151,8 @@ class FleetcastJobOperator(BaseOperator):
         self.interval = interval
         self.patience = patience
         self.job_link: str | None = None
+        self.result: RunResult | None = None
+        self.read_versions: dict[str, int] = {}
         self.is_resumed = False
         self._submission_id: str | None = None
         self._cluster: Cluster | None = None
@@ -260,6 +264,9 @@ class FleetcastJobOperator(BaseOperator):
                 self.log.info("%s", note)
         if result.status == "skipped":
             raise AirflowSkipException(result.message)
+        self.result = result
+        for job in takewhile(lambda before: before != self.job, FLOWS[self.flow]):
+            self.read_versions |= context["ti"].xcom_pull(task_ids=job, key="versions") or {}
         for asset in self.outlets:
             context["outlet_events"][asset].extra = outlet_extra(asset, result)
         return result.model_dump()
@@ -273,6 +280,21 @@ class FleetcastJobOperator(BaseOperator):
             self.cluster().client().run(stop_job(self._submission_id))
         except FleetcastError as error:
             self.log.warning("job %s may still run: %s", self._submission_id, error)
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """Return the lineage that is known before the job; OpenLineage's provider calls this where it is installed."""
+        return describe_lineage(self.inlets, self.outlets)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return the lineage of the job that has ended, with versions, counts of rows and verdicts of checks.
+
+        Args:
+            task_instance: Airflow's task instance.
+
+        Returns:
+            Inputs and outputs.
+        """
+        return describe_lineage(self.inlets, self.outlets, self.result, self.read_versions)
 
     def cluster(self) -> Cluster:
         """Return the cluster that the task submits to, which it asks Airflow for once.

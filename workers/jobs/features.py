@@ -35,6 +35,7 @@ from forecasting.series.verdicts import (
     join_verdicts,
     no_verdicts,
     refuse_failed,
+    verdict_of_each,
 )
 from forecasting.spec.checks import FreshnessCheck
 from forecasting.store.stamp import stamp
@@ -105,6 +106,7 @@ def write_features(run: Run) -> Outcome:
         num_series=num_series,
         num_rows=sum(ingested.lengths.values()),
         num_rejects=num_rejects,
+        checks=verdict_of_each(checked.verdicts),
     )
 
 

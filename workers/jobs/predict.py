@@ -16,7 +16,7 @@ from forecasting.evaluate.zero_medians import describe_zero_medians
 from forecasting.schemas import table as declared_table
 from forecasting.series.budget import mark_unserved
 from forecasting.series.clock import format_clock
-from forecasting.series.verdicts import count_verdicts
+from forecasting.series.verdicts import count_verdicts, no_verdicts, verdict_of_each
 from forecasting.spec.spec import NETWORKS
 from forecasting.store.rows import Frames
 from forecasting.store.staging import discard
@@ -54,11 +54,11 @@ def predict(run: Run) -> Outcome:
     rows: Frames = _with_other_models(run, new) if is_filtered else new
     versions: dict[str, int] = {}
     held: Mapping[str, str] = {}
-    checks = ""
+    checks, verdicts = "", no_verdicts()
     if has_forecast_checks(run):
         checked = hold_failing(run, _scan(run, rows), data_version=data_version)
-        rows, held, versions = checked.rows, checked.held, dict(checked.versions)
-        checks = f" checks: {count_verdicts(checked.verdicts)}; {len(held)} held;" if checked.verdicts.height else ""
+        rows, held, versions, verdicts = checked.rows, checked.held, dict(checked.versions), checked.verdicts
+        checks = f" checks: {count_verdicts(verdicts)}; {len(held)} held;" if verdicts.height else ""
     zeros = describe_zero_medians(_scan(run, rows), run.spec.quantile_columns, has_paths=bool(run.spec.paths))
     versions |= run.publish("forecasts", rows)
     if run.spec.paths:
@@ -76,6 +76,7 @@ def predict(run: Run) -> Outcome:
         versions,
         num_series=len(num_points),
         num_rows=staged.num_rows["forecasts"],
+        checks=verdict_of_each(verdicts),
     )
 
 

@@ -157,6 +157,7 @@ class Outcome:
     num_series: int = 0
     num_rows: int = 0
     num_rejects: int = 0
+    checks: Mapping[str, str] = field(default_factory=dict)
     is_idle: bool = False
 
 
@@ -292,6 +293,7 @@ def run_step(arguments: RunArguments, work: Work, resolve: Resolve) -> RunResult
                 cutoff=format_clock(cutoff),
                 requested=_requested(arguments, format_clock(cutoff)),
                 versions=dict(outcome.versions),
+                checks=dict(outcome.checks),
                 num_series=outcome.num_series,
                 num_rows=outcome.num_rows,
                 num_rejects=outcome.num_rejects,

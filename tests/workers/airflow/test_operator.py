@@ -426,6 +426,15 @@ def test_last_job_of_a_flow_leaves_a_note_of_what_the_run_did(
     assert context["ti"].xcoms["note"] == f"This DAG runs an earlier version\n\n{note}"
 
 
+def test_operator_knows_for_its_lineage_what_the_jobs_before_it_have_written(fake_ray: dict[str, Any]) -> None:
+    context = make_context()
+    context["ti"].results = {"features": {"versions": {"features": 3}}, "score": {"versions": {"scores": 9}}}
+    result = RunResult(run_id="r", job="predict", status="success", cutoff="700", versions={"forecasts": 7})
+    operator = make_operator(job="predict", flow="forecast")
+    finish_with(fake_ray, operator, context, f"fleetcast-result: {result.model_dump_json()}")
+    assert (operator.read_versions, operator.result) == ({"features": 3}, result)
+
+
 def test_last_job_without_work_is_skipped_and_leaves_the_note_of_the_whole_run(fake_ray: dict[str, Any]) -> None:
     context = make_context()
     context["ti"].results = {"predict": {"return_value": {"message": "3 series forecast", "seconds": 1.0}}}
