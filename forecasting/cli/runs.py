@@ -53,17 +53,13 @@ def delete(
 ) -> None:
     """Delete what a run, and the jobs of its flow after it, wrote to all tables; rows that they replaced come back."""
     from forecasting.errors import UserError
-    from forecasting.store.deletion import delete_runs, plan_deletion
+    from forecasting.store.deletion import delete_runs, plan_deletion, refuse_lost
 
     store = open_store()
     deletion = plan_deletion(store, run_id, with_later=with_later)
     _print(deletion)
-    lost = sorted({each.stored_as for each in deletion.affected if each.is_lost})
-    if lost and not without_restoring:
-        raise UserError(
-            f"the rows that run '{run_id}' replaced in {', '.join(lost)} cannot be restored, because their version is"
-            " not recorded or maintenance has removed it; --without-restoring deletes the run all the same"
-        )
+    if not without_restoring:
+        refuse_lost(deletion, run_id)
     if dry_run:
         return
     if not yes and not sys.stdin.isatty():

@@ -120,7 +120,7 @@ def plan_deletion(store: Store, run_id: str, *, with_later: bool = False) -> Del
         named = ", ".join(f"'{each.run_id}'" for each in later[:NUM_NAMED]) + (", …" if len(later) > NUM_NAMED else "")
         raise UserError(
             f"{len(later)} later run{'s' * (len(later) != 1)} of spec '{run.spec}' build{'s' * (len(later) == 1)} on"
-            f" run '{run_id}': {named}; --with-later deletes them too"
+            f" run '{run_id}': {named}; --with-later (with_later) deletes them too"
         )
     runs = tuple(sorted([*group, *later], key=lambda each: (each.started_at, each.run_id)))
     gone = tuple(each.run_id for each in recorded if each.status == STATUS)
@@ -129,13 +129,33 @@ def plan_deletion(store: Store, run_id: str, *, with_later: bool = False) -> Del
     return replace(deletion, affected=tuple(part for each in declared for part in _examine(store, each, deletion)))
 
 
-def delete_runs(store: Store, deletion: Deletion, *, reason: str = "") -> str:
+def refuse_lost(deletion: Deletion, run_id: str) -> None:
+    """Check that the rows that the runs of a deletion have replaced can be restored.
+
+    Args:
+        deletion: What `plan_deletion` has found.
+        run_id: The run that it is of.
+
+    Raises:
+        UserError: Some cannot.
+    """
+    lost = sorted({each.stored_as for each in deletion.affected if each.is_lost})
+    if lost:
+        raise UserError(
+            f"the rows that run '{run_id}' replaced in {', '.join(lost)} cannot be restored, because their version is"
+            " not recorded or maintenance has removed it; --without-restoring (without_restoring) deletes the run all"
+            " the same"
+        )
+
+
+def delete_runs(store: Store, deletion: Deletion, *, reason: str = "", record: str | None = None) -> str:
     """Carry out a deletion, mark its runs as deleted in `runs`, and record it there as a run of its own.
 
     Args:
         store: The store.
         deletion: What `plan_deletion` has found.
         reason: Why the runs are deleted, for the record.
+        record: The run id of the record; one of the spec and the time where not given.
 
     Returns:
         The run id of the record.
@@ -149,13 +169,13 @@ def delete_runs(store: Store, deletion: Deletion, *, reason: str = "") -> str:
         change = partial(_change, store=store, deletion=deletion, part=part)
         slice = _slice(part.run_cutoff, deletion)
         versions[part.stored_as] = rewrite(store, part.table, deletion.clock, change, slice=slice)
-    for run in deletion.runs:
+    for run in reversed(deletion.runs):  # the one that is named last, since a deletion of it can then be repeated
         append_run(store, {**run.row, "status": STATUS})
     names = [each.run_id for each in deletion.runs]
     num_deleted, num_restored = (
         sum(getattr(each, name) for each in deletion.affected) for name in ("num_deleted", "num_restored")
     )
-    record = f"{JOB}.{deletion.spec}.{int(began.timestamp() * 1000)}"
+    record = record or f"{JOB}.{deletion.spec}.{int(began.timestamp() * 1000)}"
     message = f"{num_deleted} rows of {', '.join(names)} deleted, {num_restored} earlier rows restored"
     row = {
         "run_id": record,

@@ -24,6 +24,7 @@ from forecasting.spec.training import TrainingConfig
 from forecasting.store.query import describe_tables, query
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
+from workers.deletion import DeletionArguments
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -280,12 +281,20 @@ def test_parts_of_a_spec_are_accepted():
 
 
 def test_trigger_form_has_the_fields_of_a_run():
-    (conf,) = blocks("docs/airflow.md", "json")
+    _, conf = blocks("docs/airflow.md", "json")
     fields = first_cells(section("docs/airflow.md", "The trigger form"))
     assert set(fields) < set(RunArguments.model_fields)
     run = {"job": "features", "flow": "train", "run_id": "r", "spec": example_spec().model_dump(mode="json")}
     arguments = RunArguments.model_validate_json(json.dumps(run | json.loads(conf)))
     assert all(getattr(arguments, field) is not None for field in fields)
+
+
+def test_form_of_a_deletion_has_the_fields_of_its_job():
+    conf, _ = blocks("docs/airflow.md", "json")
+    fields = first_cells(section("docs/airflow.md", "Delete a run"))
+    given = set(DeletionArguments.model_fields) - {"record", "store_connection"} | {"connection"}
+    assert set(fields) == given
+    DeletionArguments.model_validate_json(json.dumps({"record": "r"} | json.loads(conf)))
 
 
 def test_shown_sql_can_be_answered(tmp_path):

@@ -42,7 +42,8 @@ def test_shipped_specs_make_their_dags(tmp_path: Path) -> None:
     parsed = parse(ROOT / "dags" / "fleetcast_dags.py", tmp_path)
     stems = [path.stem for path in (ROOT / "dags" / "specs").glob("*.toml")]
     assert "nyc_departures" in stems
-    assert sorted(parsed["dags"]) == sorted(f"{stem}__{flow}" for stem in stems for flow in ("train", "forecast"))
+    of_specs = [f"{stem}__{flow}" for stem in stems for flow in ("train", "forecast")]
+    assert sorted(parsed["dags"]) == sorted([*of_specs, "delete_run"])
 
 
 def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
     parse(tmp_path / "fleetcast_dags.py", tmp_path)  # writes Airflow's configuration and the byte code
     parsed = parse(tmp_path / "fleetcast_dags.py", tmp_path)
     print(f"{NUM_SPECS} specs parsed in {parsed['seconds']:.3f} s beyond `import airflow.sdk`")
-    assert len(parsed["dags"]) == 2 * NUM_SPECS
+    assert len(parsed["dags"]) == 2 * NUM_SPECS + 1
     assert parsed["heavy"] == []
     # Airflow itself reads the provider's description, where the installed package has its entry point.
     assert set(parsed["ours"]) - {"workers.airflow.provider"} == {
@@ -90,6 +91,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "workers.airflow.assets",
         "workers.airflow.client",
         "workers.airflow.cluster",
+        "workers.airflow.delete_run",
         "workers.airflow.factory",
         "workers.airflow.form",
         "workers.airflow.hook",
@@ -103,6 +105,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "workers.airflow.schedules",
         "workers.airflow.trigger",
         "workers.arguments",
+        "workers.deletion",
         "workers.settings",
         "workers.steps",
     }
