@@ -58,14 +58,32 @@ def inlets_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset | AssetRef]:
         spec: The spec.
 
     Returns:
-        The source and the assets that start the flow, for the first job; tables for the others.
+        The assets that start the flow, for the first job; tables for the others.
     """
     if job != "features":
         return [table_asset(spec, table) for table in _written(INPUTS_OF_JOB[job], spec)]
-    named = starting_assets(spec, flow)
-    uris = {asset.uri for asset in named if isinstance(asset, Asset | AssetUriRef)}
-    # A reference neither defines the asset nor clashes with a DAG that gives the same URI another name.
-    return [*named, *(Asset.ref(uri=uri) for uri in source_uris(spec.source) if uri not in uris)]
+    return list(starting_assets(spec, flow))
+
+
+def inputs_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset | AssetRef]:
+    """Return what a job of a spec reads, for lineage: its inlets, and the source for the first job.
+
+    The source is not an inlet: Airflow fails a task with a reference to an asset that no DAG defines, and one with an
+    asset whose URI another DAG gives another name.
+
+    Args:
+        job: The job.
+        flow: The flow that it belongs to.
+        spec: The spec.
+
+    Returns:
+        Assets, and references by the URI of a source.
+    """
+    inlets = inlets_of(job, flow, spec)
+    if job != "features":
+        return inlets
+    uris = {asset.uri for asset in inlets if isinstance(asset, Asset | AssetUriRef)}
+    return [*inlets, *(Asset.ref(uri=uri) for uri in source_uris(spec.source) if uri not in uris)]
 
 
 def table_asset(spec: Spec, table: str) -> Asset:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from forecasting.errors import FleetcastError, JobFailed, JobLost, SpecError, UserError
 from forecasting.spec.problems import describe_problems
 from forecasting.spec.spec import Spec
-from workers.airflow.assets import inlets_of, outlets_of
+from workers.airflow.assets import inlets_of, inputs_of, outlets_of
 from workers.airflow.client import RayJobsClient, Submission, await_step, find_job, read_log, stop_job, submit_job
 from workers.airflow.cluster import Cluster, cluster_of_settings
 from workers.airflow.form import refuse_unknown_fields
@@ -283,7 +283,7 @@ class FleetcastJobOperator(BaseOperator):
 
     def get_openlineage_facets_on_start(self) -> Any:
         """Return the lineage that is known before the job; OpenLineage's provider calls this where it is installed."""
-        return describe_lineage(self.inlets, self.outlets)
+        return describe_lineage(inputs_of(self.job, self.flow, self.spec), self.outlets)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Return the lineage of the job that has ended, with versions, counts of rows and verdicts of checks.
@@ -294,7 +294,9 @@ class FleetcastJobOperator(BaseOperator):
         Returns:
             Inputs and outputs.
         """
-        return describe_lineage(self.inlets, self.outlets, self.result, self.read_versions)
+        return describe_lineage(
+            inputs_of(self.job, self.flow, self.spec), self.outlets, self.result, self.read_versions
+        )
 
     def cluster(self) -> Cluster:
         """Return the cluster that the task submits to, which it asks Airflow for once.

@@ -5,7 +5,7 @@ import pytest
 from airflow.sdk import Asset
 
 from forecasting.spec.spec import Spec, make_spec
-from workers.airflow.assets import inlets_of, outlets_of, source_uris, table_asset
+from workers.airflow.assets import inlets_of, inputs_of, outlets_of, source_uris, table_asset
 
 FIELDS = {"name": "small", "source": {"uri": "/data/small.csv"}, "freq": "1h", "season_lengths": [24], "horizon": 24}
 
@@ -73,10 +73,12 @@ def test_each_table_that_a_job_reads_is_written_by_a_job_of_the_spec() -> None:
         ({"connection": "warehouse", "table": "s.t"}, ["x-connection:warehouse/s.t"]),
     ],
 )
-def test_source_is_an_inlet_by_its_uri_without_a_user(source: Any, expected: list[str]) -> None:
+def test_source_is_an_input_by_its_uri_without_a_user_but_no_inlet(source: Any, expected: list[str]) -> None:
+    """Airflow fails a task whose inlet refers to an asset that no DAG defines."""
     spec = spec_of(source=source)
     assert source_uris(spec.source) == expected
-    assert [inlet.uri for inlet in inlets_of("features", "train", spec)] == expected
+    assert [each.uri for each in inputs_of("features", "train", spec)] == expected
+    assert inlets_of("features", "train", spec) == []
 
 
 def test_asset_that_starts_a_flow_is_an_inlet_of_its_first_task() -> None:
@@ -84,5 +86,6 @@ def test_asset_that_starts_a_flow_is_an_inlet_of_its_first_task() -> None:
     (started_by,) = inlets_of("features", "train", spec)
     assert isinstance(started_by, Asset)
     assert started_by.uri == "file:///data/small.csv"
-    named, source = inlets_of("features", "forecast", spec)
+    assert inlets_of("features", "forecast", spec) == [Asset.ref(name="sales")]
+    named, source = inputs_of("features", "forecast", spec)
     assert (named, source) == (Asset.ref(name="sales"), Asset.ref(uri="file:///data/small.csv"))
