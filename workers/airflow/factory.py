@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, TaskGroup, chain, task
+from airflow.sdk import DAG, TaskGroup, chain, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from forecasting.errors import SpecError
@@ -104,6 +104,8 @@ def make_dags(specs_folder: Path, *, last_good: Path | None = None, **operator_o
         DAGs by their id.
     """
     kept = _open_last_good(last_good)
+    # A task may read an earlier version of a bundle, whose specs are not the last good ones.
+    is_of_task = get_parsing_context().dag_id is not None
     paths = [path for path in sorted(specs_folder.glob("*.toml")) if not path.name.startswith(".")]
     seen = {path: now for path in paths if (now := Seen.now(path)) is not None}
     specs: dict[Path, Spec | SpecError] = {path: _read(path) for path in seen}
@@ -121,11 +123,11 @@ def make_dags(specs_folder: Path, *, last_good: Path | None = None, **operator_o
         except Exception as error:
             broken[path] = _as_spec_error(path, error)
         else:
-            if kept is not None:
+            if kept is not None and not is_of_task:
                 kept.keep(seen[path], spec)
     dags += _revive(broken, kept, taken={dag.dag_id for dag in dags}, **operator_options)
     for path, dag_id in _name_broken(broken).items():
-        since = None if kept is None else kept.broken_since(path, broken[path])
+        since = None if kept is None or is_of_task else kept.broken_since(path, broken[path])
         dags.append(_make_broken_dag(dag_id, path, broken[path], since or seen[path].changed_at))
     return {dag.dag_id: dag for dag in dags}
 

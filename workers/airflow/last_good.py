@@ -1,7 +1,7 @@
 """The last good version of each spec file, of which its DAGs are made while the file is broken.
 
-Every process of Airflow that reads the DAGs also writes here: DAG processors, and workers for each task. A file appears
-whole or not at all, and a version that was read before its file changed again is not written.
+DAG processors write here; workers, which read the DAGs for each task, only read. A file appears whole or not at all.
+A version that was read before its file changed again is not written.
 """
 
 import contextlib

@@ -34,14 +34,15 @@ def delete(arguments: DeletionArguments, store: Store) -> DeletionResult:
         return DeletionResult(record=arguments.record, message=recorded["message"][0])
     deletion = plan_deletion(store, arguments.run_id, with_later=arguments.with_later)
     names = tuple(each.run_id for each in deletion.runs)
+    number = f"{len(names)} run{'s' * (len(names) != 1)}"
     changes = "".join(f"\n- {line}" for line in _describe(deletion))
     if not arguments.without_restoring:
         refuse_lost(deletion, arguments.run_id)
     if arguments.dry_run:
-        message = f"dry run, nothing is changed; without dry_run, {len(names)} runs would be deleted{changes}"
+        message = f"dry run, nothing is changed; without dry_run, {number} would be deleted{changes}"
         return DeletionResult(deleted=names, message=message)
     record = delete_runs(store, deletion, reason=arguments.reason, record=arguments.record)
-    return DeletionResult(record=record, deleted=names, message=f"{len(names)} runs deleted{changes}")
+    return DeletionResult(record=record, deleted=names, message=f"{number} deleted{changes}")
 
 
 def _describe(deletion: Deletion) -> Iterator[str]:

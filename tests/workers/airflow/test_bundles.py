@@ -9,6 +9,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.git.bundles.git import GitDagBundle
 
+from workers.airflow.delete_run import DAG_ID
+
 ROOT = Path(__file__).resolve().parents[3]
 SPEC = """
 name = "{name}"
@@ -51,7 +53,7 @@ def bundle_of(root: Path, version: str | None = None) -> Any:
 def dags_of(bundle: Any) -> Any:
     found = DagBag(dag_folder=str(bundle.path), bundle_path=bundle.path, bundle_name=bundle.name)
     assert not found.import_errors
-    return found.dags
+    return {dag_id: dag for dag_id, dag in found.dags.items() if dag_id != DAG_ID}
 
 
 def test_dags_follow_the_branch_and_a_version_keeps_its_specs(repository: Path) -> None:

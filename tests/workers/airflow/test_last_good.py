@@ -181,6 +181,20 @@ def test_kept_version_that_cannot_be_used_and_a_folder_that_cannot_be_written_hu
     assert set(make_dags(tmp_path, last_good=path)) == {"shop__broken", "other__train", "other__forecast"}
 
 
+def test_task_uses_the_last_good_version_and_keeps_none_of_the_version_that_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, kept = write(tmp_path), tmp_path / "kept"
+    make_dags(tmp_path, last_good=kept)
+    before = sorted(kept.rglob("*"))
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "shop__train")  # as Airflow's task runner does
+    write(tmp_path, horizon=480)  # such as an earlier version of a bundle
+    assert make_dags(tmp_path, last_good=kept)["shop__train"].get_task("train").spec.horizon == 480
+    path.write_text(BROKEN)
+    assert make_dags(tmp_path, last_good=kept)["shop__train"].get_task("train").spec.horizon == 24
+    assert sorted(kept.rglob("*")) == before
+
+
 def run_after(folder: Path, kept: Path | None, last: Any) -> Any:
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction

@@ -34,7 +34,7 @@ def test_dry_run_shows_what_would_change_and_the_deletion_changes_it_and_is_reco
     small.read(11, run_id="wrong")
     code, result, _ = delete("wrong")
     assert (code, result.record, result.deleted) == (0, None, ("wrong",))
-    assert result.message.startswith("dry run, nothing is changed; without dry_run, 1 runs would be deleted")
+    assert result.message.startswith("dry run, nothing is changed; without dry_run, 1 run would be deleted")
     assert "features: 24 rows to delete, 20 to restore of version 1" in result.message
     assert newest(small) > kept
     code, result, _ = delete("wrong", dry_run=False, reason="mistyped")
