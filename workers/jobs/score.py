@@ -1,7 +1,7 @@
 """The score job: compares earlier forecasts with the actuals that have arrived since, and publishes scores."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,9 +51,18 @@ def score(run: Run) -> Outcome:
         reason = "because measurements were restated or late, or their forecasts replaced"
         again = f"; {num_again} of them again, {reason}" if num_again else ""
         message = f"{num_rows} forecasts of {num_series} series and {num_runs} runs scored"
-        message += f" at {format_clock(run.cutoff)}{again}"
+        message += f" at {format_clock(run.cutoff)}{again}{_describe_errors(run, staged.files['scores'])}"
     discard(run.store, run.arguments.run_id)
     return Outcome(message, versions, num_series=num_series, num_rows=num_rows, is_idle=due.is_empty())
+
+
+def _describe_errors(run: Run, files: Sequence[str]) -> str:
+    """Report the mean error of the champions' forecasts and of Naive2 at the same points, where both are known."""
+    scores = pl.scan_parquet(list(files), storage_options=run.store.storage_options or None, glob=False)
+    both = scores.filter("is_champion").select("mase", "naive2_mase")
+    known = both.filter(pl.all_horizontal(pl.all().is_finite())).mean().collect(engine="streaming")
+    of_champions, of_naive = known.row(0)
+    return "" if of_champions is None else f"; mean MASE {of_champions:.3f} of champions, {of_naive:.3f} of Naive2"
 
 
 def find_due(run: Run, changes: pl.DataFrame) -> pl.LazyFrame:

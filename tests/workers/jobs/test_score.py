@@ -54,3 +54,14 @@ def test_series_that_lags_by_more_than_its_horizon_is_waited_for(small, serial):
     assert scores_at(small, 17)["b"] == (2, False)
     small.write(a=19, b=16)
     assert scores_at(small, 18)["b"] == (4, True)
+
+
+def test_score_reports_the_error_of_champions_beside_that_of_a_naive(small, serial):
+    small.write(*(f"a,{FIRST + timedelta(hours=hour)},{hour * 7 % 5 + hour % 4}" for hour in range(16)))
+    for hour in (11, 15):
+        write_features(small.run("features", hour, cutoff="given"))
+        predict(small.run("predict", hour))
+    message = score(small.run("score", 15)).message
+    rows = small.store.scan("scores", "timestamp").filter("is_champion").select("mase", "naive2_mase").collect()
+    of_champions, of_naive = rows.mean().row(0)
+    assert message.endswith(f"; mean MASE {of_champions:.3f} of champions, {of_naive:.3f} of Naive2")
