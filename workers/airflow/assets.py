@@ -11,7 +11,7 @@ from functools import cache
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from airflow.sdk import Asset
-from airflow.sdk.definitions.asset import AssetRef, AssetUriRef
+from airflow.sdk.definitions.asset import AssetRef
 
 from forecasting.settings import SETTINGS_FILE_VARIABLE, Settings
 from forecasting.spec.place import SQLITE
@@ -49,7 +49,7 @@ def outlets_of(job: JobName, spec: Spec) -> list[Asset]:
     return [table_asset(spec, table) for table in _written(TABLES_OF_JOB[job], spec)]
 
 
-def inlets_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset | AssetRef]:
+def inlets_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset]:
     """Return the assets that a job of a spec reads.
 
     Args:
@@ -58,11 +58,12 @@ def inlets_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset | AssetRef]:
         spec: The spec.
 
     Returns:
-        The assets that start the flow, for the first job; tables for the others.
+        The assets that start the flow by their URIs, for the first job; tables for the others. An asset that a schedule
+        names is not among them: Airflow fails a task with a reference to an asset that no DAG has defined yet.
     """
     if job != "features":
         return [table_asset(spec, table) for table in _written(INPUTS_OF_JOB[job], spec)]
-    return list(starting_assets(spec, flow))
+    return [asset for asset in starting_assets(spec, flow) if isinstance(asset, Asset)]
 
 
 def inputs_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset | AssetRef]:
@@ -79,10 +80,10 @@ def inputs_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset | AssetRef]:
     Returns:
         Assets, and references by the URI of a source.
     """
-    inlets = inlets_of(job, flow, spec)
+    inlets: list[Asset | AssetRef] = [*inlets_of(job, flow, spec)]
     if job != "features":
         return inlets
-    uris = {asset.uri for asset in inlets if isinstance(asset, Asset | AssetUriRef)}
+    uris = {asset.uri for asset in inlets_of(job, flow, spec)}
     return [*inlets, *(Asset.ref(uri=uri) for uri in source_uris(spec.source) if uri not in uris)]
 
 
