@@ -41,6 +41,7 @@ def make_secrets(folder: Path) -> list[Path]:
     }
     alone = {
         "airflow_passwords.json": json.dumps({"admin": secrets.token_urlsafe(18)}),
+        "grafana_password": secrets.token_urlsafe(18),
         "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "jwt_secret": secrets.token_urlsafe(48),
         "api_secret_key": secrets.token_urlsafe(48),

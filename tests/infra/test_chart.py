@@ -43,7 +43,7 @@ def render(**changes: Any) -> dict[str, dict[str, Any]]:
     """Render the chart; returns its objects by kind."""
     with helm_python.Chart.load(str(FOLDER)) as chart:
         texts = chart.render({**copy.deepcopy(GIVEN), **changes}, name="fc", namespace="forecasts")
-    rendered = [yaml.safe_load(text) for text in texts.values() if text.strip()]
+    rendered = [each for text in texts.values() for each in yaml.safe_load_all(text) if each]
     return {each["kind"]: each for each in rendered}
 
 
@@ -160,6 +160,26 @@ def test_only_airflow_reaches_the_jobs_api_and_only_ray_reaches_the_rest(objects
     assert among == {"from": [own]}
     assert airflow["ports"] == [{"protocol": "TCP", "port": 8265}]
     assert all({"namespaceSelector", "podSelector"} == set(each) for each in airflow["from"])
+
+
+def test_prometheus_operator_gets_the_pods_and_the_rules_where_it_is_there(objects):
+    assert not {"PodMonitor", "PrometheusRule"} & set(objects)
+    found = render(monitoring={"enabled": True, "labels": {"release": "prometheus"}, "namespace": "observed"})
+    rules = yaml.safe_load((FOLDER.parent / "monitoring" / "rules.yml").read_text())
+    assert found["PrometheusRule"]["spec"] == rules
+    monitor = found["PodMonitor"]["spec"]
+    assert monitor["selector"] == {"matchLabels": {"ray.io/cluster": "fc"}}
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    for template in pods(found):
+        ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
+        assert ports[endpoint["port"]] == 8080
+    opened = found["NetworkPolicy"]["spec"]["ingress"][-1]
+    assert opened["ports"] == [{"protocol": "TCP", "port": 8080}]
+    assert opened["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "observed"}
+    assert {each["metadata"]["labels"]["release"] for each in (found["PodMonitor"], found["PrometheusRule"])} == {
+        "prometheus"
+    }
+    kubernetes_validate.validate(found["NetworkPolicy"], KUBERNETES, strict=True)
 
 
 def test_gpu_group_is_left_out_until_it_may_have_a_worker():

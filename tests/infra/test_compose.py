@@ -40,7 +40,7 @@ def test_file_is_valid_and_a_misspelt_key_is_refused(tmp_path, name, is_valid):
 
 def test_ports_are_on_loopback():
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 2
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
     assert STACK["networks"]["metadata"]["internal"]
     assert SERVICES["postgres"]["networks"] == ["metadata"]
@@ -119,6 +119,16 @@ def test_hosts_and_ports_of_the_settings_are_those_of_the_services(monkeypatch):
     assert "--dashboard-port=8265" in ray
     assert "--port=6379" in ray
     assert "--address=ray-head:6379" in SERVICES["ray-worker"]["command"]
+    scraped, airflow = yaml.safe_load((FOLDER.parent / "monitoring" / "prometheus.yml").read_text())["scrape_configs"]
+    (nodes,) = scraped["dns_sd_configs"]
+    assert set(nodes["names"]) == {name for name in SERVICES if name.startswith("ray-")}
+    for name in nodes["names"]:
+        assert f"--metrics-export-port={nodes['port']}" in SERVICES[name]["command"]
+    assert airflow["static_configs"] == [{"targets": ["statsd:9102"]}]
+    assert "--web.listen-address=:9102" in SERVICES["statsd"]["command"]
+    variables = AIRFLOW["airflow-scheduler"]["environment"]
+    assert f"--statsd.listen-udp=:{variables['AIRFLOW__METRICS__STATSD_PORT']}" in SERVICES["statsd"]["command"]
+    assert variables["AIRFLOW__METRICS__STATSD_HOST"] == "statsd"
     assert Settings.load().storage_options["AWS_ENDPOINT_URL"] == "http://s3:8333"
     assert "-s3.port=8333" in s3
     api = AIRFLOW["airflow-scheduler"]["environment"]
@@ -132,7 +142,7 @@ def test_mounted_files_exist_and_secrets_are_all_made(tmp_path):
     files = [secret["file"] for secret in STACK["secrets"].values()]
     files += [path for service in OWN.values() for path in service.get("env_file", [])]
     assert [path for path in files if not (tmp_path / path).is_file()] == []
-    assert {secret for service in SERVICES.values() for secret in service["secrets"]} == set(STACK["secrets"])
+    assert {secret for service in SERVICES.values() for secret in service.get("secrets", [])} == set(STACK["secrets"])
     mounted = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     for source in mounted - set(STACK["volumes"]):
         root = tmp_path if source.startswith("./secrets") else FOLDER

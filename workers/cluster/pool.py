@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from forecasting.errors import ClusterError, FleetcastError, ServiceError
+from workers.cluster.metrics import QueueMetrics
 from workers.cluster.progress import Progress
 from workers.cluster.worker import LEAST_BYTES, Resources, Result, Unit, WorkUnit, environment_of
 from workers.settings import WorkerSettings
@@ -93,12 +94,14 @@ def run_units(
     if not waiting:
         return [results[unit.number] for unit in units]
     progress = Progress(name, sum(unit.size for unit in units), already=num_already, noun=noun)
+    metrics = QueueMetrics(name, noun)
     actors = [_start_actor(task, resources) for _ in range(min(resources.num_workers, len(waiting)))]
     try:
         starting = {actor.is_ready.remote(): actor for actor in actors}
         running: dict[Any, tuple[Any, Unit]] = {}
         num_in_flight = dict.fromkeys(actors, 0)
         while waiting or running:
+            metrics.show(waiting=len(waiting), running=len(running))
             ready, _ = ray.wait([*running, *(starting if waiting else ())], timeout=READY_PATIENCE)
             if not ready and not running:
                 print(f"{name}: waiting for a worker with {resources.num_cpus:g} cores", flush=True)
@@ -110,6 +113,7 @@ def run_units(
                     actor, unit = running.pop(reference)
                     results[unit.number] = result = _get(reference, unit.description)
                     progress.add(unit.size)
+                    metrics.count(unit.size)
                     if on_done:
                         on_done(unit, result)
                     num_in_flight[actor] -= 1
@@ -120,6 +124,7 @@ def run_units(
                     running[_submit(actor, unit)] = (actor, unit)
                     num_in_flight[actor] += 1
     finally:
+        metrics.show(waiting=0, running=0)
         for actor in actors:
             ray.kill(actor)
     return [results[unit.number] for unit in units]

@@ -30,6 +30,7 @@ from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from forecasting.version import code_version
 from workers.arguments import RESULT_PREFIX, JobName, RunArguments, RunResult, read_arguments
+from workers.cluster.metrics import report_end
 from workers.jobs.cutoffs import requested_cutoff, storage_options_of
 from workers.jobs.mirrored import supply_stored
 from workers.settings import WorkerSettings
@@ -301,9 +302,11 @@ def run_step(arguments: RunArguments, work: Work, resolve: Resolve) -> RunResult
                 message=f"{outcome.message}; {note}" if note else outcome.message,
             )
             append_run(store, _row(arguments, result.model_dump(), started_at))
+            _report_end(arguments, status, cutoff)
     except Exception as error:
         if store is not None:
             _record_failure(store, arguments, cutoff, started_at, time.monotonic() - began, _describe(error))
+            _report_end(arguments, "failed", None, kind=type(error).__name__)
         return report_failure(error)
     print(result.message)
     print(f"{RESULT_PREFIX}{result.model_dump_json()}", flush=True)
@@ -367,6 +370,12 @@ def _find_recorded(store: Store, arguments: RunArguments) -> RunResult | None:
     return RunResult(
         **fields | {"cutoff": row["run_cutoff"], "requested": requested, "versions": json.loads(row["versions"])}
     )
+
+
+def _report_end(arguments: RunArguments, status: str, cutoff: datetime | int | None, *, kind: str = "") -> None:
+    spec = arguments.spec
+    reached = cutoff if isinstance(cutoff, datetime) else None
+    report_end(spec.name, arguments.job, spec.freq, status=status, kind=kind, cutoff=reached, zone=spec.schedule.zone)
 
 
 def _row(arguments: RunArguments, result: Mapping[str, object], started_at: datetime) -> dict[str, object]:

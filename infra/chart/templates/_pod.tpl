@@ -34,12 +34,13 @@ spec:
         readOnlyRootFilesystem: true
         capabilities: {drop: [ALL]}
       resources: {{- toYaml .resources | nindent 8 }}
-      {{- if not .group }}
       ports:
+        - {name: metrics, containerPort: 8080}
+        {{- if not .group }}
         - {name: gcs-server, containerPort: 6379}
         - {name: dashboard, containerPort: 8265}
         - {name: client, containerPort: 10001}
-      {{- end }}
+        {{- end }}
       env:
         - {name: FLEETCAST_SETTINGS, value: /etc/fleetcast/settings.toml}
         {{- if .root.Values.secrets.connections }}
