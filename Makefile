@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
 AIRFLOW_PORT ?= 8080
+RAY_PORT ?= 8265
 READY := .venv/ready
 PEERS := build/bench-venv
 
@@ -24,7 +25,7 @@ COVERAGE = --cov --cov-report=
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test lint check coverage docs wheel bench bench-setup bench-full up down login clean constraints
+.PHONY: help demo test lint check coverage docs wheel bench bench-setup bench-full up down login up-stack down-stack clean constraints
 
 help: ## Show the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +40,7 @@ test: $(READY) ## Pass every test that needs no service outside this repository:
 	$(PYTEST) tests/packaging || failed="$$failed packaging"; \
 	if test -n "$$failed"; then echo "make test: failed:$$failed"; exit 1; fi; echo "make test: all passed"
 
-lint: $(READY) ## Check style, format, docstrings, types, import contracts and workflow files
+lint: $(READY) ## Check style, format, docstrings, types, import contracts, YAML and shell files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,6 +50,8 @@ lint: $(READY) ## Check style, format, docstrings, types, import contracts and w
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms \
 	  $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/yamllint --strict .github infra .pre-commit-config.yaml .yamllint.yml
+	$(BIN)/shellcheck .ci/run
 
 check: lint ## Run make lint and the core tests
 	$(CORE_TESTS)
@@ -81,6 +84,12 @@ login: $(READY) ## Print the URL and the login of the running Airflow
 down: $(READY) ## End what `make up` started
 	@$(BIN)/python -m workers.airflow.standalone down
 	@$(BIN)/python -m workers.cluster.local_ray down
+
+up-stack: $(READY) ## Start the services of the compose file as processes, and print the login (AIRFLOW_PORT, RAY_PORT)
+	@$(BIN)/python -m infra.local.stack up --airflow-port $(AIRFLOW_PORT) --ray-port $(RAY_PORT)
+
+down-stack: $(READY) ## End what `make up-stack` started
+	@$(BIN)/python -m infra.local.stack down
 
 clean: ## Remove .venv, build, dist and the caches; tables and Airflow's state in .fleetcast stay
 	rm -rf .venv build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -17,8 +17,10 @@ import hypothesis
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+from infra.local.postgres import find_programs
 from tests.metadata import write_metadata
-from tests.postgres import Server, find_programs, serve_postgres
+from tests.postgres import Server, serve_postgres
+from tests.skips import pytest_sessionfinish  # noqa: F401 (a hook)
 
 if TYPE_CHECKING:
     from workers.cluster.ray_head import Head

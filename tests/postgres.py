@@ -1,10 +1,6 @@
 """A PostgreSQL server of the tests: in a folder of its own, on a free port of loopback, with a password."""
 
-import os
-import pwd
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra.local.postgres import Postgres, find_programs
+from workers.cluster.ray_head import free_port
+
 USER, PASSWORD = "ada", "hunter2"
 ZONE = "Asia/Tokyo"
 """Zone of the server's sessions, on which no result may depend."""
-DEBIAN = Path("/usr/lib/postgresql")
 
 
 class Server(NamedTuple):
@@ -61,67 +59,24 @@ class Server(NamedTuple):
             return pl.DataFrame(cursor.fetch_arrow_table())
 
 
-def find_programs() -> Path | None:
-    """Return the folder of PostgreSQL's programs; None where they are not installed."""
-    if found := shutil.which("initdb"):
-        return Path(found).resolve().parent
-    folders = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    return folders[-1].parent if folders else None
-
-
 @contextmanager
 def serve_postgres(programs: Path) -> Iterator[Server]:
     """Start a server in a temporary folder, and stop it at the end; as root, it runs as another user."""
     folder = Path(tempfile.mkdtemp(prefix="fleetcast-pg-"))
-    owner = None
-    if os.geteuid() == 0:  # which initdb refuses
-        owner = next(name for name in ("postgres", "nobody") if _exists(name))
-        shutil.chown(folder, owner)
-    (folder / "password").write_text(PASSWORD)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder, "timezone": ZONE}
-    started = " ".join(f"-c {name}={value}" for name, value in {**options, "fsync": "off"}.items())
-    data, login = (
-        ("-D", str(folder / "data")),
-        ("-A", "scram-sha-256", "-U", USER, "--pwfile", str(folder / "password")),
-    )
+    folder.chmod(0o711)  # another user's server has its files in there
+    postgres = Postgres(programs, folder / "server")
+    port = free_port()
+    options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": postgres.folder}
+    started = " ".join(f"-c {name}={value}" for name, value in {**options, "timezone": ZONE, "fsync": "off"}.items())
     try:
-        _run(owner, programs / "initdb", *data, *login, "-E", "UTF8", "--locale", "C", "--no-sync")
-        _run(owner, programs / "pg_ctl", *data, "-w", "-l", str(folder / "log"), "-o", started, "start")
+        postgres.make(user=USER, password=PASSWORD)
+        postgres.run("pg_ctl", *postgres.place, "-w", "-l", str(postgres.folder / "log"), "-o", started, "start")
         try:
-            yield Server(port, folder)
+            yield Server(port, postgres.folder)
         finally:
-            _run(owner, programs / "pg_ctl", *data, "-m", "immediate", "stop")
+            postgres.run("pg_ctl", *postgres.place, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _run(owner: str | None, *words: str | Path) -> None:
-    user: dict[str, Any] = {}
-    if owner is not None:
-        user = {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []}
-    ended = subprocess.run(
-        [str(word) for word in words],
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=120,
-        **user,
-    )
-    assert ended.returncode == 0, ended.stdout
-
-
-def _exists(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
 
 
 if __name__ == "__main__":  # continuous integration checks that its tests of PostgreSQL do not skip themselves

@@ -20,8 +20,9 @@ import numpy as np
 import polars as pl
 
 from forecasting.schemas import table
+from infra.local.postgres import find_programs
 from tests.benchmarks.figures import Figure, describe_machine, median_ratio, rounded
-from tests.postgres import find_programs, serve_postgres
+from tests.postgres import serve_postgres
 
 NUM_POINTS, HORIZON = 200, 14
 SHORT, FULL = 5_000, 100_000

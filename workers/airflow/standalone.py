@@ -94,7 +94,7 @@ def up(root: Path, *, port: int = DEFAULT_PORT) -> str:
     home = airflow_home(root)
     if _main_process(home):
         return login(root)
-    _check_port(port)
+    check_port(port)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell makes its background commands ignore SIGINT; Airflow would inherit that and never end.
@@ -168,28 +168,30 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], home: Path, port: int)
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServiceError(f"Airflow ended while it started; the end of its log:\n{_end_of_log(home)}")
-        if _is_healthy(port):
+        if not unhealthy_components(port):
             return
         time.sleep(0.5)
     raise ServiceError(f"Airflow is not healthy after {START_TIMEOUT:.0f} s; the end of its log:\n{_end_of_log(home)}")
 
 
-def _is_healthy(port: int) -> bool:
+def unhealthy_components(port: int) -> set[str]:
+    """Return the components that the Airflow of a port does not report as healthy: all of them where none answers."""
     try:
         health = httpx.get(f"http://{LOOPBACK}:{port}/api/v2/monitor/health", timeout=5, trust_env=False).json()
-        return all(health[component]["status"] == "healthy" for component in _COMPONENTS)
+        return {component for component in _COMPONENTS if health[component]["status"] != "healthy"}
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        return False
+        return set(_COMPONENTS)
 
 
-def _check_port(port: int) -> None:
+def check_port(port: int, *, option: str = "--port") -> None:
+    """Raise UserError where a port of loopback is taken; the message has the option that chooses another."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, port))
         except (OSError, OverflowError) as error:
             raise UserError(
-                f"port {port} on {LOOPBACK} cannot be used ({error}); choose another with --port"
+                f"port {port} on {LOOPBACK} cannot be used ({error}); choose another with {option}"
             ) from error
 
 
@@ -211,10 +213,15 @@ def _main_process(home: Path) -> psutil.Process | None:
 
 
 def _processes(home: Path) -> list[psutil.Process]:
+    return marked_processes(_MARK, home)
+
+
+def marked_processes(mark: str, folder: Path) -> list[psutil.Process]:
+    """List the living processes of which a variable of the environment has a folder as its value."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(_MARK) == str(home) and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(mark) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue

@@ -35,7 +35,7 @@ _CLIENT_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
 # Ray replaces 127.0.0.1 by the address of the network card, unless this setting makes it take clusters for
 # unsupported here. On 127.0.0.1 it binds its own servers to loopback only.
 _LOOPBACK_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_HEAD_SETTINGS = {
+HEAD_SETTINGS = {
     # Without this, a head waits up to half a minute for running tasks before it ends.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     # Ports of metrics that are not read here; 0 takes a free one.
@@ -154,7 +154,7 @@ def client_settings(*, on_loopback: bool) -> dict[str, str]:
 def _head_process(
     folder: Path, num_cpus: int | None, num_gpus: int | None, dashboard: bool, dashboard_port: int
 ) -> Iterator[Head | None]:
-    port = _free_port(dashboard_port) if dashboard else None
+    port = free_port(dashboard_port) if dashboard else None
     with (folder / "start.log").open("wb") as log:
         process = subprocess.Popen(
             run_with_owner(_start_command(folder, num_cpus, num_gpus, port)),
@@ -187,7 +187,7 @@ def _start_command(folder: Path, num_cpus: int | None, num_gpus: int | None, por
         "--min-worker-port=0",
         "--max-worker-port=0",
         "--dashboard-agent-listen-port=0",
-        f"--ray-client-server-port={_free_port()}",
+        f"--ray-client-server-port={free_port()}",
         f"--include-dashboard={str(bool(port)).lower()}",
         *dashboard,
         *([] if num_cpus is None else [f"--num-cpus={num_cpus}"]),
@@ -197,7 +197,7 @@ def _start_command(folder: Path, num_cpus: int | None, num_gpus: int | None, por
 
 def _head_environment(folder: Path) -> dict[str, str]:
     """Return this process's environment for jobs on the head: with `python` on the path, and absolute paths."""
-    environment = {**os.environ, **client_settings(on_loopback=True), **_HEAD_SETTINGS, _MARK: str(folder)}
+    environment = {**os.environ, **client_settings(on_loopback=True), **HEAD_SETTINGS, _MARK: str(folder)}
     environment.pop("RAY_ADDRESS", None)
     environment["PATH"] = path_with_python()
     if settings_file := os.environ.get(SETTINGS_FILE_VARIABLE):
@@ -244,11 +244,20 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
-def _free_port(preferred: int = 0) -> int:
+def free_port(preferred: int = 0) -> int:
     """Return `preferred` where no process listens there, else a free port.
 
     Free ports come from below the range that the kernel gives to outgoing connections: one of those could take the
     port in the seconds until Ray binds it, and `ray start --block` ends all of Ray where one of its servers cannot.
+
+    Args:
+        preferred: The port that is tried first; 0 for any.
+
+    Returns:
+        The port.
+
+    Raises:
+        ClusterError: A hundred ports are all taken.
     """
     candidates = (secrets.choice(_OWN_PORTS) for _ in range(100))
     for port in (preferred, *candidates) if preferred else candidates:
