@@ -4,7 +4,9 @@ Actors take units from the driver, never more than two at a time each. Ray resta
 units again. A unit that still fails is a system fault and ends the run with the unit's description.
 """
 
+import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,6 +25,17 @@ MAX_RETRIES = 3
 """Further tries of one unit, after a crash of its actor or a system error."""
 MAX_RESTARTS = 10
 READY_PATIENCE = 30.0
+NODE_PATIENCE = 120.0
+"""Seconds for which units of a lost node are given out again.
+
+Ray takes some ten seconds to notice the loss, and spends its own retries before that.
+"""
+
+
+class WorkerLost(ClusterError):
+    """The actor of a unit has died or cannot be reached, and Ray's own retries are spent."""
+
+
 
 
 def plan_resources(settings: WorkerSettings) -> Resources:
@@ -100,6 +113,8 @@ def run_units(
         starting = {actor.is_ready.remote(): actor for actor in actors}
         running: dict[Any, tuple[Any, Unit]] = {}
         num_in_flight = dict.fromkeys(actors, 0)
+        give_up: dict[int, float] = {}
+        nodes = set(_living_nodes())
         while waiting or running:
             metrics.show(waiting=len(waiting), running=len(running))
             ready, _ = ray.wait([*running, *(starting if waiting else ())], timeout=READY_PATIENCE)
@@ -111,12 +126,21 @@ def run_units(
                     _get(reference, "a worker")
                 else:
                     actor, unit = running.pop(reference)
-                    results[unit.number] = result = _get(reference, unit.description)
-                    progress.add(unit.size)
-                    metrics.count(unit.size)
-                    if on_done:
-                        on_done(unit, result)
                     num_in_flight[actor] -= 1
+                    try:
+                        results[unit.number] = result = _get(reference, unit.description)
+                    except WorkerLost as error:
+                        is_late = time.monotonic() > give_up.setdefault(unit.number, time.monotonic() + NODE_PATIENCE)
+                        if is_late or not _has_lost_a_node(nodes):
+                            raise ClusterError(str(error)) from error
+                        print(f"{name}: a node is lost, so {unit.description} runs again", flush=True)
+                        waiting.appendleft(unit)
+                        time.sleep(1)
+                    else:
+                        progress.add(unit.size)
+                        metrics.count(unit.size)
+                        if on_done:
+                            on_done(unit, result)
                 # The last units wait for any free actor: behind a running unit, one would wait while actors idle.
                 is_plenty = len(waiting) > IN_FLIGHT_PER_ACTOR * len(actors)
                 for _ in range(min((IN_FLIGHT_PER_ACTOR if is_plenty else 1) - num_in_flight[actor], len(waiting))):
@@ -169,9 +193,27 @@ def _get(reference: Any, subject: str) -> Any:
             raise error.cause from error
         raise ClusterError(f"{subject} failed: {error.cause!r}") from error
     except RayActorError as error:
-        raise ClusterError(f"{subject} failed: its worker died {MAX_RETRIES + 1} times") from error
+        raise WorkerLost(f"{subject} failed: its worker died {MAX_RETRIES + 1} times") from error
     except RayError as error:
         raise ClusterError(f"{subject} failed: {str(error).splitlines()[0]}") from error
+
+
+def _living_nodes() -> dict[str, Mapping[str, Any]]:
+    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+
+
+def _has_lost_a_node(before: set[str]) -> bool:
+    """Return whether a node that was there before is gone, or does not answer although Ray has not noticed yet."""
+    living = _living_nodes()
+    return not before <= set(living) or not all(_answers(node) for node in living.values())
+
+
+def _answers(node: Mapping[str, Any]) -> bool:
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _share_memory(nodes: Sequence[Mapping[str, float]], slots: Sequence[int]) -> int:

@@ -1,9 +1,11 @@
 import os
+import socket
 import sys
 import time
 
 import pytest
 import ray
+from ray.exceptions import ActorUnavailableError
 
 import workers.cluster.pool as pool
 from forecasting.errors import ClusterError, SourceError, StoreError
@@ -56,6 +58,42 @@ def test_an_actor_that_dies_is_restarted_and_its_shard_runs_again(ray_cluster, t
     died = int((tmp_path / "1").read_text())
     assert len(statuses) == 3
     assert died not in (statuses[1]["pid"], statuses[2]["pid"])
+
+
+def test_units_of_a_lost_node_run_again_after_rays_own_retries_are_spent(ray_cluster, monkeypatch, capsys):
+    """Ray takes some seconds to notice that a node is lost."""
+    answer, failures = ray.get, [ActorUnavailableError("socket closed", None)] * 3
+
+    def get(reference):
+        result = answer(reference)
+        if failures and result == "result of 1":
+            raise failures.pop()
+        return result
+
+    def task(unit):
+        return f"result of {unit.number}"
+
+    monkeypatch.setattr(pool.ray, "get", get)
+    monkeypatch.setattr(pool, "_has_lost_a_node", lambda _: True)
+    assert run_units(task, shards_of(3), name="t", resources=TWO) == [f"result of {number}" for number in range(3)]
+    assert not failures
+    assert "t: a node is lost, so shard 1 (1 series, 's1') runs again" in capsys.readouterr().out
+    failures.append(ActorUnavailableError("socket closed", None))
+    monkeypatch.setattr(pool, "_has_lost_a_node", lambda _: False)
+    with pytest.raises(ClusterError, match=r"shard 1 .* failed: its worker died 4 times"):
+        run_units(task, shards_of(3), name="t", resources=TWO)
+
+
+def test_a_node_that_is_gone_or_does_not_answer_is_lost(monkeypatch):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        node = {"NodeID": "a", "Alive": True, "NodeManagerAddress": "127.0.0.1"}
+        living = node | {"NodeManagerPort": listener.getsockname()[1]}
+        silent = node | {"NodeID": "b", "NodeManagerPort": 1}
+        for nodes, is_lost in (([living], False), ([living, silent], True), ([living | {"Alive": False}], True)):
+            monkeypatch.setattr(pool.ray, "nodes", lambda nodes=nodes: nodes)
+            assert pool._has_lost_a_node({"a"}) == is_lost
 
 
 def test_a_shard_that_always_kills_its_worker_ends_the_run_with_its_name(ray_cluster, tmp_path):
