@@ -67,6 +67,7 @@ class Place:
             "/etc/fleetcast/make_bucket.py": str(INFRA / "compose" / "make_bucket.py"),
             "/etc/fleetcast/connections": str(self.folder / "secrets" / "connections"),
             "/etc/fleetcast": str(self.folder),
+            "/opt/airflow": str(self.folder / "airflow"),
         }
         for there, local in here.items():
             text = text.replace(there, local)
