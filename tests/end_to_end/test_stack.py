@@ -115,11 +115,11 @@ def test_training_that_loses_a_worker_and_a_forecast_succeed_and_their_tables_ar
     runs = ask("SELECT job, status FROM runs")
     assert set(runs["job"]) >= {"features", "train", "backtest", "predict"}
     assert set(runs["status"]) <= {"success", "skipped"}
-    models = ask("SELECT unique_id, network, member, role, status FROM models")
+    models = ask("SELECT unique_id, model, member, role, status FROM models")
     assert models.is_unique().all()
     assert set(models["status"]) == {"trained"}
     for role in ("candidate", "serving"):
-        assert set(models.filter(role=role).select("unique_id", "network").iter_rows()) == {
+        assert set(models.filter(role=role).select("unique_id", "model").iter_rows()) == {
             (name, network) for name in SERIES for network in ("lstm", "gru")
         }
     assert sorted(ask("SELECT unique_id FROM champions")["unique_id"]) == sorted(SERIES)
