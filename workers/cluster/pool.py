@@ -36,8 +36,6 @@ class WorkerLost(ClusterError):
     """The actor of a unit has died or cannot be reached, and Ray's own retries are spent."""
 
 
-
-
 def plan_resources(settings: WorkerSettings) -> Resources:
     """Fit actors into the cluster that this process is connected to.
 
