@@ -262,7 +262,10 @@ class TestForecast:
             ),
             ({"overrides": {"max_stps": 3}}, "overrides.max_stps = 3 is not a known field"),
             ({"cutoff": "soon"}, "cutoff: 'soon' must be an ISO 8601 time"),
-            ({"cutoff": START + timedelta(days=9)}, "lies after the newest measurement, 2024-01-03 11:00:00"),
+            (
+                {"cutoff": START + timedelta(days=9)},
+                "lies after the newest finished period that is measured, 2024-01-03T11:00:00",
+            ),
             ({"processes": -1}, "processes = -1: must be a whole number"),
             ({"kernel": "abacus"}, "kernel = 'abacus': must be auto, reference, cpu, gpu"),
             ({"overrides": [1]}, "overrides = .* must be a table"),
