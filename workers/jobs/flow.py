@@ -51,7 +51,9 @@ def main() -> int:
         statuses[step.job] = ended.status
         arguments = arguments.model_copy(update={"cutoff": ended.cutoff, "as_of": None})
         if step.job == "features" and following and not fits_one_job(first, ended.num_rows):
-            print(f"{ended.num_rows:,} grid points: the other steps run in jobs of their own", flush=True)
+            limit = first.spec.airflow.shared_job_rows
+            what = f"{ended.num_rows:,} grid points times the networks exceed airflow.shared_job_rows = {limit:,}"
+            print(f"{what}: each later step has a job of its own", flush=True)
             break
     return exit_codes[0] if exit_codes else 0
 

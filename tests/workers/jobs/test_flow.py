@@ -137,6 +137,7 @@ def test_job_ends_after_the_features_of_a_spec_that_is_too_large(forecast: Flow,
     code, logs = forecast.run("features", "predict", "score", spec={"airflow": airflow})
     assert code == 0
     assert logs["predict"].has_begun == (num_rows == 64)
+    assert any("exceed airflow.shared_job_rows = 63" in line for line in logs["features"].lines) == (num_rows == 63)
 
 
 def test_job_that_is_submitted_again_goes_on_from_its_own_step(forecast: Flow) -> None:
