@@ -125,7 +125,7 @@ def test_mistake_in_a_middle_step_fails_its_task_once_and_a_cleared_task_goes_on
     (root / REFUSE).touch()
     path = airflow.trigger(DAG_ID, cutoff=SECOND)
     assert airflow.wait_for_end(path) == {"features": "success", "predict": "failed", "score": "upstream_failed"}
-    log = airflow.log(f"{path}/taskInstances/predict/logs/1")
+    log = airflow.http.get(f"{path}/taskInstances/predict/logs/1").raise_for_status().text
     assert "models = 'planted': is refused here" in log
     features = job_of(airflow, path, "features")
     (root / REFUSE).unlink()
