@@ -92,6 +92,7 @@ def test_unquoted_thousands_are_never_cut(tmp_path: Path) -> None:
         fc.forecast(path, freq="1d", season_lengths=7, horizon=7, **QUICK)
 
 
+@pytest.mark.filterwarnings("ignore:2 of 2 series, such as 'a', are forecast 0 at every step")
 def test_days_without_a_row_are_zeros_where_the_source_says_so(tmp_path: Path) -> None:
     """facebook/prophet #438: a till writes a row only where something was sold."""
     rng = np.random.default_rng(10)
@@ -156,6 +157,7 @@ def test_jittered_times_are_refused_with_the_option_that_snaps_them(tmp_path: Pa
     assert result.forecasts["ds"][0] == begin + timedelta(minutes=5 * 1000)
 
 
+@pytest.mark.filterwarnings("ignore:1 of 4 series, such as 'rare', are forecast 0 at every step")
 def test_counts_are_whole_and_ordered_in_quantiles_and_paths(tmp_path: Path) -> None:
     """google-research/timesfm #306: quantiles crossed, and counts were fractions below zero."""
     rng = np.random.default_rng(27)
