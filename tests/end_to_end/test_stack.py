@@ -149,7 +149,7 @@ def test_training_that_loses_a_worker_and_a_forecast_succeed_and_their_tables_ar
 
 def test_servers_are_on_loopback_and_files_are_private(place: Place) -> None:
     listening = {
-        connection.laddr.ip
+        connection.laddr.ip.removeprefix("::ffff:")  # of a socket for both versions of IP
         for process in marked_processes(stack.MARK, place.folder)
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
