@@ -31,7 +31,7 @@ def main(behaviour: str) -> int:
         "status": "skipped" if behaviour == "skip" else "success",
         "cutoff": arguments["cutoff"] or "2024-01-07T23:00:00",
         "versions": {"features": 3, "observations": 4, "rejects": 5},
-        "message": f"arguments: {json.dumps(arguments)}" if behaviour == "echo" else f"{behaviour} it is",
+        "message": f"arguments: {json.dumps(arguments)}" if behaviour.startswith("echo") else f"{behaviour} it is",
     }
     print(result["message"])
     print(f"fleetcast-result: {json.dumps(result)}")

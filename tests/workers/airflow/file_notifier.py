@@ -11,11 +11,13 @@ class FileNotifier(BaseNotifier):
 
     template_fields = ("text",)
 
-    def __init__(self, folder: str, text: str = "{{ event }}: {{ summary }}", **kwargs: Any) -> None:
+    def __init__(self, folder: str, name: str = "", text: str = "{{ event }}: {{ summary }}", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.folder = folder
+        self.name = name
         self.text = text
 
     def notify(self, context: Any) -> None:
         """Write the text to a file that is named by the event."""
-        (Path(self.folder) / f"{context['event']}.txt").write_text(self.text)
+        event = f"{self.name}.{context['event']}" if self.name else context["event"]
+        (Path(self.folder) / f"{event}.txt").write_text(self.text)

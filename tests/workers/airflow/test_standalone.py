@@ -32,9 +32,25 @@ name = "{name}"
 freq = "1h"
 season_lengths = [24]
 horizon = 24
+airflow.shared_job_rows = 0
 [source]
 uri = "small.csv"
 """
+
+DAILY = '[schedule]\nforecast = "0 3 * * *"\ntimezone = "Europe/Berlin"\n'
+NOTIFY = """
+airflow.deadline = "1s"
+airflow.notify.notifier = "tests.workers.airflow.file_notifier.FileNotifier"
+airflow.notify.options = {{ folder = '{folder}', name = '{name}' }}
+"""
+SPECS = {
+    "echo_daily": f'{SPEC}{DAILY}train = "asset:file:///small.csv"\n',
+    "echo_parts": f"{SPEC}{DAILY}partitioned = true\n",
+    "user_error": NOTIFY + SPEC,
+    "sleep": NOTIFY + SPEC,
+}
+"""Specs that have more than the others."""
+DAILIES = ("echo_daily", "echo_parts")
 
 DAG_FILE = """
 import os
@@ -49,7 +65,7 @@ from workers.airflow.factory import make_dags
 from workers.airflow.operator import ENTRYPOINTS, FleetcastJobOperator
 
 COMMANDS = dict.fromkeys(ENTRYPOINTS, {command!r})
-OPTIONS = dict(entrypoints=COMMANDS, retries=1, retry_delay=timedelta(seconds=1), interval=0.5)
+OPTIONS = dict(entrypoints=COMMANDS, retries=1, retry_delay=timedelta(seconds=1), interval=0.5, wait=0)
 
 
 class DiesOnce(FleetcastJobOperator):
@@ -130,20 +146,21 @@ def wait_for(check: Callable[[], Any], patience: float = PATIENCE) -> Any:
 def write_dags(folder: Path, *names: str) -> None:
     (folder / "specs").mkdir(parents=True, exist_ok=True)
     for name in names:
-        (folder / "specs" / f"{name}.toml").write_text(SPEC.format(name=name))
+        text = SPECS.get(name, SPEC).format(name=name, folder=folder)
+        (folder / "specs" / f"{name}.toml").write_text(text)
     command = f"{shlex.quote(sys.executable)} {shlex.quote(str(FAKE_JOB))} as_named"
     (folder / DAG_FILE_NAME).write_text(DAG_FILE.format(command=command))
 
 
 def lay_dags(root: Path) -> None:
     """Write one spec for each way in which a job can go; the specs' names are the ways."""
-    write_dags(root / "dags" / "fakes", "echo", "fail", "user_error", "skip", "sleep")
+    write_dags(root / "dags" / "fakes", "echo", "fail", "user_error", "skip", "sleep", *DAILIES)
 
 
 @pytest.fixture(scope="module")
 def airflow(running_airflow: Any, ray_jobs_url: str) -> Airflow:
     here = Airflow(running_airflow.root, running_airflow.port, running_airflow.http, RayJobsClient(ray_jobs_url))
-    wait_for(lambda: len(here.dag_ids()) == 11)
+    wait_for(lambda: len(here.dag_ids()) == 15)
     return here
 
 
@@ -206,6 +223,52 @@ def test_run_goes_to_the_end_and_its_assets_have_the_versions_of_tables(airflow:
     assert event["extra"]["cutoff"] == "2024-01-05"
 
 
+@pytest.fixture(scope="module")
+def backfills(airflow: Airflow) -> list[int]:
+    """A backfill of three days of each forecast DAG that has a schedule, three runs at a time."""
+    ids = []
+    for name in DAILIES:
+        airflow.http.patch(f"/dags/{name}__forecast", json={"is_paused": False}).raise_for_status()
+        days = {"from_date": "2024-03-30T00:00:00Z", "to_date": "2024-04-01T12:00:00Z", "max_active_runs": 3}
+        body = {"dag_id": f"{name}__forecast", **days}
+        ids.append(wait_for(lambda body=body: created(airflow.http.post("/backfills", json=body))))
+    return ids
+
+
+def created(answer: httpx.Response) -> int | None:
+    """The id of a new backfill; None where SQLite was locked by the scheduler."""
+    assert answer.is_success or answer.status_code == 503, answer.text
+    return int(answer.json()["id"]) if answer.is_success else None
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_backfill_makes_parallel_runs_that_know_the_source_as_of_their_times_and_leave_scores_to_others(
+    airflow: Airflow, backfills: list[int], number: int
+) -> None:
+    dag_id = f"{DAILIES[number]}__forecast"
+    wait_for(lambda: airflow.get(f"/backfills/{backfills[number]}")["completed_at"], patience=2 * PATIENCE)
+    made = airflow.get(f"/dags/{dag_id}/dagRuns", run_type=["backfill"])["dag_runs"]
+    assert [run["state"] for run in made] == ["success"] * 3
+    begun, ended = ([run[time] for run in made] for time in ("start_date", "end_date"))
+    assert max(begun) < min(ended), "all three at once"
+    logs = [airflow.log(dag_id, run["dag_run_id"], "features").replace("\\", "") for run in made]
+    moments = {re.search(r'"as_of": "([^"]+)"', log)[1] for log in logs}  # type: ignore[index]
+    assert moments == {f"2024-0{moment}:00" for moment in ("3-30T03:00:00+01", "3-31T03:00:00+02", "4-01T03:00:00+02")}
+    for run in made:
+        states = {job: airflow.task(dag_id, run["dag_run_id"], job)["state"] for job in ("predict", "score")}
+        assert states == {"predict": "success", "score": "skipped"}
+
+
+def test_update_of_the_sources_asset_starts_the_flow(airflow: Airflow, backfills: list[int]) -> None:
+    dag_id = "echo_daily__train"
+    airflow.http.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+    (asset,) = airflow.get("/assets", uri_pattern="file:///small.csv")["assets"]
+    airflow.http.post("/assets/events", json={"asset_id": asset["id"]}).raise_for_status()
+    (run,) = wait_for(lambda: airflow.get(f"/dags/{dag_id}/dagRuns")["dag_runs"])
+    assert run["run_type"] == "asset_triggered"
+    assert airflow.run_state(dag_id, run["dag_run_id"]) == "success"
+
+
 def test_failed_job_is_tried_again_under_the_same_run_with_its_last_lines_in_the_log(
     airflow: Airflow, runs: dict[str, str]
 ) -> None:
@@ -225,6 +288,18 @@ def test_users_mistake_is_not_tried_again(airflow: Airflow, runs: dict[str, str]
     assert airflow.run_state("user_error__train", run_id) == "failed"
     assert airflow.task("user_error__train", run_id, "features")["try_number"] == 1
     assert "freq = '0h': must be 1 or more" in airflow.log("user_error__train", run_id, "features", 1)
+
+
+def test_failed_and_late_runs_are_reported_by_the_notifiers_of_their_specs(
+    airflow: Airflow, runs: dict[str, str]
+) -> None:
+    folder = airflow.root / "dags" / "fakes"
+    failed = wait_for(lambda: (folder / "user_error.failure.txt").exists() and (folder / "user_error.failure.txt"))
+    assert "features of user_error__train has failed: " in failed.read_text()
+    assert "freq = '0h': must be 1 or more" in failed.read_text()
+    late = wait_for(lambda: (folder / "sleep.late.txt").exists() and (folder / "sleep.late.txt"))
+    expected = f"late: run {runs['sleep__train']} of sleep__train has not ended within 1s (airflow.deadline)"
+    assert late.read_text() == expected
 
 
 def test_run_without_new_data_skips_every_task(airflow: Airflow, runs: dict[str, str]) -> None:
@@ -287,7 +362,7 @@ def test_dropped_spec_appears_and_a_broken_one_takes_no_dag_away(airflow: Airflo
     (specs / "odd.toml").write_text(SPEC.format(name="odd").replace("1h", "0h"))
     new = {"fresh__train", "fresh__forecast", "odd__broken"}
     wait_for(lambda: new <= airflow.dag_ids())
-    assert len(airflow.dag_ids()) == 14
+    assert len(airflow.dag_ids()) == 18
     assert airflow.get("/importErrors")["import_errors"] == []
     assert "freq = '0h'" in airflow.get("/dags/odd__broken/details")["doc_md"]
 
