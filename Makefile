@@ -6,7 +6,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 AIRFLOW_PORT ?= 8080
 RAY_PORT ?= 8265
+RUNTIME := .venv/runtime
 READY := .venv/ready
+SOURCES := pyproject.toml setup.py constraints.txt $(wildcard forecasting/fleet/native/*.[ch])
 PEERS := build/bench-venv
 
 # pip with the pinned versions. Of its hundreds of lines, the large downloads and the last steps show its progress.
@@ -25,12 +27,12 @@ COVERAGE = --cov --cov-report=
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test lint check coverage docs wheel bench bench-setup bench-full up down login up-stack down-stack clean constraints
+.PHONY: help demo test lint check coverage screenshots docs wheel bench bench-setup bench-full up down login up-stack down-stack clean constraints
 
 help: ## Show the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) ## Train and forecast 125 series of real data with Airflow and Ray, then show the results (minutes)
+demo: $(RUNTIME) ## Train and forecast 125 series of real data with Airflow and Ray, then show the results (minutes)
 	@$(BIN)/python -m workers.demo
 
 test: $(READY) ## Pass every test that needs no service outside this repository: core, Ray and Airflow, packaging
@@ -56,6 +58,9 @@ lint: $(READY) ## Check style, format, docstrings, types, import contracts, YAML
 check: lint ## Run make lint and the core tests
 	$(CORE_TESTS)
 
+screenshots: $(READY) ## Take the pictures of docs/ from the test that uses Airflow's UI (needs Chromium; minutes)
+	FLEETCAST_SCREENSHOTS=docs $(PYTEST) tests/end_to_end/test_browser.py
+
 coverage: $(READY) ## List the lines that the core tests do not reach; details go to build/coverage
 	$(CORE_TESTS) $(COVERAGE)term-missing:skip-covered --cov-report=html:build/coverage
 
@@ -73,15 +78,15 @@ bench-setup: $(PEERS)/ready ## Install what benchmarks compare with into an envi
 bench-full: $(READY) ## Run the benchmarks for as long as it takes and write docs/benchmarks.md as well
 	$(BIN)/python -m tests.benchmarks.run --full $(ONLY:%=--only %)
 
-up: $(READY) ## Start a local Ray and the Airflow UI on 127.0.0.1, and print the login (AIRFLOW_PORT=8080)
+up: $(RUNTIME) ## Start a local Ray and the Airflow UI on 127.0.0.1, and print the login (AIRFLOW_PORT=8080)
 	@$(BIN)/python -m workers.cluster.local_ray up > /dev/null
 	@set -a; source .fleetcast/ray/environment; set +a; \
 	$(BIN)/python -m workers.airflow.standalone up --port $(AIRFLOW_PORT) || { $(BIN)/python -m workers.cluster.local_ray down; exit 1; }
 
-login: $(READY) ## Print the URL and the login of the running Airflow
+login: $(RUNTIME) ## Print the URL and the login of the running Airflow
 	@$(BIN)/python -m workers.airflow.standalone login
 
-down: $(READY) ## End what `make up` started
+down: $(RUNTIME) ## End what `make up` started
 	@$(BIN)/python -m workers.airflow.standalone down
 	@$(BIN)/python -m workers.cluster.local_ray down
 
@@ -103,11 +108,21 @@ $(PEERS)/ready: tests/benchmarks/requirements.txt constraints.txt | $(READY)
 	@echo "Installing into $(PEERS) (about three gigabytes, minutes) …"
 	@set -o pipefail; $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/python $(INSTALL) -r $< | $(SHORTEN) && touch $@
 
-$(READY): pyproject.toml setup.py constraints.txt $(wildcard forecasting/fleet/native/*.[ch])
+# What runs it, and what tests it as well; each mark has the seconds of its installation. The second holds the first.
+$(RUNTIME): $(SOURCES)
+	$(call install,[worker$(comma)airflow])
+
+$(READY): $(SOURCES)
+	$(call install,[worker$(comma)airflow-postgres$(comma)dev])
+	@cp $(READY) $(RUNTIME)
+
+comma := ,
+define install
 	@command -v $(PYTHON) > /dev/null || { echo "error: $(PYTHON) is not installed; on Debian: apt install python3.11-venv make" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3.11-venv" >&2; exit 2; }
 	@echo "Installing into .venv (about two gigabytes, one to three minutes) …"
 	@set -o pipefail; started=$$(date +%s) && $(PYTHON) -m venv .venv \
-	&& $(BIN)/python $(INSTALL) -e '.[worker,airflow-postgres,dev]' | $(SHORTEN) \
-	&& echo $$(( $$(date +%s) - started )) > $(READY) && echo "Installed in $$(cat $(READY)) s."
+	&& $(BIN)/python $(INSTALL) -e '.$(1)' | $(SHORTEN) \
+	&& echo $$(( $$(date +%s) - started )) > $@ && echo "Installed in $$(cat $@) s."
 	@ls forecasting/fleet/native/_engine*.so > /dev/null 2>&1 || echo "note: without a C compiler networks train several times slower; apt install gcc libc6-dev, then make clean"
+endef

@@ -86,7 +86,7 @@ def _run_demo() -> None:
 
 
 def _install_seconds() -> dict[str, float]:
-    mark = Path(".venv/ready")
+    mark = Path(".venv/runtime")
     return {"install (once)": float(mark.read_text())} if mark.exists() else {}
 
 

@@ -80,10 +80,14 @@ def cluster_of(connection: AirflowConnection) -> Cluster:
     problems = []
     if connection.conn_type != CONNECTION_TYPE:
         problems.append(f"is of type '{connection.conn_type}'; it must be of type '{CONNECTION_TYPE}'")
-    url = connection.host or ""
+    url = (connection.host or "").rstrip("/")
     if not _is_url(url):
         problems.append("must have the URL of Ray's Jobs API as its host, such as https://ray.example.org:8265")
-    problems += [f"must not have a {name}" for name in ("login", "port", "schema") if getattr(connection, name)]
+    elif connection.port:  # Airflow's UI sends 0 for none
+        own, url = _split_port(url, connection.port)
+        if own not in (None, connection.port):
+            problems.append(f"has the port {own} in its URL, but {connection.port} as its port; give one of them")
+    problems += [f"must not have a {name}" for name in ("login", "schema") if getattr(connection, name)]
     extra = {name: value for name, value in connection.extra_dejson.items() if value not in (None, "")}
     problems += [
         f"has the extra '{name}', which is not known; it may have {', '.join(EXTRAS)}"
@@ -100,7 +104,7 @@ def cluster_of(connection: AirflowConnection) -> Cluster:
     if problems:
         raise SpecError(f"connection '{connection.conn_id}'", problems)
     return Cluster(
-        url.rstrip("/"),
+        url,
         token=connection.password or "",
         verify=verify is not False,
         dashboard_url=dashboard_url,
@@ -111,6 +115,7 @@ def cluster_of(connection: AirflowConnection) -> Cluster:
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
+        _ = parts.port  # raises where it is no number
     except ValueError:
         return False
     return (
@@ -119,6 +124,14 @@ def _is_url(text: str) -> bool:
         and "@" not in parts.netloc
         and not has_password(text)
     )
+
+
+def _split_port(url: str, port: int) -> tuple[int | None, str]:
+    """Return the port that a URL has, and the URL with `port` where it has none."""
+    parts = urlsplit(url)
+    if parts.port is not None:
+        return parts.port, url
+    return None, parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{port}").geturl()
 
 
 def _read_switch(value: Any) -> bool | None:

@@ -1,7 +1,8 @@
 """The trigger form of a DAG: its fields, their descriptions, and what they refuse.
 
-Airflow 3.3 marks a field as required where its type does not allow null, and renders `description_md`. A refused value
-is answered with the message of its JSON schema. A `const` that no value equals says in words what a value must be.
+Airflow 3.3 marks a field as required where its type does not allow null, and renders `description_md`; code in it would
+cover the lines around it. A refused value is answered with the message of its JSON schema. A `const` that no value
+equals says in words what a value must be. The UI reports the refusal alone, so descriptions have the same words.
 """
 
 import difflib
@@ -90,13 +91,13 @@ def refuse_unknown_fields(conf: Mapping[str, Any], known: Iterable[str]) -> None
 
 def _cutoff(clock: Clock) -> Param:
     schema, words = CUTOFFS[clock]
-    on_clock = "Without an offset such as `+01:00` it is on the clock of the source." if clock == "timestamp" else ""
+    on_clock = "Without an offset such as **+01:00** it is on the clock of the source." if clock == "timestamp" else ""
     return Param(
         None,
         type=["null", "string"],
         title="Cutoff",
-        description_md=f"The last `ds` that the run may know: {words}. {on_clock} A time off the grid is moved back to"
-        " it; one after the newest measured period is refused.\n\nEmpty: the newest observation that"
+        description_md=f"The last **ds** that the run may know: {words}. {on_clock} A time off the grid is moved back"
+        " to it; one after the newest measured period is refused.\n\nEmpty: the newest observation that"
         " is not after the run's time.",
         **{"if": {"type": "string", "not": schema}, "then": {"const": words}},
     )
@@ -111,7 +112,7 @@ def _models(spec: Spec) -> Param:
         uniqueItems=True,
         title="Models",
         description_md="The networks to train, compare or forecast with. Empty: those of the spec, "
-        + ", ".join(f"`{model}`" for model in spec.models)
+        + ", ".join(f"**{model}**" for model in spec.models)
         + ".",
     )
 
@@ -122,5 +123,5 @@ def _series(spec: Spec) -> Param:
         type=["null", "array"],
         items={"type": "string"},
         title="Series",
-        description_md="The `unique_id` of each series to run for, **one per line**. Empty: all of them.",
+        description_md="The **unique_id** of each series to run for, one per line. Empty: all of them.",
     )

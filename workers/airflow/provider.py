@@ -24,10 +24,11 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "workers.airflow.hook.FleetcastRayHook",
                 "hook-name": "Fleetcast (Ray)",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "login", "port", "extra"],
+                    "hidden-fields": ["schema", "login", "extra"],
                     "relabeling": {"host": "URL", "password": "Token"},
                     "placeholders": {
-                        "host": "https://ray.example.org:8265",
+                        "host": "https://ray.example.org",
+                        "port": "8265",
                         "password": "Bearer token of Ray's Jobs API",
                     },
                 },

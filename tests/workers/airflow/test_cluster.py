@@ -34,6 +34,22 @@ def test_connection_with_a_url_alone_verifies_tls_and_sends_no_token_of_another_
     assert cluster_of_settings().client()._options()["headers"] == {"Authorization": "Bearer of another cluster"}
 
 
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({"host": "https://ray.example.org", "port": 8265}, URL),
+        ({"host": "https://ray.example.org/", "port": 8265}, URL),
+        ({"host": "http://[::1]/ray", "port": 8265}, "http://[::1]:8265/ray"),
+        ({"port": 8265}, URL),
+        ({"port": 0}, URL),  # what Airflow's form sends for none
+    ],
+)
+def test_port_is_that_of_the_url_or_of_its_own_field(fields: dict[str, Any], url: str) -> None:
+    assert cluster_of(connection(**fields)).url == url
+    in_json = {"conn_type": "fleetcast_ray", "host": URL} | fields
+    assert cluster_of(Connection.from_json(json.dumps(in_json), conn_id="big")).url == url
+
+
 @pytest.mark.parametrize(("text", "verify"), [("true", True), ("False", False)])
 def test_switch_in_a_uri_is_text(text: str, verify: bool) -> None:
     uri = f"fleetcast-ray://:{SECRET}@https%3A%2F%2Fray.example.org%3A8265/?verify={text}"
@@ -50,7 +66,8 @@ def test_switch_in_a_uri_is_text(text: str, verify: bool) -> None:
         ({"host": f"https://ada:{SECRET}@ray.example.org"}, "must have the URL"),
         ({"host": f"https://ray.example.org?password={SECRET}"}, "must have the URL"),
         ({"login": SECRET}, "must not have a login"),
-        ({"port": 8265}, "must not have a port"),
+        ({"port": 8266}, "has the port 8265 in its URL, but 8266 as its port; give one of them"),
+        ({"host": "https://ray.example.org:many", "port": 8265}, "must have the URL"),
         ({"extra": {"verify": "perhaps"}}, "extra 'verify' must be true or false"),
         ({"extra": {"dashboard_url": "dashboard"}}, "extra 'dashboard_url' must be a URL"),
         ({"extra": {"store_connection": f"aws://a:{SECRET}@"}}, "extra 'store_connection' must be the name"),
