@@ -11,7 +11,8 @@ READY := .venv/ready
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard forecasting/fleet/native/*.[ch])
 PEERS := build/bench-venv
 
-# pip with the pinned versions. Of its hundreds of lines, the large downloads and the last steps show its progress.
+# pip with the pinned versions. Of its hundreds of lines, the large downloads and the last steps show its progress; its
+# warnings are shown if it fails.
 INSTALL = -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 SHORTEN = sed --unbuffered --quiet --regexp-extended \
   -e 's/^ *(Downloading [^ ]+ \([0-9]{2,}(\.[0-9]+)? MB\)).*/  \1/p' \
@@ -122,7 +123,7 @@ define install
 	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3.11-venv" >&2; exit 2; }
 	@echo "Installing into .venv (about two gigabytes, one to three minutes) …"
 	@set -o pipefail; started=$$(date +%s) && $(PYTHON) -m venv .venv \
-	&& $(BIN)/python $(INSTALL) -e '.$(1)' | $(SHORTEN) \
+	&& { $(BIN)/python $(INSTALL) -e '.$(1)' 2> .venv/pip.log | $(SHORTEN) || { cat .venv/pip.log >&2; exit 1; }; } \
 	&& echo $$(( $$(date +%s) - started )) > $@ && echo "Installed in $$(cat $@) s."
 	@ls forecasting/fleet/native/_engine*.so > /dev/null 2>&1 || echo "note: without a C compiler networks train several times slower; apt install gcc libc6-dev, then make clean"
 endef
