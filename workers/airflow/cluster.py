@@ -115,7 +115,7 @@ def cluster_of(connection: AirflowConnection) -> Cluster:
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises where it is not a number
     except ValueError:
         return False
     return (
