@@ -10,9 +10,10 @@ from forecasting.series import stuck
 NOISE = [float(number * number % 101) + 0.5 for number in range(100)]
 
 
-def describe_stuck(rows: pl.DataFrame) -> str | None:
-    """Describe the newest values of series that are in blocks of their own."""
-    found = [stuck.find_stuck(block) for block in rows.partition_by("unique_id") or [rows]]
+def describe_stuck(*rows: pl.DataFrame) -> str | None:
+    """Describe the newest values of series that are in blocks of their own, or in several given ones."""
+    blocks = rows if len(rows) > 1 else rows[0].partition_by("unique_id") or rows
+    found = [stuck.find_stuck(block) for block in blocks]
     names = pl.concat(each for each, _ in found).sort("unique_id")
     return stuck.describe_stuck(names, sum(num_series for _, num_series in found))
 
@@ -58,4 +59,4 @@ def test_repetition_by_chance_in_a_large_fleet_is_not_suspected() -> None:
     assert describe_stuck(rows) is not None
     others = rows_of(b=usual).drop("unique_id").join(pl.DataFrame({"unique_id": range(10_000)}), how="cross")
     others = others.select(pl.format("s{}", "unique_id").alias("unique_id"), "ds", "y")
-    assert describe_stuck(pl.concat([rows, others])) is None
+    assert describe_stuck(rows, others) is None
