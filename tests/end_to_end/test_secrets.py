@@ -172,7 +172,7 @@ def test_no_answer_of_airflow_has_a_secret(running_airflow: Any, runs: dict[str,
             assert re.fullmatch(rf"http://127.0.0.1:\d+/#/jobs/{dag_id}\.{task['task_id']}\.\S+", link)
             log = f"{at}/logs/{task['try_number']}"
             get(log)
-            search({log: answers[log]}, decoy="waiting for job")
+            search({log: answers[log]}, decoy="waiting for ")
     search(answers, decoy="connection 'unreachable'")
 
 
@@ -199,7 +199,7 @@ def test_no_answer_of_rays_apis_has_a_secret(ray_jobs_url: str, runs: dict[str, 
         jobs = ray.get("/api/jobs/").raise_for_status()
         answers["/api/jobs/"] = jobs.text
         ours = [job for job in jobs.json() if str(job["submission_id"]).startswith("planted__")]
-        assert len(ours) >= 7, "one for each task, and one more for each further try"
+        assert len(ours) >= 3, "one for each run, and one more for each further try of a task"
         for job in ours:
             arguments = json.loads(job["runtime_env"]["env_vars"]["FLEETCAST_RUN"])
             names = (arguments["spec"]["source"]["connection"], arguments["store_connection"])

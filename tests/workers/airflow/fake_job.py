@@ -16,7 +16,7 @@ def main(behaviour: str) -> int:
         behaviour = arguments["spec"]["name"]
     print(f"run {arguments['run_id']} of generation {arguments['generation']} begins", flush=True)
     if behaviour == "sleep":
-        time.sleep(120)
+        time.sleep(600)
     if behaviour == "fail":
         for number in range(80):
             print(f"line {number}")

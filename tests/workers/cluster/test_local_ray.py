@@ -29,13 +29,14 @@ with local_ray(num_cpus=1) as cluster:
 USE_A_RAY = """
 import json, os, sys, time, urllib.request
 import ray
-from workers.airflow.client import RayJobsClient, Submission, await_end, read_log, submit_job
+from workers.airflow.client import RayJobsClient, Submission, await_step, find_job, read_log, submit_job
 ray.init(address=os.environ["RAY_ADDRESS"], logging_level="warning")
 client = RayJobsClient(os.environ["FLEETCAST_RAY_JOBS_URL"])
 names = '"FLEETCAST_STORE", "HELD"'
 see = f"python -c 'import os, workers; print(workers.__file__, *(os.environ[name] for name in ({names})))'"
 client.run(submit_job(Submission("see", see)))
-job = client.run(await_end("see"))
+client.run(await_step("see", "see"))
+job = client.run(find_job("see"))
 folder = os.path.dirname(ray._private.worker._global_node.get_session_dir_path())
 log = client.run(read_log("see"))
 print(json.dumps({"folder": folder, "status": job.status, "log": log, "address": os.environ["RAY_ADDRESS"]}))
