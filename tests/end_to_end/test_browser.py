@@ -115,10 +115,6 @@ def press_test(page: Page) -> Response:
 def test_connection_is_typed_into_its_form_and_tested_with_a_wrong_and_the_right_token(
     page: Page, ray_jobs_url: str
 ) -> None:
-    from workers.airflow.ray_token import read_token
-
-    token = read_token()
-    assert token
     address = urlsplit(ray_jobs_url)
     page.goto("/connections")
     page.get_by_role("button", name="Add Connection").click()
@@ -141,7 +137,7 @@ def test_connection_is_typed_into_its_form_and_tested_with_a_wrong_and_the_right
     expect(page.get_by_text("refuses the token (403)").first).to_be_visible()
 
     page.get_by_role("row").filter(has_text="typed_in").get_by_role("button", name="Edit Connection").click()
-    form.locator("input[name=password]").fill(token)
+    form.locator("input[name=password]").fill(_token())
     form.get_by_role("button", name="Save").click()
     expect(form).to_be_hidden()
     accepted = press_test(page).json()
