@@ -66,6 +66,8 @@ def airflow_environment(root: Path, *, port: int = DEFAULT_PORT) -> dict[str, st
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "workers.airflow.sqlite_wait.CONNECT_ARGS",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC": "workers.airflow.sqlite_wait.CONNECT_ARGS_ASYNC",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "FLEETCAST_LAST_GOOD": str(home / "last_good"),
         # All processes name the tables by the same URIs.
