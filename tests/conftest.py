@@ -8,6 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,12 +139,19 @@ def running_airflow(checkout: Path, ray_jobs_url: str, airflow_port: int) -> Ite
         patch.setenv("AIRFLOW__CORE__TEST_CONNECTION", "Enabled")
         patch.setattr(standalone, "START_TIMEOUT", 600.0)  # on a busy machine
         output = standalone.up(checkout, port=airflow_port)
-        url = f"http://127.0.0.1:{airflow_port}"
-        login = {"username": "admin", "password": standalone.password(checkout)}
-        token = httpx.post(f"{url}/auth/token", json=login).raise_for_status().json()["access_token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=120) as http:
+        with log_in(airflow_port, standalone.password(checkout)) as http:
             yield RunningAirflow(checkout, airflow_port, output, http)
+
+
+@contextmanager
+def log_in(port: int, password: str) -> Iterator[httpx.Client]:
+    """The REST API of an Airflow on loopback, as its administrator uses it."""
+    url = f"http://127.0.0.1:{port}"
+    login = {"username": "admin", "password": password}
+    token = httpx.post(f"{url}/auth/token", json=login).raise_for_status().json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=120) as http:
+        yield http
 
 
 @pytest.fixture(scope="session")
