@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from forecasting.settings import SettingsSection
+from workers.log_lines import LogFormat
 
 
 class WorkerSettings(SettingsSection):
@@ -33,6 +34,10 @@ class WorkerSettings(SettingsSection):
         None,
         ge=1,
         description="series in a shard, at most; decided by their work and memory if unset",
+    )
+    log_format: LogFormat = Field(
+        "text",
+        description="how a job prints its log: `text`, or `json` for one object a line with spec, job and run_id",
     )
     driver_seconds: float = Field(
         5.0,

@@ -17,6 +17,7 @@ import httpx
 
 from forecasting.errors import ClusterError, JobLost, UserError
 from workers.airflow.ray_token import TOKEN_PATH_VARIABLE, TOKEN_VARIABLE, read_token
+from workers.log_lines import as_text
 from workers.steps import find_step
 
 TERMINAL_STATUSES = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -149,7 +150,7 @@ def _read_log_text(submission_id: str) -> Conversation[str]:
     response = yield Request("GET", f"{_job_path(submission_id)}/logs")
     if _is_unknown_job(response):
         raise _job_lost(submission_id)
-    return str(_read_json(response).get("logs") or "")
+    return as_text(str(_read_json(response).get("logs") or ""))
 
 
 def stop_job(

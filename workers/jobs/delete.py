@@ -11,7 +11,7 @@ from forecasting.store.deletion import Deletion, delete_runs, plan_deletion, ref
 from forecasting.store.tables import Store
 from workers.arguments import RESULT_PREFIX
 from workers.deletion import DeletionArguments, DeletionResult, read_deletion
-from workers.jobs.run import report_failure
+from workers.jobs.run import in_job_log, report_failure
 
 
 def delete(arguments: DeletionArguments, store: Store) -> DeletionResult:
@@ -61,6 +61,10 @@ def main() -> int:
     Returns:
         The exit code: 0 for success, 2 for the user's mistakes, else 1.
     """
+    return in_job_log(_delete_and_report)
+
+
+def _delete_and_report() -> int:
     try:
         arguments = read_deletion()
         settings, name = Settings.load(), arguments.store_connection

@@ -11,7 +11,7 @@ from importlib import import_module
 from forecasting.errors import UserError
 from workers.arguments import JobName, read_arguments
 from workers.jobs.cutoffs import stored_cutoff
-from workers.jobs.run import Resolve, Work, report_failure, run_step
+from workers.jobs.run import Resolve, Work, in_job_log, report_failure, run_step
 from workers.steps import (
     BEGIN_PREFIX,
     FAILURE_PREFIX,
@@ -29,6 +29,10 @@ def main() -> int:
     Returns:
         The exit code: 0 where no step has failed, else that of the first one that has.
     """
+    return in_job_log(_run_steps)
+
+
+def _run_steps() -> int:
     try:
         first, following = read_arguments(), read_steps()
     except UserError as error:

@@ -33,6 +33,7 @@ from workers.arguments import RESULT_PREFIX, JobName, RunArguments, RunResult, r
 from workers.cluster.metrics import report_end
 from workers.jobs.cutoffs import requested_cutoff, storage_options_of
 from workers.jobs.mirrored import supply_stored
+from workers.log_lines import job_log, log_fields
 from workers.settings import WorkerSettings
 
 MOST_NAMED = 1_000
@@ -245,6 +246,10 @@ def main(job: JobName, work: Work, resolve: Resolve) -> int:
     Returns:
         The exit code: 0 for success, 2 for the user's mistakes, else 1.
     """
+    return in_job_log(lambda: _run_alone(job, work, resolve))
+
+
+def _run_alone(job: JobName, work: Work, resolve: Resolve) -> int:
     try:
         arguments = read_arguments()
         if arguments.job != job:
@@ -255,7 +260,23 @@ def main(job: JobName, work: Work, resolve: Resolve) -> int:
     return ended if isinstance(ended, int) else 0
 
 
-@reading_once()
+def in_job_log(main: Callable[[], int]) -> int:
+    """Run a job's main function; what it prints is in the format of the setting `log_format`.
+
+    Args:
+        main: Runs the job, and returns its exit code.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        log_format = WorkerSettings.load().log_format
+    except UserError:
+        log_format = "text"  # the job reports refused settings
+    with job_log(log_format):
+        return main()
+
+
 def run_step(arguments: RunArguments, work: Work, resolve: Resolve) -> RunResult | int:
     """Run a job, record the run, and print its result as the last line.
 
@@ -269,6 +290,12 @@ def run_step(arguments: RunArguments, work: Work, resolve: Resolve) -> RunResult
     Returns:
         The result; of a failed run, which has printed its error, the exit code: 2 for the user's mistakes, else 1.
     """
+    names = arguments.model_dump(include={"job", "flow", "run_id", "generation"})
+    with log_fields(spec=arguments.spec.name, **names), reading_once():
+        return _run_step(arguments, work, resolve)
+
+
+def _run_step(arguments: RunArguments, work: Work, resolve: Resolve) -> RunResult | int:
     began, started_at = time.monotonic(), datetime.now(UTC)
     store: Store | None = None
     cutoff: datetime | int | None = None
@@ -318,7 +345,7 @@ def report_failure(error: Exception) -> int:
     is_mistake = isinstance(error, UserError)
     sys.stdout.flush()
     if not is_mistake:
-        traceback.print_exception(error)
+        sys.stderr.write("".join(traceback.format_exception(error)))  # at once: one entry of a log of JSON lines
     print(f"error: {_describe(error)}", file=sys.stderr, flush=True)
     return UserError.exit_code if is_mistake else FleetcastError.exit_code
 
