@@ -14,10 +14,18 @@ import pytest
 import yaml
 
 from forecasting.settings import SETTINGS_FILE_VARIABLE, FleetSettings, Settings
+from tests.infra.ray_cluster import make_validator
 from workers.settings import WorkerSettings
 
 FOLDER = Path(__file__).parents[2] / "infra" / "chart"
 KUBERNETES = "1.31"
+BROKEN_VALUES = """
+workers:
+  minReplicas: 0
+  maxReplicas: 4
+  resources: {requests: {cpu: "4"}, limits: {cpu: "4"}}
+  tolerations: [{key: pool, opertor: Exists, effect: NoSchedule}]
+"""
 GIVEN: dict[str, Any] = {
     "settings": {
         "store": {"store": "s3://bucket/fleetcast", "storage_options": {"AWS_REGION": "eu-central-1"}},
@@ -25,17 +33,6 @@ GIVEN: dict[str, Any] = {
     },
     "gpuWorkers": {"maxReplicas": 2, "nodeSelector": {"pool": "gpu"}},
     "secrets": {"store": "store-keys", "connections": "connections"},
-}
-# The fields of a RayCluster that KubeRay 1.7.0 declares and this chart sets, by their types: ray-project/kuberay,
-# helm-chart/kuberay-operator/crds/ray.io_rayclusters.yaml, version v1.
-GROUP = {"rayStartParams": dict, "template": dict}
-RAY_CLUSTER = {
-    "rayVersion": str,
-    "authOptions": {"mode": str, "secretName": str},
-    "enableInTreeAutoscaling": bool,
-    "autoscalerOptions": {"version": str, "idleTimeoutSeconds": int, "securityContext": dict},
-    "headGroupSpec": GROUP,
-    "workerGroupSpecs": [GROUP | {"groupName": str, "replicas": int, "minReplicas": int, "maxReplicas": int}],
 }
 
 
@@ -58,19 +55,10 @@ def pods(objects: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield group["template"]
 
 
-def find_problems(value: Any, declared: Any, place: str = "spec") -> list[str]:
-    """List what is not declared, or is of another type."""
-    if isinstance(declared, Mapping):
-        return [
-            problem
-            for name, each in value.items()
-            for problem in (
-                find_problems(each, declared[name], f"{place}.{name}") if name in declared else [f"{place}.{name}"]
-            )
-        ]
-    if isinstance(declared, list):
-        return [problem for each in value for problem in find_problems(each, declared[0], place)]
-    return [] if type(value) is declared else [place]
+def find_problems(cluster: Mapping[str, Any]) -> list[str]:
+    """List what KubeRay's definition refuses, each with its place."""
+    found = make_validator(KUBERNETES).iter_errors(cluster)
+    return sorted(f"{problem.json_path}: {problem.message}" for problem in found)
 
 
 def test_lint_finds_nothing_but_that_the_store_must_be_given():
@@ -80,31 +68,54 @@ def test_lint_finds_nothing_but_that_the_store_must_be_given():
     } == {"- at '/settings/store': missing property 'store'"}
 
 
-def test_ray_cluster_has_only_fields_that_kuberay_declares(objects):
-    spec = objects["RayCluster"]["spec"]
-    assert objects["RayCluster"]["apiVersion"] == "ray.io/v1"
-    assert set(spec) == set(RAY_CLUSTER)
-    assert find_problems(spec, RAY_CLUSTER) == []
-    assert find_problems(spec | {"headGroup": {}, "rayVersion": 2.6}, RAY_CLUSTER) == [
-        "spec.rayVersion",
-        "spec.headGroup",
-    ]
+@pytest.mark.parametrize("changes", [{}, {"gpuWorkers": {}, "secrets": {}}])
+def test_ray_cluster_conforms_to_the_whole_definition_of_kuberay(changes):
+    assert find_problems(render(**changes)["RayCluster"]) == []
 
 
-def test_objects_and_pods_are_valid_and_a_misspelt_field_is_refused(objects):
-    for kind in ("ConfigMap", "NetworkPolicy"):
-        kubernetes_validate.validate(objects[kind], KUBERNETES, strict=True)
-    for template in pods(objects):
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "ray"} | template["metadata"],
-            "spec": template["spec"],
-        }
-        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
-        pod["spec"] = pod["spec"] | {"containres": []}
-        with pytest.raises(kubernetes_validate.ValidationError, match="containres"):
-            kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            lambda spec: spec.update(headGroup={}),
+            "$.spec: Additional properties are not allowed ('headGroup' was unexpected)",
+        ),
+        (lambda spec: spec.pop("headGroupSpec"), "$.spec: 'headGroupSpec' is a required property"),
+        (lambda spec: spec.update(rayVersion=2.6), "$.spec.rayVersion: 2.6 is not of type 'string'"),
+        (
+            lambda spec: spec["autoscalerOptions"].update(version="v3"),
+            "$.spec.autoscalerOptions.version: 'v3' is not one of",
+        ),
+        (
+            lambda spec: spec["autoscalerOptions"]["securityContext"].update(runasroot=True),
+            "'runasroot' was unexpected",
+        ),
+        (
+            lambda spec: spec["workerGroupSpecs"][0].pop("minReplicas"),
+            r"workerGroupSpecs[0]: 'minReplicas' is a required",
+        ),
+        (lambda spec: spec["headGroupSpec"]["rayStartParams"].update(port=1), "rayStartParams.port: 1 is not of type"),
+        (lambda spec: spec["headGroupSpec"]["template"]["spec"].update(containres=[]), "'containres' was unexpected"),
+    ],
+)
+def test_ray_cluster_that_kuberay_would_refuse_is_found(change, problem):
+    cluster = render()["RayCluster"]
+    change(cluster["spec"])
+    (found,) = find_problems(cluster)
+    assert problem in found
+
+
+def test_values_file_that_passes_the_schema_of_values_but_not_kuberay_is_refused():
+    (found,) = find_problems(render(**yaml.safe_load(BROKEN_VALUES))["RayCluster"])
+    assert found.startswith("$.spec.workerGroupSpecs[0].template.spec.tolerations[0]: Additional properties are not")
+    assert "'opertor' was unexpected" in found
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "NetworkPolicy"])
+def test_kubernetes_accepts_the_other_objects_and_refuses_a_misspelt_field(objects, kind):
+    kubernetes_validate.validate(objects[kind], KUBERNETES, strict=True)
+    with pytest.raises(kubernetes_validate.ValidationError, match="speck"):
+        kubernetes_validate.validate(objects[kind] | {"speck": {}}, KUBERNETES, strict=True)
 
 
 def test_pods_are_not_root_and_mount_what_they_need_to_write(objects):
