@@ -49,7 +49,7 @@ lint: $(READY) ## Check style, format, docstrings, types, import contracts, YAML
 	$(BIN)/mypy
 	$(BIN)/pydoclint --quiet forecasting workers dags
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/actionlint -shellcheck=$(BIN)/shellcheck
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms \
 	  $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))

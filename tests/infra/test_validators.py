@@ -6,18 +6,28 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SCHEMA = [str(BIN / "check-jsonschema"), "--builtin-schema"]
 YAMLLINT = [str(BIN / "yamllint"), "--strict", "--config-file", str(ROOT / ".yamllint.yml")]
 SHELLCHECK = [str(BIN / "shellcheck"), "--shell=bash"]
+ACTIONLINT = [str(BIN / "actionlint"), f"-shellcheck={BIN / 'shellcheck'}"]
+WORKFLOW = """
+on: push
+jobs:
+  one:
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@v5
+      - run: cp "$HOME/one" "${{ runner.temp }}"
+"""
+BROKEN_WORKFLOW = WORKFLOW.replace("runner.temp", "runner.tmp")
 
 COMMANDS: dict[str, tuple[list[str], str, str]] = {
     "yamllint": (YAMLLINT, "restart: always\n", "restart: always\nrestart: never\n"),
     "shellcheck": (SHELLCHECK, 'cp "$1" "$2"\n', "cp $1 $2\n"),
-    "workflow schema": ([*SCHEMA, "vendor.github-workflows"], "", "jobs: {one: {runs_on: x}}\n"),
+    "actionlint": (ACTIONLINT, "", BROKEN_WORKFLOW),
     "issue form schema": ([*SCHEMA, "vendor.github-issue-forms"], "", "name: one\n"),
     "issue configuration schema": ([*SCHEMA, "vendor.github-issue-config"], "", "blank_issues: true\n"),
     "JSON schema": ([str(BIN / "check-jsonschema"), "--check-metaschema"], "", '{"type": "objekt"}'),
@@ -38,7 +48,7 @@ ELSEWHERE = {
 
 FILES: dict[str, tuple[str, ...]] = {
     ".ci/run": ("shellcheck",),
-    ".github/workflows/*.yml": ("yamllint", "workflow schema"),
+    ".github/workflows/*.yml": ("yamllint", "actionlint"),
     ".github/ISSUE_TEMPLATE/config.yml": ("yamllint", "issue configuration schema"),
     ".github/ISSUE_TEMPLATE/[!c]*.yml": ("yamllint", "issue form schema"),
     ".pre-commit-config.yaml": ("yamllint",),
@@ -106,16 +116,18 @@ def test_files_pass_their_validator_and_a_broken_one_is_refused(name, tmp_path):
     assert refused.returncode != 0
 
 
-def test_scripts_of_workflows_pass_shellcheck(tmp_path):
-    """Their expressions are GitHub's, and become words before a shell reads them."""
-    scripts = [
-        step["run"].replace("${{", "${").replace("}}", "}")
-        for path in (ROOT / ".github" / "workflows").glob("*.yml")
-        for job in yaml.safe_load(path.read_text())["jobs"].values()
-        for step in job["steps"]
-        if "run" in step
-    ]
-    assert scripts
-    for script in scripts:
-        checked = subprocess.run([*SHELLCHECK, "-"], input=script, capture_output=True, text=True)
-        assert checked.returncode == 0, checked.stdout
+@pytest.mark.parametrize(
+    ("right", "wrong", "rule"),
+    [
+        ("", "", None),
+        ("runs-on", "runs_on", "[syntax-check]"),
+        ("runner.temp", "runner.tmp", "[expression]"),
+        ("ubuntu-24.04", "ubuntu-4", "[runner-label]"),
+        ("checkout@v5", "checkout@v4", "[action]"),
+        ('"$HOME/one"', "$HOME/one", "[shellcheck]"),
+    ],
+)
+def test_actionlint_refuses_a_workflow_by_the_rule_that_it_breaks(right, wrong, rule):
+    checked = subprocess.run([*ACTIONLINT, "-"], input=WORKFLOW.replace(right, wrong), capture_output=True, text=True)
+    assert (checked.returncode == 0) == (rule is None), checked.stdout
+    assert rule is None or rule in checked.stdout
