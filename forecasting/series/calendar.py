@@ -6,8 +6,10 @@ Phases are those of the wall clock: of the times' zone, or of naive times. A wee
 
 import math
 
+import numpy as np
 import polars as pl
 
+from forecasting.series.columns import unused_name
 from forecasting.series.local_grid import wall_clock_of
 from forecasting.spec.frequency import DAY, fixed_width, num_months
 
@@ -43,14 +45,37 @@ def add_calendar(grid: pl.LazyFrame, *, freq: str | int, zone: str | None = None
     Returns:
         The rows with further columns, Float32 in [-1, 1]; columns that do not vary at this frequency are null.
     """
-    ds = pl.col("ds") if zone is None else wall_clock_of(pl.col("ds"), zone)
-    return grid.with_columns(
-        _wave(period, wave, ds).alias(f"{period}_{wave}")
-        if _varies(period, freq)
-        else pl.lit(None, pl.Float32).alias(f"{period}_{wave}")
-        for period in PERIODS
-        for wave in ("sin", "cos")
+    names = calendar_columns(freq)
+    nulls = {f"{period}_{wave}": pl.lit(None, pl.Float32) for period in PERIODS for wave in ("sin", "cos")}
+    if not names:
+        return grid.with_columns(**nulls)
+    waves = pl.col("ds").map_batches(
+        lambda ds: _waves(ds, freq, zone),
+        return_dtype=pl.Struct(dict.fromkeys(names, pl.Float32())),
+        is_elementwise=True,
     )
+    column = unused_name("calendar", grid.collect_schema())
+    known = {name: pl.col(column).struct.field(name) for name in names}
+    return grid.with_columns(waves.alias(column)).with_columns(**{**nulls, **known}).drop(column)
+
+
+def _waves(ds: pl.Series, freq: str | int, zone: str | None) -> pl.Series:
+    """Return the features that vary, as a struct; each time is computed once where series share their times."""
+    width, num_times = fixed_width(freq), 0
+    if width is not None and len(ds) and not ds.has_nulls():
+        time_N = ds.to_physical().to_numpy()
+        first = time_N.min()
+        num_times = int(time_N.max() - first) // width + 1
+    if 0 < num_times <= len(ds) // 2:
+        place_N = (time_N - first) // width  # which is far faster than np.divmod
+        if np.array_equal(place_N * width, time_N - first):
+            times = pl.Series(first + width * np.arange(num_times), dtype=pl.Int64).cast(ds.dtype)
+            rows = pl.Series(place_N.astype(np.uint32))
+            columns = _waves(times, freq, zone).struct.unnest().iter_columns()
+            return pl.DataFrame([column.gather(rows) for column in columns]).to_struct(ds.name)
+    time = pl.col("ds") if zone is None else wall_clock_of(pl.col("ds"), zone)
+    waves = (_wave(*name.split("_"), time).alias(name) for name in calendar_columns(freq))
+    return ds.to_frame("ds").select(waves).to_struct(ds.name)
 
 
 def _varies(period: str, freq: str | int) -> bool:

@@ -10,12 +10,14 @@ import polars as pl
 
 from forecasting.schemas import KEYS
 from forecasting.series.columns import read_id
+from forecasting.series.runs import find_runs
 
+_NAMES = pl.Struct({"unique_id": pl.String, "written_id": pl.String})
 SEPARATOR = "/"
 ESCAPE = "\\"
 
 
-def read_names(columns: Sequence[str], schema: pl.Schema, *, uri: str) -> tuple[pl.Expr, pl.Expr]:
+def read_names(columns: Sequence[str], schema: pl.Schema, *, uri: str) -> pl.Expr:
     """Read names of series.
 
     Args:
@@ -24,17 +26,32 @@ def read_names(columns: Sequence[str], schema: pl.Schema, *, uri: str) -> tuple[
         uri: The file, for messages.
 
     Returns:
-        The names without blanks around their values, and as they are written. A name lacks if one of its values does.
+        A struct: `unique_id`, the name without blanks around its values, which lacks if one of these does; and
+        `written_id`, the name as it is written where it has such blanks, else null.
 
     Raises:
         SourceError: The dtype of a column is neither text nor a whole number.
     """
     written = [read_id(name, schema[name], subject=f"{uri}: id column '{name}'") for name in columns]
-    stripped = [value.str.strip_chars() for value in written]
     if len(columns) == 1:
-        return stripped[0], written[0]
+        return written[0].map_batches(_strip, return_dtype=_NAMES, is_elementwise=True)
+    stripped = [value.str.strip_chars() for value in written]
     values = [pl.when(value != "").then(value) for value in stripped]
-    return _join(values), _join(written)
+    return _spell(_join(values), _join(written))
+
+
+def _strip(written: pl.Series) -> pl.Series:
+    """Return the struct of `read_names` of names in one column, which few sources write with blanks around them."""
+    names = find_runs(written).names
+    if names.str.strip_chars().equals(names):
+        nothing = pl.repeat(None, len(written), dtype=pl.String, eager=True)
+        return pl.DataFrame({"unique_id": written, "written_id": nothing}).to_struct(written.name)
+    text = pl.col(written.name)
+    return written.to_frame().select(_spell(text.str.strip_chars(), text).alias(written.name)).to_series()
+
+
+def _spell(name: pl.Expr, written: pl.Expr) -> pl.Expr:
+    return pl.struct(unique_id=name, written_id=pl.when((written != name) & (name != "")).then(written))
 
 
 def join_name(values: Sequence[str]) -> str:

@@ -70,6 +70,8 @@ class Ingested:
             has observations, but no features.
         ended: Why a series gets no forecast although it is not set aside, by its name: it has ended.
         is_in_memory: Whether observations and features are in memory, and not in files.
+        num_points: Grid points of each series that has some, by its name, in the order of the series; None where they
+            have not been counted.
     """
 
     observed: pl.LazyFrame
@@ -83,6 +85,7 @@ class Ingested:
     unused: tuple[str, ...] = ()
     usual_rows: Mapping[str, float] = field(default_factory=dict)
     is_in_memory: bool = True
+    num_points: Mapping[str, int] | None = None
 
     @cached_property
     def observations(self) -> pl.DataFrame:
@@ -97,6 +100,8 @@ class Ingested:
     @cached_property
     def lengths(self) -> Mapping[str, int]:
         """Grid points of each series that has some, by its name, in the order of the series."""
+        if self.num_points is not None:
+            return self.num_points
         series = self.points.select("unique_id").with_row_index("row").group_by("unique_id")
         counts = series.agg(pl.len(), pl.col("row").min()).collect(engine="streaming").sort("row")
         return dict(counts.select("unique_id", "len").iter_rows())
@@ -114,13 +119,15 @@ class Ingested:
             return self
         points = self.points.filter(~pl.col("unique_id").is_in(list(set_aside)))
         ended = {name: reason for name, reason in self.ended.items() if name not in set_aside}
-        return replace(self, points=points, set_aside=set_aside, ended=ended)
+        lengths = {name: length for name, length in self.lengths.items() if name not in set_aside}
+        return replace(self, points=points, set_aside=set_aside, ended=ended, num_points=lengths)
 
     def without_ended(self, spec: Spec) -> "Ingested":
         """Return the same with empty grid points in place of the features of series that have ended."""
         if not self.ended:
             return self
-        return replace(self, points=hide_ended(self.features, self.ended, spec, cutoff=self.cutoff).lazy())
+        points = hide_ended(self.features, self.ended, spec, cutoff=self.cutoff).lazy()
+        return replace(self, points=points, num_points=None)
 
     @property
     def unserved(self) -> Mapping[str, str]:
@@ -260,7 +267,16 @@ def _ingest(blocks: JudgedBlocks, read: _Read, gathered: Gathering | None = None
     gridded = put_on_grids(gathered.observed, points, spec, cutoff=cutoff, until=until, zone=read.zone)
     observed, features = _with_other_columns(gathered.observed.scan(), points.scan(), spec, read.zone)
     rejects = refused.drop("time")
-    ingested = Ingested(observed, rejects, features, cutoff, gridded.notes, counts, ended=gridded.ended)
+    ingested = Ingested(
+        observed,
+        rejects,
+        features,
+        cutoff,
+        gridded.notes,
+        counts,
+        ended=gridded.ended,
+        num_points=gridded.num_points,
+    )
     ingested = ingested.without(set_aside)
     unique_ids = ingested.unique_ids
     if not unique_ids:

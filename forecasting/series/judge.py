@@ -55,28 +55,35 @@ def judge_alone(
     Returns:
         The rows, with `source_ds`, `source_y`, `reason` (null where a row is accepted) and `is_unfinished`.
     """
+    read = read_columns(rows, freq=freq)
+    return add_reasons(read, rows.collect_schema(), freq=freq, now=now, unfinished=unfinished)
+
+
+def read_columns(rows: pl.LazyFrame, *, freq: str | int) -> pl.LazyFrame:
+    """Read `ds` and `y`, and keep the source's values beside them.
+
+    Args:
+        rows: Rows with the columns of `scan_source`.
+        freq: The frequency of the grid.
+
+    Returns:
+        The rows, with `source_ds` and `source_y`; `ds` is on the clock, and `y` is Float64.
+    """
     clock, schema = clock_of(freq), rows.collect_schema()
     refuse_time(schema["ds"], clock=clock, subject="ds")
     if schema["ds"] == pl.Date and not is_day_or_coarser(freq):
         raise SourceError(f"ds has dates without a time of day, but the frequency {freq} needs times of day")
-    is_step, is_formatted = clock == "step", "ds_text" in schema
-    time, value = pl.col("ds"), pl.col("y")
     rows = rows.with_columns(
         pl.col("unique_id").cast(pl.String),
         pl.col("number").alias("y") if "number" in schema else read_number("y", schema["y"], subject="y"),
-        source_ds=pl.col("ds_text" if is_formatted else "ds"),
+        source_ds=pl.col("ds_text" if "ds_text" in schema else "ds"),
         source_y=pl.col("y"),
     )
-    problem = pl.lit(None, pl.String)
     # Local midnights stay midnights; in UTC they would leave the grid at every clock change.
-    is_local, is_skipped = keeps_wall_clock(freq), pl.lit(False)
-    lacks_zone = pl.col("lacks_zone") if "lacks_zone" in schema and not is_local else pl.lit(False)
-    stated = schema.get(INSTANT, schema["ds"])
-    zone = stated.time_zone if isinstance(stated, pl.Datetime) else None
+    is_local = keeps_wall_clock(freq)
     if is_local:
         rows = _with_moments(rows)
     if INSTANT in schema:
-        is_skipped = pl.col("is_skipped")
         rows = rows.with_columns(
             ds=pl.col(LOCAL if is_local else INSTANT).cast(TIMESTAMP),
             is_skipped=pl.col(INSTANT).is_null() & pl.col(LOCAL).is_not_null(),
@@ -84,9 +91,33 @@ def judge_alone(
     else:
         rows = read_times(rows, "ds", clock=clock, keeps_wall_clock=is_local)
     if "problem" in schema:
-        problem = pl.col("problem")
-        rows = rows.with_columns(pl.when(problem.is_null()).then("ds").alias("ds"))
-    judged = rows.with_columns(
+        rows = rows.with_columns(pl.when(pl.col("problem").is_null()).then("ds").alias("ds"))
+    return rows
+
+
+def add_reasons(
+    read: pl.LazyFrame, schema: pl.Schema, *, freq: str | int, now: datetime | None, unfinished: pl.Expr | None
+) -> pl.LazyFrame:
+    """Add the reason why a row by itself is refused, which depends on nothing but that row.
+
+    Args:
+        read: Rows of `read_columns`.
+        schema: The columns of the rows of `scan_source` that they are of.
+        freq: The frequency of the grid.
+        now: The current time, as of `judge_alone`.
+        unfinished: Which rows are of periods that are not over, as of `judge_alone`.
+
+    Returns:
+        The rows of `judge_alone`.
+    """
+    clock, time, value = clock_of(freq), pl.col("ds"), pl.col("y")
+    is_step, is_formatted = clock == "step", "ds_text" in schema
+    problem = pl.col("problem") if "problem" in schema else pl.lit(None, pl.String)
+    is_skipped = pl.col("is_skipped") if INSTANT in schema else pl.lit(False)
+    lacks_zone = pl.col("lacks_zone") if "lacks_zone" in schema and not keeps_wall_clock(freq) else pl.lit(False)
+    stated = schema.get(INSTANT, schema["ds"])
+    zone = stated.time_zone if isinstance(stated, pl.Datetime) else None
+    judged = read.with_columns(
         reason=pl.when(problem.is_not_null())
         .then(problem)
         .when(is_blank("unique_id", pl.String()))

@@ -12,9 +12,11 @@ import polars as pl
 from forecasting.series.blocks import Blocks, Unsorted
 from forecasting.series.clock import refuse_other_clock
 from forecasting.series.grid import make_grid
-from forecasting.series.judge import IS_ACCEPTED, IS_OVER, judge_alone
+from forecasting.series.judge import IS_ACCEPTED, IS_OVER
 from forecasting.series.plain import Judged, judge_block
 from forecasting.series.plausible import Lives
+from forecasting.series.runs import Runs, find_runs
+from forecasting.series.witnesses import judge_each
 from forecasting.spec.source import Source
 
 
@@ -56,11 +58,15 @@ class Block:
         self._judged: dict[datetime | int | None, Judged] = {}
 
     @cached_property
+    def runs(self) -> Runs:
+        """The runs of the rows' names."""
+        return find_runs(self.rows["unique_id"])
+
+    @cached_property
     def alone(self) -> pl.DataFrame:
         """The rows, each judged by itself (`judge_alone`)."""
         how = self.how
-        judged = judge_alone(self.rows.lazy(), freq=how.freq, now=how.now, unfinished=how.unfinished)
-        return judged.collect(engine="streaming")
+        return judge_each(self.rows, self.runs, freq=how.freq, now=how.now, unfinished=how.unfinished)
 
     @cached_property
     def has_unfinished(self) -> bool:
@@ -92,7 +98,10 @@ class Block:
             rows = self.alone.filter(IS_OVER) if self.has_unfinished else self.alone
             if limit is not None:
                 rows = rows.filter(pl.col("ds").is_null() | (pl.col("ds") <= limit))
-            self._judged[limit] = judge_block(rows, freq=self.how.freq, source=self.how.source, lives=lives)
+            runs = self.runs if rows is self.alone else None
+            self._judged[limit] = judge_block(
+                rows, freq=self.how.freq, source=self.how.source, lives=lives, runs=runs
+            )
         return self._judged[limit]
 
 

@@ -12,13 +12,18 @@ import polars as pl
 from forecasting.series.columns import categories_of
 from forecasting.series.grid import EvenGrid, make_grid
 from forecasting.series.regularise import grid_end, newest_categories, regularise
-from forecasting.series.runs import find_runs, gather_known
+from forecasting.series.runs import Runs, find_runs, gather_known
 
 # S series · R rows · N grid points of all series
 
 
 def lay_out(
-    observations: pl.DataFrame, *, freq: str | int, until: datetime | int | None = None, reach: int = 0
+    observations: pl.DataFrame,
+    *,
+    freq: str | int,
+    until: datetime | int | None = None,
+    reach: int = 0,
+    runs: Runs | None = None,
 ) -> pl.DataFrame:
     """Put each series on an even grid from its first to its last timestamp.
 
@@ -27,12 +32,14 @@ def lay_out(
         freq: The frequency of the grid.
         until: The time up to which grids continue, as of `regularise`.
         reach: The most periods that may follow a series' last measurement, as of `regularise`.
+        runs: The runs of the rows' names, where they are known.
 
     Returns:
         The rows of `regularise`. Where no grid point lacks a row, the columns are those of the observations.
     """
     grid = make_grid(freq)
-    runs, time = find_runs(observations["unique_id"]), observations["ds"]
+    runs = find_runs(observations["unique_id"]) if runs is None else runs
+    time = observations["ds"]
     length_S = runs.length_S
     place_R = time.to_physical().to_numpy() % grid.width if isinstance(grid, EvenGrid) else None
     is_even = place_R is not None and np.array_equal(place_R, np.repeat(place_R[runs.begin_S], length_S))

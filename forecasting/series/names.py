@@ -10,6 +10,8 @@ import polars as pl
 NUM_SHOWN = 3
 _NUMBER = re.compile(r"(?:(?<=^)|(?<=/))([+-]?)0*(\d+)(?:\.0+)?(?=/|$)", re.ASCII)
 """Whole numbers, alone or among the parts of a name: leading and decimal zeros are not written in each file."""
+_BLANKS = r"[\s\x1c-\x1f]+"
+"""White space as `str.split` has it."""
 
 
 def describe_similar(unique_ids: Iterable[str]) -> str | None:
@@ -25,7 +27,7 @@ def describe_similar(unique_ids: Iterable[str]) -> str | None:
     (False, True)
     """
     alike: defaultdict[str, list[str]] = defaultdict(list)
-    for name in sorted(set(unique_ids)):
+    for name in sorted(_may_be_alike(list(set(unique_ids)))):
         alike[_fold(name)].append(name)
     groups = [names for names in alike.values() if len(names) > 1]
     if not groups:
@@ -66,6 +68,14 @@ def describe_stripped(written: pl.Series, rows: pl.LazyFrame) -> str | None:
     shown = "; ".join(" and ".join(map(repr, each)) for each in merged["written"].head(NUM_SHOWN))
     more = f"; and {merged.height - NUM_SHOWN} more" if merged.height > NUM_SHOWN else ""
     return f"{sentence}; without them, these names are one series each: {shown}{more}"
+
+
+def _may_be_alike(names: list[str]) -> list[str]:
+    """Return the names that share a coarser form than that of `_fold` with another name; most names share none."""
+    printed = [name if name.isascii() else _print(name).casefold() for name in names]
+    form = pl.Series(printed, dtype=pl.String).str.to_lowercase().str.replace_all(_BLANKS, "")
+    form = form.str.replace_all(r"(^|/)([+-]?)0+", "$1$2").str.replace_all(r"\.0*(/|$)", "$1")
+    return pl.Series(names, dtype=pl.String).filter(form.is_duplicated()).to_list()
 
 
 def _fold(name: str) -> str:

@@ -32,7 +32,8 @@ class Parts:
         part = rows.lazy()
         if self._folder is not None:
             file = self._folder / f"{self._name}-{len(self._parts)}.parquet"
-            rows.write_parquet(file, compression="lz4")
+            # Compression takes a third of the time of writing, and saves half of the space.
+            rows.write_parquet(file, compression="uncompressed")
             part = pl.scan_parquet(file)
         self._parts.append(part)
         return part

@@ -35,7 +35,9 @@ class Judged:
     runs: Runs | None = None
 
 
-def judge_block(judged: pl.DataFrame, *, freq: str | int, source: Source | None, lives: Lives) -> Judged:
+def judge_block(
+    judged: pl.DataFrame, *, freq: str | int, source: Source | None, lives: Lives, runs: Runs | None = None
+) -> Judged:
     """Refuse rows that repeat others, or do not lie where the other rows of their series do.
 
     Args:
@@ -43,21 +45,22 @@ def judge_block(judged: pl.DataFrame, *, freq: str | int, source: Source | None,
         freq: The frequency of the grid.
         source: How rows are read, as of `judge_until`.
         lives: When the series of the source live; those of the block are added.
+        runs: The runs of the rows' names, where they are known.
 
     Returns:
         The judged rows.
     """
     grid = make_grid(freq)
-    ordered, runs = _sort(judged)
-    is_odd_S = _find_odd(ordered, runs, grid, freq)
+    ordered, runs, step_R = _sort(judged, runs)
+    is_odd_S = _find_odd(ordered, runs, step_R, grid, freq)
     has_odd = bool(is_odd_S.any())
-    is_plain = pl.Series(np.repeat(~is_odd_S, runs.length_S), dtype=pl.Boolean)
-    plain = without_age(ordered.filter(is_plain) if has_odd else ordered).with_columns(row_ds="ds")
+    is_plain = pl.Series(np.repeat(~is_odd_S, runs.length_S), dtype=pl.Boolean) if has_odd else None
+    plain = without_age(ordered if is_plain is None else ordered.filter(is_plain)).with_columns(row_ds="ds")
     if has_odd or lives.is_asked:
         time = ordered["ds"]
         spans = {"num_rows": runs.length_S, "first": time.gather(runs.begin_S), "last": time.gather(runs.last_S)}
         lives.add(pl.LazyFrame(spans).filter(pl.Series(~is_odd_S, dtype=pl.Boolean)))
-    if not has_odd:
+    if is_plain is None:
         names = (*grid.fields, "num_points", "middle")
         return Judged(plain.with_columns(pl.lit(None, pl.Int64).alias(name) for name in names), runs)
     together = judge_together(ordered.filter(~is_plain).lazy(), freq=freq, source=source, lives=lives).collect()
@@ -66,13 +69,14 @@ def judge_block(judged: pl.DataFrame, *, freq: str | int, source: Source | None,
     return Judged(pl.concat([_sort_series(accepted), refused.select(accepted.columns)], how="vertical_relaxed"))
 
 
-def _sort(rows: pl.DataFrame) -> tuple[pl.DataFrame, Runs]:
-    """Sort rows by series and time unless they are sorted; those of the same time keep their order."""
+def _sort(rows: pl.DataFrame, runs: Runs | None) -> tuple[pl.DataFrame, Runs, npt.NDArray[np.int64]]:
+    """Sort rows by series and time unless they are sorted, and return `_steps`; those of a time keep their order."""
+    runs = find_runs(rows["unique_id"]) if runs is None else runs
+    if runs.are_sorted and (step_R := _steps(rows, runs)).min(initial=0) >= 0:
+        return rows, runs, step_R
+    rows = rows.sort("unique_id", "ds", maintain_order=True)
     runs = find_runs(rows["unique_id"])
-    if not runs.are_sorted or (_steps(rows, runs) < 0).any():
-        rows = rows.sort("unique_id", "ds", maintain_order=True)
-        runs = find_runs(rows["unique_id"])
-    return rows, runs
+    return rows, runs, _steps(rows, runs)
 
 
 def _sort_series(rows: pl.DataFrame) -> pl.DataFrame:
@@ -92,15 +96,18 @@ def _steps(rows: pl.DataFrame, runs: Runs) -> npt.NDArray[np.int64]:
     return step_R
 
 
-def _find_odd(rows: pl.DataFrame, runs: Runs, grid: EvenGrid | MonthGrid, freq: str | int) -> npt.NDArray[np.bool_]:
+def _find_odd(
+    rows: pl.DataFrame, runs: Runs, step_R: npt.NDArray[np.int64], grid: EvenGrid | MonthGrid, freq: str | int
+) -> npt.NDArray[np.bool_]:
     """Return which series have rows that may have to be refused or moved, (S,)."""
-    step_R = _steps(rows, runs)
     if isinstance(grid, EvenGrid):
-        width, is_odd_R = grid.width, (step_R <= 0) | (step_R % grid.width != 0)
+        width, is_odd_R = grid.width, step_R != grid.width
+        step_O = step_R[is_odd_R]  # few, of which a remainder costs far more than a comparison
+        is_odd_R[is_odd_R] = (step_O <= 0) | (step_O % width != 0)
     else:
         width, is_odd_R = 28 * DAY * grid.months, (step_R <= 0) | _changes_place(rows, grid)
-    if clock_of(freq) == "timestamp":
-        is_odd_R |= step_R >= far_gap(freq) // timedelta(microseconds=1)
+    if clock_of(freq) == "timestamp" and step_R.max(initial=0) >= (gap := far_gap(freq) // timedelta(microseconds=1)):
+        is_odd_R |= step_R >= gap
     is_odd_R[runs.begin_S] = False
     if rows["reason"].null_count() < rows.height:
         is_odd_R |= rows["reason"].is_not_null().to_numpy()

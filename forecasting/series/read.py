@@ -308,8 +308,8 @@ def _select(
         )
         for name in static
     ]
-    unique_id, written = read_names(source.ids, schema, uri=uri)
-    has_blanks = written != unique_id
+    names = unused_name("names", schema)
+    written = pl.col(names).struct.field("written_id")
     # `validate` reads these two columns; their dtypes are checked here, where the file's name is known.
     _refuse_time(rows, schema[source.time], uri, source, clock, subject=subjects["time"])
     read_number(source.target, schema[source.target], subject=subjects["target"])
@@ -317,17 +317,17 @@ def _select(
     newer = pl.col(source.newer or row)
     if problem:
         newer = pl.when(pl.col(problem).is_null()).then(newer)
-        has_blanks &= pl.col(problem).is_null()
-    rows = rows.select(
+        written = pl.when(pl.col(problem).is_null()).then(written)
+    rows = rows.with_columns(read_names(source.ids, schema, uri=uri).alias(names)).select(
         pl.lit(uri).alias("source_file"),
         (pl.col(row).cast(pl.Int64) + 1).alias("source_row"),
-        unique_id.alias("unique_id"),
+        pl.col(names).struct.field("unique_id"),
         (read_formatted(source.time, time, form) if form else bound_times(source.time, time)).alias("ds"),
         pl.col(source.target).alias("y"),
         *([pl.concat_list(classes).alias("categories")] if classes else []),
         *([newer.alias("newer")] if source.newer is not None else []),
         *([pl.col(source.time).cast(pl.String).alias("ds_text")] if form else []),
-        pl.when(has_blanks & (unique_id != "")).then(written).alias("written_id"),
+        written.alias("written_id"),
         *([pl.col(problem).alias("problem")] if problem else []),
     )
     if source.newer is not None:

@@ -17,6 +17,7 @@ _WRITTEN = (
 )
 CODES = tuple({*_WRITTEN, *(float(np.float32(code)) for code in _WRITTEN)})
 """Numbers that formats, sensors and people write where a measurement is missing, with 64 and with 32 bits."""
+_LEAST_POSITIVE, _LEAST_NEGATIVE = min(code for code in CODES if code > 0), max(code for code in CODES if code < 0)
 FEWEST = 2
 """Rows of a series with such a number."""
 FEWEST_OTHERS = 10
@@ -40,7 +41,9 @@ def find_sentinels(observations: pl.DataFrame) -> pl.DataFrame:
         measurements; sorted.
     """
     y, is_code = pl.col("y"), pl.col("y").is_in(CODES)
-    coded = observations.filter(is_code).group_by("unique_id", code="y").agg(num=pl.len(), at=pl.col("ds").min())
+    # Most measurements are smaller than all codes, which costs far less to see than that they are none.
+    large = observations.filter((y <= _LEAST_NEGATIVE) | (y >= _LEAST_POSITIVE))
+    coded = large.filter(is_code).group_by("unique_id", code="y").agg(num=pl.len(), at=pl.col("ds").min())
     coded = coded.filter(pl.col("num") >= FEWEST)
     others = (
         observations.lazy()

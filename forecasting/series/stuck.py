@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from forecasting.series.runs import find_runs
+from forecasting.series.runs import Runs, find_runs
 
 SMALL_CHANCE = 1e-6
 """Chance below which repetition is not chance, if each value repeats the one before as often as earlier ones did."""
@@ -17,20 +17,22 @@ FEWEST_BEFORE = 20
 """Rows before the repetition that show the habit."""
 
 
-def find_stuck(observations: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def find_stuck(observations: pl.DataFrame, runs: Runs | None = None) -> tuple[pl.DataFrame, int]:
     """Return the series that repeat their newest value too often for chance, and the number of measured series.
 
     Zeros are not meant, nor a limit that a series has reached before, such as 100 % or one piece.
 
     Args:
-        observations: Accepted rows of whole series: unique_id, ds and y.
+        observations: Accepted rows of whole series, sorted by series and time: unique_id, ds and y.
+        runs: The runs of their names, where they are known.
 
     Returns:
         unique_id, newest (the value), num_tail (its repetitions), begin (of these), num_before and num_others
         (repetitions and rows before), and chance; sorted by unique_id.
     """
     num_before, num_others = pl.col("num_repeats") - pl.col("num_tail"), pl.col("num") - pl.col("num_tail")
-    series = _count_repeats(observations).with_columns(num_before=num_before, num_others=num_others)
+    rows, num_series = _find_repeating(observations, runs)
+    series = _count_repeats(rows).with_columns(num_before=num_before, num_others=num_others)
     is_rare = pl.col("num_before") < MOST_BEFORE * pl.col("num_others")
     chance = ((pl.col("num_before") + CAUTION) / (pl.col("num_others") + CAUTION)).pow(pl.col("num_tail"))
     newest = pl.col("newest")
@@ -38,10 +40,10 @@ def find_stuck(observations: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     stuck = series.with_columns(chance=chance).filter(
         newest != 0, pl.col("num_others") >= FEWEST_BEFORE, is_rare, pl.col("chance") < SMALL_CHANCE
     )
-    rows = observations.filter(pl.col("unique_id").is_in(stuck.filter(is_limit)["unique_id"].implode()))
+    rows = rows.filter(pl.col("unique_id").is_in(stuck.filter(is_limit)["unique_id"].implode()))
     before = rows.join(stuck, on="unique_id").filter(pl.col("ds") < pl.col("begin"), pl.col("y") == newest)
     stuck = stuck.join(before, on="unique_id", how="anti").sort("unique_id")
-    return stuck.select("unique_id", "newest", "num_tail", "begin", "num_before", "num_others", "chance"), series.height
+    return stuck.select("unique_id", "newest", "num_tail", "begin", "num_before", "num_others", "chance"), num_series
 
 
 def describe_stuck(stuck: pl.DataFrame, num_series: int) -> str | None:
@@ -67,16 +69,20 @@ def describe_stuck(stuck: pl.DataFrame, num_series: int) -> str | None:
     )
 
 
-def _count_repeats(observations: pl.DataFrame) -> pl.DataFrame:
+def _find_repeating(observations: pl.DataFrame, runs: Runs | None) -> tuple[pl.DataFrame, int]:
+    """Return the rows of the few series whose newest value is the one before, and the number of all series."""
+    rows = observations.select("unique_id", "ds", "y")
+    if rows["y"].has_nulls():
+        rows, runs = rows.drop_nulls("y"), None
+    runs = find_runs(rows["unique_id"]) if runs is None else runs
+    y, last_S = rows["y"], runs.last_S
+    repeats_S = (runs.length_S > 1) & (y.gather(last_S) == y.gather(np.maximum(last_S - 1, 0))).to_numpy()
+    return rows.filter(pl.Series(np.repeat(repeats_S, runs.length_S), dtype=pl.Boolean)), len(last_S)
+
+
+def _count_repeats(rows: pl.DataFrame) -> pl.DataFrame:
     """Return unique_id, numbers of rows, repetitions and newest repetitions, and where the latter begin."""
-    rows = observations.select("unique_id", "ds", "y").drop_nulls("y")
     runs = find_runs(rows["unique_id"])
-    step_R = rows["ds"].to_physical().diff().fill_null(0).to_numpy().copy()
-    step_R[runs.begin_S] = 0
-    # Most rows are in order already, which costs far less to see than to sort.
-    if not runs.are_sorted or (step_R < 0).any():
-        rows = rows.sort("unique_id", "ds")
-        runs = find_runs(rows["unique_id"])
     begin_S, y_R = runs.begin_S, rows["y"].to_numpy()
     is_repeat_R = np.zeros(len(y_R), dtype=bool)
     is_repeat_R[1:] = y_R[1:] == y_R[:-1]

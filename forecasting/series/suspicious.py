@@ -6,6 +6,7 @@ import polars as pl
 
 from forecasting.series.bounds import describe_beyond
 from forecasting.series.extremes import describe_extremes, find_extremes
+from forecasting.series.runs import Runs
 from forecasting.series.sentinels import describe_sentinels, find_sentinels
 from forecasting.series.stuck import describe_stuck, find_stuck
 from forecasting.series.zero_tail import count_zeros, describe_zero_tail
@@ -22,16 +23,18 @@ class Suspicions:
         self._stuck: list[pl.DataFrame] = []
         self._num_series = 0
 
-    def add(self, observations: pl.DataFrame) -> None:
+    def add(self, observations: pl.DataFrame, runs: Runs | None = None) -> None:
         """Look at the accepted rows of a block.
 
         Args:
-            observations: Rows of whole series: unique_id, ds and y, without those of periods that the source ignores.
+            observations: Rows of whole series, sorted by series and time: unique_id, ds and y, without those of
+                periods that the source ignores.
+            runs: The runs of their names, where they are known.
         """
         self._extremes.append(find_extremes(observations))
         self._sentinels.append(find_sentinels(observations))
         self._zeros.append(count_zeros(observations))
-        stuck, num_series = find_stuck(observations)
+        stuck, num_series = find_stuck(observations, runs)
         self._stuck.append(stuck)
         self._num_series += num_series
 
