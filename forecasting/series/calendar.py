@@ -61,21 +61,20 @@ def add_calendar(grid: pl.LazyFrame, *, freq: str | int, zone: str | None = None
 
 def _waves(ds: pl.Series, freq: str | int, zone: str | None) -> pl.Series:
     """Return the features that vary, as a struct; each time is computed once where series share their times."""
-    width, num_times = fixed_width(freq), 0
+    width = fixed_width(freq)
     if width is not None and len(ds) and not ds.has_nulls():
         time_N = ds.to_physical().to_numpy()
         first = time_N.min()
         num_times = int(time_N.max() - first) // width + 1
-    if 0 < num_times <= len(ds) // 2:
         place_N = (time_N - first) // width  # which is far faster than np.divmod
-        if np.array_equal(place_N * width, time_N - first):
+        if num_times <= len(ds) // 2 and np.array_equal(place_N * width, time_N - first):
             times = pl.Series(first + width * np.arange(num_times), dtype=pl.Int64).cast(ds.dtype)
             rows = pl.Series(place_N.astype(np.uint32))
             columns = _waves(times, freq, zone).struct.unnest().iter_columns()
             return pl.DataFrame([column.gather(rows) for column in columns]).to_struct(ds.name)
     time = pl.col("ds") if zone is None else wall_clock_of(pl.col("ds"), zone)
-    waves = (_wave(*name.split("_"), time).alias(name) for name in calendar_columns(freq))
-    return ds.to_frame("ds").select(waves).to_struct(ds.name)
+    waves = {name: _wave(name, time) for name in calendar_columns(freq)}
+    return ds.to_frame("ds").select(**waves).to_struct(ds.name)
 
 
 def _varies(period: str, freq: str | int) -> bool:
@@ -88,7 +87,8 @@ def _varies(period: str, freq: str | int) -> bool:
     return width is not None and width < _WIDTHS[period]
 
 
-def _wave(period: str, wave: str, ds: pl.Expr) -> pl.Expr:
+def _wave(name: str, ds: pl.Expr) -> pl.Expr:
+    period, wave = name.split("_")
     angle = _phase(period, ds) * math.tau
     return (angle.sin() if wave == "sin" else angle.cos()).cast(pl.Float32)
 

@@ -194,13 +194,33 @@ _UNREAD, _WRITTEN = "_unread", "_written"
 
 
 def _read_timestamps(rows: pl.LazyFrame, column: str, *, keeps_wall_clock: bool) -> pl.LazyFrame:
+    """Read texts in one of the formats, and those that state an offset or a zone in another way."""
+    time = pl.col(column)
+    read = time.map_batches(
+        lambda texts: _read_formats(texts, keeps_wall_clock=keeps_wall_clock),
+        return_dtype=TIMESTAMP,
+        is_elementwise=True,
+    )
+    rows = rows.with_columns(time.alias(_WRITTEN), read.alias(column))
+    ids = [pl.col("unique_id")] if "unique_id" in rows.collect_schema() else []
+    written = pl.struct(pl.when(time.is_null()).then(_WRITTEN).alias("text"), *ids).map_batches(
+        lambda rest: read_written(rest, keeps_wall_clock=keeps_wall_clock), return_dtype=TIMESTAMP
+    )
+    return rows.with_columns(pl.coalesce(time, written).alias(column)).drop(_WRITTEN)
+
+
+def _read_formats(texts: pl.Series, *, keeps_wall_clock: bool) -> pl.Series:
     """Try one format after the other, each on the remaining texts: parsing dominates the cost of a CSV file."""
-    text, time = pl.col(_UNREAD), pl.col(column)
+    distinct = texts.unique()
+    if 2 * len(distinct) <= len(texts):  # as where series share their times
+        times = _read_formats(distinct, keeps_wall_clock=keeps_wall_clock)
+        return texts.replace_strict(distinct, times, return_dtype=TIMESTAMP)
+    text, time = pl.col(_UNREAD), pl.col("time")
+    rows = pl.LazyFrame({_UNREAD: texts}).select(
+        pl.col(_UNREAD).str.strip_chars().str.replace("T", " ", literal=True),
+        time=pl.lit(None, TIMESTAMP),
+    )
     rows = rows.with_columns(
-        pl.col(column).alias(_WRITTEN),
-        pl.col(column).str.strip_chars().str.replace("T", " ", literal=True).alias(_UNREAD),
-        pl.lit(None, TIMESTAMP).alias(column),
-    ).with_columns(
         pl.when(text.str.len_bytes() == len("2013-01"))
         .then(text + "-01")
         # chrono reads '01-02-13' as a day of the year 1.
@@ -215,9 +235,5 @@ def _read_timestamps(rows: pl.LazyFrame, column: str, *, keeps_wall_clock: bool)
         if zone is not None:
             is_unread &= ~pl.when(is_unread).then(text).str.contains(IMPOSSIBLE_OFFSET)
         read = pl.when(is_unread).then(text).str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
-        rows = rows.with_columns(pl.coalesce(time, read.dt.replace_time_zone(None)).alias(column))
-    ids = [pl.col("unique_id")] if "unique_id" in rows.collect_schema() else []
-    written = pl.struct(pl.when(time.is_null()).then(_WRITTEN).alias("text"), *ids).map_batches(
-        lambda rest: read_written(rest, keeps_wall_clock=keeps_wall_clock), return_dtype=TIMESTAMP
-    )
-    return rows.with_columns(pl.coalesce(time, written).alias(column)).drop(_UNREAD, _WRITTEN)
+        rows = rows.with_columns(time=pl.coalesce(time, read.dt.replace_time_zone(None)))
+    return rows.select(time.alias(texts.name)).collect().to_series()

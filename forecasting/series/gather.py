@@ -74,7 +74,11 @@ class Gathering:
         self._latest.append(block.newest)
         judged = block.judge(self.cutoff, round.lives)
         is_plain = judged.runs is not None and not block.has_unfinished and not block.has_later(self.cutoff)
-        if is_plain and spec.source.aggregate is None and not spec.source.ignore and schema["y"] != pl.String:
+        if has_text_numbers(block.rows.lazy(), spec.source) and not self.has_decimal:
+            has_grouped, has_decimal = spell_points(block.rows.lazy()).collect(engine="streaming").row(0)
+            self.has_grouped |= has_grouped
+            self.has_decimal |= has_decimal
+        if is_plain and spec.source.aggregate is None and not spec.source.ignore:
             self._add_plain(block, judged)
             return
         split = split_judged(judged.rows.lazy(), schema, freq=spec.freq, cutoff=self.cutoff, source=spec.source)
@@ -84,8 +88,6 @@ class Gathering:
             plans["by_period"] = split.counted
         if self.is_found and block.has_later(self.cutoff):
             plans["later"] = self._later(block, how, schema, round)
-        if has_text_numbers(block.rows.lazy(), spec.source):
-            plans["points"] = spell_points(block.rows.lazy())
         collected = dict(zip(plans, pl.collect_all(plans.values(), engine="streaming"), strict=True))
         refused = collected["refused"]
         if "later" in collected:
@@ -93,10 +95,6 @@ class Gathering:
             refused = pl.concat([refused, collected["later"]])
         self.parts_of_refused.append(refused)
         self._counts.append(collected["counts"])
-        if "points" in collected:
-            has_grouped, has_decimal = collected["points"].row(0)
-            self.has_grouped |= has_grouped
-            self.has_decimal |= has_decimal
         if "by_period" in collected:
             seasons = spec.season_lengths
             self.shortfall.append(

@@ -99,9 +99,7 @@ class Block:
             if limit is not None:
                 rows = rows.filter(pl.col("ds").is_null() | (pl.col("ds") <= limit))
             runs = self.runs if rows is self.alone else None
-            self._judged[limit] = judge_block(
-                rows, freq=self.how.freq, source=self.how.source, lives=lives, runs=runs
-            )
+            self._judged[limit] = judge_block(rows, freq=self.how.freq, source=self.how.source, lives=lives, runs=runs)
         return self._judged[limit]
 
 

@@ -1,8 +1,9 @@
 """Judge the rows of a block by themselves; most blocks have no row to refuse, which few of their rows show.
 
-Whether a row is refused depends on its name, its time and its measurement. A time is refused where it is unknown, or
-lies before or after all times that are accepted. So all rows of a block are accepted if these witnesses are: a row of
-each series, the earliest and the latest row, the latest measurement, and a row of each kind of measurement.
+Whether a row is refused depends on its name, its time and its measurement. A time is refused where it is unknown, lies
+before or after all times that are accepted, or is a text that is refused wherever it stands. So all rows of a block are
+accepted if these witnesses are: a row of each series and file, the earliest and the latest row, the latest measurement,
+one without a value, and a row of each text of a time.
 """
 
 from datetime import datetime
@@ -10,10 +11,10 @@ from datetime import datetime
 import polars as pl
 
 from forecasting.series.judge import add_reasons, judge_alone, read_columns
-from forecasting.series.runs import Runs
+from forecasting.series.runs import Runs, find_runs
 
 _READ = {"source_file", "source_row", "unique_id", "written_id", "ds", "y"}
-"""Columns of rows whose times and measurements are no text. Others have rules of their own, which need each row."""
+"""Columns that the rules for names, times and measurements read. Others have rules of their own, for each row."""
 
 
 def judge_each(
@@ -32,7 +33,7 @@ def judge_each(
         The rows of `judge_alone`.
     """
     schema = rows.schema
-    if not set(schema) <= _READ or pl.String in (schema["ds"], schema["y"]):
+    if not set(schema) <= _READ:
         return judge_alone(rows.lazy(), freq=freq, now=now, unfinished=unfinished).collect(engine="streaming")
     read = read_columns(rows.lazy(), freq=freq).collect()
     witnesses = _find_witnesses(read, runs)
@@ -49,10 +50,14 @@ def _find_witnesses(read: pl.DataFrame, runs: Runs) -> pl.DataFrame | None:
     time, y = read["ds"], read["y"]
     if read.is_empty() or time.has_nulls() or not y.is_finite().all():
         return None
-    if 2 * len(runs.begin_S) > read.height:
-        return None
     at = [*runs.begin_S, time.arg_min(), time.arg_max()]
+    if read["source_ds"].dtype == pl.String:
+        at += [*read["source_ds"].arg_unique(), *find_runs(read["source_file"]).begin_S]
+    if 2 * len(at) > read.height:
+        return None
     if y.has_nulls():
+        if read["source_y"].dtype == pl.String:
+            return None
         measured = time.set(y.is_null(), None)
         at += [each for each in (measured.arg_max(), y.is_null().arg_max()) if each is not None]
     return read[at]

@@ -70,3 +70,14 @@ def test_every_column_that_is_not_null_varies_along_its_grid() -> None:
         times = [str(datetime(2024, 1, 1) + every * number) for number in range(500)]
         frame = _at(*times, freq=freq)
         assert all(frame[name].n_unique() > 1 for name in calendar_columns(freq))
+
+
+@pytest.mark.parametrize(("freq", "zone"), [("1d", None), ("1h", None), ("1h", "Europe/Paris"), ("1mo", None)])
+@pytest.mark.parametrize("off", [0, 7])
+def test_times_that_series_share_have_the_features_that_they_have_alone(freq: str, zone: str | None, off: int) -> None:
+    times = pl.datetime_range(datetime(1969, 10, 20), datetime(1970, 4, 9), freq, eager=True)
+    later = times.dt.offset_by(f"{off}m")  # another grid than the one of the first series
+    rows = pl.DataFrame({"ds": pl.concat([times, times[3:-3], later, times[::-1]])})
+    found = add_calendar(rows.lazy(), freq=freq, zone=zone).collect()
+    alone = [add_calendar(rows[place].lazy(), freq=freq, zone=zone).collect() for place in range(0, rows.height, 97)]
+    assert found[::97].equals(pl.concat(alone))

@@ -113,3 +113,20 @@ def test_times_as_text_are_read_back() -> None:
         text = frame.select(as_text("ds", frame.schema["ds"]))
         read, again = (read_times(one.lazy(), "ds", clock="timestamp").collect() for one in (frame, text))
         assert again.equals(read)
+
+
+@pytest.mark.parametrize("keeps_wall_clock", [True, False])
+def test_texts_that_repeat_are_read_as_those_that_do_not(keeps_wall_clock: bool) -> None:
+    texts = ["2024-01-05", "2024-01", "2024-01-05T10:00:00Z", "2024-01-05 10:00:00.5+02:00", "2024-01-05 24:00", "x"]
+    texts += ["2024-10-27 02:30:00 Europe/Paris", " 2024-01-07 ", "", "01-02-13"]
+    rows = pl.DataFrame({"ds": pl.Series([*texts, None] * 3), "unique_id": "a"})
+    read = read_times(rows.lazy(), "ds", clock="timestamp", keeps_wall_clock=keeps_wall_clock).collect()["ds"]
+    parts = (rows[place : place + 11] for place in (0, 11, 22))
+    once = [read_times(part.lazy(), "ds", clock="timestamp", keeps_wall_clock=keeps_wall_clock) for part in parts]
+    zoned = texts.index("2024-10-27 02:30:00 Europe/Paris")
+    for number, part in enumerate(pl.collect_all(once)):
+        of_part = read[11 * number : 11 * (number + 1)]
+        assert of_part.drop_nulls().len() == 7
+        # The hour that autumn repeats is read by its place among the others.
+        same = [place for place in range(11) if place != zoned]
+        assert of_part.gather(same).equals(part["ds"].gather(same))

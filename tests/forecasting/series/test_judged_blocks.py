@@ -9,10 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forecasting.errors import FleetcastError
-from forecasting.series import blocks
+from forecasting.series import blocks, gridded, judged_blocks
 from forecasting.series.ingest import ingest
+from forecasting.series.judge import judge_alone, judge_together
 from forecasting.series.once import reading_once
+from forecasting.series.plain import Judged
 from forecasting.series.read import scan_frame
+from forecasting.series.regularise import regularise
 from forecasting.spec.spec import make_spec
 
 BEGIN, NOW = datetime(2024, 1, 1), datetime(2024, 6, 1)
@@ -108,6 +111,47 @@ def test_results_do_not_depend_on_the_size_of_blocks(
     else:
         split = read(frame, freq, source, cutoff)
     assert same(split, whole)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    series=SERIES,
+    odd=ODD_ROWS,
+    order=st.sampled_from(["sorted", "sorted", "by time", "as it is"]),
+    freq=st.sampled_from(["1d", "1d", "12h", "1w", "1mo"]),
+    source=st.sampled_from(SOURCES),
+    cutoff=st.sampled_from([None, None, BEGIN + timedelta(days=8)]),
+    dtype=st.sampled_from(["timestamps", "text", "UTC"]),
+    most_rows=st.sampled_from([12, 10_000]),
+)
+def test_results_are_those_of_rows_that_are_all_judged_in_full(
+    monkeypatch: pytest.MonkeyPatch,
+    series: dict[str, tuple[int, int, int]],
+    odd: list[tuple[Any, ...]],
+    order: str,
+    freq: str,
+    source: dict[str, Any],
+    cutoff: datetime | None,
+    dtype: str,
+    most_rows: int,
+) -> None:
+    frame = rows_of(series, odd)
+    frame = {"sorted": frame.sort("k", "t"), "by time": frame.sort("t", "k"), "as it is": frame}[order]
+    if dtype == "text":
+        frame = frame.cast({"t": pl.String, "v": pl.String})
+    elif dtype == "UTC":
+        frame = frame.with_columns(pl.col("t").dt.replace_time_zone("UTC"))
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", most_rows)
+    found = read(frame, freq, source, cutoff)
+    with monkeypatch.context() as patch:
+        patch.setattr(judged_blocks, "judge_each", lambda rows, _, **how: judge_alone(rows.lazy(), **how).collect())
+        patch.setattr(judged_blocks, "judge_block", judge_in_full)
+        patch.setattr(gridded, "lay_out", lambda rows, runs, **how: regularise(rows.lazy(), **how).collect())
+        assert same(found, read(frame, freq, source, cutoff))
+
+
+def judge_in_full(judged: pl.DataFrame, *, runs: Any, **how: Any) -> Judged:
+    return Judged(judge_together(judged.lazy(), **how).collect())
 
 
 def test_a_row_in_a_wrong_century_is_judged_beside_the_series_of_other_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from forecasting.series import names
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.names import describe_similar, describe_stripped
 from forecasting.series.read import scan_frame
@@ -10,7 +13,7 @@ from forecasting.spec.spec import Spec
 
 
 @pytest.mark.parametrize(
-    "names",
+    "alike",
     [
         *(
             ("Berlin", "BERLIN"),
@@ -24,10 +27,17 @@ from forecasting.spec.spec import Spec
         *(("ab", "a\u200bb"), ("ab", "\ufeffab"), ("straße", "STRASSE")),
     ],
 )
-def test_names_that_may_mean_one_series_are_reported(names: tuple[str, str]) -> None:
-    said = describe_similar(names)
+def test_names_that_may_mean_one_series_are_reported(alike: tuple[str, str]) -> None:
+    said = describe_similar(alike)
     assert said is not None
-    assert all(repr(name) in said or ascii(name) in said for name in names)
+    assert all(repr(name) in said or ascii(name) in said for name in alike)
+
+
+@given(st.lists(st.text(alphabet="aA0 1./+-\u200bßsﬁ\x1c\u00a0", max_size=5), unique=True))
+def test_names_that_share_no_coarser_form_are_not_alike(unique_ids: list[str]) -> None:
+    folds = [names._fold(name) for name in unique_ids]
+    may_be_alike = names._may_be_alike(unique_ids)
+    assert {name for name, fold in zip(unique_ids, folds, strict=True) if folds.count(fold) > 1} <= set(may_be_alike)
 
 
 def test_names_that_look_the_same_are_shown_with_escapes() -> None:
