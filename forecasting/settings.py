@@ -20,6 +20,10 @@ from forecasting.spec.training import KernelName
 SETTINGS_FILE_VARIABLE = "FLEETCAST_SETTINGS"
 SECRETS = frozenset({"storage_options"})
 """Settings whose values no message repeats."""
+DRIVER_SECONDS, DRIVER_BYTES = 5.0, 1 << 30
+"""Predicted work, and memory, up to which a job of the cluster computes in its own process, by default."""
+WORKER_BYTES = 2 << 30
+"""Memory of a worker where neither a setting nor its node grants more."""
 
 
 class SettingsSection(BaseSettings):

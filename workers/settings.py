@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from forecasting.settings import SettingsSection
+from forecasting.settings import DRIVER_SECONDS, SettingsSection
 from workers.log_lines import LogFormat
 
 
@@ -40,7 +40,7 @@ class WorkerSettings(SettingsSection):
         description="how a job prints its log: `text`, or `json` for one object a line with spec, job and run_id",
     )
     driver_seconds: float = Field(
-        5.0,
+        DRIVER_SECONDS,
         ge=0,
         description="work of fewer predicted seconds is done in the process of a job, without actors; 0 for none",
     )

@@ -15,9 +15,10 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from forecasting.errors import ClusterError, FleetcastError, ServiceError
+from forecasting.settings import WORKER_BYTES
 from workers.cluster.metrics import QueueMetrics
 from workers.cluster.progress import Progress
-from workers.cluster.worker import LEAST_BYTES, Resources, Result, Unit, WorkUnit, environment_of
+from workers.cluster.worker import Resources, Result, Unit, WorkUnit, environment_of
 from workers.settings import WorkerSettings
 
 IN_FLIGHT_PER_ACTOR = 2
@@ -217,7 +218,7 @@ def _answers(node: Mapping[str, Any]) -> bool:
 def _share_memory(nodes: Sequence[Mapping[str, float]], slots: Sequence[int]) -> int:
     """Return a worker's memory on the node where it is scarcest; Ray's figure leaves out the object store."""
     shares = [node["memory"] / num for node, num in zip(nodes, slots, strict=True) if num and "memory" in node]
-    return max(LEAST_BYTES, int(min(shares, default=0)))
+    return max(WORKER_BYTES, int(min(shares, default=0)))
 
 
 def _count_slots(node: Mapping[str, float], num_cpus: float, num_gpus: float) -> int:

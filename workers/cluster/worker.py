@@ -6,8 +6,8 @@ It does not import ray, which jobs without actors do without.
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-LEAST_BYTES = 2 << 30
-"""Memory of a worker where neither a setting nor its node grants more."""
+from forecasting.settings import WORKER_BYTES
+
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -51,7 +51,7 @@ class Resources:
     num_workers: int
     num_cpus: float
     num_gpus: float
-    num_bytes: int = LEAST_BYTES
+    num_bytes: int = WORKER_BYTES
 
     @property
     def num_threads(self) -> int:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from forecasting.errors import ClusterError, FleetcastError
+from forecasting.settings import DRIVER_BYTES
 from workers.cluster.local_ray import local_ray
 from workers.cluster.progress import Progress
 from workers.cluster.worker import Resources, Result, Unit, environment_of
 from workers.jobs.run import Run
 
-HERE = Resources(num_workers=1, num_cpus=1, num_gpus=0, num_bytes=1 << 30)
+HERE = Resources(num_workers=1, num_cpus=1, num_gpus=0, num_bytes=DRIVER_BYTES)
 """What the job's own process gives to its units, one after the other."""
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from forecasting.series.clock import format_clock
-from forecasting.settings import FleetSettings
+from forecasting.settings import WORKER_BYTES, FleetSettings
 from forecasting.spec.spec import Spec
 from forecasting.store.publish import append_run
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
-from workers.cluster.worker import LEAST_BYTES, Resources
+from workers.cluster.worker import Resources
 from workers.jobs import priors, shard_run, train
 from workers.jobs.features import write_features
 from workers.jobs.place import Place
@@ -156,7 +156,7 @@ def run_serially() -> Iterator[SimpleNamespace]:
         `computed` lists the series of each shard that was computed, and `priors` the network and member of each prior
         that was trained. The run dies where `fail_after` shards have been computed.
     """
-    state = SimpleNamespace(num_workers=1, num_bytes=LEAST_BYTES, computed=[], priors=[], fail_after=None)
+    state = SimpleNamespace(num_workers=1, num_bytes=WORKER_BYTES, computed=[], priors=[], fail_after=None)
 
     def compute_here(task: Callable[..., Any], shards: Any, *, done: Any, **_: Any) -> list[Any]:
         results = []
