@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from forecasting.cli import check, forecast, plot, runs, specs, tables
+from forecasting.cli import check, forecast, plan, plot, runs, specs, tables
 from forecasting.cli.once import OnceCommand
 from forecasting.errors import FleetcastError, first_line, naming_extras
 from forecasting.series.once import reading_once
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command("forecast", cls=OnceCommand)(forecast.forecast)
 app.command("check", cls=OnceCommand)(check.check)
+app.command("plan", cls=OnceCommand)(plan.plan)
 app.command("query", cls=OnceCommand)(tables.query)
 app.command("tables", cls=OnceCommand)(tables.tables)
 app.add_typer(runs.app, name="runs")

@@ -68,7 +68,7 @@ def show(
             listed = read_spec(path)
             print(f"{listed.name}  {path}" + (f"  {listed.description}" if listed.description else ""))
         return
-    found = read_spec(_find(spec))
+    found = read_spec(find_spec(spec))
     complete = found.model_dump(mode="json") | {"training": configure(found).model_dump(mode="json")}
     print(json.dumps(complete, indent=2, ensure_ascii=False))
 
@@ -96,6 +96,31 @@ def find_specs(paths: list[Path]) -> list[Path]:
     return list(found)
 
 
+def find_spec(spec: str) -> Path:
+    """Find the file of a spec.
+
+    Args:
+        spec: A file, or a name in `SPECS_FOLDER`.
+
+    Returns:
+        The file, which may not exist if it ends in .toml.
+
+    Raises:
+        NothingStored: No spec has this name.
+    """
+    from forecasting.spec.spec import read_spec
+
+    if Path(spec).is_file() or spec.endswith(".toml"):
+        return Path(spec)
+    for path in find_specs([SPECS_FOLDER]):
+        try:
+            if read_spec(path).name == spec:
+                return path
+        except SpecError:
+            continue  # a mistake in another file must not hide this spec
+    raise NothingStored(f"spec '{spec}' does not exist in {SPECS_FOLDER}; fleetcast specs show lists the specs")
+
+
 def _refuse_schedules(spec: "Spec", path: Path) -> None:
     """Refuse cron expressions that croniter, which Airflow uses, cannot read; without croniter, check nothing."""
     try:
@@ -115,17 +140,3 @@ def _refuse_schedules(spec: "Spec", path: Path) -> None:
             problems.append(f"schedule.{flow} = '{cron}' cannot be scheduled: {first_line(error)}")
     if problems:
         raise SpecError(f"spec {path}", problems)
-
-
-def _find(spec: str) -> Path:
-    from forecasting.spec.spec import read_spec
-
-    if Path(spec).is_file() or spec.endswith(".toml"):
-        return Path(spec)
-    for path in find_specs([SPECS_FOLDER]):
-        try:
-            if read_spec(path).name == spec:
-                return path
-        except SpecError:
-            continue  # a mistake in another file must not hide this spec
-    raise NothingStored(f"spec '{spec}' does not exist in {SPECS_FOLDER}; fleetcast specs show lists the specs")

@@ -72,16 +72,33 @@ def step_seconds(sizes: FleetSizes) -> float:
 
 def fit_seconds(sizes: FleetSizes, *, num_points: int) -> float:
     """Return the seconds that one series of `num_points` grid points adds to a fit that takes all its steps."""
+    step = step_seconds(sizes) + _smoothing_seconds(sizes, num_points)
+    steps = count_steps(sizes, num_points=num_points) * step / sizes.num_threads
+    copies = SECONDS_PER_FITTED_WEIGHT * sizes.num_weights + SECONDS_PER_FITTED_POINT * num_points
+    return SECONDS_PER_FITTED_SERIES + copies + steps
+
+
+def count_steps(sizes: FleetSizes, *, num_points: int) -> float:
+    """Return the optimiser steps of a fit that takes all its steps, and as many as its validation passes take."""
     config = sizes.config
     # A validation pass runs its windows forward only, which is a third of a step.
     judged = config.validation_windows
     if sizes.wiring.is_stream:  # validation reads the whole stream
         judged = num_points // (config.segment_length * config.context_segments) + 1
-    passes = sizes.num_passes * judged / (3 * sizes.batch_windows)
-    step = step_seconds(sizes) + _smoothing_seconds(sizes, num_points)
-    steps = (config.max_steps + passes) * step / sizes.num_threads
-    copies = SECONDS_PER_FITTED_WEIGHT * sizes.num_weights + SECONDS_PER_FITTED_POINT * num_points
-    return SECONDS_PER_FITTED_SERIES + copies + steps
+    return config.max_steps + sizes.num_passes * judged / (3 * sizes.batch_windows)
+
+
+def product_seconds(sizes: FleetSizes, num_windows: int) -> float:
+    """Return the seconds of `step_seconds` in which the engine multiplies matrices; 0 of torch operations.
+
+    Args:
+        sizes: The network.
+        num_windows: Windows of the step.
+
+    Returns:
+        Seconds of one series, or of a prior's step, on one thread.
+    """
+    return _product_seconds(sizes, num_windows, passes=3) if sizes.in_engine else 0.0
 
 
 def prior_seconds(sizes: FleetSizes, *, num_series: int, num_points: int) -> float:
@@ -133,10 +150,16 @@ def _smoothing_seconds(sizes: FleetSizes, num_points: int) -> float:
 def _engine_seconds(sizes: FleetSizes, num_windows: int, *, passes: int) -> float:
     """Return the seconds of recurrence and head; three passes are one forward and the two backward products."""
     units, rows = _pad(sizes.config.hidden_size), sizes.num_rows(num_windows)
+    products = _product_seconds(sizes, num_windows, passes=passes)
+    return products + SECONDS_PER_GATE * rows * sizes.num_gates * units + SECONDS_PER_STEP
+
+
+def _product_seconds(sizes: FleetSizes, num_windows: int, *, passes: int) -> float:
+    units, rows = _pad(sizes.config.hidden_size), sizes.num_rows(num_windows)
     # The inputs have no gradient, so their product has one pass less.
     recurrent = 2 * rows * units * sizes.num_gates * (passes * units + (passes - 1) * sizes.num_inputs)
     head = 2 * passes * num_windows * sizes.config.hidden_size * _pad(sizes.num_outputs)
-    return (recurrent + head) / FLOPS + SECONDS_PER_GATE * rows * sizes.num_gates * units + SECONDS_PER_STEP
+    return (recurrent + head) / FLOPS
 
 
 def _pad(size: int) -> int:
