@@ -10,7 +10,7 @@ import polars as pl
 from forecasting.errors import CheckFailed, SourceError
 from forecasting.fleet.plan import required_length
 from forecasting.series.checks import check_measurements
-from forecasting.series.ends import find_lagging
+from forecasting.series.ends import is_lagging
 from forecasting.series.freshness import current_time
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.seasons import Season, find_seasons
@@ -90,7 +90,7 @@ def make_profile(
         checked.refuse()
     except CheckFailed as error:
         stops.append(str(error))
-    asked, found = find_seasons(ingested.points, spec.season_lengths)
+    asked, found = find_seasons(ingested.points, spec.season_lengths, unique_ids=list(ingested.lengths))
     return Profile(
         spec,
         checked.ingested,
@@ -125,27 +125,28 @@ def _describe_series(ingested: Ingested) -> pl.DataFrame:
     y = pl.col("y")
     described = ingested.points.group_by("unique_id").agg(
         first=pl.col("ds").min(),
-        last=pl.col("ds").filter("is_observed").max(),
+        last=pl.when("is_observed").then("ds").max(),
         num_points=pl.len(),
         num_observed=y.count(),
         num_zeros=(y == 0).sum(),
         lowest=y.min(),
         highest=y.max(),
         is_whole=(y == y.round()).all(),
+        is_lagging=is_lagging(),
     )
     names = pl.LazyFrame({"unique_id": ingested.unique_ids}, schema={"unique_id": pl.String})
-    unserved, lagging = dict(ingested.unserved), find_lagging(ingested.points)
+    unserved = dict(ingested.unserved)
     status = (
         pl.when(pl.col("unique_id").is_in(list(ingested.set_aside)))
         .then(pl.lit("set aside"))
         .when(pl.col("unique_id").is_in(list(ingested.ended)))
         .then(pl.lit("ended"))
-        .when(pl.col("unique_id").is_in(list(lagging)))
+        .when("is_lagging")
         .then(pl.lit("lagging"))
         .otherwise(pl.lit("forecast"))
     )
     reason = pl.col("unique_id").replace_strict(unserved, default=None, return_dtype=pl.String)
-    columns = ["unique_id", "status", *described.collect_schema().names()[1:], "reason"]
+    columns = ["unique_id", "status", *described.collect_schema().names()[1:-1], "reason"]
     return (
         names.join(described, on="unique_id", how="left")
         .with_columns(pl.col("num_points", "num_observed", "num_zeros").fill_null(0), status=status, reason=reason)

@@ -212,10 +212,12 @@ def hide_ended(features: pl.DataFrame, ended: Mapping[str, str], spec: Spec, *, 
 
 def find_lagging(features: pl.DataFrame | pl.LazyFrame) -> list[str]:
     """Return the series, sorted, that have measurements, but none at the end of their grids."""
-    last = (
-        features.lazy()
-        .group_by("unique_id")
-        .agg(pl.col("y").sort_by("ds").last(), is_measured=pl.col("y").is_not_null().any())
-    )
-    lagging = last.filter(pl.col("y").is_null(), "is_measured").sort("unique_id").collect(engine="streaming")
-    return lagging["unique_id"].to_list()
+    series = features.lazy().group_by("unique_id").agg(is_lagging=is_lagging())
+    lagging = series.filter("is_lagging").select("unique_id").collect(engine="streaming")
+    return lagging["unique_id"].sort().to_list()
+
+
+def is_lagging() -> pl.Expr:
+    """Return whether a series, as a group of grid points, has measurements, but none at the end of its grid."""
+    measured = pl.when(pl.col("y").is_not_null()).then("ds").max()  # far faster than a filter within groups
+    return (measured < pl.col("ds").max()).fill_null(False)

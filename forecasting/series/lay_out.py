@@ -41,16 +41,16 @@ def lay_out(
     runs = find_runs(observations["unique_id"]) if runs is None else runs
     time = observations["ds"]
     length_S = runs.length_S
-    place_R = time.to_physical().to_numpy() % grid.width if isinstance(grid, EvenGrid) else None
-    is_even = place_R is not None and np.array_equal(place_R, np.repeat(place_R[runs.begin_S], length_S))
-    if not isinstance(grid, EvenGrid) or place_R is None or not is_even or observations.is_empty():
+    if not isinstance(grid, EvenGrid) or observations.is_empty() or not _are_even(runs, time, grid):
         return regularise(observations.lazy(), freq=freq, until=until, reach=reach).collect(engine="streaming")
-    measured_S = runs.newest_where(observations["y"].is_not_null().to_numpy())
+    y = observations["y"]
+    measured_S = runs.newest_where(y.is_not_null().to_numpy()) if y.has_nulls() else runs.last_S
+    first = time.gather(runs.begin_S)
     spans = pl.DataFrame(
         {
             "unique_id": runs.names,
-            "anchor": place_R[runs.begin_S],
-            "first": time.gather(runs.begin_S),
+            "anchor": first.to_physical() % grid.width,
+            "first": first,
             "last": time.gather(runs.last_S),
             "measured": gather_known(time, measured_S),
         }
@@ -72,6 +72,12 @@ def lay_out(
     points = points.with_columns(y=gather_known(observations["y"], rows), number=pl.Series(number_N))
     ds, is_observed = grid.ds(pl.col("number")).alias("ds"), pl.col("y").is_not_null().alias("is_observed")
     return points.select("unique_id", ds, "y", is_observed, *categories)
+
+
+def _are_even(runs: Runs, time: pl.Series, grid: EvenGrid) -> bool:
+    """Return whether the rows of each series lie on one grid."""
+    step_R = runs.steps(time)
+    return not (step_R[step_R != grid.width] % grid.width).any()  # of few, because a remainder is slow
 
 
 def _numbers(ds: pl.Series, anchor_R: npt.NDArray[np.int64], grid: EvenGrid) -> npt.NDArray[np.int64]:

@@ -70,13 +70,13 @@ def judge_block(
 
 
 def _sort(rows: pl.DataFrame, runs: Runs | None) -> tuple[pl.DataFrame, Runs, npt.NDArray[np.int64]]:
-    """Sort rows by series and time unless they are sorted, and return `_steps`; those of a time keep their order."""
+    """Sort rows by series and time unless they are sorted, and return `runs.steps`; those of a time keep their order."""
     runs = find_runs(rows["unique_id"]) if runs is None else runs
-    if runs.are_sorted and (step_R := _steps(rows, runs)).min(initial=0) >= 0:
+    if runs.are_sorted and (step_R := runs.steps(rows["ds"])).min(initial=0) >= 0:
         return rows, runs, step_R
     rows = rows.sort("unique_id", "ds", maintain_order=True)
     runs = find_runs(rows["unique_id"])
-    return rows, runs, _steps(rows, runs)
+    return rows, runs, runs.steps(rows["ds"])
 
 
 def _sort_series(rows: pl.DataFrame) -> pl.DataFrame:
@@ -86,14 +86,6 @@ def _sort_series(rows: pl.DataFrame) -> pl.DataFrame:
     length_S = runs.length_S[order]
     before_S = np.cumsum(length_S) - length_S
     return rows[np.repeat(runs.begin_S[order] - before_S, length_S) + np.arange(rows.height)]
-
-
-def _steps(rows: pl.DataFrame, runs: Runs) -> npt.NDArray[np.int64]:
-    """Return the distance of each time to the one before, in the units of the clock; 0 where a series begins."""
-    time_R = rows["ds"].to_physical().fill_null(0).to_numpy().astype(np.int64, copy=False)
-    step_R = np.diff(time_R, prepend=time_R[:1])
-    step_R[runs.begin_S] = 0
-    return step_R
 
 
 def _find_odd(

@@ -40,6 +40,13 @@ class Runs:
         """Return whether a condition holds in some row of each run, (S,)."""
         return np.logical_or.reduceat(is_meant_R, self.begin_S) if len(self.begin_S) else np.zeros(0, dtype=bool)
 
+    def steps(self, times: pl.Series) -> npt.NDArray[np.int64]:
+        """Return the distance of each time to the one before, in the units of the clock; 0 where a run begins, (R,)."""
+        time_R = times.to_physical().fill_null(0).to_numpy().astype(np.int64, copy=False)
+        step_R = np.diff(time_R, prepend=time_R[:1])
+        step_R[self.begin_S] = 0
+        return step_R
+
 
 def find_runs(names: pl.Series) -> Runs:
     """Return the runs of equal names."""

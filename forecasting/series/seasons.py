@@ -44,7 +44,9 @@ class Season:
     share: float = 0.0
 
 
-def find_seasons(features: pl.DataFrame | pl.LazyFrame, asked: Sequence[int]) -> tuple[list[Season], list[Season]]:
+def find_seasons(
+    features: pl.DataFrame | pl.LazyFrame, asked: Sequence[int], *, unique_ids: Sequence[str] | None = None
+) -> tuple[list[Season], list[Season]]:
     """Measure the asked season lengths, and find the strongest ones.
 
     The autocorrelation is that of the series without its linear trend. It is significant where it lies above the limit
@@ -55,12 +57,13 @@ def find_seasons(features: pl.DataFrame | pl.LazyFrame, asked: Sequence[int]) ->
     Args:
         features: Rows of the features table.
         asked: Grid points of each season that is asked for.
+        unique_ids: All series of the features, where they are known.
 
     Returns:
         The asked seasons, and up to three that were found, strongest first.
     """
     longest = max(LONGEST, *asked)
-    lines = [line for y in _sample(features.lazy()) if (line := _correlate(y, longest)) is not None]
+    lines = [line for y in _sample(features.lazy(), unique_ids) if (line := _correlate(y, longest)) is not None]
     if not lines:
         return [Season(length, None) for length in asked], []
     level_SL, differences_SL, is_level_SL, is_differences_SL = (_pad(part) for part in zip(*lines, strict=True))
@@ -91,9 +94,11 @@ def find_seasons(features: pl.DataFrame | pl.LazyFrame, asked: Sequence[int]) ->
     return [season(length) for length in asked], strongest
 
 
-def _sample(features: pl.LazyFrame) -> list[Values]:
+def _sample(features: pl.LazyFrame, unique_ids: Sequence[str] | None) -> list[Values]:
     """Return the values of some series in order, NaN in gaps."""
-    names = features.select(pl.col("unique_id").unique()).collect(engine="streaming")["unique_id"].sort()
+    if unique_ids is None:
+        unique_ids = features.select(pl.col("unique_id").unique()).collect(engine="streaming")["unique_id"].to_list()
+    names = pl.Series(sorted(unique_ids), dtype=pl.String)
     some = names.gather_every(-(-len(names) // MOST_SERIES) or 1)
     rows = features.filter(pl.col("unique_id").is_in(some.implode())).select("unique_id", "ds", "y")
     ordered = rows.collect(engine="streaming").sort("unique_id", "ds")
