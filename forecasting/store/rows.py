@@ -6,6 +6,7 @@ Only one stretch of series is in memory at a time, however many rows there are.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 import pyarrow as pa
@@ -69,25 +70,30 @@ class Rows:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for stretch in self._stretches():
-            rows = stretch.select(self.schema.names()).sort(_sort_columns(self.key)).collect()
+            rows, order = stretch.select(self.schema.names()).collect(), _sort_columns(self.key)
+            rows = rows if _are_in_order(rows.select(order)) else rows.sort(order)
             yield from rows.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches(BATCH_ROWS)
 
     def _stretches(self) -> Iterator[pl.LazyFrame]:
         """Split the rows at values of the first sort column, so that no key lies in two stretches."""
+        value = pl.col(_sort_columns(self.key)[0])
+        for first, last in self._bounds.iter_rows():
+            if self._bounds.height == 1:
+                yield self.scan
+            else:
+                is_first = (value <= pl.lit(last)) | value.is_null()  # nulls are sorted before all values
+                yield self.scan.filter(is_first if first is None else value.is_between(pl.lit(first), pl.lit(last)))
+
+    @cached_property
+    def _bounds(self) -> pl.DataFrame:
+        """The first and the last value of the first sort column in each stretch."""
         column = _sort_columns(self.key)[0]
         counts = self.scan.group_by(column).len().collect(engine="streaming").sort(column)
-        bounds = (
+        return (
             counts.group_by(((pl.col("len").cum_sum() - 1) // STRETCH_ROWS).alias("stretch"), maintain_order=True)
             .agg(first=pl.col(column).first(), last=pl.col(column).last())
             .select("first", "last")
         )
-        for first, last in bounds.iter_rows():
-            if bounds.height == 1:
-                yield self.scan
-            else:
-                value = pl.col(column)
-                is_first = (value <= pl.lit(last)) | value.is_null()  # nulls are sorted before all values
-                yield self.scan.filter(is_first if first is None else value.is_between(pl.lit(first), pl.lit(last)))
 
     def _check_inside(self, inside: pl.Expr) -> None:
         columns = list(dict.fromkeys([*self.key, *inside.meta.root_names()]))
@@ -98,13 +104,26 @@ class Rows:
 
     def _check_unique(self, stretch: pl.LazyFrame) -> None:
         columns = _sort_columns(self.key)  # spec and run_cutoff are the same in every row of a slice
-        keys = stretch.select(columns).sort(columns).collect()
+        keys = stretch.select(columns).collect()
+        if _are_in_order(keys):
+            return
+        keys = keys.sort(columns)
         repeats = keys.filter(pl.all_horizontal(pl.all().eq_missing(pl.all().shift())).and_(pl.int_range(pl.len()) > 0))
         if not repeats.is_empty():
             raise StoreError(
                 f"rows for table '{self.stored_as}' have duplicate keys: {repeats.height} rows repeat that of another,"
                 f" such as {repeats.row(0, named=True)}"
             )
+
+
+def _are_in_order(keys: pl.DataFrame) -> bool:
+    """Return whether each row sorts after the one before, which costs far less than to sort; null does after none."""
+    rises, is_same = pl.lit(value=False), pl.lit(value=True)
+    for name in keys.columns:
+        value, before = pl.col(name), pl.col(name).shift()
+        rises, is_same = rises | (is_same & (value > before)), is_same & (value == before)
+    in_order: bool = keys.select(rises.slice(1).fill_null(value=False).all()).item()
+    return in_order
 
 
 @contextmanager
