@@ -1,9 +1,10 @@
 """Compare what goes in and out with the least that the same rows cost: reading, checking and publishing.
 
-Reading validates the rows of a parquet file and puts them on their grids, as the features job does; its peer scans and
-writes the same file with Polars. `fleetcast check` has the same peer. Publishing replaces a spec's rows of a table of
-PostgreSQL; its peer copies the same rows into an empty table without keys. Both sides run in turn, each in a process of
-its own with all cores. A figure is the median of the rounds. The limits of the first two are of seconds and of memory.
+Reading validates the rows of a file and puts them on their grids, as the features job does; its peer scans and writes
+the same file with Polars. It is measured without and with writing its two tables, which Polars alone scans and writes
+as well. `fleetcast check` has the same peer. Publishing replaces a spec's rows of a table of PostgreSQL; its peer copies
+the same rows into an empty table without keys. The sides run in turn, each in a process of its own with all cores. A
+figure is the median of the rounds. Limits are of seconds and of memory; CPU seconds depend less on other work.
 """
 
 import argparse
@@ -28,27 +29,45 @@ NUM_POINTS, HORIZON = 200, 14
 SHORT, FULL = 5_000, 100_000
 ROUNDS = 3
 MOST_TIMES, MOST_MIB = "<=3", "<=2048"
+BOTH = "Polars scans and writes both tables"
+"""The least that reading could cost; it has no limit of its own."""
 SPEC = {"name": "x", "freq": "1d", "season_lengths": [7], "horizon": HORIZON}
 MEASURE = """
-    import resource, time
-    began = time.perf_counter()
+    import pathlib, time
+    began, began_cpu = time.perf_counter(), time.process_time()
     {work}
-    seconds = time.perf_counter() - began
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
+    peak = pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+    print(seconds, cpu_seconds, int(peak) / 1024)
 """
+_INGEST = (
+    "from forecasting.series.ingest import ingest; from forecasting.series.once import reading_once;"
+    " from forecasting.spec.spec import make_spec"
+)
+_READING: Mapping[str, tuple[str, str]] = {
+    "reading without writing": (_INGEST, "with reading_once(): ingest(make_spec({spec}, subject='x'))"),
+    "reading": (
+        _INGEST,
+        "with reading_once(): read = ingest(make_spec({spec}, subject='x'));"
+        " read.observed.sink_parquet('{file}.observed'); read.points.sink_parquet('{file}.points')",
+    ),
+}
 READING: Mapping[str, tuple[str, str]] = {
     "bare": ("import polars as pl", "pl.scan_parquet('{file}').sink_parquet('{file}.out')"),
-    "reading": (
-        "from forecasting.series.ingest import ingest; from forecasting.series.once import reading_once;"
-        " from forecasting.spec.spec import make_spec",
-        "with reading_once(): read = ingest(make_spec({spec}, subject='x'));"
-        " [rows.sink_parquet('{file}.out') for rows in (read.observed, read.points)]",
+    **_READING,
+    BOTH: (
+        "import polars as pl",
+        "[pl.scan_parquet('{file}' + table).sink_parquet('{file}.out') for table in ('.observed', '.points')]",
     ),
     "fleetcast check": (
         "from forecasting.flow.profile import make_profile; from forecasting.series.once import reading_once;"
         " from forecasting.spec.spec import make_spec",
         "with reading_once(): make_profile(make_spec({spec}, subject='x'))",
     ),
+}
+READING_CSV: Mapping[str, tuple[str, str]] = {
+    "bare": ("import polars as pl", "pl.scan_csv('{file}').sink_csv('{file}.out')"),
+    **_READING,
 }
 PUBLISHING: Mapping[str, tuple[str, str]] = {
     "bare": (
@@ -76,6 +95,11 @@ def main(arguments: list[str]) -> int:
         spec = SPEC | {"source": {"uri": str(file)}}
         setting = f"{num_series:,} series of {NUM_POINTS} points"
         _compare(READING, setting, "Polars scans and writes the file", {"file": str(file), "spec": repr(spec)})
+        csv = file.with_suffix(".csv")
+        pl.scan_parquet(file).sink_csv(csv)
+        spec = SPEC | {"source": {"uri": str(csv)}}
+        peer = "Polars scans and writes the CSV file"
+        _compare(READING_CSV, f"{setting}, CSV", peer, {"file": str(csv), "spec": repr(spec)})
         programs = find_programs()
         if programs is None:
             print("PostgreSQL is not installed; publishing is not measured")
@@ -129,26 +153,29 @@ def _compare(
     most: str | None = MOST_TIMES,
 ) -> None:
     """Run the sides in turn and print figures of all but the first, their peer."""
-    measured: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    measured: dict[str, list[tuple[float, float, float]]] = {side: [] for side in sides}
     for _ in range(ROUNDS):
         for side, (imports, work) in sides.items():
             measured[side].append(_run(imports, work.format(**places)))
-    bare, *ours = ([seconds for seconds, _ in of_side] for of_side in measured.values())
-    for side, seconds in zip(list(sides)[1:], ours, strict=True):
-        figures = [rounded(statistics.median(each)) for each in (seconds, bare)]
-        ratio = rounded(median_ratio(seconds, bare))
-        Figure("doors", f"{side}: {setting}", figures[0], "s", peer, figures[1], ratio, most).print()
-        memory = rounded(max(mib for _, mib in measured[side]))
-        if most is not None:
+    bare, *_ = measured.values()
+    for side in list(sides)[1:]:
+        limit = None if side == BOTH else most
+        for place, unit in enumerate(("s", "CPU s")):
+            ours, theirs = ([each[place] for each in of_side] for of_side in (measured[side], bare))
+            figures = [rounded(statistics.median(each)) for each in (ours, theirs)]
+            ratio = rounded(median_ratio(ours, theirs))
+            Figure("doors", f"{side}: {setting}", figures[0], unit, peer, figures[1], ratio, limit).print()
+        memory = rounded(max(mib for _, _, mib in measured[side]))
+        if limit is not None:
             Figure("doors", f"{side}: {setting}", memory, "MiB", "limit", None, memory, MOST_MIB).print()
 
 
-def _run(imports: str, work: str) -> tuple[float, float]:
-    """Return seconds of the work, without imports, and the peak of the process' memory in MiB."""
+def _run(imports: str, work: str) -> tuple[float, float, float]:
+    """Return seconds and CPU seconds of the work, without imports, and the peak of the process' memory in MiB."""
     program = imports + "\n" + textwrap.dedent(MEASURE).format(work=work)
     ended = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True)
-    seconds, mib = ended.stdout.split()[-2:]
-    return float(seconds), float(mib)
+    seconds, cpu_seconds, mib = ended.stdout.split()[-3:]
+    return float(seconds), float(cpu_seconds), float(mib)
 
 
 if __name__ == "__main__":
