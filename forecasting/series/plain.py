@@ -70,7 +70,7 @@ def judge_block(
 
 
 def _sort(rows: pl.DataFrame, runs: Runs | None) -> tuple[pl.DataFrame, Runs, npt.NDArray[np.int64]]:
-    """Sort rows by series and time unless they are sorted, and return `runs.steps`; those of a time keep their order."""
+    """Sort rows by series and time unless they are sorted, and return the steps; those of a time keep their order."""
     runs = find_runs(rows["unique_id"]) if runs is None else runs
     if runs.are_sorted and (step_R := runs.steps(rows["ds"])).min(initial=0) >= 0:
         return rows, runs, step_R

@@ -2,9 +2,9 @@
 
 Reading validates the rows of a file and puts them on their grids, as the features job does; its peer scans and writes
 the same file with Polars. It is measured without and with writing its two tables, which Polars alone scans and writes
-as well. `fleetcast check` has the same peer. Publishing replaces a spec's rows of a table of PostgreSQL; its peer copies
-the same rows into an empty table without keys. The sides run in turn, each in a process of its own with all cores. A
-figure is the median of the rounds. Limits are of seconds and of memory; CPU seconds depend less on other work.
+as well. `fleetcast check` has the same peer. Publishing replaces a spec's rows of a table of PostgreSQL; its peer
+copies the same rows into an empty table without keys. The sides run in turn, each in a process of its own with all
+cores. A figure is the median of the rounds. Limits are of seconds and of memory; CPU seconds depend less on other work.
 """
 
 import argparse

@@ -15,19 +15,15 @@ from forecasting.schemas import table as declared_table
 from forecasting.series.budget import add_set_aside
 from forecasting.series.checks import Checked, check_measurements, check_stale, newest_measurements
 from forecasting.series.clock import format_clock, parse_clock
-from forecasting.series.columns import categories_of
 from forecasting.series.ends import find_ended, find_lagging
+from forecasting.series.fingerprint import Fingerprint, fingerprint, fingerprint_of_source
 from forecasting.series.found_cutoff import find_newest
 from forecasting.series.freshness import current_time
-from forecasting.series.gather import observed_rows
 from forecasting.series.ids import lay_out_names
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.inputs import Input
-from forecasting.series.plausible import wall_clock
 from forecasting.series.read import scan_source
 from forecasting.series.typed_cutoff import settle_cutoff
-from forecasting.series.unfinished import is_unfinished
-from forecasting.series.validate import validate
 from forecasting.series.verdicts import (
     count_verdicts,
     describe_warnings,
@@ -230,11 +226,7 @@ def is_done(run: Run) -> bool:
         storage_options=run.store.storage_options,
     )
     as_of = None if run.arguments.cutoff else newest_allowed(run.arguments)
-    unfinished = is_unfinished(
-        rows.collect_schema(), run.spec.source, freq=run.spec.freq, now=wall_clock(), as_of=as_of
-    )
-    validated = validate(rows, freq=run.spec.freq, cutoff=run.cutoff, source=run.spec.source, unfinished=unfinished)
-    return fingerprint(observed_rows(validated, run.spec)) == stored
+    return fingerprint_of_source(rows, run.spec, cutoff=run.cutoff, as_of=as_of) == stored
 
 
 def find_last_done(run: Run) -> datetime | None:
@@ -270,23 +262,6 @@ def find_last_done(run: Run) -> datetime | None:
     )
 
 
-def fingerprint(observations: pl.LazyFrame) -> tuple[int, int]:
-    """Return a value by which two sets of rows are compared, in any order and in one pass.
-
-    Different rows have the same fingerprint with a chance of 2^-64. Fingerprints are not to be stored, because versions
-    of Polars hash differently.
-
-    Args:
-        observations: Rows with unique_id, ds, y and categories.
-
-    Returns:
-        The number of rows and the sum of their hashes.
-    """
-    of_row = pl.struct("unique_id", "ds", "y", *categories_of(observations)).hash()
-    num_rows, total = observations.select(num_rows=pl.len(), total=of_row.sum()).collect(engine="streaming").row(0)
-    return num_rows, total
-
-
 def _has_trained_since(run: Run, began: datetime) -> bool:
     """Return whether a training of the spec, at or before the cutoff, ended after `began`."""
     trained = _successes(run).filter(pl.col("job").is_in(["train", "backtest"]), pl.col("ended_at") > began)
@@ -296,7 +271,7 @@ def _has_trained_since(run: Run, began: datetime) -> bool:
     return any(parse_clock(text, run.clock) <= run.cutoff for text in cutoffs)  # type: ignore[operator]
 
 
-def _read_at(run: Run, began: datetime) -> tuple[int, int] | None:
+def _read_at(run: Run, began: datetime) -> Fingerprint | None:
     """Return the fingerprint of the observations that a run begun then has read; None where they are not kept."""
     published = _successes(run).filter(pl.col("job") == "features").sort("ended_at").collect()
     before = published.filter(pl.col("ended_at") <= began)

@@ -10,7 +10,7 @@ from forecasting.series.once import reading_once
 from forecasting.spec.categories import Categories
 from forecasting.store.publish import append_run
 from workers.jobs import features, restatements
-from workers.jobs.features import fingerprint, is_done, write_features
+from workers.jobs.features import is_done, write_features
 from workers.jobs.run import Skip, count_points
 
 
@@ -145,12 +145,6 @@ def test_rows_that_nobody_kept_are_taken_for_new(done):
         retention_hours=0, dry_run=False, enforce_retention_duration=False
     )
     assert not is_done(done.run("features", 11))
-
-
-def test_fingerprint_is_of_rows_and_not_of_their_order(done):
-    rows = done.store.scan("observations", "timestamp").collect()
-    assert fingerprint(rows.lazy()) == fingerprint(rows.reverse().lazy())
-    assert fingerprint(rows.lazy()) != fingerprint(rows.with_columns(y=rows["y"].shift(1)).lazy())
 
 
 def test_series_that_changed_its_class_is_new(small):
