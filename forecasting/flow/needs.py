@@ -17,8 +17,8 @@ from forecasting.flow.workload import Workload
 
 SECONDS_PER_STORED_WEIGHT, SECONDS_PER_STORED_NETWORK = 10e-9, 0.5e-3
 """CPU seconds in which a number of a network is hashed and written, and a network is registered."""
-SECONDS_PER_SCORE = 100e-6
-"""CPU seconds in which an earlier forecast of one model is scored."""
+SECONDS_PER_SCORED_RUN, SECONDS_PER_SCORE = 0.1, 130e-6
+"""CPU seconds of each earlier run that is scored, and of a series' forecast by one model in it."""
 MOST_CORES = 4096
 """Most cores that `find_cores` tries."""
 Flow = Literal["train", "forecast"]
@@ -71,7 +71,7 @@ def predict_forecast(work: Workload, machine: Machine) -> Needs:
     flow.begin("score")
     num_scores = work.num_scored * num_series * work.num_models
     team = flow.gather(ForecastCost(work.networks, 1), {"utilsforecast"})
-    flow.spread("scores", team, SECONDS_PER_SCORE * num_scores)
+    flow.spread("scores", team, SECONDS_PER_SCORED_RUN * work.num_scored + SECONDS_PER_SCORE * num_scores)
     flow.write(1, num_rows=num_scores)
     return flow.needs()
 

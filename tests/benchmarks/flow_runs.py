@@ -2,7 +2,8 @@
 
 A process of its own runs the jobs of a flow on a local Ray, whose workers have one core each. The CPU seconds, user and
 system, of that process and of Ray's workers are read from Linux every tenth of a second, so that the end of a process
-that is killed may be missing. Ray's own services are not counted: they run whether there is a job or not.
+that is killed may be missing. Ray's own services are not counted: they run whether there is a job or not. Nor are its
+workers during the features job, which has none: they start with Ray.
 """
 
 # S series · N grid points
@@ -232,7 +233,7 @@ class _Sampler:
                 if is_driver:
                     usage.driver_seconds += added
                     usage.driver_mib = max(usage.driver_mib, peak)
-                elif added or not is_first:
+                elif added and self.job != "features":
                     usage.worker_seconds += added
                     usage.worker_mib = max(usage.worker_mib, peak)
 
