@@ -212,7 +212,7 @@ def _read_timestamps(rows: pl.LazyFrame, column: str, *, keeps_wall_clock: bool)
 def _read_formats(texts: pl.Series, *, keeps_wall_clock: bool) -> pl.Series:
     """Try one format after the other, each on the remaining texts: parsing dominates the cost of a CSV file."""
     distinct = texts.unique()
-    if 2 * len(distinct) <= len(texts):  # as where series share their times
+    if 0 < 2 * len(distinct) <= len(texts):  # as where series share their times
         times = _read_formats(distinct, keeps_wall_clock=keeps_wall_clock)
         return texts.replace_strict(distinct, times, return_dtype=TIMESTAMP)
     text, time = pl.col(_UNREAD), pl.col("time")

@@ -130,3 +130,8 @@ def test_texts_that_repeat_are_read_as_those_that_do_not(keeps_wall_clock: bool)
         # The hour that autumn repeats is read by its place among the others.
         same = [place for place in range(11) if place != zoned]
         assert of_part.gather(same).equals(part["ds"].gather(same))
+
+
+def test_no_texts_are_no_times() -> None:
+    rows = pl.LazyFrame({"ds": []}, schema={"ds": pl.String})
+    assert read_times(rows, "ds", clock="timestamp").collect()["ds"].dtype == pl.Datetime("us")
