@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -27,7 +28,7 @@ def show_tables(work: "Workload", machine: "Machine", needs: Mapping[Flow, "Need
     title += f" {', '.join(spec.models)}"
     show(pl.DataFrame(list(_seconds(machine, needs))), Format.TABLE, limit=0, title=title)
     cores = [
-        {"cores": num_cores} | {f"{flow}, min": round(value, 1) for flow, value in each.items()}
+        {"cores": num_cores} | {f"{flow}, min": _fixed(value, 1) for flow, value in each.items()}
         for num_cores, each in _minutes_by_cores(work, machine)
     ]
     show(pl.DataFrame(cores), Format.TABLE, limit=0, title="duration by number of cores")
@@ -36,7 +37,7 @@ def show_tables(work: "Workload", machine: "Machine", needs: Mapping[Flow, "Need
     ]
     show(pl.DataFrame(memory), Format.TABLE, limit=0, title="largest memory of a process, in MiB")
     stored = [
-        {"storage": words} | {name: round(getattr(each, kind) / 1e6, 1) for name, each in _stored(work)}
+        {"storage": words} | {name: _fixed(getattr(each, kind) / 1e6, 1) for name, each in _stored(work)}
         for kind, words in _KINDS.items()
     ]
     show(pl.DataFrame(stored), Format.TABLE, limit=0, title="storage, in MB")
@@ -55,7 +56,7 @@ _PROCESSES: Mapping[str, Callable[["Needs"], int | None]] = {
 }
 
 
-def _seconds(machine: "Machine", needs: Mapping[Flow, "Needs"]) -> Iterator[dict[str, str | float]]:
+def _seconds(machine: "Machine", needs: Mapping[Flow, "Needs"]) -> Iterator[dict[str, str | Decimal]]:
     """Yield a row for each part of both flows, and one for all."""
     on = f"min on {machine.num_cores} core{'s' * (machine.num_cores > 1)}"
     parts = {flow: each.by_part() for flow, each in needs.items()}
@@ -64,11 +65,16 @@ def _seconds(machine: "Machine", needs: Mapping[Flow, "Needs"]) -> Iterator[dict
     yield _row("all", on, {flow: (each.cpu_seconds, each.wall_seconds) for flow, each in needs.items()})
 
 
-def _row(part: str, on: str, seconds: Mapping[Flow, tuple[float, float]]) -> dict[str, str | float]:
-    row: dict[str, str | float] = {"part": part}
+def _row(part: str, on: str, seconds: Mapping[Flow, tuple[float, float]]) -> dict[str, str | Decimal]:
+    row: dict[str, str | Decimal] = {"part": part}
     for flow, (cpu_seconds, wall_seconds) in seconds.items():
-        row |= {f"{flow}, CPU s": round(cpu_seconds, 1), f"{flow}, {on}": round(wall_seconds / 60, 2)}
+        row |= {f"{flow}, CPU s": _fixed(cpu_seconds, 1), f"{flow}, {on}": _fixed(wall_seconds / 60, 2)}
     return row
+
+
+def _fixed(value: float, places: int) -> Decimal:
+    """Return a number with a fixed number of decimal places, which a table aligns."""
+    return Decimal(f"{value:.{places}f}")
 
 
 def _mib(num_bytes: int | None) -> str:

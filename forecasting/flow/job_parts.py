@@ -63,8 +63,9 @@ DRIVER_MIB, STORE_MIB = 285, 90
 """Peak of a job's process with few rows, and how much more it holds than a worker that does the same work."""
 STATISTICS_MIB, SCORES_MIB = 135, 100
 """What statsforecast adds to a process that forecasts with torch, and scores to one that does not load torch."""
-FIRST_MIB, BYTES_OF_FIRST_POINT, BYTES_PER_POINT = 80, 600, 25
-"""Memory of the features: most for the first points, up to `FIRST_MIB`, because buffers have their sizes."""
+MOST_MIB_OF_POINTS, BYTES_PER_POINT, BYTES_PER_SERIES = 80, 600, 4_000
+"""What reading adds, up to a limit because large sources are read in blocks, and the plan of the shards. The latter
+was measured with up to 100,000 series (docs/benchmarks.md, growth)."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ class FlowParts:
         self._job: JobName = "features"
         self._parts: list[Part] = []
         self._loaded: set[Library] = set()
-        of_first = min(FIRST_MIB * MIB, BYTES_OF_FIRST_POINT * work.num_rows)
-        self._reading_bytes = DRIVER_MIB * MIB + of_first + BYTES_PER_POINT * work.num_rows
+        of_points = min(MOST_MIB_OF_POINTS * MIB, BYTES_PER_POINT * work.num_rows)
+        self._reading_bytes = DRIVER_MIB * MIB + of_points + BYTES_PER_SERIES * work.num_series
         self._driver_bytes = self._reading_bytes
         self._worker_bytes: list[int] = []
         self._num_workers = 1

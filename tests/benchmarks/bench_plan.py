@@ -60,9 +60,11 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="fleetcast-bench-") as folder, ray_head(num_cpus=NUM_CORES) as head:
         _run(Shape(4, 100, DAYS | {"recipe": "fast"}), Path(folder) / "first", head)  # reads programs from the disk
         for number, shape in enumerate(SHAPES):
-            is_measured, load, pace = is_full or shape in SHORT, os.getloadavg()[0], measure_pace()
+            if not is_full and shape not in SHORT:
+                continue
+            load, pace = os.getloadavg()[0], measure_pace()
             print(f"load {load:.1f}; pace {pace.network:.2f} of networks, {pace.other:.2f} of other work", flush=True)
-            measured = _run(shape, Path(folder) / str(number), head) if is_measured else {}
+            measured = _run(shape, Path(folder) / str(number), head)
             machine = Machine(NUM_CORES, pace.network, pace.other)
             for figure in figures_of(shape, machine, measured, is_idle=load <= IDLE_LOAD):
                 figure.print()
@@ -109,7 +111,7 @@ def figures_of(shape: Shape, machine: Machine, measured: Mapping[Flow, Measured]
             "memory of a worker, MiB": (needs.worker_bytes or 0) / MIB,
             "storage, MB": stored.total / MB,
         }
-        found: dict[str, float] = _measured_values(*measured[flow]) if flow in measured else {}
+        found = _measured_values(*measured[flow])
         if not is_idle:
             found.pop("duration on two cores, s", None)
         for what, value in predicted.items():
