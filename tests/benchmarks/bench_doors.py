@@ -4,7 +4,7 @@ Reading validates the rows of a file and puts them on their grids, as the featur
 the same file with Polars. It is measured without and with writing its two tables, which Polars alone scans and writes
 as well. `fleetcast check` has the same peer. Publishing replaces a spec's rows of a table of PostgreSQL; its peer
 copies the same rows into an empty table without keys. The sides run in turn, each in a process of its own with all
-cores. A figure is the median of the rounds. Limits are of seconds and of memory; CPU seconds depend less on other work.
+cores. A figure is the median of the rounds. Limits are of memory and of CPU seconds, which depend less on other work.
 """
 
 import argparse
@@ -160,11 +160,12 @@ def _compare(
     bare, *_ = measured.values()
     for side in list(sides)[1:]:
         limit = None if side == BOTH else most
+        limit_of = {"s": None, "CPU s": limit}
         for place, unit in enumerate(("s", "CPU s")):
             ours, theirs = ([each[place] for each in of_side] for of_side in (measured[side], bare))
             figures = [rounded(statistics.median(each)) for each in (ours, theirs)]
             ratio = rounded(median_ratio(ours, theirs))
-            Figure("doors", f"{side}: {setting}", figures[0], unit, peer, figures[1], ratio, limit).print()
+            Figure("doors", f"{side}: {setting}", figures[0], unit, peer, figures[1], ratio, limit_of[unit]).print()
         memory = rounded(max(mib for _, _, mib in measured[side]))
         if limit is not None:
             Figure("doors", f"{side}: {setting}", memory, "MiB", "limit", None, memory, MOST_MIB).print()
