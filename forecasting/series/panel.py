@@ -42,6 +42,8 @@ class Panel:
         zone: The zone on whose wall clock `ds_SN` is; None where it is on the clock of the tables.
         stated_zone: The zone of the source, also where it is UTC; None where it has none.
         end_S: Each series' end on the clock of the tables, (S,); None without a zone, or of an earlier end.
+        covariate_SNK: Values of covariates that are known ahead, of grid and horizon, (S, N + F, K) float64; NaN where
+            they are unknown and before a series begins. None without covariates.
     """
 
     unique_ids: tuple[str, ...]
@@ -54,6 +56,7 @@ class Panel:
     zone: str | None = None
     stated_zone: str | None = None
     end_S: npt.NDArray[np.generic] | None = None
+    covariate_SNK: npt.NDArray[np.float64] | None = None
 
     @property
     def clock_dtype(self) -> pl.DataType:
@@ -91,6 +94,7 @@ class Panel:
             ds_SN=self.ds_SN[:, :-num_dropped],
             coded=self.coded and self.coded.columns(slice(None, -num_dropped)),
             end_S=None,
+            covariate_SNK=None if self.covariate_SNK is None else self.covariate_SNK[:, :-num_dropped],
         )
 
     def hide_end(self, num_hidden_S: npt.NDArray[np.int64]) -> "Panel":
@@ -119,6 +123,7 @@ class Panel:
             ds_SN=self.ds_SN[rows_S],
             coded=self.coded and self.coded.rows(rows_S),
             end_S=None if self.end_S is None else self.end_S[rows_S],
+            covariate_SNK=None if self.covariate_SNK is None else self.covariate_SNK[rows_S],
         )
 
 
