@@ -55,12 +55,15 @@ def forecast(
     recipe: str | None = None,
     models: str | Sequence[str] | None = None,
     statistics: str | Sequence[str] | None = None,
+    regressions: str | Sequence[str] | None = None,
     quantiles: Sequence[float] | None = None,
     lower_bound: float | None = None,
     upper_bound: float | None = None,
     integer_valued: bool | None = None,
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
+    known_ahead: str | Sequence[str] | None = None,
+    future_missing: str | None = None,
     country: str | None = None,
     margin: float | None = None,
     seed: int | None = None,
@@ -96,12 +99,17 @@ def forecast(
         recipe: How to train: "fast", "standard" (the default) or "accurate".
         models: Networks to train and compare; one alone is the champion wherever it has a forecast.
         statistics: Statistical models to compare with them; the recipe's choice where not given, none for [].
+        regressions: Regressions to compare with them: "ridge". Where not given, ridge where there are covariates.
         quantiles: Quantiles of the forecast, 0.5 among them; thirteen from 0.025 to 0.975 where not given.
         lower_bound: No forecast is below it; 0 for counts.
         upper_bound: No forecast is above it; 1 for shares.
         integer_valued: Whether the target counts things, so that forecasts are whole numbers.
         static: Columns of categories that classify whole series; networks that begin from a prior learn them.
         calendar: Categories of times that networks learn: hour, weekday, month and holiday.
+        known_ahead: Columns of covariates, numbers or booleans, whose values over the horizon are known: rows after
+            the cutoff, whose target is null, have them. Regressions read them.
+        future_missing: Where such a value is missing within the horizon: "error" (the default), "hold" for the last
+            known value, or "drop_column", which leaves the covariate out.
         country: ISO 3166-1 code of the country whose holidays are meant.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers; 0 where not given.
@@ -153,12 +161,15 @@ def fit(
     recipe: str | None = None,
     models: str | Sequence[str] | None = None,
     statistics: str | Sequence[str] | None = None,
+    regressions: str | Sequence[str] | None = None,
     quantiles: Sequence[float] | None = None,
     lower_bound: float | None = None,
     upper_bound: float | None = None,
     integer_valued: bool | None = None,
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
+    known_ahead: str | Sequence[str] | None = None,
+    future_missing: str | None = None,
     country: str | None = None,
     margin: float | None = None,
     seed: int | None = None,
@@ -185,12 +196,15 @@ def fit(
         recipe: How to train: "fast", "standard" or "accurate".
         models: Networks to train and compare.
         statistics: Statistical models to compare with them.
+        regressions: Regressions to compare with them; ridge where there are covariates.
         quantiles: Quantiles of the forecast.
         lower_bound: No forecast is below it.
         upper_bound: No forecast is above it.
         integer_valued: Whether the target counts things.
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
+        known_ahead: Columns of covariates whose values over the horizon are known.
+        future_missing: Where such a value is missing: "error", "hold" or "drop_column".
         country: ISO 3166-1 code of the country whose holidays are meant.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
@@ -241,12 +255,15 @@ def backtest(
     recipe: str | None = None,
     models: str | Sequence[str] | None = None,
     statistics: str | Sequence[str] | None = None,
+    regressions: str | Sequence[str] | None = None,
     quantiles: Sequence[float] | None = None,
     lower_bound: float | None = None,
     upper_bound: float | None = None,
     integer_valued: bool | None = None,
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
+    known_ahead: str | Sequence[str] | None = None,
+    future_missing: str | None = None,
     country: str | None = None,
     margin: float | None = None,
     seed: int | None = None,
@@ -276,12 +293,15 @@ def backtest(
         recipe: How to train: "fast", "standard" or "accurate".
         models: Networks to train and compare.
         statistics: Statistical models to compare with them.
+        regressions: Regressions to compare with them; ridge where there are covariates.
         quantiles: Quantiles of the forecast.
         lower_bound: No forecast is below it.
         upper_bound: No forecast is above it.
         integer_valued: Whether the target counts things.
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
+        known_ahead: Columns of covariates whose values over the horizon are known.
+        future_missing: Where such a value is missing: "error", "hold" or "drop_column".
         country: ISO 3166-1 code of the country whose holidays are meant.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
@@ -317,6 +337,7 @@ def backtest(
                 places,
                 request.spec,
                 rows,
+                covariates=request.given.scan_covariates(request.spec.clock, request.spec.covariates.future),
                 refit=refit,
                 run=lambda cutoff, keeps: request.run(
                     cutoff=cutoff, keeps=keeps, processes=processes, kernel=kernel, progress=progress, crew=crew
@@ -519,6 +540,7 @@ _FIELDS = {
     "recipe": "recipe",
     "models": "models",
     "statistics": "statistics",
+    "regressions": "regressions",
     "quantiles": "quantiles",
     "lower_bound": "lower_bound",
     "upper_bound": "upper_bound",
@@ -526,6 +548,8 @@ _FIELDS = {
     "seed": "seed",
     "static": "categories.static",
     "calendar": "categories.calendar",
+    "known_ahead": "covariates.future",
+    "future_missing": "covariates.future_missing",
     "country": "categories.country",
     "margin": "backtest.margin",
     "checks": "checks",
@@ -535,10 +559,11 @@ _FIELDS = {
 }
 """Fields of a spec by the argument that sets them."""
 _LABELS = {field: argument for argument, field in _FIELDS.items() if field != argument} | {
-    "categories": "static, calendar, country"
+    "categories": "static, calendar, country",
+    "covariates": "known_ahead, future_missing",
 }
 """Arguments by the fields of a spec that have another name."""
-_LISTS = ("season_lengths", "models", "statistics", "static", "calendar")
+_LISTS = ("season_lengths", "models", "statistics", "regressions", "static", "calendar", "known_ahead")
 _RESERVED = {
     column.name
     for table in ("forecasts", "backtests", "champions", "scores", "rejects", "checks")
@@ -618,7 +643,8 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
     else:
         static = fields.get("categories", {}).get("static", ())
         reading = {name: value for name, value in columns.items() if name != "uri"}
-        given, frames = read_input(frame, reading, static=static, storage_options=storage_options)
+        ahead = fields.get("covariates", {}).get("future", ())
+        given, frames = read_input(frame, reading, static=static, covariates=ahead, storage_options=storage_options)
         given = replace(given, source=given.source.within(Scope(tuple(static))))
         wanted = _make_spec(fields | {"source": given.source}, lambda: given, subject)
     frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))

@@ -15,6 +15,8 @@ from forecasting.spec.quantiles import DEFAULT_QUANTILES, quantile_column
 
 TIMESTAMP = pl.Datetime("us")
 STEP = pl.Int64()
+COVARIATES = pl.List(pl.Float64())
+COVARIATES_AHEAD = pl.List(COVARIATES)
 CATEGORIES = pl.List(pl.Struct({"name": pl.String(), "value": pl.String()}))
 KEYS = pl.List(pl.Struct({"name": pl.String(), "value": pl.String(), "type": pl.String()}))
 BOOKKEEPING = ("spec", "cutoff_date", "run_cutoff", "data_version", "run_id")
@@ -236,6 +238,16 @@ _DECLARED = (
             ),
             _CATEGORIES,
             _ZONE,
+            Column(
+                "covariates",
+                COVARIATES,
+                "values of the spec's covariates in their order, each null where the source has none; null without any",
+            ),
+            Column(
+                "covariates_ahead",
+                COVARIATES_AHEAD,
+                "of a series' last grid point, the covariates of each step of the horizon; else null",
+            ),
             _RUN_ID,
         ),
     ),
@@ -409,6 +421,11 @@ _DECLARED = (
             Column("num_origins", pl.Int32(), "origins that were scored"),
             Column("is_fallback", pl.Boolean(), "whether it is a fallback because no network could be compared"),
             Column("reason", pl.String(), "why this model is the champion"),
+            Column(
+                "regression_share",
+                pl.Float64(),
+                "share of the regressions in the combination, by the series' backtests; null without regressions",
+            ),
             _DATA_VERSION,
             _RUN_ID,
         ),

@@ -46,6 +46,10 @@ def forecast(
         list[str] | None,
         typer.Option(show_default="the recipe's", help="Statistical models beside them: theta, ets, … or none."),
     ] = None,
+    regressions: Annotated[
+        list[str] | None,
+        typer.Option(show_default="ridge where there are covariates", help="Regressions beside them: ridge or none."),
+    ] = None,
     all_models: Annotated[bool, typer.Option("--all-models", help="Write every candidate, champions marked.")] = False,
     cutoff: Annotated[
         str | None, typer.Option(show_default="the newest period of most series", help="Last time that may be known.")
@@ -71,6 +75,14 @@ def forecast(
         list[str] | None, typer.Option(help="Categories of times to learn: hour, weekday, month, holiday.")
     ] = None,
     country: Annotated[str | None, typer.Option(help="Country whose holidays are meant, such as US.")] = None,
+    known_ahead: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns of covariates that rows after the cutoff have too, such as price,promotion."),
+    ] = None,
+    future_missing: Annotated[
+        str | None,
+        typer.Option(show_default="error", help="Where such a value is missing ahead: error, hold or drop_column."),
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Part of the recipe, such as max_steps=200.")
     ] = None,
@@ -110,6 +122,7 @@ def forecast(
         "recipe": recipe,
         "models": split_commas(models),
         "statistics": split_statistics(statistics),
+        "regressions": split_statistics(regressions),
         "quantiles": split_commas(quantiles),
         "paths": paths,
         "lower_bound": lower_bound,
@@ -120,6 +133,8 @@ def forecast(
         "categories.static": split_commas(static),
         "categories.calendar": split_commas(calendar),
         "categories.country": country,
+        "covariates.future": split_commas(known_ahead),
+        "covariates.future_missing": future_missing,
         **parse_pairs(overrides, option="--set", table="overrides", example="max_steps=200"),
     }
     wanted = spec_from_options(

@@ -48,6 +48,7 @@ _LABELS = {
     "paths": "--paths",
     "models": "--models",
     "statistics": "--statistics",
+    "regressions": "--regressions",
     "lower_bound": "--lower-bound",
     "upper_bound": "--upper-bound",
     "integer_valued": "--integer-valued",
@@ -58,6 +59,9 @@ _LABELS = {
     "categories.calendar": "--calendar",
     "categories.country": "--country",
     "categories": "--static, --calendar, --country",
+    "covariates.future": "--known-ahead",
+    "covariates.future_missing": "--future-missing",
+    "covariates": "--known-ahead, --future-missing",
 }
 
 

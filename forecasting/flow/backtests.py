@@ -11,6 +11,7 @@ from forecasting.flow.local import predict_here
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.outcome import Keeps
 from forecasting.flow.predict import Trained, predict_trained
+from forecasting.series.covariates import CovariateRows
 from forecasting.series.ingest import ingest
 from forecasting.spec.spec import Spec
 from forecasting.spec.training import KernelName
@@ -40,7 +41,7 @@ def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int
     ]
     if problems:
         raise SpecError("backtest", problems)
-    ingested = ingest(spec, rows=rows)
+    ingested = ingest(spec, rows=rows, covariates={})
     features = ingested.features.filter(~pl.col("unique_id").is_in(list(ingested.ended)))
     lengths = features.group_by("unique_id").agg(pl.len(), last=pl.col("ds").max())
     # A series that has ended, or has only begun, must not place the cutoffs of the others.
@@ -62,6 +63,7 @@ def backtest_at(
     spec: Spec,
     rows: pl.LazyFrame,
     *,
+    covariates: CovariateRows,
     refit: bool,
     run: Callable[[datetime | int, Keeps], OneShot],
     kernel: KernelName = "auto",
@@ -74,6 +76,7 @@ def backtest_at(
         cutoffs: Cutoffs, oldest first.
         spec: What is forecast.
         rows: Rows of `scan_source` or `scan_frame`.
+        covariates: Rows of the spec's covariates.
         refit: Whether networks are trained at every cutoff, or at the oldest one alone.
         run: Trains and forecasts at a cutoff, as `forecast_here` does.
         kernel: The implementation of the recurrence.
@@ -83,14 +86,14 @@ def backtest_at(
     Yields:
         For each cutoff: unique_id, cutoff (the run's), ds, step, model, is_champion, y, forecast and the quantiles.
     """
-    actuals = ingest(spec, rows=rows).features.select("unique_id", "ds", "y")
+    actuals = ingest(spec, rows=rows, covariates={}).features.select("unique_id", "ds", "y")
     fitted: OneShot | None = None
     for cutoff in cutoffs:
         if refit or fitted is None:
             fitted = run(cutoff, Keeps(networks=not refit))
             forecasts = fitted.forecasts
         else:
-            known = ingest(spec, rows=rows, cutoff=cutoff)
+            known = ingest(spec, rows=rows, covariates=covariates, cutoff=cutoff)
             forecasts = predict_trained(
                 spec,
                 Trained(fitted.fitted, fitted.priors, fitted.champions, fitted.factors),

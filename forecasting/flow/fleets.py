@@ -29,6 +29,7 @@ from forecasting.series.budget import check_budget
 from forecasting.series.checks import check_measurements
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import read_times
+from forecasting.series.covariates import CovariateRows, Covariates, merge_covariates, read_covariates
 from forecasting.series.frames import NativeFrames
 from forecasting.series.freshness import current_time
 from forecasting.series.ingest import ingest
@@ -56,6 +57,8 @@ MANIFEST = "fleet.json"
 
 _TABLES = ("observations", "rejects", "backtests", "champions", "factors", "correlations")
 """Frames of an outcome that a folder keeps, a parquet file each."""
+COVARIATES = "covariates.parquet"
+"""File of a folder whose fleet has covariates."""
 
 
 class Fleet:
@@ -81,6 +84,7 @@ class Fleet:
         if fit.later is not None:  # which wait until other series have that period
             later = fit.later.filter(~pl.col("unique_id").is_in(list(self._set_aside)))
             self._history = pl.concat([fit.observations, later]).sort("unique_id", "ds")
+        self._covariates = fit.covariates
         self._newest: OneShot | None = fit if fit.forecasts.height else None
 
     @property
@@ -144,10 +148,12 @@ class Fleet:
         until = None if cutoff is None else self._read_cutoff(cutoff)
         frames, types, rejects = self._frames, self._types, self._fit.rejects.clear()
         if frame is not None:
-            static = self.spec.categories.static
             with reading_once():
                 given, frames = read_input(
-                    frame, self._frames.named_in(self.spec.source.reading_of(as_paths(frame))), static=static
+                    frame,
+                    self._frames.named_in(self.spec.source.reading_of(as_paths(frame))),
+                    static=self.spec.categories.static,
+                    covariates=self.spec.covariates.future,
                 )
                 if frames.is_single != self._frames.is_single:
                     raise SourceError(
@@ -224,7 +230,13 @@ class Fleet:
         merged = merge_newer(self._history, rows, freq=spec.freq, unfinished=unfinished, source=spec.source)
         newest = newest_observation(merged.rows, freq=spec.freq, source=spec.source)
         joined = ingest(
-            spec, rows=merged.rows, cutoff=newest, is_newest=True, has_budget=False, zone=self._types.local_zone
+            spec,
+            rows=merged.rows,
+            covariates={},
+            cutoff=newest,
+            is_newest=True,
+            has_budget=False,
+            zone=self._types.local_zone,
         )
         waiting = describe_unfinished(rows, freq=spec.freq, unfinished=unfinished)
         if waiting is not None:
@@ -253,6 +265,11 @@ class Fleet:
         without_news = set(self._set_aside) - set(accepted["unique_id"])
         self._set_aside = {name: self._set_aside[name] for name in without_news} | set_aside
         self._history, self._newest = joined.observations, None
+        if self._covariates is not None:
+            found = read_covariates(given.scan_covariates(spec.clock, spec.covariates.future), spec)
+            for note in found.notes:
+                warnings.warn(note, DataWarning, stacklevel=3)
+            self._covariates = merge_covariates(self._covariates, found)
         return refused.drop("time")
 
     def _read_cutoff(self, cutoff: Any) -> datetime | int:
@@ -269,7 +286,17 @@ class Fleet:
         has_categories = bool(self.spec.categories.static)
         rows = as_rows(self._history, with_categories=has_categories)
         until = None if until is None else self._settle(until, rows)
-        ingested = ingest(self.spec, rows=rows, cutoff=until, is_settled=True, zone=self._types.local_zone)
+        covariates: CovariateRows | Covariates = {}
+        if self._covariates is not None:
+            covariates = Covariates(self._covariates.lazy())
+        ingested = ingest(
+            self.spec,
+            rows=rows,
+            covariates=covariates,
+            cutoff=until,
+            is_settled=True,
+            zone=self._types.local_zone,
+        )
         ingested = ingested.without(self._set_aside)
         checked = check_measurements(
             ingested, self.spec, moment=current_time(self.spec, self._zone) if until is None else None
@@ -370,6 +397,7 @@ def load_fleet(folder: str | Path) -> Fleet:
         priors=tuple(content[name] for name in manifest["priors"]),
         set_aside=manifest.get("set_aside", {}),  # earlier versions did not set series aside
         usual_rows=manifest.get("usual_rows", {}),
+        covariates=pl.read_parquet(content[COVARIATES]) if COVARIATES in content else None,
     )
     return Fleet(
         spec,
@@ -398,6 +426,8 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
     for name in _TABLES:
         write(f"{name}.parquet", _as_parquet(fleet._history if name == "observations" else getattr(fit, name)))
     write("forecasts.parquet", _as_parquet(fit.forecasts.clear()))
+    if fleet._covariates is not None:
+        write(COVARIATES, _as_parquet(fleet._covariates))
     empty = pl.DataFrame(schema={"unique_id": types.unique_id, "ds": types.ds, **types.id_columns})
     write("types.parquet", _as_parquet(empty))
     shards = [
@@ -495,6 +525,8 @@ def _refuse_unlisted(manifest: Mapping[str, Any], path: Path) -> None:
     """Raise SourceError where the list of files lacks one that the fleet consists of."""
     shards = [name for shard in manifest["shards"] for name in shard["weights"]]
     tables = [f"{name}.parquet" for name in (*_TABLES, "forecasts", "types")]
+    if manifest["spec"].get("covariates", {}).get("future"):
+        tables.append(COVARIATES)
     if missing := [name for name in (*tables, *shards, *manifest["priors"]) if name not in manifest["files"]]:
         raise SourceError(f"{path} lists no {', '.join(missing)}; the saved fleet is not whole")
 

@@ -25,6 +25,7 @@ from forecasting.flow.processes import SECONDS_TO_LOAD, Crew
 from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
 from forecasting.series.budget import RowCounts, mark_unserved
 from forecasting.series.checks import check_measurements
+from forecasting.series.covariates import CovariateRows
 from forecasting.series.freshness import current_time
 from forecasting.series.ingest import Ingested, ingest, later_observations, panel_of
 from forecasting.series.lost import describe_lost
@@ -74,6 +75,7 @@ class OneShot:
         later: Accepted rows after a cutoff that nobody requested, where networks were kept.
         checks: The verdicts of the spec's checks.
         usual_rows: How many rows the periods of a series usually have, where rows are aggregated.
+        covariates: Values of covariates before and after the cutoff, where networks were kept; None without any.
     """
 
     forecasts: pl.DataFrame
@@ -93,12 +95,14 @@ class OneShot:
     later: pl.DataFrame | None = None
     checks: pl.DataFrame = field(default_factory=no_verdicts)
     usual_rows: Mapping[str, float] = field(default_factory=dict)
+    covariates: pl.DataFrame | None = None
 
 
 def forecast(
     spec: Spec,
     *,
     rows: pl.LazyFrame | None = None,
+    covariates: CovariateRows | None = None,
     cutoff: datetime | int | None = None,
     shard_size: int | None = None,
     num_workers: int = 1,
@@ -115,6 +119,7 @@ def forecast(
     Args:
         spec: What to forecast.
         rows: Rows of `scan_source` or `scan_frame`; the spec's own source where not given.
+        covariates: Rows of the spec's covariates; the spec's own source where not given.
         cutoff: The last time that may be known; the newest period of most live series where not given.
         shard_size: Series per shard; where not given, as many as fit their work and `num_workers`, within
             `MOST_BYTES` each.
@@ -135,7 +140,7 @@ def forecast(
         SpecError: The cutoff lies after the newest measurement.
         CheckFailed: Measurements or forecasts fail a check of the spec that stops the run.
     """
-    ingested = ingest(spec, cutoff=cutoff, rows=rows, storage_options=storage_options)
+    ingested = ingest(spec, cutoff=cutoff, rows=rows, covariates=covariates, storage_options=storage_options)
     checked = check_measurements(ingested, spec, moment=_moment(spec, rows) if cutoff is None else None)
     checked.refuse()
     lost_series, ingested = ingested.set_aside, checked.ingested
@@ -190,6 +195,7 @@ def forecast(
         later=later,
         checks=join_verdicts([checked.verdicts, of_forecasts]),
         usual_rows=ingested.usual_rows,
+        covariates=ingested.covariates.collect() if keeps.networks and ingested.covariates is not None else None,
     )
 
 

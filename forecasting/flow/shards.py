@@ -25,6 +25,7 @@ from forecasting.evaluate.dependence import SUMS, count_products
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.predict import find_unseen, predict
 from forecasting.flow.admissible import admissible
+from forecasting.flow.blend import blend, choose_shares, keep_chosen, shares_of, variants
 from forecasting.flow.members import MemberKey, origins_of
 from forecasting.flow.serving import (
     Block,
@@ -38,7 +39,7 @@ from forecasting.flow.statistics_choice import statistics_forecasters
 from forecasting.series.intermittent import without_residues
 from forecasting.series.local_grid import to_instants
 from forecasting.series.panel import Panel
-from forecasting.spec.spec import STATISTICS, Spec
+from forecasting.spec.spec import REGRESSIONS, STATISTICS, Spec
 from forecasting.spec.training import KernelName
 
 ForecasterKey = str | MemberKey
@@ -90,8 +91,12 @@ def backtest_shard(
         statistics = statistics_forecasters(spec, panel.length_S)
     ratios: list[pl.DataFrame] = []
     products = [pl.DataFrame(schema=SUMS)]
+    chosen: list[tuple[pl.DataFrame, pl.DataFrame]] = []
 
     def inspect(points: pl.DataFrame) -> None:
+        if spec.chosen_regressions:
+            chosen.append(choose_shares(points))
+            points = keep_chosen(points, chosen[0][1])
         ratios.append(count_ratios(points, quantiles=spec.quantiles))
         if spec.paths or keeps_correlations:
             products.append(count_products(points, quantiles=spec.quantiles, horizon=spec.horizon))
@@ -105,6 +110,8 @@ def backtest_shard(
         assemble=partial(_assemble, spec, networks),
         inspect=inspect,
     )
+    if chosen:
+        backtests = keep_chosen(backtests, chosen[0][1]).sort("unique_id", "model", "origin")
     champions = choose_champions(
         backtests,
         unique_ids=panel.unique_ids,
@@ -116,6 +123,11 @@ def backtest_shard(
         statistics=tuple(statistics),
         combinable=combinable(panel, spec, networks),
     )
+    if chosen:
+        shares = champions.drop("regression_share").join(
+            chosen[0][0], on="unique_id", how="left", maintain_order="left"
+        )
+        champions = shares.select(champions.columns)
     return Backtested(_on_clock(backtests, panel), champions, pl.concat(ratios), pl.concat(products))
 
 
@@ -165,7 +177,7 @@ def predict_shard(
         }
         statistics = statistics_forecasters(spec, panel.length_S, also=is_champion)
     quantiles = {key: make(panel) for key, make in _forecasters(spec, statistics, fleets, kernel).items()}
-    forecasts = _assemble(spec, networks, quantiles)
+    forecasts = _assemble(spec, networks, quantiles, share_S=shares_of(champions, panel.unique_ids))
     del quantiles
     able: dict[str, npt.NDArray[np.bool_]] = {
         model: np.asarray(np.isfinite(quantiles_SFQ).all((1, 2))) for model, quantiles_SFQ in forecasts.items()
@@ -212,12 +224,17 @@ def _baselines(spec: Spec) -> dict[str, Forecaster]:
 
 
 def _assemble(
-    spec: Spec, networks: Sequence[str], quantiles: Mapping[ForecasterKey, Quantiles]
+    spec: Spec,
+    networks: Sequence[str],
+    quantiles: Mapping[ForecasterKey, Quantiles],
+    *,
+    share_S: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, Quantiles]:
     """Return the forecasts of models: a network is the median of its members, each quantile separately.
 
     The combination needs every network of the spec, and at least one model of the series that is not a naive. In a
-    series that is shorter than its first season, models that need this season have no vote.
+    series that is shorter than its first season, models that need this season have no vote. Where there are regressions
+    without shares, the combination has a variant for each share (`forecasting.flow.blend`).
     """
     is_young_S = ~np.isnan(quantiles[NAIVE][:, 0, 0])
     voting = {
@@ -229,6 +246,7 @@ def _assemble(
         members.setdefault(key.model if isinstance(key, MemberKey) else key, []).append(quantiles_SFQ)
     models = {model: _median(each) for model, each in members.items()}
     baselines = _baselines(spec)
+    regressions = [voting.pop(key) for key in REGRESSIONS if key in voting]
     not_naive = [quantiles_SFQ for key, quantiles_SFQ in voting.items() if key not in baselines]
     if not_naive and set(spec.models) <= set(networks):
         is_more_than_naive_S = np.any([np.isfinite(quantiles_SFQ[:, 0, 0]) for quantiles_SFQ in not_naive], axis=0)
@@ -236,7 +254,13 @@ def _assemble(
             networks=[each for key, each in voting.items() if isinstance(key, MemberKey)],
             others=[each for key, each in voting.items() if not isinstance(key, MemberKey)],
         )
-        models[COMBINATION] = np.where(is_more_than_naive_S[:, None, None], combined_SFQ, np.nan)
+        combined_SFQ = np.where(is_more_than_naive_S[:, None, None], combined_SFQ, np.nan)
+        if not regressions:
+            models[COMBINATION] = combined_SFQ
+        elif share_S is None:
+            models |= variants(combined_SFQ, _median(regressions))
+        else:
+            models[COMBINATION] = blend(combined_SFQ, _median(regressions), share_S)
     return {model: admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}
 
 

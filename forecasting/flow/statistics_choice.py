@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 import numpy as np
 import numpy.typing as npt
 
+from forecasting.classical.ridge import forecast_ridge
 from forecasting.classical.statistics import FOR_INTERMITTENT, forecast_statistics, most_points
 from forecasting.evaluate.backtest import Forecaster
 from forecasting.fleet.cost.cost import Cost, TrainingCost
@@ -82,7 +83,7 @@ def statistics_seconds(spec: Spec, num_points: int) -> float:
 def statistics_forecasters(
     spec: Spec, length_S: Sequence[int] | npt.NDArray[np.int64], also: Mapping[str, npt.NDArray[np.bool_]] | None = None
 ) -> dict[str, Forecaster]:
-    """Return a forecaster for each model that any series has.
+    """Return a forecaster for each statistical model that any series has, and for each regression of the spec.
 
     Args:
         spec: What to forecast.
@@ -103,7 +104,15 @@ def statistics_forecasters(
                 forecast_statistics, model=model, season_lengths=spec.season_lengths, quantiles=spec.quantiles
             )
             forecasters[model] = partial(_forecast_rows, one, np.flatnonzero(is_due_S), len(spec.quantiles))
-    return forecasters
+    return forecasters | _regressions(spec)
+
+
+def _regressions(spec: Spec) -> dict[str, Forecaster]:
+    known = {"ridge": forecast_ridge}
+    return {
+        model: partial(known[model], season_lengths=spec.season_lengths, quantiles=spec.quantiles)
+        for model in spec.chosen_regressions
+    }
 
 
 StatisticsAhead = Mapping[int, Mapping[str, npt.NDArray[np.float64]]]

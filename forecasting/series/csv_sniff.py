@@ -54,7 +54,13 @@ def propose_dialect(
 
 
 def refuse_other_spelling(
-    uri: str, options: Mapping[str, str], rows: pl.LazyFrame, target: str, dialect: CsvDialect
+    uri: str,
+    options: Mapping[str, str],
+    rows: pl.LazyFrame,
+    target: str,
+    dialect: CsvDialect,
+    *,
+    role: str = "target",
 ) -> None:
     """Check that the declared dialect reads the measurements, if another one would.
 
@@ -66,13 +72,14 @@ def refuse_other_spelling(
         rows: All rows, with `y` as text.
         target: The column of measurements.
         dialect: The declared dialect.
+        role: What messages call the column.
 
     Raises:
         SourceError: Another dialect reads nearly all measurements, and the declared one does not.
     """
     texts = [text for (text,) in read_first(uri, options, [target], dialect, NUM_SNIFFED)]
     if _better_spellings(_as_rows(texts), dialect) and (better := _better_spellings(well_formed(rows), dialect)):
-        raise SourceError(f"{uri}: target column '{target}' {describe_dialects(better, dialect)}")
+        raise SourceError(f"{uri}: {role} column '{target}' {describe_dialects(better, dialect)}")
 
 
 def _as_rows(texts: Sequence[str]) -> pl.LazyFrame:

@@ -206,6 +206,9 @@ def hide_ended(features: pl.DataFrame, ended: Mapping[str, str], spec: Spec, *, 
         points = points.join(classes, on="unique_id", how="left")
     zone = zone_in(features)
     points = points.with_columns(zone=pl.lit(zone, pl.String))
+    points = points.with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in features.schema.items() if name.startswith("covariates")
+    )
     empty = add_calendar(points, freq=spec.freq, zone=zone).select(features.columns).collect()
     return pl.concat([features.filter(~has_ended), empty]).sort("unique_id", "ds")
 

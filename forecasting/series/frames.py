@@ -26,7 +26,7 @@ IN_MEMORY = "<frame>"
 DEFAULT_ID = "unique_id"
 
 _KINDS = "a Polars DataFrame or LazyFrame, a pandas DataFrame, a pyarrow Table, a DuckDB relation, or paths of files"
-_ROLES = ("id", "time", "target", "category")
+_ROLES = ("id", "time", "target", "category", "covariate")
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def read_frame(
     time: str,
     target: str,
     static: Sequence[str] = (),
+    covariates: Sequence[str] = (),
     newer: str | None = None,
 ) -> tuple[pl.DataFrame, NativeFrames]:
     """Convert a frame of long data to Polars.
@@ -123,6 +124,7 @@ def read_frame(
         time: The column of timestamps or integer steps.
         target: The column of measurements.
         static: Columns of categories.
+        covariates: Columns of covariates.
         newer: A column that says which row is newer.
 
     Returns:
@@ -138,14 +140,15 @@ def read_frame(
             frame = _lay_out_index(frame, ids=_ids(id), time=time, target=target)
     levels = _unread_levels(frame)
     if nw.dependencies.is_duckdb_relation(frame):
-        _refuse_repeated(frame, [*_ids(id), time, target, *static, *([newer] if newer else [])])
+        _refuse_repeated(frame, [*_ids(id), time, target, *static, *covariates, *([newer] if newer else [])])
     with _reading():
         native = nw.from_native(frame)
         columns = native.collect_schema().names()
     is_single = id is None and DEFAULT_ID not in columns
     ids = _ids(id)
     wanted = [*(("id", name) for name in ids), ("time", time), ("target", target)]
-    needed = [*wanted, *(("category", name) for name in static), *([("newer", newer)] if newer else [])]
+    needed = [*wanted, *(("category", name) for name in static), *(("covariate", name) for name in covariates)]
+    needed += [("newer", newer)] if newer else []
     if lacking := describe_lacking([each for each in needed if not (is_single and each[0] == "id")], columns):
         remedy = _how_to_name(frame, time) + describe_wide(needed, columns)
         raise SourceError(f"{IN_MEMORY} lacks {lacking}{_index_levels(frame)}; {remedy}")

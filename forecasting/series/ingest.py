@@ -8,13 +8,24 @@ from functools import cached_property, partial
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.schemas import CATEGORIES
+from forecasting.schemas import CATEGORIES, COVARIATES, COVARIATES_AHEAD
 from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
 from forecasting.series.clock import refuse_other_clock
 from forecasting.series.closed import refuse_open_rows
 from forecasting.series.columns import LARGEST_TIME
+from forecasting.series.covariates import (
+    AHEAD,
+    COLUMNS,
+    KNOWN,
+    CovariateRows,
+    Covariates,
+    add_covariates,
+    place_covariates,
+    read_covariates,
+    scan_covariates,
+)
 from forecasting.series.ends import describe_ended, describe_unmeasured, hide_ended
 from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.found_cutoff import newest_of
@@ -72,6 +83,7 @@ class Ingested:
         is_in_memory: Whether observations and features are in memory, and not in files.
         num_points: Grid points of each series that has some, by its name, in the order of the series; None where they
             have not been counted.
+        covariates: unique_id, ds and a column per covariate, before and after the cutoff; None without covariates.
     """
 
     observed: pl.LazyFrame
@@ -86,6 +98,7 @@ class Ingested:
     usual_rows: Mapping[str, float] = field(default_factory=dict)
     is_in_memory: bool = True
     num_points: Mapping[str, int] | None = None
+    covariates: pl.LazyFrame | None = None
 
     @cached_property
     def observations(self) -> pl.DataFrame:
@@ -145,6 +158,7 @@ def ingest(
     is_newest: bool = False,
     is_settled: bool = False,
     rows: pl.LazyFrame | None = None,
+    covariates: CovariateRows | Covariates | None = None,
     now: datetime | None = None,
     has_budget: bool = True,
     zone: str | None = None,
@@ -163,6 +177,8 @@ def ingest(
         is_newest: Whether `cutoff` is what `find_newest` returns.
         is_settled: Whether `cutoff` is what `settle_cutoff` returns, which it otherwise becomes.
         rows: Rows in the columns of `scan_source`; None reads the spec's source.
+        covariates: Rows of the spec's covariates (`scan_covariates`), or their values; None reads the spec's source,
+            and without any of them all are unknown.
         now: The current time in UTC, naive, after which nothing can have been measured; the wall clock where not given.
         has_budget: Whether too many refused rows stop the run, or set their series aside.
         zone: The zone of `rows` whose times are in UTC already; that of the rows' times where not given.
@@ -180,6 +196,9 @@ def ingest(
     now = now or wall_clock()  # one for all that follows, which is counted together
     if rows is None:
         rows = scan_source(spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
+    if covariates is None:
+        names = spec.covariates.future
+        covariates = scan_covariates(spec.source, spec.clock, names, storage_options=storage_options)
     zone = zone or local_zone(rows, spec.source, spec.clock, spec.freq)
     if zone is not None and spec.source.ignore:
         ignored = tuple(period.in_zone(zone) for period in spec.source.ignore)
@@ -210,7 +229,8 @@ def ingest(
             note = describe_settled(given, cutoff, spec.freq)
         if is_found and has_parts(spec.source) and isinstance(cutoff, datetime):
             note = describe_part(blocks.periods(), cutoff, spec.freq)
-        read = _Read(spec, cutoff, as_of, is_found, has_budget, zone, storage_options, () if note is None else (note,))
+        unused = () if note is None else (note,)
+        read = _Read(spec, cutoff, as_of, is_found, has_budget, zone, storage_options, unused, covariates)
         if series is None:
             return _ingest(blocks, read, tried[-1] if holds else None)
         require_series(blocks.rows, series)
@@ -230,6 +250,7 @@ class _Read:
     zone: str | None
     storage_options: Mapping[str, str] | None
     unused: tuple[str, ...]
+    covariates: CovariateRows | Covariates
 
 
 def _new_parts(blocks: JudgedBlocks) -> Parts:
@@ -305,6 +326,7 @@ def _ingest(blocks: JudgedBlocks, read: _Read, gathered: Gathering | None = None
         describe_repeats(refused, counts.read, spec.source),
         *gridded.suspicions.describe(meant, rows, spec),
     )
+    ingested = _with_covariates(ingested, read)
     return replace(
         ingested,
         notes=(*ingested.notes, *(note for note in found if note is not None)),
@@ -312,6 +334,20 @@ def _ingest(blocks: JudgedBlocks, read: _Read, gathered: Gathering | None = None
         usual_rows={name: num for part in gathered.shortfall for name, num in part.usual.items()},
         is_in_memory=gathered.observed.are_in_memory,
     )
+
+
+def _with_covariates(ingested: Ingested, read: _Read) -> Ingested:
+    """Return the features with covariates, and what is to be said about these."""
+    if not read.covariates:
+        none = (pl.lit(None, COVARIATES).alias(KNOWN), pl.lit(None, COVARIATES_AHEAD).alias(AHEAD))
+        return replace(ingested, points=ingested.points.with_columns(none))
+    found = read.covariates
+    if not isinstance(found, Covariates):
+        found = read_covariates(found, read.spec)
+    points, notes = add_covariates(
+        ingested.points, found, read.spec, cutoff=ingested.cutoff, unserved=list(ingested.unserved)
+    )
+    return replace(ingested, points=points, covariates=found.rows, notes=(*ingested.notes, *notes))
 
 
 def _count(refused: pl.DataFrame, counted: pl.DataFrame, kept: pl.DataFrame, *, num_later: int) -> RowCounts:
@@ -392,7 +428,7 @@ def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, r
         The panel.
     """
     panel = to_panel(
-        features,
+        features.drop(COLUMNS, strict=False),
         freq=spec.freq,
         horizon=spec.horizon,
         unique_ids=unique_ids,
@@ -401,4 +437,6 @@ def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, r
     )
     own_cutoff = pl.Series([to_wall_clock(run_cutoff, panel.zone)], dtype=panel.clock_dtype).to_numpy()[0]
     panel.ds_SN[panel.length_S == 0, -spec.horizon - 1] = own_cutoff
-    return panel
+    if not spec.covariates.future:
+        return panel
+    return replace(panel, covariate_SNK=place_covariates(features, panel, names=spec.covariates.future, freq=spec.freq))

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.series.arrow_types import scan_parquet
+from forecasting.series.covariates import scan_covariates
 from forecasting.series.delta import scan_table
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
@@ -52,6 +53,24 @@ class Input:
         if self.frame is not None:
             return scan_frame(self.frame, self.source, clock, static=static)
         return scan_source(self.source, clock, static=static, storage_options=self.storage_options)
+
+    def scan_covariates(self, clock: Clock, names: Sequence[str]) -> dict[str, pl.LazyFrame]:
+        """Scan the rows of covariates, each as if it was the measurement.
+
+        Args:
+            clock: Whether times are timestamps or integer steps.
+            names: The covariates.
+
+        Returns:
+            Rows in the columns of `scan_source`, by covariate.
+
+        Raises:
+            SourceError: A column is missing or has no numbers.
+            ServiceError: A remote file cannot be reached.
+        """
+        if self.frame is None:
+            return scan_covariates(self.source, clock, names, storage_options=self.storage_options)
+        return {name: scan_frame(self.frame, self.source.reading_covariate(name), clock) for name in names}
 
     def zone(self, clock: Clock, freq: str | int) -> tzinfo | None:
         """Return the time zone of the input, as `clock_zone` does; None without one."""
@@ -114,6 +133,7 @@ def read_input(
     fields: Mapping[str, Any],
     *,
     static: Sequence[str] = (),
+    covariates: Sequence[str] = (),
     storage_options: Mapping[str, str] | None = None,
     subject: str = "frame",
 ) -> tuple[Input, NativeFrames]:
@@ -124,6 +144,7 @@ def read_input(
         fields: Fields of a `Source` besides its URI, by name. A frame without `id` and without a column `unique_id` is
             one series; see `read_frame`.
         static: Columns of categories.
+        covariates: Columns of covariates.
         storage_options: Options of an object store that holds the files.
         subject: What an error about paths names.
 
@@ -141,7 +162,13 @@ def read_input(
     columns = check_source([IN_MEMORY], fields, subject=subject)
     id = columns.id if "id" in columns.model_fields_set else None
     frame, frames = read_frame(
-        given, id=id, time=columns.time, target=columns.target, static=static, newer=columns.newer
+        given,
+        id=id,
+        time=columns.time,
+        target=columns.target,
+        static=static,
+        covariates=covariates,
+        newer=columns.newer,
     )
     return Input(columns.model_copy(update={"id": frames.id}), frame), frames
 

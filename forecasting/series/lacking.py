@@ -47,7 +47,8 @@ def needed_columns(source: Source, static: Sequence[str]) -> list[tuple[str, str
     Returns:
         Pairs of a role (id, time, target, newer, category) and a name.
     """
-    named = [*(("id", name) for name in source.ids), ("time", source.time), ("target", source.target)]
+    role = "covariate" if source.is_covariate else "target"
+    named = [*(("id", name) for name in source.ids), ("time", source.time), (role, source.target)]
     if source.newer is not None:
         named.append(("newer", source.newer))
     return named + [("category", name) for name in static]

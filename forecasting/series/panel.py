@@ -127,12 +127,13 @@ class Panel:
         )
 
 
-def feature_columns(freq: str | int, categories: Categories) -> list[str]:
+def feature_columns(freq: str | int, categories: Categories, covariates: Sequence[str] = ()) -> list[str]:
     """Return the columns of the features that `to_panel` reads.
 
     Args:
         freq: The spec's frequency, which decides the calendar features.
         categories: The spec's categories.
+        covariates: The spec's covariates.
 
     Returns:
         Column names.
@@ -142,7 +143,8 @@ def feature_columns(freq: str | int, categories: Categories) -> list[str]:
     """
     static = ["categories"] if categories.static else []
     zone = [] if isinstance(freq, int) or keeps_wall_clock(freq) else [ZONE]
-    return ["unique_id", "ds", "y", *calendar_columns(freq), *static, *zone]
+    ahead = ["covariates", "covariates_ahead"] if covariates else []
+    return ["unique_id", "ds", "y", *calendar_columns(freq), *static, *zone, *ahead]
 
 
 def to_panel(

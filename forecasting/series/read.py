@@ -249,7 +249,8 @@ def _scan_csv(
     schema = pl.Schema(dict.fromkeys([*header, *keys], pl.String()))
     selected = _select(rows, schema, uri, source, clock, static, row=row, problem=problem)
     with reading(uri):
-        refuse_other_spelling(uri, options, selected, source.target, dialect)
+        role = "covariate" if source.is_covariate else "target"
+        refuse_other_spelling(uri, options, selected, source.target, dialect, role=role)
     return read_measurements(selected, dialect)
 
 
@@ -285,7 +286,7 @@ def scan_frame(rows: pl.DataFrame, source: Source, clock: Clock, *, static: Sequ
 
 def _keys(uri: str, needed: Sequence[tuple[str, str]]) -> dict[str, str | None]:
     """Return the keys of a file's path that are needed columns other than the measurement."""
-    return needed_keys(uri, [name for role, name in needed if role != "target"])
+    return needed_keys(uri, [name for role, name in needed if role not in ("target", "covariate")])
 
 
 def _select(
@@ -301,6 +302,7 @@ def _select(
 ) -> pl.LazyFrame:
     """Select the columns of `scan_source` from rows that `row` numbers from 0; `problem` has reasons to refuse them."""
     subjects = {role: f"{uri}: {role} column '{name}'" for role, name in needed_columns(source, ())}
+    of_target = subjects["covariate" if source.is_covariate else "target"]
     classes = [
         pl.struct(
             pl.lit(name).alias("name"),
@@ -312,7 +314,11 @@ def _select(
     written = pl.col(names).struct.field("written_id")
     # `validate` reads these two columns; their dtypes are checked here, where the file's name is known.
     _refuse_time(rows, schema[source.time], uri, source, clock, subject=subjects["time"])
-    read_number(source.target, schema[source.target], subject=subjects["target"])
+    measured = pl.col(source.target)
+    if source.is_covariate and schema[source.target] == pl.Boolean:
+        measured = measured.cast(pl.Int8)
+    else:
+        read_number(source.target, schema[source.target], subject=of_target)
     form, time = source.time_format if clock == "timestamp" else None, schema[source.time]
     newer = pl.col(source.newer or row)
     if problem:
@@ -323,7 +329,7 @@ def _select(
         (pl.col(row).cast(pl.Int64) + 1).alias("source_row"),
         pl.col(names).struct.field("unique_id"),
         (read_formatted(source.time, time, form) if form else bound_times(source.time, time)).alias("ds"),
-        pl.col(source.target).alias("y"),
+        measured.alias("y"),
         *([pl.concat_list(classes).alias("categories")] if classes else []),
         *([newer.alias("newer")] if source.newer is not None else []),
         *([pl.col(source.time).cast(pl.String).alias("ds_text")] if form else []),

@@ -183,6 +183,7 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     )
 
     _scope: Scope = PrivateAttr(Scope())
+    _is_covariate: bool = PrivateAttr(False)
 
     @field_validator("ignore", mode="before")
     @classmethod
@@ -330,6 +331,17 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         part = self.model_copy()
         part._scope = scope
         return part
+
+    @property
+    def is_covariate(self) -> bool:
+        """Whether the target is a covariate, which may have truth values."""
+        return self._is_covariate
+
+    def reading_covariate(self, name: str) -> Self:
+        """Return the same source, whose target is a covariate."""
+        other = self.model_copy(update={"target": name})
+        other._is_covariate = True
+        return other
 
     @property
     def uris(self) -> tuple[str, ...]:

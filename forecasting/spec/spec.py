@@ -28,6 +28,7 @@ from forecasting.errors import SpecError
 from forecasting.spec.airflow import AirflowOptions
 from forecasting.spec.categories import Categories
 from forecasting.spec.checks import Check, name_checks
+from forecasting.spec.covariates import Covariates
 from forecasting.spec.ended import steps_to_end
 from forecasting.spec.frequency import (
     DAY,
@@ -55,6 +56,8 @@ NetworkName = Literal["elman", "jordan", "lstm", "gru", "indrnn", "bidirectional
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
 StatisticName = Literal["theta", "ets", "ces", "mstl", "croston_sba", "tsb", "adida"]
 STATISTICS: tuple[str, ...] = get_args(StatisticName)
+RegressionName = Literal["ridge"]
+REGRESSIONS: tuple[str, ...] = get_args(RegressionName)
 
 ONE_SHOT = "one_shot"
 """Name of a spec that only options or arguments describe."""
@@ -111,6 +114,9 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     statistics: tuple[StatisticName, ...] | None = Field(
         None, description="statistical models to compare with the networks; by default the recipe's choice"
     )
+    regressions: tuple[RegressionName, ...] | None = Field(
+        None, description="regressions to compare with the networks; by default ridge where there are covariates"
+    )
     lower_bound: StrictFloat | None = Field(
         None, allow_inf_nan=False, description="smallest value that a forecast may have; 0 for counts"
     )
@@ -120,6 +126,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     integer_valued: StrictBool = Field(False, description="whether y is a count: forecasts are then whole numbers")
     seed: StrictInt = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
     categories: Categories = Field(Categories(), description="classes of series and times that networks read")
+    covariates: Covariates = Field(Covariates(), description="columns known ahead that regressions read")
     recipe: RecipeName = Field("standard", description="named training configuration")
     overrides: RecipeOverrides = Field(  # type: ignore[valid-type]
         default_factory=RecipeOverrides, description="fields of the training configuration that replace the recipe's"
@@ -148,7 +155,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
             check_reach(others.data["freq"], horizon)
         return horizon
 
-    @field_validator("season_lengths", "models", "statistics", mode="wrap")
+    @field_validator("season_lengths", "models", "statistics", "regressions", mode="wrap")
     @classmethod
     def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return check_whole_and_parts(values, handler, find_repeat)
@@ -230,6 +237,26 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         columns = (self.source.id, self.source.time, self.source.target)
         if both := [name for name in self.categories.static if name in columns]:
             raise ValueError(f"categories.static must be other columns than id, time and target: {', '.join(both)}")
+        if both := [name for name in self.covariates.future if name in (*self.source.ids, *columns[1:])]:
+            raise ValueError(f"covariates.future must be other columns than id, time and target: {', '.join(both)}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_read_covariates(self) -> Self:
+        if not self.covariates.future:
+            return self
+        if self.source.aggregate is not None:
+            raise ValueError(
+                "covariates.future needs one row per period, but source.aggregate makes one of several; aggregate the"
+                " rows before, in a query or a file of their own"
+            )
+        if self.source.modified is not None:
+            raise ValueError(
+                "covariates.future cannot be read from a source with source.modified, whose rows are kept without"
+                " other columns; leave source.modified out"
+            )
+        if self.regressions == ():
+            raise ValueError('covariates.future needs a model that reads it; name regressions = ["ridge"]')
         return self
 
     @model_validator(mode="after")
@@ -270,6 +297,13 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         """
         scope = Scope(self.categories.static, find_end(cutoff, self.freq))
         return self.model_copy(update={"source": self.source.within(scope)})
+
+    @property
+    def chosen_regressions(self) -> tuple[str, ...]:
+        """The regressions that compete: those of the spec, by default all where it has covariates."""
+        if self.regressions is not None:
+            return self.regressions
+        return REGRESSIONS if self.covariates.future else ()
 
     @property
     def quantile_columns(self) -> tuple[str, ...]:

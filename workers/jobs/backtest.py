@@ -11,7 +11,7 @@ from forecasting.evaluate.conformal import COUNTS, find_factors
 from forecasting.evaluate.dependence import SUMS, find_correlations
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
-from forecasting.spec.spec import STATISTICS, Spec
+from forecasting.spec.spec import REGRESSIONS, STATISTICS, Spec
 from forecasting.store.publish import publish
 from forecasting.store.slices import Slice
 from forecasting.store.staging import discard
@@ -39,7 +39,7 @@ def backtest(run: Run) -> Outcome:
     models = None
     if run.arguments.models is not None:
         naives = (seasonal_naive_name(length) for length in run.spec.season_lengths)
-        models = (*run.networks, *STATISTICS, *naives, COMBINATION)
+        models = (*run.networks, *STATISTICS, *REGRESSIONS, *naives, COMBINATION)
     versions = run.publish("backtests", staged.files["backtests"], models=models)
     changes = _describe_changes(run, staged.files["champions"]) + _describe_errors(run, staged.files["champions"])
     versions |= run.publish("champions", staged.files["champions"])

@@ -82,7 +82,7 @@ class Slot:
                 pl.col("unique_id").is_between(pl.lit(min(unique_ids)), pl.lit(max(unique_ids))),
                 pl.col("ds") <= self.cutoff,
             )
-            .select(*feature_columns(self.spec.freq, self.spec.categories), "is_observed")
+            .select(*feature_columns(self.spec.freq, self.spec.categories, self.spec.covariates.future), "is_observed")
             .collect(engine="streaming")
         )
         ended = {} if has_ended else find_ended(features, self.spec, cutoff=self.cutoff)

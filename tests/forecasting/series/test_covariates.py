@@ -1,0 +1,272 @@
+"""Covariates that are known ahead: read as measurements are, kept with the features, laid out on a panel's grid."""
+
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from forecasting.errors import SourceError, SpecError
+from forecasting.series.covariates import merge_covariates, read_covariates, scan_covariates
+from forecasting.series.ingest import Ingested, ingest, panel_of
+from forecasting.series.inputs import read_input
+from forecasting.spec.spec import Spec, make_spec
+
+BEGIN = datetime(2024, 1, 1)
+HORIZON = 3
+LENGTHS = {"a": 12, "b": 9}
+"""Hours with a measurement; all series end at the same time."""
+
+
+def rows(**changed: Any) -> pl.DataFrame:
+    """Hours of two series with a measurement, and the horizon without; the covariates number the hours."""
+    last = max(LENGTHS.values())
+    parts = [
+        pl.DataFrame(
+            {
+                "unique_id": name,
+                "ds": [BEGIN + timedelta(hours=hour) for hour in range(last - length, last + HORIZON)],
+                "y": [float(hour) for hour in range(length)] + [None] * HORIZON,
+                "price": [100.0 + hour + 1000 * (name == "b") for hour in range(last - length, last + HORIZON)],
+                "is_open": [hour % 2 == 0 for hour in range(last - length, last + HORIZON)],
+            }
+        )
+        for name, length in LENGTHS.items()
+    ]
+    return pl.concat(parts).with_columns(**changed)
+
+
+def spec_of(uri: Path | str = "x.parquet", **fields: Any) -> Spec:
+    source = {"uri": str(uri), **fields.pop("source", {})}
+    base = {"name": "small", "source": source, "freq": "1h", "season_lengths": [2], "horizon": HORIZON}
+    covariates = {"future": ["price", "is_open"], **fields.pop("covariates", {})}
+    return make_spec({**base, "covariates": covariates, **fields}, subject="spec")
+
+
+def read(frame: pl.DataFrame, spec: Spec, **options: Any) -> Ingested:
+    given, _ = read_input(frame, {}, covariates=spec.covariates.future)
+    covariates = given.scan_covariates(spec.clock, spec.covariates.future)
+    return ingest(spec, rows=given.scan(spec.clock), covariates=covariates, **options)
+
+
+def panel_values(ingested: Ingested, spec: Spec) -> np.ndarray:
+    found = panel_of(ingested.features, spec, ingested.unique_ids, run_cutoff=ingested.cutoff).covariate_SNK
+    assert found is not None
+    return found
+
+
+EXPECTED = np.array(
+    [
+        [[100.0 + hour, float(hour % 2 == 0)] for hour in range(12 + HORIZON)],
+        [
+            [1100.0 + hour if hour > 2 else math.nan, float(hour % 2 == 0) if hour > 2 else math.nan]
+            for hour in range(15)
+        ],
+    ]
+)
+"""(series, hour, covariate)."""
+
+
+def write(frame: pl.DataFrame, folder: Path, kind: str) -> tuple[Path, dict[str, Any]]:
+    """Write a frame as a file, and return its path and the fields of a source that reads it."""
+    path = folder / f"rows.{kind.split(' ')[0]}"
+    if kind == "parquet":
+        frame.write_parquet(path)
+    elif kind == "csv":
+        frame.write_csv(path)
+    else:
+        words = pl.when("is_open").then(pl.lit("TRUE")).otherwise(pl.lit("False"))
+        commas = (pl.col(name).cast(pl.String).str.replace(".", ",", literal=True) for name in ("y", "price"))
+        text = frame.with_columns(*commas, is_open=words)
+        text.write_csv(path, separator=";")
+        return path, {"csv": {"separator": ";", "decimal": ","}}
+    return path, {}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv with commas"])
+def test_same_values_from_every_kind_of_file(tmp_path: Path, kind: str) -> None:
+    path, fields = write(rows(), tmp_path, kind)
+    spec = spec_of(path, source=fields)
+    assert np.array_equal(panel_values(ingest(spec), spec), EXPECTED, equal_nan=True)
+
+
+def test_frame_has_them_too_and_rows_in_the_future_are_none_of_impossible_times() -> None:
+    spec = spec_of()
+    shift = timedelta(hours=round((datetime.now() - BEGIN) / timedelta(hours=1)) - max(LENGTHS.values()) - 24)
+    found = read(rows(ds=pl.col("ds") + shift), spec)
+    assert found.rejects.is_empty()
+    assert np.array_equal(panel_values(found, spec), EXPECTED, equal_nan=True)
+
+
+def test_earlier_cutoff_has_the_values_of_its_own_horizon() -> None:
+    spec = spec_of()
+    found = panel_values(read(rows(), spec, cutoff=BEGIN + timedelta(hours=9)), spec)
+    assert np.array_equal(found, EXPECTED[:, : 10 + HORIZON], equal_nan=True)
+
+
+def test_values_after_the_horizon_are_never_read() -> None:
+    spec, cutoff = spec_of(), BEGIN + timedelta(hours=8)
+    late = pl.when(pl.col("ds") > cutoff + timedelta(hours=HORIZON)).then(-1.0).otherwise("price")
+    one, other = (read(frame, spec, cutoff=cutoff) for frame in (rows(), rows(price=late)))
+    assert one.features.equals(other.features)
+
+
+class TestMissingAhead:
+    """Values that are missing within the horizon."""
+
+    @staticmethod
+    def lacking() -> pl.DataFrame:
+        return rows(price=pl.when(pl.col("ds") < BEGIN + timedelta(hours=13)).then("price"))
+
+    def test_stops_before_training_and_names_covariate_series_and_time(self) -> None:
+        said = (
+            r"covariate 'price' has no value at 4 of the 6 steps .* in 2 series; the first is 2024-01-01T13:00:00 of"
+            r" series 'a'.*--future-missing hold"
+        )
+        with pytest.raises(SourceError, match=said):
+            read(self.lacking(), spec_of())
+
+    def test_rows_without_values_and_absent_rows_are_alike(self) -> None:
+        with pytest.raises(SourceError, match="covariate 'price' has no value at 6 of the 6 steps"):
+            read(rows().filter(pl.col("y").is_not_null()), spec_of())
+
+    def test_hold_repeats_the_last_value_and_says_so(self) -> None:
+        spec = spec_of(covariates={"future_missing": "hold"})
+        found = read(self.lacking(), spec)
+        assert panel_values(found, spec)[:, -HORIZON:, 0].tolist() == [[112.0] * 3, [1112.0] * 3]
+        assert any("the last known value is held" in note for note in found.notes)
+
+    def test_drop_column_leaves_it_out_and_says_so(self) -> None:
+        spec = spec_of(covariates={"future_missing": "drop_column"})
+        found = read(self.lacking(), spec)
+        values = panel_values(found, spec)
+        assert np.isnan(values[:, :, 0]).all()
+        assert np.array_equal(values[:, :, 1], EXPECTED[:, :, 1], equal_nan=True)
+        assert any("the covariate is left out" in note for note in found.notes)
+
+    def test_does_not_matter_for_a_series_that_has_ended(self) -> None:
+        ended = rows().filter((pl.col("unique_id") == "a") | (pl.col("ds") < BEGIN + timedelta(hours=5)))
+        spec = spec_of(source={"ended_after": 2})
+        found = read(ended, spec)
+        assert set(found.ended) == {"b"}
+
+
+def test_gap_up_to_the_cutoff_is_told() -> None:
+    spec = spec_of()
+    found = read(rows(price=pl.when(pl.col("ds") != BEGIN + timedelta(hours=5)).then("price")), spec)
+    assert np.isnan(panel_values(found, spec)[:, 5, 0]).all()
+    (note,) = [note for note in found.notes if "covariates have no value" in note]
+    assert "'price' at 2" in note
+
+
+def test_texts_that_are_no_numbers_are_told_and_many_of_them_stop_the_run(tmp_path: Path) -> None:
+    texts = pl.col("price").cast(pl.String)
+    path = tmp_path / "rows.csv"
+    rows(price=pl.when(pl.col("ds") == BEGIN + timedelta(hours=5)).then(pl.lit("n/a")).otherwise(texts)).write_csv(path)
+    found = ingest(spec_of(path))
+    assert any("2 values of covariate 'price' are not numbers, such as 'n/a'" in note for note in found.notes)
+    rows(price=pl.when(pl.col("y").is_not_null()).then(pl.lit("n/a")).otherwise(texts)).write_csv(path)
+    with pytest.raises(SourceError, match=r"21 values of covariate 'price' are not numbers.*--allow-rejects"):
+        ingest(spec_of(path))
+
+
+def test_absent_column_is_named(tmp_path: Path) -> None:
+    path, _ = write(rows(), tmp_path, "parquet")
+    with pytest.raises(SourceError, match=r"lacks its covariate column 'Price'.*is it 'price'"):
+        ingest(spec_of(path, covariates={"future": ["Price"]}))
+
+
+def test_hours_that_clocks_skip_and_repeat_have_the_values_of_the_instants() -> None:
+    """Tables are in UTC and panels on the wall clock. Its skipped hour is unknown, its repeated one has the later value."""
+    for day, hours in ((datetime(2024, 3, 30, 12), 24), (datetime(2024, 10, 26, 12), 24)):
+        times = [day + timedelta(hours=hour) for hour in range(hours + HORIZON)]
+        frame = pl.DataFrame(
+            {
+                "unique_id": "a",
+                "ds": pl.Series(times).dt.replace_time_zone("UTC").dt.convert_time_zone("Europe/Berlin"),
+                "y": [1.0 + hour % 2 for hour in range(hours)] + [None] * HORIZON,
+                "price": [float(hour) for hour in range(hours + HORIZON)],
+            }
+        )
+        spec = spec_of(covariates={"future": ["price"]})
+        found = read(frame, spec)
+        panel = panel_of(found.features, spec, ["a"], run_cutoff=found.cutoff)
+        assert panel.covariate_SNK is not None
+        wall = pl.Series(panel.ds_SN[0]).to_list()
+        known = dict(zip(frame["ds"].dt.replace_time_zone(None).to_list(), frame["price"].to_list(), strict=True))
+        assert len(wall) in (hours + HORIZON + 1, hours + HORIZON - 1)
+        for place, time in enumerate(wall):
+            value = panel.covariate_SNK[0, place, 0]
+            if time in known:
+                assert value == known[time], time
+            else:
+                assert math.isnan(value), time
+
+
+@pytest.mark.parametrize(("freq", "step"), [("1mo", "1mo"), ("1d", "1d"), ("1b", "1d"), (1, None)])
+def test_other_grids(freq: str | int, step: str | None) -> None:
+    if step is None:
+        ds: Any = list(range(15))
+    else:
+        every = pl.datetime_range(datetime(2024, 1, 1), datetime(2026, 1, 1), step, eager=True)
+        ds = every.filter(every.dt.weekday() < 6 if freq == "1b" else pl.Series([True] * len(every))).head(15)
+    frame = pl.DataFrame(
+        {
+            "unique_id": "a",
+            "ds": ds,
+            "y": [float(n) for n in range(12)] + [None] * 3,
+            "price": [float(n) for n in range(15)],
+        }
+    )
+    spec = spec_of(freq=freq, covariates={"future": ["price"]})
+    assert panel_values(read(frame, spec), spec)[0, :, 0].tolist() == [float(n) for n in range(15)]
+
+
+def test_newer_values_replace_older_ones_column_by_column() -> None:
+    spec = spec_of()
+    given, _ = read_input(rows(), {}, covariates=spec.covariates.future)
+    known = read_covariates(given.scan_covariates(spec.clock, spec.covariates.future), spec).rows.collect()
+    newer = rows(price=pl.lit(7.0), is_open=pl.lit(None, pl.Boolean)).filter(pl.col("y").is_null())
+    given, _ = read_input(newer, {}, covariates=spec.covariates.future)
+    merged = merge_covariates(known, read_covariates(given.scan_covariates(spec.clock, spec.covariates.future), spec))
+    assert merged.height == known.height
+    assert merged.filter(pl.col("ds") >= BEGIN + timedelta(hours=12))["price"].unique().to_list() == [7.0]
+    assert merged["is_open"].equals(known.sort("unique_id", "ds")["is_open"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"covariates": {"future": ["y"]}}, "covariates.future must be other columns than id, time and target: y"),
+        ({"covariates": {"future": ["price", "price"]}}, "price"),
+        ({"source": {"aggregate": "sum"}}, "covariates.future needs one row per period"),
+        ({"regressions": []}, "covariates.future needs a model that reads it"),
+        ({"covariates": {"future_missing": "guess"}}, "error"),
+    ],
+)
+def test_spec_that_cannot_be_meant_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        spec_of(**fields)
+
+
+def test_covariates_of_a_database_are_read_from_the_same_table(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "rows.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE sales (unique_id TEXT, ds TEXT, y REAL, price REAL, is_open INTEGER)")
+        text = rows(ds=pl.col("ds").dt.to_string("%Y-%m-%d %H:%M:%S"), is_open=pl.col("is_open").cast(pl.Int64))
+        connection.executemany("INSERT INTO sales VALUES (?, ?, ?, ?, ?)", text.rows())
+    connection.close()
+    spec = spec_of(f"sqlite:///{path}", source={"table": "sales"})
+    assert np.array_equal(panel_values(ingest(spec), spec), EXPECTED, equal_nan=True)
+
+
+def test_scan_names_the_role_of_a_column_of_another_type(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    rows(price=pl.col("ds")).write_parquet(path)
+    with pytest.raises(SourceError, match=r"covariate column 'price' has Datetime.*needs numbers"):
+        scan_covariates(spec_of(path).source, "timestamp", ["price"])
