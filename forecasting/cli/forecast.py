@@ -282,6 +282,7 @@ def _run(
 def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str]:
     import polars as pl
 
+    from forecasting.flow.covariate_use import describe_use
     from forecasting.flow.ends import describe_series
     from forecasting.flow.results import counted
     from forecasting.series.reasons import UNREAD
@@ -302,6 +303,8 @@ def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str
         shown = " · ".join(f"{value} {count}" for value, count in values[:NUM_SHOWN])
         more = f" · and {len(values) - NUM_SHOWN} more" if len(values) > NUM_SHOWN else ""
         yield f"categories without a vector of their own, new or rare: in {len(unseen)} series, {shown}{more}"
+    if use := describe_use(spec):
+        yield use
     if outcome.counts is not None:
         yield str(outcome.counts)
     yield f"series: {describe_series(outcome)}"

@@ -111,6 +111,7 @@ class Fleet:
         self,
         frame: Any = None,
         *,
+        future: Any = None,
         cutoff: Any = None,
         processes: int | None = None,
         kernel: KernelName = "auto",
@@ -124,6 +125,9 @@ class Fleet:
 
         Args:
             frame: Newer rows with the columns of the input: a frame or paths of files. None adds nothing.
+            future: A scenario: other values of the covariates within the horizon, as a frame or paths of files with the
+                columns of series, time and all covariates. A null keeps the known value. They count for this forecast
+                alone; rows of `frame` are kept.
             cutoff: The last time that may be known, not before the cutoff of the fit; the newest period of most live
                 series where not given. It is read as that of `fit`: on the input's own wall clock, which is the one of
                 the fit's smallest offset where days are text with offsets. Within a period whose rows were aggregated,
@@ -163,7 +167,10 @@ class Fleet:
                 if given.frame is None or given.frame.height:
                     types = native_types(given, self.spec.clock, self.spec.freq)
                     rejects = self._extend(given, types)
-        if self._newest is None or until is not None:
+        if future is not None:
+            scenario = self._read_scenario(future)
+            outcome = self._forecast(until, scenario=scenario, processes=processes, kernel=kernel, progress=progress)
+        elif self._newest is None or until is not None:
             outcome = self._forecast(until, processes=processes, kernel=kernel, progress=progress)
             self._newest = outcome if until is None else self._newest
         else:
@@ -279,16 +286,36 @@ class Fleet:
             raise SpecError("cutoff", [f"{format_clock(until)} lies before {fitted}, which the fleet was fitted to"])
         return until
 
+    def _read_scenario(self, future: Any) -> Covariates:
+        """Read other values of the covariates."""
+        names = self.spec.covariates.future
+        if not names:
+            raise SpecError("future", ["needs covariates, but the fleet was fitted without known_ahead"])
+        fields = self._frames.named_in(self.spec.source.reading_of(as_paths(future))) | {"target": names[0]}
+        with reading_once():
+            given, _ = read_input(future, fields, covariates=names[1:], subject="future")
+            scenario = read_covariates(given.scan_covariates(self.spec.clock, names), self.spec)
+        for note in scenario.notes:
+            warnings.warn(note, DataWarning, stacklevel=4)
+        return scenario
+
     def _forecast(
-        self, until: datetime | int | None, *, processes: int | None, kernel: KernelName, progress: bool | None
+        self,
+        until: datetime | int | None,
+        *,
+        scenario: Covariates | None = None,
+        processes: int | None,
+        kernel: KernelName,
+        progress: bool | None,
     ) -> OneShot:
-        """Forecast from the history up to a cutoff."""
+        """Forecast from the history up to a cutoff, with the covariates that are known or those of a scenario."""
         has_categories = bool(self.spec.categories.static)
         rows = as_rows(self._history, with_categories=has_categories)
         until = None if until is None else self._settle(until, rows)
         covariates: CovariateRows | Covariates = {}
         if self._covariates is not None:
-            covariates = Covariates(self._covariates.lazy())
+            known = self._covariates
+            covariates = Covariates((known if scenario is None else merge_covariates(known, scenario)).lazy())
         ingested = ingest(
             self.spec,
             rows=rows,
@@ -297,6 +324,8 @@ class Fleet:
             is_settled=True,
             zone=self._types.local_zone,
         )
+        if scenario is not None:
+            _refuse_past(scenario, ingested.cutoff)
         ingested = ingested.without(self._set_aside)
         checked = check_measurements(
             ingested, self.spec, moment=current_time(self.spec, self._zone) if until is None else None
@@ -353,6 +382,14 @@ def _describe_unknown(refused: pl.DataFrame, history: pl.DataFrame) -> Iterator[
             f"{unknown.height:,} newer rows have no measurement where the fleet has one, which it keeps, such as {ds}"
             f" of '{name}'; source.ignore leaves a period out when a fleet is fitted"
         )
+
+
+def _refuse_past(scenario: Covariates, cutoff: datetime | int) -> None:
+    """Raise SourceError where a scenario changes nothing after the cutoff."""
+    newest = scenario.rows.select(pl.col("ds").max()).collect().item()
+    if newest is None or newest <= cutoff:
+        found = "has no values" if newest is None else f"ends at {format_clock(newest)}"
+        raise SourceError(f"future {found}; it needs values after the cutoff {format_clock(cutoff)}")
 
 
 def _with_ids(frames: NativeFrames) -> str:

@@ -18,6 +18,7 @@ from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
 from forecasting.flow.admissible import calibrate
 from forecasting.flow.calls import finish_shard, fit_member, fit_priors, fit_statistics, run_shard
+from forecasting.flow.covariate_use import describe_short
 from forecasting.flow.forecast_checks import mark_failing
 from forecasting.flow.members import MemberKey, members_of, members_with_prior
 from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult, ShardTask
@@ -146,7 +147,8 @@ def forecast(
     lost_series, ingested = ingested.set_aside, checked.ingested
     num_rows = 0 if ingested.counts is None else ingested.counts.read
     lost = describe_lost(ingested.rejects, lost_series, num_rows=num_rows)
-    for note in (*lost, *describe_warnings(checked.verdicts), *ingested.unused, *ingested.notes):
+    short = describe_short(spec, ingested.lengths)
+    for note in (*lost, *describe_warnings(checked.verdicts), *ingested.unused, *ingested.notes, *short):
         warnings.warn(note, DataWarning, stacklevel=2)
     waits = keeps.networks and cutoff is None and ingested.counts is not None and ingested.counts.after_cutoff > 0
     later = later_observations(rows, spec, ingested) if waits and rows is not None else None

@@ -73,7 +73,7 @@ def choose_serving_models(
         how="left",
         maintain_order="left",
     )
-    alone = networks[0] if len(networks) == 1 else None
+    alone = only_network(spec, networks)
     nobody_S = np.zeros(chosen.height, dtype=bool)
     is_alone_S = able.get(alone or "", nobody_S)
     is_usable_S = nobody_S.copy()
@@ -97,6 +97,20 @@ def choose_serving_models(
     )
     rows_R = np.flatnonzero(~(is_usable_S | is_alone_S | is_new_S))
     return _fall_back(panel, spec, chosen, able, served, rows_R) if len(rows_R) else (served, [])
+
+
+def only_network(spec: Spec, networks: Sequence[str]) -> str | None:
+    """Return the network that serves wherever it has a forecast, because nothing else was requested.
+
+    Args:
+        spec: What to forecast.
+        networks: Networks that were requested.
+
+    Returns:
+        Its name; None where there are several, or regressions to combine it with.
+    """
+    has_combination = bool(spec.chosen_regressions) and set(spec.models) <= set(networks)
+    return networks[0] if len(networks) == 1 and not has_combination else None
 
 
 def _takes_combination(

@@ -32,6 +32,7 @@ from forecasting.flow.serving import (
     choose_serving_models,
     combinable,
     forecast_frame,
+    only_network,
     versions_of,
     with_combination,
 )
@@ -119,7 +120,7 @@ def backtest_shard(
         season_lengths=spec.season_lengths,
         margin=spec.backtest.margin,
         unavailable=_unavailable(panel, spec, candidates, networks),
-        alone=networks[0] if len(networks) == 1 else None,
+        alone=only_network(spec, networks),
         statistics=tuple(statistics),
         combinable=combinable(panel, spec, networks),
     )

@@ -10,6 +10,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from forecasting.errors import NothingStored, StoreError
+from forecasting.flow.covariate_use import describe_short, describe_use
 from forecasting.flow.ends import count_series
 from forecasting.schemas import table as declared_table
 from forecasting.series.budget import add_set_aside
@@ -82,7 +83,8 @@ def write_features(run: Run) -> Outcome:
     moment = None if arguments.cutoff else _moment(run)
     checked = check_measurements(ingested, run.spec, moment=moment, is_filtered=arguments.series is not None)
     ingested = checked.ingested
-    for note in (*describe_warnings(checked.verdicts), *ingested.unused, *ingested.notes):
+    short = describe_short(run.spec, ingested.lengths)
+    for note in (*describe_warnings(checked.verdicts), *ingested.unused, *ingested.notes, *short):
         print(f"{arguments.job}: {note}", flush=True)
     versions = run.publish_checks(checked.verdicts)
     checked.refuse()
@@ -182,6 +184,8 @@ def _describe(checked: Checked, learnt: Learnt, run: Run, read: Read | None) -> 
     yield f"; series: {count_series(num_forecast, lagging, ingested.ended, ingested.set_aside)}"
     if checked.verdicts.height:
         yield f"; checks: {count_verdicts(checked.verdicts)}"
+    use = describe_use(run.spec)
+    yield f"; {use}" if use else ""
     for name, reason in islice(ingested.unserved.items(), NUM_NAMED):
         yield f"\n  '{name}' {reason}"
     if len(ingested.unserved) > NUM_NAMED:

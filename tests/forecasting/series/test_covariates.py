@@ -154,7 +154,7 @@ class TestMissingAhead:
         assert set(found.ended) == {"b"}
 
 
-def test_gap_up_to_the_cutoff_is_told() -> None:
+def test_gap_up_to_the_cutoff_is_reported() -> None:
     spec = spec_of()
     found = read(rows(price=pl.when(pl.col("ds") != BEGIN + timedelta(hours=5)).then("price")), spec)
     assert np.isnan(panel_values(found, spec)[:, 5, 0]).all()
@@ -162,7 +162,7 @@ def test_gap_up_to_the_cutoff_is_told() -> None:
     assert "'price' at 2" in note
 
 
-def test_texts_that_are_no_numbers_are_told_and_many_of_them_stop_the_run(tmp_path: Path) -> None:
+def test_texts_that_are_no_numbers_are_reported_and_many_of_them_stop_the_run(tmp_path: Path) -> None:
     texts = pl.col("price").cast(pl.String)
     path = tmp_path / "rows.csv"
     rows(price=pl.when(pl.col("ds") == BEGIN + timedelta(hours=5)).then(pl.lit("n/a")).otherwise(texts)).write_csv(path)

@@ -1,0 +1,34 @@
+"""What a run says about its covariates."""
+
+import pytest
+
+from forecasting.classical.ridge import least_points
+from forecasting.flow.covariate_use import describe_short, describe_use
+from forecasting.spec.spec import Spec
+
+
+def spec_of(*future: str) -> Spec:
+    return Spec(
+        name="small",
+        source={"uri": "x.csv"},
+        freq="1d",
+        season_lengths=(7,),
+        horizon=14,
+        covariates={"future": future},
+    )
+
+
+def test_models_that_read_them_and_what_backtests_assume() -> None:
+    assert describe_use(spec_of()) == ""
+    said = describe_use(spec_of("price", "promotion"))
+    assert said.startswith("covariates: price, promotion; read by ridge alone, and backtests assume")
+
+
+@pytest.mark.parametrize("num_lacking", [0, 1])
+def test_series_that_are_too_short_for_a_regression(num_lacking: int) -> None:
+    needed = least_points(horizon=14, season_lengths=(7,))
+    lengths = {"a": needed - num_lacking, "b": needed}
+    found = list(describe_short(spec_of("price"), lengths))
+    assert len(found) == num_lacking
+    assert all(note.startswith(f"1 of 2 series has fewer than the {needed} grid points") for note in found)
+    assert not list(describe_short(spec_of(), lengths))

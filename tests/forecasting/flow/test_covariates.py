@@ -1,0 +1,138 @@
+"""Covariates in a forecast, in a fleet that is fitted once, and in scenarios."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import forecasting as fc
+from forecasting.errors import SourceError, SpecError
+
+BEGIN = datetime(2024, 1, 1)
+DAYS, HORIZON = 150, 14
+PROMOTION = 30.0
+"""What a promotion adds to a day."""
+
+OPTIONS: dict[str, Any] = {
+    "freq": "1d",
+    "season_lengths": 7,
+    "horizon": HORIZON,
+    "models": "gru",
+    "statistics": [],
+    "recipe": "fast",
+    "overrides": {"max_steps": 20},
+    "progress": False,
+    "processes": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def frame() -> pl.DataFrame:
+    """Daily sales of two shops, with promotions that are known for the horizon, and the truth without noise."""
+    rng = np.random.default_rng(3)
+    parts = []
+    for name, level in (("north", 100.0), ("south", 60.0)):
+        is_promoted = rng.random(DAYS + HORIZON) < 0.2
+        weekday = np.arange(DAYS + HORIZON) % 7
+        truth = level + 10 * (weekday >= 5) + PROMOTION * is_promoted
+        y = (truth + rng.normal(0, 1, len(truth))).tolist()
+        parts.append(
+            pl.DataFrame(
+                {
+                    "unique_id": name,
+                    "ds": [BEGIN + timedelta(days=day) for day in range(DAYS + HORIZON)],
+                    "y": [*y[:DAYS], *[None] * HORIZON],
+                    "promotion": is_promoted,
+                    "truth": truth,
+                }
+            )
+        )
+    return pl.concat(parts)
+
+
+def error_of(result: Any, frame: pl.DataFrame) -> float:
+    joined = result.forecasts.join(frame, on=["unique_id", "ds"])
+    assert joined.height == 2 * HORIZON
+    return float((joined["forecast"] - joined["truth"]).abs().mean())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def rows(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.drop("truth")
+
+
+@pytest.fixture(scope="module")
+def fleet(rows: pl.DataFrame) -> Any:
+    return fc.fit(rows, known_ahead="promotion", **OPTIONS)
+
+
+def test_forecast_knows_the_promotions_of_its_horizon(frame: pl.DataFrame, rows: pl.DataFrame) -> None:
+    without = error_of(fc.forecast(rows.drop("promotion"), **OPTIONS), frame)
+    with_them = error_of(fc.forecast(rows, known_ahead=["promotion"], **OPTIONS), frame)
+    assert without > 8
+    assert with_them < 0.5 * without
+
+
+def test_fleet_gives_the_same_forecast_and_so_does_a_saved_one(rows: pl.DataFrame, fleet: Any, tmp_path: Any) -> None:
+    whole = fc.forecast(rows, known_ahead="promotion", **OPTIONS).forecasts
+    assert fleet.predict(progress=False).forecasts.equals(whole)
+    fleet.save(tmp_path / "fleet")
+    assert fc.load(tmp_path / "fleet").predict(progress=False).forecasts.equals(whole)
+
+
+def test_scenario_changes_one_forecast_and_is_not_kept(rows: pl.DataFrame, fleet: Any) -> None:
+    before = fleet.predict(progress=False).forecasts
+    ahead = rows.filter(pl.col("y").is_null()).drop("y")
+    without, with_all = (
+        fleet.predict(future=ahead.with_columns(promotion=pl.lit(value)), progress=False).forecasts
+        for value in (False, True)
+    )
+    gain = with_all["forecast"] - without["forecast"]
+    assert abs(float(gain.mean()) - PROMOTION) < 0.3 * PROMOTION  # type: ignore[arg-type]
+    assert fleet.predict(progress=False).forecasts.equals(before)
+    some = ahead.with_columns(promotion=pl.when(pl.col("unique_id") == "north").then(True))
+    one = fleet.predict(future=some, progress=False).forecasts
+    is_south = pl.col("unique_id") == "south"
+    assert one.filter(is_south).equals(before.filter(is_south)), "a null keeps what is known"
+    assert not one.equals(before)
+
+
+def test_scenario_of_the_past_or_of_a_fleet_without_covariates_is_refused(rows: pl.DataFrame, fleet: Any) -> None:
+    past = rows.filter(pl.col("y").is_not_null()).drop("y")
+    with pytest.raises(SourceError, match=r"future ends at 2024-05-29T00:00:00; it needs values after the cutoff"):
+        fleet.predict(future=past, progress=False)
+    with pytest.raises(SourceError, match="lacks its"):
+        fleet.predict(future=past.drop("promotion"), progress=False)
+    other = fc.fit(rows.drop("promotion"), **OPTIONS)
+    with pytest.raises(SpecError, match="was fitted without known_ahead"):
+        other.predict(future=past, progress=False)
+
+
+def test_newer_rows_bring_newer_covariates(rows: pl.DataFrame, fleet: Any, tmp_path: Any) -> None:
+    fleet.save(tmp_path / "fleet")
+    mine = fc.load(tmp_path / "fleet")
+    changed = rows.filter(pl.col("y").is_null()).with_columns(promotion=pl.lit(True))
+    assert mine.predict(changed, progress=False).forecasts.equals(
+        fleet.predict(future=changed.drop("y"), progress=False).forecasts
+    )
+
+
+def test_values_after_the_horizon_and_a_constant_covariate_change_nothing(rows: pl.DataFrame) -> None:
+    cutoff = BEGIN + timedelta(days=DAYS - HORIZON - 5)
+    later = pl.col("ds") > cutoff + timedelta(days=HORIZON)
+    forecasts = [
+        fc.forecast(given, known_ahead="promotion", cutoff=cutoff, **OPTIONS).forecasts
+        for given in (rows, rows.with_columns(promotion=pl.when(later).then(True).otherwise("promotion")))
+    ]
+    assert forecasts[0].equals(forecasts[1])
+    constant = rows.with_columns(promotion=pl.lit(True))
+    same = fc.forecast(constant, known_ahead="promotion", regressions="ridge", **OPTIONS).forecasts
+    assert same.equals(fc.forecast(rows.drop("promotion"), regressions="ridge", **OPTIONS).forecasts)
+
+
+def test_backtest_reads_the_covariates_of_each_cutoff(rows: pl.DataFrame) -> None:
+    found = fc.backtest(rows, cutoffs=2, refit=False, known_ahead="promotion", **OPTIONS)
+    errors = found.group_by("model").agg((pl.col("y") - pl.col("forecast")).abs().mean()).rows()
+    assert dict(errors)["ridge"] < 0.5 * dict(errors)["seasonal_naive_7"]

@@ -1,0 +1,100 @@
+"""Covariates through the jobs: kept with the features, read by the regressions of every job, as in a one-shot forecast."""
+
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+import forecasting as fc
+from forecasting.errors import SourceError
+from forecasting.spec.covariates import Covariates
+from tests.workers.jobs.conftest import FIRST
+from tests.workers.jobs.test_warm_start import QUICK
+from workers.jobs.backtest import backtest
+from workers.jobs.features import write_features
+from workers.jobs.predict import predict
+from workers.jobs.train import train
+
+NUM_HOURS, HORIZON, CUTOFF = 200, 4, 195
+"""Hours of measurements; the covariate goes on for the horizon."""
+
+
+@pytest.fixture
+def promoted(small: Any, serial: Any) -> Any:
+    """Series whose measurement is ten higher in hours of a promotion, which are known ahead."""
+    small.spec = small.spec.model_copy(
+        update={
+            "models": ("gru",),
+            "statistics": (),
+            "overrides": type(small.spec.overrides)(**QUICK),
+            "covariates": Covariates(future=("promotion",)),
+        }
+    )
+    write(small)
+    return small
+
+
+def promotion(name: str, hour: int) -> int:
+    return int((hour * 7 + len(name)) % 11 in (2, 5, 6))
+
+
+def write(small: Any, *, known_ahead: int = HORIZON) -> None:
+    lines = []
+    for name in ("a", "bb"):
+        for hour in range(NUM_HOURS + known_ahead):
+            y = hour % 4 + 10 * promotion(name, hour) + hour % 3 / 10 if hour < NUM_HOURS else ""
+            lines.append(f"{name},{FIRST + timedelta(hours=hour)},{y},{promotion(name, hour)}")
+    small.source.write_text("\n".join(["unique_id,ds,y,promotion", *lines]) + "\n")
+
+
+def run_all(small: Any, hours: int) -> pl.DataFrame:
+    """Run both flows at a cutoff, and return the forecasts of the champions."""
+    write_features(small.run("features", hours, cutoff="given"))
+    train(small.run("train", hours, flow="train", shard_size=None))
+    backtest(small.run("backtest", hours, flow="train", shard_size=None))
+    predict(small.run("predict", hours))
+    rows = small.store.scan("forecasts", "timestamp").collect()
+    return rows.filter(pl.col("run_cutoff") == FIRST + timedelta(hours=hours)).sort("unique_id", "model", "ds")
+
+
+def test_jobs_forecast_what_a_one_shot_forecasts(promoted: Any) -> None:
+    stored = run_all(promoted, CUTOFF)
+    whole = fc.forecast(spec=promoted.spec, cutoff=FIRST + timedelta(hours=CUTOFF), progress=False, processes=1)
+    champions = stored.filter("is_champion")
+    joined = champions.join(whole.forecasts, on=["unique_id", "ds"], suffix="_here")
+    assert joined.height == 2 * HORIZON
+    assert (joined["forecast"] - joined["forecast_here"]).abs().max() < 1e-6  # type: ignore[operator]
+    assert {"ridge", "combination"} <= set(stored["model"])
+    shares = promoted.store.scan("champions", "timestamp").collect()["regression_share"]
+    assert (shares > 0.5).all(), "the regression alone knows of promotions"
+
+
+def test_forecast_follows_the_covariates_of_its_horizon(promoted: Any) -> None:
+    ridge = run_all(promoted, CUTOFF).filter(model="ridge").with_columns(hour=CUTOFF + pl.col("step").cast(pl.Int64))
+    for name, hour, forecast in ridge.select("unique_id", "hour", "forecast").iter_rows():
+        assert (forecast > 6) == bool(promotion(name, hour)), (name, hour, forecast)
+
+
+def test_features_have_the_values_of_each_point_and_of_the_horizon(promoted: Any) -> None:
+    write_features(promoted.run("features", CUTOFF, cutoff="given"))
+    rows = promoted.store.scan("features", "timestamp").collect().filter(unique_id="bb").sort("ds")
+    known = [promotion("bb", hour) for hour in range(CUTOFF + 1)]
+    assert [value for (value,) in rows["covariates"].to_list()] == known
+    assert rows["covariates_ahead"].null_count() == CUTOFF
+    last = rows["covariates_ahead"][-1].to_list()
+    assert [value for (value,) in last] == [promotion("bb", CUTOFF + step) for step in range(1, HORIZON + 1)]
+
+
+def test_horizon_without_values_stops_the_features_job(promoted: Any) -> None:
+    write(promoted, known_ahead=2)
+    with pytest.raises(SourceError, match="covariate 'promotion' has no value at 4 of the 8 steps"):
+        write_features(promoted.run("features", NUM_HOURS - 1, cutoff="given"))
+    assert promoted.store.scan("features", "timestamp").collect().is_empty()
+
+
+def test_spec_without_covariates_has_null_columns(small: Any) -> None:
+    small.write(a=12)
+    write_features(small.run("features", 11, cutoff="given"))
+    rows = small.store.scan("features", "timestamp").collect()
+    assert rows["covariates"].null_count() == rows["covariates_ahead"].null_count() == 12
