@@ -63,6 +63,7 @@ def forecast(
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
     known_ahead: str | Sequence[str] | None = None,
+    covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
     country: str | None = None,
     margin: float | None = None,
@@ -106,8 +107,9 @@ def forecast(
         integer_valued: Whether the target counts things, so that forecasts are whole numbers.
         static: Columns of categories that classify whole series; networks that begin from a prior learn them.
         calendar: Categories of times that networks learn: hour, weekday, month and holiday.
-        known_ahead: Columns of covariates, numbers or booleans, whose values over the horizon are known: rows after
+        known_ahead: Columns of covariates (numbers, booleans or names), whose values over the horizon are known: rows after
             the cutoff, whose target is null, have them. Regressions read them.
+        covariate_categories: Those of these columns whose values are names; columns without any number are.
         future_missing: Where such a value is missing within the horizon: "error" (the default), "hold" for the last
             known value, or "drop_column", which leaves the covariate out.
         country: ISO 3166-1 code of the country whose holidays are meant.
@@ -169,6 +171,7 @@ def fit(
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
     known_ahead: str | Sequence[str] | None = None,
+    covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
     country: str | None = None,
     margin: float | None = None,
@@ -204,6 +207,7 @@ def fit(
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
         known_ahead: Columns of covariates whose values over the horizon are known.
+        covariate_categories: Those of them whose values are names.
         future_missing: Where such a value is missing: "error", "hold" or "drop_column".
         country: ISO 3166-1 code of the country whose holidays are meant.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
@@ -263,6 +267,7 @@ def backtest(
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
     known_ahead: str | Sequence[str] | None = None,
+    covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
     country: str | None = None,
     margin: float | None = None,
@@ -301,6 +306,7 @@ def backtest(
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
         known_ahead: Columns of covariates whose values over the horizon are known.
+        covariate_categories: Those of them whose values are names.
         future_missing: Where such a value is missing: "error", "hold" or "drop_column".
         country: ISO 3166-1 code of the country whose holidays are meant.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
@@ -549,6 +555,7 @@ _FIELDS = {
     "static": "categories.static",
     "calendar": "categories.calendar",
     "known_ahead": "covariates.future",
+    "covariate_categories": "covariates.categories",
     "future_missing": "covariates.future_missing",
     "country": "categories.country",
     "margin": "backtest.margin",
@@ -560,10 +567,19 @@ _FIELDS = {
 """Fields of a spec by the argument that sets them."""
 _LABELS = {field: argument for argument, field in _FIELDS.items() if field != argument} | {
     "categories": "static, calendar, country",
-    "covariates": "known_ahead, future_missing",
+    "covariates": "known_ahead, covariate_categories, future_missing",
 }
 """Arguments by the fields of a spec that have another name."""
-_LISTS = ("season_lengths", "models", "statistics", "regressions", "static", "calendar", "known_ahead")
+_LISTS = (
+    "season_lengths",
+    "models",
+    "statistics",
+    "regressions",
+    "static",
+    "calendar",
+    "known_ahead",
+    "covariate_categories",
+)
 _RESERVED = {
     column.name
     for table in ("forecasts", "backtests", "champions", "scores", "rejects", "checks")

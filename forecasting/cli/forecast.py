@@ -79,6 +79,10 @@ def forecast(
         list[str] | None,
         typer.Option(help="Columns of covariates that rows after the cutoff have too, such as price,promotion."),
     ] = None,
+    covariate_categories: Annotated[
+        list[str] | None,
+        typer.Option(show_default="those without numbers", help="Those of them whose values are names."),
+    ] = None,
     future_missing: Annotated[
         str | None,
         typer.Option(show_default="error", help="Where such a value is missing ahead: error, hold or drop_column."),
@@ -134,6 +138,7 @@ def forecast(
         "categories.calendar": split_commas(calendar),
         "categories.country": country,
         "covariates.future": split_commas(known_ahead),
+        "covariates.categories": split_commas(covariate_categories),
         "covariates.future_missing": future_missing,
         **parse_pairs(overrides, option="--set", table="overrides", example="max_steps=200"),
     }

@@ -61,7 +61,8 @@ _LABELS = {
     "categories": "--static, --calendar, --country",
     "covariates.future": "--known-ahead",
     "covariates.future_missing": "--future-missing",
-    "covariates": "--known-ahead, --future-missing",
+    "covariates.categories": "--covariate-categories",
+    "covariates": "--known-ahead, --covariate-categories, --future-missing",
 }
 
 

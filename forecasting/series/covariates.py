@@ -18,6 +18,7 @@ from forecasting.errors import SourceError
 from forecasting.schemas import COVARIATES, COVARIATES_AHEAD
 from forecasting.series.clock import format_clock
 from forecasting.series.columns import LARGEST_TIME
+from forecasting.series.covariate_names import with_codes
 from forecasting.series.grid import future_grid
 from forecasting.series.local_grid import wall_clock_of
 from forecasting.series.panel import Panel
@@ -86,7 +87,10 @@ def read_covariates(scanned: CovariateRows, spec: Spec) -> Covariates:
     """
     parts, notes = [], []
     for name, rows in scanned.items():
-        validated = validate(_with_truth_values(rows), freq=spec.freq, now=LARGEST_TIME, source=spec.source)
+        rows = with_codes(
+            _with_truth_values(rows), name, source=spec.source, is_declared=name in spec.covariates.categories
+        )
+        validated = validate(rows, freq=spec.freq, now=LARGEST_TIME, source=spec.source)
         values = validated.accepted.select("unique_id", "ds", pl.col("y").alias(name)).drop_nulls(name)
         refused = validated.refused.filter(pl.col("reason").is_in(_UNREAD))
         accepted, unread = pl.collect_all([values, refused], engine="streaming")
@@ -122,8 +126,8 @@ def _describe_unread(name: str, unread: pl.DataFrame, *, num_read: int, source: 
     found = f"{unread.height:,} values of covariate '{name}' are not numbers, such as {example}"
     if unread.height > 10 and share > max(0.01, source.allow_rejects):
         raise SourceError(
-            f"source {source}: {found}; --allow-rejects {min(1.0, share + 0.0005):.3f} (source.allow_rejects) takes"
-            " them as missing"
+            f"source {source}: {found}; --covariate-categories {name} (covariates.categories) reads the values as"
+            f" names, and --allow-rejects {min(1.0, share + 0.0005):.3f} (source.allow_rejects) takes these as missing"
         )
     return f"{found}; they are taken as missing"
 

@@ -317,6 +317,8 @@ def _select(
     measured = pl.col(source.target)
     if source.is_covariate and schema[source.target] == pl.Boolean:
         measured = measured.cast(pl.Int8)
+    elif source.is_covariate and schema[source.target] in (pl.Categorical, pl.Enum):
+        measured = measured.cast(pl.String)
     else:
         read_number(source.target, schema[source.target], subject=of_target)
     form, time = source.time_format if clock == "timestamp" else None, schema[source.time]

@@ -1,8 +1,8 @@
 """The spec's `[covariates]`: numbers beside the measurements that are known ahead, such as prices or the weather."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, ValidatorFunctionWrapHandler, field_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from forecasting.spec.problems import check_whole_and_parts, find_repeat
 
@@ -15,8 +15,12 @@ class Covariates(BaseModel, frozen=True, extra="forbid"):
 
     future: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
         (),
-        description="columns of numbers or booleans that are known ahead; rows after the cutoff, whose y is null, have"
-        " those of the horizon",
+        description="columns of numbers, booleans or names that are known ahead; rows after the cutoff, whose y is"
+        " null, have those of the horizon",
+    )
+    categories: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+        (),
+        description="those of them whose values are names, not numbers; a column without any number is one of them",
     )
     future_missing: MissingAhead = Field(
         "error",
@@ -24,7 +28,13 @@ class Covariates(BaseModel, frozen=True, extra="forbid"):
         " value, `drop_column` leaves the covariate out",
     )
 
-    @field_validator("future", mode="wrap")
+    @field_validator("future", "categories", mode="wrap")
     @classmethod
     def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return check_whole_and_parts(values, handler, find_repeat)
+
+    @model_validator(mode="after")
+    def _are_known_ahead(self) -> Self:
+        if other := [name for name in self.categories if name not in self.future]:
+            raise ValueError(f"categories must be among the columns of future, but {', '.join(other)} is not")
+        return self

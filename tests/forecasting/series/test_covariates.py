@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 from forecasting.errors import SourceError, SpecError
+from forecasting.series import covariate_names
+from forecasting.series.covariate_names import code_of, is_coded
 from forecasting.series.covariates import merge_covariates, read_covariates, scan_covariates
 from forecasting.series.ingest import Ingested, ingest, panel_of
 from forecasting.series.inputs import read_input
@@ -180,7 +182,7 @@ def test_absent_column_is_named(tmp_path: Path) -> None:
 
 
 def test_hours_that_clocks_skip_and_repeat_have_the_values_of_the_instants() -> None:
-    """Tables are in UTC and panels on the wall clock. Its skipped hour is unknown, its repeated one has the later value."""
+    """Tables are in UTC, panels on the wall clock: a skipped hour is unknown, a repeated one has the later value."""
     for day, hours in ((datetime(2024, 3, 30, 12), 24), (datetime(2024, 10, 26, 12), 24)):
         times = [day + timedelta(hours=hour) for hour in range(hours + HORIZON)]
         frame = pl.DataFrame(
@@ -270,3 +272,56 @@ def test_scan_names_the_role_of_a_column_of_another_type(tmp_path: Path) -> None
     rows(price=pl.col("ds")).write_parquet(path)
     with pytest.raises(SourceError, match=r"covariate column 'price' has Datetime.*needs numbers"):
         scan_covariates(spec_of(path).source, "timestamp", ["price"])
+
+
+class TestNames:
+    """Covariates whose values are names."""
+
+    WEATHER = ("rain", "snow", "sun")
+
+    def frame(self, *, dtype: Any = pl.String) -> pl.DataFrame:
+        hour = pl.col("ds").dt.hour().cast(pl.Int64)
+        names = pl.Series(self.WEATHER, dtype=pl.String)
+        weather = pl.lit(names.implode()).list.get(hour % 3)
+        return rows(price=pl.when(hour == 5).then(None).otherwise(weather).cast(dtype))
+
+    def expected(self) -> np.ndarray:
+        codes = [math.nan if hour == 5 else code_of(self.WEATHER[hour % 3]) for hour in range(12 + HORIZON)]
+        return np.array([codes, [math.nan if hour < 3 else code for hour, code in enumerate(codes)]])
+
+    @pytest.mark.parametrize("dtype", [pl.String, pl.Categorical, pl.Enum(["rain", "snow", "sun"])])
+    def test_column_without_any_number_has_names(self, dtype: Any) -> None:
+        spec = spec_of()
+        found = panel_values(read(self.frame(dtype=dtype), spec), spec)
+        assert np.array_equal(found[:, :, 0], self.expected(), equal_nan=True)
+        assert is_coded(found[:, :, 0])
+        assert not is_coded(found[:, :, 1])
+
+    @pytest.mark.parametrize("kind", ["parquet", "csv"])
+    def test_files_have_the_same_codes(self, tmp_path: Path, kind: str) -> None:
+        path, _ = write(self.frame(), tmp_path, kind)
+        spec = spec_of(path)
+        assert np.array_equal(panel_values(ingest(spec), spec)[:, :, 0], self.expected(), equal_nan=True)
+
+    def test_names_among_numbers_must_be_declared(self) -> None:
+        mixed = rows(price=pl.when(pl.col("ds").dt.hour() % 2 == 0).then(pl.lit("0")).otherwise(pl.lit("a")))
+        with pytest.raises(
+            SourceError, match=r"--covariate-categories price \(covariates.categories\) reads the values"
+        ):
+            read(mixed, spec_of())
+        spec = spec_of(covariates={"categories": ["price"]})
+        found = panel_values(read(mixed, spec), spec)[0, :, 0]
+        assert found.tolist() == [code_of("0" if hour % 2 == 0 else "a") for hour in range(12 + HORIZON)]
+
+    def test_numbers_that_are_declared_are_names(self) -> None:
+        spec = spec_of(covariates={"categories": ["price"]})
+        assert is_coded(panel_values(read(rows(price=pl.lit(3)), spec), spec)[:, :, 0])
+
+    def test_too_many_names_are_no_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(covariate_names, "MOST_NAMES", 2)
+        with pytest.raises(SourceError, match="covariate 'price' has 3 different names"):
+            read(self.frame(), spec_of())
+
+    def test_declared_column_must_be_a_covariate(self) -> None:
+        with pytest.raises(SpecError, match="categories must be among the columns of future, but colour is not"):
+            spec_of(covariates={"categories": ["colour"]})
