@@ -1,4 +1,4 @@
-"""Covariates whose values are names, such as the kind of a holiday: names become codes, which regressions tell apart.
+"""Covariates whose values are names, such as the kind of a holiday: names become codes, which regressions keep apart.
 
 A code is a number that no measurement has, made from the name alone: it is the same in every run, whichever other names
 there are.
