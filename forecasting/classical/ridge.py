@@ -1,0 +1,228 @@
+"""Forecast with ridge regressions on past values and on covariates that are known ahead, one series at a time.
+
+Each step has a linear equation of its own (direct forecasting). Fits have a closed form, so they are quick and have no
+random numbers. `forecasting.classical.ridge_windows` has the inputs, `forecasting.classical.leave_one_out` the fit.
+"""
+
+# S series · N grid points · F horizon steps · T = N + F · K covariates · W windows · M steps of a block · Q quantiles
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from forecasting.classical.baselines import centred_quantiles
+from forecasting.classical.combination import Quantiles
+from forecasting.classical.leave_one_out import STRENGTHS, fit_ridge
+from forecasting.classical.ridge_windows import Known, Windows, shape_of, windows_of
+from forecasting.classical.ridge_windows import least_points as least_points_of_windows
+from forecasting.classical.statistics import fill_from_past
+from forecasting.series.panel import Panel
+
+MARGIN = 0.5
+"""How far forecasts may lie outside of the range of the series, in ranges."""
+FEWEST_CLOSED = 3
+"""Fewest points at which a value of a covariate must have come with zero, for it to mean zero."""
+_MOST_VALUES = 20
+"""Most different values of a covariate of which each may mean zero."""
+# Seconds of a fit: constant, per product of windows, inputs and equations, and per cube of the decomposition's side.
+_SECONDS, _PER_PRODUCT, _PER_CUBE = 0.0008, 1.2e-10, 4e-10
+
+Values = npt.NDArray[np.float64]
+Marks = npt.NDArray[np.bool_]
+
+
+def forecast_ridge(panel: Panel, *, season_lengths: Sequence[int], quantiles: Sequence[float]) -> Quantiles:
+    """Fit linear equations to every series separately and forecast it.
+
+    Values are scaled by median and median absolute deviation, and reduced by asinh, which bounds the effect of spikes.
+    Covariates are scaled likewise. With covariates of more than two values, a second model has their squares too (load
+    rises with cold and with heat), and the forecast is the mean of both. Each is the mean of fits to several numbers of
+    the newest windows (`forecasting.classical.ridge_windows`).
+
+    A gap takes the value of a season earlier, else the last one; a covariate's else its median. A covariate that is
+    constant in the history is not used. Where each of at least three points with the same value of a covariate has a
+    `y` of zero, as on days that a shop is closed, that value means zero: the fit sees these points as gaps, and
+    forecasts are zero there.
+
+    A median lies within the range of the series, extended by half of it on both sides. It is not negative where the
+    series never is. Quantiles come from leave-one-out errors, centred, and have the same bounds.
+
+    Args:
+        panel: The series, in units of y.
+        season_lengths: Grid points of each season; the first two are used, the second rounded to a multiple of the
+            first.
+        quantiles: Levels, ascending.
+
+    Returns:
+        Quantiles (S, F, Q) in units of y. NaN for a series with fewer than `least_points` points from its first
+        measurement on, or whose forecast is not finite.
+    """
+    quantiles_Q = np.asarray(quantiles, dtype=np.float64)
+    result_SFQ = np.full((len(panel.unique_ids), panel.horizon, len(quantiles)), np.nan)
+    needed = least_points(horizon=panel.horizon, season_lengths=season_lengths)
+    for row, y_N in enumerate(panel.y_SN):
+        is_known_N = np.isfinite(y_N)
+        first = int(np.argmax(is_known_N)) if is_known_N.any() else len(y_N)
+        if len(y_N) - first < needed:
+            continue
+        covariate_TK = None if panel.covariate_SNK is None else panel.covariate_SNK[row, first:]
+        with np.errstate(all="ignore"):
+            try:
+                forecast_FQ = _forecast(y_N[first:], covariate_TK, panel.horizon, season_lengths, quantiles_Q)
+            except np.linalg.LinAlgError:
+                continue
+        if np.isfinite(forecast_FQ).all():
+            result_SFQ[row] = forecast_FQ
+    return result_SFQ
+
+
+def least_points(*, horizon: int, season_lengths: Sequence[int]) -> int:
+    """Return the fewest grid points of a series that can be forecast, counted from its first measurement.
+
+    Args:
+        horizon: Number of steps to forecast.
+        season_lengths: Grid points of each season.
+
+    Returns:
+        A number of grid points.
+
+    >>> least_points(horizon=14, season_lengths=(7,)), least_points(horizon=24, season_lengths=(24, 168))
+    (71, 69)
+    """
+    return least_points_of_windows(horizon=horizon, season=season_lengths[0])
+
+
+def ridge_seconds(num_points: int, horizon: int, season_lengths: Sequence[int], num_covariates: int) -> float:
+    """Predict the seconds of one fit of one series with its quantiles, on one core.
+
+    Covariates count as ones of more than two values.
+
+    Args:
+        num_points: Grid points of the series from its first measurement on.
+        horizon: Number of steps to forecast.
+        season_lengths: Grid points of each season.
+        num_covariates: Number of covariates.
+
+    Returns:
+        Seconds; 0 for a series that is too short.
+    """
+    seconds = 0.0
+    for num_inputs in sorted({num_covariates, 2 * num_covariates}):
+        shape = shape_of(num_points, horizon=horizon, season=season_lengths[0], num_covariates=num_inputs)
+        if shape is None:
+            return 0.0
+        for num in shape.nums:
+            side = min(num, shape.num_inputs)
+            products = num * side * (shape.num_inputs + len(STRENGTHS) * (shape.num_equations + 1))
+            seconds += shape.num_blocks * (_SECONDS + _PER_PRODUCT * products + _PER_CUBE * side**3)
+    return seconds
+
+
+def _forecast(
+    y_N: Values, covariate_TK: Values | None, horizon: int, season_lengths: Sequence[int], quantiles_Q: Values
+) -> Values:
+    """Forecast a series that begins with a measurement and is long enough, (F, Q)."""
+    season = season_lengths[0]
+    long_season = round(season_lengths[1] / season) * season if len(season_lengths) > 1 else None
+    if covariate_TK is None:
+        covariate_TK = np.empty((len(y_N) + horizon, 0))
+    covariate_TK = _fill_covariates(covariate_TK, len(y_N), season)
+    # A power of two keeps all bits, and products of the largest floats finite.
+    exponent = int(np.frexp(np.abs(y_N[np.isfinite(y_N)]).max())[1])
+    y_N = fill_from_past(np.where(np.isfinite(y_N), np.ldexp(y_N, -exponent), np.nan), season_length=season)
+    is_closed_T = _find_closed(y_N, covariate_TK)
+    open_N = _fill_closed(y_N, is_closed_T[: len(y_N)], season)
+    centre, spread = _centre_and_spread(open_N)
+    lowest, highest = _bounds(open_N)
+    models_FQ = []
+    for scaled_TK in _scaled_covariates(covariate_TK, len(y_N)):
+        known = Known(np.arcsinh((open_N - centre) / spread), scaled_TK)
+        blocks = windows_of(known, season=season, long_season=long_season)
+        model_FQ = np.concatenate([_forecast_block(windows, quantiles_Q) for windows in blocks])
+        models_FQ.append(np.clip(np.sinh(model_FQ) * spread + centre, lowest, highest))
+    forecast_FQ: Values = np.mean(models_FQ, axis=0)
+    forecast_FQ[is_closed_T[len(y_N) :]] = 0.0
+    result_FQ: Values = np.ldexp(forecast_FQ, exponent)
+    return result_FQ
+
+
+def _forecast_block(windows: Windows, quantiles_Q: Values) -> Values:
+    """Average the fits to several numbers of windows; quantiles are of their pooled errors, (M, Q)."""
+    fits = [fit_ridge(windows.input_WP[:num], windows.target_WM[:num], windows.next_P) for num in windows.nums]
+    point_M = np.mean([fitted.forecast_M for fitted in fits], axis=0)
+    offset_MQ, _ = centred_quantiles(np.concatenate([fitted.error_WM for fitted in fits]).T, quantiles_Q)
+    return point_M[:, None] + offset_MQ
+
+
+def _centre_and_spread(values: Values) -> tuple[Values, Values]:
+    """Return the median and the scaled median absolute deviation along the first axis, or the standard deviation."""
+    centre = np.median(values, axis=0)
+    robust, spread = 1.4826 * np.median(np.abs(values - centre), axis=0), np.std(values, axis=0)
+    is_robust = robust > 1e-9 * np.abs(values).max(axis=0)
+    return centre, np.where(is_robust, robust, np.where(spread > 0, spread, 1.0))
+
+
+def _bounds(y_N: Values) -> tuple[float, float]:
+    """Return the lowest and the highest value that a forecast may have."""
+    lowest, highest = float(y_N.min()), float(y_N.max())
+    margin = MARGIN * (highest - lowest)
+    return (max(lowest - margin, 0.0) if lowest >= 0 else lowest - margin), highest + margin
+
+
+def _fill_covariates(covariate_TK: Values, num_points: int, season: int) -> Values:
+    """Drop covariates that are constant in the history, and fill the others' gaps."""
+    filled = []
+    for value_T in covariate_TK.T:
+        known = value_T[:num_points][np.isfinite(value_T[:num_points])]
+        if known.size and known.min() < known.max():
+            value_T = np.where(np.isfinite(value_T), value_T, np.nan)
+            value_T[0] = value_T[0] if np.isfinite(value_T[0]) else np.median(known)
+            filled.append(fill_from_past(value_T, season_length=season))
+    return np.stack(filled, axis=1) if filled else np.empty((len(covariate_TK), 0))
+
+
+def _scaled_covariates(covariate_TK: Values, num_points: int) -> list[Values]:
+    """Return the inputs of each model: covariates, those of more than two values scaled; and also with squares."""
+    scaled, squares = [], []
+    for value_T in covariate_TK.T:
+        past_N = value_T[:num_points]
+        if len(np.unique(past_N)) <= 2:
+            scaled.append((value_T - past_N.min()) / (past_N.max() - past_N.min()))
+            continue
+        centre, spread = _centre_and_spread(past_N)
+        scaled.append(np.arcsinh((value_T - centre) / spread))
+        squares.append(((value_T - past_N.mean()) / past_N.std()) ** 2)
+    plain_TK = np.stack(scaled, axis=1) if scaled else np.empty((len(covariate_TK), 0))
+    return [plain_TK, np.concatenate([plain_TK, np.stack(squares, axis=1)], axis=1)] if squares else [plain_TK]
+
+
+def _find_closed(y_N: Values, covariate_TK: Values) -> Marks:
+    """Mark the points at which a covariate has a value that always came with a `y` of zero, (T,).
+
+    The series must have other values than zero at most of the points at which the covariate has another value.
+    """
+    is_closed_T = np.zeros(len(covariate_TK), dtype=bool)
+    is_zero_N = y_N == 0
+    if not is_zero_N.any():
+        return is_closed_T
+    for value_T in covariate_TK.T:
+        past_N = value_T[: len(y_N)]
+        values, place_N = np.unique(past_N, return_inverse=True)
+        if len(values) > _MOST_VALUES:
+            continue
+        num_V = np.bincount(place_N)
+        num_zero_V = np.bincount(place_N, weights=is_zero_N)
+        num_rest_V, num_zero_rest_V = len(y_N) - num_V, is_zero_N.sum() - num_zero_V
+        is_zero_V = (num_V >= FEWEST_CLOSED) & (num_zero_V == num_V) & (2 * num_zero_rest_V < num_rest_V)
+        is_closed_T |= np.isin(value_T, values[is_zero_V])
+    return is_closed_T
+
+
+def _fill_closed(y_N: Values, is_closed_N: Marks, season: int) -> Values:
+    if not is_closed_N.any():
+        return y_N
+    open_N = np.where(is_closed_N, np.nan, y_N)
+    first = int(np.argmax(~is_closed_N))
+    open_N[:first] = open_N[first]
+    return fill_from_past(open_N, season_length=season)
