@@ -107,8 +107,8 @@ def forecast(
         integer_valued: Whether the target counts things, so that forecasts are whole numbers.
         static: Columns of categories that classify whole series; networks that begin from a prior learn them.
         calendar: Categories of times that networks learn: hour, weekday, month and holiday.
-        known_ahead: Columns of covariates (numbers, booleans or names), whose values over the horizon are known: rows after
-            the cutoff, whose target is null, have them. Regressions read them.
+        known_ahead: Columns of covariates (numbers, booleans or names), whose values over the horizon are known: rows
+            after the cutoff, whose target is null, have them. Regressions read them.
         covariate_categories: Those of these columns whose values are names; columns without any number are.
         future_missing: Where such a value is missing within the horizon: "error" (the default), "hold" for the last
             known value, or "drop_column", which leaves the covariate out.

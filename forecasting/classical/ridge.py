@@ -14,6 +14,7 @@ import numpy.typing as npt
 from forecasting.classical.baselines import centred_quantiles
 from forecasting.classical.combination import Quantiles
 from forecasting.classical.leave_one_out import STRENGTHS, fit_ridge
+from forecasting.classical.named_inputs import expand_names
 from forecasting.classical.ridge_windows import Known, Windows, shape_of, windows_of
 from forecasting.classical.ridge_windows import least_points as least_points_of_windows
 from forecasting.classical.statistics import fill_from_past
@@ -66,7 +67,9 @@ def forecast_ridge(panel: Panel, *, season_lengths: Sequence[int], quantiles: Se
         first = int(np.argmax(is_known_N)) if is_known_N.any() else len(y_N)
         if len(y_N) - first < needed:
             continue
-        covariate_TK = None if panel.covariate_SNK is None else panel.covariate_SNK[row, first:]
+        covariate_TK = None
+        if panel.covariate_SNK is not None:
+            covariate_TK = expand_names(panel.covariate_SNK[row, first:], len(y_N) - first)
         with np.errstate(all="ignore"):
             try:
                 forecast_FQ = _forecast(y_N[first:], covariate_TK, panel.horizon, season_lengths, quantiles_Q)

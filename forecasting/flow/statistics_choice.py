@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 import numpy as np
 import numpy.typing as npt
 
-from forecasting.classical.ridge import forecast_ridge
+from forecasting.classical.ridge import forecast_ridge, ridge_seconds
 from forecasting.classical.statistics import FOR_INTERMITTENT, forecast_statistics, most_points
 from forecasting.evaluate.backtest import Forecaster
 from forecasting.fleet.cost.cost import Cost, TrainingCost
@@ -78,6 +78,13 @@ def statistics_seconds(spec: Spec, num_points: int) -> float:
     seconds = _fit_seconds(spec, chosen_statistics(spec, num_points), num_points)
     demand = sum(each for model, each in seconds.items() if model in FOR_INTERMITTENT)
     return max(demand, sum(seconds.values()) - demand)
+
+
+def regression_seconds(spec: Spec, num_points: int) -> float:
+    """Predict the seconds of one fit of each regression of a series."""
+    num_covariates = len(spec.covariates.future)
+    one = ridge_seconds(num_points, spec.horizon, spec.season_lengths, num_covariates)
+    return one * len(spec.chosen_regressions)
 
 
 def statistics_forecasters(
@@ -177,7 +184,8 @@ class CostWithStatistics:
 
     def series_seconds(self, num_points: int) -> float:
         """Predict the seconds of a series by its number of grid points."""
-        return self.cost.series_seconds(num_points) + self.num_fits * statistics_seconds(self.spec, num_points)
+        seconds = statistics_seconds(self.spec, num_points) + regression_seconds(self.spec, num_points)
+        return self.cost.series_seconds(num_points) + self.num_fits * seconds
 
     def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
         """Predict the memory of a worker.
@@ -191,6 +199,8 @@ class CostWithStatistics:
             Bytes.
         """
         needed = self.cost.worker_bytes(num_series, longest, num_points)
+        # Values of covariates on the panel, and a copy as of an origin.
+        needed += 2 * 8 * num_series * (longest + self.spec.horizon) * len(self.spec.covariates.future)
         models = chosen_statistics(self.spec, longest)
         if not (num_series and models):
             return needed

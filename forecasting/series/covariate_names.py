@@ -66,8 +66,8 @@ def with_codes(rows: pl.LazyFrame, name: str, *, source: Source, is_declared: bo
         return rows
     if found.height > MOST_NAMES:
         raise SourceError(
-            f"source {source}: covariate '{name}' has {found.height:,} different names, such as '{found['text'][0]}'; it"
-            f" needs numbers, or at most {MOST_NAMES:,} names"
+            f"source {source}: covariate '{name}' has {found.height:,} different names, such as '{found['text'][0]}';"
+            f" it needs numbers, or at most {MOST_NAMES:,} names"
         )
     names = found["text"].unique().sort()
     codes = pl.Series([code_of(one) for one in names], dtype=pl.Float64)

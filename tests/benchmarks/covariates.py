@@ -119,18 +119,19 @@ def measure(
         .group_by("unique_id", "cutoff")
         .agg(scale=pl.col("step").mean())
     )
-    return (
+    scored: pl.DataFrame = (
         found.join(scales, on=["unique_id", "cutoff"])
         .group_by("unique_id", "cutoff", "model", "is_champion")
         .agg(mase=((pl.col("y") - pl.col("forecast")).abs() / pl.col("scale")).mean())
         .drop_nulls("mase")
     )
+    return scored
 
 
 def describe(name: str, covariates: Sequence[str], scores: pl.DataFrame, seconds: float) -> str:
     """Return a row of the table."""
     means = dict(scores.group_by("model").agg(pl.col("mase").mean()).iter_rows())
-    served = scores.filter("is_champion")["mase"].mean()
+    served = scores.filter("is_champion").select(pl.col("mase").mean()).item()
     others = {model: mase for model, mase in means.items() if model not in ("combination", "ridge")}
     best = min(others, key=others.__getitem__)
     ridge = f"{means['ridge']:.3f}" if "ridge" in means else ""

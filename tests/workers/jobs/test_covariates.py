@@ -1,4 +1,4 @@
-"""Covariates through the jobs: kept with the features, read by the regressions of every job, as in a one-shot forecast."""
+"""Covariates through the jobs: kept with the features, read by regressions, as in a one-shot forecast."""
 
 from datetime import timedelta
 from typing import Any
