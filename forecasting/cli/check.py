@@ -91,6 +91,10 @@ def _describe(profile: "Profile", inferred: list[str]) -> Iterator[tuple[str, li
     """Yield the sections of the profile, each a name and its lines."""
     spec, ingested = profile.spec, profile.ingested
     yield "source", [str(spec.source)]
+    if profile.unread:
+        names = ", ".join(profile.unread)
+        hint = "--known-ahead (covariates.future) reads those that are known for the horizon"
+        yield "columns", [f"not read: {names}; {hint}"]
     yield "times", list(_describe_times(profile, inferred))
     yield "rows", list(_describe_rows(profile))
     yield "series", list(_describe_status(profile))

@@ -14,6 +14,7 @@ from forecasting.series.ends import is_lagging
 from forecasting.series.freshness import current_time
 from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.seasons import Season, find_seasons
+from forecasting.series.unread_columns import unread_columns
 from forecasting.series.zone import clock_zone
 from forecasting.spec.recipes import configure
 from forecasting.spec.spec import Spec
@@ -38,6 +39,7 @@ class Profile:
         needed: Grid points that a series needs for a network of its own.
         checks: The verdicts of the spec's checks of measurements.
         stops: Why a run would stop before it trains; empty where it would not.
+        unread: Columns of the source that are not read.
     """
 
     spec: Spec
@@ -48,6 +50,7 @@ class Profile:
     needed: int
     checks: pl.DataFrame
     stops: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def count(self, status: str) -> int:
         """Return the number of series with a status."""
@@ -100,6 +103,7 @@ def make_profile(
         required_length(configure(spec), horizon=spec.horizon),
         checked.verdicts,
         tuple(stops),
+        tuple(unread_columns(spec, storage_options)),
     )
 
 

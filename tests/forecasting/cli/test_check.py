@@ -53,6 +53,19 @@ def test_profile_describes_what_a_run_would_use(fleetcast: Fleetcast) -> None:
     assert pl.read_csv("rejects.csv").height == 2
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_columns_that_are_not_read_are_named(fleetcast: Fleetcast, suffix: str) -> None:
+    write_rows()
+    rows = pl.read_csv("sales.csv").with_columns(
+        price=pl.lit(1.5), colour=pl.lit("red"), day=pl.col("day").str.to_date()
+    )
+    getattr(rows, f"write_{suffix}")(f"more.{suffix}")
+    found = fleetcast("check", f"more.{suffix}", *NAMED, "--freq", "1d").out
+    assert "columns    not read: price, colour; --known-ahead (covariates.future) reads" in found
+    write_rows()
+    assert "not read" not in fleetcast("check", "sales.csv", *NAMED, "--freq", "1d").out
+
+
 def test_printed_lines_are_those_of_a_spec_that_reads_the_same(fleetcast: Fleetcast) -> None:
     write_rows()
     Path("sales.csv").write_text(Path("sales.csv").read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8")

@@ -1,0 +1,44 @@
+"""Columns of a source that no field of its spec names, so that nothing reads them."""
+
+from collections.abc import Mapping
+
+from forecasting.series.arrow_types import scan_parquet
+from forecasting.series.csv_records import read_header
+from forecasting.series.delta import scan_table
+from forecasting.series.files import is_csv, list_all_files
+from forecasting.series.lacking import incremental_columns, needed_columns
+from forecasting.series.partitions import path_keys
+from forecasting.series.read import reading
+from forecasting.series.stores import storage_options_of
+from forecasting.spec.spec import Spec
+
+
+def unread_columns(spec: Spec, storage_options: Mapping[str, str] | None = None) -> list[str]:
+    """List the columns of a source's first file, or of its Delta table, that are not read.
+
+    Args:
+        spec: The spec.
+        storage_options: Options of the object store, as Polars takes them.
+
+    Returns:
+        Their names, in the order of the file; none of a database, whose query names its columns.
+
+    Raises:
+        SourceError: The source has no files, or the file cannot be read.
+        ServiceError: A remote file cannot be reached.
+    """
+    source = spec.source
+    if source.is_database:
+        return []
+    options = storage_options_of(source, storage_options)
+    first = list_all_files(source.uris, storage_options=options)[0]
+    if first.endswith("/"):
+        columns = scan_table(first, source.version, storage_options=options)[0].collect_schema().names()
+    else:
+        with reading(first):
+            if is_csv(first):
+                columns = read_header(first, options, source.csv)
+            else:
+                columns = scan_parquet(first, [source.time], options).collect_schema().names()
+    read = {name for _, name in (*needed_columns(source, spec.categories.static), *incremental_columns(source))}
+    return [name for name in columns if name not in read | set(spec.covariates.future) | set(path_keys(first))]
