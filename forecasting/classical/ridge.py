@@ -20,6 +20,12 @@ from forecasting.classical.ridge_windows import least_points as least_points_of_
 from forecasting.classical.statistics import fill_from_past
 from forecasting.series.panel import Panel
 
+LINEAR_SHARE = 0.2
+"""Share of the median up to which the second model sees values of a series that is never negative as they are, and
+above which it sees their logarithms."""
+POWER = 4
+"""Weights of models are inversely proportional to this power of their mean absolute leave-one-out errors."""
+_LEAST_LOSS = 1e-12
 MARGIN = 0.5
 """How far forecasts may lie outside of the range of the series, in ranges."""
 FEWEST_CLOSED = 3
@@ -36,10 +42,11 @@ Marks = npt.NDArray[np.bool_]
 def forecast_ridge(panel: Panel, *, season_lengths: Sequence[int], quantiles: Sequence[float]) -> Quantiles:
     """Fit linear equations to every series separately and forecast it.
 
-    Values are scaled by median and median absolute deviation, and reduced by asinh, which bounds the effect of spikes.
-    Covariates are scaled likewise. With covariates of more than two values, a second model has their squares too (load
-    rises with cold and with heat), and the forecast is the mean of both. Each is the mean of fits to several numbers of
-    the newest windows (`forecasting.classical.ridge_windows`).
+    The forecast is a mean of two models, with weights by their leave-one-out errors. The first sees values scaled by
+    median and median absolute deviation, and reduced by asinh, which bounds the effect of spikes; and covariates scaled
+    likewise. The second also sees squares of covariates of more than two values, since load rises with cold and with
+    heat. It sees a series that is never negative nearly as logarithms, in which effects multiply. Each is the mean of
+    fits to several numbers of the newest windows (`forecasting.classical.ridge_windows`).
 
     A gap takes the value of a season earlier, else the last one; a covariate's else its median. A covariate that is
     constant in the history is not used. Where each of at least three points with the same value of a covariate has a
@@ -99,7 +106,7 @@ def least_points(*, horizon: int, season_lengths: Sequence[int]) -> int:
 def ridge_seconds(num_points: int, horizon: int, season_lengths: Sequence[int], num_covariates: int) -> float:
     """Predict the seconds of one fit of one series with its quantiles, on one core.
 
-    Covariates count as ones of more than two values.
+    The series counts as never negative, and covariates as ones of more than two values.
 
     Args:
         num_points: Grid points of the series from its first measurement on.
@@ -111,7 +118,7 @@ def ridge_seconds(num_points: int, horizon: int, season_lengths: Sequence[int], 
         Seconds; 0 for a series that is too short.
     """
     seconds = 0.0
-    for num_inputs in sorted({num_covariates, 2 * num_covariates}):
+    for num_inputs in (num_covariates, 2 * num_covariates):
         shape = shape_of(num_points, horizon=horizon, season=season_lengths[0], num_covariates=num_inputs)
         if shape is None:
             return 0.0
@@ -136,34 +143,51 @@ def _forecast(
     y_N = fill_from_past(np.where(np.isfinite(y_N), np.ldexp(y_N, -exponent), np.nan), season_length=season)
     is_closed_T = _find_closed(y_N, covariate_TK)
     open_N = _fill_closed(y_N, is_closed_T[: len(y_N)], season)
-    centre, spread = _centre_and_spread(open_N)
+    plain_TK, squares_TK = _scaled_covariates(covariate_TK, len(y_N))
+    both_TK = np.concatenate([plain_TK, squares_TK], axis=1)
+    first, second = _centre_and_spread(open_N), _second_scale(open_N)
+    models = [(first, plain_TK)] if second == first and not squares_TK.size else [(first, plain_TK), (second, both_TK)]
     lowest, highest = _bounds(open_N)
-    models_FQ = []
-    for scaled_TK in _scaled_covariates(covariate_TK, len(y_N)):
+    models_FQ, losses = [], []
+    for (centre, spread), scaled_TK in models:
         known = Known(np.arcsinh((open_N - centre) / spread), scaled_TK)
         blocks = windows_of(known, season=season, long_season=long_season)
-        model_FQ = np.concatenate([_forecast_block(windows, quantiles_Q) for windows in blocks])
-        models_FQ.append(np.clip(np.sinh(model_FQ) * spread + centre, lowest, highest))
-    forecast_FQ: Values = np.mean(models_FQ, axis=0)
+        parts_MQ, parts = zip(*(_forecast_block(windows, quantiles_Q) for windows in blocks), strict=True)
+        models_FQ.append(np.clip(np.sinh(np.concatenate(parts_MQ)) * spread + centre, lowest, highest))
+        losses.append(spread * float(np.mean(parts)))
+    least = max(min(losses), _LEAST_LOSS)
+    weights = [(least / max(loss, least)) ** POWER for loss in losses]
+    forecast_FQ: Values = np.average(models_FQ, axis=0, weights=weights)
     forecast_FQ[is_closed_T[len(y_N) :]] = 0.0
     result_FQ: Values = np.ldexp(forecast_FQ, exponent)
     return result_FQ
 
 
-def _forecast_block(windows: Windows, quantiles_Q: Values) -> Values:
-    """Average the fits to several numbers of windows; quantiles are of their pooled errors, (M, Q)."""
+def _forecast_block(windows: Windows, quantiles_Q: Values) -> tuple[Values, float]:
+    """Average the fits to several numbers of windows; return quantiles (M, Q), and the mean absolute error in spreads."""
     fits = [fit_ridge(windows.input_WP[:num], windows.target_WM[:num], windows.next_P) for num in windows.nums]
     point_M = np.mean([fitted.forecast_M for fitted in fits], axis=0)
-    offset_MQ, _ = centred_quantiles(np.concatenate([fitted.error_WM for fitted in fits]).T, quantiles_Q)
-    return point_M[:, None] + offset_MQ
+    error_WM = np.concatenate([fitted.error_WM for fitted in fits])
+    target_WM = np.concatenate([windows.target_WM[:num] for num in windows.nums])
+    lowest, highest = windows.target_WM.min(), windows.target_WM.max()
+    loss_WM = np.abs(np.sinh(target_WM) - np.sinh(np.clip(target_WM - error_WM, lowest, highest)))
+    offset_MQ, _ = centred_quantiles(error_WM.T, quantiles_Q)
+    return point_M[:, None] + offset_MQ, float(loss_WM.mean())
 
 
-def _centre_and_spread(values: Values) -> tuple[Values, Values]:
-    """Return the median and the scaled median absolute deviation along the first axis, or the standard deviation."""
-    centre = np.median(values, axis=0)
-    robust, spread = 1.4826 * np.median(np.abs(values - centre), axis=0), np.std(values, axis=0)
-    is_robust = robust > 1e-9 * np.abs(values).max(axis=0)
-    return centre, np.where(is_robust, robust, np.where(spread > 0, spread, 1.0))
+def _centre_and_spread(values_N: Values) -> tuple[float, float]:
+    """Return the median and the scaled median absolute deviation, or the standard deviation where that is zero."""
+    centre = float(np.median(values_N))
+    robust, spread = 1.4826 * float(np.median(np.abs(values_N - centre))), float(np.std(values_N))
+    if robust > 1e-9 * np.abs(values_N).max():
+        return centre, robust
+    return centre, spread if spread > 0 else 1.0
+
+
+def _second_scale(y_N: Values) -> tuple[float, float]:
+    """Return the centre and the spread of the second model: asinh is near a logarithm above a fifth of the median."""
+    median = float(np.median(y_N))
+    return (0.0, LINEAR_SHARE * median) if y_N.min() >= 0 and median > 0 else _centre_and_spread(y_N)
 
 
 def _bounds(y_N: Values) -> tuple[float, float]:
@@ -185,8 +209,8 @@ def _fill_covariates(covariate_TK: Values, num_points: int, season: int) -> Valu
     return np.stack(filled, axis=1) if filled else np.empty((len(covariate_TK), 0))
 
 
-def _scaled_covariates(covariate_TK: Values, num_points: int) -> list[Values]:
-    """Return the inputs of each model: covariates, those of more than two values scaled; and also with squares."""
+def _scaled_covariates(covariate_TK: Values, num_points: int) -> tuple[Values, Values]:
+    """Return scaled covariates, and the squares of those of more than two values."""
     scaled, squares = [], []
     for value_T in covariate_TK.T:
         past_N = value_T[:num_points]
@@ -196,8 +220,8 @@ def _scaled_covariates(covariate_TK: Values, num_points: int) -> list[Values]:
         centre, spread = _centre_and_spread(past_N)
         scaled.append(np.arcsinh((value_T - centre) / spread))
         squares.append(((value_T - past_N.mean()) / past_N.std()) ** 2)
-    plain_TK = np.stack(scaled, axis=1) if scaled else np.empty((len(covariate_TK), 0))
-    return [plain_TK, np.concatenate([plain_TK, np.stack(squares, axis=1)], axis=1)] if squares else [plain_TK]
+    none_TK = np.empty((len(covariate_TK), 0))
+    return np.stack(scaled, axis=1) if scaled else none_TK, np.stack(squares, axis=1) if squares else none_TK
 
 
 def _find_closed(y_N: Values, covariate_TK: Values) -> Marks:
