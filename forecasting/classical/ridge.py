@@ -164,7 +164,7 @@ def _forecast(
 
 
 def _forecast_block(windows: Windows, quantiles_Q: Values) -> tuple[Values, float]:
-    """Average the fits to several numbers of windows; return quantiles (M, Q), and the mean absolute error in spreads."""
+    """Average the fits to several numbers of windows; return quantiles (M, Q) and the mean error in spreads."""
     fits = [fit_ridge(windows.input_WP[:num], windows.target_WM[:num], windows.next_P) for num in windows.nums]
     point_M = np.mean([fitted.forecast_M for fitted in fits], axis=0)
     error_WM = np.concatenate([fitted.error_WM for fitted in fits])
