@@ -15,7 +15,8 @@ from forecasting.classical.baselines import centred_quantiles
 from forecasting.classical.combination import Quantiles
 from forecasting.classical.leave_one_out import STRENGTHS, fit_ridge
 from forecasting.classical.named_inputs import expand_names
-from forecasting.classical.ridge_windows import Known, Windows, shape_of, windows_of
+from forecasting.classical.pooled_effect import pooled_effect
+from forecasting.classical.ridge_windows import Known, Windows, is_by_step, shape_of, windows_of
 from forecasting.classical.ridge_windows import least_points as least_points_of_windows
 from forecasting.classical.statistics import fill_from_past
 from forecasting.series.panel import Panel
@@ -42,11 +43,13 @@ Marks = npt.NDArray[np.bool_]
 def forecast_ridge(panel: Panel, *, season_lengths: Sequence[int], quantiles: Sequence[float]) -> Quantiles:
     """Fit linear equations to every series separately and forecast it.
 
-    The forecast is a mean of two models, with weights by their leave-one-out errors. The first sees values scaled by
+    The forecast is a mean of models, with weights by their leave-one-out errors. The first sees values scaled by
     median and median absolute deviation, and reduced by asinh, which bounds the effect of spikes; and covariates scaled
     likewise. The second also sees squares of covariates of more than two values, since load rises with cold and with
     heat. It sees a series that is never negative nearly as logarithms, in which effects multiply. Each is the mean of
-    fits to several numbers of the newest windows (`forecasting.classical.ridge_windows`).
+    fits to several numbers of the newest windows (`forecasting.classical.ridge_windows`). Where equations are by step,
+    two more models fit the series without the effects of covariates that all steps share
+    (`forecasting.classical.pooled_effect`), which few points suffice for.
 
     A gap takes the value of a season earlier, else the last one; a covariate's else its median. A covariate that is
     constant in the history is not used. Where each of at least three points with the same value of a covariate has a
@@ -126,7 +129,9 @@ def ridge_seconds(num_points: int, horizon: int, season_lengths: Sequence[int], 
             side = min(num, shape.num_inputs)
             products = num * side * (shape.num_inputs + len(STRENGTHS) * (shape.num_equations + 1))
             seconds += shape.num_blocks * (_SECONDS + _PER_PRODUCT * products + _PER_CUBE * side**3)
-    return seconds
+    # Equations by step are also fitted without the effects that all steps share.
+    is_twice = num_covariates > 0 and is_by_step(num_points, horizon=horizon, season=season_lengths[0])
+    return 2 * seconds if is_twice else seconds
 
 
 def _forecast(
@@ -147,13 +152,17 @@ def _forecast(
     both_TK = np.concatenate([plain_TK, squares_TK], axis=1)
     first, second = _centre_and_spread(open_N), _second_scale(open_N)
     models = [(first, plain_TK)] if second == first and not squares_TK.size else [(first, plain_TK), (second, both_TK)]
+    whole = [(scale, scaled_TK, np.zeros(len(scaled_TK))) for scale, scaled_TK in models]
+    if is_by_step(len(y_N), horizon=horizon, season=season):
+        whole += _without_effects(whole, open_N, season, long_season)
     lowest, highest = _bounds(open_N)
     models_FQ, losses = [], []
-    for (centre, spread), scaled_TK in models:
-        known = Known(np.arcsinh((open_N - centre) / spread), scaled_TK)
+    for (centre, spread), scaled_TK, effect_T in whole:
+        known = Known(np.arcsinh((open_N - effect_T[: len(y_N)] - centre) / spread), scaled_TK)
         blocks = windows_of(known, season=season, long_season=long_season)
         parts_MQ, parts = zip(*(_forecast_block(windows, quantiles_Q) for windows in blocks), strict=True)
-        models_FQ.append(np.clip(np.sinh(np.concatenate(parts_MQ)) * spread + centre, lowest, highest))
+        model_FQ = np.sinh(np.concatenate(parts_MQ)) * spread + centre + effect_T[len(y_N) :, None]
+        models_FQ.append(np.clip(model_FQ, lowest, highest))
         losses.append(spread * float(np.mean(parts)))
     least = max(min(losses), _LEAST_LOSS)
     weights = [(least / max(loss, least)) ** POWER for loss in losses]
@@ -161,6 +170,20 @@ def _forecast(
     forecast_FQ[is_closed_T[len(y_N) :]] = 0.0
     result_FQ: Values = np.ldexp(forecast_FQ, exponent)
     return result_FQ
+
+
+_Model = tuple[tuple[float, float], Values, Values]
+"""Centre and spread of a series, its scaled covariates, and the effect that is taken out before the fit."""
+
+
+def _without_effects(models: Sequence[_Model], open_N: Values, season: int, long_season: int | None) -> list[_Model]:
+    """Return the models of the series without the effects of covariates that all steps share, where there are any."""
+    others: list[_Model] = []
+    for scale, scaled_TK, _ in models:
+        effect_T = pooled_effect(open_N, scaled_TK, season=season, long_season=long_season)
+        if effect_T.any():
+            others.append((scale, scaled_TK, effect_T))
+    return others
 
 
 def _forecast_block(windows: Windows, quantiles_Q: Values) -> tuple[Values, float]:

@@ -74,11 +74,16 @@ def windows_of(known: Known, *, season: int, long_season: int | None) -> Iterato
         points than `least_points`.
     """
     num_points, horizon = len(known.y_N), known.horizon
-    if season >= SHORTEST_BLOCK and num_points >= _points_by_season(horizon, season):
+    if not is_by_step(num_points, horizon=horizon, season=season):
         return _by_season(known, season, long_season)
     if num_points >= _points_by_step(horizon, season):
         return _by_step(known, season, long_season)
     return iter(())
+
+
+def is_by_step(num_points: int, *, horizon: int, season: int) -> bool:
+    """Return whether the equations of a series with so many grid points are by step."""
+    return season < SHORTEST_BLOCK or num_points < _points_by_season(horizon, season)
 
 
 def least_points(*, horizon: int, season: int) -> int:
@@ -126,7 +131,7 @@ def shape_of(num_points: int, *, horizon: int, season: int, num_covariates: int)
     Returns:
         The size; None for a series that has fewer points than `least_points`.
     """
-    if season >= SHORTEST_BLOCK and num_points >= _points_by_season(horizon, season):
+    if not is_by_step(num_points, horizon=horizon, season=season):
         num_equations, num_blocks = min(season, horizon), -(-horizon // season)
         num_inputs = _SEASONS_READ * season + num_equations * (1 + 3 * num_covariates)
         num = (num_points - (_SEASONS_READ + num_blocks - 1) * season) // season

@@ -190,8 +190,10 @@ def add_covariates(
         .join(last, on=key, how="left", maintain_order="left")
         .with_columns(pl.col(KNOWN).cast(COVARIATES), pl.col(AHEAD).cast(COVARIATES_AHEAD))
     )
-    missing = _count_missing(points, known, [name for name in names if name not in dropped])
-    return added, (*covariates.notes, *notes, *missing)
+    kept = [name for name in names if name not in dropped]
+    missing = _count_missing(points, known, kept)
+    new = _describe_new(points, known, ahead, kept)
+    return added, (*covariates.notes, *notes, *missing, *new)
 
 
 def _complete(
@@ -247,6 +249,23 @@ def _count_missing(points: pl.LazyFrame, known: pl.LazyFrame, names: Sequence[st
         f"covariates have no value at some of the {total:,} grid points up to the cutoff: {', '.join(lacking)}; each"
         " takes the value of one season before, else the last one"
     ]
+
+
+def _describe_new(points: pl.LazyFrame, known: pl.LazyFrame, ahead: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """Describe covariates that are constant up to the cutoff and change within the horizon, such as a first promotion."""
+    past = points.join(known, on=["unique_id", "ds"]).group_by("unique_id")
+    lows = past.agg(*(pl.col(name).min() for name in names), *(pl.col(name).max().alias(f"{name} ") for name in names))
+    joined = ahead.lazy().join(lows, on="unique_id", suffix="  ").collect(engine="streaming")
+    notes = []
+    for name in names:
+        lowest, highest = pl.col(f"{name}  "), pl.col(f"{name} ")
+        changed = joined.filter(lowest == highest, pl.col(name) != lowest)["unique_id"].unique().sort()
+        if len(changed):
+            notes.append(
+                f"covariate '{name}' changes within the horizon for the first time in {len(changed)} series, such as"
+                f" '{changed[0]}'; what that does to them is not known, so their forecasts do not depend on it"
+            )
+    return notes
 
 
 def place_covariates(

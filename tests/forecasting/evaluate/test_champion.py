@@ -53,6 +53,7 @@ def test_network_that_beats_the_best_baseline_by_the_margin_is_champion() -> Non
         "num_origins": 2,
         "is_fallback": False,
         "reason": f"lstm: MASE 15 % below {NAIVE_168} over 2 origins",
+        "regression_share": None,
     }
 
 

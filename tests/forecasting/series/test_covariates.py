@@ -164,6 +164,14 @@ def test_gap_up_to_the_cutoff_is_reported() -> None:
     assert "'price' at 2" in note
 
 
+def test_first_change_within_the_horizon_is_reported() -> None:
+    ahead = (pl.col("unique_id") == "b") & pl.col("y").is_null()
+    found = read(rows(is_open=~ahead), spec_of())
+    (note,) = [note for note in found.notes if "for the first time" in note]
+    assert note.startswith("covariate 'is_open' changes within the horizon for the first time in 1 series, such as 'b'")
+    assert not [note for note in read(rows(), spec_of()).notes if "for the first time" in note]
+
+
 def test_texts_that_are_no_numbers_are_reported_and_many_of_them_stop_the_run(tmp_path: Path) -> None:
     texts = pl.col("price").cast(pl.String)
     path = tmp_path / "rows.csv"
