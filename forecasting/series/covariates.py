@@ -252,13 +252,14 @@ def _count_missing(points: pl.LazyFrame, known: pl.LazyFrame, names: Sequence[st
 
 
 def _describe_new(points: pl.LazyFrame, known: pl.LazyFrame, ahead: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Describe covariates that are constant up to the cutoff and change within the horizon, such as a first promotion."""
-    past = points.join(known, on=["unique_id", "ds"]).group_by("unique_id")
-    lows = past.agg(*(pl.col(name).min() for name in names), *(pl.col(name).max().alias(f"{name} ") for name in names))
-    joined = ahead.lazy().join(lows, on="unique_id", suffix="  ").collect(engine="streaming")
+    """Describe covariates that are constant up to the cutoff and change within the horizon, such as first promotions."""
+    lows = [pl.col(name).min().alias(f"{name} lowest") for name in names]
+    highs = [pl.col(name).max().alias(f"{name} highest") for name in names]
+    past = points.join(known, on=["unique_id", "ds"]).group_by("unique_id").agg(*lows, *highs)
+    joined = ahead.lazy().join(past, on="unique_id").collect(engine="streaming")
     notes = []
     for name in names:
-        lowest, highest = pl.col(f"{name}  "), pl.col(f"{name} ")
+        lowest, highest = pl.col(f"{name} lowest"), pl.col(f"{name} highest")
         changed = joined.filter(lowest == highest, pl.col(name) != lowest)["unique_id"].unique().sort()
         if len(changed):
             notes.append(
