@@ -252,7 +252,7 @@ def _count_missing(points: pl.LazyFrame, known: pl.LazyFrame, names: Sequence[st
 
 
 def _describe_new(points: pl.LazyFrame, known: pl.LazyFrame, ahead: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Describe covariates that are constant up to the cutoff and change within the horizon, such as first promotions."""
+    """Describe covariates that are constant up to the cutoff and change within the horizon, as at a first promotion."""
     lows = [pl.col(name).min().alias(f"{name} lowest") for name in names]
     highs = [pl.col(name).max().alias(f"{name} highest") for name in names]
     past = points.join(known, on=["unique_id", "ds"]).group_by("unique_id").agg(*lows, *highs)
