@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     root = os.environ.get(DATA_VARIABLE)
     if not root:
         parser.error(f"{DATA_VARIABLE} must name the folder of the data sets")
-    print("| set | covariates | served | ridge | best other model | naive | seconds |\n|" + "---|" * 7, flush=True)
+    print("| set | covariates | champion | ridge | best other model | naive | seconds |\n|" + "---|" * 7, flush=True)
     for name in options.sets:
         task = TASKS[name]
         rows = task.prepare(pl.read_parquet(Path(root) / name / f"{name}.parquet")).sort("unique_id", "ds")
