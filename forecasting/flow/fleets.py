@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -312,20 +313,15 @@ class Fleet:
         has_categories = bool(self.spec.categories.static)
         rows = as_rows(self._history, with_categories=has_categories)
         until = None if until is None else self._settle(until, rows)
+        ingest_with = partial(ingest, self.spec, rows=rows, cutoff=until, is_settled=True, zone=self._types.local_zone)
         covariates: CovariateRows | Covariates = {}
         if self._covariates is not None:
             known = self._covariates
-            covariates = Covariates((known if scenario is None else merge_covariates(known, scenario)).lazy())
-        ingested = ingest(
-            self.spec,
-            rows=rows,
-            covariates=covariates,
-            cutoff=until,
-            is_settled=True,
-            zone=self._types.local_zone,
-        )
-        if scenario is not None:
-            _refuse_past(scenario, ingested.cutoff)
+            if scenario is not None:
+                ahead = _after(scenario, ingest_with(covariates={}).cutoff)
+                known = merge_covariates(known, ahead)
+            covariates = Covariates(known.lazy())
+        ingested = ingest_with(covariates=covariates)
         ingested = ingested.without(self._set_aside)
         checked = check_measurements(
             ingested, self.spec, moment=current_time(self.spec, self._zone) if until is None else None
@@ -384,12 +380,14 @@ def _describe_unknown(refused: pl.DataFrame, history: pl.DataFrame) -> Iterator[
         )
 
 
-def _refuse_past(scenario: Covariates, cutoff: datetime | int) -> None:
-    """Raise SourceError where a scenario changes nothing after the cutoff."""
-    newest = scenario.rows.select(pl.col("ds").max()).collect().item()
-    if newest is None or newest <= cutoff:
-        found = "has no values" if newest is None else f"ends at {format_clock(newest)}"
+def _after(scenario: Covariates, cutoff: datetime | int) -> Covariates:
+    """Return the values of a scenario after the cutoff; raise SourceError where there are none."""
+    rows = scenario.rows.collect()
+    ahead = rows.filter(pl.col("ds") > cutoff)
+    if ahead.is_empty():
+        found = "has no values" if rows.is_empty() else f"ends at {format_clock(rows['ds'].max())}"  # type: ignore[arg-type]
         raise SourceError(f"future {found}; it needs values after the cutoff {format_clock(cutoff)}")
+    return Covariates(ahead.lazy())
 
 
 def _with_ids(frames: NativeFrames) -> str:

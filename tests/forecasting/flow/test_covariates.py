@@ -99,6 +99,14 @@ def test_scenario_changes_one_forecast_and_is_not_kept(rows: pl.DataFrame, fleet
     assert not one.equals(before)
 
 
+def test_scenario_changes_nothing_up_to_the_cutoff(rows: pl.DataFrame, fleet: Any) -> None:
+    ahead = rows.filter(pl.col("y").is_null()).drop("y").with_columns(promotion=pl.lit(True))
+    other_past = rows.filter(pl.col("y").is_not_null()).drop("y").with_columns(~pl.col("promotion"))
+    both = pl.concat([other_past, ahead])
+    found, expected = (fleet.predict(future=plan, progress=False).forecasts for plan in (both, ahead))
+    assert found.equals(expected)
+
+
 def test_scenario_of_the_past_or_of_a_fleet_without_covariates_is_refused(rows: pl.DataFrame, fleet: Any) -> None:
     past = rows.filter(pl.col("y").is_not_null()).drop("y")
     with pytest.raises(SourceError, match=r"future ends at 2024-05-29T00:00:00; it needs values after the cutoff"):
