@@ -21,14 +21,14 @@ SHORTEN = sed --unbuffered --quiet --regexp-extended \
 # Core tests run in one single-threaded process per core. Tests that share one Airflow run in one process, the other
 # tests that start a Ray in another (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest
-CORE = -n auto -m "not ray and not airflow and not packaging"
+CORE = -n auto -m "not ray and not airflow and not packaging and not images"
 CORE_TESTS = OMP_NUM_THREADS=1 $(PYTEST) $(CORE)
 # Branch coverage of the core tests costs a tenth of their time; pyproject.toml sets its floor.
 COVERAGE = --cov --cov-report=
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test lint check coverage screenshots docs wheel bench bench-setup bench-full up down login up-stack down-stack clean constraints
+.PHONY: help demo test lint check coverage screenshots docs wheel images bench bench-setup bench-full up down login up-stack down-stack clean constraints
 
 help: ## Show the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ docs: $(READY) ## Check that the documents name only what exists
 
 wheel: $(READY) ## Build the source archive and, from it, the wheel into dist
 	$(BIN)/python -m build
+
+images: $(READY) ## Build the CPU images with Buildah, and their bills of materials into build/images (BASE, TORCH_INDEX)
+	@$(BIN)/python -m infra.images.build $(BASE:%=--base %) $(TORCH_INDEX:%=--torch-index %)
 
 bench: $(READY) ## Run the benchmarks at a short setting; figures go to build/bench.jsonl (ONLY=fleet for one)
 	$(BIN)/python -m tests.benchmarks.run $(ONLY:%=--only %)

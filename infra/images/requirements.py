@@ -1,4 +1,8 @@
-"""Print the requirements of an extra, so that an image installs them in a layer of their own, before the code."""
+"""Print the requirements of an extra, so that an image installs them in a layer of their own, before the code.
+
+python3 requirements.py worker     those of the project with its extra `worker`
+python3 requirements.py --build    those of its build
+"""
 
 import re
 import sys
@@ -21,5 +25,12 @@ def requirements_of(extra: str, project: Path) -> list[str]:
     return sorted(set(found))
 
 
+def build_requirements_of(project: Path) -> list[str]:
+    """Return what the build of the project needs."""
+    return list(tomllib.loads(project.read_text(encoding="utf-8"))["build-system"]["requires"])
+
+
 if __name__ == "__main__":
-    print("\n".join(requirements_of(sys.argv[1], Path("pyproject.toml"))))
+    given, declared_in = sys.argv[1], Path("pyproject.toml")
+    found = build_requirements_of(declared_in) if given == "--build" else requirements_of(given, declared_in)
+    print("\n".join(found))
