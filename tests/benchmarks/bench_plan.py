@@ -43,7 +43,9 @@ SHAPES = (
     Shape(60, 300, FOUR_WEEKS | STANDARD),
     Shape(2000, 200, DAYS | FAST | {"models": ("gru",)}),
     Shape(150, 250, DAYS | FAST),
-    Shape(150, 800, HOURS | STANDARD | {"models": ("gru",)}),
+    Shape(90, 350, HOURS_OF_A_WEEK | FAST),
+    Shape(30, 700, HOURS | STANDARD),
+    Shape(150, 500, DAYS | STANDARD | {"models": ("gru",)}),
 )
 SHORT = SHAPES[:1]
 IDLE_LOAD = 0.5

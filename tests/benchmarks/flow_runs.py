@@ -196,7 +196,10 @@ def _run(
             lines.append(line.rstrip("\n"))
             if line.startswith(BEGIN_PREFIX):
                 sampler.switch(jobs[line.removeprefix(BEGIN_PREFIX).strip()])
-    if process.wait():
+        _, status, usage = os.wait4(process.pid, 0)
+        sampler.end(usage.ru_utime + usage.ru_stime)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
         raise RuntimeError("\n".join(["the job failed:", *lines]))
     return lines
 
@@ -210,7 +213,15 @@ class _Sampler:
     began: float = field(default_factory=time.perf_counter)
     known: dict[int, float] = field(default_factory=dict)
     """CPU seconds of each process when it was last read."""
+    are_workers: dict[int, bool] = field(default_factory=dict)
+    """Whether each process that was seen is a worker of Ray."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def end(self, seconds: float) -> None:
+        """Count what the job's process used since it was last read, out of the CPU seconds of its whole life."""
+        with self.lock:
+            self.used[self.job].driver_seconds += max(0.0, seconds - self.known.get(self.pid, 0.0))
+            self.known[self.pid] = seconds
 
     def switch(self, job: JobName) -> None:
         """Count what follows for another job."""
@@ -239,13 +250,24 @@ class _Sampler:
 
     def _processes(self) -> Iterator[tuple[int, bool]]:
         yield self.pid, True
-        for pid in processes_of(self.head.folder):
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            except OSError:
-                continue
-            if command.startswith(b"ray::") or b"default_worker.py" in command:
+        if any(pid not in self.are_workers for pid in _pids()):  # to read who belongs to Ray takes long
+            workers = {pid for pid in processes_of(self.head.folder) if _is_worker(pid)}
+            self.are_workers = {pid: pid in workers for pid in _pids()}
+        for pid, is_worker in self.are_workers.items():
+            if is_worker:
                 yield pid, False
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return command.startswith(b"ray::") or b"_worker.py" in command  # default_worker.py, or setup_worker.py before it
 
 
 @contextmanager
