@@ -13,6 +13,7 @@ from forecasting.fleet.cost.memory import MIB
 from forecasting.fleet.cost.pace import prior_seconds
 from forecasting.flow.network_seconds import priors_seconds
 from forecasting.flow.workload import Workload
+from forecasting.series.blocks import BLOCK_ROWS
 from forecasting.settings import DRIVER_BYTES, DRIVER_SECONDS, WORKER_BYTES
 
 JobName = Literal["features", "train", "backtest", "predict", "score"]
@@ -48,8 +49,8 @@ CONNECTION_SECONDS, WAITING_SECONDS = 0.5, 1.0
 """A job's process loads Ray and connects to it; what it then waits for workers, besides their own seconds."""
 SECONDS_PER_COMMIT = 0.15
 """One commit to a table, of few rows."""
-SECONDS_PER_READ_POINT = 1e-6
-SECONDS_PER_STORED_POINT = 1e-6
+SECONDS_PER_READ_POINT = 2.2e-6
+SECONDS_PER_STORED_POINT = 1.6e-6
 """Observations and features of a grid point."""
 SECONDS_PER_STORED_ROW = 3e-6
 """A row of forecasts, backtests or scores."""
@@ -63,9 +64,9 @@ DRIVER_MIB, STORE_MIB = 285, 90
 """Peak of a job's process with few rows, and how much more it holds than a worker that does the same work."""
 STATISTICS_MIB, SCORES_MIB = 135, 100
 """What statsforecast adds to a process that forecasts with torch, and scores to one that does not load torch."""
-MOST_MIB_OF_POINTS, BYTES_PER_POINT, BYTES_PER_SERIES = 80, 600, 4_000
-"""What reading adds, up to a limit because large sources are read in blocks, and the plan of the shards. The latter
-was measured with up to 100,000 series (docs/benchmarks.md, growth)."""
+BYTES_PER_POINT, BYTES_PER_SERIES = 600, 4_000
+"""What reading adds for each point of a block, and the plan of the shards. The latter was measured with up to 100,000
+series (docs/benchmarks.md, growth)."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class FlowParts:
         self._job: JobName = "features"
         self._parts: list[Part] = []
         self._loaded: set[Library] = set()
-        of_points = min(MOST_MIB_OF_POINTS * MIB, BYTES_PER_POINT * work.num_rows)
+        of_points = BYTES_PER_POINT * min(work.num_rows, BLOCK_ROWS)
         self._reading_bytes = DRIVER_MIB * MIB + of_points + BYTES_PER_SERIES * work.num_series
         self._driver_bytes = self._reading_bytes
         self._worker_bytes: list[int] = []
