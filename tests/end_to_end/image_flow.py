@@ -1,16 +1,17 @@
-"""A train and a forecast through the images, in namespaces of their own.
+"""A train and a forecast through the images, in a network of their own.
 
-Usage: unshare --net --pid --fork --kill-child --mount-proc -- python -m tests.end_to_end.image_flow STORAGE FOLDER
+Usage: unshare --net -- python -m tests.end_to_end.image_flow STORAGE FOLDER
 
 STORAGE is Buildah's store with both images. FOLDER gets the tables (`data/store`), logs and `report.json`. Ray runs in
 a container of the worker image, Airflow in one of the Airflow image; both see only the folder's `data` and `specs`.
-The network has nothing but loopback, so that the ports of the images are free, and nobody else reaches them. With this
-process, which is the first one of its namespace, all others of it end.
+The network has nothing but loopback, so that the ports of the images are free, and nobody else reaches them. It
+also shows which processes are those of the containers.
 """
 
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -39,6 +40,8 @@ RAY = [
 
 def main(storage: Path, folder: Path) -> None:
     """Run both containers, and the DAGs in them."""
+    if [name for _, name in socket.if_nameindex()] != ["lo"]:
+        raise SystemExit("this network is not one of its own; start it with unshare --net")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     buildah, seconds, begin = Buildah(storage), {}, time.monotonic()
     variables = lay_out(folder)
@@ -107,14 +110,13 @@ def running(command: list[str], log: Path) -> Iterator[None]:
 
 
 def contained() -> list[psutil.Process]:
-    """List the living processes of the containers: all but this one, and Buildah's own."""
-    found = []
+    """List the living processes of the containers: those of this network, without this one and Buildah's own."""
+    network, found = os.readlink("/proc/self/ns/net"), []
     for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess):
-            is_other = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
-            if (
-                is_other and "buildah" not in Path(process.exe()).name
-            ):  # its helpers are such as memfd:buildah-chroot-exec
+        with suppress(psutil.Error, OSError):
+            is_here = process.pid != os.getpid() and os.readlink(f"/proc/{process.pid}/ns/net") == network
+            is_living = is_here and process.status() != psutil.STATUS_ZOMBIE
+            if is_living and "buildah" not in Path(process.exe()).name:  # its helpers: memfd:buildah-chroot-exec
                 found.append(process)
     return found
 

@@ -10,6 +10,7 @@ from infra.images import build
 from infra.images.bill import make_bill
 from infra.images.buildah import Buildah
 from infra.images.pip_configuration import translate
+from tests.end_to_end import image_flow
 
 PYTHON = {
     "bomFormat": "CycloneDX",
@@ -108,3 +109,11 @@ def test_failed_command_is_reported_with_the_end_of_its_output(tmp_path, monkeyp
     assert Buildah(Path("/store")).command("images")[2:] == [
         *("buildah", "--root", "/store/root", "--runroot", "/store/run", "images")
     ]
+
+
+def test_flow_through_the_images_refuses_a_network_that_others_share(monkeypatch, tmp_path):
+    """It ends every process of its network."""
+    monkeypatch.setattr(image_flow.socket, "if_nameindex", lambda: [(1, "lo"), (2, "eth0")])
+    with pytest.raises(SystemExit, match="unshare --net"):
+        image_flow.main(tmp_path, tmp_path)
+    assert list(tmp_path.iterdir()) == []
