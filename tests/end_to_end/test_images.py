@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "ip": "iproute2", "unshare": "util-linux"}
 """Programs and their packages."""
 OWN_NETWORK = ["unshare", "--net", "--"]
+OWN_MOUNTS = ["unshare", "--mount", "--"]
 BASE_IMAGE = f"localhost/{BASE}"
 
 
@@ -55,9 +56,13 @@ def lay_context(folder: Path) -> None:
 def images() -> Iterator[Images]:
     if missing := [package for program, package in PROGRAMS.items() if shutil.which(program) is None]:
         pytest.skip(f"images are built and run with programs that are not installed; apt install {' '.join(missing)}")
-    refused = subprocess.run([*OWN_NETWORK, "true"], capture_output=True, text=True)
-    if refused.returncode:
-        pytest.skip(f"this machine refuses a network of its own: {refused.stderr.strip()}")
+    for what, command in (
+        ("networks", [*OWN_NETWORK, "true"]),
+        ("mounts", [*OWN_MOUNTS, "mount", "-t", "tmpfs", "none", "/mnt"]),
+    ):
+        refused = subprocess.run(command, capture_output=True, text=True)
+        if refused.returncode:
+            pytest.skip(f"this machine refuses {what} of their own to images: {refused.stderr.strip()}")
     folder = Path(tempfile.mkdtemp(prefix="fleetcast-images-"))
     buildah, context, into = Buildah(folder / "storage"), folder / "context", folder / "into"
     try:
@@ -69,7 +74,7 @@ def images() -> Iterator[Images]:
             print(built[image])
         yield Images(buildah, context, into, built)
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # a container that was left mounted is no fault of the images
 
 
 def normal(name: str) -> str:
