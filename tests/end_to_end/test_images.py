@@ -74,7 +74,7 @@ def images() -> Iterator[Images]:
             print(built[image])
         yield Images(buildah, context, into, built)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a container that was left mounted is no fault of the images
+        shutil.rmtree(folder, ignore_errors=True)  # a container may still be mounted
 
 
 def normal(name: str) -> str:
