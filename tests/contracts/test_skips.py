@@ -29,7 +29,7 @@ def test_every_expected_reason_is_one_that_a_test_gives():
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
     given = ["no CUDA device", "this processor has no vectors of 16 floats"]
     given.append("FLEETCAST_BENCHMARK_DATA does not name a folder with benchmark data")
-    given.append("this machine refuses {what} of their own to images")
+    given.append("this machine refuses {what} of their own to images: {refused.stderr.strip()}")
     assert unexpected(given, EXPECTED.read_text()) == []
     patterns = [line for line in EXPECTED.read_text().splitlines() if line[0] != "#"]
     assert [pattern for pattern in patterns if unexpected(given, pattern) == sorted(given)] == []
