@@ -13,10 +13,10 @@ PARSE = """
 import json, sys, time
 import airflow.sdk
 from airflow.sdk import DAG
-begin = time.perf_counter()
+begin = time.process_time()  # not of other work on the machine
 import runpy
 names = runpy.run_path(sys.argv[1])
-seconds = time.perf_counter() - begin
+seconds = time.process_time() - begin
 dags = [name for name, dag in names.items() if isinstance(dag, DAG)]
 heavy = [name for name in ("ray", "torch", "polars", "numpy", "pandas", "deltalake") if name in sys.modules]
 ours = sorted(name for name in sys.modules if name.split(".")[0] in ("forecasting", "workers"))
@@ -83,6 +83,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "forecasting.spec",
         "forecasting.spec.spec",
         "forecasting.spec.categories",
+        "forecasting.spec.covariates",
         "forecasting.spec.quantiles",
         "forecasting.spec.source",
         "forecasting.spec.training",
@@ -106,6 +107,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "workers.airflow.trigger",
         "workers.arguments",
         "workers.deletion",
+        "workers.log_lines",
         "workers.settings",
         "workers.steps",
     }
