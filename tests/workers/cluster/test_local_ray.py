@@ -50,18 +50,19 @@ DEFAULT_PORTS = (6379, 8265, 8266, 10001, 52365, 44217, 44227)
 @pytest.mark.faults
 def test_no_process_is_left_behind_however_the_owner_ends(start_python, wait_until_gone):
     codes = {"raise": 1, "SIGTERM": 143, "SIGINT": -signal.SIGINT, "SIGKILL": -signal.SIGKILL}
-    owners = {end: start_python("-c", HOLD_A_RAY, end) for end in codes}  # at once: each takes seconds to start
-    for end, owner in owners.items():
-        folder, address = owner.stdout.readline().split()
-        assert address.startswith("127.0.0.1:")
-        if end != "raise":
-            assert processes_of(Path(folder))
-            owner.send_signal(getattr(signal, end))
-        assert owner.wait(60) == codes[end], end
-        assert wait_until_gone(folder) == [], end
-        if end == "SIGKILL":
-            shutil.rmtree(folder)
-        assert not Path(folder).exists(), end
+    for pair in (("raise", "SIGTERM"), ("SIGINT", "SIGKILL")):  # two at once: each takes seconds to start
+        owners = {end: start_python("-c", HOLD_A_RAY, end) for end in pair}
+        for end, owner in owners.items():
+            folder, address = owner.stdout.readline().split()
+            assert address.startswith("127.0.0.1:")
+            if end != "raise":
+                assert processes_of(Path(folder))
+                owner.send_signal(getattr(signal, end))
+            assert owner.wait(60) == codes[end], end
+            assert wait_until_gone(folder) == [], end
+            if end == "SIGKILL":
+                shutil.rmtree(folder)
+            assert not Path(folder).exists(), end
 
 
 @pytest.mark.ray
