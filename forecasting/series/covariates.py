@@ -34,7 +34,6 @@ COLUMNS = (KNOWN, AHEAD)
 """Columns of the features that have covariates."""
 CovariateRows = Mapping[str, pl.LazyFrame]
 """Rows in the columns of `scan_source` whose `y` is a covariate, by its name."""
-NUM_NAMED = 3
 _UNREAD = (Reason.NOT_A_NUMBER.value, Reason.NAN.value, Reason.INFINITE.value)
 
 
@@ -239,9 +238,9 @@ def _complete(
 def _count_missing(points: pl.LazyFrame, known: pl.LazyFrame, names: Sequence[str]) -> list[str]:
     """Describe the covariates that have no value at grid points up to the cutoff."""
     joined = points.join(known, on=["unique_id", "ds"], how="left")
-    found = joined.select(pl.len().alias("_all"), *(pl.col(name).null_count() for name in names))
+    found = joined.select(pl.len().alias("covariates"), *(pl.col(name).null_count() for name in names))
     counts = found.collect(engine="streaming").row(0, named=True)
-    total = counts.pop("_all")
+    total = counts.pop("covariates")
     lacking = [f"'{name}' at {number:,}" for name, number in counts.items() if number]
     if not lacking:
         return []

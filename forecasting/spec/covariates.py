@@ -8,6 +8,8 @@ from forecasting.spec.problems import check_whole_and_parts, find_repeat
 
 MissingAhead = Literal["error", "hold", "drop_column"]
 """What a value means that is missing within the horizon."""
+_RESERVED = frozenset({"unique_id", "ds", "step", "begin", "held", "covariates", "covariates_ahead"})
+"""Columns beside covariates while these are joined with the features."""
 
 
 class Covariates(BaseModel, frozen=True, extra="forbid"):
@@ -32,6 +34,13 @@ class Covariates(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return check_whole_and_parts(values, handler, find_repeat)
+
+    @field_validator("future")
+    @classmethod
+    def _have_names_of_their_own(cls, future: tuple[str, ...]) -> tuple[str, ...]:
+        if taken := [name for name in future if name in _RESERVED]:
+            raise ValueError(f"{', '.join(map(repr, taken))} names a column of the features; rename it in the source")
+        return future
 
     @model_validator(mode="after")
     def _are_known_ahead(self) -> Self:
