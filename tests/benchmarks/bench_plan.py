@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from forecasting.flow.job_parts import Machine
 from forecasting.flow.machine_pace import measure_pace
 from forecasting.flow.needs import PREDICTIONS, Flow
@@ -48,8 +50,8 @@ SHAPES = (
     Shape(150, 500, DAYS | STANDARD | {"models": ("gru",)}),
 )
 SHORT = SHAPES[:1]
-IDLE_LOAD = 0.5
-"""Largest load of the machine, before a run, at which its wall time is measured."""
+IDLE_SHARE = 0.1
+"""Largest share of the cores that other work may use, before a run, for its wall time to be measured."""
 
 
 def main(arguments: list[str]) -> int:
@@ -64,11 +66,11 @@ def main(arguments: list[str]) -> int:
         for number, shape in enumerate(SHAPES):
             if not is_full and shape not in SHORT:
                 continue
-            load, pace = os.getloadavg()[0], measure_pace()
-            print(f"load {load:.1f}; pace {pace.network:.2f} of networks, {pace.other:.2f} of other work", flush=True)
+            busy, pace = psutil.cpu_percent(interval=5) / 100, measure_pace()
+            print(f"{busy:.0%} of the cores busy; pace {pace.network:.2f} of networks, {pace.other:.2f} of other work", flush=True)
             measured = _run(shape, Path(folder) / str(number), head)
             machine = Machine(NUM_CORES, pace.network, pace.other)
-            for figure in figures_of(shape, machine, measured, is_idle=load <= IDLE_LOAD):
+            for figure in figures_of(shape, machine, measured, is_idle=busy <= IDLE_SHARE):
                 figure.print()
     return 0
 
