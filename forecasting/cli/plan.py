@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from forecasting.flow.workload import Workload
     from forecasting.spec.spec import Spec
 
-_COUNTS = ("--series", "--length", "--cores")
+_COUNTS = ("--series", "--length", "--cores", "--gpus")
 
 
 def plan(
@@ -30,6 +30,9 @@ def plan(
     ] = None,
     cores: Annotated[
         int | None, typer.Option(show_default="this machine's", help="Cores that the workers share.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(show_default="none", help="GPUs that train networks, as fast as an NVIDIA H200.")
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(show_default="none", help="Find the cores with which a run takes no longer.")
@@ -47,7 +50,8 @@ def plan(
 
     Nothing is trained or stored. Without --series and --length, the spec's source is read and counted.
     """
-    _refuse_numbers({"--series": series, "--length": length, "--cores": cores, "--minutes": minutes, "--pace": pace})
+    counts = {"--series": series, "--length": length, "--cores": cores, "--gpus": gpus}
+    _refuse_numbers({**counts, "--minutes": minutes, "--pace": pace})
     from forecasting.cli.plan_tables import rows_of, show_tables
     from forecasting.cli.show import show
     from forecasting.cli.specs import find_spec
@@ -61,9 +65,12 @@ def plan(
     notes: list[str] = []
     work = _make_workload(wanted, series, length, notes)
     found = measure_pace() if pace is None else Pace(pace, pace)
-    machine = Machine(count_processes(cores), found.network, found.other)
+    if gpus is not None:
+        _require_programs(work)
+    machine = Machine(count_processes(cores), found.network, found.other, gpus or 0)
     needs = {flow: predict(work, machine) for flow, predict in PREDICTIONS.items()}
     notes += [_describe_pace(found, is_measured=pace is None), *_assumptions(work)]
+    notes.append(_describe_gpus(machine.num_gpus, is_used=needs["train"].gpu_seconds > 0))
     limits = list(_describe_cores(work, machine, minutes))
     if output is Format.TABLE:
         show_tables(work, machine, needs)
@@ -113,6 +120,17 @@ def _count_source(spec: "Spec") -> list[int]:
     return counted
 
 
+def _require_programs(work: "Workload") -> None:
+    """Refuse GPUs for networks that have no programs there."""
+    from forecasting.flow.gpu_seconds import has_programs
+
+    if not has_programs(work):
+        problem = (
+            f"--gpus: one of {', '.join(work.spec.models)} has no program for GPUs, and its seconds there in torch"
+        )
+        raise SpecError("plan", [f"{problem} operations are not known; leave the option out to plan for cores"])
+
+
 def _describe_cores(work: "Workload", machine: "Machine", minutes: float | None) -> Iterator[str]:
     """Yield a sentence for each flow: the fewest cores with which it takes no longer than `--minutes`."""
     from forecasting.flow.needs import MOST_CORES, PREDICTIONS, find_cores
@@ -147,4 +165,20 @@ def _assumptions(work: "Workload") -> Iterator[str]:
         f"assumed: a forecast a day, or a period if that is longer, so that each scores {work.num_scored} earlier ones;"
         " not included: Airflow's seconds between tasks, Ray's services, and copies that [publish] requests"
     )
-    yield "no GPU: the cost model has no constants for whole runs on GPUs; docs/benchmarks.md has measured steps"
+
+
+def _describe_gpus(num_gpus: int, *, is_used: bool) -> str:
+    from forecasting.flow.job_parts import GPU_WORKER_BYTES
+
+    if not num_gpus:
+        return "no GPU: --gpus plans for workers that train networks on one each"
+    if not is_used:
+        return (
+            "the GPUs are not used: so little work is done in the job's own process, on a core; the setting"
+            " driver_seconds = 0 sends it to workers"
+        )
+    return (
+        "assumed: GPUs as fast as an NVIDIA H200, one for each worker that trains networks, with"
+        f" {GPU_WORKER_BYTES >> 30} GiB of memory; not included: the programs of a network, which the first"
+        " run on a machine compiles"
+    )

@@ -9,14 +9,15 @@ import polars as pl
 
 from forecasting.cli.formats import Format
 from forecasting.cli.show import show
-from forecasting.flow.needs import PREDICTIONS, Flow, find_cores
+from forecasting.flow.needs import PREDICTIONS, Flow, find_cores, predict_train
 from forecasting.flow.stored_bytes import NUM_DAYS, Stored, forecast_bytes, month_bytes, month_bytes_kept, train_bytes
 
 if TYPE_CHECKING:
-    from forecasting.flow.job_parts import Machine, Needs
+    from forecasting.flow.job_parts import Machine, Needs, PartName
     from forecasting.flow.workload import Workload
 
 SHOWN_CORES = (1, 2, 4, 8, 16, 32, 64)
+SHOWN_GPUS = (1, 2, 4, 8)
 MIB = 1 << 20
 _COLUMNS = ("flow", "kind", "name", "value", "unit")
 
@@ -32,6 +33,14 @@ def show_tables(work: "Workload", machine: "Machine", needs: Mapping[Flow, "Need
         for num_cores, each in _minutes_by_cores(work, machine)
     ]
     show(pl.DataFrame(cores), Format.TABLE, limit=0, title="duration by number of cores")
+    if machine.num_gpus:
+        gpus = [
+            {"GPUs": num_gpus, "train, min": _fixed(predict_train(work, at).wall_seconds / 60, 1)}
+            for num_gpus in sorted({*SHOWN_GPUS, machine.num_gpus})
+            for at in (replace(machine, num_gpus=num_gpus),)
+        ]
+        title = f"duration by number of GPUs, with {machine.num_cores} core{'s' * (machine.num_cores > 1)}"
+        show(pl.DataFrame(gpus), Format.TABLE, limit=0, title=title)
     memory = [
         {"process": name} | {flow: _mib(of(each)) for flow, each in needs.items()} for name, of in _PROCESSES.items()
     ]
@@ -60,13 +69,25 @@ def _seconds(machine: "Machine", needs: Mapping[Flow, "Needs"]) -> Iterator[dict
     """Yield a row for each part of both flows, and one for all."""
     on = f"min on {machine.num_cores} core{'s' * (machine.num_cores > 1)}"
     parts = {flow: each.by_part() for flow, each in needs.items()}
+    on_gpus = dict(_gpu_seconds(needs["train"])) if machine.num_gpus else None
     for part in dict.fromkeys(name for each in parts.values() for name in each):
-        yield _row(part, on, {flow: each.get(part, (0.0, 0.0)) for flow, each in parts.items()})
-    yield _row("all", on, {flow: (each.cpu_seconds, each.wall_seconds) for flow, each in needs.items()})
+        seconds = {flow: each.get(part, (0.0, 0.0)) for flow, each in parts.items()}
+        yield _row(part, on, seconds, None if on_gpus is None else on_gpus.get(part, 0.0))
+    total = {flow: (each.cpu_seconds, each.wall_seconds) for flow, each in needs.items()}
+    yield _row("all", on, total, None if on_gpus is None else needs["train"].gpu_seconds)
 
 
-def _row(part: str, on: str, seconds: Mapping[Flow, tuple[float, float]]) -> dict[str, str | Decimal]:
+def _gpu_seconds(needs: "Needs") -> Iterator[tuple["PartName", float]]:
+    """Yield the parts that GPUs do, each of which belongs to one job, and their seconds."""
+    return ((part.name, part.gpu_seconds) for part in needs.parts if part.gpu_seconds)
+
+
+def _row(
+    part: str, on: str, seconds: Mapping[Flow, tuple[float, float]], gpu_seconds: float | None
+) -> dict[str, str | Decimal]:
     row: dict[str, str | Decimal] = {"part": part}
+    if gpu_seconds is not None:
+        row["train, GPU s"] = _fixed(gpu_seconds, 1)
     for flow, (cpu_seconds, wall_seconds) in seconds.items():
         row |= {f"{flow}, CPU s": _fixed(cpu_seconds, 1), f"{flow}, {on}": _fixed(wall_seconds / 60, 2)}
     return row
@@ -108,6 +129,8 @@ def _rows(
         for part, (cpu_seconds, wall_seconds) in each.by_part().items():
             yield flow, "cpu", part, cpu_seconds, "s"
             yield flow, "wall", part, wall_seconds, "s"
+        for part, gpu_seconds in _gpu_seconds(each):
+            yield flow, "gpu", part, gpu_seconds, "s"
         yield flow, "cpu", "all", each.cpu_seconds, "s"
         yield flow, "wall", "all", each.wall_seconds, "s"
         for name, of in _PROCESSES.items():

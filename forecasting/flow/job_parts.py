@@ -5,12 +5,13 @@ The constants are those that the cost model of shards (`forecasting.fleet.cost`)
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from forecasting.fleet.cost.cost import Cost, count_shards, prior_worker_bytes
 from forecasting.fleet.cost.memory import MIB
 from forecasting.fleet.cost.pace import prior_seconds
+from forecasting.flow.gpu_seconds import gpu_priors_seconds
 from forecasting.flow.network_seconds import priors_seconds
 from forecasting.flow.workload import Workload
 from forecasting.series.blocks import BLOCK_ROWS
@@ -64,6 +65,8 @@ DRIVER_MIB, STORE_MIB = 285, 90
 """Peak of a job's process with few rows, and how much more it holds than a worker that does the same work."""
 STATISTICS_MIB, SCORES_MIB = 135, 100
 """What statsforecast adds to a process that forecasts with torch, and scores to one that does not load torch."""
+GPU_WORKER_BYTES = 8 << 30
+"""Memory of a worker with a GPU, of which the libraries of CUDA take more than one GiB."""
 BYTES_PER_POINT, BYTES_PER_SERIES = 600, 4_000
 """What reading adds for each point of a block, and the plan of the shards. The latter was measured with up to 100,000
 series (docs/benchmarks.md, growth)."""
@@ -75,6 +78,7 @@ class Machine:
 
     Attributes:
         num_cores: Cores that workers share.
+        num_gpus: GPUs that train networks, one for each worker of a training; 0 if cores train them.
         network_pace: Factor of the training of networks.
         other_pace: Factor of everything else.
     """
@@ -82,6 +86,7 @@ class Machine:
     num_cores: int
     network_pace: float = 1.0
     other_pace: float = 1.0
+    num_gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,14 @@ class Part:
         name: What it does.
         cpu_seconds: User and system time of all processes.
         wall_seconds: How much later the flow ends because of it.
+        gpu_seconds: Time in which GPUs are held.
     """
 
     job: JobName
     name: PartName
     cpu_seconds: float
     wall_seconds: float
+    gpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,11 @@ class Needs:
         """Time from the start of the first job to the end of the last."""
         return sum(part.wall_seconds for part in self.parts)
 
+    @property
+    def gpu_seconds(self) -> float:
+        """Time in which GPUs are held."""
+        return sum(part.gpu_seconds for part in self.parts)
+
     def by_part(self) -> Mapping[PartName, tuple[float, float]]:
         """Return CPU and wall seconds of each part, over all jobs."""
         totals: dict[PartName, tuple[float, float]] = {}
@@ -142,6 +154,8 @@ class Team:
 
     num_workers: int
     num_shards: int
+    has_gpus: bool = False
+    """Whether each of them has a GPU."""
 
 
 class FlowParts:
@@ -193,21 +207,33 @@ class FlowParts:
             return
         num_series, total = work.num_prior_series, work.num_prior_series * num_points
         seconds = sum(prior_seconds(sizes, num_series=num_series, num_points=total) for sizes in members)
-        needed, num_workers = prior_worker_bytes(work.networks, num_series, num_points, total), 1
-        if seconds < DRIVER_SECONDS and needed <= DRIVER_BYTES:
+        needed = prior_worker_bytes(work.networks, num_series, num_points, total)
+        is_here = seconds < DRIVER_SECONDS and needed <= DRIVER_BYTES
+        num_gpus, num_workers = 0 if is_here else self._machine.num_gpus, 1
+        if is_here:
             self._load(TRAINS, needed)
         else:
             if not is_connected:
                 self._connect()
-            num_workers = min(self._machine.num_cores, len(members))
+            num_workers = min(num_gpus or self._machine.num_cores, len(members))
+            if num_gpus:
+                on_gpu = replace(work, has_gpu=True)
+                needed = prior_worker_bytes(on_gpu.networks, num_series, num_points, total)
             self._start_workers(num_workers, TRAINS, needed)
-        of_priors = self._machine.network_pace * sum(priors_seconds(work))
+        of_priors = gpu_priors_seconds(work) if num_gpus else self._machine.network_pace * sum(priors_seconds(work))
         rounds = -(-len(members) // num_workers)
-        self._add("priors", of_priors, WALL_OF_ONE * of_priors * rounds / len(members))
+        wall = WALL_OF_ONE * of_priors * rounds / len(members)
+        self._add("priors", of_priors, wall, gpu_seconds=of_priors if num_gpus else 0.0)
         self._add_serial("storage", SECONDS_PER_COMMIT)
 
     def gather(
-        self, cost: Cost, libraries: Collection[Library], *, held: Cost | None = None, is_connected: bool = False
+        self,
+        cost: Cost,
+        libraries: Collection[Library],
+        *,
+        held: Cost | None = None,
+        is_connected: bool = False,
+        num_gpus: int = 0,
     ) -> Team:
         """Decide which processes compute the shards of a job, and start them.
 
@@ -216,6 +242,7 @@ class FlowParts:
             libraries: What each process loads.
             held: Predicts the memory besides that of statsforecast, which `cost` has without regard to its use.
             is_connected: Whether the job is connected to Ray.
+            num_gpus: GPUs, one for each worker; 0 if workers have a core alone.
 
         Returns:
             The processes.
@@ -223,24 +250,27 @@ class FlowParts:
         work = self._work
         num_series, num_points = work.num_series, work.num_points
         seconds = num_series * cost.series_seconds(num_points)
-        if self.is_here(cost):
+        if not num_gpus and self.is_here(cost):
             self._load(libraries, self._worker_bytes_of(held or cost, num_series))
             return Team(1, count_shards(seconds, cost, num_series=num_series, num_workers=1))
         if not is_connected:
             self._connect()
-        num_workers = min(self._machine.num_cores, num_series)
+        num_workers = min(num_gpus or self._machine.num_cores, num_series)
         num_shards = count_shards(seconds, cost, num_series=num_series, num_workers=num_workers)
         size = -(-num_series // num_shards)
-        while size > 1 and self._worker_bytes_of(cost, size) > WORKER_BYTES:
+        allowed = GPU_WORKER_BYTES if num_gpus else WORKER_BYTES
+        while size > 1 and self._worker_bytes_of(cost, size) > allowed:
             size = -(-size // 2)
         self._start_workers(num_workers, libraries, self._worker_bytes_of(held or cost, size))
-        return Team(num_workers, max(num_shards, -(-num_series // size)))
+        return Team(num_workers, max(num_shards, -(-num_series // size)), num_gpus > 0)
 
     def spread(self, name: PartName, team: Team, seconds: float) -> None:
         """Add work on all shards of a job."""
-        seconds *= self._machine.network_pace if name in _OF_NETWORKS else self._machine.other_pace
+        on_gpu = team.has_gpus and name in _OF_NETWORKS
+        if not on_gpu:
+            seconds *= self._machine.network_pace if name in _OF_NETWORKS else self._machine.other_pace
         share = EFFICIENCY if team.num_workers > 1 else 1 / WALL_OF_ONE
-        self._add(name, seconds, seconds / (share * team.num_workers))
+        self._add(name, seconds, seconds / (share * team.num_workers), gpu_seconds=seconds if on_gpu else 0.0)
 
     def write(self, num_tables: int, *, num_rows: int) -> None:
         """Add the writing of a job's tables, and of its row of `runs`."""
@@ -280,8 +310,8 @@ class FlowParts:
         seconds *= self._machine.other_pace
         self._add(name, seconds, WALL_OF_ONE * seconds)
 
-    def _add(self, name: PartName, cpu_seconds: float, wall_seconds: float) -> None:
-        self._parts.append(Part(self._job, name, cpu_seconds, wall_seconds))
+    def _add(self, name: PartName, cpu_seconds: float, wall_seconds: float, *, gpu_seconds: float = 0.0) -> None:
+        self._parts.append(Part(self._job, name, cpu_seconds, wall_seconds, gpu_seconds))
 
 
 def _seconds_to_load(libraries: Collection[Library]) -> float:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from forecasting.fleet.cost.cost import ForecastCost, TrainingCost
+from forecasting.flow.gpu_seconds import gpu_training_seconds
 from forecasting.flow.job_parts import TRAINS, FlowParts, Library, Machine, Needs, PartName
 from forecasting.flow.network_seconds import training_seconds
 from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
@@ -38,11 +39,14 @@ def predict_train(work: Workload, machine: Machine) -> Needs:
     flow, spec, num_series = FlowParts(work, machine), work.spec, work.num_series
     flow.read()
     flow.begin("train")
-    training = TrainingCost(work.networks, work.required_length)
-    has_workers = not flow.is_here(training)
+    has_workers = not flow.is_here(TrainingCost(work.networks, work.required_length))
     flow.train_priors(is_connected=has_workers)
-    team = flow.gather(training, TRAINS, is_connected=has_workers)
-    flow.spread("networks", team, training_seconds(work, num_shards=team.num_shards))
+    num_gpus = machine.num_gpus if has_workers else 0
+    trained = replace(work, has_gpu=num_gpus > 0)
+    training = TrainingCost(trained.networks, work.required_length)
+    team = flow.gather(training, TRAINS, is_connected=has_workers, num_gpus=num_gpus)
+    seconds_of = gpu_training_seconds if num_gpus else training_seconds
+    flow.spread("networks", team, seconds_of(trained, num_shards=team.num_shards))
     of_series = SECONDS_PER_STORED_WEIGHT * work.num_weights + SECONDS_PER_STORED_NETWORK * len(work.networks)
     flow.spread("storage", team, 2 * num_series * of_series)
     flow.write(1, num_rows=2 * num_series * len(work.networks))

@@ -27,12 +27,14 @@ class Workload:
         num_series: Number of series.
         num_points: Grid points of each series.
         num_due: Earlier forecasts that get new actuals in a run; None for those of one forecast a day.
+        has_gpu: Whether workers train networks on a GPU.
     """
 
     spec: Spec
     num_series: int
     num_points: int
     num_due: int | None = None
+    has_gpu: bool = False
 
     @property
     def num_rows(self) -> int:
@@ -41,8 +43,8 @@ class Workload:
 
     @cached_property
     def networks(self) -> list[FleetSizes]:
-        """Sizes of each network and member, on a worker of one core."""
-        return sizes_of(self.spec, self.spec.models, kernel="auto")
+        """Sizes of each network and member, on a worker of one core and perhaps a GPU."""
+        return sizes_of(self.spec, self.spec.models, kernel="auto", has_gpu=self.has_gpu)
 
     @property
     def required_length(self) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from forecasting.flow.job_parts import Machine
 from forecasting.flow.machine_pace import measure_pace
@@ -67,7 +67,10 @@ def main(arguments: list[str]) -> int:
             if not is_full and shape not in SHORT:
                 continue
             busy, pace = psutil.cpu_percent(interval=5) / 100, measure_pace()
-            print(f"{busy:.0%} of the cores busy; pace {pace.network:.2f} of networks, {pace.other:.2f} of other work", flush=True)
+            print(
+                f"{busy:.0%} of the cores busy; pace {pace.network:.2f} of networks, {pace.other:.2f} of other work",
+                flush=True,
+            )
             measured = _run(shape, Path(folder) / str(number), head)
             machine = Machine(NUM_CORES, pace.network, pace.other)
             for figure in figures_of(shape, machine, measured, is_idle=busy <= IDLE_SHARE):

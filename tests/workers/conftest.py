@@ -24,41 +24,48 @@ def run_python(tmp_path):
     """Run Python code or a module in a process of its own, in a temporary folder and a changed environment."""
 
     def run(*arguments, timeout=120, **environment):
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env=clean_environment(environment),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        try:
+            return subprocess.run(
+                [sys.executable, *arguments],
+                cwd=tmp_path,
+                env=clean_environment(environment),
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            pytest.fail(f"{arguments} took more than {timeout} s; its stderr:\n{(error.stderr or b'').decode()}")
 
     return run
 
 
 @pytest.fixture
 def start_python(tmp_path):
-    """Start Python in a process of its own; it is killed at the end of the test."""
-    processes = []
+    """Start Python in a process of its own; it is killed at the end of the test. A failed test shows its stderr."""
+    processes, logs = [], []
 
     def start(*arguments, **environment):
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env=clean_environment(environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        log = tmp_path / f"stderr-{len(logs)}.txt"
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=tmp_path,
+                env=clean_environment(environment),
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
         processes.append(process)
+        logs.append(log)
         return process
 
     yield start
-    for process in processes:
+    for process, log in zip(processes, logs, strict=True):
         process.kill()
         process.wait()
         process.stdout.close()
+        print(f"{log.name}:\n{log.read_text(errors='replace')}")
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ def test_what_is_not_given_is_counted_in_the_source(
         (("--series", "0", "--length", "10"), "--series 0 must be 1 or more"),
         (("--series", "5", "--length", "-3"), "--length -3 must be 1 or more"),
         (("--cores", "0"), "--cores 0 must be 1 or more"),
+        (("--gpus", "0"), "--gpus 0 must be 1 or more"),
         (("--minutes", "nan"), "--minutes nan must be a number above 0"),
         (("--pace", "-1"), "--pace -1 must be a number above 0"),
         (("--series", "5"), "sales.parquet"),
@@ -92,6 +93,36 @@ def test_nonsense_is_refused(fleetcast: Fleetcast, spec: Path, options: tuple[st
     ended = fleetcast("plan", spec, *options)
     assert (ended.exit_code, ended.out) == (2, "")
     assert message in ended.err
+
+
+def test_gpus_take_over_the_training_of_networks(fleetcast: Fleetcast, spec: Path) -> None:
+    large = ("--series", "5000", "--length", "800", *REFERENCE, "--cores", "4", "--format", "json")
+    cores, gpus = (fleetcast("plan", spec, *large, *more) for more in ((), ("--gpus", "2")))
+    values = [
+        {(row["flow"], row["kind"], row["name"]): row["value"] for row in json.loads(x.out)} for x in (cores, gpus)
+    ]
+    assert values[1]["train", "wall", "networks"] < values[0]["train", "wall", "networks"] / 2
+    assert values[1]["train", "gpu", "networks"] > 0
+    assert ("train", "gpu", "networks") not in values[0]
+    for part in ("statistics", "features", "backtest"):
+        assert values[1]["train", "wall", part] == values[0]["train", "wall", part]
+    assert values[1]["forecast", "wall", "all"] == values[0]["forecast", "wall", "all"]
+    assert "NVIDIA H200" in gpus.err
+    table = fleetcast("plan", spec, *large[:-2], "--gpus", "2").out
+    assert "duration by number of GPUs, with 4 cores" in table
+    assert "train, GPU s" in table
+
+
+def test_gpus_that_little_work_does_not_use_are_named(fleetcast: Fleetcast, spec: Path) -> None:
+    ended = fleetcast("plan", spec, "--series", "5", "--length", "200", *REFERENCE, "--gpus", "2")
+    assert "the GPUs are not used: so little work is done in the job's own process" in ended.out
+
+
+def test_gpus_are_refused_for_networks_without_a_program_there(fleetcast: Fleetcast, spec: Path) -> None:
+    spec.write_text(SPEC.replace("horizon = 12", 'horizon = 12\nmodels = ["jordan"]'), encoding="utf-8")
+    ended = fleetcast("plan", spec, *SIZE, *REFERENCE, "--gpus", "2")
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert "--gpus: one of jordan has no program for GPUs" in ended.err
 
 
 def test_spec_that_does_not_exist_is_refused(fleetcast: Fleetcast) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forecasting.flow.gpu_seconds import gpu_priors_seconds, gpu_training_seconds
 from forecasting.flow.job_parts import Machine
 from forecasting.flow.needs import PREDICTIONS, find_cores, predict_forecast, predict_train
 from forecasting.flow.workload import Workload
@@ -106,3 +107,17 @@ def test_workers_take_as_many_series_as_their_memory_holds() -> None:
     assert needs.num_workers == 32
     assert needs.worker_bytes is not None
     assert 1 << 30 < needs.worker_bytes <= 2 << 30
+
+
+@given(series=st.integers(1, 20_000), points=st.integers(1, 3000), few=st.integers(1, 30), more=st.integers(1, 30))
+def test_more_gpus_are_never_slower(series: int, points: int, few: int, more: int) -> None:
+    work = Workload(spec_of("standard"), series, points)
+    few_gpus, many = (predict_train(work, Machine(8, num_gpus=gpus)).wall_seconds for gpus in (few, few + more))
+    assert many <= few_gpus * (1 + 1e-9)
+
+
+def test_gpu_seconds_are_those_of_the_one_run_that_was_measured() -> None:
+    spec = spec_of("standard", freq="1h", season_lengths=(24, 168), horizon=48, models=("lstm",))
+    work = Workload(spec, 414, 1000, has_gpu=True)
+    seconds = gpu_training_seconds(work, num_shards=1) + gpu_priors_seconds(work)
+    assert seconds == pytest.approx(8.85, rel=0.1)  # docs/benchmarks.md, `gpu`: NVIDIA H200

@@ -15,7 +15,8 @@ from workers.cluster import local_ray as module
 from workers.cluster.ray_head import processes_of, write_token_if_missing
 
 HOLD_A_RAY = """
-import os, sys, time
+import faulthandler, os, sys, time
+faulthandler.dump_traceback_later(100)  # shows where a start hangs, once in a test that fails
 from workers.cluster.local_ray import local_ray
 with local_ray(num_cpus=1) as cluster:
     import ray
@@ -27,7 +28,8 @@ with local_ray(num_cpus=1) as cluster:
 """
 
 USE_A_RAY = """
-import json, os, sys, time, urllib.request
+import faulthandler, json, os, sys
+faulthandler.dump_traceback_later(100)
 import ray
 from workers.airflow.client import RayJobsClient, Submission, await_step, find_job, read_log, submit_job
 ray.init(address=os.environ["RAY_ADDRESS"], logging_level="warning")
