@@ -184,6 +184,9 @@ def test_run_from_the_form_is_followed_to_its_end_its_job_and_its_note(page: Pag
     note = page.get_by_role("row").filter(has_text="shops, train up to")
     expect(note).to_contain_text("series: 2 forecast (0 lagging) · 0 ended · 0 set aside")
     expect(note).to_contain_text("mean MASE")
+    written = running_airflow.http.get(path).raise_for_status().json()["note"]
+    assert written.startswith("**shops, train up to"), written
+    assert "series: 2 forecast (0 lagging)" in written
 
     page.goto(f"{run}/tasks/train/details")
     link = page.get_by_role("link", name="Ray job")

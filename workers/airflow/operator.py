@@ -241,8 +241,8 @@ class FleetcastJobOperator(BaseOperator):
     def _conclude(self, context: Context, submission_id: str, run_id: str) -> dict[str, Any]:
         """Log the step's last lines and return its result; submit the step where its job has not reached it.
 
-        The last job of a flow also leaves a note about the run, as an XCom and in its log. A task of Airflow 3.3 cannot
-        write the note of its DAG run.
+        The last job of a flow also leaves a note about the run, as an XCom and in its log. A listener makes it that of
+        the DAG run (`workers.airflow.run_note`).
         """
         with user_errors_are_not_retried():
             result = self._read_result(submission_id, run_id)
