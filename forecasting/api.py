@@ -240,8 +240,7 @@ def fit(
             kernel=kernel,
             progress=progress,
         )
-    # Newer rows are of another part of a database.
-    return Fleet(request.spec.within(None), outcome, request.types, request.frames, zone=request.zone)
+    return request.fleet_of(outcome)
 
 
 def backtest(
@@ -486,6 +485,11 @@ class Request:
             return None
         return self.types.parse_cutoff(as_text(cutoff), self.spec.clock, zone=self.zone, subject=subject)
 
+    def fleet_of(self, outcome: OneShot) -> Fleet:
+        """Return the fleet of an outcome whose networks were kept."""
+        # Newer rows are of another part of a database.
+        return Fleet(self.spec.within(None), outcome, self.types, self.frames, zone=self.zone)
+
     def read_actuals(self, given: Input) -> Actuals:
         """Read actuals that a forecast of this request can be scored by; raises SourceError where they cannot be."""
         return read_actuals(given, self.spec, has_zone=self.has_zone)
@@ -525,11 +529,12 @@ class Request:
         progress: bool | None,
         ray: bool = False,
         crew: Crew | None = None,
+        networks: bool = False,
     ) -> Result:
-        """Forecast as `run` does, with everything that a result needs."""
+        """Forecast as `run` does, with everything that a result needs, and with its networks where a fleet needs it."""
         outcome = self.run(
             cutoff=cutoff,
-            keeps=Keeps(correlations=self.keeps_correlations),
+            keeps=Keeps(correlations=self.keeps_correlations, networks=networks),
             processes=processes,
             kernel=kernel,
             progress=progress,

@@ -21,6 +21,8 @@ CATEGORIES = pl.List(pl.Struct({"name": pl.String(), "value": pl.String()}))
 KEYS = pl.List(pl.Struct({"name": pl.String(), "value": pl.String(), "type": pl.String()}))
 BOOKKEEPING = ("spec", "cutoff_date", "run_cutoff", "data_version", "run_id")
 """Columns that `forecasting.store.stamp` adds to the rows of a run."""
+WITH_QUANTILES = ("forecasts", "scenarios")
+"""Tables that have a spec's further quantiles."""
 _ON_CLOCK = pl.Object()
 """Placeholder for the dtype of `ds`, which depends on the clock."""
 
@@ -123,6 +125,18 @@ _FIRST_VERSION = Column(
 _CODE_VERSION = Column("code_version", pl.String(), "version of Fleetcast")
 _FORECAST_DS = Column("ds", _ON_CLOCK, "time of the forecast value")
 _STEP_AHEAD = Column("step", pl.Int32(), "steps ahead of cutoff, from 1")
+_MODEL_VERSION = Column(
+    "model_version",
+    pl.String(),
+    "version in `models`, or in `priors` if the series has no network of its own yet; the versions of members are"
+    " joined by +; null for models without training",
+)
+_TRAINING_CUTOFF = Column(
+    "training_cutoff",
+    _ON_CLOCK,
+    "run cutoff of the training that its networks come from, the oldest of several; null for models without training",
+)
+_QUANTILES = tuple(Column(quantile_column(q), pl.Float64(), f"the {q * 100:g} % quantile") for q in DEFAULT_QUANTILES)
 _ZONE = Column("zone", pl.String(), "zone of the source, in which ds is UTC; null if ds is on a wall clock")
 _CATEGORIES = Column(
     "categories",
@@ -500,20 +514,35 @@ _DECLARED = (
                 "values of categories that have no vector of their own, because they are new or too rare; null if"
                 " every value has one",
             ),
-            Column(
-                "model_version",
-                pl.String(),
-                "version in `models`, or in `priors` if the series has no network of its own yet; the versions of"
-                " members are joined by +; null for models without training",
-            ),
-            Column(
-                "training_cutoff",
-                _ON_CLOCK,
-                "run cutoff of the training that its networks come from, the oldest of several; null for models without"
-                " training",
-            ),
+            _MODEL_VERSION,
+            _TRAINING_CUTOFF,
             Column("forecast", pl.Float64(), "the median"),
-            *(Column(quantile_column(q), pl.Float64(), f"the {q * 100:g} % quantile") for q in DEFAULT_QUANTILES),
+            *_QUANTILES,
+            _ZONE,
+            _DATA_VERSION,
+            _RUN_ID,
+        ),
+        is_dated=True,
+    ),
+    Table(
+        "scenarios",
+        "forecasts with other values of the covariates, as a plan has them; never served as the forecast",
+        ("spec", "run_cutoff", "scenario", "unique_id", "ds"),
+        (
+            _SPEC,
+            _CUTOFF_DATE,
+            _RUN_CUTOFF,
+            Column("scenario", pl.String(), "name of the scenario; the row of `runs` has its plan"),
+            _ID,
+            _MODEL,
+            _FORECAST_DS,
+            _STEP_AHEAD,
+            _CUTOFF,
+            Column("reason", pl.String(), "why a fallback forecasts instead of the champion"),
+            _MODEL_VERSION,
+            _TRAINING_CUTOFF,
+            Column("forecast", pl.Float64(), "the median"),
+            *_QUANTILES,
             _ZONE,
             _DATA_VERSION,
             _RUN_ID,
@@ -566,7 +595,7 @@ _DECLARED = (
         ("run_id",),
         (
             _RUN_ID,
-            Column("job", pl.String(), "features, train, backtest, predict, score, publish or delete"),
+            Column("job", pl.String(), "features, train, backtest, predict, scenario, score, publish or delete"),
             _SPEC,
             Column("run_cutoff", pl.String(), "cutoff of the run, as text"),
             Column("generation", pl.Int64(), "count of repeated runs; a retry has the same generation"),

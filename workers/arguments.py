@@ -6,13 +6,14 @@ It imports nothing heavy: the Airflow side writes arguments and reads results wi
 import os
 import re
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from forecasting.errors import SpecError
 from forecasting.spec.connection import ConnectionName
 from forecasting.spec.problems import describe_problems
+from forecasting.spec.scenario import find_problem
 from forecasting.spec.spec import NetworkName, Spec
 
 ARGUMENTS_VARIABLE = "FLEETCAST_RUN"
@@ -30,6 +31,8 @@ FLOWS: dict[Flow, tuple[JobName, ...]] = {
 """The jobs of each flow, in order; a spec that publishes has `publish` beside `score`, after `predict`."""
 
 
+SCENARIO = "scenario"
+"""What `runs` calls the job of a run that makes a scenario, so that none takes it for one that makes the forecast."""
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}$")]
 GenerationNumber = Annotated[int, Field(ge=0)]
 
@@ -53,6 +56,10 @@ class RunArguments(BaseModel):
         False, description="whether only series with new or restated rows are trained or forecast"
     )
     full_read: bool = Field(False, description="whether all rows are read of a source with `modified`")
+    scenario: str | None = Field(
+        None, description="name of the scenario that is made instead of the forecast; `plan` has its covariates"
+    )
+    plan: str | None = Field(None, description="URI or path of a file with other values of covariates after the cutoff")
     store_connection: ConnectionName | None = Field(
         None, description="connection of the cluster's nodes that has the keys of the store; their settings' if unset"
     )
@@ -60,9 +67,38 @@ class RunArguments(BaseModel):
     generation: GenerationNumber = Field(0, description="a retry keeps it, a repeated run raises it")
 
     @property
+    def recorded_job(self) -> str:
+        """The name of the job in `runs` and in metrics."""
+        return self.job if self.scenario is None else SCENARIO
+
+    @model_validator(mode="after")
+    def _has_a_whole_scenario(self) -> Self:
+        if self.scenario is None and self.plan is None:
+            return self
+        if self.scenario is None or self.plan is None:
+            lacking, given = ("scenario", "plan") if self.scenario is None else ("plan", "scenario")
+            raise ValueError(f"{given} needs {lacking} too: a scenario has a name and a plan")
+        if problem := find_problem(self.scenario):
+            raise ValueError(f"scenario = '{self.scenario}' {problem}")
+        if not self.spec.covariates.future:
+            raise ValueError(
+                f"scenario '{self.scenario}' needs covariates, but spec '{self.spec.name}' has no covariates.future"
+            )
+        if "://" not in self.plan and not self.plan.startswith("/"):
+            raise ValueError(f"plan = '{self.plan}' must be a URI or an absolute path, which all nodes can read")
+        if self.flow != "forecast" or self.job not in ("features", "predict"):
+            raise ValueError(f"scenario '{self.scenario}' cannot be given to job '{self.job}' of flow '{self.flow}'")
+        if self.changed_only:
+            raise ValueError(
+                "changed_only cannot be combined with scenario, which has all series or those that are named"
+            )
+        return self
+
+    @property
     def is_explicit(self) -> bool:
         """Whether a person requested this run with options, so that it runs even without new data."""
-        return self.cutoff is not None or self.models is not None or self.series is not None or self.from_scratch
+        given = (self.cutoff, self.models, self.series, self.scenario)
+        return self.from_scratch or any(one is not None for one in given)
 
 
 class RunResult(BaseModel):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 import typer
 
 from forecasting.cli.reading import Reading, with_reading
+from forecasting.cli.scenario import Planned, describe_scenario, plan_scenario, refuse_unreadable, write_scenario
 from forecasting.errors import CheckFailed, DataWarning, SpecError
 
 if TYPE_CHECKING:
@@ -90,6 +91,17 @@ def forecast(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Part of the recipe, such as max_steps=200.")
     ] = None,
+    future: Annotated[
+        str | None,
+        typer.Option(metavar="PLAN", help="File with other values of covariates after the cutoff: a scenario."),
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default="that of PLAN", help="Name of the scenario.")
+    ] = None,
+    scenario_out: Annotated[
+        Path | None,
+        typer.Option(show_default="--out, with .NAME before its suffix", help="File for it, .parquet or .csv."),
+    ] = None,
     paths: Annotated[
         int | None,
         typer.Option(show_default="none", help="Sample paths of each series, 10 to 10,000, for quantiles of sums."),
@@ -157,8 +169,11 @@ def forecast(
         raise SpecError("--paths-out", [f"'{paths_out}' needs --paths and the number of paths"])
     if wanted.paths and paths_out is None:
         paths_out = out.with_suffix(f".paths{out.suffix}")
-    files = _Files(out, paths_out, rejects, reasons, checks, scores)
-    _forecast(wanted, cutoff=cutoff, files=files, actuals=evaluate, all_models=all_models, use_ray=use_ray)
+    planned = plan_scenario(future, scenario, scenario_out, out=out)
+    files = _Files(out, paths_out, rejects, reasons, checks, scores, planned and planned.out)
+    _forecast(
+        wanted, planned=planned, cutoff=cutoff, files=files, actuals=evaluate, all_models=all_models, use_ray=use_ray
+    )
 
 
 class _Files(NamedTuple):
@@ -170,6 +185,7 @@ class _Files(NamedTuple):
     reasons: Path | None
     checks: Path | None
     scores: Path | None
+    scenario_out: Path | None
 
     def refuse(self, inputs: Sequence[str]) -> None:
         """Raise SpecError for a file that cannot be written, is an input, or is meant by two options."""
@@ -182,6 +198,7 @@ class _Files(NamedTuple):
 def _forecast(
     spec: "Spec",
     *,
+    planned: Planned | None,
     cutoff: str | None,
     files: _Files,
     actuals: str | None,
@@ -195,10 +212,18 @@ def _forecast(
     settings, kernel = Settings.load(), FleetSettings.load().kernel
     crews = contextlib.nullcontext() if use_ray else start_crew(spec, settings.processes)
     with _printing_warnings(), crews as crew:
-        result, evaluation = _run(
-            spec, settings, kernel, crew, cutoff=cutoff, files=files, actuals=actuals, all_models=all_models
+        result, evaluation, said = _run(
+            spec,
+            settings,
+            kernel,
+            crew,
+            cutoff=cutoff,
+            files=files,
+            actuals=actuals,
+            all_models=all_models,
+            planned=planned,
         )
-    for line in _summary(result, seconds=time.monotonic() - began, files=files):
+    for line in (*_summary(result, seconds=time.monotonic() - began, files=files), *said):
         print(line, file=sys.stderr)
     if evaluation is not None:
         from forecasting.cli.evaluation import print_evaluation
@@ -208,7 +233,8 @@ def _forecast(
 
 @contextlib.contextmanager
 def _printing_warnings() -> Iterator[None]:
-    """Print what a run says of its data, before it trains, as lines of the command."""
+    """Print what a run says of its data, before it trains, as lines of the command; each once."""
+    said: set[str] = set()
     with warnings.catch_warnings():
         show_other = warnings.showwarning
 
@@ -221,7 +247,9 @@ def _printing_warnings() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, DataWarning):
-                print(f"warning: {message}", file=sys.stderr, flush=True)
+                if str(message) not in said:
+                    print(f"warning: {message}", file=sys.stderr, flush=True)
+                said.add(str(message))
             else:
                 show_other(message, category, filename, lineno, file, line)
 
@@ -240,8 +268,9 @@ def _run(
     files: _Files,
     actuals: str | None,
     all_models: bool,
-) -> tuple["Result", "Evaluation | None"]:
-    """Forecast, write all files, and return the result with its evaluation if there are actuals; no crew means Ray."""
+    planned: Planned | None,
+) -> tuple["Result", "Evaluation | None", list[str]]:
+    """Forecast, write all files, and return the result, its evaluation and lines on a scenario; no crew means Ray."""
     from forecasting import api
     from forecasting.cli.files import write_frame, write_frames
     from forecasting.series.inputs import Input, read_input
@@ -257,11 +286,19 @@ def _run(
     files.refuse([file for each in inputs for file in each.files()])
     request = api.Request.of(spec, inputs[0])
     until = request.parse_cutoff(cutoff, subject="--cutoff")
+    if planned is not None:
+        refuse_unreadable(planned, request)
     held_out = None if actuals is None else request.read_actuals(inputs[1])
 
     try:
         result = request.forecast(
-            cutoff=until, processes=settings.processes, kernel=kernel, ray=crew is None, progress=True, crew=crew
+            cutoff=until,
+            processes=settings.processes,
+            kernel=kernel,
+            ray=crew is None,
+            progress=True,
+            crew=crew,
+            networks=planned is not None,
         ).as_polars()
     except CheckFailed as error:
         if files.checks is not None:
@@ -281,7 +318,10 @@ def _run(
         evaluation = result.evaluate(held_out, all_models=all_models)
         if files.scores is not None:
             write_frame(evaluation.scores, files.scores)
-    return result, evaluation
+    if planned is None:
+        return result, evaluation, []
+    other = write_scenario(planned, request, result, settings=settings, kernel=kernel)
+    return result, evaluation, [describe_scenario(planned, other, result)]
 
 
 def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str]:

@@ -26,6 +26,7 @@ from forecasting.flow.one_shot import OneShot
 from forecasting.flow.outcome import FittedShard
 from forecasting.flow.predict import Trained, predict_trained
 from forecasting.flow.results import Result
+from forecasting.flow.scenario import place_plan, read_plan, warn_of
 from forecasting.series.budget import check_budget
 from forecasting.series.checks import check_measurements
 from forecasting.series.clock import format_clock, parse_clock
@@ -33,7 +34,8 @@ from forecasting.series.columns import read_times
 from forecasting.series.covariates import CovariateRows, Covariates, merge_covariates, read_covariates
 from forecasting.series.frames import NativeFrames
 from forecasting.series.freshness import current_time
-from forecasting.series.ingest import ingest
+from forecasting.series.grid import future_grid
+from forecasting.series.ingest import Ingested, ingest
 from forecasting.series.inputs import Input, as_paths, read_input
 from forecasting.series.lost import describe_lost
 from forecasting.series.merge import KEPT, as_rows, merge_newer, without_kept
@@ -126,9 +128,9 @@ class Fleet:
 
         Args:
             frame: Newer rows with the columns of the input: a frame or paths of files. None adds nothing.
-            future: A scenario: other values of the covariates within the horizon, as a frame or paths of files with the
-                columns of series, time and all covariates. A null keeps the known value. They count for this forecast
-                alone; rows of `frame` are kept.
+            future: A plan: other values of covariates within the horizon, as a frame or paths of files with the columns
+                of series, time and some covariates. A null, and a point without a row, keep the known value. They count
+                for this forecast alone; rows of `frame` are kept.
             cutoff: The last time that may be known, not before the cutoff of the fit; the newest period of most live
                 series where not given. It is read as that of `fit`: on the input's own wall clock, which is the one of
                 the fit's smallest offset where days are text with offsets. Within a period whose rows were aggregated,
@@ -169,8 +171,8 @@ class Fleet:
                     types = native_types(given, self.spec.clock, self.spec.freq)
                     rejects = self._extend(given, types)
         if future is not None:
-            scenario = self._read_scenario(future)
-            outcome = self._forecast(until, scenario=scenario, processes=processes, kernel=kernel, progress=progress)
+            plan = self._read_plan(future)
+            outcome = self._forecast(until, plan=plan, processes=processes, kernel=kernel, progress=progress)
         elif self._newest is None or until is not None:
             outcome = self._forecast(until, processes=processes, kernel=kernel, progress=progress)
             self._newest = outcome if until is None else self._newest
@@ -287,29 +289,23 @@ class Fleet:
             raise SpecError("cutoff", [f"{format_clock(until)} lies before {fitted}, which the fleet was fitted to"])
         return until
 
-    def _read_scenario(self, future: Any) -> Covariates:
+    def _read_plan(self, future: Any) -> Covariates:
         """Read other values of the covariates."""
-        names = self.spec.covariates.future
-        if not names:
-            raise SpecError("future", ["needs covariates, but the fleet was fitted without known_ahead"])
-        fields = self._frames.named_in(self.spec.source.reading_of(as_paths(future))) | {"target": names[0]}
+        fields = self._frames.named_in(self.spec.source.reading_of(as_paths(future)))
+        only = str(self._history["unique_id"][0]) if self._frames.is_single else None
         with reading_once():
-            given, _ = read_input(future, fields, covariates=names[1:], subject="future")
-            scenario = read_covariates(given.scan_covariates(self.spec.clock, names), self.spec)
-        for note in scenario.notes:
-            warnings.warn(note, DataWarning, stacklevel=4)
-        return scenario
+            return read_plan(future, self.spec, fields, has_zone=self._zone is not None, only=only)
 
     def _forecast(
         self,
         until: datetime | int | None,
         *,
-        scenario: Covariates | None = None,
+        plan: Covariates | None = None,
         processes: int | None,
         kernel: KernelName,
         progress: bool | None,
     ) -> OneShot:
-        """Forecast from the history up to a cutoff, with the covariates that are known or those of a scenario."""
+        """Forecast from the history up to a cutoff, with the covariates that are known or those of a plan."""
         has_categories = bool(self.spec.categories.static)
         rows = as_rows(self._history, with_categories=has_categories)
         until = None if until is None else self._settle(until, rows)
@@ -317,9 +313,8 @@ class Fleet:
         covariates: CovariateRows | Covariates = {}
         if self._covariates is not None:
             known = self._covariates
-            if scenario is not None:
-                ahead = _after(scenario, ingest_with(covariates={}).cutoff)
-                known = merge_covariates(known, ahead)
+            if plan is not None:
+                known = self._with_plan(known, plan, ingest_with(covariates={}))
             covariates = Covariates(known.lazy())
         ingested = ingest_with(covariates=covariates)
         ingested = ingested.without(self._set_aside)
@@ -351,6 +346,15 @@ class Fleet:
             checks=join_verdicts([checked.verdicts, of_forecasts]),
         )
 
+    def _with_plan(self, known: pl.DataFrame, plan: Covariates, ingested: Ingested) -> pl.DataFrame:
+        """Return the known values of the covariates, replaced by those of a plan within the horizon."""
+        points = ingested.without(self._set_aside).points
+        horizon = future_grid(points.select("unique_id", "ds"), freq=self.spec.freq, horizon=self.spec.horizon)
+        served = horizon.filter(~pl.col("unique_id").is_in(list(ingested.ended)))
+        scenario = place_plan(plan, served, known.lazy(), cutoff=ingested.cutoff)
+        warn_of(scenario, stacklevel=4)
+        return merge_covariates(known, scenario.covariates)
+
     def _settle(self, given: datetime | int, rows: pl.LazyFrame) -> datetime | int:
         """Return the time that a requested cutoff means, and warn where it lies before the cutoff."""
         spec, known, until = self.spec, self._fit.cutoff, given
@@ -378,16 +382,6 @@ def _describe_unknown(refused: pl.DataFrame, history: pl.DataFrame) -> Iterator[
             f"{unknown.height:,} newer rows have no measurement where the fleet has one, which it keeps, such as {ds}"
             f" of '{name}'; source.ignore leaves a period out when a fleet is fitted"
         )
-
-
-def _after(scenario: Covariates, cutoff: datetime | int) -> Covariates:
-    """Return the values of a scenario after the cutoff; raise SourceError where there are none."""
-    rows = scenario.rows.collect()
-    ahead = rows.filter(pl.col("ds") > cutoff)
-    if ahead.is_empty():
-        found = "has no values" if rows.is_empty() else f"ends at {format_clock(rows['ds'].max())}"  # type: ignore[arg-type]
-        raise SourceError(f"future {found}; it needs values after the cutoff {format_clock(cutoff)}")
-    return Covariates(ahead.lazy())
 
 
 def _with_ids(frames: NativeFrames) -> str:

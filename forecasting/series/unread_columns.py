@@ -1,4 +1,4 @@
-"""Columns of a source that no field of its spec names, so that nothing reads them."""
+"""Columns that a source has, and those of them that no field of its spec names, so that nothing reads them."""
 
 from collections.abc import Mapping
 
@@ -10,6 +10,7 @@ from forecasting.series.lacking import incremental_columns, needed_columns
 from forecasting.series.partitions import path_keys
 from forecasting.series.read import reading
 from forecasting.series.stores import storage_options_of
+from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec
 
 
@@ -28,6 +29,25 @@ def unread_columns(spec: Spec, storage_options: Mapping[str, str] | None = None)
         ServiceError: A remote file cannot be reached.
     """
     source = spec.source
+    columns = columns_of(source, storage_options)
+    read = {name for _, name in (*needed_columns(source, spec.categories.static), *incremental_columns(source))}
+    return [name for name in columns if name not in read | set(spec.covariates.future)]
+
+
+def columns_of(source: Source, storage_options: Mapping[str, str] | None = None) -> list[str]:
+    """List the columns of a source's first file, or of its Delta table.
+
+    Args:
+        source: The source.
+        storage_options: Options of the object store, as Polars takes them.
+
+    Returns:
+        Their names, in the order of the file, without keys of the path; none of a database.
+
+    Raises:
+        SourceError: The source has no files, or the file cannot be read.
+        ServiceError: A remote file cannot be reached.
+    """
     if source.is_database:
         return []
     options = storage_options_of(source, storage_options)
@@ -40,5 +60,4 @@ def unread_columns(spec: Spec, storage_options: Mapping[str, str] | None = None)
                 columns = read_header(first, options, source.csv)
             else:
                 columns = scan_parquet(first, [source.time], options).collect_schema().names()
-    read = {name for _, name in (*needed_columns(source, spec.categories.static), *incremental_columns(source))}
-    return [name for name in columns if name not in read | set(spec.covariates.future) | set(path_keys(first))]
+    return [name for name in columns if name not in path_keys(first)]

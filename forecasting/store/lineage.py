@@ -18,6 +18,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "train": ("features", "train"),
     "backtest": ("features", "train"),
     "predict": ("features", "train", "backtest"),
+    "scenario": ("features", "train", "backtest"),
     "score": ("features",),
     "publish": ("predict",),
 }

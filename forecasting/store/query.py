@@ -75,11 +75,17 @@ def describe_tables(store: Store) -> pl.DataFrame:
         meanings = {column.name: column.meaning for column in declared.columns}
         schema = store.scan(declared.name, clock).collect_schema()
         readers: list[tuple[str, str, int | None]] = [(name, declared.meaning, stored.get(name, 0))]
-        readers += [(view.name, view.meaning, None) for view in VIEWS if view.reads == name]
+        readers += [(view.name, view.meaning, None) for view in VIEWS if view.reads == name and not view.columns]
         described += [
             (reader, meaning, num_rows, column, str(dtype), meanings.get(column, "a further quantile"))
             for reader, meaning, num_rows in readers
             for column, dtype in schema.items()
+        ]
+        described += [
+            (view.name, view.meaning, None, column.name, str(column.dtype), column.meaning)
+            for view in VIEWS
+            if view.reads == name
+            for column in view.columns
         ]
         described += [
             (view.name, view.meaning, None, DS_LOCAL, str(TIMESTAMP), DS_LOCAL_MEANING)
@@ -120,10 +126,10 @@ def _register_tables(connection: duckdb.DuckDBPyConnection, store: Store, sql: s
     opens_all = "query" in text
     of_specs = spec_views(store) if opens_all or MARK in text else []
     text += " ".join(view.sql for view in of_specs if view.name.casefold() in text)
-    needs_runs = any(view.name in text for view in VIEWS)
+    text += " ".join(view.sql for view in VIEWS if view.name in text)
     for declared, clock in each_table():
         name = declared.stored_as(clock)
-        if opens_all or name in text or (needs_runs and name == "runs"):
+        if opens_all or name in text:
             rows = store.scan(declared.name, clock)
         else:
             rows = pl.LazyFrame(schema=declared.schema(clock))

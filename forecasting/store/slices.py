@@ -24,6 +24,7 @@ class Slice:
         unique_ids: The series of a filtered run; None for all.
         models: The models of a filtered run; None for all.
         job: The job whose verdicts are meant, in `checks`; None in other tables.
+        scenario: The scenario that is meant, in `scenarios`; None for all.
         run_id: The run whose rows are replaced, for tables that keep the rows of every run; None for all.
 
     Raises:
@@ -36,6 +37,7 @@ class Slice:
     unique_ids: Sequence[str] | None = None
     models: Sequence[str] | None = None
     job: str | None = None
+    scenario: str | None = None
     run_id: str | None = None
 
     def __post_init__(self) -> None:
@@ -65,7 +67,7 @@ class Slice:
             raise StoreError(f"a slice of table '{stored_as}' needs a run_cutoff")
         for option, column in (
             ("run_cutoff", "run_cutoff"), ("until", "ds"), ("unique_ids", "unique_id"), ("models", "model"),
-            ("job", "job"),
+            ("job", "job"), ("scenario", "scenario"),
             ("run_id", "run_id"),
         ):  # fmt: skip
             if getattr(self, option) is not None and column not in columns:
@@ -101,6 +103,8 @@ class Slice:
                 parts.append(f"{column} IN ({', '.join(map(quote, values))})")
         if self.job is not None:
             parts.append(equals("job", self.job))
+        if self.scenario is not None:
+            parts.append(equals("scenario", self.scenario))
         if self.run_id is not None:
             parts.append(equals("run_id", self.run_id))
         return " AND ".join(parts)
@@ -131,6 +135,8 @@ class Slice:
                 condition &= pl.col(column).is_in(list(values))
         if self.job is not None:
             condition &= pl.col("job") == self.job
+        if self.scenario is not None:
+            condition &= pl.col("scenario") == self.scenario
         if self.run_id is not None:
             condition &= pl.col("run_id") == self.run_id
         return condition

@@ -60,7 +60,9 @@ def _readable(clock: Clock) -> Iterator[tuple[str, str, frozenset[str]]]:
         yield stored_as, declared.name, columns
         for view in VIEWS:
             if view.reads == stored_as:
-                yield view.name, f"latest_{declared.name}", columns | ({DS_LOCAL} if view.adds_local else set())
+                own = frozenset(column.name for column in view.columns) or columns
+                shown = view.name.removesuffix("_by_step")
+                yield view.name, shown, own | ({DS_LOCAL} if view.adds_local else set())
 
 
 def _value(place: int, kind: str) -> str:

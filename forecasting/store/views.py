@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+import polars as pl
+
+from forecasting.schemas import TABLES, Column
+from forecasting.spec.frequency import CLOCKS, Clock
+
 
 @dataclass(frozen=True)
 class View:
@@ -10,9 +15,10 @@ class View:
     Attributes:
         name: The view's name in SQL.
         meaning: What `fleetcast tables` shows.
-        reads: The stored table whose columns the view has.
+        reads: The stored table whose columns the view has, unless it has its own.
         sql: The view's SELECT.
         adds_local: Whether the view adds `DS_LOCAL` to these columns.
+        columns: Its own columns, in place of those of the table.
     """
 
     name: str
@@ -20,6 +26,7 @@ class View:
     reads: str
     sql: str
     adds_local: bool = False
+    columns: tuple[Column, ...] = ()
 
 
 DS_LOCAL = "ds_local"
@@ -62,7 +69,51 @@ QUALIFY row_number() OVER (
 ) = 1
 """
 
+# A forecast that is held is compared as well. Another model's row is then the champion, without values.
+_COMPARISON = """
+WITH made AS (
+    SELECT spec, run_cutoff, scenario, unique_id, ds, step, model, forecast FROM {scenarios}
+    UNION ALL
+    SELECT spec, run_cutoff, 'forecast' AS scenario, unique_id, ds, step, model, forecast FROM {forecasts}
+    WHERE held IS NOT NULL OR (is_champion AND forecast IS NOT NULL)
+)
+SELECT one.spec, one.run_cutoff, one.scenario, other.scenario AS compared_with, one.unique_id, one.ds, one.step,
+    one.model, other.model AS compared_model, one.forecast, other.forecast AS compared_forecast,
+    one.forecast - other.forecast AS difference,
+    sum(one.forecast - other.forecast) OVER (
+        PARTITION BY one.spec, one.run_cutoff, one.scenario, other.scenario, one.unique_id
+    ) AS series_difference,
+    sum(one.forecast - other.forecast) OVER (
+        PARTITION BY one.spec, one.run_cutoff, one.scenario, other.scenario
+    ) AS total_difference
+FROM {scenarios} AS one
+JOIN made AS other
+    ON one.spec = other.spec AND one.run_cutoff = other.run_cutoff AND one.unique_id = other.unique_id
+    AND one.ds = other.ds AND one.scenario <> other.scenario
+"""
+
 _LOCAL = f", coalesce(ds AT TIME ZONE 'UTC' AT TIME ZONE zone, ds) AS {DS_LOCAL}"
+
+
+def _comparison_columns(clock: Clock) -> tuple[Column, ...]:
+    schema = TABLES["scenarios"].schema(clock)
+    meanings = {column.name: column.meaning for column in TABLES["scenarios"].columns}
+    own: dict[str, tuple[pl.DataType, str]] = {
+        "compared_with": (pl.String(), "name of the other scenario, or forecast for the forecast of the same cutoff"),
+        "compared_model": (pl.String(), "the other's model"),
+        "compared_forecast": (pl.Float64(), "the other's median"),
+        "difference": (pl.Float64(), "forecast minus compared_forecast"),
+        "series_difference": (pl.Float64(), "sum of the differences of the series over its horizon"),
+        "total_difference": (pl.Float64(), "sum of the differences of all series over their horizons"),
+    }
+    order = (
+        *("spec", "run_cutoff", "scenario", "compared_with", "unique_id", "ds", "step", "model", "compared_model"),
+        *("forecast", "compared_forecast", "difference", "series_difference", "total_difference"),
+    )
+    return tuple(
+        Column(name, *own[name]) if name in own else Column(name, schema[name], meanings[name]) for name in order
+    )
+
 
 VIEWS: tuple[View, ...] = (
     tuple(
@@ -94,5 +145,15 @@ VIEWS: tuple[View, ...] = (
             _LATEST_SCORES.format(scores=scores),
         )
         for scores in ("scores", "scores_by_step")
+    )
+    + tuple(
+        View(
+            TABLES["scenarios"].stored_as(clock).replace("scenarios", "scenario_comparison"),
+            "each scenario compared with the forecast and with other scenarios of the same cutoff, by series and step",
+            TABLES["scenarios"].stored_as(clock),
+            _COMPARISON.format(**{name: TABLES[name].stored_as(clock) for name in ("scenarios", "forecasts")}),
+            columns=_comparison_columns(clock),
+        )
+        for clock in CLOCKS
     )
 )

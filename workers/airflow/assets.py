@@ -28,7 +28,7 @@ TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
     "score": ("scores",),
     "publish": (),
 }
-"""The tables that each job writes."""
+"""The tables that each job writes; a scenario writes `scenarios`, which updates no asset."""
 INPUTS_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
     "features": (),
     "train": ("features", "models", "priors"),

@@ -13,6 +13,7 @@ from airflow.sdk import Param
 
 from forecasting.errors import UserError
 from forecasting.spec.frequency import Clock
+from forecasting.spec.scenario import FORECAST, SCENARIO_PATTERN
 from forecasting.spec.spec import NETWORKS, Spec
 from workers.arguments import Flow
 
@@ -58,6 +59,8 @@ def make_form(spec: Spec, flow: Flow) -> dict[str, Param]:
             title="Full read",
             description_md="Read **all rows** of the source instead of those that have changed since the last run.",
         )
+    if flow == "forecast" and spec.covariates.future:
+        fields |= _scenario(spec)
     if flow == "train":
         fields["from_scratch"] = Param(
             False,
@@ -67,6 +70,32 @@ def make_form(spec: Spec, flow: Flow) -> dict[str, Param]:
             " cutoff.",
         )
     return fields
+
+
+def _scenario(spec: Spec) -> dict[str, Param]:
+    """Return the fields of a scenario."""
+    words = f"a name of letters, digits, _ and -, other than {FORECAST}"
+    name = Param(
+        None,
+        type=["null", "string"],
+        title="Scenario",
+        description_md="Forecast **with the plan below** instead of the known covariates, from the data and models of"
+        " the newest forecast. The table `scenarios` has the result under this name; it is not the forecast. The name"
+        f" is {words}.",
+        **{
+            "if": {"type": "string", "not": {"pattern": rf"^(?!{FORECAST}$)({SCENARIO_PATTERN})?$"}},
+            "then": {"const": words},
+        },
+    )
+    plan = Param(
+        None,
+        type=["null", "string"],
+        title="Plan",
+        description_md="URI or absolute path of a parquet or CSV file that all nodes can read: the columns of series"
+        f" and time, and other values of {', '.join(f'**{each}**' for each in spec.covariates.future)} after the"
+        " cutoff. An empty value keeps the known one.",
+    )
+    return {"scenario": name, "plan": plan}
 
 
 def refuse_unknown_fields(conf: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -58,6 +58,8 @@ JOB_KEY = "fleetcast_job"
 """XCom with the submission id of the job that runs a task's step, and that step and the following ones."""
 NUM_LOG_LINES = 50
 MAX_VARIABLE_BYTES = 120_000
+JOBS_OF_SCENARIO: tuple[JobName, ...] = ("features", "predict")
+"""The jobs that a run with a scenario has; features only names the cutoff."""
 SCORED_LATER = "the next run that is not of a backfill scores all of its forecasts together"
 """Why a run of a backfill has no scores: forecasts of other cutoffs, which it would score, are made beside it."""
 
@@ -92,6 +94,8 @@ class FleetcastJobOperator(BaseOperator):
         from_scratch: Whether training ignores earlier weights.
         changed_only: Whether only series with new or restated rows are trained or forecast.
         full_read: Whether all rows are read of a source with `modified`.
+        scenario: Name of the scenario that is made instead of the forecast; none where empty.
+        plan: URI of the scenario's plan.
         notice: What the note of a run begins with, such as that its spec is an earlier version of a broken file.
         ray_jobs_url: URL of the Jobs API, which takes precedence over the connection.
         ray_conn_id: Airflow's connection of type `fleetcast_ray`; the spec's by default. Without one, the settings name
@@ -105,7 +109,7 @@ class FleetcastJobOperator(BaseOperator):
     """
 
     operator_extra_links = (RayJobLink(),)
-    template_fields = ("cutoff", "models", "series", "from_scratch", "changed_only", "full_read")
+    template_fields = ("cutoff", "models", "series", "from_scratch", "changed_only", "full_read", "scenario", "plan")
 
     def __init__(
         self,
@@ -119,6 +123,8 @@ class FleetcastJobOperator(BaseOperator):
         from_scratch: Any = False,
         changed_only: Any = False,
         full_read: Any = False,
+        scenario: Any = None,
+        plan: Any = None,
         notice: str = "",
         ray_jobs_url: str | None = None,
         ray_conn_id: str | None = None,
@@ -142,6 +148,8 @@ class FleetcastJobOperator(BaseOperator):
         self.from_scratch = from_scratch
         self.changed_only = changed_only
         self.full_read = full_read
+        self.scenario = scenario
+        self.plan = plan
         self.notice = notice
         self.ray_jobs_url = ray_jobs_url
         self.ray_conn_id = None if ray_jobs_url else ray_conn_id or spec.airflow.connection
@@ -174,6 +182,10 @@ class FleetcastJobOperator(BaseOperator):
                 note = self._describe_run(context, str(self.cutoff), f"skipped, {SCORED_LATER}")
                 context["ti"].xcom_push(NOTE_KEY, note)
                 raise AirflowSkipException(SCORED_LATER)
+            if self.scenario and self.job not in JOBS_OF_SCENARIO:
+                raise AirflowSkipException(
+                    f"scenario '{self.scenario}' is not the forecast, so that {self.job} is skipped"
+                )
             if self.has_dag():
                 refuse_unknown_fields(context["dag_run"].conf or {}, self.dag.params)
             client = self.cluster().client()
@@ -251,7 +263,7 @@ class FleetcastJobOperator(BaseOperator):
                 run = self._resubmit(context)
         if result is None:
             return self._follow(context, run)
-        is_last = self.job == FLOWS[self.flow][-1]
+        is_last = self.job == (JOBS_OF_SCENARIO if self.scenario else FLOWS[self.flow])[-1]
         if is_last or result.status == "skipped":
             note = (
                 self._describe_run(context, result.cutoff, result.message, result.seconds)
@@ -265,6 +277,8 @@ class FleetcastJobOperator(BaseOperator):
         if result.status == "skipped":
             raise AirflowSkipException(result.message)
         self.result = result
+        if self.scenario:
+            self.outlets.clear()  # no table that other DAGs wait for has changed
         for job in takewhile(lambda before: before != self.job, FLOWS[self.flow]):
             self.read_versions |= context["ti"].xcom_pull(task_ids=job, key="versions") or {}
         for asset in self.outlets:
@@ -345,6 +359,8 @@ class FleetcastJobOperator(BaseOperator):
                 from_scratch=self.from_scratch or False,
                 changed_only=self.changed_only or False,
                 full_read=self.full_read or False,
+                scenario=str(self.scenario).strip() if self.scenario else None,
+                plan=str(self.plan).strip() if self.plan else None,
                 store_connection=store_connection,
                 run_id=run.run_id,
                 generation=run.generation,
@@ -396,6 +412,8 @@ class FleetcastJobOperator(BaseOperator):
         """Return new runs of all steps after this one, if the spec is small enough for them to share a job."""
         ti = context["ti"]
         jobs = jobs_after(self.flow, self.job, publishes=bool(self.spec.publish))
+        if self.scenario:
+            jobs = tuple(job for job in jobs if job in JOBS_OF_SCENARIO)
         if is_backfill(context):
             jobs = tuple(job for job in jobs if job != "score")
         num_rows = ti.xcom_pull(task_ids=FLOWS[self.flow][0], key="num_rows") if jobs and self.job != "features" else 0
@@ -518,7 +536,7 @@ class FleetcastJobOperator(BaseOperator):
         """Return what each job of the run reports, in Markdown, and the seconds that they took together."""
         pull = context["ti"].xcom_pull
         reports = []
-        for job in FLOWS[self.flow][:-1]:
+        for job in takewhile(lambda before: before != self.job, FLOWS[self.flow]):
             if known := pull(task_ids=job):
                 seconds += float(known["seconds"])
                 reports.append(f"- {job}: {known['message']}")

@@ -1,4 +1,7 @@
-"""The cutoff of a run: the requested one, or else the newest period that most live series have."""
+"""The cutoff of a run: the requested one, or else the newest period that most live series have.
+
+That of a scenario is the newest forecast's.
+"""
 
 from datetime import datetime, tzinfo
 
@@ -29,7 +32,7 @@ def stored_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
         The cutoff, on the clock of ds.
 
     Raises:
-        NothingStored: The spec has no features yet.
+        NothingStored: The spec has no features yet, or no forecast that a scenario could be compared with.
         SpecError: The requested cutoff lies after the newest stored period that is measured.
     """
     given, spec = requested_cutoff(arguments), arguments.spec
@@ -39,6 +42,8 @@ def stored_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
     if given is not None:
         return given if _is_done(arguments, store, given) else _settle(given, arguments, stored, measured)
     not_after = newest_allowed(arguments)
+    if arguments.scenario is not None:
+        return _newest_forecast(arguments, store, not_after=not_after)
     if not_after is not None:
         measured = measured.filter(pl.col("ds") <= not_after, ~is_open_at(not_after, spec.source, freq=spec.freq))
     spans = measured.select("unique_id", "ds", latest="ds").group_by("unique_id").agg(SPAN).collect(engine="streaming")
@@ -47,6 +52,21 @@ def stored_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
     is_meant = up_to_cutoff(spans, freq=spec.freq, ended_after=spec.ended_after)
     found: datetime | int = measured.filter(is_meant).select(pl.col("ds").max()).collect(engine="streaming").item()
     return found
+
+
+def _newest_forecast(arguments: RunArguments, store: Store, *, not_after: datetime | int | None) -> datetime | int:
+    """Return the cutoff of the newest forecast of a spec, which its scenarios are compared with."""
+    spec = arguments.spec
+    made = store.scan("forecasts", spec.clock).filter(pl.col("spec") == spec.name)
+    if not_after is not None:
+        made = made.filter(pl.col("run_cutoff") <= not_after)
+    newest: datetime | int | None = made.select(pl.col("run_cutoff").max()).collect(engine="streaming").item()
+    if newest is None:
+        raise NothingStored(
+            f"spec '{spec.name}' has no forecast yet, which scenario '{arguments.scenario}' would be compared with; run"
+            " the forecast first"
+        )
+    return newest
 
 
 def _is_done(arguments: RunArguments, store: Store, cutoff: datetime | int) -> bool:

@@ -38,10 +38,10 @@ from forecasting.spec.checks import FreshnessCheck
 from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 from workers.arguments import RunArguments
-from workers.jobs.cutoffs import newest_allowed, requested_cutoff, source_zone
+from workers.jobs.cutoffs import newest_allowed, requested_cutoff, source_zone, stored_cutoff
 from workers.jobs.mirrored import Read, read_changed
 from workers.jobs.restatements import Learnt, learn, publish_restatements
-from workers.jobs.run import Outcome, Run, Skip, main
+from workers.jobs.run import Outcome, Run, Skip, count_points, main
 
 LAST_JOBS = {"train": "backtest", "forecast": "predict"}
 """The job of each flow whose success marks a cutoff as done."""
@@ -62,6 +62,8 @@ def write_features(run: Run) -> Outcome:
         Skip: Nothing is new since the cutoff was done.
         CheckFailed: Measurements fail a check that stops the run; the verdicts are published.
     """
+    if run.arguments.scenario is not None:
+        return _use_stored(run)
     read = read_changed(run.arguments, run.store)
     if not run.arguments.is_explicit and is_done(run):
         verdicts = _check_stale(run)
@@ -105,6 +107,16 @@ def write_features(run: Run) -> Outcome:
         num_rows=sum(ingested.lengths.values()),
         num_rejects=num_rejects,
         checks=verdict_of_each(checked.verdicts),
+    )
+
+
+def _use_stored(run: Run) -> Outcome:
+    """Return what the stored features have; a scenario reads nothing newer than the forecast."""
+    num_points = count_points(run, data_version=None)
+    return Outcome(
+        f"scenario '{run.arguments.scenario}' reads the stored features up to {format_clock(run.cutoff)}",
+        num_series=len(num_points),
+        num_rows=sum(num_points.values()),
     )
 
 
@@ -194,6 +206,8 @@ def _describe(checked: Checked, learnt: Learnt, run: Run, read: Read | None) -> 
 
 def find_cutoff(arguments: RunArguments, store: Store) -> datetime | int:
     """Return what the requested cutoff means, else the newest finished period of most live series up to `as_of`."""
+    if arguments.scenario is not None:
+        return stored_cutoff(arguments, store)
     read_changed(arguments, store)
     given, spec, not_after = requested_cutoff(arguments), arguments.spec, newest_allowed(arguments)
     rows = scan_source(spec.source, spec.clock, storage_options=store.storage_options)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -27,6 +28,7 @@ from workers.jobs.forecast_checks import has_forecast_checks, hold_failing
 from workers.jobs.plan import pinned_version
 from workers.jobs.priors import read_prior, serving_priors
 from workers.jobs.run import Outcome, Run, count_points, main
+from workers.jobs.scenario import as_scenario, discard_plan, stage_plan
 from workers.jobs.serving_trainings import describe_trainings, mark_trainings
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
 from workers.jobs.weights import load_fleets, newest
@@ -41,6 +43,8 @@ _NETWORK = {"unique_id": pl.String, "model": pl.String, "member": pl.Int32}
 
 def predict(run: Run) -> Outcome:
     """Forecast every series with the newest models and champions that were trained at or before the cutoff."""
+    if run.arguments.scenario is not None:
+        return _make_scenario(run, run.arguments.scenario)
     data_version = pinned_version(run)
     covered = keep_changed(run, count_points(run, data_version=data_version), data_version=data_version)
     run, num_points = covered.run, covered.num_points
@@ -78,6 +82,41 @@ def predict(run: Run) -> Outcome:
         num_rows=staged.num_rows["forecasts"],
         checks=verdict_of_each(verdicts),
     )
+
+
+def _make_scenario(run: Run, name: str) -> Outcome:
+    """Forecast with the covariates of a plan, and publish the forecasts as a scenario alone."""
+    data_version = pinned_version(run)
+    num_points = count_points(run, data_version=data_version)
+    plan = stage_plan(run, data_version=data_version)
+    files = serving_models(run.rows("models"), run.networks).select("unique_id", "weights_uri")
+    groups = group_by_files(num_points, files.collect(engine="streaming"))
+    staged = stage_shards(run, compute_scenario, groups, data_version=data_version, ahead=plan.uri)
+    versions = run.publish("scenarios", staged.files["scenarios"])
+    discard(run.store, run.arguments.run_id)
+    discard_plan(run)
+    return Outcome(
+        f"scenario '{name}': {len(num_points)} series forecast {run.spec.horizon} steps ahead of"
+        f" {format_clock(run.cutoff)}; the plan changes {plan.summary}; {staged.describe()}",
+        versions,
+        num_series=len(num_points),
+        num_rows=staged.num_rows["scenarios"],
+    )
+
+
+def compute_scenario(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
+    """Forecast the series of a shard as `compute_forecasts` does, with the covariates of a plan.
+
+    Args:
+        slot: The run, with a plan.
+        shard: The series.
+
+    Returns:
+        Rows of `scenarios`.
+    """
+    assert slot.scenario is not None, "the run makes a scenario"
+    without_paths = replace(slot, spec=slot.spec.model_copy(update={"paths": 0}))
+    return {"scenarios": as_scenario(compute_forecasts(without_paths, shard)["forecasts"], slot.scenario)}
 
 
 def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from forecasting.errors import FleetcastError, NothingStored, UserError
-from forecasting.schemas import ds_dtype
+from forecasting.schemas import WITH_QUANTILES, ds_dtype
 from forecasting.schemas import table as declared_table
 from forecasting.series.clock import format_clock
 from forecasting.series.columns import is_blank
@@ -120,6 +120,8 @@ class Run:
     def publish(self, table: str, frames: Frames, *, models: Sequence[str] | None = None) -> dict[str, int]:
         """Replace this run's slice of a table in one commit; return the table's stored name and its version."""
         slice = self.slice(table, models=models)
+        if table == "scenarios":
+            slice = replace(slice, scenario=self.arguments.scenario)
         if self.changed is not None and len(self.changed) > MOST_NAMED:
             slice = replace(slice, unique_ids=None)
             frames = self._with_unchanged(table, frames, slice)
@@ -145,7 +147,7 @@ class Run:
             slice=slice,
             application=self.arguments.run_id,
             generation=self.arguments.generation,
-            quantile_columns=self.spec.quantile_columns if table == "forecasts" else (),
+            quantile_columns=self.spec.quantile_columns if table in WITH_QUANTILES else (),
         )
         return {declared_table(table).stored_as(self.clock): version}
 
@@ -306,7 +308,7 @@ def _run_step(arguments: RunArguments, work: Work, resolve: Resolve) -> RunResul
         store = Store(Settings.load().store, storage_options_of(arguments))
         result = _find_recorded(store, arguments)
         if result is None:
-            if arguments.job != "features":
+            if arguments.job != "features" or arguments.scenario is not None:
                 supply_stored(spec, store)
             cutoff = resolve(arguments, store)
             note = _describe_cutoff(arguments, cutoff)
@@ -328,8 +330,9 @@ def _run_step(arguments: RunArguments, work: Work, resolve: Resolve) -> RunResul
                 seconds=round(time.monotonic() - began, 3),
                 message=f"{outcome.message}; {note}" if note else outcome.message,
             )
-            append_run(store, _row(arguments, result.model_dump(), started_at))
-            _report_end(arguments, status, cutoff)
+            if arguments.job != "features" or arguments.scenario is None:  # which has written nothing
+                append_run(store, _row(arguments, result.model_dump(), started_at))
+                _report_end(arguments, status, cutoff)
     except Exception as error:
         if store is not None:
             _record_failure(store, arguments, cutoff, started_at, time.monotonic() - began, _describe(error))
@@ -395,21 +398,29 @@ def _find_recorded(store: Store, arguments: RunArguments) -> RunResult | None:
     fields = {name: row[name] for name in RunResult.model_fields if name in row}
     requested = _requested(arguments, row["run_cutoff"])
     return RunResult(
-        **fields | {"cutoff": row["run_cutoff"], "requested": requested, "versions": json.loads(row["versions"])}
+        **fields
+        | {
+            "job": arguments.job,
+            "cutoff": row["run_cutoff"],
+            "requested": requested,
+            "versions": json.loads(row["versions"]),
+        }
     )
 
 
 def _report_end(arguments: RunArguments, status: str, cutoff: datetime | int | None, *, kind: str = "") -> None:
     spec = arguments.spec
     reached = cutoff if isinstance(cutoff, datetime) else None
-    report_end(spec.name, arguments.job, spec.freq, status=status, kind=kind, cutoff=reached, zone=spec.schedule.zone)
+    report_end(
+        spec.name, arguments.recorded_job, spec.freq, status=status, kind=kind, cutoff=reached, zone=spec.schedule.zone
+    )
 
 
 def _row(arguments: RunArguments, result: Mapping[str, object], started_at: datetime) -> dict[str, object]:
     counts = {name: result.get(name) for name in ("num_series", "num_rows", "num_rejects", "seconds")}
     return {
         "run_id": arguments.run_id,
-        "job": arguments.job,
+        "job": arguments.recorded_job,
         "spec": arguments.spec.name,
         "run_cutoff": result["cutoff"],
         "generation": arguments.generation,

@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from forecasting.schemas import WITH_QUANTILES
+from forecasting.series.covariates import AHEAD
 from forecasting.series.ends import find_ended, hide_ended
 from forecasting.series.ingest import panel_of
 from forecasting.series.panel import Panel, feature_columns
@@ -43,6 +45,8 @@ class Slot:
         data_version: Version of the features table to read.
         kernel: Recurrence that trains and forecasts.
         from_scratch: Whether training ignores earlier weights.
+        scenario: Name of the scenario that the run makes; None for the forecast.
+        ahead: File with the covariates of the horizon that a plan changes, by series (`workers.jobs.scenario`).
     """
 
     store: Store
@@ -53,6 +57,8 @@ class Slot:
     data_version: int | None
     kernel: KernelName
     from_scratch: bool = False
+    scenario: str | None = None
+    ahead: str | None = None
 
     @property
     def clock(self) -> Clock:
@@ -85,9 +91,21 @@ class Slot:
             .select(*feature_columns(self.spec.freq, self.spec.categories, self.spec.covariates.future), "is_observed")
             .collect(engine="streaming")
         )
+        if self.ahead is not None:
+            features = self._with_plan(features)
         ended = {} if has_ended else find_ended(features, self.spec, cutoff=self.cutoff)
         live = hide_ended(features, ended, self.spec, cutoff=self.cutoff)
         return panel_of(live, self.spec, unique_ids, run_cutoff=self.cutoff), ended
+
+    def _with_plan(self, features: pl.DataFrame) -> pl.DataFrame:
+        """Replace the covariates of the horizon by those of a plan, in the series that it changes."""
+        assert self.ahead is not None, "the run has a plan"
+        options = self.store.storage_options or None
+        planned = pl.scan_parquet(self.ahead, storage_options=options, glob=False)
+        ours = planned.filter(pl.col("unique_id").is_in(features["unique_id"].unique().implode())).collect()
+        joined = features.join(ours, on="unique_id", how="left", maintain_order="left", suffix="_planned")
+        changed = pl.when(pl.col(AHEAD).is_not_null()).then(pl.coalesce(f"{AHEAD}_planned", AHEAD))
+        return joined.with_columns(changed.alias(AHEAD)).select(features.columns)
 
     def read_set_aside(self, unique_ids: Sequence[str]) -> dict[str, str]:
         """Read why the features job of the run's cutoff has set some of the series aside, by name."""
@@ -112,7 +130,7 @@ class Slot:
             run_cutoff=self.cutoff,
             run_id=self.run_id,
             data_version=self.data_version,
-            quantile_columns=self.spec.quantile_columns if table == "forecasts" else (),
+            quantile_columns=self.spec.quantile_columns if table in WITH_QUANTILES else (),
         )
 
     def checkpoint_folder(self, unit: str) -> Path:
@@ -166,11 +184,17 @@ def slot_of(run: Run, data_version: int | None) -> Slot:
         data_version,
         run.fleet.kernel,
         run.arguments.from_scratch,
+        run.arguments.scenario,
     )
 
 
 def stage_shards(
-    run: Run, compute: Compute, groups: Sequence[Mapping[str, int]], *, data_version: int | None
+    run: Run,
+    compute: Compute,
+    groups: Sequence[Mapping[str, int]],
+    *,
+    data_version: int | None,
+    ahead: str | None = None,
 ) -> StagedRun:
     """Compute every series, on Ray actors or in this process, and stage the rows.
 
@@ -181,11 +205,12 @@ def stage_shards(
         compute: Computes the rows of a shard.
         groups: Grid points by series, for each group of series that may share a shard.
         data_version: The run's `pinned_version`.
+        ahead: File with covariates of a plan.
 
     Returns:
         The staged files of all shards.
     """
-    slot = slot_of(run, data_version)
+    slot = replace(slot_of(run, data_version), ahead=ahead)
     num_points = {name: points for group in groups for name, points in group.items()}
     with open_place(run, is_here=are_short(run, num_points)) as place:
         resources = place.resources

@@ -501,3 +501,31 @@ def test_several_columns_name_series_and_come_back_beside_the_joined_name(
     assert pl.read_parquet("out.parquet").equals(first)
     words = ["plot", "7/a", "--forecasts", "out.parquet", "--actuals", "in.parquet", "--out", "fan.png"]
     assert fleetcast(*words, "--id", "store,item").exit_code == 0
+
+
+def test_scenario_has_a_file_of_its_own_beside_the_forecast(
+    fleetcast: Fleetcast, hourly: Callable[..., pl.DataFrame], quick: list[str]
+) -> None:
+    rows = hourly("a")
+    last: Any = rows["ds"].max()
+    ahead = pl.DataFrame({"unique_id": "a", "ds": [last + timedelta(hours=step) for step in range(1, HORIZON + 1)]})
+    every = pl.concat([rows, ahead], how="diagonal").with_columns(price=1.0 + pl.int_range(pl.len()) % 5 / 10)
+    every.write_parquet("in.parquet")
+    ahead.with_columns(price=pl.lit(9.0)).write_csv("dear plan.csv")
+    words = ["forecast", "in.parquet", "--freq", "1h", *quick, "--models", "gru", "--out", "out.parquet"]
+    ended = fleetcast(*words, "--known-ahead", "price", "--future", "dear plan.csv")
+    assert ended.exit_code == 0, ended.err
+    assert re.search(r"^scenario dear_plan: the sum of all forecasts is .* instead of .*;", ended.err, re.MULTILINE)
+    made, forecast = pl.read_parquet("out.dear_plan.parquet"), pl.read_parquet("out.parquet")
+    assert made.columns == ["scenario", *COLUMNS]
+    assert made["scenario"].unique().to_list() == ["dear_plan"]
+    assert made.select("unique_id", "ds", "cutoff").equals(forecast.select("unique_id", "ds", "cutoff"))
+    for more, message in (
+        (["--scenario", "x"], "--scenario: 'x' needs --future"),
+        (["--future", "dear plan.csv", "--scenario", "a b"], "--scenario: 'a b' must be at most 60 letters"),
+        (["--future", "dear plan.csv"], "future: needs covariates that are known ahead"),
+        (["--known-ahead", "price", "--future", "absent.csv"], "absent.csv"),
+    ):
+        refused = fleetcast(*words, *more)
+        assert refused.exit_code == 2
+        assert message in refused.err

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import forecasting as fc
-from forecasting.errors import SourceError, SpecError
+from forecasting.errors import DataWarning, SourceError, SpecError
 
 BEGIN = datetime(2024, 1, 1)
 DAYS, HORIZON = 150, 14
@@ -102,8 +102,9 @@ def test_scenario_changes_one_forecast_and_is_not_kept(rows: pl.DataFrame, fleet
 def test_scenario_changes_nothing_up_to_the_cutoff(rows: pl.DataFrame, fleet: Any) -> None:
     ahead = rows.filter(pl.col("y").is_null()).drop("y").with_columns(promotion=pl.lit(True))
     other_past = rows.filter(pl.col("y").is_not_null()).drop("y").with_columns(~pl.col("promotion"))
-    both = pl.concat([other_past, ahead])
-    found, expected = (fleet.predict(future=plan, progress=False).forecasts for plan in (both, ahead))
+    expected = fleet.predict(future=ahead, progress=False).forecasts
+    with pytest.warns(DataWarning, match="300 rows of future are not used, because they are not after the cutoff"):
+        found = fleet.predict(future=pl.concat([other_past, ahead]), progress=False).forecasts
     assert found.equals(expected)
 
 
@@ -114,8 +115,19 @@ def test_scenario_of_the_past_or_of_a_fleet_without_covariates_is_refused(rows: 
     with pytest.raises(SourceError, match="lacks its"):
         fleet.predict(future=past.drop("promotion"), progress=False)
     other = fc.fit(rows.drop("promotion"), **OPTIONS)
-    with pytest.raises(SpecError, match="was fitted without known_ahead"):
+    with pytest.raises(SpecError, match="needs covariates that are known ahead"):
         other.predict(future=past, progress=False)
+
+
+def test_scenario_of_a_frame_of_one_series_needs_no_column_of_series(rows: pl.DataFrame) -> None:
+    one = rows.filter(unique_id="north").drop("unique_id")
+    ahead = one.filter(pl.col("y").is_null()).drop("y")
+    fleet = fc.fit(one, known_ahead="promotion", **OPTIONS)
+    without, with_all = (
+        fleet.predict(future=ahead.with_columns(promotion=pl.lit(value)), progress=False).forecasts["forecast"]
+        for value in (False, True)
+    )
+    assert (with_all - without).mean() > 0.5 * PROMOTION
 
 
 def test_newer_rows_bring_newer_covariates(rows: pl.DataFrame, fleet: Any, tmp_path: Any) -> None:

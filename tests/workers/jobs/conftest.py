@@ -78,7 +78,8 @@ class Small:
         run, started_at = self.run(job, hours, **options), datetime.now(UTC)
         outcome = work(run)
         fields = {
-            "run_id": run.arguments.run_id, "job": job, "spec": run.spec.name, "status": "success",
+            "run_id": run.arguments.run_id, "job": run.arguments.recorded_job, "spec": run.spec.name,
+            "status": "success",
             "run_cutoff": format_clock(run.cutoff), "started_at": started_at, "seconds": 0.0,
             "arguments": run.arguments.model_dump_json(), "versions": json.dumps(dict(outcome.versions)),
         }  # fmt: skip
