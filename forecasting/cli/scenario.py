@@ -55,7 +55,7 @@ def plan_scenario(plan: str | None, name: str | None, file: Path | None, *, out:
 
 
 def refuse_unreadable(planned: Planned, request: "Request") -> None:
-    """Read a plan before anything is trained; raises SourceError or SpecError where it is no plan of the request."""
+    """Read a plan before anything is trained; raises SourceError or SpecError where the request cannot have it."""
     from forecasting.flow.scenario import read_plan
 
     fields = request.frames.named_in(request.spec.source.reading_of([planned.plan]))

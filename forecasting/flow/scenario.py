@@ -181,13 +181,13 @@ def _check_columns(columns: Sequence[str], spec: Spec, fields: Mapping[str, Any]
     others, absent = [name for name in columns if name not in known], [name for name in names if name not in columns]
     for name in others:
         if meant := difflib.get_close_matches(name, absent, n=1):
-            raise SourceError(f"{subject} has a column '{name}', which is no covariate; is '{meant[0]}' meant?")
+            raise SourceError(f"{subject} has a column '{name}', which is not a covariate; is '{meant[0]}' meant?")
     if len(absent) == len(names):
         raise SourceError(
             f"{subject} lacks its covariates: it has {_listed(columns)} but needs at least one of {_listed(names)}"
         )
     if others:
-        yield f"{subject} has columns that are no covariates, which are not read: {_listed(others)}"
+        yield f"{subject} has columns that are not covariates and are not read: {_listed(others)}"
     if absent:
         yield f"{subject} has no column {_listed(absent)}, whose known values are kept"
 

@@ -70,6 +70,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "forecasting.spec.modified",
         "forecasting.spec.notify",
         "forecasting.spec.opening",
+        "forecasting.spec.scenario",
         "forecasting.spec.schedule",
         "forecasting.spec.time_format",
         "forecasting.spec.timezone",

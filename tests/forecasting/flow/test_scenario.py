@@ -84,7 +84,7 @@ def test_csv_file_is_read_as_a_source_is(tmp_path: Any) -> None:
     path.write_text("unique_id,ds,price,promotion,remark\na,2024-03-02,2.5,TRUE,x\na,2024-03-03,,false,\n")
     found = place(str(path))
     assert rows_of(found) == [("a", DAYS[0], 2.5, 1.0), ("a", DAYS[1], None, 0.0)]
-    assert "future has columns that are no covariates, which are not read: 'remark'" in found.notes
+    assert "future has columns that are not covariates and are not read: 'remark'" in found.notes
 
 
 @pytest.mark.parametrize(
