@@ -25,17 +25,18 @@ from forecasting.flow.outcome import Keeps
 from forecasting.flow.processes import Crew, count_processes
 from forecasting.flow.results import Evaluation, Result
 from forecasting.schemas import TABLES
-from forecasting.series.frames import NativeFrames
+from forecasting.series.frames import IN_MEMORY, NativeFrames
 from forecasting.series.infer import infer_frequency
 from forecasting.series.inputs import Input, read_input
 from forecasting.series.midnights import with_zone_of_midnights
 from forecasting.series.native import NativeTypes, native_types
 from forecasting.series.once import reading_once
+from forecasting.series.table_inputs import read_tables
 from forecasting.spec.defaults import make_inferred_spec
-from forecasting.spec.place import Scope
+from forecasting.spec.place import PLACE, Scope
 from forecasting.spec.problems import relabel
 from forecasting.spec.recipes import configure
-from forecasting.spec.source import Source
+from forecasting.spec.source import Source, check_source
 from forecasting.spec.spec import MOST_PATH_STEPS, ONE_SHOT, Spec, read_spec
 from forecasting.spec.training import KernelName
 
@@ -63,6 +64,7 @@ def forecast(
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
     known_ahead: str | Sequence[str] | None = None,
+    covariates: Any = None,
     covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
     country: str | None = None,
@@ -109,6 +111,9 @@ def forecast(
         calendar: Categories of times that networks learn: hour, weekday, month and holiday.
         known_ahead: Columns of covariates (numbers, booleans or names), whose values over the horizon are known: rows
             after the cutoff, whose target is null, have them. Regressions read them.
+        covariates: Tables of covariates of their own, one or several: frames, paths, or mappings of a frame or path as
+            `data` with fields of `[[covariates.tables]]`, such as {"data": weather, "by": "station"}. All their columns
+            besides those of series and time are known ahead, unless `future` names some.
         covariate_categories: Those of these columns whose values are names; columns without any number are.
         future_missing: Where such a value is missing within the horizon: "error" (the default), "hold" for the last
             known value, or "drop_column", which leaves the covariate out.
@@ -171,6 +176,7 @@ def fit(
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
     known_ahead: str | Sequence[str] | None = None,
+    covariates: Any = None,
     covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
     country: str | None = None,
@@ -207,6 +213,7 @@ def fit(
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
         known_ahead: Columns of covariates whose values over the horizon are known.
+        covariates: Tables of covariates of their own, as of `forecast`.
         covariate_categories: Those of them whose values are names.
         future_missing: Where such a value is missing: "error", "hold" or "drop_column".
         country: ISO 3166-1 code of the country whose holidays are meant.
@@ -266,6 +273,7 @@ def backtest(
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
     known_ahead: str | Sequence[str] | None = None,
+    covariates: Any = None,
     covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
     country: str | None = None,
@@ -305,6 +313,7 @@ def backtest(
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
         known_ahead: Columns of covariates whose values over the horizon are known.
+        covariates: Tables of covariates of their own, as of `forecast`.
         covariate_categories: Those of them whose values are names.
         future_missing: Where such a value is missing: "error", "hold" or "drop_column".
         country: ISO 3166-1 code of the country whose holidays are meant.
@@ -342,7 +351,9 @@ def backtest(
                 places,
                 request.spec,
                 rows,
-                covariates=request.given.scan_covariates(request.spec.clock, request.spec.covariates.future),
+                covariates=request.given.scan_covariates(
+                    request.spec.clock, request.spec.covariates.future, request.spec.covariates.tables
+                ),
                 refit=refit,
                 run=lambda cutoff, keeps: request.run(
                     cutoff=cutoff, keeps=keeps, processes=processes, kernel=kernel, progress=progress, crew=crew
@@ -573,6 +584,7 @@ _FIELDS = {
 _LABELS = {field: argument for argument, field in _FIELDS.items() if field != argument} | {
     "categories": "static, calendar, country",
     "covariates": "known_ahead, covariate_categories, future_missing",
+    "covariates.tables": "covariates",
 }
 """Arguments by the fields of a spec that have another name."""
 _LISTS = (
@@ -649,29 +661,51 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
             part = part.setdefault(name, {})
         part[last] = value
     columns: Mapping[str, Any] = fields.get("source", {})
+    frames_of_tables = _read_tables(arguments, fields, subject)
+    static = (*fields.get("categories", {}).get("static", ()), *_by_columns(fields))
     if frame is None:
         if "uri" not in columns and columns.get("connection") is None:
             raise SpecError(subject, ["frame is missing: it must be a frame or paths of files"])
-        scope = Scope(tuple(fields.get("categories", {}).get("static", ())))
+        scope = Scope(static)
 
         def read() -> Input:
             return Input(Source(**fields["source"]).within(scope), None, storage_options or {})
 
         wanted = _make_spec(fields, read, subject)
-        given = Input(wanted.source, None, storage_options or {})
+        given = Input(wanted.source, None, storage_options or {}, frames_of_tables)
         source = wanted.source
         frames = NativeFrames(id=source.id, time=source.time, target=source.target)
     else:
-        static = fields.get("categories", {}).get("static", ())
         reading = {name: value for name, value in columns.items() if name != "uri"}
         ahead = fields.get("covariates", {}).get("future", ())
         given, frames = read_input(frame, reading, static=static, covariates=ahead, storage_options=storage_options)
-        given = replace(given, source=given.source.within(Scope(tuple(static))))
+        given = replace(given, source=given.source.within(Scope(static)), tables=frames_of_tables)
         wanted = _make_spec(fields | {"source": given.source}, lambda: given, subject)
     frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))
     cutoff = arguments.get("cutoff")
     wanted = wanted.within(None if cutoff is None else as_text(cutoff))
     return Request.of(wanted, replace(given, source=wanted.source), frames)
+
+
+def _read_tables(arguments: Mapping[str, Any], fields: dict[str, Any], subject: str) -> tuple[pl.DataFrame | None, ...]:
+    """Put the tables of covariates into the fields of a spec, and return their frames."""
+    if arguments["covariates"] is None:
+        return ()
+    reading = {name: value for name, value in fields.get("source", {}).items() if name != "uri"}
+    source = check_source(
+        [IN_MEMORY], {name: value for name, value in reading.items() if name not in PLACE}, subject=subject
+    )
+    tables, frames = read_tables(
+        arguments["covariates"], source, subject=subject, storage_options=arguments["storage_options"]
+    )
+    fields["covariates"] = {**fields.get("covariates", {}), "tables": tables}
+    return frames
+
+
+def _by_columns(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns of the source that tables of covariates are joined by."""
+    by = [table.get("by") for table in fields.get("covariates", {}).get("tables", ()) if isinstance(table, Mapping)]
+    return tuple(dict.fromkeys(name for name in by if isinstance(name, str) and name not in ("id", "all")))
 
 
 def _make_spec(fields: Mapping[str, Any], read: Callable[[], Input], subject: str) -> Spec:

@@ -32,6 +32,13 @@ def check(
         ),
     ] = None,
     reading: Reading = MappingProxyType({}),
+    known_ahead: Annotated[
+        list[str] | None, typer.Option(help="Columns of covariates that rows after the cutoff have too.")
+    ] = None,
+    covariates: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE [FIELD=VALUE…]", help="Table of covariates known ahead; may be repeated."),
+    ] = None,
     cutoff: Annotated[
         str | None, typer.Option(show_default="the newest period of most series", help="Last time that may be known.")
     ] = None,
@@ -44,7 +51,7 @@ def check(
     """
     from forecasting.api import Request
     from forecasting.cli.files import refuse_files, write_frame
-    from forecasting.cli.options import spec_from_options
+    from forecasting.cli.options import parse_tables, spec_from_options, split_commas
     from forecasting.flow.profile import make_profile
     from forecasting.series.inputs import Input
     from forecasting.series.once import reading_once
@@ -53,7 +60,11 @@ def check(
     settings, given = Settings.load(), inputs or []
     notes: list[str] = []
     is_spec = len(given) == 1 and given[0].endswith(".toml")
-    fields = dict(reading)
+    fields = {
+        **reading,
+        "covariates.future": split_commas(known_ahead),
+        "covariates.tables": parse_tables(covariates),
+    }
     if not is_spec and fields["horizon"] is None:
         fields["horizon"] = 1  # says nothing about the data but how long series must be
     spec = spec_from_options(
@@ -67,7 +78,8 @@ def check(
     )
     spec = spec.within(cutoff)
     read = Input(spec.source, None, settings.storage_options)
-    refuse_files({"--series": series, "--rejects": rejects}, inputs=read.files())
+    tables = read.table_files(spec.covariates.tables)
+    refuse_files({"--series": series, "--rejects": rejects}, inputs=[*read.files(), *tables])
     request = Request.of(spec, read)
     until = request.parse_cutoff(cutoff, subject="--cutoff")
     with reading_once():  # large sources are kept in its temporary folder
@@ -100,6 +112,8 @@ def _describe(profile: "Profile", inferred: list[str]) -> Iterator[tuple[str, li
     yield "series", list(_describe_status(profile))
     yield "values", list(_describe_values(profile.series))
     yield "seasons", list(_describe_seasons(profile, inferred))
+    if spec.covariates.names:
+        yield "covariates", list(_describe_covariates(profile))
     if profile.checks.height:
         yield "checks", list(_describe_checks(profile.checks))
     if noted := [*ingested.unused, *ingested.notes]:
@@ -174,6 +188,15 @@ def _describe_status(profile: "Profile") -> Iterator[str]:
         yield f"  and {without.height - NUM_EXAMPLES:,} more; --series FILE writes all"
 
 
+def _describe_covariates(profile: "Profile") -> Iterator[str]:
+    yield from profile.ingested.joined
+    for row in profile.covariates.iter_rows(named=True):
+        kind = f"{row['num_names']:,} names" if row["num_names"] else f"from {row['lowest']:g} to {row['highest']:g}"
+        known = kind if row["num_known"] else "no values"
+        missing = f", missing at {row['num_missing']:,} grid points" if row["num_missing"] else ""
+        yield f"{row['covariate']}: {known}{missing}"
+
+
 def _describe_checks(verdicts: "pl.DataFrame") -> Iterator[str]:
     import polars as pl
 
@@ -239,6 +262,15 @@ def _as_spec(profile: "Profile", reading: Reading) -> Iterator[str]:
     yield "[source]"
     for name, value in spec.source.model_dump(mode="json", exclude_unset=True).items():
         yield f"{name} = {_as_toml(value)}"
+    if spec.covariates.future:
+        yield ""
+        yield "[covariates]"
+        yield f"future = {_as_toml(list(spec.covariates.future))}"
+    for table in spec.covariates.tables:
+        yield ""
+        yield "[[covariates.tables]]"
+        for name, value in table.model_dump(mode="json", exclude_unset=True).items():
+            yield f"{name} = {_as_toml(value)}"
 
 
 def _as_toml(value: Any) -> str:

@@ -80,6 +80,13 @@ def forecast(
         list[str] | None,
         typer.Option(help="Columns of covariates that rows after the cutoff have too, such as price,promotion."),
     ] = None,
+    covariates: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE [FIELD=VALUE…]",
+            help="Table of covariates known ahead, such as weather.csv or 'weather.csv by=station'; may be repeated.",
+        ),
+    ] = None,
     covariate_categories: Annotated[
         list[str] | None,
         typer.Option(show_default="those without numbers", help="Those of them whose values are names."),
@@ -127,7 +134,7 @@ def forecast(
 
     Writes unique_id, ds, cutoff, model, forecast and a column per quantile; one row per series and step.
     """
-    from forecasting.cli.options import parse_pairs, spec_from_options, split_commas, split_statistics
+    from forecasting.cli.options import parse_pairs, parse_tables, spec_from_options, split_commas, split_statistics
     from forecasting.settings import Settings
 
     settings = Settings.load()
@@ -150,6 +157,7 @@ def forecast(
         "categories.calendar": split_commas(calendar),
         "categories.country": country,
         "covariates.future": split_commas(known_ahead),
+        "covariates.tables": parse_tables(covariates),
         "covariates.categories": split_commas(covariate_categories),
         "covariates.future_missing": future_missing,
         **parse_pairs(overrides, option="--set", table="overrides", example="max_steps=200"),
@@ -283,7 +291,7 @@ def _run(
             actuals, columns.reading_of([actuals]), storage_options=storage_options, subject="--evaluate"
         )
         inputs.append(given)
-    files.refuse([file for each in inputs for file in each.files()])
+    files.refuse([*(file for each in inputs for file in each.files()), *inputs[0].table_files(spec.covariates.tables)])
     request = api.Request.of(spec, inputs[0])
     until = request.parse_cutoff(cutoff, subject="--cutoff")
     if planned is not None:
@@ -350,6 +358,8 @@ def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str
         yield f"categories without a vector of their own, new or rare: in {len(unseen)} series, {shown}{more}"
     if use := describe_use(spec):
         yield use
+    for line in outcome.joined:
+        yield f"  {line}"
     if outcome.counts is not None:
         yield str(outcome.counts)
     yield f"series: {describe_series(outcome)}"

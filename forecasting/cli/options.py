@@ -1,13 +1,17 @@
 """Build a spec from the options of `fleetcast forecast`, with the checks of a spec file."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from forecasting.errors import SpecError
 from forecasting.spec.defaults import make_inferred_spec
-from forecasting.spec.place import Scope
+from forecasting.spec.place import PLACE, Scope
 from forecasting.spec.problems import relabel
 from forecasting.spec.recipes import configure
 from forecasting.spec.source import Source, as_uri
@@ -62,6 +66,7 @@ _LABELS = {
     "covariates.future": "--known-ahead",
     "covariates.future_missing": "--future-missing",
     "covariates.categories": "--covariate-categories",
+    "covariates.tables": "--covariates",
     "covariates": "--known-ahead, --covariate-categories, --future-missing",
 }
 
@@ -105,11 +110,16 @@ def spec_from_options(
     elif spec_path is None:
         _put(fields, ["source", "uri"], None)
 
+    with suppress(ValidationError):  # of the source, whose problems are reported with all others
+        _complete_tables(fields, storage_options, subject)
+
     def infer() -> tuple[str | int, float]:
         from forecasting.series.infer import infer_frequency  # loads Polars
         from forecasting.series.inputs import Input
 
-        scope = Scope(tuple(fields.get("categories", {}).get("static") or ()))
+        by = [table.get("by") for table in fields.get("covariates", {}).get("tables") or ()]
+        joining = [name for name in by if name not in (None, "id", "all")]
+        scope = Scope((*(fields.get("categories", {}).get("static") or ()), *joining))
         return infer_frequency(Input(Source(**fields["source"]).within(scope), None, storage_options or {}))
 
     try:
@@ -120,6 +130,61 @@ def spec_from_options(
     for note in notes:
         on_note(note)
     return spec
+
+
+def _complete_tables(fields: dict[str, Any], storage_options: Mapping[str, str] | None, subject: str) -> None:
+    """Name all columns of tables of covariates that options name without their columns."""
+    tables = fields.get("covariates", {}).get("tables") or ()
+    if all("future" in table for table in tables):
+        return
+    from forecasting.series.table_inputs import complete_table  # loads Polars
+
+    reading = {name: value for name, value in fields["source"].items() if name not in ("uri", *PLACE)}
+    source = Source(**reading, uri="source.parquet")
+    fields["covariates"]["tables"] = [
+        complete_table(table, source, subject=subject, storage_options=storage_options) for table in tables
+    ]
+
+
+_PAIR = r"""[a-z_]+(?:\.[a-z_]+)?=(?:"[^"]*"|'[^']*'|\S+)"""
+_OF_SEVERAL = ("future", "id")
+"""Fields of a table that may have several columns."""
+
+
+def parse_tables(texts: Sequence[str] | None) -> list[dict[str, Any]] | None:
+    """Read tables of covariates, each a place and perhaps fields.
+
+    Args:
+        texts: The values of `--covariates`.
+
+    Returns:
+        Fields of tables; None where there are none.
+
+    Raises:
+        SpecError: A text names no place, or a field twice.
+
+    >>> parse_tables(["weather.csv by=station csv.separator=;"])[0] | {"uri": ...}
+    {'uri': Ellipsis, 'by': 'station', 'csv': {'separator': ';'}}
+    """
+    if not texts:
+        return None
+    tables = []
+    for text in texts:
+        match = re.fullmatch(rf"(.*?)((?:(?:^|\s+){_PAIR})*)\s*", text.strip(), re.DOTALL)
+        assert match is not None, "any text matches"
+        pairs = [pair.strip() for pair in re.findall(_PAIR, match[2])]
+        fields: dict[str, Any] = {"uri": as_uri(match[1].strip())} if match[1].strip() else {}
+        read = parse_pairs(pairs, option="--covariates", table="table", example="by=station")
+        for dotted, value in read.items():
+            value = value.strip("\"'") if value[0] in "\"'" and value[0] == value[-1] and len(value) > 1 else value
+            path = dotted.split(".")[1:]
+            _put(fields, path, split_commas([value]) if path[0] in _OF_SEVERAL else _read_numbers(value))
+        if not {"uri", "connection"} & set(fields):
+            raise SpecError(
+                "forecast", [f"--covariates {text!r} names no table: begin with a file, folder or database"]
+            )
+        tables.append(fields)
+    return tables
 
 
 def split_commas(texts: Sequence[str] | None) -> list[str] | None:

@@ -41,7 +41,7 @@ def place_cutoffs(rows: pl.LazyFrame, spec: Spec, *, num_cutoffs: int, step: int
     ]
     if problems:
         raise SpecError("backtest", problems)
-    ingested = ingest(spec, rows=rows, covariates={})
+    ingested = ingest(spec, rows=rows, covariates=CovariateRows())
     features = ingested.features.filter(~pl.col("unique_id").is_in(list(ingested.ended)))
     lengths = features.group_by("unique_id").agg(pl.len(), last=pl.col("ds").max())
     # A series that has ended, or has only begun, must not place the cutoffs of the others.
@@ -86,7 +86,7 @@ def backtest_at(
     Yields:
         For each cutoff: unique_id, cutoff (the run's), ds, step, model, is_champion, y, forecast and the quantiles.
     """
-    actuals = ingest(spec, rows=rows, covariates={}).features.select("unique_id", "ds", "y")
+    actuals = ingest(spec, rows=rows, covariates=CovariateRows()).features.select("unique_id", "ds", "y")
     fitted: OneShot | None = None
     for cutoff in cutoffs:
         if refit or fitted is None:

@@ -8,7 +8,7 @@ from forecasting.spec.spec import Spec
 
 def describe_use(spec: Spec) -> str:
     """Return which models read the covariates of a spec, and what its backtests assume; empty without covariates."""
-    names = spec.covariates.future
+    names = spec.covariates.names
     if not names:
         return ""
     return (
@@ -27,7 +27,7 @@ def describe_short(spec: Spec, lengths: Mapping[str, int]) -> Iterator[str]:
     Yields:
         The sentence.
     """
-    if not spec.covariates.future:
+    if not spec.covariates.names:
         return
     needed = least_points(horizon=spec.horizon, season_lengths=spec.season_lengths)
     short = [name for name, num_points in lengths.items() if num_points < needed]

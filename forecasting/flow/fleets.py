@@ -31,6 +31,8 @@ from forecasting.series.budget import check_budget
 from forecasting.series.checks import check_measurements
 from forecasting.series.clock import format_clock, parse_clock
 from forecasting.series.columns import read_times
+from forecasting.series.covariate_points import values_at
+from forecasting.series.covariate_tables import JoinedTable, read_table, scan_table_of, series_keys
 from forecasting.series.covariates import CovariateRows, Covariates, merge_covariates, read_covariates
 from forecasting.series.frames import NativeFrames
 from forecasting.series.freshness import current_time
@@ -45,6 +47,7 @@ from forecasting.series.partial import has_parts, leave_part
 from forecasting.series.plausible import wall_clock
 from forecasting.series.reasons import REPEATS, UNKNOWN, Reason
 from forecasting.series.spans import newest_observation
+from forecasting.series.table_inputs import read_tables
 from forecasting.series.thousands import check_thousands
 from forecasting.series.typed_cutoff import describe_settled, settle_cutoff
 from forecasting.series.unfinished import is_unfinished
@@ -87,7 +90,7 @@ class Fleet:
         if fit.later is not None:  # which wait until other series have that period
             later = fit.later.filter(~pl.col("unique_id").is_in(list(self._set_aside)))
             self._history = pl.concat([fit.observations, later]).sort("unique_id", "ds")
-        self._covariates = fit.covariates
+        self._covariates, self._tables = fit.covariates, fit.tables
         self._newest: OneShot | None = fit if fit.forecasts.height else None
 
     @property
@@ -115,6 +118,7 @@ class Fleet:
         frame: Any = None,
         *,
         future: Any = None,
+        covariates: Any = None,
         cutoff: Any = None,
         processes: int | None = None,
         kernel: KernelName = "auto",
@@ -131,6 +135,8 @@ class Fleet:
             future: A plan: other values of covariates within the horizon, as a frame or paths of files with the columns
                 of series, time and some covariates. A null, and a point without a row, keep the known value. They count
                 for this forecast alone; rows of `frame` are kept.
+            covariates: Newer rows of tables of covariates, in the order of the tables: frames or paths, with None for a
+                table without any. They are kept; a table is not read again by itself.
             cutoff: The last time that may be known, not before the cutoff of the fit; the newest period of most live
                 series where not given. It is read as that of `fit`: on the input's own wall clock, which is the one of
                 the fit's smallest offset where days are text with offsets. Within a period whose rows were aggregated,
@@ -160,7 +166,7 @@ class Fleet:
                     frame,
                     self._frames.named_in(self.spec.source.reading_of(as_paths(frame))),
                     static=self.spec.categories.static,
-                    covariates=self.spec.covariates.future,
+                    covariates=(*self.spec.covariates.future, *self.spec.covariates.by_columns),
                 )
                 if frames.is_single != self._frames.is_single:
                     raise SourceError(
@@ -170,6 +176,8 @@ class Fleet:
                 if given.frame is None or given.frame.height:
                     types = native_types(given, self.spec.clock, self.spec.freq)
                     rejects = self._extend(given, types)
+        if covariates is not None:
+            self._extend_tables(covariates)
         if future is not None:
             plan = self._read_plan(future)
             outcome = self._forecast(until, plan=plan, processes=processes, kernel=kernel, progress=progress)
@@ -242,7 +250,7 @@ class Fleet:
         joined = ingest(
             spec,
             rows=merged.rows,
-            covariates={},
+            covariates=CovariateRows(),
             cutoff=newest,
             is_newest=True,
             has_budget=False,
@@ -275,12 +283,36 @@ class Fleet:
         without_news = set(self._set_aside) - set(accepted["unique_id"])
         self._set_aside = {name: self._set_aside[name] for name in without_news} | set_aside
         self._history, self._newest = joined.observations, None
-        if self._covariates is not None:
+        if self._covariates is not None and spec.covariates.future:
             found = read_covariates(given.scan_covariates(spec.clock, spec.covariates.future), spec)
             for note in found.notes:
                 warnings.warn(note, DataWarning, stacklevel=3)
             self._covariates = merge_covariates(self._covariates, found)
+        if columns := spec.covariates.by_columns:
+            keys = series_keys(given.scan(spec.clock, static=columns), spec)
+            self._tables = tuple(table.with_keys(keys) for table in self._tables)
         return refused.drop("time")
+
+    def _extend_tables(self, newer: Any) -> None:
+        """Join newer rows to the tables of covariates."""
+        spec, several = self.spec, newer if isinstance(newer, (list, tuple)) else [newer]
+        if len(several) != len(self._tables):
+            raise SpecError(
+                "covariates", [f"has {len(several)} tables, but the fleet was fitted with {len(self._tables)}"]
+            )
+        tables = list(self._tables)
+        for number, (one, table) in enumerate(zip(several, spec.covariates.tables, strict=True)):
+            if one is None:
+                continue
+            (fields,), frames = read_tables({"data": one, "future": table.future}, spec.source, subject="covariates")
+            other = table.model_copy(update={"uri": fields["uri"], "by": tables[number].by})
+            with reading_once():
+                scanned = scan_table_of(other, spec.source, spec.clock, frame=frames[0] if frames else None)
+                found = read_table(scanned, spec, keys={}, zone=self._types.local_zone)
+            for note in found.notes:
+                warnings.warn(note, DataWarning, stacklevel=4)
+            tables[number] = tables[number].merged_with(found)
+        self._tables, self._newest = tuple(tables), None
 
     def _read_cutoff(self, cutoff: Any) -> datetime | int:
         until = self._types.parse_cutoff(as_text(cutoff), self.spec.clock, zone=self._zone, subject="cutoff")
@@ -310,12 +342,12 @@ class Fleet:
         rows = as_rows(self._history, with_categories=has_categories)
         until = None if until is None else self._settle(until, rows)
         ingest_with = partial(ingest, self.spec, rows=rows, cutoff=until, is_settled=True, zone=self._types.local_zone)
-        covariates: CovariateRows | Covariates = {}
+        covariates: CovariateRows | Covariates = CovariateRows()
         if self._covariates is not None:
             known = self._covariates
             if plan is not None:
-                known = self._with_plan(known, plan, ingest_with(covariates={}))
-            covariates = Covariates(known.lazy())
+                known = self._with_plan(known, plan, ingest_with(covariates=CovariateRows()))
+            covariates = Covariates(known.lazy(), tables=self._tables)
         ingested = ingest_with(covariates=covariates)
         ingested = ingested.without(self._set_aside)
         checked = check_measurements(
@@ -351,7 +383,8 @@ class Fleet:
         points = ingested.without(self._set_aside).points
         horizon = future_grid(points.select("unique_id", "ds"), freq=self.spec.freq, horizon=self.spec.horizon)
         served = horizon.filter(~pl.col("unique_id").is_in(list(ingested.ended)))
-        scenario = place_plan(plan, served, known.lazy(), cutoff=ingested.cutoff)
+        values = values_at(served, Covariates(known.lazy(), tables=self._tables), self.spec)
+        scenario = place_plan(plan, served, values, cutoff=ingested.cutoff)
         warn_of(scenario, stacklevel=4)
         return merge_covariates(known, scenario.covariates)
 
@@ -427,6 +460,7 @@ def load_fleet(folder: str | Path) -> Fleet:
         set_aside=manifest.get("set_aside", {}),  # earlier versions did not set series aside
         usual_rows=manifest.get("usual_rows", {}),
         covariates=pl.read_parquet(content[COVARIATES]) if COVARIATES in content else None,
+        tables=tuple(_read_table(table, content) for table in manifest.get("covariate_tables", ())),
     )
     return Fleet(
         spec,
@@ -457,6 +491,16 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
     write("forecasts.parquet", _as_parquet(fit.forecasts.clear()))
     if fleet._covariates is not None:
         write(COVARIATES, _as_parquet(fleet._covariates))
+    tables = [
+        {
+            "name": table.name,
+            "by": table.by,
+            "is_by_period": table.is_by_period,
+            "values": write(f"covariates-{number}.parquet", _as_parquet(table.values)),
+            "keys": None if table.keys is None else write(f"covariates-{number}-keys.parquet", _as_parquet(table.keys)),
+        }
+        for number, table in enumerate(fleet._tables)
+    ]
     empty = pl.DataFrame(schema={"unique_id": types.unique_id, "ds": types.ds, **types.id_columns})
     write("types.parquet", _as_parquet(empty))
     shards = [
@@ -479,11 +523,18 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
         "zone": None if fleet._zone is None else str(fleet._zone),
         "set_aside": fleet._set_aside,
         "usual_rows": fit.usual_rows,
+        "covariate_tables": tables,
         "shards": shards,
         "priors": priors,
         "files": files,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _read_table(stored: Mapping[str, Any], content: Mapping[str, bytes]) -> JoinedTable:
+    keys = None if stored["keys"] is None else pl.read_parquet(content[stored["keys"]])
+    values = pl.read_parquet(content[stored["values"]])
+    return JoinedTable(stored["name"], stored["by"], stored["is_by_period"], values, keys)
 
 
 def _read_zone(name: str | None) -> tzinfo | None:
@@ -554,8 +605,11 @@ def _refuse_unlisted(manifest: Mapping[str, Any], path: Path) -> None:
     """Raise SourceError where the list of files lacks one that the fleet consists of."""
     shards = [name for shard in manifest["shards"] for name in shard["weights"]]
     tables = [f"{name}.parquet" for name in (*_TABLES, "forecasts", "types")]
-    if manifest["spec"].get("covariates", {}).get("future"):
+    covariates = manifest["spec"].get("covariates", {})
+    if covariates.get("future") or covariates.get("tables"):
         tables.append(COVARIATES)
+    joined = manifest.get("covariate_tables", ())
+    tables += [name for table in joined for name in (table["values"], table["keys"]) if name is not None]
     if missing := [name for name in (*tables, *shards, *manifest["priors"]) if name not in manifest["files"]]:
         raise SourceError(f"{path} lists no {', '.join(missing)}; the saved fleet is not whole")
 

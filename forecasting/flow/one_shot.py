@@ -26,6 +26,7 @@ from forecasting.flow.processes import SECONDS_TO_LOAD, Crew
 from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
 from forecasting.series.budget import RowCounts, mark_unserved
 from forecasting.series.checks import check_measurements
+from forecasting.series.covariate_tables import JoinedTable
 from forecasting.series.covariates import CovariateRows
 from forecasting.series.freshness import current_time
 from forecasting.series.ingest import Ingested, ingest, later_observations, panel_of
@@ -77,6 +78,8 @@ class OneShot:
         checks: The verdicts of the spec's checks.
         usual_rows: How many rows the periods of a series usually have, where rows are aggregated.
         covariates: Values of covariates before and after the cutoff, where networks were kept; None without any.
+        tables: Values of tables of covariates, where networks were kept.
+        joined: A line about the rows of each table of covariates.
     """
 
     forecasts: pl.DataFrame
@@ -97,6 +100,8 @@ class OneShot:
     checks: pl.DataFrame = field(default_factory=no_verdicts)
     usual_rows: Mapping[str, float] = field(default_factory=dict)
     covariates: pl.DataFrame | None = None
+    tables: tuple[JoinedTable, ...] = ()
+    joined: tuple[str, ...] = ()
 
 
 def forecast(
@@ -198,6 +203,8 @@ def forecast(
         checks=join_verdicts([checked.verdicts, of_forecasts]),
         usual_rows=ingested.usual_rows,
         covariates=ingested.covariates.collect() if keeps.networks and ingested.covariates is not None else None,
+        tables=ingested.tables if keeps.networks else (),
+        joined=ingested.joined,
     )
 
 

@@ -1,7 +1,7 @@
 """Profile an input without training: what a run would use of it, and what its series look like."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,8 @@ import polars as pl
 from forecasting.errors import CheckFailed, SourceError
 from forecasting.fleet.plan import required_length
 from forecasting.series.checks import check_measurements
+from forecasting.series.columns import KNOWN
+from forecasting.series.covariate_names import is_coded
 from forecasting.series.ends import is_lagging
 from forecasting.series.freshness import current_time
 from forecasting.series.ingest import Ingested, ingest
@@ -40,6 +42,8 @@ class Profile:
         checks: The verdicts of the spec's checks of measurements.
         stops: Why a run would stop before it trains; empty where it would not.
         unread: Columns of the source that are not read.
+        covariates: One row per covariate, of the grid points up to the cutoff: `covariate`, `lowest` and `highest`
+            value, `num_names` where its values are names, `num_known` and `num_missing` points.
     """
 
     spec: Spec
@@ -51,6 +55,7 @@ class Profile:
     checks: pl.DataFrame
     stops: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    covariates: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def count(self, status: str) -> int:
         """Return the number of series with a status."""
@@ -104,6 +109,7 @@ def make_profile(
         checked.verdicts,
         tuple(stops),
         tuple(unread_columns(spec, storage_options)),
+        _describe_covariates(checked.ingested, spec),
     )
 
 
@@ -123,6 +129,21 @@ def suggest_fields(profile: Profile) -> Iterator[tuple[str, Any]]:
         yield "lower_bound", 0
     if not spec.integer_valued and measured["is_whole"].all():
         yield "integer_valued", True
+
+
+def _describe_covariates(ingested: Ingested, spec: Spec) -> pl.DataFrame:
+    values = ingested.points.select(
+        pl.col(KNOWN).list.get(number, null_on_oob=True).alias(name)
+        for number, name in enumerate(spec.covariates.names)
+    )
+    columns = ("covariate", "lowest", "highest", "num_names", "num_known", "num_missing")
+    rows = []
+    for name in spec.covariates.names:
+        value = values.select(name).collect(engine="streaming")[name]
+        known = value.drop_nulls()
+        num_names = known.n_unique() if is_coded(known.to_numpy()) else 0
+        rows.append((name, known.min(), known.max(), num_names, len(known), value.null_count()))
+    return pl.DataFrame(rows, schema=columns, orient="row")
 
 
 def _describe_series(ingested: Ingested) -> pl.DataFrame:

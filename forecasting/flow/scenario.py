@@ -17,7 +17,7 @@ from forecasting.series.columns import LARGEST_TIME
 from forecasting.series.covariate_names import is_coded
 from forecasting.series.covariates import Covariates, read_covariates
 from forecasting.series.inputs import as_paths, read_input
-from forecasting.series.reasons import OF_MEASUREMENT, REPEATS, Reason
+from forecasting.series.reasons import REPEATS
 from forecasting.series.unread_columns import columns_of
 from forecasting.series.validate import validate
 from forecasting.spec.source import make_source
@@ -78,7 +78,7 @@ def read_plan(
         SpecError: The spec has no covariates.
         SourceError: The plan cannot be read, has no covariate or an unknown one, or two values of one series and time.
     """
-    names = spec.covariates.future
+    names = spec.covariates.names
     if not names:
         raise SpecError(subject, ["needs covariates that are known ahead (known_ahead, covariates.future); none are"])
     columns = _columns_of(given, {**fields, "target": names[0]}, storage_options, subject)
@@ -88,16 +88,13 @@ def read_plan(
     read, frames = read_input(
         given, reading, covariates=present[1:], storage_options=storage_options or {}, subject=subject
     )
-    require_same_clock(replace(read, source=read.source.reading_covariate(present[0])), spec, has_zone=has_zone)
+    require_same_clock(replace(read, source=read.source.reading_covariates(present)), spec, has_zone=has_zone)
     scanned = read.scan_covariates(spec.clock, present)
-    found = read_covariates(scanned, spec)
-    for name, rows in scanned.items():
-        refused = validate(rows, freq=spec.freq, now=LARGEST_TIME, source=spec.source).refused.collect(
-            engine="streaming"
-        )
-        notes += _describe_refused(refused, name, subject)
-    missing = [pl.lit(None, pl.Float64).alias(name) for name in names if name not in present]
-    values = found.rows.with_columns(missing).select(*KEY, *names)
+    assert scanned.rows is not None, "a plan has a covariate"
+    found = read_covariates(scanned, spec, needs_one_value=subject)
+    validated = validate(scanned.rows, freq=spec.freq, now=LARGEST_TIME, source=spec.source)
+    notes += _describe_refused(validated.refused.collect(engine="streaming"), subject)
+    values = found.rows
     if frames.is_single and only is not None:
         values = values.with_columns(unique_id=pl.lit(only, pl.String))
     return Covariates(values, (*dict.fromkeys(notes), *found.notes))
@@ -167,7 +164,7 @@ def _check_columns(columns: Sequence[str], spec: Spec, fields: Mapping[str, Any]
     """Yield what is to be said about the columns of a plan; raise SourceError where they are not those of a plan."""
     if not columns:
         return
-    names, source = spec.covariates.future, spec.source
+    names, source = spec.covariates.names, spec.source
     id = fields.get("id", source.id)
     ids = (id,) if isinstance(id, str) else tuple(id)
     known = {
@@ -192,13 +189,9 @@ def _check_columns(columns: Sequence[str], spec: Spec, fields: Mapping[str, Any]
         yield f"{subject} has no column {_listed(absent)}, whose known values are kept"
 
 
-def _describe_refused(refused: pl.DataFrame, name: str, subject: str) -> Iterator[str]:
-    """Yield what is to be said about rows that are not read; raise SourceError for two values at one time."""
-    conflict = refused.filter(pl.col("reason") == Reason.CONFLICT.value)
-    if conflict.height:
-        unique_id, ds = conflict.select(KEY).row(0)
-        raise SourceError(f"{subject} has two values of '{name}' at {ds} of series '{unique_id}'; it needs one")
-    others = refused.filter(~pl.col("reason").is_in([*REPEATS, *OF_MEASUREMENT]))
+def _describe_refused(refused: pl.DataFrame, subject: str) -> Iterator[str]:
+    """Yield what is to be said about rows that are not read."""
+    others = refused.filter(~pl.col("reason").is_in(REPEATS))
     for (reason,), rows in others.group_by("reason", maintain_order=True):
         unique_id, ds = rows.select(KEY).row(0)
         yield (

@@ -21,6 +21,9 @@ _FARTHEST = {"ms": 8 * 10**15, "us": 8 * 10**18}
 _FARTHEST_DAY = 90_000_000
 """Units and days from 1970 in the year 250,000, up to which Polars converts times."""
 
+KNOWN, AHEAD = "covariates", "covariates_ahead"
+COVARIATE_COLUMNS = (KNOWN, AHEAD)
+"""Columns of the features that have covariates: of a grid point, and of the horizon after the last one."""
 
 Text = TypeVar("Text", pl.Expr, pl.Series)
 

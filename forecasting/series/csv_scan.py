@@ -99,17 +99,21 @@ def _refuse_reordered(uri: str, rows: Sequence[int]) -> None:
         )
 
 
-def read_measurements(rows: pl.LazyFrame, dialect: CsvDialect) -> pl.LazyFrame:
-    """Replace null words in `y` by null, and add `number` where the dialect does not write numbers as Polars does.
+def read_measurements(
+    rows: pl.LazyFrame, dialect: CsvDialect, *, column: str = "y", number: str = "number"
+) -> pl.LazyFrame:
+    """Replace null words by null, and add a column of numbers where the dialect does not write them as Polars does.
 
     Args:
-        rows: Rows with `y` as text.
+        rows: Rows with measurements as text.
         dialect: How numbers are written.
+        column: The column of measurements.
+        number: The column to add.
 
     Returns:
-        The rows; `number` is null where the dialect does not write numbers as a text has it.
+        The rows; a number is null where the dialect does not write numbers as a text has it.
     """
     if dialect.null:
-        is_word = pl.col("y").str.strip_chars().is_in(dialect.null)
-        rows = rows.with_columns(pl.when(~is_word).then("y").alias("y"))
-    return rows if dialect.has_plain_numbers else rows.with_columns(number=read_decimal("y", dialect))
+        is_word = pl.col(column).str.strip_chars().is_in(dialect.null)
+        rows = rows.with_columns(pl.when(~is_word).then(column).alias(column))
+    return rows if dialect.has_plain_numbers else rows.with_columns(read_decimal(column, dialect).alias(number))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.series.calendar import add_calendar
+from forecasting.series.columns import COVARIATE_COLUMNS
 from forecasting.series.grid import anchor_series, make_grid
 from forecasting.series.ignored import is_ignored
 from forecasting.series.local_grid import zone_in
@@ -207,7 +208,7 @@ def hide_ended(features: pl.DataFrame, ended: Mapping[str, str], spec: Spec, *, 
     zone = zone_in(features)
     points = points.with_columns(zone=pl.lit(zone, pl.String))
     points = points.with_columns(
-        pl.lit(None, dtype).alias(name) for name, dtype in features.schema.items() if name.startswith("covariates")
+        pl.lit(None, dtype).alias(name) for name, dtype in features.schema.items() if name in COVARIATE_COLUMNS
     )
     empty = add_calendar(points, freq=spec.freq, zone=zone).select(features.columns).collect()
     return pl.concat([features.filter(~has_ended), empty]).sort("unique_id", "ds")

@@ -133,7 +133,7 @@ def read_frame(
     Raises:
         SourceError: The frame is of no kind that can be read, lacks a column, has one twice, or cannot be converted.
     """
-    if not _is_known(frame):
+    if not is_frame(frame):
         raise SourceError(f"frame is of type {type(frame).__module__}.{type(frame).__qualname__}; it must be {_KINDS}")
     if nw.dependencies.is_pandas_dataframe(frame) or nw.dependencies.is_pandas_series(frame):
         with _reading():
@@ -162,11 +162,42 @@ def read_frame(
     return rows, NativeFrames(kind, ids[0], time, target, is_single, dtypes.get(ids[0]), dtypes.get(time))
 
 
+def read_whole(frame: Any) -> pl.DataFrame:
+    """Convert all columns of a frame to Polars; named index levels of a pandas frame are columns.
+
+    Args:
+        frame: A frame that `is_frame` accepts.
+
+    Returns:
+        The frame.
+
+    Raises:
+        SourceError: The frame has a column twice, or cannot be converted.
+    """
+    if nw.dependencies.is_pandas_dataframe(frame) or nw.dependencies.is_pandas_series(frame):
+        with _reading():
+            frame = frame.to_frame() if nw.dependencies.is_pandas_series(frame) else frame
+            levels = [name for name in frame.index.names if name is not None and name not in frame.columns]
+            frame = frame.reset_index(level=levels) if levels else frame
+            frame = frame.rename(columns=str)
+        if not frame.columns.is_unique:
+            twice = str(frame.columns[frame.columns.duplicated()][0])
+            raise SourceError(f"{IN_MEMORY} has the column '{twice}' more than once; every column needs its own name")
+    with _reading():
+        native = nw.from_native(frame)
+        columns = native.collect_schema().names()
+    if nw.dependencies.is_duckdb_relation(frame):
+        _refuse_repeated(frame, columns)
+    rows, _, _ = _convert(native, dict.fromkeys(columns, "covariate"))
+    return rows
+
+
 def _ids(id: str | Sequence[str] | None) -> tuple[str, ...]:
     return (id or DEFAULT_ID,) if id is None or isinstance(id, str) else tuple(id)
 
 
-def _is_known(frame: Any) -> bool:
+def is_frame(frame: Any) -> bool:
+    """Return whether a value is a frame that can be read."""
     known = (
         nw.dependencies.is_polars_dataframe,
         nw.dependencies.is_polars_lazyframe,

@@ -8,24 +8,16 @@ from functools import cached_property, partial
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.schemas import CATEGORIES, COVARIATES, COVARIATES_AHEAD
+from forecasting.schemas import CATEGORIES
 from forecasting.series.budget import RowCounts, check_budget
 from forecasting.series.calendar import add_calendar
 from forecasting.series.categories import check_categories
 from forecasting.series.clock import refuse_other_clock
 from forecasting.series.closed import refuse_open_rows
-from forecasting.series.columns import LARGEST_TIME
-from forecasting.series.covariates import (
-    AHEAD,
-    COLUMNS,
-    KNOWN,
-    CovariateRows,
-    Covariates,
-    add_covariates,
-    place_covariates,
-    read_covariates,
-    scan_covariates,
-)
+from forecasting.series.columns import COVARIATE_COLUMNS, LARGEST_TIME
+from forecasting.series.covariate_points import add_covariates, place_covariates, without_covariates
+from forecasting.series.covariate_tables import JoinedTable
+from forecasting.series.covariates import CovariateRows, Covariates, read_covariates, scan_covariates
 from forecasting.series.ends import describe_ended, describe_unmeasured, hide_ended
 from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.found_cutoff import newest_of
@@ -84,6 +76,8 @@ class Ingested:
         num_points: Grid points of each series that has some, by its name, in the order of the series; None where they
             have not been counted.
         covariates: unique_id, ds and a column per covariate, before and after the cutoff; None without covariates.
+        tables: The values of tables of covariates.
+        joined: A line about the rows of each of these tables.
     """
 
     observed: pl.LazyFrame
@@ -99,6 +93,8 @@ class Ingested:
     is_in_memory: bool = True
     num_points: Mapping[str, int] | None = None
     covariates: pl.LazyFrame | None = None
+    tables: tuple[JoinedTable, ...] = ()
+    joined: tuple[str, ...] = ()
 
     @cached_property
     def observations(self) -> pl.DataFrame:
@@ -197,8 +193,8 @@ def ingest(
     if rows is None:
         rows = scan_source(spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
     if covariates is None:
-        names = spec.covariates.future
-        covariates = scan_covariates(spec.source, spec.clock, names, storage_options=storage_options)
+        names, tables = spec.covariates.future, spec.covariates.tables
+        covariates = scan_covariates(spec.source, spec.clock, names, tables, storage_options=storage_options)
     zone = zone or local_zone(rows, spec.source, spec.clock, spec.freq)
     if zone is not None and spec.source.ignore:
         ignored = tuple(period.in_zone(zone) for period in spec.source.ignore)
@@ -230,7 +226,8 @@ def ingest(
         if is_found and has_parts(spec.source) and isinstance(cutoff, datetime):
             note = describe_part(blocks.periods(), cutoff, spec.freq)
         unused = () if note is None else (note,)
-        read = _Read(spec, cutoff, as_of, is_found, has_budget, zone, storage_options, unused, covariates)
+        is_whole = series is None
+        read = _Read(spec, cutoff, as_of, is_found, has_budget, zone, storage_options, unused, covariates, is_whole)
         if series is None:
             return _ingest(blocks, read, tried[-1] if holds else None)
         require_series(blocks.rows, series)
@@ -251,6 +248,7 @@ class _Read:
     storage_options: Mapping[str, str] | None
     unused: tuple[str, ...]
     covariates: CovariateRows | Covariates
+    is_whole: bool
 
 
 def _new_parts(blocks: JudgedBlocks) -> Parts:
@@ -339,15 +337,26 @@ def _ingest(blocks: JudgedBlocks, read: _Read, gathered: Gathering | None = None
 def _with_covariates(ingested: Ingested, read: _Read) -> Ingested:
     """Return the features with covariates, and what is to be said about these."""
     if not read.covariates:
-        none = (pl.lit(None, COVARIATES).alias(KNOWN), pl.lit(None, COVARIATES_AHEAD).alias(AHEAD))
-        return replace(ingested, points=ingested.points.with_columns(none))
+        return replace(ingested, points=without_covariates(ingested.points))
     found = read.covariates
     if not isinstance(found, Covariates):
-        found = read_covariates(found, read.spec)
-    points, notes = add_covariates(
-        ingested.points, found, read.spec, cutoff=ingested.cutoff, unserved=list(ingested.unserved)
+        found = read_covariates(found, read.spec, zone=read.zone)
+    joined = add_covariates(
+        ingested.points,
+        found,
+        read.spec,
+        cutoff=ingested.cutoff,
+        unserved=list(ingested.unserved),
+        unique_ids=ingested.unique_ids if read.is_whole else None,
     )
-    return replace(ingested, points=points, covariates=found.rows, notes=(*ingested.notes, *notes))
+    return replace(
+        ingested,
+        points=joined.features,
+        covariates=found.rows,
+        tables=found.tables,
+        joined=joined.tables,
+        notes=(*ingested.notes, *joined.notes),
+    )
 
 
 def _count(refused: pl.DataFrame, counted: pl.DataFrame, kept: pl.DataFrame, *, num_later: int) -> RowCounts:
@@ -428,7 +437,7 @@ def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, r
         The panel.
     """
     panel = to_panel(
-        features.drop(COLUMNS, strict=False),
+        features.drop(COVARIATE_COLUMNS, strict=False),
         freq=spec.freq,
         horizon=spec.horizon,
         unique_ids=unique_ids,
@@ -437,6 +446,7 @@ def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, r
     )
     own_cutoff = pl.Series([to_wall_clock(run_cutoff, panel.zone)], dtype=panel.clock_dtype).to_numpy()[0]
     panel.ds_SN[panel.length_S == 0, -spec.horizon - 1] = own_cutoff
-    if not spec.covariates.future:
+    names = spec.covariates.names
+    if not names:
         return panel
-    return replace(panel, covariate_SNK=place_covariates(features, panel, names=spec.covariates.future, freq=spec.freq))
+    return replace(panel, covariate_SNK=place_covariates(features, panel, names=names, freq=spec.freq))

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.series.arrow_types import scan_parquet
-from forecasting.series.covariates import scan_covariates
+from forecasting.series.covariates import CovariateRows, scan_covariates
 from forecasting.series.delta import scan_table
 from forecasting.series.files import is_csv, list_all_files
 from forecasting.series.frames import IN_MEMORY, NativeFrames, read_frame
@@ -18,6 +18,7 @@ from forecasting.series.read import reading, scan_files, scan_frame, scan_source
 from forecasting.series.stores import storage_options_of
 from forecasting.series.supplied import find_supplied
 from forecasting.series.zone import clock_zone, declared_clock, own_zone, zone_of
+from forecasting.spec.covariate_table import CovariateTable
 from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source, check_source, make_source
 
@@ -30,11 +31,14 @@ class Input:
         source: The files, and the names of the columns to read.
         frame: A frame that is read instead of the files.
         storage_options: Options of an object store that holds the files.
+        tables: Frames that are read instead of tables of covariates, in the order of the tables; None where the table
+            itself is read. Empty where all tables are.
     """
 
     source: Source
     frame: pl.DataFrame | None = None
     storage_options: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[pl.DataFrame | None, ...] = ()
 
     def scan(self, clock: Clock, *, static: Sequence[str] = ()) -> pl.LazyFrame:
         """Scan the rows.
@@ -54,23 +58,32 @@ class Input:
             return scan_frame(self.frame, self.source, clock, static=static)
         return scan_source(self.source, clock, static=static, storage_options=self.storage_options)
 
-    def scan_covariates(self, clock: Clock, names: Sequence[str]) -> dict[str, pl.LazyFrame]:
-        """Scan the rows of covariates, each as if it was the measurement.
+    def scan_covariates(
+        self, clock: Clock, names: Sequence[str], tables: Sequence[CovariateTable] = ()
+    ) -> CovariateRows:
+        """Scan the covariates of the input, and tables of covariates.
 
         Args:
             clock: Whether times are timestamps or integer steps.
-            names: The covariates.
+            names: The columns of the input.
+            tables: The tables.
 
         Returns:
-            Rows in the columns of `scan_source`, by covariate.
+            The rows.
 
         Raises:
             SourceError: A column is missing or has no numbers.
             ServiceError: A remote file cannot be reached.
         """
-        if self.frame is None:
-            return scan_covariates(self.source, clock, names, storage_options=self.storage_options)
-        return {name: scan_frame(self.frame, self.source.reading_covariate(name), clock) for name in names}
+        return scan_covariates(
+            self.source,
+            clock,
+            names,
+            tables,
+            frame=self.frame,
+            frames=self.tables,
+            storage_options=self.storage_options,
+        )
 
     def zone(self, clock: Clock, freq: str | int) -> tzinfo | None:
         """Return the time zone of the input, as `clock_zone` does; None without one."""
@@ -92,6 +105,16 @@ class Input:
         if self.frame is not None or self.source.is_database:
             return []
         return list_all_files(self.source.uris, storage_options=storage_options_of(self.source, self.storage_options))
+
+    def table_files(self, tables: Sequence[CovariateTable]) -> list[str]:
+        """List every file of tables of covariates, as `files` does."""
+        sources = [table.read_as(self.source) for table in tables if not table.is_database]
+        return [
+            file
+            for source in sources
+            if source.uris != (IN_MEMORY,)
+            for file in list_all_files(source.uris, storage_options=storage_options_of(source, self.storage_options))
+        ]
 
     def id_dtypes(self) -> dict[str, pl.DataType]:
         """Return the dtype of each column that names series; text of CSV files, and where files differ."""

@@ -45,10 +45,10 @@ def needed_columns(source: Source, static: Sequence[str]) -> list[tuple[str, str
         static: Columns that classify whole series.
 
     Returns:
-        Pairs of a role (id, time, target, newer, category) and a name.
+        Pairs of a role (id, time, target, covariate, newer, category) and a name.
     """
-    role = "covariate" if source.is_covariate else "target"
-    named = [*(("id", name) for name in source.ids), ("time", source.time), (role, source.target)]
+    read = [("covariate", name) for name in source.covariates] or [("target", source.target)]
+    named = [*(("id", name) for name in source.ids), ("time", source.time), *read]
     if source.newer is not None:
         named.append(("newer", source.newer))
     return named + [("category", name) for name in static]

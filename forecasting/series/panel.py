@@ -16,7 +16,7 @@ from forecasting.schemas import STEP, TIMESTAMP
 from forecasting.series.calendar import add_calendar, calendar_columns
 from forecasting.series.categories import Coded, code_panel
 from forecasting.series.clock import keeps_wall_clock, refuse_other_clock
-from forecasting.series.columns import categories_of
+from forecasting.series.columns import COVARIATE_COLUMNS, categories_of
 from forecasting.series.grid import future_grid
 from forecasting.series.local_grid import ZONE, stated_zone, to_instants, to_local_grid, to_wall_clock, zone_in
 from forecasting.series.regularise import regularise
@@ -143,7 +143,7 @@ def feature_columns(freq: str | int, categories: Categories, covariates: Sequenc
     """
     static = ["categories"] if categories.static else []
     zone = [] if isinstance(freq, int) or keeps_wall_clock(freq) else [ZONE]
-    ahead = ["covariates", "covariates_ahead"] if covariates else []
+    ahead = COVARIATE_COLUMNS if covariates else ()
     return ["unique_id", "ds", "y", *calendar_columns(freq), *static, *zone, *ahead]
 
 

@@ -42,6 +42,11 @@ from forecasting.spec.frequency import Clock
 from forecasting.spec.source import Source
 from forecasting.spec.time_format import STEPS
 
+COVARIATE = "covariate "
+"""How the columns of covariates begin in rows of a source that reads them; the place of each follows, from 0."""
+SHARED = "all series"
+"""What rows that name no series have in the place of the name."""
+
 
 def scan_source(
     source: Source,
@@ -72,7 +77,8 @@ def scan_source(
         the reason why a row is refused. If CSV files write numbers with other signs than Polars, `number` has those in
         `y`. If the source declares a zone, there are the columns of `add_declared`. In a file whose first times are
         text with offsets, `lacks_zone` says which are not. If the source names a column of ages, there are the columns
-        of `add_age`.
+        of `add_age`. If covariates of the source are read, `y` is 1 in each row, and each covariate has a column as `y`
+        otherwise is, named `COVARIATE` and its place, with numbers in the column that `number_of` names.
 
     Raises:
         SourceError: The source has no files or rows, a file cannot be read or lacks a column, or a dtype does not
@@ -143,13 +149,16 @@ def concat_files(files: Sequence[pl.LazyFrame], clock: Clock) -> pl.LazyFrame:
     Returns:
         All rows.
     """
-    times, numbers = ({file.collect_schema()[name] for file in files} for name in ("ds", "y"))
+    times = {file.collect_schema()["ds"] for file in files}
     if len(times) > 1:
         is_text = pl.String in times or any(isinstance(time, pl.Datetime) and time.time_zone for time in times)
         files = [_as_text(file, "ds") if is_text else read_times(file, "ds", clock=clock) for file in files]
-    if len(numbers) > 1:
-        files = [_as_text(file, "y") if pl.String in numbers else _as_number(file) for file in files]
-    for column in ("problem", "number", "lacks_zone"):
+    values = [name for name in files[0].collect_schema() if name == "y" or name.startswith(COVARIATE)]
+    for name in values:
+        dtypes = {file.collect_schema()[name] for file in files}
+        if len(dtypes) > 1:
+            files = [_as_text(file, name) if pl.String in dtypes else _as_number(file, name) for file in files]
+    for column in ("problem", *map(number_of, values), "lacks_zone"):
         if any(column in file.collect_schema() for file in files):
             files = [_with_column(file, column) for file in files]
     return pl.concat(files)
@@ -248,10 +257,14 @@ def _scan_csv(
         rows = add_keys(rows, keys, uri=uri)
     schema = pl.Schema(dict.fromkeys([*header, *keys], pl.String()))
     selected = _select(rows, schema, uri, source, clock, static, row=row, problem=problem)
-    with reading(uri):
-        role = "covariate" if source.is_covariate else "target"
-        refuse_other_spelling(uri, options, selected, source.target, dialect, role=role)
-    return read_measurements(selected, dialect)
+    values = {covariate_column(number): name for number, name in enumerate(source.covariates)} or {"y": source.target}
+    role = "covariate" if source.covariates else "target"
+    for column, name in values.items():
+        with reading(uri):
+            texts = selected.with_columns(pl.col(column).alias("y"))
+            refuse_other_spelling(uri, options, texts, name, dialect, role=role)
+        selected = read_measurements(selected, dialect, column=column, number=number_of(column))
+    return selected
 
 
 def _refuse_missing(uri: str, columns: Sequence[str], needed: Sequence[tuple[str, str]], proposal: str = "") -> None:
@@ -302,7 +315,6 @@ def _select(
 ) -> pl.LazyFrame:
     """Select the columns of `scan_source` from rows that `row` numbers from 0; `problem` has reasons to refuse them."""
     subjects = {role: f"{uri}: {role} column '{name}'" for role, name in needed_columns(source, ())}
-    of_target = subjects["covariate" if source.is_covariate else "target"]
     classes = [
         pl.struct(
             pl.lit(name).alias("name"),
@@ -314,24 +326,29 @@ def _select(
     written = pl.col(names).struct.field("written_id")
     # `validate` reads these two columns; their dtypes are checked here, where the file's name is known.
     _refuse_time(rows, schema[source.time], uri, source, clock, subject=subjects["time"])
-    measured = pl.col(source.target)
-    if source.is_covariate and schema[source.target] == pl.Boolean:
-        measured = measured.cast(pl.Int8)
-    elif source.is_covariate and schema[source.target] in (pl.Categorical, pl.Enum):
-        measured = measured.cast(pl.String)
+    measured = [pl.col(source.target).alias("y")]
+    if source.covariates:
+        measured = [
+            pl.lit(1.0).alias("y"),
+            *(
+                _covariate(name, schema[name], uri).alias(covariate_column(number))
+                for number, name in enumerate(source.covariates)
+            ),
+        ]
     else:
-        read_number(source.target, schema[source.target], subject=of_target)
+        read_number(source.target, schema[source.target], subject=subjects["target"])
     form, time = source.time_format if clock == "timestamp" else None, schema[source.time]
     newer = pl.col(source.newer or row)
     if problem:
         newer = pl.when(pl.col(problem).is_null()).then(newer)
         written = pl.when(pl.col(problem).is_null()).then(written)
-    rows = rows.with_columns(read_names(source.ids, schema, uri=uri).alias(names)).select(
+    named = read_names(source.ids, schema, uri=uri) if source.ids else _shared_name()
+    rows = rows.with_columns(named.alias(names)).select(
         pl.lit(uri).alias("source_file"),
         (pl.col(row).cast(pl.Int64) + 1).alias("source_row"),
         pl.col(names).struct.field("unique_id"),
         (read_formatted(source.time, time, form) if form else bound_times(source.time, time)).alias("ds"),
-        measured.alias("y"),
+        *measured,
         *([pl.concat_list(classes).alias("categories")] if classes else []),
         *([newer.alias("newer")] if source.newer is not None else []),
         *([pl.col(source.time).cast(pl.String).alias("ds_text")] if form else []),
@@ -347,6 +364,30 @@ def _select(
         if source.timezone is None and clock == "timestamp" and has_offset(sample).any():
             rows = rows.with_columns(lacks_zone=~has_offset(pl.col("ds")))
     return rows
+
+
+def covariate_column(number: int) -> str:
+    """Return the column of the covariate at a place."""
+    return f"{COVARIATE}{number}"
+
+
+def number_of(column: str) -> str:
+    """Return the column with the numbers of `y` or of a covariate whose spelling is not that of Polars."""
+    return "number" if column == "y" else f"number of {column}"
+
+
+def _covariate(name: str, dtype: pl.DataType, uri: str) -> pl.Expr:
+    """Return the values of a covariate: numbers, truth values as 0 and 1, or text."""
+    if dtype == pl.Boolean:
+        return pl.col(name).cast(pl.Int8)
+    if dtype in (pl.Categorical, pl.Enum):
+        return pl.col(name).cast(pl.String)
+    read_number(name, dtype, subject=f"{uri}: covariate column '{name}'")
+    return pl.col(name)
+
+
+def _shared_name() -> pl.Expr:
+    return pl.struct(unique_id=pl.lit(SHARED), written_id=pl.lit(None, pl.String))
 
 
 def _refuse_time(
@@ -440,14 +481,15 @@ def _as_text(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
 
 
 def _with_column(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
-    """Put a column last; where a file has none, no row has a problem or lacks a zone, and numbers are those in `y`."""
+    """Put a column last; where a file has none, no row has a problem or lacks a zone, and numbers are those written."""
     schema = rows.collect_schema()
-    if column == "number":
-        absent = read_number("y", schema["y"], subject="y")
-    else:
+    if column in ("problem", "lacks_zone"):
         absent = pl.lit(None, pl.String) if column == "problem" else pl.lit(False)
+    else:
+        written = "y" if column == number_of("y") else column.removeprefix("number of ")
+        absent = read_number(written, schema[written], subject=written)
     return rows.select(pl.exclude(column), pl.col(column) if column in schema else absent.alias(column))
 
 
-def _as_number(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.with_columns(read_number("y", rows.collect_schema()["y"], subject="y"))
+def _as_number(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    return rows.with_columns(read_number(column, rows.collect_schema()[column], subject=column))

@@ -30,19 +30,23 @@ def unread_columns(spec: Spec, storage_options: Mapping[str, str] | None = None)
     """
     source = spec.source
     columns = columns_of(source, storage_options)
-    read = {name for _, name in (*needed_columns(source, spec.categories.static), *incremental_columns(source))}
-    return [name for name in columns if name not in read | set(spec.covariates.future)]
+    named = {name for _, name in (*needed_columns(source, spec.categories.static), *incremental_columns(source))}
+    read = named | {*spec.covariates.future, *spec.covariates.by_columns}
+    return [name for name in columns if name not in read]
 
 
-def columns_of(source: Source, storage_options: Mapping[str, str] | None = None) -> list[str]:
+def columns_of(
+    source: Source, storage_options: Mapping[str, str] | None = None, *, has_keys: bool = False
+) -> list[str]:
     """List the columns of a source's first file, or of its Delta table.
 
     Args:
         source: The source.
         storage_options: Options of the object store, as Polars takes them.
+        has_keys: Whether keys of the file's path are columns too.
 
     Returns:
-        Their names, in the order of the file, without keys of the path; none of a database.
+        Their names, in the order of the file; none of a database.
 
     Raises:
         SourceError: The source has no files, or the file cannot be read.
@@ -60,4 +64,5 @@ def columns_of(source: Source, storage_options: Mapping[str, str] | None = None)
                 columns = read_header(first, options, source.csv)
             else:
                 columns = scan_parquet(first, [source.time], options).collect_schema().names()
-    return [name for name in columns if name not in path_keys(first)]
+    keys = path_keys(first)
+    return list(dict.fromkeys([*columns, *keys])) if has_keys else [name for name in columns if name not in keys]

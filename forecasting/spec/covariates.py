@@ -1,26 +1,25 @@
 """The spec's `[covariates]`: numbers beside the measurements that are known ahead, such as prices or the weather."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, ValidatorFunctionWrapHandler, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidatorFunctionWrapHandler, field_validator, model_validator
 
+from forecasting.spec.covariate_table import ColumnName, CovariateTable, refuse_reserved
 from forecasting.spec.problems import check_whole_and_parts, find_repeat
 
 MissingAhead = Literal["error", "hold", "drop_column"]
 """What a value means that is missing within the horizon."""
-_RESERVED = frozenset({"unique_id", "ds", "step", "begin", "held", "covariates", "covariates_ahead"})
-"""Columns beside covariates while these are joined with the features."""
 
 
 class Covariates(BaseModel, frozen=True, extra="forbid"):
-    """Columns of the source that regressions read beside the measurements."""
+    """Columns of the source, and tables of their own, that regressions read beside the measurements."""
 
-    future: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+    future: tuple[ColumnName, ...] = Field(
         (),
         description="columns of numbers, booleans or names that are known ahead; rows after the cutoff, whose y is"
         " null, have those of the horizon",
     )
-    categories: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+    categories: tuple[ColumnName, ...] = Field(
         (),
         description="those of them whose values are names, not numbers; a column without any number is one of them",
     )
@@ -28,6 +27,9 @@ class Covariates(BaseModel, frozen=True, extra="forbid"):
         "error",
         description="where a value is missing within the horizon: `error` stops the run, `hold` takes the last known"
         " value, `drop_column` leaves the covariate out",
+    )
+    tables: tuple[CovariateTable, ...] = Field(
+        (), description="tables with covariates of their own, such as the weather, which are joined to the series"
     )
 
     @field_validator("future", "categories", mode="wrap")
@@ -38,12 +40,29 @@ class Covariates(BaseModel, frozen=True, extra="forbid"):
     @field_validator("future")
     @classmethod
     def _have_names_of_their_own(cls, future: tuple[str, ...]) -> tuple[str, ...]:
-        if taken := [name for name in future if name in _RESERVED]:
-            raise ValueError(f"{', '.join(map(repr, taken))} names a column of the features; rename it in the source")
-        return future
+        return refuse_reserved(future)
 
     @model_validator(mode="after")
     def _are_known_ahead(self) -> Self:
-        if other := [name for name in self.categories if name not in self.future]:
+        if other := [name for name in self.categories if name not in self.names]:
             raise ValueError(f"categories must be among the columns of future, but {', '.join(other)} is not")
         return self
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
+            raise ValueError(
+                f"the source and tables have several covariates named {', '.join(map(repr, repeated))}; each needs a"
+                " name of its own, so rename the column in all but one of them"
+            )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All covariates: the columns of the source, and those of the tables, in their order."""
+        return (*self.future, *(name for table in self.tables for name in table.future))
+
+    @property
+    def by_columns(self) -> tuple[str, ...]:
+        """The columns of the source that tables are joined by."""
+        return tuple(dict.fromkeys(table.by_column for table in self.tables if table.by_column is not None))

@@ -183,7 +183,7 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     )
 
     _scope: Scope = PrivateAttr(Scope())
-    _is_covariate: bool = PrivateAttr(False)
+    _covariates: tuple[str, ...] = PrivateAttr(())
 
     @field_validator("ignore", mode="before")
     @classmethod
@@ -333,14 +333,22 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         return part
 
     @property
-    def is_covariate(self) -> bool:
-        """Whether the target is a covariate, which may have truth values."""
-        return self._is_covariate
+    def covariates(self) -> tuple[str, ...]:
+        """The covariates that are read in place of the target; none where this is read."""
+        return self._covariates
 
-    def reading_covariate(self, name: str) -> Self:
-        """Return the same source, whose target is a covariate."""
-        other = self.model_copy(update={"target": name})
-        other._is_covariate = True
+    def reading_covariates(self, names: Sequence[str], *, is_shared: bool = False) -> Self:
+        """Return the same source, of which covariates are read in place of the target.
+
+        Args:
+            names: The columns of the covariates, at least one.
+            is_shared: Whether rows name no series, because all series share them.
+
+        Returns:
+            The source.
+        """
+        other = self.model_copy(update={"target": names[0]} | ({"id": ()} if is_shared else {}))
+        other._covariates = tuple(names)
         return other
 
     @property

@@ -126,7 +126,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     integer_valued: StrictBool = Field(False, description="whether y is a count: forecasts are then whole numbers")
     seed: StrictInt = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
     categories: Categories = Field(Categories(), description="classes of series and times that networks read")
-    covariates: Covariates = Field(Covariates(), description="columns known ahead that regressions read")
+    covariates: Covariates = Field(Covariates(), description="columns and tables known ahead that regressions read")
     recipe: RecipeName = Field("standard", description="named training configuration")
     overrides: RecipeOverrides = Field(  # type: ignore[valid-type]
         default_factory=RecipeOverrides, description="fields of the training configuration that replace the recipe's"
@@ -242,21 +242,43 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         return self
 
     @model_validator(mode="after")
+    def _can_join_tables(self) -> Self:
+        of_source = (*self.source.ids, self.source.time, self.source.target)
+        for table in self.covariates.tables:
+            if both := [name for name in table.future if name in of_source]:
+                raise ValueError(
+                    f"covariates.tables: {table} has covariates with the names of the source's id, time or target:"
+                    f" {', '.join(both)}; rename them"
+                )
+            if table.by_column in (self.source.time, self.source.target):
+                raise ValueError(
+                    f"covariates.tables: {table} is joined by {table.by!r}, the source's time or target; by must be"
+                    " id, all or a column that classifies series"
+                )
+        unread = [name for name in self.covariates.by_columns if name not in self.categories.static]
+        if unread and self.source.modified is not None:
+            raise ValueError(
+                f"covariates.tables: by = {unread[0]!r} cannot be read from a source with source.modified unless"
+                " categories.static has it too"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_read_covariates(self) -> Self:
+        if self.covariates.names and self.regressions == ():
+            raise ValueError('covariates need a model that reads them; name regressions = ["ridge"]')
         if not self.covariates.future:
             return self
         if self.source.aggregate is not None:
             raise ValueError(
-                "covariates.future needs one row per period, but source.aggregate makes one of several; aggregate the"
-                " rows before, in a query or a file of their own"
+                "covariates.future needs one row per period, but source.aggregate makes one of several; a table of"
+                " their own (covariates.tables) has an aggregate of its own"
             )
         if self.source.modified is not None:
             raise ValueError(
                 "covariates.future cannot be read from a source with source.modified, whose rows are kept without"
-                " other columns; leave source.modified out"
+                " other columns; leave source.modified out, or name a table of their own (covariates.tables)"
             )
-        if self.regressions == ():
-            raise ValueError('covariates.future needs a model that reads it; name regressions = ["ridge"]')
         return self
 
     @model_validator(mode="after")
@@ -295,7 +317,8 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         Returns:
             The spec, for one run.
         """
-        scope = Scope(self.categories.static, find_end(cutoff, self.freq))
+        columns = (*self.categories.static, *self.covariates.by_columns)
+        scope = Scope(columns, find_end(cutoff, self.freq))
         return self.model_copy(update={"source": self.source.within(scope)})
 
     @property
@@ -303,7 +326,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         """The regressions that compete: those of the spec, by default all where it has covariates."""
         if self.regressions is not None:
             return self.regressions
-        return REGRESSIONS if self.covariates.future else ()
+        return REGRESSIONS if self.covariates.names else ()
 
     @property
     def quantile_columns(self) -> tuple[str, ...]:
@@ -339,8 +362,12 @@ def read_spec(path: str | Path) -> Spec:
     source = fields.get("source")
     if isinstance(source, dict) and "uri" in source:
         source["uri"] = absolute_uris(source["uri"], relative_to=path.parent)
+    covariates = fields.get("covariates")
+    for table in _as_list(covariates.get("tables")) if isinstance(covariates, dict) else []:
+        if isinstance(table, dict) and "uri" in table:
+            table["uri"] = absolute_uris(table["uri"], relative_to=path.parent)
     sinks = fields.get("publish")
-    for sink in sinks if isinstance(sinks, list) else [sinks]:  # `[publish]` is one of them
+    for sink in _as_list(sinks):  # `[publish]` is one of them
         if isinstance(sink, dict) and isinstance(sink.get("uri"), str):
             sink["uri"] = absolute_uri(sink["uri"], relative_to=path.parent)
     return make_spec(fields, subject=f"spec {path}")
@@ -365,3 +392,8 @@ def make_spec(fields: Mapping[str, Any], *, subject: str) -> Spec:
         raise SpecError(subject, describe_problems(error)) from error
     except RecursionError:
         raise SpecError(subject, ["is nested too deeply"]) from None
+
+
+def _as_list(blocks: Any) -> list[Any]:
+    """Return the tables of a list of tables, which may be a single one."""
+    return blocks if isinstance(blocks, list) else [blocks]

@@ -84,6 +84,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "forecasting.spec",
         "forecasting.spec.spec",
         "forecasting.spec.categories",
+        "forecasting.spec.covariate_table",
         "forecasting.spec.covariates",
         "forecasting.spec.quantiles",
         "forecasting.spec.source",

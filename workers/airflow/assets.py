@@ -67,7 +67,7 @@ def inlets_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset]:
 
 
 def inputs_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset | AssetRef]:
-    """Return what a job of a spec reads, for lineage: its inlets, and the source for the first job.
+    """Return what a job of a spec reads, for lineage: its inlets, and for the first job the source and its covariates.
 
     The source is not an inlet: Airflow fails a task with a reference to an asset that no DAG defines, and one with an
     asset whose URI another DAG gives another name.
@@ -84,7 +84,9 @@ def inputs_of(job: JobName, flow: Flow, spec: Spec) -> list[Asset | AssetRef]:
     if job != "features":
         return inlets
     uris = {asset.uri for asset in inlets_of(job, flow, spec)}
-    return [*inlets, *(Asset.ref(uri=uri) for uri in source_uris(spec.source) if uri not in uris)]
+    sources = [spec.source, *(table.read_as(spec.source) for table in spec.covariates.tables)]
+    read = dict.fromkeys(uri for source in sources for uri in source_uris(source) if uri not in uris)
+    return [*inlets, *(Asset.ref(uri=uri) for uri in read)]
 
 
 def table_asset(spec: Spec, table: str) -> Asset:

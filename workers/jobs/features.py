@@ -198,6 +198,8 @@ def _describe(checked: Checked, learnt: Learnt, run: Run, read: Read | None) -> 
         yield f"; checks: {count_verdicts(checked.verdicts)}"
     use = describe_use(run.spec)
     yield f"; {use}" if use else ""
+    for line in ingested.joined:
+        yield f"\n  {line}"
     for name, reason in islice(ingested.unserved.items(), NUM_NAMED):
         yield f"\n  '{name}' {reason}"
     if len(ingested.unserved) > NUM_NAMED:

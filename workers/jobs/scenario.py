@@ -13,7 +13,7 @@ from forecasting.errors import NothingStored
 from forecasting.flow.scenario import place_plan, read_plan
 from forecasting.schemas import COVARIATES_AHEAD, table
 from forecasting.series.clock import format_clock
-from forecasting.series.covariates import AHEAD
+from forecasting.series.columns import AHEAD
 from forecasting.series.grid import future_grid
 from forecasting.series.local_grid import stated_zone
 from forecasting.store.staging import STAGING_FOLDER
@@ -52,7 +52,7 @@ def stage_plan(run: Run, *, data_version: int | None) -> StagedPlan:
     files, path, summary = run.store.files, f"{_folder(run)}/values.parquet", f"{_folder(run)}/summary.txt"
     if any(file.path == path for file in files.find(_folder(run))):
         return StagedPlan(files.uri(path), files.read_bytes(summary).decode())
-    names = list(run.spec.covariates.future)
+    names = list(run.spec.covariates.names)
     features = run.rows("features", version=data_version)
     if run.series is not None:
         features = features.filter(pl.col("unique_id").is_in(list(run.series)))

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from forecasting.schemas import WITH_QUANTILES
-from forecasting.series.covariates import AHEAD
+from forecasting.series.columns import AHEAD
 from forecasting.series.ends import find_ended, hide_ended
 from forecasting.series.ingest import panel_of
 from forecasting.series.panel import Panel, feature_columns
@@ -88,7 +88,7 @@ class Slot:
                 pl.col("unique_id").is_between(pl.lit(min(unique_ids)), pl.lit(max(unique_ids))),
                 pl.col("ds") <= self.cutoff,
             )
-            .select(*feature_columns(self.spec.freq, self.spec.categories, self.spec.covariates.future), "is_observed")
+            .select(*feature_columns(self.spec.freq, self.spec.categories, self.spec.covariates.names), "is_observed")
             .collect(engine="streaming")
         )
         if self.ahead is not None:

@@ -66,6 +66,25 @@ def test_columns_that_are_not_read_are_named(fleetcast: Fleetcast, suffix: str) 
     assert "not read" not in fleetcast("check", "sales.csv", *NAMED, "--freq", "1d").out
 
 
+def test_covariates_and_their_tables_are_described(fleetcast: Fleetcast) -> None:
+    write_rows()
+    rows = pl.read_csv("sales.csv").with_columns(day=pl.col("day").str.to_datetime())
+    days = pl.datetime_range(rows["day"].min(), rows["day"].max() + timedelta(days=1), "1d", eager=True)  # type: ignore[operator]
+    weather = pl.DataFrame({"day": days, "sky": ["blue", "grey"] * (len(days) // 2) + ["blue"] * (len(days) % 2)})
+    weather.with_columns(rain=0.5).write_csv("weather.csv", separator=";")
+    words = ["check", "sales.csv", *NAMED, "--freq", "1d", "--horizon", "1"]
+    found = fleetcast(*words, "--covariates", "weather.csv csv.separator=; time=day future=rain,sky")
+    assert found.exit_code == 0, found.err
+    assert "weather.csv: rain, sky, joined by time" in found.out
+    assert "           rain: from 0.5 to 0.5\n           sky: 2 names\n" in found.out
+    lines = tomllib.loads(found.out[found.out.index("# lines of a spec") :])
+    (table,) = lines["covariates"]["tables"]
+    assert (table["future"], table["time"], table["csv"]) == (["rain", "sky"], "day", {"separator": ";"})
+    refused = fleetcast(*words, "--covariates", "weather.csv")
+    assert refused.exit_code == 2
+    assert "lacks its time column" in refused.err
+
+
 def test_printed_lines_are_those_of_a_spec_that_reads_the_same(fleetcast: Fleetcast) -> None:
     write_rows()
     Path("sales.csv").write_text(Path("sales.csv").read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8")

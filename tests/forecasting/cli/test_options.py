@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.cli.options import parse_pairs, refuse_twice, spec_from_options, split_commas
+from forecasting.cli.options import parse_pairs, parse_tables, refuse_twice, spec_from_options, split_commas
 from forecasting.errors import SpecError
 from forecasting.spec.source import make_source
 
@@ -158,3 +158,22 @@ def test_a_field_that_is_given_twice_is_refused() -> None:
     refuse_twice({"source.id": None, "source.time": "day"}, {"source.id": "shop"})
     with pytest.raises(SpecError, match="--id is given by --source id as well"):
         refuse_twice({"source.id": "store"}, {"source.id": "shop"})
+
+
+def test_tables_of_covariates_have_fields_beside_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (spaced,) = parse_tables(["my data/weather.csv  by=station csv.separator=';' future=rain,sun"]) or ()
+    expected = {"uri": f"{tmp_path}/my data/weather.csv", "by": "station", "csv": {"separator": ";"}}
+    assert spaced == expected | {"future": ["rain", "sun"]}
+    (database,) = parse_tables(["connection=lake query='SELECT * FROM rain' by=all"]) or ()
+    assert database == {"connection": "lake", "query": "SELECT * FROM rain", "by": "all"}
+    for text, said in (("by=all", "names no table"), ("x.csv by=all by=id", "is given 2 times")):
+        with pytest.raises(SpecError, match=said):
+            parse_tables([text])
+
+
+def test_columns_of_a_table_are_its_covariates_unless_they_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "weather.csv"
+    path.write_text("station,ds,rain,sun\n")
+    options = NEEDED | {"covariates.tables": [{"uri": str(path), "by": "station"}]}
+    assert spec_from_options(["sales.csv"], options).covariates.names == ("rain", "sun")

@@ -156,3 +156,68 @@ def test_backtest_reads_the_covariates_of_each_cutoff(rows: pl.DataFrame) -> Non
     found = fc.backtest(rows, cutoffs=2, refit=False, known_ahead="promotion", **OPTIONS)
     errors = found.group_by("model").agg((pl.col("y") - pl.col("forecast")).abs().mean()).rows()
     assert dict(errors)["ridge"] < 0.5 * dict(errors)["seasonal_naive_7"]
+
+
+@pytest.fixture(scope="module")
+def sales(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("y").is_not_null()).drop("promotion").with_columns(shop="unique_id")
+
+
+@pytest.fixture(scope="module")
+def plan(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select("unique_id", "ds", "promotion")
+
+
+@pytest.fixture(scope="module")
+def expected(rows: pl.DataFrame) -> Any:
+    return fc.forecast(rows, known_ahead="promotion", **OPTIONS).forecasts
+
+
+class TestTables:
+    """Covariates in a table of their own."""
+
+    def test_forecast_is_that_of_columns_of_the_source(
+        self, sales: pl.DataFrame, plan: pl.DataFrame, expected: Any, tmp_path: Any
+    ) -> None:
+        plan.write_csv(tmp_path / "plan.csv")
+        by_shop = plan.rename({"unique_id": "shop"})
+        for table in (plan, tmp_path / "plan.csv", [{"data": by_shop.to_pandas(), "by": "shop"}]):
+            assert fc.forecast(sales, covariates=table, **OPTIONS).forecasts.equals(expected)
+
+    def test_fleet_keeps_the_table_and_takes_newer_rows(
+        self, sales: pl.DataFrame, plan: pl.DataFrame, expected: Any, tmp_path: Any
+    ) -> None:
+        fc.fit(sales, covariates={"data": plan.rename({"unique_id": "shop"}), "by": "shop"}, **OPTIONS).save(
+            tmp_path / "fleet"
+        )
+        fleet = fc.load(tmp_path / "fleet")
+        assert fleet.predict(progress=False).forecasts.equals(expected)
+        is_ahead = pl.col("ds") >= BEGIN + timedelta(days=DAYS)
+        changed = plan.filter(is_ahead).with_columns(promotion=pl.lit(True))
+        scenario = fleet.predict(future=changed, progress=False).forecasts
+        assert not scenario.equals(expected)
+        newer = fleet.predict(covariates=changed.rename({"unique_id": "shop"}), progress=False).forecasts
+        assert newer.equals(scenario)
+        with pytest.raises(SpecError, match="has 2 tables, but the fleet was fitted with 1"):
+            fleet.predict(covariates=[None, None])
+
+    def test_new_series_has_the_table_of_its_class(self, sales: pl.DataFrame, plan: pl.DataFrame) -> None:
+        by_shop = plan.rename({"unique_id": "shop"})
+        fleet = fc.fit(sales, covariates={"data": by_shop, "by": "shop"}, **OPTIONS)
+        more = sales.filter(unique_id="north").with_columns(unique_id=pl.lit("further north"))
+        found = fleet.predict(more, progress=False).forecasts
+        assert set(found["unique_id"]) == {"further north", "north", "south"}
+
+    def test_backtest_joins_the_table_at_each_cutoff(self, sales: pl.DataFrame, plan: pl.DataFrame) -> None:
+        found = fc.backtest(sales, cutoffs=2, refit=False, covariates=plan, **OPTIONS)
+        errors = found.group_by("model").agg((pl.col("y") - pl.col("forecast")).abs().mean()).rows()
+        assert dict(errors)["ridge"] < 0.5 * dict(errors)["seasonal_naive_7"]
+
+    def test_what_is_no_table_is_refused(self, sales: pl.DataFrame, plan: pl.DataFrame) -> None:
+        for table, said in (
+            (3, "covariates has a int: each must be a frame, a path"),
+            ({"data": plan, "by": 3}, "covariates: by = 3: must be text"),
+            (plan.select("unique_id", "ds"), "no column besides 'unique_id', 'ds'"),
+        ):
+            with pytest.raises((SpecError, SourceError), match=said):
+                fc.forecast(sales, covariates=table, **OPTIONS)

@@ -81,6 +81,13 @@ def test_source_is_an_input_by_its_uri_without_a_user_but_no_inlet(source: Any, 
     assert inlets_of("features", "train", spec) == []
 
 
+def test_tables_of_covariates_are_inputs_beside_the_source() -> None:
+    tables = [{"uri": uri, "future": [name]} for uri, name in (("s3://lake/weather/", "rain"), ("/x/days.csv", "open"))]
+    spec = spec_of(covariates={"tables": tables})
+    found = [each.uri for each in inputs_of("features", "train", spec)]
+    assert found == [*source_uris(spec.source), "s3://lake/weather", "file:///x/days.csv"]
+
+
 def test_asset_that_starts_a_flow_is_an_inlet_of_its_first_task() -> None:
     spec = spec_of(schedule={"train": "asset:file:///data/small.csv", "forecast": "asset:sales"})
     (started_by,) = inlets_of("features", "train", spec)

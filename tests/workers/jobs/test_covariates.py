@@ -8,6 +8,7 @@ import pytest
 
 import forecasting as fc
 from forecasting.errors import SourceError
+from forecasting.spec.covariate_table import CovariateTable
 from forecasting.spec.covariates import Covariates
 from tests.workers.jobs.conftest import FIRST
 from tests.workers.jobs.test_warm_start import QUICK
@@ -98,3 +99,18 @@ def test_spec_without_covariates_has_null_columns(small: Any) -> None:
     write_features(small.run("features", 11, cutoff="given"))
     rows = small.store.scan("features", "timestamp").collect()
     assert rows["covariates"].null_count() == rows["covariates_ahead"].null_count() == 12
+
+
+def test_table_of_covariates_is_joined_in_the_features_and_counted(promoted: Any) -> None:
+    write_features(promoted.run("features", CUTOFF, cutoff="given"))
+    expected = promoted.store.scan("features", "timestamp").collect().sort("unique_id", "ds")
+    rows = pl.read_csv(promoted.source)
+    plan = promoted.source.with_name("plan.parquet")
+    rows.select("promotion", name="unique_id", ds=pl.col("ds").str.to_datetime()).write_parquet(plan)
+    rows.filter(pl.col("y").is_not_null()).drop("promotion").write_csv(promoted.source)
+    table = CovariateTable(uri=str(plan), future=("promotion",), id="name", by="id")
+    promoted.spec = promoted.spec.model_copy(update={"covariates": Covariates(tables=(table,))})
+    outcome = write_features(promoted.run("features", CUTOFF, cutoff="given"))
+    assert f"\n  {plan}: promotion, joined by series and time; 408 rows read, 0 refused, 400 of 408" in outcome.message
+    found = promoted.store.scan("features", "timestamp").collect().sort("unique_id", "ds")
+    assert found.drop("run_id").equals(expected.drop("run_id"))

@@ -1,0 +1,278 @@
+"""Covariates at the points of series: kept with the features, and laid out in panels.
+
+The features have a covariate's values at their grid points. The last grid point of each series also has those of the
+horizon. A value is null where neither the source nor a table has one.
+"""
+
+# S series · N grid points · F horizon steps · K covariates
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from forecasting.errors import SourceError
+from forecasting.schemas import COVARIATES, COVARIATES_AHEAD
+from forecasting.series.clock import format_clock
+from forecasting.series.columns import AHEAD, COVARIATE_COLUMNS, KNOWN
+from forecasting.series.covariate_tables import attach_tables, describe_joined
+from forecasting.series.covariates import Covariates
+from forecasting.series.grid import future_grid
+from forecasting.series.local_grid import wall_clock_of
+from forecasting.series.panel import Panel
+from forecasting.series.read import covariate_column
+from forecasting.spec.spec import Spec
+
+_KEY = ["unique_id", "ds"]
+
+
+@dataclass(frozen=True)
+class JoinedCovariates:
+    """Features with covariates.
+
+    Attributes:
+        features: The features with both columns of covariates.
+        notes: What is to be said.
+        tables: A line about the rows of each table.
+    """
+
+    features: pl.LazyFrame
+    notes: tuple[str, ...]
+    tables: tuple[str, ...]
+
+
+def without_covariates(features: pl.LazyFrame) -> pl.LazyFrame:
+    """Return features with null columns of covariates."""
+    return features.with_columns(pl.lit(None, COVARIATES).alias(KNOWN), pl.lit(None, COVARIATES_AHEAD).alias(AHEAD))
+
+
+def add_covariates(
+    features: pl.LazyFrame,
+    covariates: Covariates,
+    spec: Spec,
+    *,
+    cutoff: datetime | int,
+    unserved: Sequence[str],
+    unique_ids: Sequence[str] | None = None,
+) -> JoinedCovariates:
+    """Add the columns of covariates to features.
+
+    Args:
+        features: The series on their grids, up to the cutoff.
+        covariates: The covariates.
+        spec: The spec.
+        cutoff: The cutoff of the run, which messages name.
+        unserved: Series that get no forecast, whose horizon does not matter.
+        unique_ids: All series of the source; None where the run is filtered to some of them.
+
+    Returns:
+        The features with both columns, and what is to be said.
+
+    Raises:
+        SourceError: A value is missing within the horizon, and `future_missing` is `error`.
+    """
+    column_of = {name: covariate_column(number) for number, name in enumerate(spec.covariates.names)}
+    columns = list(column_of.values())
+    joined = _attach(features, covariates, column_of, freq=spec.freq)
+    past = _summarise(joined, columns)
+    points = future_grid(features.select(_KEY), freq=spec.freq, horizon=spec.horizon)
+    ahead = _attach(points, covariates, column_of, freq=spec.freq).collect(engine="streaming")
+    lines, of_tables = [], list[str]()
+    for table in covariates.tables:
+        line, found = describe_joined(
+            table,
+            pl.concat([features.select(_KEY), ahead.lazy().select(_KEY)]),
+            freq=spec.freq,
+            unique_ids=unique_ids,
+        )
+        lines.append(line)
+        of_tables += found
+    ahead, completed = _complete(ahead, past, column_of, spec, covariates, cutoff=cutoff, unserved=unserved)
+    dropped = [column for column in columns if ahead[column].null_count() == ahead.height]
+    last = (
+        ahead.lazy()
+        .sort("unique_id", "step")
+        .with_columns(pl.concat_list(columns).alias(AHEAD))
+        .group_by("unique_id", maintain_order=True)
+        .agg(AHEAD)
+        .join(past.lazy().select("unique_id", ds="last"), on="unique_id")
+    )
+    kept = [pl.lit(None, pl.Float64).alias(column) if column in dropped else pl.col(column) for column in columns]
+    added = (
+        joined.with_columns(kept)
+        .with_columns(pl.concat_list(columns).alias(KNOWN))
+        .drop(columns)
+        .join(last, on=_KEY, how="left", maintain_order="left")
+        .with_columns(pl.col(KNOWN).cast(COVARIATES), pl.col(AHEAD).cast(COVARIATES_AHEAD))
+    )
+    used = {name: column for name, column in column_of.items() if column not in dropped}
+    notes = (*covariates.notes, *of_tables, *completed, *_count_missing(past, used), *_describe_new(past, ahead, used))
+    return JoinedCovariates(added, notes, tuple(lines))
+
+
+def values_at(points: pl.LazyFrame, covariates: Covariates, spec: Spec) -> pl.LazyFrame:
+    """Return the values of covariates at points.
+
+    Args:
+        points: unique_id and ds.
+        covariates: The covariates.
+        spec: The spec.
+
+    Returns:
+        unique_id, ds and a column per covariate, in the order of the points.
+    """
+    column_of = {name: covariate_column(number) for number, name in enumerate(spec.covariates.names)}
+    joined = _attach(points.select(_KEY), covariates, column_of, freq=spec.freq)
+    return joined.select(*_KEY, *(pl.col(column).alias(name) for name, column in column_of.items()))
+
+
+def _attach(
+    points: pl.LazyFrame, covariates: Covariates, column_of: Mapping[str, str], *, freq: str | int
+) -> pl.LazyFrame:
+    """Join the values of covariates to points, which keep their order."""
+    of_source = covariates.rows.select(*_KEY, *(pl.col(name).alias(column) for name, column in column_of.items()))
+    joined = points.join(of_source, on=_KEY, how="left", maintain_order="left")
+    return attach_tables(joined, covariates.tables, column_of, freq=freq)
+
+
+def _summarise(joined: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Return for each series its last time and number of points, and of each covariate what is known of its past."""
+    time = pl.col("ds")
+    return (
+        joined.group_by("unique_id")
+        .agg(
+            time.max().alias("last"),
+            pl.len().alias("num_points"),
+            *(pl.col(column).null_count().alias(f"missing {column}") for column in columns),
+            *(pl.col(column).min().alias(f"lowest {column}") for column in columns),
+            *(pl.col(column).max().alias(f"highest {column}") for column in columns),
+            *(
+                pl.col(column).get(pl.when(pl.col(column).is_not_null()).then(time).arg_max()).alias(f"held {column}")
+                for column in columns
+            ),
+        )
+        .collect(engine="streaming")
+    )
+
+
+def _complete(
+    ahead: pl.DataFrame,
+    past: pl.DataFrame,
+    column_of: Mapping[str, str],
+    spec: Spec,
+    covariates: Covariates,
+    *,
+    cutoff: datetime | int,
+    unserved: Sequence[str],
+) -> tuple[pl.DataFrame, list[str]]:
+    """Deal with values that are missing within the horizon, as the spec says."""
+    notes = []
+    matters = ~pl.col("unique_id").is_in(list(unserved))
+    table_of = {name: table.name for table in covariates.tables for name in table.names}
+    for name, column in column_of.items():
+        missing = ahead.filter(matters, pl.col(column).is_null()).sort("ds", "unique_id")
+        if missing.is_empty():
+            continue
+        first = missing.row(0, named=True)
+        num_series = missing["unique_id"].n_unique()
+        what = (
+            f"covariate '{name}' has no value at {missing.height:,} of the {ahead.filter(matters).height:,} steps after"
+            f" the cutoff {format_clock(cutoff)}, in {num_series} series; the first is {format_clock(first['ds'])} of"
+            f" series '{first['unique_id']}'"
+        )
+        how = spec.covariates.future_missing
+        if how == "error":
+            where = (
+                f"rows of {table_of[name]} at these times"
+                if name in table_of
+                else f"rows after the cutoff with a null '{spec.source.target}'"
+            )
+            raise SourceError(
+                f"source {spec.source}: {what}; {where} have these values; --future-missing hold"
+                " (covariates.future_missing) takes the last known value, drop_column leaves the covariate out"
+            )
+        if how == "drop_column":
+            ahead = ahead.with_columns(pl.lit(None, pl.Float64).alias(column))
+            notes.append(f"{what}; the covariate is left out (covariates.future_missing = drop_column)")
+            continue
+        held = past.select("unique_id", held=f"held {column}")
+        filled = pl.coalesce(pl.col(column).forward_fill().over("unique_id", order_by="step"), "held")
+        ahead = ahead.join(held, on="unique_id", how="left", maintain_order="left").with_columns(filled.alias(column))
+        ahead = ahead.drop("held")
+        notes.append(f"{what}; the last known value is held (covariates.future_missing = hold)")
+    return ahead, notes
+
+
+def _count_missing(past: pl.DataFrame, column_of: Mapping[str, str]) -> list[str]:
+    """Describe the covariates that have no value at grid points up to the cutoff."""
+    counts = {name: int(past[f"missing {column}"].sum()) for name, column in column_of.items()}
+    lacking = [f"'{name}' at {number:,}" for name, number in counts.items() if number]
+    if not lacking:
+        return []
+    total = int(past["num_points"].sum())
+    return [
+        f"covariates have no value at some of the {total:,} grid points up to the cutoff: {', '.join(lacking)}; each"
+        " takes the value of one season before, else the last one"
+    ]
+
+
+def _describe_new(past: pl.DataFrame, ahead: pl.DataFrame, column_of: Mapping[str, str]) -> list[str]:
+    """Describe covariates that are constant up to the cutoff and change within the horizon, as at a first promotion."""
+    joined = ahead.join(past, on="unique_id")
+    notes = []
+    for name, column in column_of.items():
+        lowest, highest = pl.col(f"lowest {column}"), pl.col(f"highest {column}")
+        changed = joined.filter(lowest == highest, pl.col(column) != lowest)["unique_id"].unique().sort()
+        if len(changed):
+            notes.append(
+                f"covariate '{name}' changes within the horizon for the first time in {len(changed)} series, such as"
+                f" '{changed[0]}'; what that does to them is not known, so their forecasts do not depend on it"
+            )
+    return notes
+
+
+def place_covariates(
+    features: pl.DataFrame, panel: Panel, *, names: Sequence[str], freq: str | int
+) -> npt.NDArray[np.float64]:
+    """Lay out the covariates of a panel's series on its grid and horizon.
+
+    Args:
+        features: Rows of the features table, with the columns of covariates.
+        panel: The panel of these features.
+        names: The covariates.
+        freq: The frequency of the features.
+
+    Returns:
+        Values (S, N + F, K), NaN where they are unknown.
+    """
+    points = features.lazy().select("unique_id", "ds", *COVARIATE_COLUMNS)
+    horizon = pl.col(AHEAD).list.len()
+    last = points.filter(pl.col(AHEAD).is_not_null()).with_columns(step=pl.int_ranges(1, horizon + 1, dtype=pl.Int32))
+    values = last.explode(AHEAD, "step").select("unique_id", "step", pl.col(AHEAD).alias(KNOWN))
+    most = features.select(horizon.max()).item() or 0
+    future = future_grid(points.select("unique_id", "ds"), freq=freq, horizon=most)
+    ahead = future.join(values, on=["unique_id", "step"]).select("unique_id", "ds", KNOWN)
+    known = pl.concat([points.select("unique_id", "ds", KNOWN), ahead]).drop_nulls(KNOWN)
+    if panel.zone is not None:
+        known = known.with_columns(ds=wall_clock_of(pl.col("ds"), panel.zone))
+    num_columns = panel.ds_SN.shape[1]
+    grid = pl.LazyFrame(
+        {
+            "unique_id": pl.Series(panel.unique_ids, dtype=pl.String).gather(
+                np.repeat(np.arange(len(panel.unique_ids)), num_columns)
+            ),
+            "ds": pl.Series(panel.ds_SN.reshape(-1), dtype=panel.clock_dtype),
+        }
+    ).with_row_index("place")
+    found = (
+        grid.filter(pl.col("ds").is_not_null())
+        .join(known.unique(["unique_id", "ds"], keep="last"), on=["unique_id", "ds"])
+        .select("place", *(pl.col(KNOWN).list.get(number).alias(str(number)) for number in range(len(names))))
+        .collect()
+    )
+    placed = np.full((panel.ds_SN.size, len(names)), np.nan)
+    placed[found["place"].to_numpy()] = found.drop("place").fill_null(np.nan).to_numpy()
+    return placed.reshape(*panel.ds_SN.shape, len(names))
