@@ -64,6 +64,8 @@ def forecast(
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
     known_ahead: str | Sequence[str] | None = None,
+    past: str | Sequence[str] | None = None,
+    static_covariates: str | Sequence[str] | None = None,
     covariates: Any = None,
     covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
@@ -111,6 +113,8 @@ def forecast(
         calendar: Categories of times that networks learn: hour, weekday, month and holiday.
         known_ahead: Columns of covariates (numbers, booleans or names), whose values over the horizon are known: rows
             after the cutoff, whose target is null, have them. Regressions read them.
+        past: Columns of covariates that are known up to the cutoff alone; models read them whole seasons before.
+        static_covariates: Columns of numbers that are constant in each series.
         covariates: Tables of covariates of their own, one or several: frames, paths, or mappings of a frame or path as
             `data` with fields of `[[covariates.tables]]`, such as {"data": weather, "by": "station"}. All their columns
             besides those of series and time are known ahead, unless `future` names some.
@@ -176,6 +180,8 @@ def fit(
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
     known_ahead: str | Sequence[str] | None = None,
+    past: str | Sequence[str] | None = None,
+    static_covariates: str | Sequence[str] | None = None,
     covariates: Any = None,
     covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
@@ -213,6 +219,8 @@ def fit(
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
         known_ahead: Columns of covariates whose values over the horizon are known.
+        past: Columns of covariates that are known up to the cutoff alone.
+        static_covariates: Columns of numbers that are constant in each series.
         covariates: Tables of covariates of their own, as of `forecast`.
         covariate_categories: Those of them whose values are names.
         future_missing: Where such a value is missing: "error", "hold" or "drop_column".
@@ -273,6 +281,8 @@ def backtest(
     static: str | Sequence[str] | None = None,
     calendar: str | Sequence[str] | None = None,
     known_ahead: str | Sequence[str] | None = None,
+    past: str | Sequence[str] | None = None,
+    static_covariates: str | Sequence[str] | None = None,
     covariates: Any = None,
     covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
@@ -313,6 +323,8 @@ def backtest(
         static: Columns of categories that classify whole series.
         calendar: Categories of times that networks learn.
         known_ahead: Columns of covariates whose values over the horizon are known.
+        past: Columns of covariates that are known up to the cutoff alone.
+        static_covariates: Columns of numbers that are constant in each series.
         covariates: Tables of covariates of their own, as of `forecast`.
         covariate_categories: Those of them whose values are names.
         future_missing: Where such a value is missing: "error", "hold" or "drop_column".
@@ -352,7 +364,7 @@ def backtest(
                 request.spec,
                 rows,
                 covariates=request.given.scan_covariates(
-                    request.spec.clock, request.spec.covariates.future, request.spec.covariates.tables
+                    request.spec.clock, request.spec.covariates.of_source, request.spec.covariates.tables
                 ),
                 refit=refit,
                 run=lambda cutoff, keeps: request.run(
@@ -571,6 +583,8 @@ _FIELDS = {
     "static": "categories.static",
     "calendar": "categories.calendar",
     "known_ahead": "covariates.future",
+    "past": "covariates.past",
+    "static_covariates": "covariates.static",
     "covariate_categories": "covariates.categories",
     "future_missing": "covariates.future_missing",
     "country": "categories.country",
@@ -583,7 +597,7 @@ _FIELDS = {
 """Fields of a spec by the argument that sets them."""
 _LABELS = {field: argument for argument, field in _FIELDS.items() if field != argument} | {
     "categories": "static, calendar, country",
-    "covariates": "known_ahead, covariate_categories, future_missing",
+    "covariates": "known_ahead, past, static_covariates, covariate_categories, future_missing",
     "covariates.tables": "covariates",
 }
 """Arguments by the fields of a spec that have another name."""
@@ -595,6 +609,8 @@ _LISTS = (
     "static",
     "calendar",
     "known_ahead",
+    "past",
+    "static_covariates",
     "covariate_categories",
 )
 _RESERVED = {
@@ -677,8 +693,11 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
         frames = NativeFrames(id=source.id, time=source.time, target=source.target)
     else:
         reading = {name: value for name, value in columns.items() if name != "uri"}
-        ahead = fields.get("covariates", {}).get("future", ())
-        given, frames = read_input(frame, reading, static=static, covariates=ahead, storage_options=storage_options)
+        named = fields.get("covariates", {})
+        columns_of_source = [name for role in ("future", "past", "static") for name in named.get(role, ())]
+        given, frames = read_input(
+            frame, reading, static=static, covariates=columns_of_source, storage_options=storage_options
+        )
         given = replace(given, source=given.source.within(Scope(static)), tables=frames_of_tables)
         wanted = _make_spec(fields | {"source": given.source}, lambda: given, subject)
     frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))

@@ -80,8 +80,10 @@ class RunArguments(BaseModel):
             raise ValueError(f"{given} needs {lacking} too: a scenario has a name and a plan")
         if problem := find_problem(self.scenario):
             raise ValueError(f"scenario = '{self.scenario}' {problem}")
-        if not self.spec.covariates.names:
-            raise ValueError(f"scenario '{self.scenario}' needs covariates, but spec '{self.spec.name}' has none")
+        if not self.spec.covariates.known_ahead:
+            raise ValueError(
+                f"scenario '{self.scenario}' needs covariates that are known ahead; spec '{self.spec.name}' has none"
+            )
         if "://" not in self.plan and not self.plan.startswith("/"):
             raise ValueError(f"plan = '{self.plan}' must be a URI or an absolute path, which all nodes can read")
         if self.flow != "forecast" or self.job not in ("features", "predict"):

@@ -35,6 +35,9 @@ def check(
     known_ahead: Annotated[
         list[str] | None, typer.Option(help="Columns of covariates that rows after the cutoff have too.")
     ] = None,
+    past: Annotated[
+        list[str] | None, typer.Option(help="Columns of covariates that are known up to the cutoff alone.")
+    ] = None,
     covariates: Annotated[
         list[str] | None,
         typer.Option(metavar="TABLE [FIELD=VALUE…]", help="Table of covariates known ahead; may be repeated."),
@@ -63,6 +66,7 @@ def check(
     fields = {
         **reading,
         "covariates.future": split_commas(known_ahead),
+        "covariates.past": split_commas(past),
         "covariates.tables": parse_tables(covariates),
     }
     if not is_spec and fields["horizon"] is None:
@@ -262,10 +266,12 @@ def _as_spec(profile: "Profile", reading: Reading) -> Iterator[str]:
     yield "[source]"
     for name, value in spec.source.model_dump(mode="json", exclude_unset=True).items():
         yield f"{name} = {_as_toml(value)}"
-    if spec.covariates.future:
+    if spec.covariates.of_source:
         yield ""
         yield "[covariates]"
-        yield f"future = {_as_toml(list(spec.covariates.future))}"
+        for role in ("future", "past", "static"):
+            if names := getattr(spec.covariates, role):
+                yield f"{role} = {_as_toml(list(names))}"
     for table in spec.covariates.tables:
         yield ""
         yield "[[covariates.tables]]"

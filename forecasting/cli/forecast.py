@@ -80,6 +80,12 @@ def forecast(
         list[str] | None,
         typer.Option(help="Columns of covariates that rows after the cutoff have too, such as price,promotion."),
     ] = None,
+    past: Annotated[
+        list[str] | None, typer.Option(help="Columns of covariates that are known up to the cutoff alone.")
+    ] = None,
+    static_covariates: Annotated[
+        list[str] | None, typer.Option(help="Columns of numbers that are constant in each series.")
+    ] = None,
     covariates: Annotated[
         list[str] | None,
         typer.Option(
@@ -157,6 +163,8 @@ def forecast(
         "categories.calendar": split_commas(calendar),
         "categories.country": country,
         "covariates.future": split_commas(known_ahead),
+        "covariates.past": split_commas(past),
+        "covariates.static": split_commas(static_covariates),
         "covariates.tables": parse_tables(covariates),
         "covariates.categories": split_commas(covariate_categories),
         "covariates.future_missing": future_missing,

@@ -64,10 +64,12 @@ _LABELS = {
     "categories.country": "--country",
     "categories": "--static, --calendar, --country",
     "covariates.future": "--known-ahead",
+    "covariates.past": "--past",
+    "covariates.static": "--static-covariates",
     "covariates.future_missing": "--future-missing",
     "covariates.categories": "--covariate-categories",
     "covariates.tables": "--covariates",
-    "covariates": "--known-ahead, --covariate-categories, --future-missing",
+    "covariates": "--known-ahead, --past, --covariate-categories, --future-missing",
 }
 
 
@@ -135,7 +137,7 @@ def spec_from_options(
 def _complete_tables(fields: dict[str, Any], storage_options: Mapping[str, str] | None, subject: str) -> None:
     """Name all columns of tables of covariates that options name without their columns."""
     tables = fields.get("covariates", {}).get("tables") or ()
-    if all("future" in table for table in tables):
+    if all("future" in table or "past" in table for table in tables):
         return
     from forecasting.series.table_inputs import complete_table  # loads Polars
 
@@ -147,7 +149,7 @@ def _complete_tables(fields: dict[str, Any], storage_options: Mapping[str, str] 
 
 
 _PAIR = r"""[a-z_]+(?:\.[a-z_]+)?=(?:"[^"]*"|'[^']*'|\S+)"""
-_OF_SEVERAL = ("future", "id")
+_OF_SEVERAL = ("future", "past", "id")
 """Fields of a table that may have several columns."""
 
 

@@ -166,7 +166,7 @@ class Fleet:
                     frame,
                     self._frames.named_in(self.spec.source.reading_of(as_paths(frame))),
                     static=self.spec.categories.static,
-                    covariates=(*self.spec.covariates.future, *self.spec.covariates.by_columns),
+                    covariates=(*self.spec.covariates.of_source, *self.spec.covariates.by_columns),
                 )
                 if frames.is_single != self._frames.is_single:
                     raise SourceError(
@@ -283,8 +283,8 @@ class Fleet:
         without_news = set(self._set_aside) - set(accepted["unique_id"])
         self._set_aside = {name: self._set_aside[name] for name in without_news} | set_aside
         self._history, self._newest = joined.observations, None
-        if self._covariates is not None and spec.covariates.future:
-            found = read_covariates(given.scan_covariates(spec.clock, spec.covariates.future), spec)
+        if self._covariates is not None and spec.covariates.of_source:
+            found = read_covariates(given.scan_covariates(spec.clock, spec.covariates.of_source), spec)
             for note in found.notes:
                 warnings.warn(note, DataWarning, stacklevel=3)
             self._covariates = merge_covariates(self._covariates, found)
@@ -304,7 +304,9 @@ class Fleet:
         for number, (one, table) in enumerate(zip(several, spec.covariates.tables, strict=True)):
             if one is None:
                 continue
-            (fields,), frames = read_tables({"data": one, "future": table.future}, spec.source, subject="covariates")
+            (fields,), frames = read_tables(
+                {"data": one, "future": table.future, "past": table.past}, spec.source, subject="covariates"
+            )
             other = table.model_copy(update={"uri": fields["uri"], "by": tables[number].by})
             with reading_once():
                 scanned = scan_table_of(other, spec.source, spec.clock, frame=frames[0] if frames else None)
@@ -606,7 +608,7 @@ def _refuse_unlisted(manifest: Mapping[str, Any], path: Path) -> None:
     shards = [name for shard in manifest["shards"] for name in shard["weights"]]
     tables = [f"{name}.parquet" for name in (*_TABLES, "forecasts", "types")]
     covariates = manifest["spec"].get("covariates", {})
-    if covariates.get("future") or covariates.get("tables"):
+    if any(covariates.get(role) for role in ("future", "past", "static", "tables")):
         tables.append(COVARIATES)
     joined = manifest.get("covariate_tables", ())
     tables += [name for table in joined for name in (table["values"], table["keys"]) if name is not None]

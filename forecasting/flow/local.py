@@ -82,7 +82,7 @@ def forecast_here(
         return one_shot.forecast(
             spec,
             rows=given.scan(spec.clock, static=spec.categories.static),
-            covariates=given.scan_covariates(spec.clock, spec.covariates.future, spec.covariates.tables),
+            covariates=given.scan_covariates(spec.clock, spec.covariates.of_source, spec.covariates.tables),
             cutoff=cutoff,
             num_workers=num_processes,
             options=replace(options, show_progress=False),  # the bar here counts all fits

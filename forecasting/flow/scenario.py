@@ -78,7 +78,7 @@ def read_plan(
         SpecError: The spec has no covariates.
         SourceError: The plan cannot be read, has no covariate or an unknown one, or two values of one series and time.
     """
-    names = spec.covariates.names
+    names = spec.covariates.known_ahead
     if not names:
         raise SpecError(subject, ["needs covariates that are known ahead (known_ahead, covariates.future); none are"])
     columns = _columns_of(given, {**fields, "target": names[0]}, storage_options, subject)
@@ -164,11 +164,11 @@ def _check_columns(columns: Sequence[str], spec: Spec, fields: Mapping[str, Any]
     """Yield what is to be said about the columns of a plan; raise SourceError where they are not those of a plan."""
     if not columns:
         return
-    names, source = spec.covariates.names, spec.source
+    names, source = spec.covariates.known_ahead, spec.source
     id = fields.get("id", source.id)
     ids = (id,) if isinstance(id, str) else tuple(id)
     known = {
-        *names,
+        *spec.covariates.names,
         *ids,
         fields.get("time", source.time),
         source.target,

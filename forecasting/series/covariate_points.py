@@ -90,8 +90,15 @@ def add_covariates(
         )
         lines.append(line)
         of_tables += found
-    ahead, completed = _complete(ahead, past, column_of, spec, covariates, cutoff=cutoff, unserved=unserved)
-    dropped = [column for column in columns if ahead[column].null_count() == ahead.height]
+    known_ahead = {name: column_of[name] for name in spec.covariates.known_ahead}
+    of_past = {name: column_of[name] for name in spec.covariates.of_past}
+    static = {name: column_of[name] for name in spec.covariates.static}
+    _refuse_varying(past, static, spec)
+    # What lies after the cutoff of other covariates is never read.
+    ahead = ahead.with_columns(pl.lit(None, pl.Float64).alias(column) for column in of_past.values())
+    ahead = _with_constants(ahead.lazy(), past, static).collect()
+    ahead, completed = _complete(ahead, past, known_ahead, spec, covariates, cutoff=cutoff, unserved=unserved)
+    dropped = [column for column in known_ahead.values() if ahead[column].null_count() == ahead.height]
     last = (
         ahead.lazy()
         .sort("unique_id", "step")
@@ -102,14 +109,22 @@ def add_covariates(
     )
     kept = [pl.lit(None, pl.Float64).alias(column) if column in dropped else pl.col(column) for column in columns]
     added = (
-        joined.with_columns(kept)
+        _with_constants(joined, past, static)
+        .with_columns(kept)
         .with_columns(pl.concat_list(columns).alias(KNOWN))
         .drop(columns)
         .join(last, on=_KEY, how="left", maintain_order="left")
         .with_columns(pl.col(KNOWN).cast(COVARIATES), pl.col(AHEAD).cast(COVARIATES_AHEAD))
     )
-    used = {name: column for name, column in column_of.items() if column not in dropped}
-    notes = (*covariates.notes, *of_tables, *completed, *_count_missing(past, used), *_describe_new(past, ahead, used))
+    used = {name: column for name, column in known_ahead.items() if column not in dropped}
+    notes = (
+        *covariates.notes,
+        *of_tables,
+        *completed,
+        *_count_missing(past, used | of_past),
+        *_describe_unknown(past, static),
+        *_describe_new(past, ahead, used),
+    )
     return JoinedCovariates(added, notes, tuple(lines))
 
 
@@ -156,6 +171,41 @@ def _summarise(joined: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
         )
         .collect(engine="streaming")
     )
+
+
+def _refuse_varying(past: pl.DataFrame, static: Mapping[str, str], spec: Spec) -> None:
+    """Raise SourceError where a static covariate varies within a series."""
+    for name, column in static.items():
+        varying = past.filter(pl.col(f"lowest {column}") < pl.col(f"highest {column}")).sort("unique_id")
+        if varying.height:
+            unique_id, lowest, highest = varying.select("unique_id", f"lowest {column}", f"highest {column}").row(0)
+            raise SourceError(
+                f"source {spec.source}: covariate '{name}' varies from {lowest:g} to {highest:g} within series"
+                f" '{unique_id}'{f' and {varying.height - 1:,} others' if varying.height > 1 else ''}, but"
+                " covariates.static needs one number for each series; covariates.future or past has others"
+            )
+
+
+def _with_constants(points: pl.LazyFrame, past: pl.DataFrame, static: Mapping[str, str]) -> pl.LazyFrame:
+    """Return points that have the static covariates of their series."""
+    if not static:
+        return points
+    constants = past.lazy().select(
+        "unique_id", *(pl.col(f"highest {column}").alias(column) for column in static.values())
+    )
+    names = points.collect_schema().names()
+    joined = points.drop(static.values()).join(constants, on="unique_id", how="left", maintain_order="left")
+    return joined.select(names)
+
+
+def _describe_unknown(past: pl.DataFrame, static: Mapping[str, str]) -> list[str]:
+    """Describe static covariates that are not known of some series."""
+    notes = []
+    for name, column in static.items():
+        unknown = past.filter(pl.col(f"highest {column}").is_null())["unique_id"].sort()
+        if len(unknown):
+            notes.append(f"covariate '{name}' is not known of {len(unknown):,} series, such as '{unknown[0]}'")
+    return notes
 
 
 def _complete(
@@ -232,6 +282,21 @@ def _describe_new(past: pl.DataFrame, ahead: pl.DataFrame, column_of: Mapping[st
                 f" '{changed[0]}'; what that does to them is not known, so their forecasts do not depend on it"
             )
     return notes
+
+
+def lag_past(values_SNK: npt.NDArray[np.float64], lag: int) -> npt.NDArray[np.float64]:
+    """Move values to later points, at which they are read.
+
+    Args:
+        values_SNK: Values of covariates that are known up to the cutoff alone, over grid and horizon.
+        lag: Number of points, at least the horizon.
+
+    Returns:
+        Values of the same shape: at each point the value of `lag` points before, NaN where that is unknown.
+    """
+    lagged_SNK = np.full_like(values_SNK, np.nan)
+    lagged_SNK[:, lag:] = values_SNK[:, : max(values_SNK.shape[1] - lag, 0)]
+    return lagged_SNK
 
 
 def place_covariates(

@@ -136,7 +136,7 @@ def scan_table_of(
         ServiceError: A remote file cannot be reached.
     """
     read = table.read_as(source)
-    with_names = read.reading_covariates(table.future)
+    with_names = read.reading_covariates(table.names)
     try:
         columns = (
             frame.columns
@@ -146,7 +146,7 @@ def scan_table_of(
             else columns_of(with_names, storage_options, has_keys=True)
         )
         by = table.by or ("id" if set(with_names.ids) <= set(columns or ()) else "all")
-        wanted = read.reading_covariates(table.future, is_shared=by == "all")
+        wanted = read.reading_covariates(table.names, is_shared=by == "all")
         if frame is not None:
             rows = scan_frame(frame, wanted, clock)
         else:
@@ -214,7 +214,7 @@ def read_table(
         num_read = raw.height + refused.height
         notes = _describe_refused(refused, num_read, scanned.source)
         values, unread = read_values(
-            raw, table.future, source=scanned.source, subject=str(table), categories=spec.covariates.categories
+            raw, table.names, source=scanned.source, subject=str(table), categories=spec.covariates.categories
         )
         rows = raw.select(key="unique_id", ds="ds").hstack(values)
         rows = _merge_repeats(rows, table)
@@ -293,7 +293,7 @@ def _place(ds: pl.Expr, freq: str | int, *, is_by_period: bool) -> pl.Expr:
 def _collect(scanned: ScannedTable, spec: Spec) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows whose key and time can be read, newer ones first where the newest counts, and the others."""
     rows = scanned.rows
-    columns = raw_columns(rows, len(scanned.table.future))
+    columns = raw_columns(rows, len(scanned.table.names))
     judged = newest_first(judge_alone(rows, freq=spec.freq, now=LARGEST_TIME, unfinished=None), scanned.source)
     text = as_text("source_ds", source_dtype(rows.collect_schema()))
     refused = judged.filter(~IS_ACCEPTED).select("source_file", "source_row", "unique_id", "reason", time=text)
@@ -325,7 +325,7 @@ def _merge_repeats(rows: pl.DataFrame, table: CovariateTable) -> pl.DataFrame:
         return rows
     repeated = rows.filter(is_repeated)
     if table.duplicates == "refuse":
-        for name in table.future:
+        for name in table.names:
             numbers = repeated.group_by(key, maintain_order=True).agg(pl.col(name).drop_nulls().unique())
             several = numbers.filter(pl.col(name).list.len() > 1)
             if several.height:
@@ -336,7 +336,7 @@ def _merge_repeats(rows: pl.DataFrame, table: CovariateTable) -> pl.DataFrame:
                     f" {' and '.join(f'{value:g}' for value in values[:NUM_NAMED])};"
                     ' duplicates = "last" takes the newest row, and by or id names what rows belong to'
                 )
-    merged = repeated.group_by(key, maintain_order=True).agg(pl.col(name).drop_nulls().first() for name in table.future)
+    merged = repeated.group_by(key, maintain_order=True).agg(pl.col(name).drop_nulls().first() for name in table.names)
     return pl.concat([rows.filter(~is_repeated), merged])
 
 
@@ -349,13 +349,13 @@ def _merge_periods(rows: pl.DataFrame, table: CovariateTable, freq: str | int) -
     rows = rows.filter(~is_closed(freq, pl.col("ds"))) if is_coarse else rows
     periods = rows.with_columns(place=_place(time, freq, is_by_period=True)).sort("key", "ds")
     if table.aggregate is not None:
-        coded = [name for name in table.future if is_coded(rows[name].drop_nulls().to_numpy())]
+        coded = [name for name in table.names if is_coded(rows[name].drop_nulls().to_numpy())]
         if coded and table.aggregate not in ("first", "last"):
             raise SourceError(
                 f"covariate '{coded[0]}' has names, which have no {table.aggregate}; aggregate = first or last"
             )
         grouped = periods.group_by(_KEY, maintain_order=True)
-        known = {name: pl.col(name).drop_nulls() for name in table.future}
+        known = {name: pl.col(name).drop_nulls() for name in table.names}
         values = (
             pl.when(each.len() > 0).then(getattr(each, str(table.aggregate))()).cast(pl.Float64).alias(name)
             for name, each in known.items()

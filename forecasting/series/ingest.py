@@ -15,7 +15,7 @@ from forecasting.series.categories import check_categories
 from forecasting.series.clock import refuse_other_clock
 from forecasting.series.closed import refuse_open_rows
 from forecasting.series.columns import COVARIATE_COLUMNS, LARGEST_TIME
-from forecasting.series.covariate_points import add_covariates, place_covariates, without_covariates
+from forecasting.series.covariate_points import add_covariates, lag_past, place_covariates, without_covariates
 from forecasting.series.covariate_tables import JoinedTable
 from forecasting.series.covariates import CovariateRows, Covariates, read_covariates, scan_covariates
 from forecasting.series.ends import describe_ended, describe_unmeasured, hide_ended
@@ -193,7 +193,7 @@ def ingest(
     if rows is None:
         rows = scan_source(spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
     if covariates is None:
-        names, tables = spec.covariates.future, spec.covariates.tables
+        names, tables = spec.covariates.of_source, spec.covariates.tables
         covariates = scan_covariates(spec.source, spec.clock, names, tables, storage_options=storage_options)
     zone = zone or local_zone(rows, spec.source, spec.clock, spec.freq)
     if zone is not None and spec.source.ignore:
@@ -449,4 +449,8 @@ def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, r
     names = spec.covariates.names
     if not names:
         return panel
-    return replace(panel, covariate_SNK=place_covariates(features, panel, names=names, freq=spec.freq))
+    values_SNK = place_covariates(features, panel, names=names, freq=spec.freq)
+    first = len(spec.covariates.known_ahead)
+    past = slice(first, first + len(spec.covariates.of_past))
+    values_SNK[:, :, past] = lag_past(values_SNK[:, :, past], spec.past_lag)
+    return replace(panel, covariate_SNK=values_SNK)

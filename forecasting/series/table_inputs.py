@@ -25,8 +25,8 @@ def read_tables(
 
     Args:
         given: A table or several of them. Each is a frame, a path, or a mapping with a frame or path as `data` and
-            fields of `[[covariates.tables]]`. Without `future`, all columns are covariates that are known ahead, except
-            those of series and time and the one that the table is joined by.
+            fields of `[[covariates.tables]]`. Without `future` and `past`, all columns are covariates that are known
+            ahead, except those of series and time and the one that the table is joined by.
         source: The source of the measurements.
         subject: What errors name.
         storage_options: Options of an object store that holds files.
@@ -55,7 +55,7 @@ def complete_table(
     subject: str,
     storage_options: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a table with `future`, which has all its other columns where it is not given.
+    """Return the fields of a table with `future`, which has all its other columns where no covariate is named.
 
     Args:
         fields: Fields of a table.
@@ -65,16 +65,16 @@ def complete_table(
         storage_options: Options of an object store that holds files.
 
     Returns:
-        The fields; unchanged where `future` is given.
+        The fields; unchanged where `future` or `past` is given.
 
     Raises:
         SpecError: Fields are refused, or no column is left.
         SourceError: The file cannot be read.
     """
-    if "future" in fields:
+    if fields.get("future") or fields.get("past"):
         return dict(fields)
     try:
-        table = CovariateTable(**fields, future=(_ANY,))
+        table = CovariateTable(**{**fields, "future": (_ANY,)})
     except ValidationError as error:
         raise SpecError(subject, [f"covariates: {problem}" for problem in describe_problems(error)]) from error
     if table.is_database:

@@ -43,9 +43,8 @@ class CovariateTable(BaseModel, frozen=True, extra="forbid", hide_input_in_error
     table: str | None = Field(None, description="table or view of a database")
     query: str | None = Field(None, description="SELECT whose rows are read, in place of a table")
     version: Any = Field(None, description="version of a Delta table, as `source.version`")
-    future: tuple[ColumnName, ...] = Field(
-        min_length=1, description="columns of numbers, booleans or names that are known ahead"
-    )
+    future: tuple[ColumnName, ...] = Field((), description="columns of numbers, booleans or names that are known ahead")
+    past: tuple[ColumnName, ...] = Field((), description="columns that are known up to the cutoff alone")
     by: str | None = Field(
         None,
         min_length=1,
@@ -82,21 +81,26 @@ class CovariateTable(BaseModel, frozen=True, extra="forbid", hide_input_in_error
         None, description="column of which the largest value is that of the newest row, as `source.newer`"
     )
 
-    @field_validator("future", mode="wrap")
+    @field_validator("future", "past", mode="wrap")
     @classmethod
     def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return check_whole_and_parts(values, handler, find_repeat)
 
-    @field_validator("future")
+    @field_validator("future", "past")
     @classmethod
-    def _have_names_of_their_own(cls, future: tuple[str, ...]) -> tuple[str, ...]:
-        return refuse_reserved(future)
+    def _have_names_of_their_own(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return refuse_reserved(names)
 
     @model_validator(mode="wrap")
     @classmethod
     def _reads_as_a_source(cls, fields: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         table: Self = check_whole_and_parts(fields, handler, _find_problem)
         return table
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All its covariates."""
+        return (*self.future, *self.past)
 
     @property
     def by_column(self) -> str | None:
@@ -123,7 +127,7 @@ class CovariateTable(BaseModel, frozen=True, extra="forbid", hide_input_in_error
         fields = taken | {name: value for name, value in own.items() if value is not None}
         if self.by_column is not None:
             fields["id"] = self.by_column
-        return Source(**fields, target=self.future[0])
+        return Source(**fields, target=self.names[0])
 
     def __str__(self) -> str:
         if not self.is_database:
@@ -144,6 +148,8 @@ def _find_problem(table: Any) -> str | None:
     if not isinstance(table, CovariateTable):
         lacks_place = isinstance(table, Mapping) and not {"uri", "connection"} & set(table)
         return "uri is missing" if lacks_place else None
+    if not table.names:
+        return "future or past must name a column"
     if table.is_database and table.by is None:
         return "a database needs by = id, all or a column, because its columns are not known before it is read"
     if table.duplicates == "last" and table.aggregate is not None:
@@ -153,8 +159,8 @@ def _find_problem(table: Any) -> str | None:
     except ValidationError as error:
         return "; ".join(describe_problems(error))
     columns = (*(source.ids if table.by != "all" else ()), source.time)
-    if both := [name for name in table.future if name in columns]:
-        return f"future must be other columns than those of series and time: {', '.join(both)}"
+    if both := [name for name in table.names if name in columns]:
+        return f"future and past must be other columns than those of series and time: {', '.join(both)}"
     return None
 
 

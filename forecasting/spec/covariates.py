@@ -19,6 +19,14 @@ class Covariates(BaseModel, frozen=True, extra="forbid"):
         description="columns of numbers, booleans or names that are known ahead; rows after the cutoff, whose y is"
         " null, have those of the horizon",
     )
+    past: tuple[ColumnName, ...] = Field(
+        (),
+        description="columns that are known up to the cutoff alone, such as the number of visitors; models read them at"
+        " their values of whole seasons before",
+    )
+    static: tuple[ColumnName, ...] = Field(
+        (), description="columns of numbers that are constant in each series, such as the size of a shop"
+    )
     categories: tuple[ColumnName, ...] = Field(
         (),
         description="those of them whose values are names, not numbers; a column without any number is one of them",
@@ -32,20 +40,20 @@ class Covariates(BaseModel, frozen=True, extra="forbid"):
         (), description="tables with covariates of their own, such as the weather, which are joined to the series"
     )
 
-    @field_validator("future", "categories", mode="wrap")
+    @field_validator("future", "past", "static", "categories", mode="wrap")
     @classmethod
     def _no_repeats(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return check_whole_and_parts(values, handler, find_repeat)
 
-    @field_validator("future")
+    @field_validator("future", "past", "static")
     @classmethod
-    def _have_names_of_their_own(cls, future: tuple[str, ...]) -> tuple[str, ...]:
-        return refuse_reserved(future)
+    def _have_names_of_their_own(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return refuse_reserved(names)
 
     @model_validator(mode="after")
-    def _are_known_ahead(self) -> Self:
+    def _are_covariates(self) -> Self:
         if other := [name for name in self.categories if name not in self.names]:
-            raise ValueError(f"categories must be among the columns of future, but {', '.join(other)} is not")
+            raise ValueError(f"categories must be among the columns of future or past, but {', '.join(other)} is not")
         return self
 
     @model_validator(mode="after")
@@ -59,8 +67,23 @@ class Covariates(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All covariates: the columns of the source, and those of the tables, in their order."""
+        """All covariates, in the order of the features: those known ahead, those of the past, and static ones."""
+        return (*self.known_ahead, *self.of_past, *self.static)
+
+    @property
+    def known_ahead(self) -> tuple[str, ...]:
+        """The covariates that are known for the horizon: columns of the source, then those of tables."""
         return (*self.future, *(name for table in self.tables for name in table.future))
+
+    @property
+    def of_past(self) -> tuple[str, ...]:
+        """The covariates that are known up to the cutoff alone: columns of the source, then those of tables."""
+        return (*self.past, *(name for table in self.tables for name in table.past))
+
+    @property
+    def of_source(self) -> tuple[str, ...]:
+        """The covariates that are columns of the source."""
+        return (*self.future, *self.past, *self.static)
 
     @property
     def by_columns(self) -> tuple[str, ...]:

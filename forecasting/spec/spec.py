@@ -237,15 +237,17 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         columns = (self.source.id, self.source.time, self.source.target)
         if both := [name for name in self.categories.static if name in columns]:
             raise ValueError(f"categories.static must be other columns than id, time and target: {', '.join(both)}")
-        if both := [name for name in self.covariates.future if name in (*self.source.ids, *columns[1:])]:
-            raise ValueError(f"covariates.future must be other columns than id, time and target: {', '.join(both)}")
+        for role in ("future", "past", "static"):
+            names = getattr(self.covariates, role)
+            if both := [name for name in names if name in (*self.source.ids, *columns[1:])]:
+                raise ValueError(f"covariates.{role} must be other columns than id, time and target: {', '.join(both)}")
         return self
 
     @model_validator(mode="after")
     def _can_join_tables(self) -> Self:
         of_source = (*self.source.ids, self.source.time, self.source.target)
         for table in self.covariates.tables:
-            if both := [name for name in table.future if name in of_source]:
+            if both := [name for name in table.names if name in of_source]:
                 raise ValueError(
                     f"covariates.tables: {table} has covariates with the names of the source's id, time or target:"
                     f" {', '.join(both)}; rename them"
@@ -267,16 +269,17 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     def _can_read_covariates(self) -> Self:
         if self.covariates.names and self.regressions == ():
             raise ValueError('covariates need a model that reads them; name regressions = ["ridge"]')
-        if not self.covariates.future:
+        role = next((role for role in ("future", "past", "static") if getattr(self.covariates, role)), None)
+        if role is None:
             return self
         if self.source.aggregate is not None:
             raise ValueError(
-                "covariates.future needs one row per period, but source.aggregate makes one of several; a table of"
+                f"covariates.{role} needs one row per period, but source.aggregate makes one of several; a table of"
                 " their own (covariates.tables) has an aggregate of its own"
             )
         if self.source.modified is not None:
             raise ValueError(
-                "covariates.future cannot be read from a source with source.modified, whose rows are kept without"
+                f"covariates.{role} cannot be read from a source with source.modified, whose rows are kept without"
                 " other columns; leave source.modified out, or name a table of their own (covariates.tables)"
             )
         return self
@@ -326,7 +329,14 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         """The regressions that compete: those of the spec, by default all where it has covariates."""
         if self.regressions is not None:
             return self.regressions
-        return REGRESSIONS if self.covariates.names else ()
+        varying = (*self.covariates.known_ahead, *self.covariates.of_past)
+        return REGRESSIONS if varying else ()
+
+    @property
+    def past_lag(self) -> int:
+        """How many grid points before a step models read covariates that are known up to the cutoff alone."""
+        season = self.season_lengths[0]
+        return -(-self.horizon // season) * season
 
     @property
     def quantile_columns(self) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def make_form(spec: Spec, flow: Flow) -> dict[str, Param]:
             title="Full read",
             description_md="Read **all rows** of the source instead of those that have changed since the last run.",
         )
-    if flow == "forecast" and spec.covariates.names:
+    if flow == "forecast" and spec.covariates.known_ahead:
         fields |= _scenario(spec)
     if flow == "train":
         fields["from_scratch"] = Param(
@@ -92,7 +92,7 @@ def _scenario(spec: Spec) -> dict[str, Param]:
         type=["null", "string"],
         title="Plan",
         description_md="URI or absolute path of a parquet or CSV file that all nodes can read: the columns of series"
-        f" and time, and other values of {', '.join(f'**{each}**' for each in spec.covariates.names)} after the"
+        f" and time, and other values of {', '.join(f'**{each}**' for each in spec.covariates.known_ahead)} after the"
         " cutoff. An empty value keeps the known one.",
     )
     return {"scenario": name, "plan": plan}

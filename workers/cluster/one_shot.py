@@ -51,7 +51,7 @@ def forecast_on_ray(
         return one_shot.forecast(
             spec,
             rows=given.scan(spec.clock, static=spec.categories.static),
-            covariates=given.scan_covariates(spec.clock, spec.covariates.future, spec.covariates.tables),
+            covariates=given.scan_covariates(spec.clock, spec.covariates.of_source, spec.covariates.tables),
             cutoff=cutoff,
             shard_size=settings.shard_size,
             num_workers=plan_resources(settings).num_workers,

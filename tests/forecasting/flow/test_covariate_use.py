@@ -24,6 +24,14 @@ def test_models_that_read_them_and_what_backtests_assume() -> None:
     assert said.startswith("covariates: price, promotion; read by ridge alone, and backtests assume")
 
 
+def test_covariates_of_the_past_say_where_they_are_read() -> None:
+    spec = spec_of("price")
+    covariates = spec.covariates.model_copy(update={"past": ("visits",)})
+    said = describe_use(spec.model_copy(update={"covariates": covariates}))
+    assert "backtests assume that price were known ahead" in said
+    assert said.endswith("visits are read at their values 14 steps before")
+
+
 @pytest.mark.parametrize("num_lacking", [0, 1])
 def test_series_that_are_too_short_for_a_regression(num_lacking: int) -> None:
     needed = least_points(horizon=14, season_lengths=(7,))

@@ -221,3 +221,19 @@ class TestTables:
         ):
             with pytest.raises((SpecError, SourceError), match=said):
                 fc.forecast(sales, covariates=table, **OPTIONS)
+
+
+def test_past_covariate_is_read_before_the_horizon_and_never_within_it(rows: pl.DataFrame) -> None:
+    """Demand follows bookings of two weeks before, which are not known ahead."""
+    rng = np.random.default_rng(5)
+    booked = rng.random(DAYS + 2 * HORIZON) < 0.3
+    days = [BEGIN + timedelta(days=day) for day in range(DAYS)]
+    demand = 50 + PROMOTION * booked[:DAYS] + rng.normal(0, 1, DAYS)
+    given = pl.DataFrame({"ds": days, "y": demand, "booked": booked[HORIZON : DAYS + HORIZON]})
+    found = fc.forecast(given, past="booked", **OPTIONS)
+    truth = 50 + PROMOTION * booked[DAYS : DAYS + HORIZON]
+    ridge = found.candidates.filter(model="ridge").sort("ds")["forecast"].to_numpy()
+    assert np.abs(ridge - truth).mean() < 0.3 * PROMOTION
+    late = pl.DataFrame({"ds": [BEGIN + timedelta(days=DAYS)], "y": [None], "booked": [True]})
+    with_more = pl.concat([given, late], how="vertical_relaxed")
+    assert fc.forecast(with_more, past=["booked"], **OPTIONS).forecasts.equals(found.forecasts)

@@ -293,6 +293,17 @@ def test_rows_that_cannot_be_read_are_reported_and_many_of_them_stop_the_run() -
         read(spec, weather(num=48, ds=odd))
 
 
+def test_past_covariates_of_a_table_are_read_a_season_before_and_nothing_after_the_cutoff_is() -> None:
+    spec = spec_of({"future": [], "past": ["temperature"]})
+    found = read(spec, weather())
+    # Of three steps and a season of two, two seasons cover the horizon.
+    expected = [[NAN] * 4 + [float(hour) for hour in range(11)], [NAN] * 7 + [float(hour) for hour in range(3, 11)]]
+    assert np.array_equal(values(found, spec), np.array(expected), equal_nan=True)
+    late = pl.when(pl.col("ds") >= BEGIN + timedelta(hours=12)).then(-1.0).otherwise("temperature")
+    for frame in (weather(temperature=late), weather(num=12)):
+        assert read(spec, frame).features.equals(found.features)
+
+
 def test_rows_after_the_horizon_change_nothing() -> None:
     spec, cutoff = spec_of({}), BEGIN + timedelta(hours=8)
     late = pl.when(pl.col("ds") > cutoff + timedelta(hours=HORIZON)).then(-1.0).otherwise("temperature")
@@ -305,7 +316,7 @@ def test_rows_after_the_horizon_change_nothing() -> None:
     [
         ({"covariates": {"tables": [{"future": ["x"]}]}}, "uri is missing"),
         ({"covariates": {"tables": [{"uri": "x.txt", "future": ["x"]}]}}, "must end in .parquet or .csv"),
-        ({"covariates": {"tables": [{"uri": "x.csv", "future": []}]}}, "must not be empty"),
+        ({"covariates": {"tables": [{"uri": "x.csv", "future": []}]}}, "future or past must name a column"),
         ({"covariates": {"tables": [{"uri": "x.csv", "future": ["ds"]}]}}, "names a column of the features"),
         (
             {"covariates": {"tables": [{"uri": "x.csv", "future": ["y"]}]}},

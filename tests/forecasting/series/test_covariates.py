@@ -49,8 +49,8 @@ def spec_of(uri: Path | str = "x.parquet", **fields: Any) -> Spec:
 
 
 def read(frame: pl.DataFrame, spec: Spec, **options: Any) -> Ingested:
-    given, _ = read_input(frame, {}, covariates=spec.covariates.future)
-    covariates = given.scan_covariates(spec.clock, spec.covariates.future)
+    given, _ = read_input(frame, {}, covariates=spec.covariates.of_source)
+    covariates = given.scan_covariates(spec.clock, spec.covariates.of_source)
     return ingest(spec, rows=given.scan(spec.clock), covariates=covariates, **options)
 
 
@@ -333,5 +333,63 @@ class TestNames:
             read(self.frame(), spec_of())
 
     def test_declared_column_must_be_a_covariate(self) -> None:
-        with pytest.raises(SpecError, match="categories must be among the columns of future, but colour is not"):
+        said = "categories must be among the columns of future or past, but colour is not"
+        with pytest.raises(SpecError, match=said):
             spec_of(covariates={"categories": ["colour"]})
+
+
+class TestPast:
+    """Covariates that are known up to the cutoff alone."""
+
+    def test_panel_has_the_values_of_whole_seasons_before(self) -> None:
+        spec = spec_of(covariates={"future": ["is_open"], "past": ["price"]})
+        assert spec.past_lag == 4
+        found = panel_values(read(rows(), spec), spec)
+        assert np.array_equal(found[:, :, 0], EXPECTED[:, :, 1], equal_nan=True)
+        assert np.isnan(found[:, :4, 1]).all()
+        assert np.array_equal(found[:, 4:, 1], EXPECTED[:, :-4, 0], equal_nan=True)
+
+    def test_nothing_after_the_cutoff_is_read(self) -> None:
+        spec, cutoff = spec_of(covariates={"future": [], "past": ["price"]}), BEGIN + timedelta(hours=9)
+        changed = pl.when(pl.col("ds") > cutoff).then(pl.lit(-5.0)).otherwise("price")
+        frames = (rows(), rows(price=changed), rows().filter(pl.col("ds") <= cutoff))
+        one, *others = (read(frame, spec, cutoff=cutoff) for frame in frames)
+        assert all(each.features.equals(one.features) and each.notes == one.notes for each in others)
+        assert one.features["covariates_ahead"].drop_nulls().to_list() == [[[None]] * HORIZON] * 2
+
+    def test_features_have_the_values_of_their_own_time(self) -> None:
+        spec = spec_of(covariates={"future": ["is_open"], "past": ["price"]})
+        values = read(rows(), spec).features.filter(unique_id="a").sort("ds")["covariates"].to_list()
+        assert values == [[float(hour % 2 == 0), 100.0 + hour] for hour in range(12)]
+
+
+class TestStatic:
+    """Covariates that are constant in each series."""
+
+    SIZE = pl.when(pl.col("unique_id") == "a").then(3.0).otherwise(8.5)
+
+    def test_every_point_has_the_number_of_its_series(self) -> None:
+        spec = spec_of(covariates={"future": [], "static": ["size"]})
+        some = pl.when(pl.col("ds").dt.hour() % 4 == 3).then(self.SIZE)
+        found = panel_values(read(rows(size=some), spec), spec)
+        first = 12 - LENGTHS["b"]
+        assert np.array_equal(found[0, :, 0], np.full(15, 3.0))
+        assert np.array_equal(found[1, first:, 0], np.full(15 - first, 8.5))
+        assert spec.chosen_regressions == ()
+
+    def test_series_in_which_it_varies_is_named(self) -> None:
+        varying = self.SIZE + (pl.col("ds").dt.hour() == 5)
+        with pytest.raises(
+            SourceError, match="'size' varies from 3 to 4 within series 'a' and 1 others, but covariates"
+        ):
+            read(rows(size=varying), spec_of(covariates={"future": [], "static": ["size"]}))
+
+    def test_change_after_the_cutoff_is_not_read(self) -> None:
+        spec = spec_of(covariates={"future": [], "static": ["size"]})
+        late = self.SIZE + (pl.col("ds") > BEGIN + timedelta(hours=11))
+        assert read(rows(size=late), spec).features.equals(read(rows(size=self.SIZE), spec).features)
+
+    def test_series_without_a_number_is_named(self) -> None:
+        spec = spec_of(covariates={"future": [], "static": ["size"]})
+        found = read(rows(size=pl.when(pl.col("unique_id") == "a").then(3)), spec)
+        assert "covariate 'size' is not known of 1 series, such as 'b'" in found.notes
