@@ -1,4 +1,4 @@
-"""Matplotlib figures: fan charts of forecasts, and attention of networks over their context.
+"""Matplotlib figures: fan charts of forecasts, their attributions, and attention of networks over their context.
 
 Nothing touches pyplot, so figures can be made in any thread and without a display.
 """
@@ -29,6 +29,9 @@ _DATES = {
     "zero_formats": ["", "%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M"],
 }
 """Labels of ticks by year, month, day, hour, minute and second; a tick at zero has the label of the coarser unit."""
+_PARTS = ("#9ca3af", "#60a5fa", "#f59e0b", "#10b981", "#a78bfa", "#ef4444", "#14b8a6", "#e879f9", "#84cc16", "#1d4ed8")
+"""Colours of the parts of a forecast, the past first."""
+_SUM = "sum of the parts"
 _SHADES = {0.95: "#dbe7fb", 0.8: "#b3cdf6", 0.5: "#7fa8ee"}
 
 
@@ -109,6 +112,59 @@ def attention_chart(attentions: Sequence[Attention]) -> Figure:
         axes.spines[:].set_color("#d1d5db")
         figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02).ax.tick_params(colors=_QUIET, labelsize=8.5)
     figure.tight_layout(h_pad=1.6)
+    return figure
+
+
+def attribution_chart(parts: pl.DataFrame) -> Figure:
+    """Draw how much of each forecast's difference from its seasonal reference comes from what, as stacked bars.
+
+    Args:
+        parts: Columns unique_id, ds, model, kind, component and contribution, as of the table `attributions`.
+
+    Returns:
+        A figure with one panel per series, in the order of `parts`. Bars of each time sum to the difference, which a
+        line shows.
+    """
+    names = parts["unique_id"].unique(maintain_order=True).to_list()
+    moving = parts.filter(pl.col("kind") != "reference")
+    components = moving["component"].unique(maintain_order=True).to_list()
+    fonts = find_fonts("".join([*names, *components]))
+    figure = Figure(figsize=(10, 1.0 + 2.9 * len(names)), dpi=120)
+    panels: list[Axes] = list(figure.subplots(len(names), 1, squeeze=False).flatten())
+    colours = dict(zip(components, _PARTS * (1 + len(components) // len(_PARTS)), strict=False))
+    for axes, name in zip(panels, names, strict=True):
+        rows = moving.filter(pl.col("unique_id") == name)
+        times = rows["ds"].unique().sort()
+        places = np.arange(len(times))
+        above, below = np.zeros(len(times)), np.zeros(len(times))
+        for component in rows["component"].unique(maintain_order=True):
+            own = pl.DataFrame({"ds": times}).join(rows.filter(component=component), on="ds", how="left")
+            values = own["contribution"].fill_null(0.0).to_numpy()
+            bottom = np.where(values >= 0, above, below)
+            axes.bar(places, values, bottom=bottom, width=0.8, color=colours[component], label=component, zorder=3)
+            above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+        axes.plot(places, above + below, color=_ACTUAL, linewidth=1, marker="o", markersize=3, zorder=4, label=_SUM)
+        axes.axhline(0, color=_QUIET, linewidth=0.8, zorder=2)
+        _label(axes, rows, fonts)
+        shown = np.unique(np.linspace(0, len(times) - 1, min(len(times), 8)).round().astype(int))
+        axes.set_xticks(shown, [_short(times.to_numpy()[place]) for place in shown])
+        axes.set_ylabel("difference from the reference", fontsize=8.5, color=_QUIET)
+    handles = {label: mark for axes in panels for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    order = [label for label in (*components, _SUM) if label in handles]
+    legend = figure.legend(
+        handles=[handles[label] for label in order],
+        labels=order,
+        loc="upper right",
+        ncols=min(len(order), 6),
+        frameon=False,
+        fontsize=9,
+        labelcolor=_QUIET,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+        text.set_fontfamily(fonts)
+    rows_of_legend = -(-len(order) // 6)
+    figure.tight_layout(rect=(0, 0, 1, 1 - (0.15 + 0.25 * rows_of_legend) / figure.get_size_inches()[1]), h_pad=1.6)
     return figure
 
 

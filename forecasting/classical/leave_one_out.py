@@ -4,7 +4,7 @@ Several equations share one matrix of inputs, so that one eigendecomposition sol
 leave-one-out errors follow from the leverages (Golub, Heath & Wahba, 1979).
 """
 
-# W windows · P inputs · M equations, one for each target · E eigenvalues
+# W windows · P inputs · M equations, one for each target · E eigenvalues · V variants of the inputs to forecast from
 
 from typing import NamedTuple
 
@@ -21,13 +21,13 @@ Values = npt.NDArray[np.float64]
 
 
 class Fitted(NamedTuple):
-    """A forecast from one row of inputs (M,), and the leave-one-out errors of all windows (W, M)."""
+    """Forecasts from rows of inputs (V, M), and the leave-one-out errors of all windows (W, M)."""
 
-    forecast_M: Values
+    forecast_VM: Values
     error_WM: Values
 
 
-def fit_ridge(input_WP: Values, target_WM: Values, next_P: Values) -> Fitted:
+def fit_ridge(input_WP: Values, target_WM: Values, next_VP: Values) -> Fitted:
     """Fit one linear equation for each target, all with the strength of the smallest mean absolute leave-one-out error.
 
     Inputs are standardised, targets centred; the intercept has no penalty. With more inputs than windows, the dual
@@ -36,22 +36,23 @@ def fit_ridge(input_WP: Values, target_WM: Values, next_P: Values) -> Fitted:
     Args:
         input_WP: Inputs of the windows.
         target_WM: Targets of the windows.
-        next_P: Inputs to forecast from.
+        next_VP: Rows of inputs to forecast from.
 
     Returns:
-        The forecast, and the errors that each window would have if the equations were fitted to all others.
+        The forecasts, and the errors that each window would have if the equations were fitted to all others.
     """
     mean_P, spread_P = input_WP.mean(0), input_WP.std(0)
     used = np.flatnonzero(spread_P > _LEAST_SPREAD)
     x_WP = (input_WP[:, used] - mean_P[used]) / spread_P[used]
-    next_P = (next_P[used] - mean_P[used]) / spread_P[used]
+    # One by one, so that a row's forecast has the same bits with and without others.
+    scaled_VP = [(next_P[used] - mean_P[used]) / spread_P[used] for next_P in next_VP]
     mean_M = target_WM.mean(0)
     y_WM = target_WM - mean_M
     is_primal = x_WP.shape[1] <= len(x_WP)
     value_E, vector_E = np.linalg.eigh(x_WP.T @ x_WP if is_primal else x_WP @ x_WP.T)
     value_E = np.maximum(value_E, 0.0)
     basis_WE = x_WP @ vector_E if is_primal else vector_E
-    next_E = next_P @ vector_E if is_primal else next_P @ x_WP.T @ vector_E
+    next_VE = [next_P @ vector_E if is_primal else next_P @ x_WP.T @ vector_E for next_P in scaled_VP]
     known_EM, leverage_WE = basis_WE.T @ y_WM, basis_WE**2
     best: tuple[float, Fitted] | None = None
     for strength in STRENGTHS:
@@ -61,6 +62,7 @@ def fit_ridge(input_WP: Values, target_WM: Values, next_P: Values) -> Fitted:
         error_WM = (y_WM - basis_WE @ (weight_E[:, None] * known_EM)) / (1 - leverage_W)[:, None]
         mean_error = float(np.abs(error_WM).mean())
         if best is None or mean_error < best[0]:
-            best = mean_error, Fitted(mean_M + next_E @ (shrunk_E[:, None] * known_EM), error_WM)
+            forecasts = [mean_M + next_E @ (shrunk_E[:, None] * known_EM) for next_E in next_VE]
+            best = mean_error, Fitted(np.stack(forecasts), error_WM)
     assert best is not None, "there is at least one strength"
     return best[1]

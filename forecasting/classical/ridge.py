@@ -5,8 +5,10 @@ random numbers. `forecasting.classical.ridge_windows` has the inputs, `forecasti
 """
 
 # S series · N grid points · F horizon steps · T = N + F · K covariates · W windows · M steps of a block · Q quantiles
+# V variants of the covariates of the horizon
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -69,25 +71,48 @@ def forecast_ridge(panel: Panel, *, season_lengths: Sequence[int], quantiles: Se
         Quantiles (S, F, Q) in units of y. NaN for a series with fewer than `least_points` points from its first
         measurement on, or whose forecast is not finite.
     """
-    quantiles_Q = np.asarray(quantiles, dtype=np.float64)
-    result_SFQ = np.full((len(panel.unique_ids), panel.horizon, len(quantiles)), np.nan)
+    return forecast_ridge_variants([panel], season_lengths=season_lengths, quantiles=quantiles)[0]
+
+
+def forecast_ridge_variants(
+    panels: Sequence[Panel], *, season_lengths: Sequence[int], quantiles: Sequence[float]
+) -> list[Quantiles]:
+    """Forecast panels that differ in the covariates of the horizon alone, all by the equations of the first one.
+
+    Those of the others would be nearly the same: equations by step read a covariate one point after their target, so
+    that the newest window reads the first value of the horizon.
+
+    Args:
+        panels: The variants.
+        season_lengths: Grid points of each season.
+        quantiles: Levels, ascending.
+
+    Returns:
+        Quantiles of each panel, as `forecast_ridge` returns them; of the first one to the last bit.
+    """
+    quantiles_Q, panel = np.asarray(quantiles, dtype=np.float64), panels[0]
+    shape = (len(panel.unique_ids), panel.horizon, len(quantiles))
+    results = [np.full(shape, np.nan) for _ in panels]
     needed = least_points(horizon=panel.horizon, season_lengths=season_lengths)
     for row, y_N in enumerate(panel.y_SN):
         is_known_N = np.isfinite(y_N)
         first = int(np.argmax(is_known_N)) if is_known_N.any() else len(y_N)
         if len(y_N) - first < needed:
             continue
-        covariate_TK = None
-        if panel.covariate_SNK is not None:
-            covariate_TK = expand_names(panel.covariate_SNK[row, first:], len(y_N) - first)
+        none_TK = np.empty((len(y_N) - first + panel.horizon, 0))
+        variants = [
+            none_TK if each.covariate_SNK is None else expand_names(each.covariate_SNK[row, first:], len(y_N) - first)
+            for each in panels
+        ]
         with np.errstate(all="ignore"):
             try:
-                forecast_FQ = _forecast(y_N[first:], covariate_TK, panel.horizon, season_lengths, quantiles_Q)
+                forecasts = _forecast(y_N[first:], variants, panel.horizon, season_lengths, quantiles_Q)
             except np.linalg.LinAlgError:
                 continue
-        if np.isfinite(forecast_FQ).all():
-            result_SFQ[row] = forecast_FQ
-    return result_SFQ
+        for result_SFQ, forecast_FQ in zip(results, forecasts, strict=True):
+            if np.isfinite(forecast_FQ).all():
+                result_SFQ[row] = forecast_FQ
+    return results
 
 
 def least_points(*, horizon: int, season_lengths: Sequence[int]) -> int:
@@ -135,67 +160,90 @@ def ridge_seconds(num_points: int, horizon: int, season_lengths: Sequence[int], 
 
 
 def _forecast(
-    y_N: Values, covariate_TK: Values | None, horizon: int, season_lengths: Sequence[int], quantiles_Q: Values
-) -> Values:
-    """Forecast a series that begins with a measurement and is long enough, (F, Q)."""
+    y_N: Values, variants: Sequence[Values], horizon: int, season_lengths: Sequence[int], quantiles_Q: Values
+) -> list[Values]:
+    """Forecast a series that begins with a measurement and is long enough, (F, Q) for each variant of covariates."""
     season = season_lengths[0]
     long_season = round(season_lengths[1] / season) * season if len(season_lengths) > 1 else None
-    if covariate_TK is None:
-        covariate_TK = np.empty((len(y_N) + horizon, 0))
-    covariate_TK = _fill_covariates(covariate_TK, len(y_N), season)
+    filled = [_fill_covariates(covariate_TK, len(y_N), season) for covariate_TK in variants]
     # A power of two keeps all bits, and products of the largest floats finite.
     exponent = int(np.frexp(np.abs(y_N[np.isfinite(y_N)]).max())[1])
     y_N = fill_from_past(np.where(np.isfinite(y_N), np.ldexp(y_N, -exponent), np.nan), season_length=season)
-    is_closed_T = _find_closed(y_N, covariate_TK)
-    open_N = _fill_closed(y_N, is_closed_T[: len(y_N)], season)
-    plain_TK, squares_TK = _scaled_covariates(covariate_TK, len(y_N))
-    both_TK = np.concatenate([plain_TK, squares_TK], axis=1)
-    first, second = _centre_and_spread(open_N), _second_scale(open_N)
-    models = [(first, plain_TK)] if second == first and not squares_TK.size else [(first, plain_TK), (second, both_TK)]
-    whole = [(scale, scaled_TK, np.zeros(len(scaled_TK))) for scale, scaled_TK in models]
-    if is_by_step(len(y_N), horizon=horizon, season=season):
-        whole += _without_effects(whole, open_N, season, long_season)
+    is_closed_VT = [_find_closed(y_N, covariate_TK) for covariate_TK in filled]
+    open_N = _fill_closed(y_N, is_closed_VT[0][: len(y_N)], season)
+    models_V = [_models_of(open_N, covariate_TK, season, long_season) for covariate_TK in filled]
     lowest, highest = _bounds(open_N)
-    models_FQ, losses = [], []
-    for (centre, spread), scaled_TK, effect_T in whole:
-        known = Known(np.arcsinh((open_N - effect_T[: len(y_N)] - centre) / spread), scaled_TK)
-        blocks = windows_of(known, season=season, long_season=long_season)
-        parts_MQ, parts = zip(*(_forecast_block(windows, quantiles_Q) for windows in blocks), strict=True)
-        model_FQ = np.sinh(np.concatenate(parts_MQ)) * spread + centre + effect_T[len(y_N) :, None]
-        models_FQ.append(np.clip(model_FQ, lowest, highest))
+    models_VFQ, losses = [], []
+    for variants_of_model in zip(*models_V, strict=True):
+        (centre, spread), effect_N = variants_of_model[0].scale, variants_of_model[0].effect_T[: len(y_N)]
+        reduced_N = np.arcsinh((open_N - effect_N - centre) / spread)
+        known_V = [Known(reduced_N, model.covariate_TK) for model in variants_of_model]
+        blocks = _blocks(known_V, season=season, long_season=long_season)
+        parts_VMQ, parts = zip(*(_forecast_block(*block, quantiles_Q) for block in blocks), strict=True)
+        forecasts = [
+            np.sinh(forecast_FQ) * spread + centre + model.effect_T[len(y_N) :, None]
+            for forecast_FQ, model in zip(np.concatenate(parts_VMQ, axis=1), variants_of_model, strict=True)
+        ]
+        models_VFQ.append([np.clip(forecast_FQ, lowest, highest) for forecast_FQ in forecasts])
         losses.append(spread * float(np.mean(parts)))
     least = max(min(losses), _LEAST_LOSS)
     weights = [(least / max(loss, least)) ** POWER for loss in losses]
-    forecast_FQ: Values = np.average(models_FQ, axis=0, weights=weights)
-    forecast_FQ[is_closed_T[len(y_N) :]] = 0.0
-    result_FQ: Values = np.ldexp(forecast_FQ, exponent)
-    return result_FQ
+    results: list[Values] = []
+    for models_FQ, is_closed_T in zip(zip(*models_VFQ, strict=True), is_closed_VT, strict=True):
+        forecast_FQ = np.average(models_FQ, axis=0, weights=weights)
+        forecast_FQ[is_closed_T[len(y_N) :]] = 0.0
+        results.append(np.ldexp(forecast_FQ, exponent))
+    return results
 
 
-_Model = tuple[tuple[float, float], Values, Values]
-"""Centre and spread of a series, its scaled covariates, and the effect that is taken out before the fit."""
+class _Model(NamedTuple):
+    """Centre and spread of a series, its scaled covariates, and the effect that is taken out before the fit."""
+
+    scale: tuple[float, float]
+    covariate_TK: Values
+    effect_T: Values
+
+
+def _models_of(open_N: Values, covariate_TK: Values, season: int, long_season: int | None) -> list[_Model]:
+    """Return the models of a series; variants of the covariates of the horizon have as many."""
+    plain_TK, squares_TK = _scaled_covariates(covariate_TK, len(open_N))
+    both_TK = np.concatenate([plain_TK, squares_TK], axis=1)
+    first, second = _centre_and_spread(open_N), _second_scale(open_N)
+    pairs = [(first, plain_TK)] if second == first and not squares_TK.size else [(first, plain_TK), (second, both_TK)]
+    models = [_Model(scale, scaled_TK, np.zeros(len(scaled_TK))) for scale, scaled_TK in pairs]
+    horizon = len(covariate_TK) - len(open_N)
+    if is_by_step(len(open_N), horizon=horizon, season=season):
+        models += _without_effects(models, open_N, season, long_season)
+    return models
+
+
+def _blocks(known_V: Sequence[Known], *, season: int, long_season: int | None) -> Iterator[tuple[Windows, Values]]:
+    """Yield the windows of each block of steps, and the inputs after the series' end of each variant (V, P)."""
+    first, *others = (windows_of(known, season=season, long_season=long_season) for known in known_V)
+    for windows in first:
+        yield windows, np.stack([windows.next_P, *(next(each).next_P for each in others)])
 
 
 def _without_effects(models: Sequence[_Model], open_N: Values, season: int, long_season: int | None) -> list[_Model]:
     """Return the models of the series without the effects of covariates that all steps share, where there are any."""
     others: list[_Model] = []
-    for scale, scaled_TK, _ in models:
-        effect_T = pooled_effect(open_N, scaled_TK, season=season, long_season=long_season)
+    for model in models:
+        effect_T = pooled_effect(open_N, model.covariate_TK, season=season, long_season=long_season)
         if effect_T.any():
-            others.append((scale, scaled_TK, effect_T))
+            others.append(model._replace(effect_T=effect_T))
     return others
 
 
-def _forecast_block(windows: Windows, quantiles_Q: Values) -> tuple[Values, float]:
-    """Average the fits to several numbers of windows; return quantiles (M, Q) and the mean error in spreads."""
-    fits = [fit_ridge(windows.input_WP[:num], windows.target_WM[:num], windows.next_P) for num in windows.nums]
-    point_M = np.mean([fitted.forecast_M for fitted in fits], axis=0)
+def _forecast_block(windows: Windows, next_VP: Values, quantiles_Q: Values) -> tuple[Values, float]:
+    """Average the fits to several numbers of windows; return quantiles (V, M, Q) and the mean error in spreads."""
+    fits = [fit_ridge(windows.input_WP[:num], windows.target_WM[:num], next_VP) for num in windows.nums]
+    point_VM = np.mean([fitted.forecast_VM for fitted in fits], axis=0)
     error_WM = np.concatenate([fitted.error_WM for fitted in fits])
     target_WM = np.concatenate([windows.target_WM[:num] for num in windows.nums])
     lowest, highest = windows.target_WM.min(), windows.target_WM.max()
     loss_WM = np.abs(np.sinh(target_WM) - np.sinh(np.clip(target_WM - error_WM, lowest, highest)))
     offset_MQ, _ = centred_quantiles(error_WM.T, quantiles_Q)
-    return point_M[:, None] + offset_MQ, float(loss_WM.mean())
+    return point_VM[:, :, None] + offset_MQ, float(loss_WM.mean())
 
 
 def _centre_and_spread(values_N: Values) -> tuple[float, float]:

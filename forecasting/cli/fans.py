@@ -91,7 +91,7 @@ def fans_of_store(store: "Store", series: Sequence[str], *, spec: str | None = N
     )
     zones: list[str] = newest["zone"].drop_nulls().to_list() if "zone" in newest.columns else []
     zone = zones[0] if zones else None
-    return Fans(_on_wall_clock(history, zone), _in_order(_on_wall_clock(newest, zone), series))
+    return Fans(on_wall_clock(history, zone), _in_order(on_wall_clock(newest, zone), series))
 
 
 def fans_of_files(
@@ -132,7 +132,7 @@ def fans_of_files(
         measured = well_formed(measured)
         known = read_times(measured.with_columns(y), "ds", clock=clock).filter(pl.col("ds").is_not_null())
         history = known.select("unique_id", "ds", "y").sort("unique_id", "ds").collect()
-    return Fans(_on_wall_clock(history, zone), _in_order(_on_wall_clock(times, zone), series))
+    return Fans(on_wall_clock(history, zone), _in_order(on_wall_clock(times, zone), series))
 
 
 def find_spec(store: "Store", series: Sequence[str], spec: str | None) -> tuple[Clock, str]:
@@ -188,7 +188,8 @@ def _clock_of(rows: pl.DataFrame) -> Clock:
     return "step" if is_step else "timestamp"
 
 
-def _on_wall_clock(rows: pl.DataFrame, zone: str | None) -> pl.DataFrame:
+def on_wall_clock(rows: pl.DataFrame, zone: str | None) -> pl.DataFrame:
+    """Return rows whose times, naive in UTC, are on the wall clock of a zone; unchanged without one."""
     if zone is None:
         return rows
     times = [pl.col(name) for name in ("ds", "cutoff") if name in rows.columns]

@@ -1,4 +1,4 @@
-"""`fleetcast plot`: draw the history and forecasts of some series, or the attention of their networks."""
+"""`fleetcast plot`: draw history and forecasts of some series, what forecasts come from, or attention of networks."""
 
 import warnings
 from pathlib import Path
@@ -24,6 +24,9 @@ def plot(
         Path | None, typer.Option(help="A file that `fleetcast forecast` wrote, instead of the store.")
     ] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Draw how attention networks weigh the past.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Draw what makes the forecasts, of a spec with attributions.")
+    ] = False,
     actuals: Annotated[
         str | None, typer.Option(help="With --forecasts: the measurements before and after the cutoff.")
     ] = None,
@@ -53,6 +56,15 @@ def plot(
         raise SpecError("plot", ["--actuals needs --forecasts; without --forecasts, the store has both"])
     if cutoff is not None and forecasts is not None:
         raise SpecError("plot", ["--cutoff selects forecasts of the store and cannot be combined with --forecasts"])
+    if explain and (attention or forecasts is not None):
+        other = "--attention" if attention else "--forecasts"
+        raise SpecError("plot", [f"--explain reads attributions of the store and cannot be combined with {other}"])
+    if explain:
+        from forecasting.cli.attributions import attributions_of_store
+        from forecasting.plots import attribution_chart
+
+        _save(attribution_chart(attributions_of_store(open_store(), series, spec=spec, cutoff=cutoff)), out)
+        return
     if attention:
         if forecasts is not None:
             raise SpecError("plot", ["--attention reads networks of the store and cannot be combined with --forecasts"])

@@ -5,6 +5,7 @@ The module does not import torch; its functions do when they are called, often i
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -104,12 +105,96 @@ def predict_fitted_shard(
     Returns:
         Rows of the table `forecasts`.
     """
+    return _forecaster(panel, spec, weights, priors, champions, kernel)(panel)
+
+
+def explain_fitted_shard(
+    panel: Panel,
+    spec: Spec,
+    weights: Sequence[bytes],
+    priors: Sequence[bytes],
+    champions: pl.DataFrame,
+    *,
+    kernel: KernelName = "auto",
+) -> pl.DataFrame:
+    """Attribute the forecasts of one shard's serving models.
+
+    Args:
+        panel: The series with everything known of them.
+        spec: What is forecast.
+        weights: Files of their serving networks.
+        priors: Files of priors for series without networks.
+        champions: The serving model of each series.
+        kernel: The implementation of the recurrence.
+
+    Returns:
+        The rows that `explain_panel` returns.
+    """
+    from forecasting.flow.explain import explain_panel
+
+    return explain_panel(panel, spec, champions, forecast=_forecaster(panel, spec, weights, priors, champions, kernel))
+
+
+def explain_trained(
+    spec: Spec, trained: Trained, features: pl.DataFrame, names: Sequence[str], *, cutoff: datetime | int
+) -> pl.DataFrame:
+    """Attribute the forecasts of some series, as `predict_trained` makes them.
+
+    Args:
+        spec: What is forecast.
+        trained: Networks, champions and calibration.
+        features: Everything known of the series up to the cutoff.
+        names: The series.
+        cutoff: The cutoff of the forecast.
+
+    Returns:
+        The rows that `explain_panel` returns.
+    """
+    frames = []
+    for own, weights, priors in _parts_of(trained, names):
+        panel = panel_of(features, spec, own, run_cutoff=cutoff)
+        champions = trained.champions.filter(pl.col("unique_id").is_in(own))
+        frames.append(explain_fitted_shard(panel, spec, weights, priors, champions))
+    return pl.concat(frames)
+
+
+_Part = tuple[tuple[str, ...], tuple[bytes, ...], tuple[bytes, ...]]
+"""Some series, with the files of their networks and of priors for series without networks."""
+
+
+def _parts_of(trained: Trained, names: Sequence[str]) -> list[_Part]:
+    """Return some series by shard, those that came after the training last."""
+    wanted, known = set(names), {name for shard in trained.shards for name in shard.unique_ids}
+    parts: list[_Part] = [
+        (tuple(name for name in shard.unique_ids if name in wanted), shard.weights, ()) for shard in trained.shards
+    ]
+    later = tuple(name for name in names if name not in known)
+    return [part for part in [*parts, (later, (), tuple(trained.priors))] if part[0]]
+
+
+def _forecaster(
+    panel: Panel,
+    spec: Spec,
+    weights: Sequence[bytes],
+    priors: Sequence[bytes],
+    champions: pl.DataFrame,
+    kernel: KernelName,
+) -> Callable[..., pl.DataFrame]:
+    """Return a function that forecasts a panel of these series."""
     from forecasting.fleet.fitted import FittedFleet, Prior
     from forecasting.flow.shards import predict_shard
 
     serving = [FittedFleet.from_bytes(content).select(panel.unique_ids) for content in weights]
     direct = use_priors(panel, [Prior.from_bytes(content) for content in priors], having=series_by_network(serving))
-    return predict_shard(panel, spec, serving, champions, networks=spec.models, kernel=kernel, direct=direct)
+    return partial(
+        predict_shard,
+        spec=spec,
+        serving=serving,
+        champions=champions,
+        networks=spec.models,
+        kernel=kernel,
+        direct=direct,
+    )
 
 
 def use_priors(panel: Panel, priors: Sequence["Prior"], *, having: Mapping[str, set[str]]) -> list["FittedFleet"]:

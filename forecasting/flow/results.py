@@ -19,6 +19,7 @@ from forecasting.flow.actuals import Actuals, leave_out_parts, read_actuals
 from forecasting.flow.ends import describe_series
 from forecasting.flow.holdout import evaluate
 from forecasting.flow.one_shot import OneShot
+from forecasting.flow.predict import Trained, explain_trained
 from forecasting.flow.sample_paths import find_demands, no_paths, sample_paths
 from forecasting.series.frames import NativeFrames
 from forecasting.series.inputs import as_paths, read_input
@@ -261,6 +262,43 @@ class Result:
         shown = tail.tail(history or max(2 * self.spec.horizon, 24))
         times = replace(self._types, unique_id=pl.String(), id_columns={}).restore(shown)
         return fan_chart(_on_wall_clock(times), _on_wall_clock(forecasts))
+
+    def explain(self, *series: Any) -> Any:
+        """Attribute the forecasts of some series: to their seasonal reference, the past, the calendar and covariates.
+
+        The effect of a covariate is that of its values over the horizon instead of those at the reference, a season
+        before: its Shapley value among the covariates and the calendar. The past is the rest. With up to six of these
+        that change, all combinations are forecast; with more, 32 sampled orders of them are.
+
+        Args:
+            *series: Names of series, or a list of them; all series where none is given.
+
+        Returns:
+            One row for each part of a forecast: series, time, step, cutoff, model, kind (reference, past, calendar or
+            covariate), component (the covariate's name, else the kind) and contribution, in units of the target. The
+            contributions of a time sum to its forecast. `calendar` is left out where it makes no difference to a
+            series, as where no model reads that of the horizon.
+
+        Raises:
+            UserError: A series was not forecast.
+            SpecError: The networks of the forecast were not kept; those of a fleet are, and of forecasts with
+                covariates.
+        """
+        outcome = self._outcome
+        if not outcome.fitted:
+            raise SpecError(
+                "explain", ["the networks of this forecast were not kept; use forecasting.fit(…).predict().explain()"]
+            )
+        champions = outcome.forecasts.filter("is_champion")
+        known = champions["unique_id"].unique(maintain_order=True).to_list()
+        given = [name for each in series for name in (each if isinstance(each, (list, tuple)) else [each])]
+        names = [str(name) for name in given] or known
+        require_series(champions.lazy(), names)
+        trained = Trained(outcome.fitted, outcome.priors, outcome.champions, outcome.factors)
+        rows = explain_trained(self.spec, trained, outcome.features, list(dict.fromkeys(names)), cutoff=outcome.cutoff)
+        served = champions.filter(pl.col("forecast").is_not_null()).select("unique_id", "ds")
+        rows = rows.join(served, on=["unique_id", "ds"], how="semi", maintain_order="left")
+        return self._native(self._restore(rows.drop("zone", strict=False)))
 
     def __repr__(self) -> str:
         return f"<forecasting.Result: {'; '.join(self._facts())}>"

@@ -143,6 +143,7 @@ def predict_shard(
     kernel: KernelName = "auto",
     direct: Sequence[FittedFleet] = (),
     versions: pl.DataFrame | None = None,
+    known: dict[ForecasterKey, Quantiles] | None = None,
 ) -> pl.DataFrame:
     """Forecast every series of a shard with every requested network, its statistical models and seasonal naives.
 
@@ -161,6 +162,8 @@ def predict_shard(
             (`forecasting.fleet.prior.direct`). A champion among networks does not apply to such a series. Without a
             champion, its serving model is the combination, if every network has a forecast.
         versions: Versions of the registry (unique_id, model, version); computed from the weights where None.
+        known: Forecasts that are known already. Those of statistical models and naives, which read neither covariates
+            nor the calendar, are added to them.
 
     Returns:
         Rows of the table `forecasts`, not calibrated, sorted by series, model and time.
@@ -177,7 +180,12 @@ def predict_shard(
             for model in STATISTICS
         }
         statistics = statistics_forecasters(spec, panel.length_S, also=is_champion)
-    quantiles = {key: make(panel) for key, make in _forecasters(spec, statistics, fleets, kernel).items()}
+    known = {} if known is None else known
+    quantiles = {
+        key: known[key] if key in known else make(panel)
+        for key, make in _forecasters(spec, statistics, fleets, kernel).items()
+    }
+    known |= {key: each for key, each in quantiles.items() if isinstance(key, str) and key not in REGRESSIONS}
     forecasts = _assemble(spec, networks, quantiles, share_S=shares_of(champions, panel.unique_ids))
     del quantiles
     able: dict[str, npt.NDArray[np.bool_]] = {

@@ -110,6 +110,9 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     paths: StrictInt = Field(
         0, description="sample paths of each series in a forecast: 0 for none, otherwise 10 to 10,000"
     )
+    attributions: StrictBool = Field(
+        False, description="whether forecast runs also write how much of each forecast comes from what"
+    )
     models: tuple[NetworkName, ...] = Field(("lstm", "gru"), min_length=1, description="networks to train")
     statistics: tuple[StatisticName, ...] | None = Field(
         None, description="statistical models to compare with the networks; by default the recipe's choice"

@@ -24,7 +24,7 @@ TABLES_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
     "features": ("observations", "rejects", "features", "checks"),
     "train": ("models", "priors"),
     "backtest": ("backtests", "champions", "calibrations", "correlations"),
-    "predict": ("forecasts", "sample_paths", "checks"),
+    "predict": ("forecasts", "sample_paths", "attributions", "checks"),
     "score": ("scores",),
     "publish": (),
 }
@@ -40,6 +40,8 @@ INPUTS_OF_JOB: Mapping[JobName, tuple[str, ...]] = {
 """The tables that each job reads, besides the source, which only the first one reads."""
 TABLES_OF_PATHS = ("correlations", "sample_paths")
 """Written only where a spec asks for sample paths."""
+TABLE_OF_ATTRIBUTIONS = "attributions"
+"""Written only where a spec asks for it."""
 TABLE_OF_CHECKS = "checks"
 """Written only where a spec has checks."""
 
@@ -157,5 +159,9 @@ def _plain(place: str) -> str:
 
 
 def _written(tables: tuple[str, ...], spec: Spec) -> list[str]:
-    left_out = {*(() if spec.paths else TABLES_OF_PATHS), *(() if spec.checks else [TABLE_OF_CHECKS])}
+    left_out = {
+        *(() if spec.paths else TABLES_OF_PATHS),
+        *(() if spec.checks else [TABLE_OF_CHECKS]),
+        *(() if spec.attributions else [TABLE_OF_ATTRIBUTIONS]),
+    }
     return [table for table in tables if table not in left_out]

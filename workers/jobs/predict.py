@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -69,8 +70,14 @@ def predict(run: Run) -> Outcome:
         paths = _scan(run, staged.files["sample_paths"])
         is_held = pl.col("unique_id").is_in(list(held))
         versions |= run.publish("sample_paths", paths.filter(~is_held) if held else staged.files["sample_paths"])
-    elif _has_stored_paths(run):
+    elif _has_stored(run, "sample_paths"):
         versions |= run.publish("sample_paths", [])  # of forecasts that are replaced
+    if run.spec.attributions:
+        parts = _scan(run, staged.files["attributions"])
+        is_held = pl.col("unique_id").is_in(list(held))
+        versions |= run.publish("attributions", parts.filter(~is_held) if held else staged.files["attributions"])
+    elif _has_stored(run, "attributions"):
+        versions |= run.publish("attributions", [])
     trainings = describe_trainings(run, _scan(run, new))
     discard(run.store, run.arguments.run_id)
     return Outcome(
@@ -115,8 +122,8 @@ def compute_scenario(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         Rows of `scenarios`.
     """
     assert slot.scenario is not None, "the run makes a scenario"
-    without_paths = replace(slot, spec=slot.spec.model_copy(update={"paths": 0}))
-    return {"scenarios": as_scenario(compute_forecasts(without_paths, shard)["forecasts"], slot.scenario)}
+    alone = replace(slot, spec=slot.spec.model_copy(update={"paths": 0, "attributions": False}))
+    return {"scenarios": as_scenario(compute_forecasts(alone, shard)["forecasts"], slot.scenario)}
 
 
 def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
@@ -127,9 +134,10 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         shard: The series.
 
     Returns:
-        Rows of `forecasts`, and of `sample_paths` where the spec has paths.
+        Rows of `forecasts`, of `sample_paths` where the spec has paths, and of `attributions` where it has these.
     """
     from forecasting.flow.admissible import calibrate
+    from forecasting.flow.explain import explain_panel
     from forecasting.flow.sample_paths import find_demands, no_paths, sample_paths
     from forecasting.flow.serving import join_versions
     from forecasting.flow.shards import predict_shard  # torch loads on actors only
@@ -153,28 +161,33 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
             *(_networks_of([fleet]).join(prior, how="cross").select(columns) for fleet, prior in direct),
         ]
     )
-    forecasts = predict_shard(
-        panel,
-        slot.spec,
-        own,
-        champions,
+    forecast = partial(
+        predict_shard,
+        spec=slot.spec,
+        serving=own,
+        champions=champions,
         networks=slot.networks,
         kernel=slot.kernel,
         direct=[fleet for fleet, _ in direct],
         versions=join_versions(used.drop("run_cutoff")),
     )
-    forecasts = mark_trainings(forecasts, used)
+    forecasts = mark_trainings(forecast(panel), used)
     unserved = {**ended, **slot.read_set_aside(shard.unique_ids)}
     forecasts = mark_unserved(calibrate(forecasts, factors, slot.spec), unserved)
+    tables = {"forecasts": forecasts}
+    if slot.spec.attributions:
+        served = forecasts.filter("is_champion", pl.col("forecast").is_not_null()).select("unique_id", "ds")
+        parts = explain_panel(panel, slot.spec, champions, forecast=forecast)
+        tables["attributions"] = parts.join(served, on=["unique_id", "ds"], how="semi", maintain_order="left")
     if not slot.spec.paths:
-        return {"forecasts": forecasts}
+        return tables
     correlations = newest(known("correlations"), ["model"]).collect(engine="streaming")
     history = pl.DataFrame({"unique_id": panel.unique_ids, "y": list(panel.y_SN)}).explode("y")
     paths = sample_paths(forecasts, correlations, slot.spec, demands=find_demands(history))
     drawn = pl.concat([no_paths(forecasts), *paths])
     if slot.clock == "timestamp":
         drawn = drawn.with_columns(zone=pl.lit(panel.stated_zone, pl.String))
-    return {"forecasts": forecasts, "sample_paths": drawn}
+    return tables | {"sample_paths": drawn}
 
 
 def _use_priors_directly(
@@ -205,9 +218,9 @@ def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFr
     return newest(models.filter(wanted), ["unique_id", "model"])
 
 
-def _has_stored_paths(run: Run) -> bool:
-    stored = run.store.scan("sample_paths", run.clock)
-    of_run = stored.filter(run.slice("sample_paths").contains(declared_table("sample_paths"), run.clock))
+def _has_stored(run: Run, table: str) -> bool:
+    stored = run.store.scan(table, run.clock)
+    of_run = stored.filter(run.slice(table).contains(declared_table(table), run.clock))
     return not of_run.select("unique_id").head(1).collect(engine="streaming").is_empty()
 
 

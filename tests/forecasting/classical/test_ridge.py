@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecasting.classical.ridge import forecast_ridge, least_points, ridge_seconds
+from forecasting.classical.ridge import forecast_ridge, forecast_ridge_variants, least_points, ridge_seconds
 from forecasting.series.panel import Panel
 
 NAN = math.nan
@@ -159,3 +159,18 @@ def test_seconds_grow_with_points_horizon_and_covariates() -> None:
 
 def test_panel_without_series_has_no_forecast(make_panel) -> None:
     assert forecast(make_panel([]), [7]).shape == (0, 4, 3)
+
+
+@pytest.mark.parametrize(("seasons", "horizon", "num_points"), SEASONS[:3])
+def test_variants_of_the_horizon_have_the_equations_of_the_first_one(make_panel, seasons, horizon, num_points) -> None:
+    covariate_SNK = noise(1, 2, num_points + horizon, 2)
+    covariate_SNK[:, :, 1] = covariate_SNK[:, :, 1] > 0.5
+    truth_SN = [seasonal(seed, num_points, seasons[0]) + 8 * covariate_SNK[seed, :num_points, 0] for seed in (0, 1)]
+    panels = [with_covariates(make_panel(truth_SN, horizon=horizon), covariate_SNK.copy()) for _ in range(3)]
+    for number, panel in enumerate(panels):
+        panel.covariate_SNK[:, -horizon:, 0] += number
+    found = forecast_ridge_variants(panels, season_lengths=seasons, quantiles=FEW)
+    assert np.array_equal(found[0], forecast(panels[0], seasons))
+    for panel, one in zip(panels, found, strict=True):
+        np.testing.assert_allclose(one, forecast(panel, seasons), rtol=0.005)
+    assert not np.array_equal(found[0], found[1])

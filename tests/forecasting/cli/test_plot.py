@@ -10,9 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from forecasting.cli.attributions import attributions_of_store
 from forecasting.cli.fans import fans_of_files, fans_of_store
 from forecasting.errors import NothingStored, SpecError, UserError
 from forecasting.spec.source import Source
+from forecasting.store.publish import publish
+from forecasting.store.slices import Slice
+from forecasting.store.stamp import stamp
 from forecasting.store.tables import Store
 
 Fleetcast = Callable[..., Any]
@@ -131,3 +135,31 @@ def test_file_without_forecasts_is_refused(fleetcast: Fleetcast, tmp_path: Path)
     ended = fleetcast("plot", "a", "--forecasts", "in.parquet")
     assert ended.exit_code == 2
     assert "lacks cutoff, model, forecast" in ended.err
+
+
+def test_explain_draws_the_parts_of_forecasts_and_names_what_is_missing(fleetcast: Fleetcast, store: Store) -> None:
+    refused = fleetcast("plot", "EWR", "--explain", "--out", "parts.png")
+    assert refused.exit_code == 2
+    assert "spec 'demo' has no attributions of 'EWR': set attributions = true in the spec" in refused.err
+    cutoff = START + timedelta(hours=11)
+    parts = [("reference", "reference", 5.0), ("past", "past", -1.0), ("covariate", "$price", 2.0)]
+    points = [(name, cutoff + timedelta(hours=step), step) for name in ("EWR", "J'FK") for step in (1, 2)]
+    rows = pl.DataFrame(
+        [(*point, *part) for point in points for part in parts],
+        schema={
+            "unique_id": pl.String, "ds": pl.Datetime("us"), "step": pl.Int32, "kind": pl.String,
+            "component": pl.String, "contribution": pl.Float64,
+        },
+        orient="row",
+    ).with_columns(model=pl.lit("lstm"), cutoff=pl.lit(cutoff))  # fmt: skip
+    stamped = stamp(rows, "attributions", "timestamp", spec="demo", run_cutoff=cutoff, run_id="r")
+    slice = Slice("demo", run_cutoff=cutoff)
+    publish(store, "attributions", "timestamp", stamped, slice=slice, application="r", generation=0)
+    ended = fleetcast("plot", "EWR", "J'FK", "--explain", "--out", "parts.svg")
+    assert ended.exit_code == 0, ended.err
+    assert Path("parts.svg").read_text().startswith("<?xml")
+    found = attributions_of_store(store, ["J'FK", "EWR"])
+    assert found["unique_id"].unique(maintain_order=True).to_list() == ["J'FK", "EWR"]
+    assert found["kind"].to_list()[:3] == ["reference", "past", "covariate"]
+    for more in (["--attention"], ["--forecasts", "f.parquet"]):
+        assert "--explain reads attributions of the store" in fleetcast("plot", "EWR", "--explain", *more).err

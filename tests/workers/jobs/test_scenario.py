@@ -191,3 +191,19 @@ def test_retry_keeps_the_plan_that_the_first_try_has_read(forecast: Any, monkeyp
     predict(run)
     assert scenarios_of(forecast).height == 2 * HORIZON
     assert not forecast.store.files.find("staging")
+
+
+def test_attributions_are_written_on_request_and_removed_with_it(forecast: Any) -> None:
+    plain = forecast.spec
+    forecast.spec = plain.model_copy(update={"attributions": True})
+    forecast.do(predict, "predict", CUTOFF)
+    parts = forecast.store.scan("attributions", "timestamp").collect()
+    served = latest_forecasts(forecast.store, spec="small").sort("unique_id", "ds")
+    found = parts.group_by("unique_id", "ds").agg(pl.col("contribution").sum()).sort("unique_id", "ds")
+    assert found["contribution"].to_list() == pytest.approx(served["forecast"].to_list())
+    assert {"reference", "past", "promotion"} <= set(parts["component"])
+    make(forecast, "all", 1)
+    assert forecast.store.scan("attributions", "timestamp").collect().equals(parts), "a scenario writes none"
+    forecast.spec = plain
+    forecast.do(predict, "predict", CUTOFF)
+    assert forecast.store.scan("attributions", "timestamp").collect().is_empty()
