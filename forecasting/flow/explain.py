@@ -244,5 +244,5 @@ def _ridge(panel: Panel, variants: Sequence[Panel], spec: Spec) -> list[Quantile
     """Return the forecasts of variants by the ridge regression that is fitted to the panel; none without it."""
     if RIDGE not in spec.chosen_regressions:
         return []
-    options = {"season_lengths": spec.season_lengths, "quantiles": spec.quantiles}
-    return forecast_ridge_variants([panel, *variants], **options)[1:]
+    lengths, quantiles = spec.season_lengths, spec.quantiles
+    return forecast_ridge_variants([panel, *variants], season_lengths=lengths, quantiles=quantiles)[1:]
