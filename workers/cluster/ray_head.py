@@ -23,7 +23,7 @@ from forecasting.settings import SETTINGS_FILE_VARIABLE, Settings
 from forecasting.temporary import PREFIX, remove_leftovers, temporary_folder
 
 LOOPBACK = "127.0.0.1"
-START_TIMEOUT = 120.0
+START_TIMEOUT = 180.0
 STOP_TIMEOUT = 20.0
 _PREFIX = f"{PREFIX}ray-"
 _MARK = "FLEETCAST_LOCAL_RAY"
@@ -175,8 +175,8 @@ def _start_command(folder: Path, num_cpus: int | None, num_gpus: int | None, por
     dashboard = [f"--dashboard-host={LOOPBACK}", f"--dashboard-port={port}"] if port else []
     return [
         sys.executable,
-        "-m",
-        "ray.scripts.scripts",
+        "-P",
+        str(Path(__file__).with_name("ray_start.py")),
         "start",
         "--head",
         "--block",

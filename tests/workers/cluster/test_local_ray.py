@@ -16,7 +16,7 @@ from workers.cluster.ray_head import processes_of, write_token_if_missing
 
 HOLD_A_RAY = """
 import faulthandler, os, sys, time
-faulthandler.dump_traceback_later(100)  # shows where a start hangs, once in a test that fails
+faulthandler.dump_traceback_later(250)  # shows where a start hangs, once in a test that fails
 from workers.cluster.local_ray import local_ray
 with local_ray(num_cpus=1) as cluster:
     import ray
@@ -24,12 +24,12 @@ with local_ray(num_cpus=1) as cluster:
     print(folder, cluster.address, flush=True)
     if sys.argv[1] == "raise":
         raise ValueError("something else went wrong")
-    time.sleep(120)
+    time.sleep(600)
 """
 
 USE_A_RAY = """
 import faulthandler, json, os, sys
-faulthandler.dump_traceback_later(100)
+faulthandler.dump_traceback_later(200)
 import ray
 from workers.airflow.client import RayJobsClient, Submission, await_step, find_job, read_log, submit_job
 ray.init(address=os.environ["RAY_ADDRESS"], logging_level="warning")
@@ -50,6 +50,7 @@ DEFAULT_PORTS = (6379, 8265, 8266, 10001, 52365, 44217, 44227)
 
 @pytest.mark.ray
 @pytest.mark.faults
+@pytest.mark.timeout(700)  # four Rays start, which takes minutes on a busy machine
 def test_no_process_is_left_behind_however_the_owner_ends(start_python, wait_until_gone):
     codes = {"raise": 1, "SIGTERM": 143, "SIGINT": -signal.SIGINT, "SIGKILL": -signal.SIGKILL}
     for pair in (("raise", "SIGTERM"), ("SIGINT", "SIGKILL")):  # two at once: each takes seconds to start
@@ -77,7 +78,9 @@ def test_run_survives_busy_ports_gives_its_command_a_ray_with_jobs_and_ends_with
             with suppress(OSError):  # somebody else holds it, which is as good
                 listener.bind(("0.0.0.0", port))
                 listener.listen()
-        ended = run_python("-m", "workers.cluster.local_ray", "run", "--", "python", "-c", USE_A_RAY, HELD="held")
+        ended = run_python(
+            "-m", "workers.cluster.local_ray", "run", "--", "python", "-c", USE_A_RAY, timeout=240, HELD="held"
+        )
     assert ended.returncode == 7, ended.stderr
     seen = json.loads(ended.stdout.splitlines()[-1])
     assert seen["status"] == "SUCCEEDED", seen
