@@ -37,7 +37,7 @@ from forecasting.spec.place import PLACE, Scope
 from forecasting.spec.problems import relabel
 from forecasting.spec.recipes import configure
 from forecasting.spec.source import Source, check_source
-from forecasting.spec.spec import MOST_PATH_STEPS, ONE_SHOT, Spec, read_spec
+from forecasting.spec.spec import MOST_PATH_STEPS, ONE_SHOT, Spec, read_spec, static_columns_of
 from forecasting.spec.training import KernelName
 
 __all__ = ["Evaluation", "Fleet", "Result", "Store", "backtest", "fit", "forecast", "load"]
@@ -70,6 +70,7 @@ def forecast(
     covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
     country: str | None = None,
+    holidays: str | Mapping[str, Any] | None = None,
     margin: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -121,7 +122,9 @@ def forecast(
         covariate_categories: Those of these columns whose values are names; columns without any number are.
         future_missing: Where such a value is missing within the horizon: "error" (the default), "hold" for the last
             known value, or "drop_column", which leaves the covariate out.
-        country: ISO 3166-1 code of the country whose holidays are meant.
+        country: ISO 3166-1 code of the country whose holidays are the category "holiday".
+        holidays: Country whose holidays are covariates, such as "US", "DE-BY" or "XNYS", or fields of a spec's
+            `[holidays]`, such as {"by": "country", "window": [-1, 1]}.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers; 0 where not given.
         overrides: Parts of the recipe, such as {"max_steps": 200}.
@@ -186,6 +189,7 @@ def fit(
     covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
     country: str | None = None,
+    holidays: str | Mapping[str, Any] | None = None,
     margin: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -224,7 +228,9 @@ def fit(
         covariates: Tables of covariates of their own, as of `forecast`.
         covariate_categories: Those of them whose values are names.
         future_missing: Where such a value is missing: "error", "hold" or "drop_column".
-        country: ISO 3166-1 code of the country whose holidays are meant.
+        country: ISO 3166-1 code of the country whose holidays are the category "holiday".
+        holidays: Country whose holidays are covariates, such as "US", "DE-BY" or "XNYS", or fields of a spec's
+            `[holidays]`, such as {"by": "country", "window": [-1, 1]}.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
@@ -287,6 +293,7 @@ def backtest(
     covariate_categories: str | Sequence[str] | None = None,
     future_missing: str | None = None,
     country: str | None = None,
+    holidays: str | Mapping[str, Any] | None = None,
     margin: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -328,7 +335,9 @@ def backtest(
         covariates: Tables of covariates of their own, as of `forecast`.
         covariate_categories: Those of them whose values are names.
         future_missing: Where such a value is missing: "error", "hold" or "drop_column".
-        country: ISO 3166-1 code of the country whose holidays are meant.
+        country: ISO 3166-1 code of the country whose holidays are the category "holiday".
+        holidays: Country whose holidays are covariates, such as "US", "DE-BY" or "XNYS", or fields of a spec's
+            `[holidays]`, such as {"by": "country", "window": [-1, 1]}.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
@@ -356,7 +365,7 @@ def backtest(
             request = replace(request, spec=request.spec.model_copy(update={"checks": ()}))
             note = "a backtest does not evaluate the checks of its spec, which are of runs"
             warnings.warn(note, DataWarning, stacklevel=2)
-        rows = request.given.scan(request.spec.clock, static=request.spec.categories.static)
+        rows = request.given.scan(request.spec.clock, static=request.spec.static_columns)
         places = place_cutoffs(rows, request.spec, num_cutoffs=cutoffs, step=step)
         with Crew(count_processes(processes)) as crew:
             at_cutoffs = backtest_at(
@@ -588,6 +597,7 @@ _FIELDS = {
     "covariate_categories": "covariates.categories",
     "future_missing": "covariates.future_missing",
     "country": "categories.country",
+    "holidays": "holidays",
     "margin": "backtest.margin",
     "checks": "checks",
     "id": "source.id",
@@ -678,7 +688,7 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
         part[last] = value
     columns: Mapping[str, Any] = fields.get("source", {})
     frames_of_tables = _read_tables(arguments, fields, subject)
-    static = (*fields.get("categories", {}).get("static", ()), *_by_columns(fields))
+    static = (*static_columns_of(fields), *_by_columns(fields))
     if frame is None:
         if "uri" not in columns and columns.get("connection") is None:
             raise SpecError(subject, ["frame is missing: it must be a frame or paths of files"])

@@ -255,7 +255,8 @@ _DECLARED = (
             Column(
                 "covariates",
                 COVARIATES,
-                "values of the spec's covariates in their order, each null where the source has none; null without any",
+                "values of the spec's covariates in their order, columns of the source before holidays; each null where"
+                " the source has none; null without any",
             ),
             Column(
                 "covariates_ahead",

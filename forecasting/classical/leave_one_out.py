@@ -16,6 +16,8 @@ STRENGTHS = tuple(np.geomspace(1e-1, 1e5, 13).tolist())
 _LEAST_SPREAD = 1e-9
 """Standard deviation up to which an input counts as constant; such an input is not used."""
 _MOST_LEVERAGE = 0.999
+_FEWEST_INPUTS = 100
+"""Inputs from which on it pays to look for repeated ones."""
 
 Values = npt.NDArray[np.float64]
 
@@ -31,7 +33,8 @@ def fit_ridge(input_WP: Values, target_WM: Values, next_VP: Values) -> Fitted:
     """Fit one linear equation for each target, all with the strength of the smallest mean absolute leave-one-out error.
 
     Inputs are standardised, targets centred; the intercept has no penalty. With more inputs than windows, the dual
-    problem is solved.
+    problem is solved. Inputs that repeat another one, as those of the hours of a day whose covariate is that of the
+    day, count as often as they are there.
 
     Args:
         input_WP: Inputs of the windows.
@@ -46,6 +49,7 @@ def fit_ridge(input_WP: Values, target_WM: Values, next_VP: Values) -> Fitted:
     x_WP = (input_WP[:, used] - mean_P[used]) / spread_P[used]
     # One by one, so that a row's forecast has the same bits with and without others.
     scaled_VP = [(next_P[used] - mean_P[used]) / spread_P[used] for next_P in next_VP]
+    x_WP, scaled_VP = _merge_repeats(x_WP, scaled_VP)
     mean_M = target_WM.mean(0)
     y_WM = target_WM - mean_M
     is_primal = x_WP.shape[1] <= len(x_WP)
@@ -66,3 +70,17 @@ def fit_ridge(input_WP: Values, target_WM: Values, next_VP: Values) -> Fitted:
             best = mean_error, Fitted(np.stack(forecasts), error_WM)
     assert best is not None, "there is at least one strength"
     return best[1]
+
+
+def _merge_repeats(x_WP: Values, next_VP: list[Values]) -> tuple[Values, list[Values]]:
+    """Return one input in place of equal ones, scaled so that the fit and the forecasts are the same."""
+    num_inputs = x_WP.shape[1]
+    if num_inputs < _FEWEST_INPUTS:
+        return x_WP, next_VP
+    place: dict[bytes, int] = {}
+    merged_P = np.array([place.setdefault(column_W.tobytes(), len(place)) for column_W in x_WP.T])
+    if len(place) == num_inputs:
+        return x_WP, next_VP
+    first_U = np.unique(merged_P, return_index=True)[1]
+    root_U = np.sqrt(np.bincount(merged_P))
+    return x_WP[:, first_U] * root_U, [np.bincount(merged_P, weights=next_P) / root_U for next_P in next_VP]

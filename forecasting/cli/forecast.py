@@ -75,7 +75,20 @@ def forecast(
     calendar: Annotated[
         list[str] | None, typer.Option(help="Categories of times to learn: hour, weekday, month, holiday.")
     ] = None,
-    country: Annotated[str | None, typer.Option(help="Country whose holidays are meant, such as US.")] = None,
+    country: Annotated[str | None, typer.Option(help="Country of these holidays, such as US.")] = None,
+    holidays: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Whose holidays are covariates: US, DE-BY, XNYS …")
+    ] = None,
+    holidays_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column that has such a code for each series.")
+    ] = None,
+    holiday_window: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIRST,LAST", help="Days around a holiday that are covariates, such as -1,1."),
+    ] = None,
+    bridge_days: Annotated[
+        bool, typer.Option("--bridge-days", help="Working days between a holiday and a weekend are a covariate.")
+    ] = False,
     known_ahead: Annotated[
         list[str] | None,
         typer.Option(help="Columns of covariates that rows after the cutoff have too, such as price,promotion."),
@@ -162,6 +175,10 @@ def forecast(
         "categories.static": split_commas(static),
         "categories.calendar": split_commas(calendar),
         "categories.country": country,
+        "holidays.country": holidays,
+        "holidays.by": holidays_by,
+        "holidays.window": split_commas(holiday_window),
+        "holidays.bridge_days": bridge_days or None,
         "covariates.future": split_commas(known_ahead),
         "covariates.past": split_commas(past),
         "covariates.static": split_commas(static_covariates),

@@ -15,9 +15,9 @@ from forecasting.spec.place import PLACE, Scope
 from forecasting.spec.problems import relabel
 from forecasting.spec.recipes import configure
 from forecasting.spec.source import Source, as_uri
-from forecasting.spec.spec import ONE_SHOT, Spec, read_spec
+from forecasting.spec.spec import ONE_SHOT, Spec, read_spec, static_columns_of
 
-_NUMBERS = ("quantiles", "overrides.")
+_NUMBERS = ("quantiles", "overrides.", "holidays.window")
 """Fields of numbers, which options have as text."""
 _LABELS = {
     "source.uri": "INPUT",
@@ -63,6 +63,11 @@ _LABELS = {
     "categories.calendar": "--calendar",
     "categories.country": "--country",
     "categories": "--static, --calendar, --country",
+    "holidays.country": "--holidays",
+    "holidays.by": "--holidays-by",
+    "holidays.window": "--holiday-window",
+    "holidays.bridge_days": "--bridge-days",
+    "holidays": "--holidays, --holidays-by, --holiday-window, --bridge-days",
     "covariates.future": "--known-ahead",
     "covariates.past": "--past",
     "covariates.static": "--static-covariates",
@@ -121,7 +126,7 @@ def spec_from_options(
 
         by = [table.get("by") for table in fields.get("covariates", {}).get("tables") or ()]
         joining = [name for name in by if name not in (None, "id", "all")]
-        scope = Scope((*(fields.get("categories", {}).get("static") or ()), *joining))
+        scope = Scope((*static_columns_of(fields), *joining))
         return infer_frequency(Input(Source(**fields["source"]).within(scope), None, storage_options or {}))
 
     try:

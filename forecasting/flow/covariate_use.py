@@ -8,14 +8,12 @@ from forecasting.spec.spec import Spec
 
 def describe_use(spec: Spec) -> str:
     """Return which models read the covariates of a spec, and what its backtests assume; empty without covariates."""
-    covariates = spec.covariates
-    if not covariates.names:
+    covariates, names = spec.covariates, spec.covariate_names
+    if not names:
         return ""
-    parts = [
-        f"covariates: {', '.join(covariates.names)}; read by {', '.join(spec.chosen_regressions) or 'no model'} alone"
-    ]
-    if covariates.known_ahead:
-        which = "they" if len(covariates.known_ahead) == len(covariates.names) else ", ".join(covariates.known_ahead)
+    parts = [f"covariates: {', '.join(names)}; read by {', '.join(spec.chosen_regressions) or 'no model'} alone"]
+    if covariates.known_ahead:  # of holidays, nothing is assumed
+        which = "they" if len(covariates.known_ahead) == len(names) else ", ".join(covariates.known_ahead)
         parts.append(f"backtests assume that {which} were known ahead as they are now")
     if covariates.of_past:
         parts.append(f"{', '.join(covariates.of_past)} are read at their values {spec.past_lag} steps before")
@@ -32,7 +30,7 @@ def describe_short(spec: Spec, lengths: Mapping[str, int]) -> Iterator[str]:
     Yields:
         The sentence.
     """
-    if not spec.chosen_regressions or not spec.covariates.names:
+    if not spec.chosen_regressions or not spec.covariate_names:
         return
     needed = least_points(horizon=spec.horizon, season_lengths=spec.season_lengths)
     short = [name for name, num_points in lengths.items() if num_points < needed]

@@ -88,7 +88,7 @@ def explain_panel(panel: Panel, spec: Spec, champions: pl.DataFrame, *, forecast
     reference_R = laid[rows_R, served["step"].to_numpy() - 1, 0]
     parts = [(REFERENCE, REFERENCE, reference_R)]
     parts += [(CALENDAR, CALENDAR, share_of[None])] if None in share_of else []
-    parts += [(COVARIATE, name, share_of.get(name, np.zeros_like(whole))) for name in spec.covariates.future]
+    parts += [(COVARIATE, name, share_of.get(name, np.zeros_like(whole))) for name in spec.covariate_names]
     rest = whole - np.sum([values_R for _, _, values_R in parts], axis=0)
     parts.insert(1, (PAST, PAST, rest))
     frames = [
@@ -195,7 +195,7 @@ class _Players:
 
 
 def _find_players(panel: Panel, spec: Spec, reference: _Reference, *, has_calendar: bool) -> _Players:
-    names = list(spec.covariates.future)
+    names = list(spec.covariate_names)
     absent_SFK = None
     moving: list[str | None] = []
     if panel.covariate_SNK is not None:

@@ -165,7 +165,7 @@ class Fleet:
                 given, frames = read_input(
                     frame,
                     self._frames.named_in(self.spec.source.reading_of(as_paths(frame))),
-                    static=self.spec.categories.static,
+                    static=self.spec.static_columns,
                     covariates=(*self.spec.covariates.of_source, *self.spec.covariates.by_columns),
                 )
                 if frames.is_single != self._frames.is_single:
@@ -234,7 +234,7 @@ class Fleet:
                 f"{given.source}: times are in {types.zone}, but those of the fleet are in {self._types.zone}, whose"
                 " days begin at other times; convert them first"
             )
-        rows = given.scan(spec.clock, static=spec.categories.static)
+        rows = given.scan(spec.clock, static=spec.static_columns)
         check_thousands(rows, given.source)
         if types.unique_id.is_integer() and not self._types.unique_id.is_integer():
             known = self._history["unique_id"].unique().implode()
@@ -340,7 +340,7 @@ class Fleet:
         progress: bool | None,
     ) -> OneShot:
         """Forecast from the history up to a cutoff, with the covariates that are known or those of a plan."""
-        has_categories = bool(self.spec.categories.static)
+        has_categories = bool(self.spec.static_columns)
         rows = as_rows(self._history, with_categories=has_categories)
         until = None if until is None else self._settle(until, rows)
         ingest_with = partial(ingest, self.spec, rows=rows, cutoff=until, is_settled=True, zone=self._types.local_zone)

@@ -81,7 +81,7 @@ def forecast_here(
 
         return one_shot.forecast(
             spec,
-            rows=given.scan(spec.clock, static=spec.categories.static),
+            rows=given.scan(spec.clock, static=spec.static_columns),
             covariates=given.scan_covariates(spec.clock, spec.covariates.of_source, spec.covariates.tables),
             cutoff=cutoff,
             num_workers=num_processes,

@@ -173,7 +173,7 @@ def _check_columns(columns: Sequence[str], spec: Spec, fields: Mapping[str, Any]
         fields.get("time", source.time),
         source.target,
         fields.get("target"),
-        *spec.categories.static,
+        *spec.static_columns,
     }
     others, absent = [name for name in columns if name not in known], [name for name in names if name not in columns]
     for name in others:

@@ -82,7 +82,7 @@ def statistics_seconds(spec: Spec, num_points: int) -> float:
 
 def regression_seconds(spec: Spec, num_points: int) -> float:
     """Predict the seconds of one fit of each regression of a series."""
-    num_covariates = len(spec.covariates.names)
+    num_covariates = len(spec.covariate_names)
     one = ridge_seconds(num_points, spec.horizon, spec.season_lengths, num_covariates)
     return one * len(spec.chosen_regressions)
 
@@ -200,7 +200,7 @@ class CostWithStatistics:
         """
         needed = self.cost.worker_bytes(num_series, longest, num_points)
         # Values of covariates on the panel, and a copy as of an origin.
-        needed += 2 * 8 * num_series * (longest + self.spec.horizon) * len(self.spec.covariates.names)
+        needed += 2 * 8 * num_series * (longest + self.spec.horizon) * len(self.spec.covariate_names)
         models = chosen_statistics(self.spec, longest)
         if not (num_series and models):
             return needed

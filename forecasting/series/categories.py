@@ -6,8 +6,6 @@ names where it has them.
 
 # S series · N grid points · K categories
 
-import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.errors import SpecError
+from forecasting.series.holiday_calendar import NEWEST_YEAR, OLDEST_YEAR, load_holidays, names_by_day
 from forecasting.spec.categories import Categories
 
 MISSING = -1
@@ -25,8 +24,6 @@ MISSING = -1
 NO_HOLIDAY = "none"
 FIRST_YEAR, LAST_YEAR = 1990, 2049
 """First and last year whose holidays make up the vocabulary, which is thereby the same for all series."""
-OLDEST_YEAR, NEWEST_YEAR = 1800, 2200
-"""First and last year that have holidays at all."""
 
 _HOURS = tuple(f"{hour:02d}" for hour in range(24))
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -176,22 +173,5 @@ def _holidays(country: str, subdivision: str | None, first_year: int, last_year:
         known = ", ".join(supported[country])
         needed = f"must be one of {known}" if known else f"must be left out, because {country} has no subdivisions"
         raise SpecError("categories.subdivision", [f"'{subdivision}' {needed}"])
-    languages = holidays.list_localized_countries(include_aliases=False).get(country, [])
-    language = next((name for name in ("en_US", "en") if name in languages), None)
-    with warnings.catch_warnings():  # about years without any holidays
-        warnings.simplefilter("ignore", UserWarning)
-        found = holidays.country_holidays(
-            country, subdiv=subdivision, years=range(first_year, last_year + 1), language=language
-        )
-    epoch = np.datetime64("1970-01-01", "D")
-    days = sorted(found)
-    return {int((np.datetime64(day, "D") - epoch).astype(int)): _usual_name(found.get_list(day)[0]) for day in days}
-
-
-def _usual_name(holiday: str) -> str:
-    """Return the name of a holiday without the remarks that apply to single years.
-
-    >>> _usual_name("Eid al-Fitr (observed, estimated)"), _usual_name("Day off (substituted from 02/12/2011)")
-    ('Eid al-Fitr (observed)', 'Day off')
-    """
-    return re.sub(r" \(estimated\)|,? ?estimated(?=\))| \(substituted from [^)]*\)", "", holiday)
+    code = country if subdivision is None else f"{country}-{subdivision}"
+    return names_by_day(load_holidays(code, first_year, last_year))

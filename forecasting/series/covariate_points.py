@@ -21,9 +21,11 @@ from forecasting.series.columns import AHEAD, COVARIATE_COLUMNS, KNOWN
 from forecasting.series.covariate_tables import attach_tables, describe_joined
 from forecasting.series.covariates import Covariates
 from forecasting.series.grid import future_grid
+from forecasting.series.holiday_covariates import find_holidays
 from forecasting.series.local_grid import wall_clock_of
 from forecasting.series.panel import Panel
 from forecasting.series.read import covariate_column
+from forecasting.spec.holidays import NAME as HOLIDAY
 from forecasting.spec.spec import Spec
 
 _KEY = ["unique_id", "ds"]
@@ -57,29 +59,40 @@ def add_covariates(
     cutoff: datetime | int,
     unserved: Sequence[str],
     unique_ids: Sequence[str] | None = None,
+    zone: str | None = None,
 ) -> JoinedCovariates:
     """Add the columns of covariates to features.
 
     Args:
-        features: The series on their grids, up to the cutoff.
-        covariates: The covariates.
+        features: The series on their grids, up to the cutoff; with `categories` where series have codes of holidays.
+        covariates: The covariates of the source and of tables.
         spec: The spec.
         cutoff: The cutoff of the run, which messages name.
         unserved: Series that get no forecast, whose horizon does not matter.
         unique_ids: All series of the source; None where the run is filtered to some of them.
+        zone: The zone on whose wall clock holidays are, where times are in UTC.
 
     Returns:
         The features with both columns, and what is to be said.
 
     Raises:
-        SourceError: A value is missing within the horizon, and `future_missing` is `error`.
+        SourceError: A value is missing within the horizon, and `future_missing` is `error`; or a series has an unknown
+            code of holidays.
     """
-    column_of = {name: covariate_column(number) for number, name in enumerate(spec.covariates.names)}
+    column_of = {name: covariate_column(number) for number, name in enumerate(spec.covariate_names)}
+    given = {name: column_of[name] for name in spec.covariates.names}
     columns = list(column_of.values())
-    joined = _attach(features, covariates, column_of, freq=spec.freq)
+    joined = _attach(features, covariates, given, freq=spec.freq)
+    holidays = find_holidays(features, spec, zone=zone) if spec.holidays.are_used else None
+    if holidays is not None:
+        joined = holidays.add_to(joined, column_of)
     past = _summarise(joined, columns)
     points = future_grid(features.select(_KEY), freq=spec.freq, horizon=spec.horizon)
-    ahead = _attach(points, covariates, column_of, freq=spec.freq).collect(engine="streaming")
+    ahead = _attach(points, covariates, given, freq=spec.freq).collect(engine="streaming")
+    of_holidays = list[str]()
+    if holidays is not None:
+        ahead = holidays.add_to(ahead.lazy(), column_of).collect()
+        of_holidays = [*holidays.notes, *holidays.describe_first(joined, ahead, column_of)]
     lines, of_tables = [], list[str]()
     for table in covariates.tables:
         line, found = describe_joined(
@@ -117,13 +130,15 @@ def add_covariates(
         .with_columns(pl.col(KNOWN).cast(COVARIATES), pl.col(AHEAD).cast(COVARIATES_AHEAD))
     )
     used = {name: column for name, column in known_ahead.items() if column not in dropped}
+    always = {name: column for name, column in column_of.items() if name == HOLIDAY}
     notes = (
         *covariates.notes,
         *of_tables,
+        *of_holidays,
         *completed,
         *_count_missing(past, used | of_past),
         *_describe_unknown(past, static),
-        *_describe_new(past, ahead, used),
+        *_describe_new(past, ahead, used | always),
     )
     return JoinedCovariates(added, notes, tuple(lines))
 

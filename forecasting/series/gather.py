@@ -134,7 +134,7 @@ class Gathering:
             self.newest = newest
         if spec.clock == "step":
             self._steps.append(observed["ds"].unique(maintain_order=True))
-        self.observed.append(observed if spec.categories.static else observed.select("unique_id", "ds", "y"))
+        self.observed.append(observed if spec.static_columns else observed.select("unique_id", "ds", "y"))
 
     def _later(self, block: Block, how: Judging, schema: pl.Schema, round: Round) -> pl.LazyFrame:
         return later_rejects(

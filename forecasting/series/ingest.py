@@ -23,6 +23,7 @@ from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.found_cutoff import newest_of
 from forecasting.series.gather import Gathering
 from forecasting.series.gridded import put_on_grids
+from forecasting.series.holiday_covariates import refuse_unknown
 from forecasting.series.ignored import is_ignored
 from forecasting.series.judged_blocks import JudgedBlocks, Judging
 from forecasting.series.local_grid import stated_zone, to_wall_clock
@@ -189,9 +190,10 @@ def ingest(
             refused.
     """
     check_categories(spec.categories)
+    refuse_unknown(spec.holidays)
     now = now or wall_clock()  # one for all that follows, which is counted together
     if rows is None:
-        rows = scan_source(spec.source, spec.clock, static=spec.categories.static, storage_options=storage_options)
+        rows = scan_source(spec.source, spec.clock, static=spec.static_columns, storage_options=storage_options)
     if covariates is None:
         names, tables = spec.covariates.of_source, spec.covariates.tables
         covariates = scan_covariates(spec.source, spec.clock, names, tables, storage_options=storage_options)
@@ -336,7 +338,7 @@ def _ingest(blocks: JudgedBlocks, read: _Read, gathered: Gathering | None = None
 
 def _with_covariates(ingested: Ingested, read: _Read) -> Ingested:
     """Return the features with covariates, and what is to be said about these."""
-    if not read.covariates:
+    if not read.covariates and (read.spec.covariates.names or not read.spec.covariate_names):
         return replace(ingested, points=without_covariates(ingested.points))
     found = read.covariates
     if not isinstance(found, Covariates):
@@ -348,11 +350,12 @@ def _with_covariates(ingested: Ingested, read: _Read) -> Ingested:
         cutoff=ingested.cutoff,
         unserved=list(ingested.unserved),
         unique_ids=ingested.unique_ids if read.is_whole else None,
+        zone=read.zone,
     )
     return replace(
         ingested,
         points=joined.features,
-        covariates=found.rows,
+        covariates=found.rows if read.covariates else None,
         tables=found.tables,
         joined=joined.tables,
         notes=(*ingested.notes, *joined.notes),
@@ -376,7 +379,7 @@ def _with_other_columns(
     observed: pl.LazyFrame, points: pl.LazyFrame, spec: Spec, zone: str | None
 ) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     """Add to observations and grid points the columns that are the same in many rows, and the calendar."""
-    if not spec.categories.static:
+    if not spec.static_columns:
         none = pl.lit(None, CATEGORIES)
         observed, points = observed.with_columns(categories=none), points.with_columns(categories=none)
     points = add_calendar(points, freq=spec.freq, zone=zone)
@@ -446,7 +449,7 @@ def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, r
     )
     own_cutoff = pl.Series([to_wall_clock(run_cutoff, panel.zone)], dtype=panel.clock_dtype).to_numpy()[0]
     panel.ds_SN[panel.length_S == 0, -spec.horizon - 1] = own_cutoff
-    names = spec.covariates.names
+    names = spec.covariate_names
     if not names:
         return panel
     values_SNK = place_covariates(features, panel, names=names, freq=spec.freq)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.errors import SpecError
+from forecasting.series.holiday_calendar import load_holidays
 from forecasting.spec.frequency import DAY, UNITS, fixed_width, learned_frequency, opening_of
 from forecasting.spec.opening import Opening
 
@@ -145,20 +146,10 @@ def holidays_of(code: str) -> IntArray:
     Raises:
         SpecError: The library `holidays` does not know them.
     """
-    import holidays
-
-    country, _, part = code.partition("-")
-    years = range(FIRST_YEAR, LAST_YEAR + 1)
-    markets = holidays.list_supported_financial(include_aliases=True)
-    countries = holidays.list_supported_countries(include_aliases=False)
-    if code in markets or code in {alias for names in markets.values() for alias in names}:
-        found = holidays.financial_holidays(code, years=years)
-    elif country in countries and (not part or part in countries[country]):
-        found = holidays.country_holidays(country, subdiv=part or None, years=years)
-    else:
-        parts = f"; {country} has the parts {', '.join(countries[country])}" if countries.get(country) else ""
-        needed = f"must be a country such as DE, or a market such as XNYS, whose holidays are known{parts}"
-        raise SpecError("source.closed_holidays", [f"'{code}' {needed}"])
+    try:
+        found = load_holidays(code, FIRST_YEAR, LAST_YEAR)
+    except ValueError as error:
+        raise SpecError("source.closed_holidays", [f"'{code}' {error}"]) from error
     return np.sort(np.array(list(found), dtype="datetime64[D]").astype(np.int64))
 
 

@@ -30,7 +30,7 @@ def unread_columns(spec: Spec, storage_options: Mapping[str, str] | None = None)
     """
     source = spec.source
     columns = columns_of(source, storage_options)
-    named = {name for _, name in (*needed_columns(source, spec.categories.static), *incremental_columns(source))}
+    named = {name for _, name in (*needed_columns(source, spec.static_columns), *incremental_columns(source))}
     read = named | {*spec.covariates.of_source, *spec.covariates.by_columns}
     return [name for name in columns if name not in read]
 

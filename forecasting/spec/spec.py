@@ -41,6 +41,7 @@ from forecasting.spec.frequency import (
     parse_frequency,
     varies_within,
 )
+from forecasting.spec.holidays import Holidays, has_days
 from forecasting.spec.place import Scope, find_end
 from forecasting.spec.problems import check_whole_and_parts, describe_problems, find_repeat
 from forecasting.spec.publish import Sink
@@ -64,6 +65,10 @@ ONE_SHOT = "one_shot"
 
 MOST_PATH_STEPS, MOST_PATH_POINTS = 1000, 1_000_000
 """Limits of sample paths: steps, because their correlations are a square matrix, and points of a series' paths."""
+
+
+def _of_country(holidays: Any) -> Any:
+    return {"country": holidays} if isinstance(holidays, str) else holidays
 
 
 class Backtest(BaseModel, frozen=True, extra="forbid"):
@@ -130,6 +135,9 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     seed: StrictInt = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
     categories: Categories = Field(Categories(), description="classes of series and times that networks read")
     covariates: Covariates = Field(Covariates(), description="columns and tables known ahead that regressions read")
+    holidays: Annotated[Holidays, BeforeValidator(_of_country)] = Field(
+        Holidays(), description="holidays that regressions read; a code such as `DE` alone is their country"
+    )
     recipe: RecipeName = Field("standard", description="named training configuration")
     overrides: RecipeOverrides = Field(  # type: ignore[valid-type]
         default_factory=RecipeOverrides, description="fields of the training configuration that replace the recipe's"
@@ -244,6 +252,26 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
             names = getattr(self.covariates, role)
             if both := [name for name in names if name in (*self.source.ids, *columns[1:])]:
                 raise ValueError(f"covariates.{role} must be other columns than id, time and target: {', '.join(both)}")
+        if self.holidays.by in (*self.source.ids, *columns[1:]):
+            raise ValueError(f"holidays.by must be another column than id, time and target: {self.holidays.by}")
+        return self
+
+    @model_validator(mode="after")
+    def _have_holidays(self) -> Self:
+        holidays = self.holidays
+        if not holidays.are_used:
+            return self
+        if self.clock == "step":
+            raise ValueError("holidays need timestamps, but the frequency is an integer step")
+        if not has_days(self.freq) and holidays.need_days:
+            raise ValueError(
+                f"holidays.window and holidays.bridge_days need a frequency of a day or less, not {self.freq}"
+            )
+        if both := [name for name in holidays.covariates(self.freq) if name in self.covariates.names]:
+            raise ValueError(
+                f"covariates has a column {', '.join(both)}, which the block holidays also makes; rename the column, or"
+                " leave one of both out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -260,7 +288,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
                     f"covariates.tables: {table} is joined by {table.by!r}, the source's time or target; by must be"
                     " id, all or a column that classifies series"
                 )
-        unread = [name for name in self.covariates.by_columns if name not in self.categories.static]
+        unread = [name for name in self.covariates.by_columns if name not in self.static_columns]
         if unread and self.source.modified is not None:
             raise ValueError(
                 f"covariates.tables: by = {unread[0]!r} cannot be read from a source with source.modified unless"
@@ -270,7 +298,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
 
     @model_validator(mode="after")
     def _can_read_covariates(self) -> Self:
-        if self.covariates.names and self.regressions == ():
+        if self.covariate_names and self.regressions == ():
             raise ValueError('covariates need a model that reads them; name regressions = ["ridge"]')
         role = next((role for role in ("future", "past", "static") if getattr(self.covariates, role)), None)
         if role is None:
@@ -323,7 +351,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         Returns:
             The spec, for one run.
         """
-        columns = (*self.categories.static, *self.covariates.by_columns)
+        columns = (*self.static_columns, *self.covariates.by_columns)
         scope = Scope(columns, find_end(cutoff, self.freq))
         return self.model_copy(update={"source": self.source.within(scope)})
 
@@ -332,7 +360,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         """The regressions that compete: those of the spec, by default all where it has covariates."""
         if self.regressions is not None:
             return self.regressions
-        varying = (*self.covariates.known_ahead, *self.covariates.of_past)
+        varying = (*self.covariates.known_ahead, *self.covariates.of_past, *self.holidays.covariates(self.freq))
         return REGRESSIONS if varying else ()
 
     @property
@@ -340,6 +368,17 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         """How many grid points before a step models read covariates that are known up to the cutoff alone."""
         season = self.season_lengths[0]
         return -(-self.horizon // season) * season
+
+    @property
+    def covariate_names(self) -> tuple[str, ...]:
+        """The covariates in the order of the features: those of the source and of tables, then those of holidays."""
+        return (*self.covariates.names, *self.holidays.covariates(self.freq))
+
+    @property
+    def static_columns(self) -> tuple[str, ...]:
+        """The columns of the source that hold for whole series: categories, and the code of a series' holidays."""
+        by = () if self.holidays.by is None else (self.holidays.by,)
+        return tuple(dict.fromkeys((*self.categories.static, *by)))
 
     @property
     def quantile_columns(self) -> tuple[str, ...]:
@@ -410,3 +449,11 @@ def make_spec(fields: Mapping[str, Any], *, subject: str) -> Spec:
 def _as_list(blocks: Any) -> list[Any]:
     """Return the tables of a list of tables, which may be a single one."""
     return blocks if isinstance(blocks, list) else [blocks]
+
+
+def static_columns_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return `Spec.static_columns` of a spec's fields, before a spec is made of them."""
+    holidays = fields.get("holidays")
+    by = holidays.get("by") if isinstance(holidays, Mapping) else None
+    static = fields.get("categories", {}).get("static") or ()
+    return tuple(dict.fromkeys((*static, *([by] if isinstance(by, str) else ()))))

@@ -77,6 +77,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "forecasting.spec.toml_file",
         "forecasting.errors",
         "forecasting.spec.frequency",
+        "forecasting.spec.holidays",
         "forecasting.spec.place",
         "forecasting.spec.problems",
         "forecasting.spec.publish",

@@ -50,7 +50,7 @@ def forecast_on_ray(
     with local_ray():
         return one_shot.forecast(
             spec,
-            rows=given.scan(spec.clock, static=spec.categories.static),
+            rows=given.scan(spec.clock, static=spec.static_columns),
             covariates=given.scan_covariates(spec.clock, spec.covariates.of_source, spec.covariates.tables),
             cutoff=cutoff,
             shard_size=settings.shard_size,

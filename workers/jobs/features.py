@@ -242,7 +242,7 @@ def is_done(run: Run) -> bool:
     rows = scan_source(
         run.spec.source,
         run.clock,
-        static=run.spec.categories.static,
+        static=run.spec.static_columns,
         storage_options=run.store.storage_options,
     )
     as_of = None if run.arguments.cutoff else newest_allowed(run.arguments)
@@ -304,7 +304,7 @@ def _read_at(run: Run, began: datetime) -> Fingerprint | None:
             return None
     try:
         rows = run.rows("observations", version=version)
-        return fingerprint(rows if run.spec.categories.static else rows.drop("categories"))
+        return fingerprint(rows if run.spec.static_columns else rows.drop("categories"))
     except (NothingStored, StoreError, PolarsError, OSError):
         if version is None:
             raise

@@ -172,7 +172,7 @@ def _read_all(spec: Spec, mirror: Mirror, reason: str) -> Read:
 def _open(spec: Spec, store: Store) -> Mirror:
     """Open the mirror for the fields that decide which rows a source has, and in which columns."""
     source = spec.source
-    columns = dict.fromkeys(name for _, name in changed_columns(source, spec.categories.static))
+    columns = dict.fromkeys(name for _, name in changed_columns(source, spec.static_columns))
     of = source.model_dump(mode="json", include={"uri", "table", "query", "id", "time", "target", "newer", "modified"})
     if source.connection is not None and source.is_database:
         connection = find_connection(source.connection)
@@ -181,7 +181,7 @@ def _open(spec: Spec, store: Store) -> Mirror:
 
 
 def _fetch(spec: Spec, mirror: Mirror, since: Watermark | None) -> Changes:
-    static, options = spec.categories.static, mirror.store.storage_options
+    static, options = spec.static_columns, mirror.store.storage_options
     return read_changes(spec.source, static, since, path=_new_path(), storage_options=options)
 
 

@@ -88,7 +88,7 @@ class Slot:
                 pl.col("unique_id").is_between(pl.lit(min(unique_ids)), pl.lit(max(unique_ids))),
                 pl.col("ds") <= self.cutoff,
             )
-            .select(*feature_columns(self.spec.freq, self.spec.categories, self.spec.covariates.names), "is_observed")
+            .select(*feature_columns(self.spec.freq, self.spec.categories, self.spec.covariate_names), "is_observed")
             .collect(engine="streaming")
         )
         if self.ahead is not None:

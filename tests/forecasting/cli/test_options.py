@@ -177,3 +177,12 @@ def test_columns_of_a_table_are_its_covariates_unless_they_are_named(tmp_path: P
     path.write_text("station,ds,rain,sun\n")
     options = NEEDED | {"covariates.tables": [{"uri": str(path), "by": "station"}]}
     assert spec_from_options(["sales.csv"], options).covariates.names == ("rain", "sun")
+
+
+def test_holidays_are_options_with_a_window_of_two_numbers() -> None:
+    window = split_commas(["-1,2"])
+    spec = spec_from_options(["a.csv"], NEEDED | {"holidays.country": "DE-BY", "holidays.window": window})
+    assert (spec.holidays.country, spec.holidays.window) == ("DE-BY", (-1, 2))
+    assert spec.chosen_regressions == ("ridge",)
+    with pytest.raises(SpecError, match=r"forecast: --holiday-window = \[-1\]: must be two numbers of days"):
+        spec_from_options(["a.csv"], NEEDED | {"holidays.country": "US", "holidays.window": ["-1"]})

@@ -8,8 +8,11 @@ import pytest
 
 import forecasting as fc
 from forecasting.errors import SourceError
+from forecasting.series.covariate_names import code_of
+from forecasting.series.holiday_covariates import NO_HOLIDAY
 from forecasting.spec.covariate_table import CovariateTable
 from forecasting.spec.covariates import Covariates
+from forecasting.spec.holidays import Holidays
 from tests.workers.jobs.conftest import FIRST
 from tests.workers.jobs.test_warm_start import QUICK
 from workers.jobs.backtest import backtest
@@ -114,3 +117,16 @@ def test_table_of_covariates_is_joined_in_the_features_and_counted(promoted: Any
     assert f"\n  {plan}: promotion, joined by series and time; 408 rows read, 0 refused, 400 of 408" in outcome.message
     found = promoted.store.scan("features", "timestamp").collect().sort("unique_id", "ds")
     assert found.drop("run_id").equals(expected.drop("run_id"))
+
+
+def test_features_have_the_holidays_of_each_series(small: Any) -> None:
+    code = {"a": "US", "bb": "IL"}
+    rows = [f"{name},{FIRST + timedelta(hours=hour)},{hour},{code[name]}" for name in code for hour in range(26)]
+    small.source.write_text("\n".join(["unique_id,ds,y,country", *rows]) + "\n")
+    small.spec = small.spec.model_copy(update={"holidays": Holidays(by="country")})
+    write_features(small.run("features", 25, cutoff="given"))
+    stored = small.store.scan("features", "timestamp").collect().sort("unique_id", "ds")
+    of_series = stored.group_by("unique_id", maintain_order=True).agg(pl.col("covariates").list.first())
+    new_year, none = code_of("New Year's Day"), code_of(NO_HOLIDAY)
+    assert dict(of_series.iter_rows()) == {"a": [new_year] * 24 + [none] * 2, "bb": [none] * 26}
+    assert len(stored["covariates_ahead"][-1]) == small.spec.horizon
