@@ -105,7 +105,8 @@ def forecast(
         recipe: How to train: "fast", "standard" (the default) or "accurate".
         models: Networks to train and compare; one alone is the champion wherever it has a forecast.
         statistics: Statistical models to compare with them; the recipe's choice where not given, none for [].
-        regressions: Regressions to compare with them: "ridge". Where not given, ridge where there are covariates.
+        regressions: Regressions to compare with them: "ridge", and "lightgbm" where the extra `trees` is installed.
+            Where not given, ridge where there are covariates.
         quantiles: Quantiles of the forecast, 0.5 among them; thirteen from 0.025 to 0.975 where not given.
         lower_bound: No forecast is below it; 0 for counts.
         upper_bound: No forecast is above it; 1 for shares.

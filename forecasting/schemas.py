@@ -356,7 +356,7 @@ _DECLARED = (
     ),
     Table(
         "priors",
-        "registry of priors: networks trained on all series of a spec, from which each series' own network starts",
+        "registry of models of a whole fleet: priors, from which each series' own network starts, and trees (lightgbm)",
         ("spec", "run_cutoff", "model", "member", "role"),
         (
             _SPEC,
@@ -367,8 +367,13 @@ _DECLARED = (
             _ROLE,
             Column("version", pl.String(), "hash of the weights, the configuration and the gains"),
             Column("num_series", pl.Int32(), "series that it was trained on"),
-            Column("num_steps", pl.Int32(), "optimiser steps"),
-            Column("loss", pl.Float64(), "mean pinball loss of the last steps, in units of seasonal errors"),
+            Column("num_steps", pl.Int32(), "optimiser steps, or number of trees"),
+            Column(
+                "loss",
+                pl.Float64(),
+                "mean pinball loss of the last steps, in units of seasonal errors; of trees, the mean absolute error of"
+                " parts left out",
+            ),
             Column(
                 "gains",
                 pl.List(pl.Float64()),

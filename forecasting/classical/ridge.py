@@ -172,7 +172,7 @@ def _forecast(
     is_closed_VT = [_find_closed(y_N, covariate_TK) for covariate_TK in filled]
     open_N = _fill_closed(y_N, is_closed_VT[0][: len(y_N)], season)
     models_V = [_models_of(open_N, covariate_TK, season, long_season) for covariate_TK in filled]
-    lowest, highest = _bounds(open_N)
+    lowest, highest = bounds_of(open_N)
     models_VFQ, losses = [], []
     for variants_of_model in zip(*models_V, strict=True):
         (centre, spread), effect_N = variants_of_model[0].scale, variants_of_model[0].effect_T[: len(y_N)]
@@ -261,7 +261,7 @@ def _second_scale(y_N: Values) -> tuple[float, float]:
     return (0.0, LINEAR_SHARE * median) if y_N.min() >= 0 and median > 0 else _centre_and_spread(y_N)
 
 
-def _bounds(y_N: Values) -> tuple[float, float]:
+def bounds_of(y_N: Values) -> tuple[float, float]:
     """Return the lowest and the highest value that a forecast may have."""
     lowest, highest = float(y_N.min()), float(y_N.max())
     margin = MARGIN * (highest - lowest)

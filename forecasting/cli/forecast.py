@@ -49,7 +49,9 @@ def forecast(
     ] = None,
     regressions: Annotated[
         list[str] | None,
-        typer.Option(show_default="ridge where there are covariates", help="Regressions beside them: ridge or none."),
+        typer.Option(
+            show_default="ridge where there are covariates", help="Regressions beside them: ridge, lightgbm or none."
+        ),
     ] = None,
     all_models: Annotated[bool, typer.Option("--all-models", help="Write every candidate, champions marked.")] = False,
     cutoff: Annotated[

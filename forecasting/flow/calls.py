@@ -5,10 +5,11 @@ The module does not import torch; the calls do when they are made.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from forecasting.evaluate.backtest import Forecaster
 from forecasting.fleet.options import FitOptions
+from forecasting.flow.fleet_trees import FleetTrees, fit_fleet_trees
 from forecasting.flow.members import MemberKey, origins_of
 from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult
 from forecasting.flow.statistics_choice import StatisticsAhead, forecast_statistics_ahead, known_forecasters
@@ -70,24 +71,34 @@ def fit_member(
     return tuple(fleet.to_bytes() for fleet in fleets)
 
 
-def fit_statistics(panel: Panel, spec: Spec) -> StatisticsAhead:
+class FittedStatistics(NamedTuple):
+    """Forecasts of statistical models and regressions, and the trees that some of them are by."""
+
+    ahead: StatisticsAhead
+    trees: PriorFiles | None
+
+
+def fit_statistics(panel: Panel, spec: Spec, of_trees: Panel | None) -> FittedStatistics:
     """Forecast with the statistical models of every series, at each origin of the backtests and after the cutoff.
 
     Args:
         panel: The series.
         spec: What to forecast.
+        of_trees: The series that trees are fitted to; None where the spec has none.
 
     Returns:
         The forecasts.
     """
-    return forecast_statistics_ahead(panel, spec, origins_of(panel, spec))
+    trees = None if of_trees is None else fit_fleet_trees(of_trees, spec)
+    ahead = forecast_statistics_ahead(panel, spec, origins_of(panel, spec), trees)
+    return FittedStatistics(ahead, None if trees is None else trees.to_files())
 
 
 def finish_shard(
     panel: Panel,
     spec: Spec,
     fleets: Sequence[bytes],
-    statistics: StatisticsAhead,
+    statistics: FittedStatistics,
     options: FitOptions,
     keeps: Keeps,
 ) -> ShardResult:
@@ -97,7 +108,7 @@ def finish_shard(
         panel: The series.
         spec: What to forecast.
         fleets: Candidates and serving networks, as files.
-        statistics: Forecasts of the statistical models.
+        statistics: Forecasts of the statistical models, and the trees.
         options: Where forecasts run.
         keeps: What is kept besides the forecasts.
 
@@ -107,7 +118,7 @@ def finish_shard(
     from forecasting.fleet.fitted import FittedFleet
 
     read = [FittedFleet.from_bytes(content) for content in fleets]
-    return _finish(panel, spec, read, options, keeps, known_forecasters(statistics))
+    return _finish(panel, spec, read, options, keeps, known_forecasters(statistics.ahead), statistics.trees)
 
 
 def run_shard(
@@ -115,6 +126,7 @@ def run_shard(
     *,
     spec: Spec,
     priors: Mapping[MemberKey, PriorFiles],
+    trees: PriorFiles | None = None,
     options: FitOptions = FitOptions(),
     keeps: Keeps = Keeps(),
     on_validation: OnValidation | None = None,
@@ -125,6 +137,7 @@ def run_shard(
         panel: The series of the shard.
         spec: What to forecast.
         priors: Priors by member.
+        trees: The trees of the fleet, where the spec has some.
         options: How to train.
         keeps: What is kept besides the forecasts.
         on_validation: Called with the optimiser steps of the current fit at each validation pass.
@@ -137,7 +150,7 @@ def run_shard(
     read = {member: Priors.from_files(files) for member, files in priors.items()}
     options = _report_to(on_validation, options)
     fleets = train_shard(panel, spec, networks=spec.models, priors=read, options=options)
-    return _finish(panel, spec, fleets, options, keeps, None)
+    return _finish(panel, spec, fleets, options, keeps, None, trees)
 
 
 def _finish(
@@ -147,22 +160,32 @@ def _finish(
     options: FitOptions,
     keeps: Keeps,
     statistics: Mapping[str, Forecaster] | None,
+    trees: PriorFiles | None,
 ) -> ShardResult:
     from forecasting.flow.shards import backtest_shard, predict_shard
 
     candidates = [fleet for fleet in fleets if fleet.role == "candidate"]
     serving = [fleet for fleet in fleets if fleet.role == "serving"]
+    of_fleet = None if trees is None else FleetTrees.from_files(trees)
     backtested = backtest_shard(
         panel,
         spec,
         candidates,
         networks=spec.models,
         statistics=statistics,
+        trees=of_fleet and of_fleet.candidate,
         kernel=options.kernel,
         keeps_correlations=keeps.correlations,
     )
     forecasts = predict_shard(
-        panel, spec, serving, backtested.champions, networks=spec.models, statistics=statistics, kernel=options.kernel
+        panel,
+        spec,
+        serving,
+        backtested.champions,
+        networks=spec.models,
+        statistics=statistics,
+        trees=of_fleet and of_fleet.serving,
+        kernel=options.kernel,
     )
     fitted = None
     if keeps.networks:

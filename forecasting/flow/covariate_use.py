@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
+import polars as pl
+
 from forecasting.classical.ridge import least_points
+from forecasting.errors import SourceError
 from forecasting.spec.spec import Spec
 
 
@@ -40,3 +43,46 @@ def describe_short(spec: Spec, lengths: Mapping[str, int]) -> Iterator[str]:
             f"{len(short)} of {len(lengths)} {have} fewer than the {needed} grid points that a regression needs, such"
             f" as '{short[0]}'; such forecasts do not depend on covariates"
         )
+
+
+def check_regressions(
+    spec: Spec, forecasts: pl.LazyFrame, lengths: Mapping[str, int], features: pl.LazyFrame
+) -> Iterator[str]:
+    """Yield a sentence about series that are long enough for `ridge` but have no forecast by it, if there are any.
+
+    Args:
+        spec: The spec.
+        forecasts: unique_id, model and forecast of every series.
+        lengths: Grid points of each series, by its name.
+        features: unique_id, ds and y on even grids.
+
+    Yields:
+        The sentence.
+
+    Raises:
+        SourceError: Most series are such.
+    """
+    if "ridge" not in spec.chosen_regressions:
+        return
+    needed = least_points(horizon=spec.horizon, season_lengths=spec.season_lengths)
+    has_ridge = (pl.col("model") == "ridge").any()
+    served = forecasts.filter(pl.col("forecast").is_not_null()).group_by("unique_id").agg(has_ridge=has_ridge)
+    has = {name: has for name, has in served.collect(engine="streaming").iter_rows() if lengths.get(name, 0) >= needed}
+    without = [name for name, has_one in has.items() if not has_one]
+    if not without:
+        return
+    # A series counts from its first measurement on.
+    first = pl.col("ds").filter(pl.col("y").is_not_null()).min().over("unique_id")
+    rows = features.filter(pl.col("unique_id").is_in(without)).filter(pl.col("ds") >= first)
+    counts = rows.group_by("unique_id").len().filter(pl.col("len") >= needed)
+    failed = counts.select("unique_id").sort("unique_id").collect()["unique_id"]
+    if failed.is_empty():
+        return
+    num_long = len(has) - len(without) + len(failed)
+    found = (
+        f"ridge has no forecast of {len(failed)} of {num_long} series that are long enough, such as '{failed[0]}': its"
+        " equations have no finite solution, as happens with values of extreme size"
+    )
+    if 2 * len(failed) > num_long:
+        raise SourceError(f"{found}; leave such covariates out, or ridge out of regressions")
+    yield f"{found}; other models forecast them"

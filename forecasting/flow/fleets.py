@@ -18,8 +18,10 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from forecasting.classical.trees import check_installed
 from forecasting.errors import DataWarning, NothingStored, SourceError, SpecError
 from forecasting.flow.actuals import require_same_clock
+from forecasting.flow.covariate_use import check_regressions
 from forecasting.flow.forecast_checks import mark_failing
 from forecasting.flow.local import find_problems, predict_here
 from forecasting.flow.one_shot import OneShot
@@ -65,6 +67,8 @@ _TABLES = ("observations", "rejects", "backtests", "champions", "factors", "corr
 """Frames of an outcome that a folder keeps, a parquet file each."""
 COVARIATES = "covariates.parquet"
 """File of a folder whose fleet has covariates."""
+TREES = "trees.txt"
+"""File of a folder whose fleet has trees."""
 
 
 class Fleet:
@@ -359,14 +363,19 @@ class Fleet:
         ingested = checked.ingested
         for note in (*describe_warnings(checked.verdicts), *ingested.unused):
             warnings.warn(note, DataWarning, stacklevel=3)
+        if self._fit.trees is not None:
+            check_installed("regressions")
         fit = self._fit
         forecasts = predict_trained(
             self.spec,
-            Trained(fit.fitted, fit.priors, fit.champions, fit.factors),
+            Trained(fit.fitted, fit.priors, fit.champions, fit.factors, fit.trees),
             ingested,
             kernel=kernel,
             run_calls=predict_here(num_series=len(ingested.unique_ids), processes=processes, progress=progress),
         )
+        features = ingested.features.lazy()
+        for note in check_regressions(self.spec, forecasts.lazy(), ingested.lengths, features):
+            warnings.warn(note, DataWarning, stacklevel=3)
         forecasts, of_forecasts = mark_failing(forecasts, ingested.features, self.spec, stacklevel=3)
         return replace(
             fit,
@@ -459,6 +468,7 @@ def load_fleet(folder: str | Path) -> Fleet:
             for shard in manifest["shards"]
         ),
         priors=tuple(content[name] for name in manifest["priors"]),
+        trees=content.get(TREES),
         set_aside=manifest.get("set_aside", {}),  # earlier versions did not set series aside
         usual_rows=manifest.get("usual_rows", {}),
         covariates=pl.read_parquet(content[COVARIATES]) if COVARIATES in content else None,
@@ -515,6 +525,7 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
         for number, shard in enumerate(fit.fitted)
     ]
     priors = [write(f"prior-{number}.safetensors", weights) for number, weights in enumerate(fit.priors)]
+    trees = None if fit.trees is None else write(TREES, fit.trees)
     manifest = {
         "format": FORMAT,
         "code_version": code_version(),
@@ -528,6 +539,7 @@ def _write_folder(folder: Path, fleet: Fleet) -> None:
         "covariate_tables": tables,
         "shards": shards,
         "priors": priors,
+        "trees": trees,
         "files": files,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -612,6 +624,8 @@ def _refuse_unlisted(manifest: Mapping[str, Any], path: Path) -> None:
         tables.append(COVARIATES)
     joined = manifest.get("covariate_tables", ())
     tables += [name for table in joined for name in (table["values"], table["keys"]) if name is not None]
+    if manifest.get("trees"):  # earlier versions had none
+        tables.append(TREES)
     if missing := [name for name in (*tables, *shards, *manifest["priors"]) if name not in manifest["files"]]:
         raise SourceError(f"{path} lists no {', '.join(missing)}; the saved fleet is not whole")
 

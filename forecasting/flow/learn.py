@@ -18,7 +18,7 @@ import numpy.typing as npt
 from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.task import ForecastTask
-from forecasting.flow.members import MemberKey, origins_of
+from forecasting.flow.members import MemberKey, hidden_from_candidates
 from forecasting.flow.outcome import PriorFiles
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
@@ -89,7 +89,7 @@ def train_priors(
 
     _freeze_loaded_modules()
     task, config = ForecastTask.of(spec), configure(spec).of_member(member)
-    seed, dropped_S = member_seed(spec.seed, member), _hidden_from_candidates(panel, spec)
+    seed, dropped_S = member_seed(spec.seed, member), hidden_from_candidates(panel, spec)
     share = config.warm_share if start else 1.0
     name = f"prior-{network}-{member}" + (f"-{start.version}" if start else "")
     candidate = fit_prior(
@@ -189,7 +189,7 @@ def train_member(
 
     _freeze_loaded_modules()
     task, config = ForecastTask.of(spec), configure(spec).of_member(number)
-    dropped_S = _hidden_from_candidates(panel, spec)
+    dropped_S = hidden_from_candidates(panel, spec)
     has_prior = config.start == "prior"
     if has_prior and priors is None:
         return
@@ -230,7 +230,7 @@ def candidates_until(panel: Panel, spec: Spec) -> dict[str, int]:
     Returns:
         Steps, or microseconds since 1970, by name; series without any point are left out.
     """
-    columns = panel.y_SN.shape[1] - 1 - _hidden_from_candidates(panel, spec)
+    columns = panel.y_SN.shape[1] - 1 - hidden_from_candidates(panel, spec)
     last_S = panel.ds_SN[np.arange(len(columns)), columns].astype(np.int64)
     return {
         name: int(last)
@@ -279,9 +279,3 @@ def _free_trainer() -> None:
     """Free weights and moments: Lightning's trainer and module reference each other and keep them alive."""
     gc.collect()
     _freeze_loaded_modules()
-
-
-def _hidden_from_candidates(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
-    """Return the number of last grid points of each series that its candidates may not read, (S,)."""
-    num_steps_S: npt.NDArray[np.int64] = origins_of(panel, spec).max(1)
-    return num_steps_S

@@ -36,6 +36,12 @@ def members_with_prior(spec: Spec, networks: Sequence[str]) -> list[MemberKey]:
     return [key for key in members_of(spec, networks) if members[key.number].start == "prior"]
 
 
+def hidden_from_candidates(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
+    """Return the number of last grid points of each series that its candidates may not read, (S,)."""
+    num_steps_S: npt.NDArray[np.int64] = origins_of(panel, spec).max(1)
+    return num_steps_S
+
+
 def origins_of(panel: Panel, spec: Spec) -> npt.NDArray[np.int64]:
     """Return the backtest origins of each series, which leave enough points before them to train a network.
 

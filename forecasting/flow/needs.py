@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Literal
 
 from forecasting.fleet.cost.cost import ForecastCost, TrainingCost
+from forecasting.flow.fleet_trees import trees_seconds
 from forecasting.flow.gpu_seconds import gpu_training_seconds
-from forecasting.flow.job_parts import TRAINS, FlowParts, Library, Machine, Needs, PartName
+from forecasting.flow.job_parts import TRAINS, FlowParts, Library, Machine, Needs, PartName, Team
 from forecasting.flow.network_seconds import training_seconds
 from forecasting.flow.statistics_choice import CostWithStatistics, statistics_seconds
 from forecasting.flow.workload import Workload
@@ -41,6 +42,10 @@ def predict_train(work: Workload, machine: Machine) -> Needs:
     flow.begin("train")
     has_workers = not flow.is_here(TrainingCost(work.networks, work.required_length))
     flow.train_priors(is_connected=has_workers)
+    if spec.has_trees:
+        num_points = work.num_prior_series * work.num_points
+        flow.spread("statistics", Team(1, 1), trees_seconds(spec, work.num_prior_series, num_points))
+        flow.write(1, num_rows=2)
     num_gpus = machine.num_gpus if has_workers else 0
     trained = replace(work, has_gpu=num_gpus > 0)
     training = TrainingCost(trained.networks, work.required_length)

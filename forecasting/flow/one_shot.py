@@ -8,6 +8,7 @@ from functools import partial
 
 import polars as pl
 
+from forecasting.classical.trees import check_installed
 from forecasting.errors import DataWarning
 from forecasting.evaluate.conformal import find_factors
 from forecasting.evaluate.dependence import find_correlations
@@ -18,7 +19,8 @@ from forecasting.fleet.options import FitOptions
 from forecasting.fleet.plan import prior_series, required_length
 from forecasting.flow.admissible import calibrate
 from forecasting.flow.calls import finish_shard, fit_member, fit_priors, fit_statistics, run_shard
-from forecasting.flow.covariate_use import describe_short
+from forecasting.flow.covariate_use import check_regressions, describe_short
+from forecasting.flow.fleet_trees import NOT_FITTED, fit_tree_files, series_of_trees
 from forecasting.flow.forecast_checks import mark_failing
 from forecasting.flow.members import MemberKey, members_of, members_with_prior
 from forecasting.flow.outcome import FittedShard, Keeps, PriorFiles, ShardResult, ShardTask
@@ -70,6 +72,7 @@ class OneShot:
         correlations: Correlations that `sample_paths` draws by; without rows where none were kept.
         fitted: Serving networks of each shard, where they were kept.
         priors: Serving priors, where networks were kept, as files of weights.
+        trees: The serving trees, where networks were kept, as a file; None where the spec has none.
         counts: What became of the rows of the source; None of a loaded fleet.
         set_aside: Why a series was not forecast, by its name. Its rows are among the observations only if a check, and
             not refused rows, set it aside.
@@ -93,6 +96,7 @@ class OneShot:
     correlations: pl.DataFrame
     fitted: tuple[FittedShard, ...] = ()
     priors: tuple[bytes, ...] = ()
+    trees: bytes | None = None
     counts: RowCounts | None = None
     set_aside: Mapping[str, str] = field(default_factory=dict)
     ended: Mapping[str, str] = field(default_factory=dict)
@@ -146,6 +150,8 @@ def forecast(
         SpecError: The cutoff lies after the newest measurement.
         CheckFailed: Measurements or forecasts fail a check of the spec that stops the run.
     """
+    if spec.has_trees:
+        check_installed("regressions")
     ingested = ingest(spec, cutoff=cutoff, rows=rows, covariates=covariates, storage_options=storage_options)
     checked = check_measurements(ingested, spec, moment=_moment(spec, rows) if cutoff is None else None)
     checked.refuse()
@@ -172,16 +178,22 @@ def forecast(
         panel_of(ingested.features, spec, unique_ids[first : first + shard_size], run_cutoff=ingested.cutoff)
         for first in range(0, len(unique_ids), shard_size)
     ]
-    of_priors = _prior_panel(spec, ingested, options)
+    of_priors, of_trees = _prior_panel(spec, ingested, options), _tree_panel(spec, ingested)
     if crew is not None and shares_members:
-        result, priors = _run_few(panels[0], of_priors, spec, options, keeps, crew, on_shard or _ignore)
+        result, priors, trees = _run_few(
+            panels[0], of_priors, of_trees, spec, options, keeps, crew, on_shard or _ignore
+        )
         results: Sequence[ShardResult] = [result]
     else:
-        priors = _train_priors(of_priors, spec, options, run_calls or _make_calls_here)
-        task = partial(run_shard, spec=spec, priors=priors, options=options, keeps=keeps)
+        priors, trees = _fit_for_all(of_priors, of_trees, spec, options, run_calls or _make_calls_here)
+        task = partial(run_shard, spec=spec, priors=priors, trees=trees, options=options, keeps=keeps)
         results = (run_shards or run_shards_here)(task, panels, on_shard or _ignore)
+    if spec.has_trees and trees is None:
+        warnings.warn(NOT_FITTED, DataWarning, stacklevel=2)
     factors = find_factors(pl.concat(result.ratios for result in results), horizon=spec.horizon)
     forecasts = calibrate(pl.concat(result.forecasts for result in results), factors, spec)
+    for note in check_regressions(spec, forecasts.lazy(), ingested.lengths, ingested.features.lazy()):
+        warnings.warn(note, DataWarning, stacklevel=2)
     forecasts = mark_unserved(forecasts, ingested.unserved)
     forecasts, of_forecasts = mark_failing(forecasts, ingested.features, spec, stacklevel=2)
     return OneShot(
@@ -196,6 +208,7 @@ def forecast(
         correlations=find_correlations((result.products for result in results), horizon=spec.horizon),
         fitted=tuple(result.fitted for result in results if result.fitted is not None),
         priors=tuple(each.serving for each in priors.values()) if keeps.networks else (),
+        trees=trees.serving if keeps.networks and trees is not None else None,
         counts=ingested.counts,
         set_aside=ingested.set_aside,
         ended=ingested.ended,
@@ -280,28 +293,44 @@ def _prior_panel(spec: Spec, ingested: Ingested, options: FitOptions) -> Panel |
     return panel_of(ingested.features, spec, names, run_cutoff=ingested.cutoff)
 
 
-def _train_priors(
-    panel: Panel | None, spec: Spec, options: FitOptions, run_calls: RunCalls
-) -> dict[MemberKey, PriorFiles]:
-    if panel is None:
-        return {}
-    members = members_with_prior(spec, spec.models)
-    # The longest first, so that processes end together.
-    longest_first = sorted(members, key=lambda member: -_prior_seconds(panel, spec, member, options.kernel))
-    calls = [partial(fit_priors, panel, spec, member, options) for member in longest_first]
-    trained = dict(zip(longest_first, run_calls(calls), strict=True))
-    return {member: priors for member in members if (priors := trained[member]) is not None}
+def _tree_panel(spec: Spec, ingested: Ingested) -> Panel | None:
+    """Return the series that trees are fitted to; None where the spec has none."""
+    if not spec.has_trees:
+        return None
+    lengths = dict(ingested.features.group_by("unique_id").len().iter_rows())
+    names = series_of_trees({name: lengths.get(name, 0) for name in ingested.unique_ids})
+    return panel_of(ingested.features, spec, names, run_cutoff=ingested.cutoff)
+
+
+def _fit_for_all(
+    panel: Panel | None, of_trees: Panel | None, spec: Spec, options: FitOptions, run_calls: RunCalls
+) -> tuple[dict[MemberKey, PriorFiles], PriorFiles | None]:
+    """Fit what all series share: the priors of each member, and the trees."""
+    members = [] if panel is None else members_with_prior(spec, spec.models)
+    calls: list[Callable[[], PriorFiles | None]] = []
+    longest_first: list[MemberKey] = []
+    if panel is not None:
+        # The longest first, so that processes end together.
+        longest_first = sorted(members, key=lambda member: -_prior_seconds(panel, spec, member, options.kernel))
+        calls += [partial(fit_priors, panel, spec, member, options) for member in longest_first]
+    if of_trees is not None:
+        calls.append(partial(fit_tree_files, of_trees, spec))
+    fitted = run_calls(calls) if calls else []
+    trained = dict(zip(longest_first, fitted, strict=False))
+    priors = {member: priors for member in members if (priors := trained[member]) is not None}
+    return priors, fitted[-1] if of_trees is not None else None
 
 
 def _run_few(
     panel: Panel,
     of_priors: Panel | None,
+    of_trees: Panel | None,
     spec: Spec,
     options: FitOptions,
     keeps: Keeps,
     crew: Crew,
     on_shard: Callable[[int, int], None],
-) -> tuple[ShardResult, dict[MemberKey, PriorFiles]]:
+) -> tuple[ShardResult, dict[MemberKey, PriorFiles], PriorFiles | None]:
     """Forecast few series: priors, members and statistical models are calls of their own, which wait for no other.
 
     A member that begins from a prior follows its prior. The last call puts all together.
@@ -317,7 +346,9 @@ def _run_few(
             priors_of[crew.submit(call, seconds=_prior_seconds(of_priors, spec, key, options.kernel))] = key
     num_fits, lengths = spec.backtest.origins + 1, [int(length) for length in panel.length_S]
     of_statistics = num_fits * sum(statistics_seconds(spec, length) for length in lengths)
-    statistics_call = crew.submit(partial(fit_statistics, panel, spec), kind="statistics", seconds=of_statistics)
+    statistics_call = crew.submit(
+        partial(fit_statistics, panel, spec, of_trees), kind="statistics", seconds=of_statistics
+    )
     seconds_of = {key: _member_seconds(spec, key, lengths, options.kernel) for key in members}
     for key in members:
         if key not in having:
@@ -339,7 +370,7 @@ def _run_few(
     crew.submit(partial(finish_shard, panel, spec, in_order, statistics, options, keeps), seconds=0.0)
     ((_, result),) = crew.results()
     on_shard(num_series, num_series)
-    return result, {key: priors[key] for key in having if key in priors}
+    return result, {key: priors[key] for key in having if key in priors}, statistics.trees
 
 
 def _prior_seconds(panel: Panel, spec: Spec, key: MemberKey, kernel: KernelName) -> float:

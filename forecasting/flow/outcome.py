@@ -34,7 +34,7 @@ class FittedShard(NamedTuple):
 
 
 class PriorFiles(NamedTuple):
-    """The priors of one member, as `Prior.to_bytes` writes them.
+    """A model of the whole fleet in both roles, as files: the priors of one member, or the trees.
 
     Attributes:
         candidate: Has read nothing after the first origin of any series.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from forecasting.classical.trees import Trees
 from forecasting.flow.admissible import calibrate
 from forecasting.flow.outcome import FittedShard
 from forecasting.series.budget import mark_unserved
@@ -36,12 +37,14 @@ class Trained:
         priors: Serving priors, for series that came later.
         champions: The serving model of each series.
         factors: Factors that intervals are stretched by.
+        trees: The serving trees, as a file; None where the spec has none.
     """
 
     shards: Sequence[FittedShard]
     priors: Sequence[bytes]
     champions: pl.DataFrame
     factors: pl.DataFrame
+    trees: bytes | None = None
 
 
 def predict_trained(
@@ -78,7 +81,8 @@ def predict_trained(
     for names, weights, priors in parts:
         panel = panel_of(ingested.features, spec, names, run_cutoff=ingested.cutoff)
         champions = trained.champions.filter(pl.col("unique_id").is_in(names))
-        calls.append(partial(predict_fitted_shard, panel, spec, weights, priors, champions, kernel=kernel))
+        call = partial(predict_fitted_shard, panel, spec, weights, priors, champions, trees=trained.trees)
+        calls.append(partial(call, kernel=kernel))
     frames = run_calls(calls) if run_calls is not None else [call() for call in calls]
     return mark_unserved(calibrate(pl.concat(frames), trained.factors, spec), ingested.unserved)
 
@@ -90,6 +94,7 @@ def predict_fitted_shard(
     priors: Sequence[bytes],
     champions: pl.DataFrame,
     *,
+    trees: bytes | None = None,
     kernel: KernelName = "auto",
 ) -> pl.DataFrame:
     """Forecast the series of one shard; its forecasts are not calibrated yet.
@@ -100,6 +105,7 @@ def predict_fitted_shard(
         weights: Files of their serving networks.
         priors: Files of priors for series without networks.
         champions: The serving model of each series.
+        trees: File of the serving trees.
         kernel: The implementation of the recurrence.
 
     Returns:
@@ -192,6 +198,7 @@ def _forecaster(
         serving=serving,
         champions=champions,
         networks=spec.models,
+        trees=None if trees is None else Trees.from_bytes(trees),
         kernel=kernel,
         direct=direct,
     )

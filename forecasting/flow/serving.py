@@ -11,6 +11,7 @@ import polars as pl
 
 from forecasting.classical.baselines import NONE, forecast_simplest
 from forecasting.classical.combination import COMBINATION, Quantiles
+from forecasting.classical.trees import NAME, Trees
 from forecasting.fleet.fitted import FittedFleet
 from forecasting.fleet.plan import required_length
 from forecasting.flow.admissible import admissible
@@ -279,6 +280,15 @@ def versions_of(serving: Sequence[FittedFleet], panel: Panel) -> pl.DataFrame:
         if part.unique_ids
     ]
     return join_versions(pl.concat(frames)) if frames else pl.DataFrame(schema=_VERSIONS)
+
+
+def versions_of_trees(trees: Trees | None, panel: Panel) -> pl.DataFrame:
+    """Return the version of trees for each series that they can forecast, in the form of `join_versions`."""
+    able = [] if trees is None else np.flatnonzero(trees.can_forecast(panel)).tolist()
+    names = [panel.unique_ids[row] for row in able]
+    version = None if trees is None else trees.version
+    rows = {"unique_id": names, "model": [NAME] * len(names), "version": [version] * len(names)}
+    return pl.DataFrame(rows, schema=_VERSIONS)
 
 
 def with_combination(versions: pl.DataFrame) -> pl.DataFrame:

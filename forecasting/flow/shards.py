@@ -17,6 +17,7 @@ import polars as pl
 from forecasting.classical.baselines import NAIVE, can_forecast, naive_of_young, seasonal_naive, seasonal_naive_name
 from forecasting.classical.combination import COMBINATION, Quantiles, combine
 from forecasting.classical.statistics import NEED_A_SEASON
+from forecasting.classical.trees import Trees
 from forecasting.evaluate import backtest as rolling
 from forecasting.evaluate.backtest import Forecaster
 from forecasting.evaluate.champion import choose_champions
@@ -34,6 +35,7 @@ from forecasting.flow.serving import (
     forecast_frame,
     only_network,
     versions_of,
+    versions_of_trees,
     with_combination,
 )
 from forecasting.flow.statistics_choice import statistics_forecasters
@@ -71,6 +73,7 @@ def backtest_shard(
     *,
     networks: Sequence[str],
     statistics: Mapping[str, Forecaster] | None = None,
+    trees: Trees | None = None,
     kernel: KernelName = "auto",
     keeps_correlations: bool = False,
 ) -> Backtested:
@@ -82,6 +85,7 @@ def backtest_shard(
         candidates: Fleets that have read nothing after the first origin of any series.
         networks: Networks that compete; one alone is the champion wherever it was trained.
         statistics: Statistical models; those that the spec's series have where not given.
+        trees: Trees of the fleet that have read nothing after the first origin of any series.
         kernel: Implementation of the recurrence.
         keeps_correlations: Whether sums for sample paths are kept although the spec has no paths.
 
@@ -89,7 +93,7 @@ def backtest_shard(
         Scores of candidates, statistical models and seasonal naives, champions, and the counts and sums.
     """
     if statistics is None:
-        statistics = statistics_forecasters(spec, panel.length_S)
+        statistics = statistics_forecasters(spec, panel.length_S, trees=trees)
     ratios: list[pl.DataFrame] = []
     products = [pl.DataFrame(schema=SUMS)]
     chosen: list[tuple[pl.DataFrame, pl.DataFrame]] = []
@@ -140,6 +144,7 @@ def predict_shard(
     *,
     networks: Sequence[str],
     statistics: Mapping[str, Forecaster] | None = None,
+    trees: Trees | None = None,
     kernel: KernelName = "auto",
     direct: Sequence[FittedFleet] = (),
     versions: pl.DataFrame | None = None,
@@ -157,6 +162,7 @@ def predict_shard(
         champions: Rows of the table `champions`; series may be missing.
         networks: Networks that were requested; one alone is the champion wherever it has a forecast.
         statistics: Statistical models, champions among them; those that the spec's series have where not given.
+        trees: Trees of the fleet that may have read everything up to the cutoff.
         kernel: Implementation of the recurrence.
         direct: Networks of series that use a prior directly, because they have none of their own
             (`forecasting.fleet.prior.direct`). A champion among networks does not apply to such a series. Without a
@@ -179,7 +185,7 @@ def predict_shard(
             model: np.array([champion_of.get(name) == model for name in panel.unique_ids], dtype=bool)
             for model in STATISTICS
         }
-        statistics = statistics_forecasters(spec, panel.length_S, also=is_champion)
+        statistics = statistics_forecasters(spec, panel.length_S, also=is_champion, trees=trees)
     known = {} if known is None else known
     quantiles = {
         key: known[key] if key in known else make(panel)
@@ -202,7 +208,7 @@ def predict_shard(
     served, fallbacks = choose_serving_models(panel, spec, champions, able_but_naive, networks, direct_ids=direct_ids)
     fallbacks = [block for block in fallbacks if block.model != NAIVE]
     if versions is None:
-        versions = versions_of(fleets, panel)
+        versions = pl.concat([versions_of(fleets, panel), versions_of_trees(trees, panel)])
     described = with_combination(versions).join(
         _describe_unseen(panel, fleets), on=["unique_id", "model"], how="full", coalesce=True
     )

@@ -15,11 +15,14 @@ import numpy.typing as npt
 
 from forecasting.classical.ridge import forecast_ridge, ridge_seconds
 from forecasting.classical.statistics import FOR_INTERMITTENT, forecast_statistics, most_points
+from forecasting.classical.tree_fit import MOST_TREES, NUM_PARTS
+from forecasting.classical.trees import Trees, forecast_trees
 from forecasting.evaluate.backtest import Forecaster
 from forecasting.fleet.cost.cost import Cost, TrainingCost
 from forecasting.fleet.cost.memory import MIB, forecast_bytes
 from forecasting.fleet.cost.sizes import sizes_of
 from forecasting.fleet.plan import required_length
+from forecasting.flow.fleet_trees import FleetTrees
 from forecasting.series.clock import is_day_or_coarser
 from forecasting.series.panel import Panel
 from forecasting.spec.recipes import configure
@@ -45,6 +48,8 @@ _SECONDS = {
     "tsb": (0.0001, 0.0, 0.0),
     "adida": (0.00005, 2.3e-6, 0.0),
 }
+SECONDS_PER_TREE_ROW = 60e-9
+"""Of a forecast by trees, per tree and row."""
 _SEVERAL_SEASONS = 1.6
 """Factor per season where `mstl` has several: it passes through the series twice for each."""
 _MIB = 190
@@ -81,14 +86,20 @@ def statistics_seconds(spec: Spec, num_points: int) -> float:
 
 
 def regression_seconds(spec: Spec, num_points: int) -> float:
-    """Predict the seconds of one fit of each regression of a series."""
+    """Predict the seconds of one fit of each regression of a series, of which trees only forecast."""
     num_covariates = len(spec.covariate_names)
-    one = ridge_seconds(num_points, spec.horizon, spec.season_lengths, num_covariates)
-    return one * len(spec.chosen_regressions)
+    seconds = {
+        "ridge": ridge_seconds(num_points, spec.horizon, spec.season_lengths, num_covariates),
+        "lightgbm": SECONDS_PER_TREE_ROW * NUM_PARTS * MOST_TREES * spec.horizon,
+    }
+    return sum(seconds[model] for model in spec.chosen_regressions)
 
 
 def statistics_forecasters(
-    spec: Spec, length_S: Sequence[int] | npt.NDArray[np.int64], also: Mapping[str, npt.NDArray[np.bool_]] | None = None
+    spec: Spec,
+    length_S: Sequence[int] | npt.NDArray[np.int64],
+    also: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    trees: Trees | None = None,
 ) -> dict[str, Forecaster]:
     """Return a forecaster for each statistical model that any series has, and for each regression of the spec.
 
@@ -96,6 +107,7 @@ def statistics_forecasters(
         spec: What to forecast.
         length_S: Grid points of each series up to the cutoff, so that a series has the same models at every origin.
         also: By model, marks (S,) of further series that need it.
+        trees: The trees of the fleet; without any, the regression that they are has no forecaster.
 
     Returns:
         Forecasters by model. Each returns quantiles (S, F, Q), NaN for a series that does not have the model.
@@ -111,37 +123,43 @@ def statistics_forecasters(
                 forecast_statistics, model=model, season_lengths=spec.season_lengths, quantiles=spec.quantiles
             )
             forecasters[model] = partial(_forecast_rows, one, np.flatnonzero(is_due_S), len(spec.quantiles))
-    return forecasters | _regressions(spec)
+    return forecasters | _regressions(spec, trees)
 
 
-def _regressions(spec: Spec) -> dict[str, Forecaster]:
-    known = {"ridge": forecast_ridge}
-    return {
-        model: partial(known[model], season_lengths=spec.season_lengths, quantiles=spec.quantiles)
-        for model in spec.chosen_regressions
+def _regressions(spec: Spec, trees: Trees | None) -> dict[str, Forecaster]:
+    known: dict[str, Forecaster] = {
+        "ridge": partial(forecast_ridge, season_lengths=spec.season_lengths, quantiles=spec.quantiles)
     }
+    if trees is not None:
+        known["lightgbm"] = partial(forecast_trees, trees=trees, quantiles=spec.quantiles)
+    return {model: known[model] for model in spec.chosen_regressions if model in known}
 
 
 StatisticsAhead = Mapping[int, Mapping[str, npt.NDArray[np.float64]]]
 """Quantiles (S, F, Q) of each model, by the number of a panel's grid points that they follow."""
 
 
-def forecast_statistics_ahead(panel: Panel, spec: Spec, origins_SJ: npt.NDArray[np.int64]) -> StatisticsAhead:
+def forecast_statistics_ahead(
+    panel: Panel, spec: Spec, origins_SJ: npt.NDArray[np.int64], trees: FleetTrees | None = None
+) -> StatisticsAhead:
     """Forecast with all statistical models at every origin of the backtests and after the cutoff.
 
     Args:
         panel: The series, up to the cutoff.
         spec: What to forecast.
         origins_SJ: Grid points after each origin (S, J), 0 for none.
+        trees: The trees of the fleet: the candidate forecasts at origins, the serving model after the cutoff.
 
     Returns:
         The forecasts that `statistics_forecasters` would return for the panel as it was at each origin.
     """
-    forecasters = statistics_forecasters(spec, panel.length_S)
-    cut = [panel.until(int(num_dropped)) for num_dropped in {0, *origins_SJ.flatten().tolist()}]
-    return {
-        known.y_SN.shape[1]: {model: forecaster(known) for model, forecaster in forecasters.items()} for known in cut
-    }
+    ahead = {}
+    for num_dropped in {0, *origins_SJ.flatten().tolist()}:
+        known = panel.until(int(num_dropped))
+        given = trees and (trees.candidate if num_dropped else trees.serving)
+        forecasters = statistics_forecasters(spec, panel.length_S, trees=given)
+        ahead[known.y_SN.shape[1]] = {model: forecaster(known) for model, forecaster in forecasters.items()}
+    return ahead
 
 
 def known_forecasters(ahead: StatisticsAhead) -> dict[str, Forecaster]:

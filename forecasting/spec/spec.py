@@ -57,8 +57,11 @@ NetworkName = Literal["elman", "jordan", "lstm", "gru", "indrnn", "bidirectional
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
 StatisticName = Literal["theta", "ets", "ces", "mstl", "croston_sba", "tsb", "adida"]
 STATISTICS: tuple[str, ...] = get_args(StatisticName)
-RegressionName = Literal["ridge"]
+RegressionName = Literal["ridge", "lightgbm"]
 REGRESSIONS: tuple[str, ...] = get_args(RegressionName)
+USUAL_REGRESSIONS = ("ridge",)
+"""Those of a spec with covariates that names none. Others need an optional package, which must not change a forecast
+by being installed."""
 
 ONE_SHOT = "one_shot"
 """Name of a spec that only options or arguments describe."""
@@ -357,11 +360,11 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
 
     @property
     def chosen_regressions(self) -> tuple[str, ...]:
-        """The regressions that compete: those of the spec, by default all where it has covariates."""
+        """The regressions that compete: those of the spec, by default the usual ones where it has covariates."""
         if self.regressions is not None:
             return self.regressions
         varying = (*self.covariates.known_ahead, *self.covariates.of_past, *self.holidays.covariates(self.freq))
-        return REGRESSIONS if varying else ()
+        return USUAL_REGRESSIONS if varying else ()
 
     @property
     def past_lag(self) -> int:
@@ -379,6 +382,11 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         """The columns of the source that hold for whole series: categories, and the code of a series' holidays."""
         by = () if self.holidays.by is None else (self.holidays.by,)
         return tuple(dict.fromkeys((*self.categories.static, *by)))
+
+    @property
+    def has_trees(self) -> bool:
+        """Whether trees that are fitted to the whole fleet are among the regressions."""
+        return "lightgbm" in self.chosen_regressions
 
     @property
     def quantile_columns(self) -> tuple[str, ...]:

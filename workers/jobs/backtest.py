@@ -7,6 +7,7 @@ import polars as pl
 
 from forecasting.classical.baselines import seasonal_naive_name
 from forecasting.classical.combination import COMBINATION
+from forecasting.classical.trees import check_installed
 from forecasting.evaluate.conformal import COUNTS, find_factors
 from forecasting.evaluate.dependence import SUMS, find_correlations
 from forecasting.schemas import table as declared_table
@@ -22,6 +23,7 @@ from workers.jobs.cutoffs import stored_cutoff
 from workers.jobs.plan import pinned_version
 from workers.jobs.run import Outcome, Run, count_points, main
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
+from workers.jobs.trees import candidate_trees
 from workers.jobs.weights import load_fleets, newest
 
 
@@ -32,6 +34,8 @@ def backtest(run: Run) -> Outcome:
     run, num_points = covered.run, covered.num_points
     if not num_points:
         return Outcome(f"nothing to backtest at {format_clock(run.cutoff)}{covered.note}", is_idle=True)
+    if run.spec.has_trees:
+        check_installed(f"spec {run.spec.name}")
     wanted = candidates_of(run.cutoff, contestants(run.spec, run.networks))
     names = run.rows("models").filter(wanted).select("unique_id", "weights_uri")
     groups = group_by_files(num_points, names.collect(engine="streaming"))
@@ -103,8 +107,10 @@ def compare_shard(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         .collect(engine="streaming")
     )
     candidates = load_fleets(slot.store, slot.spec, rows)
+    of_cutoff = (pl.col("spec") == slot.spec.name) & (pl.col("run_cutoff") == slot.cutoff)
+    trees = candidate_trees(slot.store, slot.spec, slot.store.scan("priors", slot.clock).filter(of_cutoff))
     panel = slot.read_panel(shard.unique_ids)
-    backtested = backtest_shard(panel, slot.spec, candidates, networks=networks, kernel=slot.kernel)
+    backtested = backtest_shard(panel, slot.spec, candidates, networks=networks, trees=trees, kernel=slot.kernel)
     is_requested = ~pl.col("model").is_in([network for network in networks if network not in slot.networks])
     staged = {
         "backtests": backtested.backtests.filter(is_requested),

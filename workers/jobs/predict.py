@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from forecasting.classical.combination import COMBINATION
+from forecasting.classical.trees import check_installed
 from forecasting.evaluate.zero_medians import describe_zero_medians
+from forecasting.flow.covariate_use import check_regressions
 from forecasting.schemas import table as declared_table
 from forecasting.series.budget import mark_unserved
 from forecasting.series.clock import format_clock
@@ -32,9 +34,11 @@ from workers.jobs.run import Outcome, Run, count_points, main
 from workers.jobs.scenario import as_scenario, discard_plan, stage_plan
 from workers.jobs.serving_trainings import describe_trainings, mark_trainings
 from workers.jobs.shard_run import Slot, group_by_files, stage_shards
+from workers.jobs.trees import describe_missing, serving_trees
 from workers.jobs.weights import load_fleets, newest
 
 if TYPE_CHECKING:
+    from forecasting.classical.trees import Trees
     from forecasting.fleet.fitted import FittedFleet
     from forecasting.series.panel import Panel
 
@@ -51,6 +55,8 @@ def predict(run: Run) -> Outcome:
     run, num_points = covered.run, covered.num_points
     if not num_points:
         return Outcome(f"nothing to forecast at {format_clock(run.cutoff)}{covered.note}", is_idle=True)
+    if run.spec.has_trees:
+        check_installed(f"spec {run.spec.name}")
     files = serving_models(run.rows("models"), run.networks).select("unique_id", "weights_uri")
     groups = group_by_files(num_points, files.collect(engine="streaming"))
     staged = stage_shards(run, compute_forecasts, groups, data_version=data_version)
@@ -64,6 +70,9 @@ def predict(run: Run) -> Outcome:
         checked = hold_failing(run, _scan(run, rows), data_version=data_version)
         rows, held, versions, verdicts = checked.rows, checked.held, dict(checked.versions), checked.verdicts
         checks = f" checks: {count_verdicts(verdicts)}; {len(held)} held;" if verdicts.height else ""
+    features = run.rows("features", version=data_version)
+    for note in check_regressions(run.spec, _scan(run, new), num_points, features):
+        print(f"{run.arguments.job}: {note}", flush=True)
     zeros = describe_zero_medians(_scan(run, rows), run.spec.quantile_columns, has_paths=bool(run.spec.paths))
     versions |= run.publish("forecasts", rows)
     if run.spec.paths:
@@ -78,7 +87,7 @@ def predict(run: Run) -> Outcome:
         versions |= run.publish("attributions", parts.filter(~is_held) if held else staged.files["attributions"])
     elif _has_stored(run, "attributions"):
         versions |= run.publish("attributions", [])
-    trainings = describe_trainings(run, _scan(run, new))
+    trainings = describe_trainings(run, _scan(run, new)) + describe_missing(run)
     discard(run.store, run.arguments.run_id)
     return Outcome(
         f"{len(num_points)} series forecast {run.spec.horizon} steps ahead of {format_clock(run.cutoff)};"
@@ -154,11 +163,13 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
     panel, ended = slot.read_live(shard.unique_ids)
     own = load_fleets(slot.store, slot.spec, rows)
     direct = _use_priors_directly(slot, known("priors"), own, panel)
+    trees, registered = serving_trees(slot.store, slot.spec, known("priors"))
     columns = [*_NETWORK, "version", "run_cutoff"]
     used = pl.concat(
         [
             rows.join(_networks_of(own), on=list(_NETWORK), how="semi").select(columns),
             *(_networks_of([fleet]).join(prior, how="cross").select(columns) for fleet, prior in direct),
+            *([] if trees is None else [_series_of(trees, panel).join(registered, how="cross").select(columns)]),
         ]
     )
     forecast = partial(
@@ -167,6 +178,7 @@ def compute_forecasts(slot: Slot, shard: Shard) -> Mapping[str, pl.DataFrame]:
         serving=own,
         champions=champions,
         networks=slot.networks,
+        trees=trees,
         kernel=slot.kernel,
         direct=[fleet for fleet, _ in direct],
         versions=join_versions(used.drop("run_cutoff")),
@@ -210,6 +222,12 @@ def _networks_of(fleets: Sequence[FittedFleet]) -> pl.DataFrame:
     """Return unique_id, model and member of each network."""
     rows = [(name, fleet.model, fleet.member) for fleet in fleets for name in fleet.unique_ids]
     return pl.DataFrame(rows, schema=_NETWORK, orient="row")
+
+
+def _series_of(trees: Trees, panel: Panel) -> pl.DataFrame:
+    """Return the series that trees forecast."""
+    names = [name for name, is_able in zip(panel.unique_ids, trees.can_forecast(panel), strict=True) if is_able]
+    return pl.DataFrame({"unique_id": names}, schema={"unique_id": pl.String})
 
 
 def serving_models(models: pl.LazyFrame, networks: tuple[str, ...]) -> pl.LazyFrame:

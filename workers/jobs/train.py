@@ -19,6 +19,7 @@ from workers.jobs.plan import pinned_version
 from workers.jobs.priors import load_priors, settle_priors
 from workers.jobs.run import Outcome, Run, count_points, main
 from workers.jobs.shard_run import Slot, StagedRun, are_short, slot_of, stage_shards
+from workers.jobs.trees import settle_trees
 from workers.jobs.weights import describe_task, read_fleet
 
 
@@ -32,6 +33,7 @@ def train(run: Run) -> Outcome:
     # One connection to Ray for both.
     with nullcontext() if are_short(run, num_points) else local_ray(log_to_driver=True):
         priors, versions = settle_priors(run, slot_of(run, data_version))
+        versions |= settle_trees(run, slot_of(run, data_version))
         staged = stage_shards(run, partial(fit_shard, priors=priors), [num_points], data_version=data_version)
     versions |= run.publish("models", staged.files["models"], models=run.arguments.models)
     starts = _describe_starts(run, staged)
