@@ -16,7 +16,7 @@ from forecasting.series.panel import Panel
 
 PARAMETERS: Mapping[str, Any] = {
     "objective": "regression_l1",
-    "learning_rate": 0.06,
+    "learning_rate": 0.1,
     "num_leaves": 31,
     "min_data_in_leaf": 40,
     "feature_fraction": 0.6,

@@ -52,6 +52,12 @@ def series_of_trees(num_points: Mapping[str, int]) -> list[str]:
     """Return the series that trees are fitted to, by the grid points of all series: those of priors.
 
     The choice does not depend on the memory of a machine, as that of priors does, because rows are few.
+
+    Args:
+        num_points: Grid points of each series, by its name.
+
+    Returns:
+        Names in alphabetical order.
     """
     return prior_series(num_points)
 

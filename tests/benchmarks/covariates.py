@@ -24,6 +24,7 @@ import polars as pl
 
 import forecasting as fc
 from forecasting.errors import DataWarning
+from forecasting.spec.spec import REGRESSIONS
 from tests.benchmarks.m4 import DATA_VARIABLE
 
 SEASON = 24
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", choices=TASKS)
     parser.add_argument("--recipe", default="standard")
+    parser.add_argument("--regressions", help="such as ridge,lightgbm; the default of a spec otherwise")
+    parser.add_argument("--only-with", action="store_true", help="skip the row without covariates")
     parser.add_argument("--series", type=int, help="the first N series of a set")
     parser.add_argument("--windows", type=int, help="fewer windows than the task has")
     parser.add_argument("--tune", action="store_true", help="windows before those of the task")
@@ -71,7 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     root = os.environ.get(DATA_VARIABLE)
     if not root:
         parser.error(f"{DATA_VARIABLE} must name the folder of the data sets")
-    print("| set | covariates | champion | ridge | best other model | naive | seconds |\n|" + "---|" * 7, flush=True)
+    columns = ("set", "covariates", "champion", *REGRESSIONS, "best other model", "naive", "seconds")
+    print(f"| {' | '.join(columns)} |\n|" + "---|" * len(columns), flush=True)
     for name in options.sets:
         task = TASKS[name]
         rows = task.prepare(pl.read_parquet(Path(root) / name / f"{name}.parquet")).sort("unique_id", "ds")
@@ -80,16 +84,25 @@ def main(arguments: Sequence[str]) -> int:
         if options.tune:
             test = timedelta(hours=task.horizon * task.num_windows)
             rows = rows.filter(pl.col("ds") <= pl.col("ds").max().over("unique_id") - test)
-        for covariates in ((), task.covariates):
+        for covariates in (task.covariates,) if options.only_with else ((), task.covariates):
             windows = options.windows or task.num_windows
             began = time.monotonic()
-            scores = measure(rows, task, covariates, recipe=options.recipe, num_windows=windows)
+            regressions = options.regressions.split(",") if options.regressions and covariates else None
+            scores = measure(
+                rows, task, covariates, recipe=options.recipe, num_windows=windows, regressions=regressions
+            )
             print(describe(name, covariates, scores, time.monotonic() - began), flush=True)
     return 0
 
 
 def measure(
-    rows: pl.DataFrame, task: Task, covariates: Sequence[str], *, recipe: str, num_windows: int
+    rows: pl.DataFrame,
+    task: Task,
+    covariates: Sequence[str],
+    *,
+    recipe: str,
+    num_windows: int,
+    regressions: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """Return the MASE of each model in each window: unique_id, cutoff, model, is_champion, mase."""
     with warnings.catch_warnings():
@@ -103,6 +116,7 @@ def measure(
             horizon=task.horizon,
             recipe=recipe,
             known_ahead=covariates or None,
+            regressions=regressions,
             future_missing="hold",
             source={"missing_rows": "gap", "ended": "forecast"},
             progress=False,
@@ -132,11 +146,11 @@ def describe(name: str, covariates: Sequence[str], scores: pl.DataFrame, seconds
     """Return a row of the table."""
     means = dict(scores.group_by("model").agg(pl.col("mase").mean()).iter_rows())
     served = scores.filter("is_champion").select(pl.col("mase").mean()).item()
-    others = {model: mase for model, mase in means.items() if model not in ("combination", "ridge")}
+    others = {model: mase for model, mase in means.items() if model not in ("combination", *REGRESSIONS)}
     best = min(others, key=others.__getitem__)
-    ridge = f"{means['ridge']:.3f}" if "ridge" in means else ""
+    alone = [f"{means[model]:.3f}" if model in means else "" for model in REGRESSIONS]
     naive = means[f"seasonal_naive_{SEASON}"]
-    cells = (name, len(covariates), f"{served:.3f}", ridge, f"{best} {others[best]:.3f}", f"{naive:.3f}")
+    cells = (name, len(covariates), f"{served:.3f}", *alone, f"{best} {others[best]:.3f}", f"{naive:.3f}")
     return "| " + " | ".join(map(str, cells)) + f" | {seconds:.0f} |"
 
 
