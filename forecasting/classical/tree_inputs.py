@@ -152,7 +152,7 @@ class Known:
         for kind in self.meaning.kinds:
             if kind == "names":
                 found += [place, place + 1]
-            place += {"unused": 0, "names": 2}.get(kind, 4 + len(self.meaning.season_lengths))
+            place += {"unused": 0, "static": 1, "names": 2}.get(kind, 4 + len(self.meaning.season_lengths))
         return [*found, *range(place, place + len(self.codes))]
 
     @property
@@ -201,6 +201,8 @@ class Known:
             return []
         season = self.meaning.season_lengths[0]
         now_R, target_R = at(rows.target), rows.target
+        if kind == "static":
+            return [now_R]
         if kind == "names":
             return [now_R, at(target_R + -(-rows.step_R // season) * -season)]
         backs = [-(-rows.step_R // length) * length for length in self.meaning.season_lengths]
@@ -236,7 +238,7 @@ def _covariate(value_ST: Values, is_past_SN: npt.NDArray[np.bool_], meaning: Mea
         place_ST = np.clip(np.searchsorted(codes, value_ST, sorter=order), 0, max(len(codes) - 1, 0))
         found_ST = order[place_ST].astype(np.float64)
         return np.where(codes[order][place_ST] == value_ST, found_ST, np.nan)
-    if kind == "marks":
+    if kind in ("marks", "static", "unused"):
         return value_ST
     centre_S, spread_S = scales_of(np.where(is_past_SN, value_ST[:, : is_past_SN.shape[1]], np.nan))
     spread_S = np.where(spread_S > 0, spread_S, meaning.scales[number])

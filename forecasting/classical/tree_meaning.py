@@ -23,7 +23,7 @@ _CALENDAR = ("hour", "weekday", "month")
 
 Values = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
-Kind = Literal["unused", "numbers", "marks", "names"]
+Kind = Literal["unused", "static", "numbers", "marks", "names"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Meaning:
     Attributes:
         season_lengths: The first season, and the longer one where there is one, a multiple of it.
         kinds: What the values of each covariate are: numbers, of which each series has its own scale; marks, two values
-            that are the same for all series; or names. Those of one value are unused.
+            that are the same for all series; names; or static, constant in each series. Those of one value are unused.
         scales: Of each covariate of numbers, a scale for series in which it was constant; 1 of others.
         names: Of each covariate of names, the codes of those that are kept apart; empty of others.
         categories: Values of the categories, by name.
@@ -67,10 +67,7 @@ class Meaning:
             assert covariate_SNK is not None, "there are covariates"
             value_SN = np.where(is_past_SN, covariate_SNK[:, : panel.y_SN.shape[1], number], np.nan)
             found, counts = np.unique(value_SN[np.isfinite(value_SN)], return_counts=True)
-            is_names = is_coded(found)
-            kinds.append(
-                "unused" if len(found) < 2 else "names" if is_names else "marks" if len(found) == 2 else "numbers"
-            )
+            kinds.append(_kind_of(value_SN, found))
             frequent = found[np.lexsort((found, -counts))][:MOST_NAMES]
             names.append(tuple(frequent.tolist()) if kinds[-1] == "names" else ())
             scales.append(_usual_scale(value_SN) if kinds[-1] == "numbers" else 1.0)
@@ -96,6 +93,21 @@ class Meaning:
             tuple(map(tuple, described["names"])),
             {name: tuple(values) for name, values in described["categories"].items()},
         )
+
+
+def _kind_of(value_SN: Values, found: Values) -> Kind:
+    """Return what the values of a covariate are, by its values up to the end and the different ones among them."""
+    if len(found) < 2:
+        return "unused"
+    if is_coded(found):
+        return "names"
+    least_S, most_S = (
+        pick.reduce(np.where(np.isfinite(value_SN), value_SN, empty), axis=1)
+        for pick, empty in ((np.minimum, np.inf), (np.maximum, -np.inf))
+    )
+    if (least_S >= most_S).all():
+        return "static"
+    return "marks" if len(found) == 2 else "numbers"
 
 
 def scales_of(value_SN: Values) -> tuple[Values, Values]:

@@ -96,7 +96,7 @@ def backtest_at(
             known = ingest(spec, rows=rows, covariates=covariates, cutoff=cutoff)
             forecasts = predict_trained(
                 spec,
-                Trained(fitted.fitted, fitted.priors, fitted.champions, fitted.factors),
+                Trained(fitted.fitted, fitted.priors, fitted.champions, fitted.factors, fitted.trees),
                 known,
                 kernel=kernel,
                 run_calls=predict_here(num_series=len(known.unique_ids), processes=processes, progress=progress),

@@ -110,8 +110,8 @@ def trees_seconds(spec: Spec, num_series: int, num_points: int) -> float:
 
 def config_of_trees(spec: Spec) -> str:
     """Return what trees depend on besides the task of a spec, as JSON: parameters and covariates."""
-    covariates = spec.covariates.model_dump(mode="json", include={"future", "categories"})
-    return json.dumps({**PARAMETERS, "covariates": covariates}, sort_keys=True)
+    covariates = {"covariates": spec.covariates.names, "names": spec.covariates.categories}
+    return json.dumps({**PARAMETERS, **covariates}, sort_keys=True)
 
 
 def trees_row(trees: Trees, spec: Spec, role: Role) -> dict[str, Any]:

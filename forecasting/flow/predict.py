@@ -44,7 +44,7 @@ class Trained:
     priors: Sequence[bytes]
     champions: pl.DataFrame
     factors: pl.DataFrame
-    trees: bytes | None = None
+    trees: bytes | None
 
 
 def predict_trained(
@@ -111,7 +111,7 @@ def predict_fitted_shard(
     Returns:
         Rows of the table `forecasts`.
     """
-    return _forecaster(panel, spec, weights, priors, champions, kernel)(panel)
+    return _forecaster(panel, spec, weights, priors, champions, trees, kernel)(panel)
 
 
 def explain_fitted_shard(
@@ -121,6 +121,7 @@ def explain_fitted_shard(
     priors: Sequence[bytes],
     champions: pl.DataFrame,
     *,
+    trees: bytes | None = None,
     kernel: KernelName = "auto",
 ) -> pl.DataFrame:
     """Attribute the forecasts of one shard's serving models.
@@ -131,6 +132,7 @@ def explain_fitted_shard(
         weights: Files of their serving networks.
         priors: Files of priors for series without networks.
         champions: The serving model of each series.
+        trees: File of the serving trees.
         kernel: The implementation of the recurrence.
 
     Returns:
@@ -138,7 +140,8 @@ def explain_fitted_shard(
     """
     from forecasting.flow.explain import explain_panel
 
-    return explain_panel(panel, spec, champions, forecast=_forecaster(panel, spec, weights, priors, champions, kernel))
+    forecaster = _forecaster(panel, spec, weights, priors, champions, trees, kernel)
+    return explain_panel(panel, spec, champions, forecast=forecaster)
 
 
 def explain_trained(
@@ -160,7 +163,7 @@ def explain_trained(
     for own, weights, priors in _parts_of(trained, names):
         panel = panel_of(features, spec, own, run_cutoff=cutoff)
         champions = trained.champions.filter(pl.col("unique_id").is_in(own))
-        frames.append(explain_fitted_shard(panel, spec, weights, priors, champions))
+        frames.append(explain_fitted_shard(panel, spec, weights, priors, champions, trees=trained.trees))
     return pl.concat(frames)
 
 
@@ -184,6 +187,7 @@ def _forecaster(
     weights: Sequence[bytes],
     priors: Sequence[bytes],
     champions: pl.DataFrame,
+    trees: bytes | None,
     kernel: KernelName,
 ) -> Callable[..., pl.DataFrame]:
     """Return a function that forecasts a panel of these series."""

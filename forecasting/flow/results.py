@@ -294,7 +294,7 @@ class Result:
         given = [name for each in series for name in (each if isinstance(each, (list, tuple)) else [each])]
         names = [str(name) for name in given] or known
         require_series(champions.lazy(), names)
-        trained = Trained(outcome.fitted, outcome.priors, outcome.champions, outcome.factors)
+        trained = Trained(outcome.fitted, outcome.priors, outcome.champions, outcome.factors, outcome.trees)
         rows = explain_trained(self.spec, trained, outcome.features, list(dict.fromkeys(names)), cutoff=outcome.cutoff)
         served = champions.filter(pl.col("forecast").is_not_null()).select("unique_id", "ds")
         rows = rows.join(served, on=["unique_id", "ds"], how="semi", maintain_order="left")

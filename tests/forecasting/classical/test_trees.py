@@ -145,6 +145,18 @@ def test_constant_covariate_changes_no_bit(make_panel: Any) -> None:
     assert np.array_equal(forecast(constant, fit(constant)), forecast(panel, fit(panel)))
 
 
+def test_static_number_is_an_input_as_it_is(make_panel: Any) -> None:
+    sizes_ST = np.repeat([3.0, 8.0], LENGTH + HORIZON).reshape(2, -1)
+    panel = make_panel([series(1)[:LENGTH], series(2)[:LENGTH]], horizon=HORIZON)
+    panel = replace(panel, covariate_SNK=np.stack([sizes_ST, np.stack([marks(1), marks(2)])], axis=2))
+    end_S = np.full(2, LENGTH - 1)
+    meaning = Meaning.of(panel, (7,), end_S)
+    assert meaning.kinds == ("static", "marks")
+    rows = Rows(np.array([0, 1]), end_S, np.array([2, 2]))
+    input_RP = Known.of(panel, meaning, end_S).inputs(rows)
+    assert any(np.array_equal(input_R, [3.0, 8.0]) for input_R in input_RP.T)
+
+
 def test_horizon_longer_than_its_seasons_reads_the_last_known_season(make_panel: Any) -> None:
     y_T = np.tile([0.0, 5.0, 9.0], 60)
     panel = make_panel([y_T], horizon=8)

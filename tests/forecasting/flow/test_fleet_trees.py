@@ -69,6 +69,19 @@ def test_fleet_gives_the_same_forecast_and_so_does_a_saved_one(rows: pl.DataFram
     assert combined.str.contains(of_trees[0], literal=True).all()
 
 
+def test_backtest_of_networks_that_are_fitted_once_has_trees_of_its_first_cutoff(rows: pl.DataFrame) -> None:
+    found = fc.backtest(rows, cutoffs=2, refit=False, **OPTIONS)
+    assert found.group_by("cutoff").agg((pl.col("model") == "lightgbm").any())["model"].all()
+
+
+def test_explanation_sums_to_a_forecast_that_trees_are_part_of(rows: pl.DataFrame) -> None:
+    result = fc.fit(rows, **OPTIONS).predict(progress=False)
+    total = result.explain("east").group_by("unique_id", "ds").agg(pl.col("contribution").sum())
+    joined = total.join(result.forecasts, on=["unique_id", "ds"])
+    assert joined.height == HORIZON
+    np.testing.assert_allclose(joined["contribution"], joined["forecast"], rtol=1e-9)
+
+
 def test_scenario_moves_the_forecast_of_the_same_trees(rows: pl.DataFrame) -> None:
     fleet = fc.fit(rows, **OPTIONS)
     ahead = rows.filter(pl.col("y").is_null()).drop("y")
