@@ -110,7 +110,11 @@ def trees_seconds(spec: Spec, num_series: int, num_points: int) -> float:
 
 def config_of_trees(spec: Spec) -> str:
     """Return what trees depend on besides the task of a spec, as JSON: parameters and covariates."""
-    covariates = {"covariates": spec.covariates.names, "names": spec.covariates.categories}
+    covariates = {
+        "covariates": spec.covariate_names,
+        "names": spec.covariates.categories,
+        "holidays": spec.holidays.model_dump(mode="json"),
+    }
     return json.dumps({**PARAMETERS, **covariates}, sort_keys=True)
 
 

@@ -145,7 +145,7 @@ def _fit(run: Run, slot: Slot) -> pl.DataFrame:
     num_points = count_points(run, data_version=slot.data_version, is_whole=True)
     names = tuple(series_of_trees(num_points))
     total = sum(num_points[name] for name in names)
-    per_point = _BYTES_PER_POINT + _BYTES_PER_COVARIATE * len(run.spec.covariates.names)
+    per_point = _BYTES_PER_POINT + _BYTES_PER_COVARIATE * len(run.spec.covariate_names)
     needed = DRIVER_BYTES // 2 + per_point * total
     with open_place(run, is_here=is_short(run, trees_seconds(run.spec, len(names), total), needed)) as place:
         (rows,) = place.run_units(
