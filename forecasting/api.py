@@ -567,7 +567,7 @@ class Request:
         """Forecast as `run` does, with everything that a result needs, and with its networks where a fleet needs it."""
         outcome = self.run(
             cutoff=cutoff,
-            keeps=Keeps(correlations=self.keeps_correlations, networks=networks or bool(self.spec.covariates.future)),
+            keeps=Keeps(correlations=self.keeps_correlations, networks=networks or bool(self.spec.covariate_names)),
             processes=processes,
             kernel=kernel,
             progress=progress,

@@ -1,15 +1,15 @@
 """Attributions: how much of a forecast's difference from its seasonal reference each covariate makes, and the rest.
 
 A covariate is absent where its values over the horizon are those at the references, so that it makes no difference; the
-calendar likewise. What each makes is its Shapley value among these. The past is the rest: the difference from the
+calendar, with its holidays, likewise. What each makes is its Shapley value among these. The past is the rest: the difference from the
 reference of the forecast in which all of them are absent. All models of a forecast take part as they are.
 """
 
 # S series · N grid points · F horizon steps · K covariates · R rows of the forecast · G players
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,28 +17,15 @@ import polars as pl
 
 from forecasting.classical.baselines import naive, seasonal_naive
 from forecasting.classical.combination import Quantiles
-from forecasting.classical.ridge import forecast_ridge_variants
 from forecasting.classical.shapley import shapley_values
 from forecasting.flow.points_ahead import points_ahead
+from forecasting.flow.variants import PanelForecast, Variants
 from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec
 
 REFERENCE, PAST, CALENDAR, COVARIATE = "reference", "past", "calendar", "covariate"
 KINDS = (REFERENCE, PAST, CALENDAR, COVARIATE)
-RIDGE = "ridge"
-MOST_TOGETHER = 16
-"""Variants of a panel that are in memory at once."""
-_KEY = ("unique_id", "ds", "step", "cutoff", "model")
-
 Values = npt.NDArray[np.float64]
-
-
-class PanelForecast(Protocol):
-    """Forecasts a panel with the serving models of its series, as `predict_shard` does."""
-
-    def __call__(self, panel: Panel, *, known: dict[Any, Quantiles]) -> pl.DataFrame:
-        """Return rows of `forecasts`; forecasts of some models may be known already."""
-        ...
 
 
 def explain_panel(panel: Panel, spec: Spec, champions: pl.DataFrame, *, forecast: PanelForecast) -> pl.DataFrame:
@@ -59,26 +46,18 @@ def explain_panel(panel: Panel, spec: Spec, champions: pl.DataFrame, *, forecast
         is the forecast. Series without a forecast have no rows.
     """
     reference = _find_reference(panel, spec, champions)
-    rows_of: dict[Any, Quantiles] = {}
-    served = _served(forecast(panel, known=rows_of))
+    variants = Variants(panel, spec, forecast)
+    served = variants.served
     whole = served["forecast"].to_numpy()
-
-    def forecast_variants(variants: Sequence[Panel]) -> list[Values]:
-        ridge = _ridge(panel, variants, spec)
-        known = [rows_of | ({RIDGE: ridge[place]} if ridge else {}) for place in range(len(variants))]
-        frames = [forecast(variant, known=each) for variant, each in zip(variants, known, strict=True)]
-        return [_served(frame)["forecast"].to_numpy() for frame in frames]
-
-    other = _without_calendar(panel, reference)
-    (without,) = forecast_variants([other]) if _differs(panel, other) else (whole,)
-    players = _find_players(panel, spec, reference, has_calendar=not np.array_equal(whole, without))
+    players = _find_players(panel, spec, reference)
+    if None in players.names:
+        (without,) = variants.forecast([players.without(panel, [None])])
+        if np.array_equal(whole, without):  # no model reads the calendar of the horizon
+            players = replace(players, names=players.names[:-1])
 
     def worth(masks: Sequence[int]) -> Mapping[int, Values]:
-        found: dict[int, Values] = {}
-        for first in range(0, len(masks), MOST_TOGETHER):
-            some = masks[first : first + MOST_TOGETHER]
-            found |= zip(some, forecast_variants([players.leave(panel, mask) for mask in some]), strict=True)
-        return found
+        found = variants.forecast(players.keep(panel, mask) for mask in masks)
+        return dict(zip(masks, found, strict=True))
 
     shares_GR = shapley_values(len(players.names), worth, seed=spec.seed)
     share_of = dict(zip(players.names, shares_GR, strict=True))
@@ -88,13 +67,12 @@ def explain_panel(panel: Panel, spec: Spec, champions: pl.DataFrame, *, forecast
     reference_R = laid[rows_R, served["step"].to_numpy() - 1, 0]
     parts = [(REFERENCE, REFERENCE, reference_R)]
     parts += [(CALENDAR, CALENDAR, share_of[None])] if None in share_of else []
-    parts += [(COVARIATE, name, share_of.get(name, np.zeros_like(whole))) for name in spec.covariate_names]
+    parts += [(COVARIATE, name, share_of.get(name, np.zeros_like(whole))) for name in _varying(spec)]
     rest = whole - np.sum([values_R for _, _, values_R in parts], axis=0)
     parts.insert(1, (PAST, PAST, rest))
     frames = [
         served.select(
-            *_KEY,
-            *(["zone"] if "zone" in served.columns else []),
+            pl.exclude("forecast"),
             pl.lit(kind, pl.String).alias("kind"),
             pl.lit(component, pl.String).alias("component"),
             pl.Series("contribution", values_R, dtype=pl.Float64),
@@ -105,12 +83,6 @@ def explain_panel(panel: Panel, spec: Spec, champions: pl.DataFrame, *, forecast
     rows = pl.concat(frames).sort("unique_id", "ds", "place").drop("place")
     is_unread = (pl.col("kind") == CALENDAR) & (pl.col("contribution") == 0).all().over("unique_id", "kind")
     return rows.filter(~is_unread)
-
-
-def _served(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the forecasts of serving models that have a value."""
-    served = rows.filter(pl.col("is_champion"), pl.col("forecast").is_not_null()).sort("unique_id", "step")
-    return served.select(*_KEY, *(["zone"] if "zone" in rows.columns else []), "forecast")
 
 
 @dataclass(frozen=True)
@@ -169,43 +141,54 @@ def _with_quantiles(y_SF: Values, spec: Spec) -> Quantiles:
 
 @dataclass(frozen=True)
 class _Players:
-    """What takes part: covariates by name, and None for the calendar, each with its values at the references.
+    """What takes part: covariates by name, and None for the calendar with its holidays.
 
     Attributes:
         names: The players, whose absence makes a difference to the inputs of some series.
-        places: The place of each covariate among those of the panel.
+        places_of: The places of each player among the covariates of the panel.
         reference: The references.
         absent_SFK: Values of the covariates where they are absent.
     """
 
     names: tuple[str | None, ...]
-    places: Mapping[str, int]
+    places_of: Mapping[str | None, Sequence[int]]
     reference: _Reference
     absent_SFK: Values | None
 
-    def leave(self, panel: Panel, mask: int) -> Panel:
+    def keep(self, panel: Panel, mask: int) -> Panel:
         """Return the panel in which the players outside of a coalition are absent."""
-        absent = [name for place, name in enumerate(self.names) if not mask >> place & 1]
-        numbers = [self.places[name] for name in absent if name is not None]
-        if numbers and panel.covariate_SNK is not None and self.absent_SFK is not None:
+        return self.without(panel, [name for place, name in enumerate(self.names) if not mask >> place & 1])
+
+    def without(self, panel: Panel, absent: Sequence[str | None]) -> Panel:
+        """Return the panel in which some players are absent."""
+        places = [place for name in absent for place in self.places_of[name]]
+        if places and panel.covariate_SNK is not None and self.absent_SFK is not None:
             covariate_SNK = panel.covariate_SNK.copy()
-            covariate_SNK[:, -panel.horizon :, numbers] = self.absent_SFK[:, :, numbers]
+            covariate_SNK[:, -panel.horizon :, places] = self.absent_SFK[:, :, places]
             panel = replace(panel, covariate_SNK=covariate_SNK)
         return _without_calendar(panel, self.reference) if None in absent else panel
 
 
-def _find_players(panel: Panel, spec: Spec, reference: _Reference, *, has_calendar: bool) -> _Players:
-    names = list(spec.covariate_names)
-    absent_SFK = None
-    moving: list[str | None] = []
-    if panel.covariate_SNK is not None:
+def _find_players(panel: Panel, spec: Spec, reference: _Reference) -> _Players:
+    """Return the players; the calendar is among them where it differs, although no model may read it."""
+    names = spec.covariate_names
+    places_of: dict[str | None, Sequence[int]] = {name: [names.index(name)] for name in _varying(spec)}
+    places_of[None] = range(len(spec.covariates.names), len(names))  # holidays come last
+    if panel.covariate_SNK is None:
+        players = _Players((), places_of, reference, None)
+    else:
         absent_SFK = _at_references(panel.covariate_SNK, panel.horizon, reference.column_SF)
         ahead_SFK = panel.covariate_SNK[:, -panel.horizon :]
         is_other_K = ((absent_SFK != ahead_SFK) & ~(np.isnan(absent_SFK) & np.isnan(ahead_SFK))).any((0, 1))
-        moving += [name for name, is_other in zip(names, is_other_K, strict=True) if is_other]
-    if has_calendar:
-        moving.append(None)
-    return _Players(tuple(moving), {name: place for place, name in enumerate(names)}, reference, absent_SFK)
+        moving = tuple(name for name in _varying(spec) if is_other_K[places_of[name]].any())
+        players = _Players(moving, places_of, reference, absent_SFK)
+    is_other = _differs(panel, players.without(panel, [None]))
+    return replace(players, names=(*players.names, None)) if is_other else players
+
+
+def _varying(spec: Spec) -> tuple[str, ...]:
+    """Return the covariates that may differ between a step and its reference, without those of the calendar."""
+    return (*spec.covariates.known_ahead, *spec.covariates.of_past)
 
 
 def _at_references(covariate_SNK: Values, horizon: int, column_SF: npt.NDArray[np.int64]) -> Values:
@@ -234,15 +217,11 @@ def _without_calendar(panel: Panel, reference: _Reference) -> Panel:
 
 
 def _differs(panel: Panel, other: Panel) -> bool:
-    pairs: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = [(panel.calendar_SNC, other.calendar_SNC)]
-    if panel.coded is not None and other.coded is not None:
-        pairs = [*pairs, (panel.coded.code_SNK, other.coded.code_SNK)]
-    return any(not np.array_equal(one, two) for one, two in pairs)
-
-
-def _ridge(panel: Panel, variants: Sequence[Panel], spec: Spec) -> list[Quantiles]:
-    """Return the forecasts of variants by the ridge regression that is fitted to the panel; none without it."""
-    if RIDGE not in spec.chosen_regressions:
-        return []
-    lengths, quantiles = spec.season_lengths, spec.quantiles
-    return forecast_ridge_variants([panel, *variants], season_lengths=lengths, quantiles=quantiles)[1:]
+    """Return whether two panels differ in the calendar or in covariates."""
+    pairs: list[tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]] = [
+        (panel.calendar_SNC, other.calendar_SNC),
+        (panel.coded and panel.coded.code_SNK, other.coded and other.coded.code_SNK),
+    ]
+    is_same = all(one is None or two is None or np.array_equal(one, two) for one, two in pairs)
+    one, two = panel.covariate_SNK, other.covariate_SNK
+    return not (is_same and (one is None or two is None or np.array_equal(one, two, equal_nan=True)))

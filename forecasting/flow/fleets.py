@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
@@ -22,17 +22,18 @@ from forecasting.classical.trees import check_installed
 from forecasting.errors import DataWarning, NothingStored, SourceError, SpecError
 from forecasting.flow.actuals import require_same_clock
 from forecasting.flow.covariate_use import check_regressions
+from forecasting.flow.effects import make_grid, respond, summarise
 from forecasting.flow.forecast_checks import mark_failing
 from forecasting.flow.local import find_problems, predict_here
 from forecasting.flow.one_shot import OneShot
 from forecasting.flow.outcome import FittedShard
-from forecasting.flow.predict import Trained, predict_trained
+from forecasting.flow.predict import Trained, forecasters_of, predict_trained
 from forecasting.flow.results import Result
 from forecasting.flow.scenario import place_plan, read_plan, warn_of
 from forecasting.series.budget import check_budget
 from forecasting.series.checks import check_measurements
 from forecasting.series.clock import format_clock, parse_clock
-from forecasting.series.columns import read_times
+from forecasting.series.columns import KNOWN, read_times
 from forecasting.series.covariate_points import values_at
 from forecasting.series.covariate_tables import JoinedTable, read_table, scan_table_of, series_keys
 from forecasting.series.covariates import CovariateRows, Covariates, merge_covariates, read_covariates
@@ -192,6 +193,39 @@ class Fleet:
             outcome = self._newest
         shown = replace(outcome, rejects=rejects) if frame is not None else outcome
         return Result(self.spec, shown, types, frames, has_zone=self._zone is not None)
+
+    def effects(self, covariate: str, grid: Iterable[Any] | None = None) -> Any:
+        """Measure how the forecasts respond to a covariate that is moved over its range, all others as they are.
+
+        The covariate has one value of the grid at all steps of the horizon, of all series. No network is trained.
+
+        Args:
+            covariate: Its name.
+            grid: At least two values to compare: numbers, booleans or names. Where not given, both values of a
+                covariate that has two, or seven from the 5 % to the 95 % quantile of its known values.
+
+        Returns:
+            One row per value: value; mean_forecast, over series and steps; difference, the mean difference from the
+            forecasts at the first value; relative_difference, the mean of these differences in shares of the series'
+            forecasts at the first value; agreeing, the share of series whose difference has the sign of the mean one;
+            and num_series.
+
+        Raises:
+            SpecError: The covariate is unknown, or has no such values.
+        """
+        spec = self.spec
+        if self._newest is None:
+            self._newest = self._forecast(None, processes=None, kernel="auto", progress=False)
+        outcome = self._newest
+        known = pl.Series(covariate, [], dtype=pl.Float64)
+        if covariate in spec.covariates.known_ahead:
+            known = outcome.features[KNOWN].list.get(spec.covariate_names.index(covariate))
+        moved = make_grid(covariate, grid, known, spec)
+        served = outcome.forecasts.filter("is_champion", pl.col("forecast").is_not_null())["unique_id"]
+        trained = Trained(outcome.fitted, outcome.priors, outcome.champions, outcome.factors, outcome.trees)
+        shards = forecasters_of(spec, trained, outcome.features, served.unique().to_list(), cutoff=outcome.cutoff)
+        responses = [respond(panel, spec, moved, forecast=each) for panel, _, each in shards]
+        return self._frames.restore(summarise(pl.concat(responses), moved))
 
     def save(self, folder: str | Path) -> None:
         """Write the fleet to a folder: weights as safetensors, tables as parquet, and the rest as JSON.

@@ -3,7 +3,7 @@
 The module does not import torch; its functions do when they are called, often in another process.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,7 @@ from forecasting.spec.training import KernelName
 
 if TYPE_CHECKING:
     from forecasting.fleet.fitted import FittedFleet, Prior
+    from forecasting.flow.variants import PanelForecast
 
 RunPredictions = Callable[[Sequence[Callable[[], pl.DataFrame]]], Sequence[pl.DataFrame]]
 """Makes calls, and returns their frames in the calls' order."""
@@ -114,40 +115,10 @@ def predict_fitted_shard(
     return _forecaster(panel, spec, weights, priors, champions, trees, kernel)(panel)
 
 
-def explain_fitted_shard(
-    panel: Panel,
-    spec: Spec,
-    weights: Sequence[bytes],
-    priors: Sequence[bytes],
-    champions: pl.DataFrame,
-    *,
-    trees: bytes | None = None,
-    kernel: KernelName = "auto",
-) -> pl.DataFrame:
-    """Attribute the forecasts of one shard's serving models.
-
-    Args:
-        panel: The series with everything known of them.
-        spec: What is forecast.
-        weights: Files of their serving networks.
-        priors: Files of priors for series without networks.
-        champions: The serving model of each series.
-        trees: File of the serving trees.
-        kernel: The implementation of the recurrence.
-
-    Returns:
-        The rows that `explain_panel` returns.
-    """
-    from forecasting.flow.explain import explain_panel
-
-    forecaster = _forecaster(panel, spec, weights, priors, champions, trees, kernel)
-    return explain_panel(panel, spec, champions, forecast=forecaster)
-
-
-def explain_trained(
+def forecasters_of(
     spec: Spec, trained: Trained, features: pl.DataFrame, names: Sequence[str], *, cutoff: datetime | int
-) -> pl.DataFrame:
-    """Attribute the forecasts of some series, as `predict_trained` makes them.
+) -> Iterator[tuple[Panel, pl.DataFrame, "PanelForecast"]]:
+    """Yield, for each shard of some series, what is needed to forecast variants of them as `predict_trained` would.
 
     Args:
         spec: What is forecast.
@@ -156,15 +127,13 @@ def explain_trained(
         names: The series.
         cutoff: The cutoff of the forecast.
 
-    Returns:
-        The rows that `explain_panel` returns.
+    Yields:
+        The panel, its champions, and a function that forecasts such a panel.
     """
-    frames = []
     for own, weights, priors in _parts_of(trained, names):
         panel = panel_of(features, spec, own, run_cutoff=cutoff)
         champions = trained.champions.filter(pl.col("unique_id").is_in(own))
-        frames.append(explain_fitted_shard(panel, spec, weights, priors, champions, trees=trained.trees))
-    return pl.concat(frames)
+        yield panel, champions, _forecaster(panel, spec, weights, priors, champions, trained.trees, "auto")
 
 
 _Part = tuple[tuple[str, ...], tuple[bytes, ...], tuple[bytes, ...]]

@@ -17,9 +17,10 @@ from forecasting.errors import SpecError
 from forecasting.evaluate.leaderboard import CHAMPION, leaderboard
 from forecasting.flow.actuals import Actuals, leave_out_parts, read_actuals
 from forecasting.flow.ends import describe_series
+from forecasting.flow.explain import explain_panel
 from forecasting.flow.holdout import evaluate
 from forecasting.flow.one_shot import OneShot
-from forecasting.flow.predict import Trained, explain_trained
+from forecasting.flow.predict import Trained, forecasters_of
 from forecasting.flow.sample_paths import find_demands, no_paths, sample_paths
 from forecasting.series.frames import NativeFrames
 from forecasting.series.inputs import as_paths, read_input
@@ -295,7 +296,9 @@ class Result:
         names = [str(name) for name in given] or known
         require_series(champions.lazy(), names)
         trained = Trained(outcome.fitted, outcome.priors, outcome.champions, outcome.factors, outcome.trees)
-        rows = explain_trained(self.spec, trained, outcome.features, list(dict.fromkeys(names)), cutoff=outcome.cutoff)
+        wanted = list(dict.fromkeys(names))
+        shards = forecasters_of(self.spec, trained, outcome.features, wanted, cutoff=outcome.cutoff)
+        rows = pl.concat(explain_panel(panel, self.spec, own, forecast=each) for panel, own, each in shards)
         served = champions.filter(pl.col("forecast").is_not_null()).select("unique_id", "ds")
         rows = rows.join(served, on=["unique_id", "ds"], how="semi", maintain_order="left")
         return self._native(self._restore(rows.drop("zone", strict=False)))

@@ -216,5 +216,6 @@ def merge_covariates(known: pl.DataFrame, newer: Covariates) -> pl.DataFrame:
     """
     names = known.columns[2:]
     joined = known.lazy().join(newer.rows, on=_KEY, how="full", coalesce=True, suffix="_newer")
-    merged = joined.with_columns(pl.coalesce(f"{name}_newer", name).alias(name) for name in names)
+    given = newer.rows.collect_schema().names()
+    merged = joined.with_columns(pl.coalesce(f"{name}_newer", name).alias(name) for name in names if name in given)
     return merged.select(known.columns).sort(_KEY).collect(engine="streaming")

@@ -52,7 +52,7 @@ def stage_plan(run: Run, *, data_version: int | None) -> StagedPlan:
     files, path, summary = run.store.files, f"{_folder(run)}/values.parquet", f"{_folder(run)}/summary.txt"
     if any(file.path == path for file in files.find(_folder(run))):
         return StagedPlan(files.uri(path), files.read_bytes(summary).decode())
-    names = list(run.spec.covariates.names)
+    names = list(run.spec.covariate_names)
     features = run.rows("features", version=data_version)
     if run.series is not None:
         features = features.filter(pl.col("unique_id").is_in(list(run.series)))
@@ -90,11 +90,14 @@ def stage_plan(run: Run, *, data_version: int | None) -> StagedPlan:
     for note in scenario.notes:
         print(f"{run.arguments.job}: {note}", flush=True)
     planned = scenario.covariates.rows.collect()
+    planned_or_known = [
+        pl.coalesce(f"{name}_planned", name) if name in planned.columns else pl.col(name) for name in names
+    ]
     merged = (
         ahead.filter(pl.col("unique_id").is_in(planned["unique_id"].unique().implode()))
         .join(planned, on=["unique_id", "ds"], how="left", suffix="_planned", maintain_order="left")
         .sort("unique_id", "step")
-        .select("unique_id", pl.concat_list(pl.coalesce(f"{name}_planned", name) for name in names).alias(AHEAD))
+        .select("unique_id", pl.concat_list(planned_or_known).alias(AHEAD))
         .group_by("unique_id", maintain_order=True)
         .agg(AHEAD)
         .with_columns(pl.col(AHEAD).cast(COVARIATES_AHEAD))

@@ -25,16 +25,19 @@ from workers.jobs.train import train
 
 
 def make_forecast(small: Any) -> None:
-    """Train and forecast two series with promotions, in each fourth hour or so."""
+    """Train and forecast two series with promotions, and with visitors, who are known up to the cutoff alone."""
     small.spec = small.spec.model_copy(
         update={
             "models": ("gru",),
             "statistics": (),
             "overrides": type(small.spec.overrides)(**QUICK),
-            "covariates": Covariates(future=("promotion",)),
+            "covariates": Covariates(future=("promotion",), past=("visitors",)),
         }
     )
     write(small)
+    header, *lines = small.source.read_text().splitlines()
+    visitors = [f"{line},{number % 5 if line.split(',')[2] else ''}" for number, line in enumerate(lines)]
+    small.source.write_text("\n".join([f"{header},visitors", *visitors]) + "\n")
     small.do(write_features, "features", CUTOFF, cutoff="given")
     small.do(train, "train", CUTOFF, flow="train", shard_size=None)
     small.do(backtest, "backtest", CUTOFF, flow="train", shard_size=None)
@@ -201,7 +204,7 @@ def test_attributions_are_written_on_request_and_removed_with_it(forecast: Any) 
     served = latest_forecasts(forecast.store, spec="small").sort("unique_id", "ds")
     found = parts.group_by("unique_id", "ds").agg(pl.col("contribution").sum()).sort("unique_id", "ds")
     assert found["contribution"].to_list() == pytest.approx(served["forecast"].to_list())
-    assert {"reference", "past", "promotion"} <= set(parts["component"])
+    assert {"reference", "past", "promotion", "visitors"} <= set(parts["component"])
     make(forecast, "all", 1)
     assert forecast.store.scan("attributions", "timestamp").collect().equals(parts), "a scenario writes none"
     forecast.spec = plain
