@@ -1,8 +1,9 @@
 """Attributions: how much of a forecast's difference from its seasonal reference each covariate makes, and the rest.
 
 A covariate is absent where its values over the horizon are those at the references, so that it makes no difference; the
-calendar, with its holidays, likewise. What each makes is its Shapley value among these. The past is the rest: the difference from the
-reference of the forecast in which all of them are absent. All models of a forecast take part as they are.
+calendar, with its holidays, likewise. What each makes is its Shapley value among these. The past is the
+rest: the difference from the reference of the forecast in which all of them are absent. All models of a forecast take
+part as they are.
 """
 
 # S series · N grid points · F horizon steps · K covariates · R rows of the forecast · G players

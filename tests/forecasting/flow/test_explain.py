@@ -112,6 +112,24 @@ def test_calendar_is_a_part_where_a_network_reads_that_of_the_horizon(
     assert sums(parts)["contribution"].to_list() == pytest.approx(forecasts["forecast"].to_list())
 
 
+def test_holidays_are_a_part_of_the_calendar(rows: pl.DataFrame) -> None:
+    """Memorial Day lies in the last week before the cutoff, and no holiday in the horizon."""
+    plain = rows.drop("promotion", "price", "noise")
+    memorial_day = datetime(2024, 5, 27)
+    closed = [datetime(2024, 1, 1), datetime(2024, 1, 15), datetime(2024, 2, 19), memorial_day]
+    rested = plain.with_columns(y=pl.when(pl.col("ds").is_in(closed)).then(pl.col("y") * 0.2).otherwise("y"))
+    fleet = fc.fit(rested, holidays="US", **OPTIONS)
+    result = fleet.predict(progress=False)
+    parts = result.explain("north")
+    assert parts["component"].unique(maintain_order=True).to_list() == ["reference", "past", "calendar"]
+    after = parts.filter(ds=memorial_day + timedelta(days=7), kind="calendar")["contribution"].item()
+    others = parts.filter(pl.col("step") <= 4, kind="calendar")["contribution"].abs().max()
+    assert after > 0
+    assert after > others  # type: ignore[operator]
+    forecasts = result.forecasts.filter(unique_id="north")
+    assert sums(parts)["contribution"].to_list() == pytest.approx(forecasts["forecast"].to_list())
+
+
 def test_more_covariates_than_are_tried_in_all_combinations_are_sampled(
     result: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from forecasting.errors import NothingStored, SourceError, UserError
 from forecasting.spec.covariates import Covariates
+from forecasting.spec.holidays import Holidays
 from forecasting.store.deletion import delete_runs, plan_deletion
 from forecasting.store.latest import latest_forecasts
 from forecasting.store.query import query
@@ -32,6 +33,7 @@ def make_forecast(small: Any) -> None:
             "statistics": (),
             "overrides": type(small.spec.overrides)(**QUICK),
             "covariates": Covariates(future=("promotion",), past=("visitors",)),
+            "holidays": Holidays(country="US"),
         }
     )
     write(small)
