@@ -221,8 +221,10 @@ def _differs(panel: Panel, other: Panel) -> bool:
     """Return whether two panels differ in the calendar or in covariates."""
     pairs: list[tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]] = [
         (panel.calendar_SNC, other.calendar_SNC),
-        (panel.coded and panel.coded.code_SNK, other.coded and other.coded.code_SNK),
+        (panel.covariate_SNK, other.covariate_SNK),
     ]
-    is_same = all(one is None or two is None or np.array_equal(one, two) for one, two in pairs)
-    one, two = panel.covariate_SNK, other.covariate_SNK
-    return not (is_same and (one is None or two is None or np.array_equal(one, two, equal_nan=True)))
+    if panel.coded is not None and other.coded is not None:
+        pairs.append((panel.coded.code_SNK, other.coded.code_SNK))
+    return any(
+        one is not None and two is not None and not np.array_equal(one, two, equal_nan=True) for one, two in pairs
+    )
