@@ -21,6 +21,7 @@ def choose_champions(
     margin: float,
     unavailable: Mapping[tuple[str, str], str],
     alone: str | None = None,
+    regressions: Sequence[str] = (),
     statistics: Sequence[str] = (),
     combinable: Set[str] = frozenset(),
 ) -> pl.DataFrame:
@@ -51,6 +52,8 @@ def choose_champions(
         margin: Share by which the champion must be better than the best baseline; below 0, may be worse.
         unavailable: Why a model has no forecast of a series, by (unique_id, model); baselines may be named too.
         alone: The only network that was requested; it is the champion, compared or not, wherever it is available.
+        regressions: Regressions that are combined with the networks. Where one was scored, the combination is a
+            candidate, and no network is alone.
         statistics: Statistical models that compete.
         combinable: Series that the combination can forecast though none of its networks could be compared, because all
             of their data came after their first origin. The combination is their champion, as it is that of the
@@ -70,13 +73,14 @@ def choose_champions(
             model: reason for model in (*seasonal, NAIVE, *networks) if (reason := unavailable.get((unique_id, model)))
         }
         scored = {model: origins for model, origins in scores.get(unique_id, {}).items() if model not in missing}
+        only = None if any(model in scored for model in regressions) else alone
         baselines = [model for model in seasonal if model in scored] or [NAIVE]
         contest = _hold_contest(
             scored, order=(*baselines, *statistics, *networks, COMBINATION), guests=(*statistics, COMBINATION)
         )
-        choice = _choose(contest, baselines, statistics, networks, margin=margin, missing=missing, alone=alone)
+        choice = _choose(contest, baselines, statistics, networks, margin=margin, missing=missing, alone=only)
         is_compared = COMBINATION in contest.scores or contest.best_of(networks) is not None
-        if alone is None and not is_compared and margin < 0 and unique_id in combinable:
+        if only is None and not is_compared and margin < 0 and unique_id in combinable:
             choice = _Choice(COMBINATION, False, "series is too short for a comparison; the combination is the default")
         if choice is None:
             simplest = next((model for model in (*seasonal, NAIVE) if model not in missing), NONE)

@@ -6,6 +6,7 @@ import polars as pl
 
 from forecasting.classical.ridge import least_points
 from forecasting.errors import SourceError
+from forecasting.series.columns import KNOWN
 from forecasting.spec.spec import Spec
 
 
@@ -54,10 +55,10 @@ def check_regressions(
         spec: The spec.
         forecasts: unique_id, model and forecast of every series.
         lengths: Grid points of each series, by its name.
-        features: unique_id, ds and y on even grids.
+        features: unique_id, ds, y and covariates on even grids.
 
     Yields:
-        The sentence.
+        The sentence. It leaves out series whose covariates are constant, unless the spec names its regressions.
 
     Raises:
         SourceError: Most series are such.
@@ -74,7 +75,7 @@ def check_regressions(
     # A series counts from its first measurement on.
     first = pl.col("ds").filter(pl.col("y").is_not_null()).min().over("unique_id")
     rows = features.filter(pl.col("unique_id").is_in(without)).filter(pl.col("ds") >= first)
-    counts = rows.group_by("unique_id").len().filter(pl.col("len") >= needed)
+    counts = rows.group_by("unique_id").agg(pl.len(), is_due=_is_due(spec)).filter("is_due", pl.col("len") >= needed)
     failed = counts.select("unique_id").sort("unique_id").collect()["unique_id"]
     if failed.is_empty():
         return
@@ -86,3 +87,10 @@ def check_regressions(
     if 2 * len(failed) > num_long:
         raise SourceError(f"{found}; leave such covariates out, or ridge out of regressions")
     yield f"{found}; other models forecast them"
+
+
+def _is_due(spec: Spec) -> pl.Expr:
+    """Return whether a series has ridge: where the spec does not name it, only with a covariate that varies."""
+    values = [pl.col(KNOWN).list.get(number) for number in range(len(spec.covariate_names))]
+    is_named = spec.regressions is not None
+    return pl.lit(is_named) if is_named else pl.any_horizontal(value.min() < value.max() for value in values)

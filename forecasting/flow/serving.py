@@ -53,8 +53,9 @@ def choose_serving_models(
 ) -> tuple[pl.DataFrame, list[Block]]:
     """Choose the serving model of each series.
 
-    That is the only network that was requested, where it has a forecast; else the champion; else, for a series without
-    one, the combination. Where the chosen model has no forecast, the fallback is the simplest model that has one.
+    That is the only network that was requested, where it has a forecast and no regression has; else the champion; else,
+    for a series without one, the combination. Where the chosen model has no forecast, the fallback is the simplest
+    model that has one.
 
     Args:
         panel: The series.
@@ -76,13 +77,16 @@ def choose_serving_models(
     )
     alone = only_network(spec, networks)
     nobody_S = np.zeros(chosen.height, dtype=bool)
-    is_alone_S = able.get(alone or "", nobody_S)
+    is_combined_S = nobody_S.copy()
+    for model in combined_regressions(spec, networks):
+        is_combined_S |= able.get(model, nobody_S)
+    is_alone_S = able.get(alone or "", nobody_S) & ~is_combined_S
     is_usable_S = nobody_S.copy()
     for model, is_able_S in able.items():
         is_usable_S |= is_able_S & (chosen["model"] == model).fill_null(value=False).to_numpy()
     is_new_S = ~is_alone_S & _takes_combination(panel, spec, chosen, able, networks)
     # A champion has a reason where it is a fallback, or is not the only network that was requested.
-    is_explained_S = chosen["is_fallback"].fill_null(value=False).to_numpy() | bool(alone)
+    is_explained_S = chosen["is_fallback"].fill_null(value=False).to_numpy() | (bool(alone) & ~is_combined_S)
     served = chosen.select(
         model=pl.when(pl.lit(pl.Series(is_alone_S)))
         .then(pl.lit(alone, pl.String))
@@ -108,10 +112,22 @@ def only_network(spec: Spec, networks: Sequence[str]) -> str | None:
         networks: Networks that were requested.
 
     Returns:
-        Its name; None where there are several, or regressions to combine it with.
+        Its name; None where there are several.
     """
-    has_combination = bool(spec.chosen_regressions) and set(spec.models) <= set(networks)
-    return networks[0] if len(networks) == 1 and not has_combination else None
+    return networks[0] if len(networks) == 1 else None
+
+
+def combined_regressions(spec: Spec, networks: Sequence[str]) -> tuple[str, ...]:
+    """Return the regressions that are combined with the networks, a single one included.
+
+    Args:
+        spec: What to forecast.
+        networks: Networks that were requested; the combination needs all of the spec's.
+
+    Returns:
+        Their names.
+    """
+    return spec.chosen_regressions if set(spec.models) <= set(networks) else ()
 
 
 def _takes_combination(

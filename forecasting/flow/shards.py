@@ -32,6 +32,7 @@ from forecasting.flow.serving import (
     Block,
     choose_serving_models,
     combinable,
+    combined_regressions,
     forecast_frame,
     only_network,
     versions_of,
@@ -125,6 +126,7 @@ def backtest_shard(
         margin=spec.backtest.margin,
         unavailable=_unavailable(panel, spec, candidates, networks),
         alone=only_network(spec, networks),
+        regressions=combined_regressions(spec, networks),
         statistics=tuple(statistics),
         combinable=combinable(panel, spec, networks),
     )

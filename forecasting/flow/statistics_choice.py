@@ -127,9 +127,11 @@ def statistics_forecasters(
 
 
 def _regressions(spec: Spec, trees: Trees | None) -> dict[str, Forecaster]:
-    known: dict[str, Forecaster] = {
-        "ridge": partial(forecast_ridge, season_lengths=spec.season_lengths, quantiles=spec.quantiles)
-    }
+    ridge: Forecaster = partial(forecast_ridge, season_lengths=spec.season_lengths, quantiles=spec.quantiles)
+    if spec.regressions is None:
+        # It competes because of the covariates, so a covariate that never changes must not change a forecast.
+        ridge = partial(_forecast_varied, ridge, len(spec.quantiles))
+    known = {"ridge": ridge}
     if trees is not None:
         known["lightgbm"] = partial(forecast_trees, trees=trees, quantiles=spec.quantiles)
     return {model: known[model] for model in spec.chosen_regressions if model in known}
@@ -264,6 +266,19 @@ def _fit_seconds(spec: Spec, models: Sequence[str], num_points: int) -> dict[str
     if "mstl" in seconds and num_seasons > 1:
         seconds["mstl"] *= _SEVERAL_SEASONS * num_seasons
     return seconds
+
+
+def _forecast_varied(forecast: Forecaster, num_quantiles: int, panel: Panel) -> npt.NDArray[np.float64]:
+    """Forecast the series with a covariate that has two values in their history."""
+    if panel.covariate_SNK is None:
+        rows_S = np.empty(0, dtype=np.int64)
+    else:
+        past_SNK = panel.covariate_SNK[:, : panel.y_SN.shape[1]]
+        is_known_SNK = np.isfinite(past_SNK)
+        least_SK = np.where(is_known_SNK, past_SNK, np.inf).min(1)
+        most_SK = np.where(is_known_SNK, past_SNK, -np.inf).max(1)
+        rows_S = np.flatnonzero((least_SK < most_SK).any(1))
+    return _forecast_rows(forecast, rows_S, num_quantiles, panel)
 
 
 def _forecast_rows(

@@ -138,6 +138,7 @@ def add_covariates(
         *completed,
         *_count_missing(past, used | of_past),
         *_describe_unknown(past, static),
+        *_describe_constant(past, ahead, used | of_past),
         *_describe_new(past, ahead, used | always),
     )
     return JoinedCovariates(added, notes, tuple(lines))
@@ -282,6 +283,22 @@ def _count_missing(past: pl.DataFrame, column_of: Mapping[str, str]) -> list[str
         f"covariates have no value at some of the {total:,} grid points up to the cutoff: {', '.join(lacking)}; each"
         " takes the value of one season before, else the last one"
     ]
+
+
+def _describe_constant(past: pl.DataFrame, ahead: pl.DataFrame, column_of: Mapping[str, str]) -> list[str]:
+    """Describe covariates that are constant over history and horizon."""
+    joined = ahead.join(past, on="unique_id")
+    notes = []
+    for name, column in column_of.items():
+        lowest, highest = pl.col(f"lowest {column}"), pl.col(f"highest {column}")
+        is_constant = ((lowest == highest) & (pl.col(column).fill_null(lowest) == lowest)).all()
+        constant = joined.group_by("unique_id").agg(is_constant.alias("is_constant")).filter("is_constant")
+        if constant.height:
+            notes.append(
+                f"covariate '{name}' is constant in {constant.height} of {past.height} series, such as"
+                f" '{constant['unique_id'].min()}'; it is left out of these"
+            )
+    return notes
 
 
 def _describe_new(past: pl.DataFrame, ahead: pl.DataFrame, column_of: Mapping[str, str]) -> list[str]:

@@ -148,8 +148,28 @@ def test_values_after_the_horizon_and_a_constant_covariate_change_nothing(rows: 
     ]
     assert forecasts[0].equals(forecasts[1])
     constant = rows.with_columns(promotion=pl.lit(True))
-    same = fc.forecast(constant, known_ahead="promotion", regressions="ridge", **OPTIONS).forecasts
+    with pytest.warns(DataWarning, match="constant"):
+        same = fc.forecast(constant, known_ahead="promotion", regressions="ridge", **OPTIONS).forecasts
     assert same.equals(fc.forecast(rows.drop("promotion"), regressions="ridge", **OPTIONS).forecasts)
+
+
+def test_forecast_with_constant_covariates_alone_has_the_bits_of_one_without(rows: pl.DataFrame) -> None:
+    constant = rows.with_columns(promotion=pl.lit(True))
+    with pytest.warns(DataWarning, match="'promotion' is constant in 2 of 2 series, such as 'north'"):
+        same = fc.forecast(constant, known_ahead="promotion", **OPTIONS)
+    plain = fc.forecast(rows.drop("promotion"), **OPTIONS)
+    assert same.forecasts.equals(plain.forecasts)
+    assert same.champions["model"].equals(plain.champions["model"])
+
+
+def test_series_whose_covariates_are_constant_has_the_bits_of_one_without(rows: pl.DataFrame) -> None:
+    mixed = rows.with_columns(promotion=pl.col("promotion") | (pl.col("unique_id") == "north"))
+    with pytest.warns(DataWarning, match="constant in 1 of 2 series, such as 'north'"):
+        both = fc.forecast(mixed, known_ahead="promotion", **OPTIONS).forecasts
+    plain = fc.forecast(rows.drop("promotion"), **OPTIONS).forecasts
+    is_north = pl.col("unique_id") == "north"
+    assert both.filter(is_north)["forecast"].equals(plain.filter(is_north)["forecast"])
+    assert not both.filter(~is_north)["forecast"].equals(plain.filter(~is_north)["forecast"])
 
 
 def test_backtest_reads_the_covariates_of_each_cutoff(rows: pl.DataFrame) -> None:
