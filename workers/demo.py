@@ -3,7 +3,8 @@
 Airflow itself runs the DAGs (`airflow dags test`, which needs no scheduler, so that little can fail), Ray trains on
 this machine, and all files are kept under `.fleetcast/`. Networks train on flights up to 17 December 2013. The fourteen
 days after it are then forecast from seven cutoffs, two days at a time, as if the data came in day by day, and scored.
-A step that is published already is not repeated, unless the environment has FRESH=1.
+At last, rentals of bikes are forecast with and without covariates (`workers.demo_covariates`). A step that is done
+already is not repeated, unless the environment has FRESH=1.
 """
 
 import json
@@ -32,6 +33,7 @@ from workers.airflow.standalone import airflow_environment
 from workers.arguments import FLOWS, Flow, find_progress
 from workers.cluster.ray_head import ray_head
 from workers.commands import INTERRUPTED, exit_code_of
+from workers.demo_covariates import describe_gain, forecast_bikes, keep_forecasts, read_forecasts, score_gains
 
 SPEC = "nyc_departures"
 TRAINED = "2013-12-17T23:00:00"
@@ -68,6 +70,8 @@ PHASES = (
     Phase("forecast", CUTOFFS, "18 to 31 December, two days at a time; each run scores the one before"),
     Phase("forecast", (END,), "the last days have arrived: scores, and forecasts of 1 and 2 January"),
 )
+NUM_PARTS = len(PHASES) + 1
+"""The phases, and the forecasts with covariates."""
 
 
 def main() -> int:
@@ -82,7 +86,7 @@ def _run_demo() -> None:
     console = Console(highlight=False, width=max(Console().width, 100))
     seconds = _install_seconds()
     _run_dags(console, Path.cwd(), seconds)
-    _report(console, seconds)
+    _report(console, seconds, _forecast_bikes(console, Path.cwd(), seconds))
 
 
 def _install_seconds() -> dict[str, float]:
@@ -115,7 +119,7 @@ def _run_dags(console: Console, root: Path, seconds: dict[str, float]) -> None:
         for number, phase, cutoff in steps[num_done:]:
             dag = f"{SPEC}__{phase.flow}"
             if number != announced:
-                console.print(f"\n[bold]{number} of {len(PHASES)}: Airflow runs {dag}[/] – {phase.what}")
+                console.print(f"\n[bold]{number} of {NUM_PARTS}: Airflow runs {dag}[/] – {phase.what}")
                 announced = number
             if len(phase.cutoffs) > 1:
                 console.print(f"   cutoff {cutoff}")
@@ -126,6 +130,22 @@ def _run_dags(console: Console, root: Path, seconds: dict[str, float]) -> None:
                     logs / f"{number}-{dag}-{cutoff[:10]}.log",
                     console=console,
                 )
+
+
+def _forecast_bikes(console: Console, root: Path, seconds: dict[str, float]) -> pl.DataFrame:
+    """Return the forecasts with and without covariates, those of an earlier run of the same code if there are any."""
+    folder = root / ".fleetcast" / "demo"
+    if not os.environ.get(FRESH_VARIABLE) and (known := read_forecasts(folder)) is not None:
+        console.print(f"The rentals of bikes are forecast already, with this code; {FRESH_VARIABLE}=1 repeats it")
+        return known
+    console.print(
+        f"\n[bold]{NUM_PARTS} of {NUM_PARTS}: fc.backtest forecasts rentals of bikes[/] – with weather, working days"
+        " and holidays known ahead, and without"
+    )
+    with _timed(seconds, f"{NUM_PARTS} bikes, with covariates and without"):
+        rentals = forecast_bikes()
+    keep_forecasts(rentals, folder)
+    return rentals
 
 
 def _count_done(root: Path, steps: Sequence[tuple[Flow, str]]) -> int:
@@ -197,7 +217,7 @@ def _run(command: list[str], environment: Mapping[str, str], log: Path, *, conso
         raise ServiceError(f"`{' '.join(command)}` failed; the last lines of {log}:\n{last_lines}")
 
 
-def _report(console: Console, seconds: Mapping[str, float]) -> None:
+def _report(console: Console, seconds: Mapping[str, float], rentals: pl.DataFrame) -> None:
     settings = Settings.load()
     store = Store(settings.store, settings.storage_options)
     _print_counts(console, store)
@@ -226,6 +246,7 @@ def _report(console: Console, seconds: Mapping[str, float]) -> None:
         "route have no departure, so that actuals often lie on a quantile: coverage of such counts exceeds its nominal "
         "share."
     )
+    _print_gains(console, rentals)
     console.print(f'\n[bold]fleetcast query "{QUESTION}"[/]', soft_wrap=True)
     _print_frame(console, None, query(store, QUESTION))
     chart = Path(".fleetcast") / "demo" / "nyc.png"
@@ -237,6 +258,16 @@ def _report(console: Console, seconds: Mapping[str, float]) -> None:
     console.print(
         f"\nThe fan chart: [bold]{chart}[/]\nNext: make up, for the Airflow UI; fleetcast --help, for the rest"
     )
+
+
+def _print_gains(console: Console, rentals: pl.DataFrame) -> None:
+    scores = score_gains(rentals)
+    num_windows, num_hours = rentals["cutoff"].n_unique(), rentals["step"].n_unique()
+    shown = scores.select(
+        "forecast", MASE=pl.col("mase").round(3), **{"in 80 %": (100 * pl.col("coverage_80")).round(1)}
+    )
+    _print_frame(console, f"Rentals of bikes: the last {num_windows} windows of {num_hours} hours", shown)
+    console.print(describe_gain(scores))
 
 
 def _print_counts(console: Console, store: Store) -> None:

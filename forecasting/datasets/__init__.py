@@ -12,3 +12,15 @@ def nyc_departures() -> Path:
         A parquet file of 125 series without gaps: unique_id, ds (local wall time, naive) and y (departures).
     """
     return Path(__file__).with_name("nyc_departures_hourly.parquet")
+
+
+def bike_sharing() -> Path:
+    """Return the bikes that were rented in Washington, per hour of 2011 and 2012, with the weather and the calendar.
+
+    The file bike_sharing_hourly.md beside it states the source and the licence (CC BY 4.0).
+
+    Returns:
+        A parquet file of one series: unique_id, ds (local wall time, naive), y (rentals), and the covariates temp,
+        atemp, hum, windspeed, weathersit, workingday and holiday. 165 hours have no row.
+    """
+    return Path(__file__).with_name("bike_sharing_hourly.parquet")

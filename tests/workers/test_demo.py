@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -27,7 +28,7 @@ def test_report_opens_the_store_as_the_settings_say(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("FLEETCAST_STORAGE_OPTIONS", '{"aws_region": "eu-central-1"}')
     monkeypatch.setattr(demo, "Store", open_store)
     with pytest.raises(Opened) as opened:
-        demo._report(Console(), {})
+        demo._report(Console(), {}, pl.DataFrame())
     assert opened.value.args == ("s3://bucket/prefix", {"aws_region": "eu-central-1"})
 
 
