@@ -261,7 +261,8 @@ _DECLARED = (
             Column(
                 "covariates_ahead",
                 COVARIATES_AHEAD,
-                "of a series' last grid point, the covariates of each step of the horizon; else null",
+                "of a series' last grid point, the covariates of each step of the horizon; of others null, or what had"
+                " been published of them by then",
             ),
             _RUN_ID,
         ),

@@ -99,11 +99,7 @@ def forecast_ridge_variants(
         first = int(np.argmax(is_known_N)) if is_known_N.any() else len(y_N)
         if len(y_N) - first < needed:
             continue
-        none_TK = np.empty((len(y_N) - first + panel.horizon, 0))
-        variants = [
-            none_TK if each.covariate_SNK is None else expand_names(each.covariate_SNK[row, first:], len(y_N) - first)
-            for each in panels
-        ]
+        variants = [_covariates_of(each, row, first, season_lengths[0]) for each in panels]
         with np.errstate(all="ignore"):
             try:
                 forecasts = _forecast(y_N[first:], variants, panel.horizon, season_lengths, quantiles_Q)
@@ -162,7 +158,11 @@ def ridge_seconds(num_points: int, horizon: int, season_lengths: Sequence[int], 
 def _forecast(
     y_N: Values, variants: Sequence[Values], horizon: int, season_lengths: Sequence[int], quantiles_Q: Values
 ) -> list[Values]:
-    """Forecast a series that begins with a measurement and is long enough, (F, Q) for each variant of covariates."""
+    """Forecast a series that begins with a measurement and is long enough, (F, Q) for each variant of covariates.
+
+    Rows of covariates after those of grid and horizon are those of each grid point's horizon, as it was known there.
+    """
+    num_points, end = len(y_N), len(y_N) + horizon
     season = season_lengths[0]
     long_season = round(season_lengths[1] / season) * season if len(season_lengths) > 1 else None
     filled = [_fill_covariates(covariate_TK, len(y_N), season) for covariate_TK in variants]
@@ -171,17 +171,17 @@ def _forecast(
     y_N = fill_from_past(np.where(np.isfinite(y_N), np.ldexp(y_N, -exponent), np.nan), season_length=season)
     is_closed_VT = [_find_closed(y_N, covariate_TK) for covariate_TK in filled]
     open_N = _fill_closed(y_N, is_closed_VT[0][: len(y_N)], season)
-    models_V = [_models_of(open_N, covariate_TK, season, long_season) for covariate_TK in filled]
+    models_V = [_models_of(open_N, covariate_TK, horizon, season, long_season) for covariate_TK in filled]
     lowest, highest = bounds_of(open_N)
     models_VFQ, losses = [], []
     for variants_of_model in zip(*models_V, strict=True):
         (centre, spread), effect_N = variants_of_model[0].scale, variants_of_model[0].effect_T[: len(y_N)]
         reduced_N = np.arcsinh((open_N - effect_N - centre) / spread)
-        known_V = [Known(reduced_N, model.covariate_TK) for model in variants_of_model]
+        known_V = [Known(reduced_N, *_split(model.covariate_TK, num_points, horizon)) for model in variants_of_model]
         blocks = _blocks(known_V, season=season, long_season=long_season)
         parts_VMQ, parts = zip(*(_forecast_block(*block, quantiles_Q) for block in blocks), strict=True)
         forecasts = [
-            np.sinh(forecast_FQ) * spread + centre + model.effect_T[len(y_N) :, None]
+            np.sinh(forecast_FQ) * spread + centre + model.effect_T[num_points:end, None]
             for forecast_FQ, model in zip(np.concatenate(parts_VMQ, axis=1), variants_of_model, strict=True)
         ]
         models_VFQ.append([np.clip(forecast_FQ, lowest, highest) for forecast_FQ in forecasts])
@@ -191,9 +191,36 @@ def _forecast(
     results: list[Values] = []
     for models_FQ, is_closed_T in zip(zip(*models_VFQ, strict=True), is_closed_VT, strict=True):
         forecast_FQ = np.average(models_FQ, axis=0, weights=weights)
-        forecast_FQ[is_closed_T[len(y_N) :]] = 0.0
+        forecast_FQ[is_closed_T[num_points:end]] = 0.0
         results.append(np.ldexp(forecast_FQ, exponent))
     return results
+
+
+def _covariates_of(panel: Panel, row: int, first: int, season: int) -> Values:
+    """Return the covariates of a series over grid and horizon, (T, I).
+
+    Where times of publication are known, rows follow that have the horizon of each grid point as it was known there,
+    (N × F, I); a value that no forecast had then is that of whole seasons before.
+    """
+    num_points = panel.y_SN.shape[1] - first
+    if panel.covariate_SNK is None:
+        return np.empty((num_points + panel.horizon, 0))
+    value_TK = panel.covariate_SNK[row]
+    rows = value_TK[first:]
+    if panel.vintage_SNFV is not None:
+        ahead_NFK = panel.covariates_ahead_of(row)[first:]
+        step_F = np.arange(1, panel.horizon + 1)
+        before_NF = np.arange(first, first + num_points)[:, None] + step_F - -(-step_F // season) * season
+        known_NFK = np.where(np.isfinite(ahead_NFK), ahead_NFK, value_TK[np.maximum(before_NF, 0)])
+        rows = np.concatenate([rows, known_NFK.reshape(-1, value_TK.shape[1])])
+    return expand_names(rows, num_points)
+
+
+def _split(covariate_TK: Values, num_points: int, horizon: int) -> tuple[Values, Values | None]:
+    """Return covariates over grid and horizon, and those of the horizon of each grid point, where rows have them."""
+    end = num_points + horizon
+    ahead_NFK = covariate_TK[end:].reshape(num_points, horizon, -1) if len(covariate_TK) > end else None
+    return covariate_TK[:end], ahead_NFK
 
 
 class _Model(NamedTuple):
@@ -204,15 +231,17 @@ class _Model(NamedTuple):
     effect_T: Values
 
 
-def _models_of(open_N: Values, covariate_TK: Values, season: int, long_season: int | None) -> list[_Model]:
+def _models_of(
+    open_N: Values, covariate_TK: Values, horizon: int, season: int, long_season: int | None
+) -> list[_Model]:
     """Return the models of a series; variants of the covariates of the horizon have as many."""
     plain_TK, squares_TK = _scaled_covariates(covariate_TK, len(open_N))
     both_TK = np.concatenate([plain_TK, squares_TK], axis=1)
     first, second = _centre_and_spread(open_N), _second_scale(open_N)
     pairs = [(first, plain_TK)] if second == first and not squares_TK.size else [(first, plain_TK), (second, both_TK)]
     models = [_Model(scale, scaled_TK, np.zeros(len(scaled_TK))) for scale, scaled_TK in pairs]
-    horizon = len(covariate_TK) - len(open_N)
-    if is_by_step(len(open_N), horizon=horizon, season=season):
+    has_vintages = len(covariate_TK) > len(open_N) + horizon  # the shared effects are not those of forecasts
+    if is_by_step(len(open_N), horizon=horizon, season=season) and not has_vintages:
         models += _without_effects(models, open_N, season, long_season)
     return models
 

@@ -50,15 +50,32 @@ class Windows(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of a series: its values (N,) and its covariates over grid and horizon (N + F, K), all scaled."""
+    """What is known of a series, all scaled.
+
+    Attributes:
+        y_N: Its values.
+        covariate_TK: Its covariates over grid and horizon.
+        ahead_NFK: The covariates of the horizon of each grid point, as they were known there; None where
+            they were known as they are now.
+    """
 
     y_N: Values
     covariate_TK: Values
+    ahead_NFK: Values | None = None
 
     @property
     def horizon(self) -> int:
         """Number of steps to forecast."""
         return len(self.covariate_TK) - len(self.y_N)
+
+    def covariates_at(self, place: Places, origin: Places) -> Values:
+        """Return the covariates at places, as they were known at origins of a shape that broadcasts to theirs."""
+        values: Values = self.covariate_TK[place]
+        if self.ahead_NFK is None:
+            return values
+        step = np.minimum(place - origin, self.horizon)
+        ahead = self.ahead_NFK[np.broadcast_to(origin, place.shape), np.maximum(step, 1) - 1]
+        return np.where((step > 0)[..., None], ahead, values)
 
 
 def windows_of(known: Known, *, season: int, long_season: int | None) -> Iterator[Windows]:
@@ -170,7 +187,8 @@ def _by_season(known: Known, season: int, long_season: int | None) -> Iterator[W
             inputs.append(y_N[block_OM - back])
         if known.covariate_TK.shape[1]:
             shifts = (0, season, back or 2 * season)
-            inputs += [known.covariate_TK[block_OM - shift].reshape(len(origin_O1), -1) for shift in shifts]
+            at_shifts = (known.covariates_at(block_OM - shift, origin_O1) for shift in shifts)
+            inputs += [values.reshape(len(origin_O1), -1) for values in at_shifts]
         input_OP = np.concatenate(inputs, axis=1)
         yield Windows(input_OP[1:], y_N[block_OM[1:]], input_OP[0], _nums(NUMS_BY_SEASON, len(input_OP) - 1))
 
@@ -194,7 +212,7 @@ def _by_step(known: Known, season: int, long_season: int | None) -> Iterator[Win
         if 1 < season <= _MOST_PHASES:
             inputs.append((target_O[:, None] % season == np.arange(season)).astype(np.float64))
         if covariate_TK.shape[1]:
-            inputs += [covariate_TK[np.minimum(target_O + shift, last)] for shift in (0, -1, 1)]
+            inputs += [known.covariates_at(np.minimum(target_O + shift, last), origin_O) for shift in (0, -1, 1)]
             inputs += [covariate_TK[target_O - back] for back in backs[:2]]
             inputs.append(_mean_before(sum_TK, origin_O, recent // 2))
         input_OP = np.concatenate(inputs, axis=1)

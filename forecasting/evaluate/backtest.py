@@ -136,6 +136,7 @@ def _copy_until(panel: Panel, dropped: int) -> Panel:
         ds_SN=known.ds_SN.copy(),
         coded=known.coded and replace(known.coded, code_SNK=known.coded.code_SNK.copy()),
         covariate_SNK=None if known.covariate_SNK is None else known.covariate_SNK.copy(),
+        vintage_SNFV=None if known.vintage_SNFV is None else known.vintage_SNFV.copy(),
     )
 
 

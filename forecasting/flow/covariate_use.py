@@ -16,8 +16,9 @@ def describe_use(spec: Spec) -> str:
     if not names:
         return ""
     parts = [f"covariates: {', '.join(names)}; read by {', '.join(spec.chosen_regressions) or 'no model'} alone"]
-    if covariates.known_ahead:  # of holidays, nothing is assumed
-        which = "they" if len(covariates.known_ahead) == len(names) else ", ".join(covariates.known_ahead)
+    # Of holidays, and of what was published at times that are known, nothing is assumed.
+    if foreseen := [name for name in covariates.known_ahead if name not in covariates.vintages]:
+        which = "they" if len(foreseen) == len(names) else ", ".join(foreseen)
         parts.append(f"backtests assume that {which} were known ahead as they are now")
     if covariates.of_past:
         parts.append(f"{', '.join(covariates.of_past)} are read at their values {spec.past_lag} steps before")

@@ -428,7 +428,8 @@ class Fleet:
         points = ingested.without(self._set_aside).points
         horizon = future_grid(points.select("unique_id", "ds"), freq=self.spec.freq, horizon=self.spec.horizon)
         served = horizon.filter(~pl.col("unique_id").is_in(list(ingested.ended)))
-        values = values_at(served, Covariates(known.lazy(), tables=self._tables), self.spec)
+        known_all = Covariates(known.lazy(), tables=self._tables)
+        values = values_at(served, known_all, self.spec, origin=ingested.cutoff)
         scenario = place_plan(plan, served, values, cutoff=ingested.cutoff)
         warn_of(scenario, stacklevel=4)
         return merge_covariates(known, scenario.covariates)

@@ -221,6 +221,7 @@ class CostWithStatistics:
         needed = self.cost.worker_bytes(num_series, longest, num_points)
         # Values of covariates on the panel, and a copy as of an origin.
         needed += 2 * 8 * num_series * (longest + self.spec.horizon) * len(self.spec.covariate_names)
+        needed += 2 * 8 * num_series * longest * self.spec.horizon * len(self.spec.covariates.vintages)
         models = chosen_statistics(self.spec, longest)
         if not (num_series and models):
             return needed

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import polars as pl
 
 from forecasting.errors import SourceError
-from forecasting.schemas import COVARIATES, COVARIATES_AHEAD
+from forecasting.schemas import COVARIATES, COVARIATES_AHEAD, ds_dtype
 from forecasting.series.clock import format_clock
 from forecasting.series.columns import AHEAD, COVARIATE_COLUMNS, KNOWN
-from forecasting.series.covariate_tables import attach_tables, describe_joined
+from forecasting.series.covariate_tables import KNOWN_UNTIL, attach_tables, describe_joined, publishing_ends
 from forecasting.series.covariates import Covariates
 from forecasting.series.grid import future_grid
 from forecasting.series.holiday_covariates import find_holidays
@@ -82,13 +82,18 @@ def add_covariates(
     column_of = {name: covariate_column(number) for number, name in enumerate(spec.covariate_names)}
     given = {name: column_of[name] for name in spec.covariates.names}
     columns = list(column_of.values())
-    joined = _attach(features, covariates, given, freq=spec.freq)
+    known_until = publishing_ends(pl.col("ds"), spec.freq, spec.source.label)
+    joined = _attach(features.with_columns(known_until.alias(KNOWN_UNTIL)), covariates, given, freq=spec.freq)
+    joined = joined.drop(KNOWN_UNTIL)
     holidays = find_holidays(features, spec, zone=zone) if spec.holidays.are_used else None
     if holidays is not None:
         joined = holidays.add_to(joined, column_of)
     past = _summarise(joined, columns)
     points = future_grid(features.select(_KEY), freq=spec.freq, horizon=spec.horizon)
-    ahead = _attach(points, covariates, given, freq=spec.freq).collect(engine="streaming")
+    end = publishing_ends(pl.col("last"), spec.freq, spec.source.label)
+    ends = past.lazy().select("unique_id", end.alias(KNOWN_UNTIL))
+    points = points.join(ends, on="unique_id", how="left", maintain_order="left")
+    ahead = _attach(points, covariates, given, freq=spec.freq).drop(KNOWN_UNTIL).collect(engine="streaming")
     of_holidays = list[str]()
     if holidays is not None:
         ahead = holidays.add_to(ahead.lazy(), column_of).collect()
@@ -129,6 +134,8 @@ def add_covariates(
         .join(last, on=_KEY, how="left", maintain_order="left")
         .with_columns(pl.col(KNOWN).cast(COVARIATES), pl.col(AHEAD).cast(COVARIATES_AHEAD))
     )
+    if spec.covariates.vintages:
+        added = _with_vintages(added, ahead, covariates, column_of, spec)
     used = {name: column for name, column in known_ahead.items() if column not in dropped}
     always = {name: column for name, column in column_of.items() if name == HOLIDAY}
     notes = (
@@ -144,19 +151,22 @@ def add_covariates(
     return JoinedCovariates(added, notes, tuple(lines))
 
 
-def values_at(points: pl.LazyFrame, covariates: Covariates, spec: Spec) -> pl.LazyFrame:
-    """Return the values of covariates at points.
+def values_at(points: pl.LazyFrame, covariates: Covariates, spec: Spec, *, origin: datetime | int) -> pl.LazyFrame:
+    """Return the values of covariates at points, as they are known at an origin.
 
     Args:
         points: unique_id and ds.
         covariates: The covariates.
         spec: The spec.
+        origin: The last time that is known.
 
     Returns:
         unique_id, ds and a column per covariate, in the order of the points.
     """
     column_of = {name: covariate_column(number) for number, name in enumerate(spec.covariates.names)}
-    joined = _attach(points.select(_KEY), covariates, column_of, freq=spec.freq)
+    known_until = publishing_ends(pl.lit(origin, ds_dtype(spec.clock)), spec.freq, spec.source.label)
+    placed = points.select(_KEY).with_columns(known_until.alias(KNOWN_UNTIL))
+    joined = _attach(placed, covariates, column_of, freq=spec.freq)
     return joined.select(*_KEY, *(pl.col(column).alias(name) for name, column in column_of.items()))
 
 
@@ -167,6 +177,28 @@ def _attach(
     of_source = covariates.rows.select(*_KEY, *(pl.col(name).alias(column) for name, column in column_of.items()))
     joined = points.join(of_source, on=_KEY, how="left", maintain_order="left")
     return attach_tables(joined, covariates.tables, column_of, freq=freq)
+
+
+def _with_vintages(
+    added: pl.LazyFrame, ahead: pl.DataFrame, covariates: Covariates, column_of: Mapping[str, str], spec: Spec
+) -> pl.LazyFrame:
+    """Add to each grid point but the last the vintages of its horizon, as they were published at that origin."""
+    tables = [table for table in covariates.tables if table.has_vintages]
+    known = added.select(_KEY).with_columns(is_known=True).collect(engine="streaming")
+    whole = pl.concat([known, ahead.select(_KEY).with_columns(is_known=False)]).sort(_KEY)
+    end = publishing_ends(pl.col("ds"), spec.freq, spec.source.label).alias(KNOWN_UNTIL)
+    empty = [pl.lit(None, pl.Float64).alias(column) for column in column_of.values()]
+    steps = []
+    for step in range(1, spec.horizon + 1):
+        target = pl.col("ds").shift(-step).over("unique_id")
+        points = whole.lazy().with_columns(end, target.alias("ds"), *empty).filter("is_known")
+        values = attach_tables(points, tables, column_of, freq=spec.freq).select(column_of.values())
+        steps.append(values.collect(engine="streaming").fill_null(np.nan).to_numpy())
+    lists = pl.Series("at origin", np.stack(steps, axis=1).reshape(-1)).fill_nan(None)
+    lists = lists.reshape((known.height, spec.horizon, len(column_of))).cast(COVARIATES_AHEAD)
+    at_origins = whole.filter("is_known").select(_KEY).with_columns(lists)
+    joined = added.join(at_origins.lazy(), on=_KEY, how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce(AHEAD, "at origin").alias(AHEAD)).drop("at origin")
 
 
 def _summarise(joined: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -347,7 +379,8 @@ def place_covariates(
     """
     points = features.lazy().select("unique_id", "ds", *COVARIATE_COLUMNS)
     horizon = pl.col(AHEAD).list.len()
-    last = points.filter(pl.col(AHEAD).is_not_null()).with_columns(step=pl.int_ranges(1, horizon + 1, dtype=pl.Int32))
+    is_last = pl.col(AHEAD).is_not_null() & (pl.col("ds") == pl.col("ds").max().over("unique_id"))
+    last = points.filter(is_last).with_columns(step=pl.int_ranges(1, horizon + 1, dtype=pl.Int32))
     values = last.explode(AHEAD, "step").select("unique_id", "step", pl.col(AHEAD).alias(KNOWN))
     most = features.select(horizon.max()).item() or 0
     future = future_grid(points.select("unique_id", "ds"), freq=freq, horizon=most)
@@ -373,3 +406,47 @@ def place_covariates(
     placed = np.full((panel.ds_SN.size, len(names)), np.nan)
     placed[found["place"].to_numpy()] = found.drop("place").fill_null(np.nan).to_numpy()
     return placed.reshape(*panel.ds_SN.shape, len(names))
+
+
+def place_vintages(
+    features: pl.DataFrame, panel: Panel, *, columns: Sequence[int], freq: str | int
+) -> npt.NDArray[np.float64]:
+    """Lay out covariates whose times of publication are known, as each grid point knew those of its horizon.
+
+    Args:
+        features: Rows of the features table, with the columns of covariates.
+        panel: The panel of these features.
+        columns: The places of these covariates among all.
+        freq: The frequency of the features.
+
+    Returns:
+        Values (S, N, F, V), NaN where they are unknown.
+    """
+    num_points, horizon = panel.y_SN.shape[1], panel.horizon
+    placed_SNFV = np.full((len(panel.unique_ids), num_points, horizon, len(columns)), np.nan)
+    rows = features.select(*_KEY, AHEAD).filter(pl.col(AHEAD).is_not_null()).sort(_KEY)
+    if rows.is_empty():
+        return placed_SNFV
+    future = future_grid(rows.lazy().select(_KEY), freq=freq, horizon=horizon).select(_KEY).collect()
+    known = rows.select(_KEY).with_row_index("row")
+    whole = pl.concat([known, future], how="diagonal").sort(_KEY)
+    wall = wall_clock_of(pl.col("ds"), panel.zone) if panel.zone is not None else pl.col("ds")
+    grid = pl.DataFrame(
+        {
+            "unique_id": pl.Series(panel.unique_ids, dtype=pl.String).gather(
+                np.repeat(np.arange(len(panel.unique_ids)), panel.ds_SN.shape[1])
+            ),
+            "wall": pl.Series(panel.ds_SN.reshape(-1), dtype=panel.clock_dtype),
+            "series": np.repeat(np.arange(len(panel.unique_ids)), panel.ds_SN.shape[1]),
+            "column": np.tile(np.arange(panel.ds_SN.shape[1]), len(panel.unique_ids)),
+        }
+    ).drop_nulls("wall")
+    whole = whole.with_columns(wall=wall).join(grid, on=["unique_id", "wall"], how="left", maintain_order="left")
+    values_RFK = rows[AHEAD].explode().explode().fill_null(np.nan).to_numpy().reshape(rows.height, horizon, -1)
+    for step in range(1, horizon + 1):
+        targets = whole.with_columns(target=pl.col("column").shift(-step).over("unique_id")).drop_nulls()
+        ahead_R = (targets["target"] - targets["column"]).to_numpy() - 1
+        is_placed_R = (ahead_R >= 0) & (ahead_R < horizon) & (targets["column"].to_numpy() < num_points)
+        row_R, series_R, column_R = (targets[name].to_numpy()[is_placed_R] for name in ("row", "series", "column"))
+        placed_SNFV[series_R, column_R, ahead_R[is_placed_R]] = values_RFK[row_R, step - 1][:, list(columns)]
+    return placed_SNFV

@@ -6,27 +6,31 @@ and where rows are aggregated; else it is the exact time.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from forecasting.errors import ServiceError, SourceError
 from forecasting.series.clock import is_day_or_coarser, keeps_wall_clock
-from forecasting.series.columns import LARGEST_TIME, as_text
+from forecasting.series.columns import LARGEST_TIME, as_text, refuse_time
 from forecasting.series.covariate_names import is_coded
 from forecasting.series.covariate_values import raw_columns, read_values
+from forecasting.series.declared_zone import add_declared
 from forecasting.series.grid import is_closed, make_grid
-from forecasting.series.judge import IS_ACCEPTED, judge_alone, source_dtype
+from forecasting.series.judge import IS_ACCEPTED, judge_alone, read_columns, source_dtype
+from forecasting.series.lacking import describe_lacking, needed_columns
 from forecasting.series.newest import newest_first
-from forecasting.series.read import SHARED, scan_frame, scan_source
+from forecasting.series.read import AVAILABLE, SHARED, scan_frame, scan_source
 from forecasting.series.unread_columns import columns_of
-from forecasting.series.zone import local_zone
+from forecasting.series.zone import local_zone, zone_of
 from forecasting.spec.covariate_table import CovariateTable
-from forecasting.spec.frequency import Clock
+from forecasting.spec.frequency import Clock, fixed_width, num_months
 from forecasting.spec.source import Source
 from forecasting.spec.spec import Spec
 
 _KEY = ["key", "place"]
+KNOWN_UNTIL = "known until"
+"""Column of points with the last time of publication that counts there."""
 NUM_NAMED = 3
 
 
@@ -57,7 +61,8 @@ class JoinedTable:
         name: What messages call the table.
         by: As of `ScannedTable`.
         is_by_period: Whether places are periods of the frequency, or times.
-        values: key, place and a column of Float64 per covariate; one row per key and place.
+        values: key, place and a column of Float64 per covariate; one row per key and place. Where the times are known
+            at which values were published, `available` has them, with one row for each.
         keys: unique_id and key of the series, of a table that is joined by a column; else None.
         num_read: Number of rows of the table.
         num_refused: Number of rows that cannot be read.
@@ -76,7 +81,12 @@ class JoinedTable:
     @property
     def names(self) -> tuple[str, ...]:
         """The covariates."""
-        return tuple(self.values.columns[2:])
+        return tuple(name for name in self.values.columns if name not in (*_KEY, AVAILABLE))
+
+    @property
+    def has_vintages(self) -> bool:
+        """Whether values were published at times that are known, so that one key and place may have several."""
+        return AVAILABLE in self.values.columns
 
     def place(self, points: pl.LazyFrame, freq: str | int) -> pl.LazyFrame:
         """Add the key and the place of points.
@@ -97,18 +107,35 @@ class JoinedTable:
 
     def merged_with(self, newer: "JoinedTable") -> "JoinedTable":
         """Return the table with the values of a newer one, which replace those of the same key and place."""
-        joined = self.values.join(newer.values, on=_KEY, how="full", coalesce=True, suffix="_newer")
+        key = [name for name in self.values.columns if name not in self.names]
+        joined = self.values.join(newer.values, on=key, how="full", coalesce=True, suffix="_newer")
         values = joined.with_columns(pl.coalesce(f"{name}_newer", name).alias(name) for name in self.names)
-        return JoinedTable(
-            self.name, self.by, self.is_by_period, values.select(self.values.columns), self.keys, newer.num_read
-        )
+        return replace(self, values=values.select(self.values.columns), num_read=newer.num_read, notes=())
 
     def with_keys(self, newer: Mapping[str, pl.DataFrame]) -> "JoinedTable":
         """Return the table with the keys of newer series, by column of the source."""
         if self.keys is None or self.by not in newer:
             return self
         keys = pl.concat([newer[self.by], self.keys]).unique("unique_id", keep="first").sort("unique_id")
-        return JoinedTable(self.name, self.by, self.is_by_period, self.values, keys, self.num_read)
+        return replace(self, keys=keys)
+
+    def attach(self, points: pl.LazyFrame, columns: Mapping[str, str], *, freq: str | int) -> pl.LazyFrame:
+        """Join the values to points, as `attach_tables` does."""
+        names = points.collect_schema().names()
+        values = self.values.lazy().rename({name: f"new {columns[name]}" for name in self.names})
+        placed = self.place(points, freq)
+        if self.has_vintages:
+            joined = (
+                placed.with_row_index("row")
+                .sort(KNOWN_UNTIL)
+                .join_asof(values.sort(AVAILABLE), left_on=KNOWN_UNTIL, right_on=AVAILABLE, by=_KEY)
+                .sort("row")
+            )
+        else:
+            joined = placed.join(values, on=_KEY, how="left", maintain_order="left")
+        return joined.with_columns(
+            pl.coalesce(columns[name], f"new {columns[name]}").alias(columns[name]) for name in self.names
+        ).select(names)
 
 
 def scan_table_of(
@@ -138,25 +165,22 @@ def scan_table_of(
     read = table.read_as(source)
     with_names = read.reading_covariates(table.names)
     try:
-        columns = (
-            frame.columns
-            if frame is not None
-            else None
-            if table.by
-            else columns_of(with_names, storage_options, has_keys=True)
-        )
-        by = table.by or ("id" if set(with_names.ids) <= set(columns or ()) else "all")
-        wanted = read.reading_covariates(table.names, is_shared=by == "all")
+        by = table.by
+        if by is None:
+            columns = columns_of(with_names, storage_options, has_keys=True) if frame is None else frame.columns
+            by = "id" if set(with_names.ids) <= set(columns) else "all"
+        wanted = read.reading_covariates(table.names, is_shared=by == "all", available_at=table.available_at)
         if frame is not None:
+            if lacking := describe_lacking(needed_columns(wanted, ()), frame.columns):
+                raise SourceError(f"the frame lacks {lacking}")
             rows = scan_frame(frame, wanted, clock)
         else:
             rows = scan_source(wanted, clock, storage_options=storage_options)
     except (SourceError, ServiceError) as error:
         raise _of_table(error, table) from error
     place = rows.select("source_file").head(1).collect().item()
-    return ScannedTable(
-        table, wanted, rows, by, place if place.startswith(f"{str(table).rstrip('/')}@v") else str(table)
-    )
+    has_version = place.startswith(f"{str(table).rstrip('/')}@v")
+    return ScannedTable(table, wanted, rows, by, place if has_version else str(table))
 
 
 def series_keys(classes: pl.LazyFrame, spec: Spec) -> dict[str, pl.DataFrame]:
@@ -217,6 +241,8 @@ def read_table(
             raw, table.names, source=scanned.source, subject=str(table), categories=spec.covariates.categories
         )
         rows = raw.select(key="unique_id", ds="ds").hstack(values)
+        if table.available_at is not None:
+            rows = rows.with_columns(_read_published(raw, scanned, spec).alias(AVAILABLE))
         rows = _merge_repeats(rows, table)
         rows, is_by_period = _merge_periods(rows, table, freq)
     except SourceError as error:
@@ -232,7 +258,8 @@ def attach_tables(
     """Join tables to points, which keep the values that they have.
 
     Args:
-        points: unique_id, ds and the columns of covariates, null where there is no value.
+        points: unique_id, ds and the columns of covariates, null where there is no value; and `KNOWN_UNTIL`, the last
+            time of publication that counts, where a table has such times.
         tables: The tables.
         columns: The columns of the points by covariate.
         freq: The frequency of the points.
@@ -240,14 +267,28 @@ def attach_tables(
     Returns:
         The points in their order and columns.
     """
-    names = points.collect_schema().names()
     for table in tables:
-        values = table.values.lazy().rename({name: f"new {columns[name]}" for name in table.names})
-        joined = table.place(points, freq).join(values, on=_KEY, how="left", maintain_order="left")
-        points = joined.with_columns(
-            pl.coalesce(columns[name], f"new {columns[name]}").alias(columns[name]) for name in table.names
-        ).select(names)
+        points = table.attach(points, columns, freq=freq)
     return points
+
+
+def publishing_ends(ds: pl.Expr, freq: str | int, label: str) -> pl.Expr:
+    """Return the last time of publication that a forecast from an origin may know: the end of the origin's period.
+
+    Args:
+        ds: The origin.
+        freq: The frequency.
+        label: Whether `ds` is the `start` of its period or its `end`.
+
+    Returns:
+        Times on the clock of ds. Of integer steps, the origin itself.
+    """
+    if isinstance(freq, int) or label == "end":
+        return ds
+    months = num_months(freq)
+    if months is not None:
+        return ds.dt.offset_by(f"{months}mo")
+    return ds + pl.duration(microseconds=fixed_width(freq))
 
 
 def describe_joined(
@@ -297,7 +338,8 @@ def _collect(scanned: ScannedTable, spec: Spec) -> tuple[pl.DataFrame, pl.DataFr
     judged = newest_first(judge_alone(rows, freq=spec.freq, now=LARGEST_TIME, unfinished=None), scanned.source)
     text = as_text("source_ds", source_dtype(rows.collect_schema()))
     refused = judged.filter(~IS_ACCEPTED).select("source_file", "source_row", "unique_id", "reason", time=text)
-    accepted = judged.filter(IS_ACCEPTED).select("unique_id", "ds", *columns)
+    published = [AVAILABLE] if scanned.source.available_at is not None else []
+    accepted = judged.filter(IS_ACCEPTED).select("unique_id", "ds", *published, *columns)
     both = pl.collect_all([accepted, refused], engine="streaming")
     return both[0], both[1]
 
@@ -319,7 +361,7 @@ def _describe_refused(refused: pl.DataFrame, num_read: int, source: Source) -> l
 
 def _merge_repeats(rows: pl.DataFrame, table: CovariateTable) -> pl.DataFrame:
     """Make one row of those of a key and time, which must have the same values."""
-    key = ["key", "ds"]
+    key = ["key", "ds", *(name for name in (AVAILABLE,) if name in rows.columns)]
     is_repeated = rows.select(pl.struct(key).is_duplicated()).to_series()
     if not is_repeated.any():
         return rows
@@ -329,7 +371,7 @@ def _merge_repeats(rows: pl.DataFrame, table: CovariateTable) -> pl.DataFrame:
             numbers = repeated.group_by(key, maintain_order=True).agg(pl.col(name).drop_nulls().unique())
             several = numbers.filter(pl.col(name).list.len() > 1)
             if several.height:
-                key_value, ds, values = several.row(0)
+                key_value, ds, *_, values = several.row(0)
                 of = "" if key_value == SHARED else f" of '{key_value}'"
                 raise SourceError(
                     f"{several.height:,} times have different values of '{name}', such as {ds}{of} with"
@@ -337,13 +379,14 @@ def _merge_repeats(rows: pl.DataFrame, table: CovariateTable) -> pl.DataFrame:
                     ' duplicates = "last" takes the newest row, and by or id names what rows belong to'
                 )
     merged = repeated.group_by(key, maintain_order=True).agg(pl.col(name).drop_nulls().first() for name in table.names)
-    return pl.concat([rows.filter(~is_repeated), merged])
+    return pl.concat([rows.filter(~is_repeated), merged.select(rows.columns)])
 
 
 def _merge_periods(rows: pl.DataFrame, table: CovariateTable, freq: str | int) -> tuple[pl.DataFrame, bool]:
     """Return rows by key and place, and whether places are periods; several rows of a period need an aggregate."""
     if isinstance(freq, int):
         return _at_place(rows, freq, is_by_period=False), False
+    key = [*_KEY, *(name for name in (AVAILABLE,) if name in rows.columns)]
     time = pl.col("ds") - pl.duration(microseconds=1) if table.label == "end" else pl.col("ds")
     is_coarse = is_day_or_coarser(freq)
     rows = rows.filter(~is_closed(freq, pl.col("ds"))) if is_coarse else rows
@@ -354,18 +397,18 @@ def _merge_periods(rows: pl.DataFrame, table: CovariateTable, freq: str | int) -
             raise SourceError(
                 f"covariate '{coded[0]}' has names, which have no {table.aggregate}; aggregate = first or last"
             )
-        grouped = periods.group_by(_KEY, maintain_order=True)
+        grouped = periods.group_by(key, maintain_order=True)
         known = {name: pl.col(name).drop_nulls() for name in table.names}
         values = (
             pl.when(each.len() > 0).then(getattr(each, str(table.aggregate))()).cast(pl.Float64).alias(name)
             for name, each in known.items()
         )
         return grouped.agg(*values), True
-    several = periods.group_by(_KEY, maintain_order=True).agg(pl.len(), pl.col("ds").head(2))
-    several = several.filter(pl.col("len") > 1)
+    several = periods.group_by(key, maintain_order=True).agg(pl.len().alias("number"), pl.col("ds").head(2))
+    several = several.filter(pl.col("number") > 1)
     if several.height:
-        key, _, number, times = several.row(0)
-        of = "" if key == SHARED else f" of '{key}'"
+        name, number, times = several.select("key", "number", "ds").row(0)
+        of = "" if name == SHARED else f" of '{name}'"
         raise SourceError(
             f"{several.height:,} periods of {freq} have several rows, such as the {number}{of} at"
             f" {', '.join(map(str, times))}{' and later' if number > 2 else ''}; aggregate = mean, sum, last, first,"
@@ -378,6 +421,33 @@ def _at_place(rows: pl.DataFrame, freq: str | int, *, is_by_period: bool) -> pl.
     if not is_by_period:
         rows = rows.with_columns(place=_place(pl.col("ds"), freq, is_by_period=False))
     return rows.select(*_KEY, pl.exclude(*_KEY, "ds"))
+
+
+def _read_published(raw: pl.DataFrame, scanned: ScannedTable, spec: Spec) -> pl.Series:
+    """Return the times at which rows were published, on the clock of ds; raise SourceError where one is not known."""
+    source, dtype = scanned.source, raw.schema[AVAILABLE]
+    subject = f"available_at column '{source.available_at}'"
+    refuse_time(dtype, clock=spec.clock, subject=subject)
+    rows = raw.lazy().select("unique_id", ds=AVAILABLE, y=pl.lit(1.0))
+    if source.timezone is not None and spec.clock == "timestamp":
+        rows = add_declared(rows, source.timezone)
+    published = read_columns(rows, freq=spec.freq).select("ds").collect().to_series()
+    if published.null_count():
+        row = raw.filter(published.is_null()).select("unique_id", "ds", pl.col(AVAILABLE).cast(pl.String)).row(0)
+        raise SourceError(
+            f"{published.null_count():,} rows have no time in '{source.available_at}' (available_at), such as that at"
+            f" {row[1]}, which has {row[2]!r}; every row needs the time at which it was published"
+        )
+    if spec.clock == "timestamp" and source.timezone is None and not keeps_wall_clock(spec.freq):
+        zoned = [_has_zone(pl.LazyFrame({"ds": raw[AVAILABLE]})), _has_zone(scanned.rows)]
+        if zoned[0] != zoned[1]:
+            has, needs = ("a time zone" if each else "no time zone" for each in zoned)
+            raise SourceError(f"{subject} has {has}, but times have {needs}; timezone names that of times without one")
+    return published
+
+
+def _has_zone(rows: pl.LazyFrame) -> bool:
+    return zone_of([rows], "times", "timestamp", "1h") is not None
 
 
 def _refuse_other_zone(scanned: ScannedTable, spec: Spec, zone: str | None) -> None:

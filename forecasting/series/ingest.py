@@ -15,7 +15,13 @@ from forecasting.series.categories import check_categories
 from forecasting.series.clock import refuse_other_clock
 from forecasting.series.closed import refuse_open_rows
 from forecasting.series.columns import COVARIATE_COLUMNS, LARGEST_TIME
-from forecasting.series.covariate_points import add_covariates, lag_past, place_covariates, without_covariates
+from forecasting.series.covariate_points import (
+    add_covariates,
+    lag_past,
+    place_covariates,
+    place_vintages,
+    without_covariates,
+)
 from forecasting.series.covariate_tables import JoinedTable
 from forecasting.series.covariates import CovariateRows, Covariates, read_covariates, scan_covariates
 from forecasting.series.ends import describe_ended, describe_unmeasured, hide_ended
@@ -456,4 +462,8 @@ def panel_of(features: pl.DataFrame, spec: Spec, unique_ids: Sequence[str], *, r
     first = len(spec.covariates.known_ahead)
     past = slice(first, first + len(spec.covariates.of_past))
     values_SNK[:, :, past] = lag_past(values_SNK[:, :, past], spec.past_lag)
-    return replace(panel, covariate_SNK=values_SNK)
+    vintages = tuple(names.index(name) for name in spec.covariates.vintages)
+    if not vintages:
+        return replace(panel, covariate_SNK=values_SNK)
+    ahead_SNFV = place_vintages(features, panel, columns=vintages, freq=spec.freq)
+    return replace(panel, covariate_SNK=values_SNK, vintage_SNFV=ahead_SNFV, vintages=vintages)

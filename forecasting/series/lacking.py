@@ -49,6 +49,8 @@ def needed_columns(source: Source, static: Sequence[str]) -> list[tuple[str, str
     """
     read = [("covariate", name) for name in source.covariates] or [("target", source.target)]
     named = [*(("id", name) for name in source.ids), ("time", source.time), *read]
+    if source.available_at is not None:
+        named.append(("available_at", source.available_at))
     if source.newer is not None:
         named.append(("newer", source.newer))
     return named + [("category", name) for name in static]

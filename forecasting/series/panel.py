@@ -44,6 +44,9 @@ class Panel:
         end_S: Each series' end on the clock of the tables, (S,); None without a zone, or of an earlier end.
         covariate_SNK: Values of covariates that are known ahead, of grid and horizon, (S, N + F, K) float64; NaN where
             they are unknown and before a series begins. None without covariates.
+        vintage_SNFV: Values of some covariates in the horizon of each grid point, as they were published there,
+            (S, N, F, V) float64; None where no times of publication are known.
+        vintages: The places of these covariates among the K.
     """
 
     unique_ids: tuple[str, ...]
@@ -57,6 +60,8 @@ class Panel:
     stated_zone: str | None = None
     end_S: npt.NDArray[np.generic] | None = None
     covariate_SNK: npt.NDArray[np.float64] | None = None
+    vintage_SNFV: npt.NDArray[np.float64] | None = None
+    vintages: tuple[int, ...] = ()
 
     @property
     def clock_dtype(self) -> pl.DataType:
@@ -94,8 +99,56 @@ class Panel:
             ds_SN=self.ds_SN[:, :-num_dropped],
             coded=self.coded and self.coded.columns(slice(None, -num_dropped)),
             end_S=None,
-            covariate_SNK=None if self.covariate_SNK is None else self.covariate_SNK[:, :-num_dropped],
+            covariate_SNK=self._covariates_until(num_dropped),
+            vintage_SNFV=None if self.vintage_SNFV is None else self.vintage_SNFV[:, :-num_dropped],
         )
+
+    def _covariates_until(self, num_dropped: int) -> npt.NDArray[np.float64] | None:
+        """Return covariates whose last `horizon` values are those that were known before the dropped points."""
+        if self.covariate_SNK is None:
+            return None
+        kept_SNK = self.covariate_SNK[:, :-num_dropped]
+        origin = self.y_SN.shape[1] - num_dropped - 1
+        if self.vintage_SNFV is not None and origin >= 0:
+            kept_SNK = kept_SNK.copy()
+            kept_SNK[:, origin + 1 :] = self.covariates_ahead(origin)
+        return kept_SNK
+
+    def covariates_ahead(self, origin: int) -> npt.NDArray[np.float64]:
+        """Return the covariates of the horizon of an origin, as they were known there.
+
+        A member that reads covariates at steps to come gets them here, for its training windows too: later forecasts
+        of the weather, and the weather itself, are better than what a forecast can know.
+
+        Args:
+            origin: The column of the last known grid point.
+
+        Returns:
+            Values (S, F, K).
+        """
+        assert self.covariate_SNK is not None, "the panel has covariates"
+        ahead_SFK = self.covariate_SNK[:, origin + 1 : origin + 1 + self.horizon]
+        if self.vintage_SNFV is None or origin == self.y_SN.shape[1] - 1:  # the newest are complete, or of a plan
+            return ahead_SFK
+        ahead_SFK = ahead_SFK.copy()
+        ahead_SFK[:, :, list(self.vintages)] = self.vintage_SNFV[:, origin]
+        return ahead_SFK
+
+    def covariates_ahead_of(self, row: int) -> npt.NDArray[np.float64]:
+        """Return what `covariates_ahead` does, of one series and all origins.
+
+        Args:
+            row: The place of the series.
+
+        Returns:
+            Values (N, F, K).
+        """
+        assert self.covariate_SNK is not None, "the panel has covariates"
+        following = np.lib.stride_tricks.sliding_window_view(self.covariate_SNK[row, 1:], self.horizon, axis=0)
+        ahead_NFK: npt.NDArray[np.float64] = following.transpose(0, 2, 1).copy()
+        if self.vintage_SNFV is not None:
+            ahead_NFK[:-1, :, list(self.vintages)] = self.vintage_SNFV[row, :-1]
+        return ahead_NFK
 
     def hide_end(self, num_hidden_S: npt.NDArray[np.int64]) -> "Panel":
         """Replace the last measurements of every series by gaps; the grid stays.
@@ -124,6 +177,7 @@ class Panel:
             coded=self.coded and self.coded.rows(rows_S),
             end_S=None if self.end_S is None else self.end_S[rows_S],
             covariate_SNK=None if self.covariate_SNK is None else self.covariate_SNK[rows_S],
+            vintage_SNFV=None if self.vintage_SNFV is None else self.vintage_SNFV[rows_S],
         )
 
 

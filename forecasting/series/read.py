@@ -44,6 +44,8 @@ from forecasting.spec.time_format import STEPS
 
 COVARIATE = "covariate "
 """How the columns of covariates begin in rows of a source that reads them; the place of each follows, from 0."""
+AVAILABLE = "available"
+"""The column of the times at which covariates were published, as the source has them."""
 SHARED = "all series"
 """What rows that name no series have in the place of the name."""
 
@@ -352,6 +354,7 @@ def _select(
         *([pl.concat_list(classes).alias("categories")] if classes else []),
         *([newer.alias("newer")] if source.newer is not None else []),
         *([pl.col(source.time).cast(pl.String).alias("ds_text")] if form else []),
+        *([_available(source.available_at, schema, form).alias(AVAILABLE)] if source.available_at is not None else []),
         written.alias("written_id"),
         *([pl.col(problem).alias("problem")] if problem else []),
     )
@@ -384,6 +387,13 @@ def _covariate(name: str, dtype: pl.DataType, uri: str) -> pl.Expr:
         return pl.col(name).cast(pl.String)
     read_number(name, dtype, subject=f"{uri}: covariate column '{name}'")
     return pl.col(name)
+
+
+def _available(column: str, schema: pl.Schema, form: str | None) -> pl.Expr:
+    """Return the times at which covariates were published; those of text are read in the format of the other times."""
+    dtype = schema[column]
+    is_formatted = form is not None and (dtype == pl.String or dtype.is_numeric())
+    return read_formatted(column, dtype, str(form)) if is_formatted else bound_times(column, dtype)
 
 
 def _shared_name() -> pl.Expr:

@@ -27,7 +27,9 @@ _READING = ("id", "time", "time_format", "csv", "timezone", "label", "allow_reje
 """Fields that say how rows are read, as those of a source do."""
 _OF_SOURCE = ("id", "time", "timezone")
 """Those that a table takes from the source where it does not have them."""
-_RESERVED = frozenset({"unique_id", "ds", "step", "begin", "held", "key", "place", "covariates", "covariates_ahead"})
+_RESERVED = frozenset(
+    {"unique_id", "ds", "step", "begin", "held", "key", "place", "available", "covariates", "covariates_ahead"}
+)
 """Columns beside covariates while these are joined with the features."""
 
 
@@ -51,6 +53,12 @@ class CovariateTable(BaseModel, frozen=True, extra="forbid", hide_input_in_error
         description="what joins a row to series beside its time: `id`, the name of a series; `all`, for values that all"
         " series share; or a column that the source and the table have, such as `station`; where not given, `id` if the"
         " table has the columns that name series, else `all`",
+    )
+    available_at: str | None = Field(
+        None,
+        min_length=1,
+        description="column with the time at which a row was published, of which a table has several for one time: each"
+        " window reads the newest that was published at its origin",
     )
     aggregate: Literal["sum", "mean", "last", "first", "max", "min"] | None = Field(
         None,
@@ -150,6 +158,8 @@ def _find_problem(table: Any) -> str | None:
         return "uri is missing" if lacks_place else None
     if not table.names:
         return "future or past must name a column"
+    if table.available_at is not None and table.past:
+        return "available_at is of covariates that are known ahead; name those of past in a table of their own"
     if table.is_database and table.by is None:
         return "a database needs by = id, all or a column, because its columns are not known before it is read"
     if table.duplicates == "last" and table.aggregate is not None:
@@ -158,6 +168,8 @@ def _find_problem(table: Any) -> str | None:
         source = table.read_as(_STANDARD)
     except ValidationError as error:
         return "; ".join(describe_problems(error))
+    if table.available_at is not None and table.available_at in (*table.names, source.time):
+        return "available_at must be another column than time and the covariates"
     columns = (*(source.ids if table.by != "all" else ()), source.time)
     if both := [name for name in table.names if name in columns]:
         return f"future and past must be other columns than those of series and time: {', '.join(both)}"

@@ -76,6 +76,11 @@ class Covariates(BaseModel, frozen=True, extra="forbid"):
         return (*self.future, *(name for table in self.tables for name in table.future))
 
     @property
+    def vintages(self) -> tuple[str, ...]:
+        """Those of them whose values were published at times that are known."""
+        return tuple(name for table in self.tables if table.available_at is not None for name in table.future)
+
+    @property
     def of_past(self) -> tuple[str, ...]:
         """The covariates that are known up to the cutoff alone: columns of the source, then those of tables."""
         return (*self.past, *(name for table in self.tables for name in table.past))

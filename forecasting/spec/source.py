@@ -184,6 +184,7 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
 
     _scope: Scope = PrivateAttr(Scope())
     _covariates: tuple[str, ...] = PrivateAttr(())
+    _available_at: str | None = PrivateAttr(None)
 
     @field_validator("ignore", mode="before")
     @classmethod
@@ -337,18 +338,26 @@ class Source(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         """The covariates that are read in place of the target; none where this is read."""
         return self._covariates
 
-    def reading_covariates(self, names: Sequence[str], *, is_shared: bool = False) -> Self:
+    @property
+    def available_at(self) -> str | None:
+        """The column of the times at which covariates were published; None without one."""
+        return self._available_at
+
+    def reading_covariates(
+        self, names: Sequence[str], *, is_shared: bool = False, available_at: str | None = None
+    ) -> Self:
         """Return the same source, of which covariates are read in place of the target.
 
         Args:
             names: The columns of the covariates, at least one.
             is_shared: Whether rows name no series, because all series share them.
+            available_at: A column of the times at which the values were published.
 
         Returns:
             The source.
         """
         other = self.model_copy(update={"target": names[0]} | ({"id": ()} if is_shared else {}))
-        other._covariates = tuple(names)
+        other._covariates, other._available_at = tuple(names), available_at
         return other
 
     @property

@@ -56,7 +56,9 @@ def stage_plan(run: Run, *, data_version: int | None) -> StagedPlan:
     features = run.rows("features", version=data_version)
     if run.series is not None:
         features = features.filter(pl.col("unique_id").is_in(list(run.series)))
-    last = features.filter(pl.col(AHEAD).is_not_null()).collect(engine="streaming")
+    last = features.filter(pl.col(AHEAD).is_not_null(), pl.col("ds") == pl.col("ds").max().over("unique_id")).collect(
+        engine="streaming"
+    )
     if last.is_empty():
         raise NothingStored(
             f"the features of spec '{run.spec.name}' at {format_clock(run.cutoff)} have no covariates of the steps"

@@ -104,7 +104,8 @@ class Slot:
         planned = pl.scan_parquet(self.ahead, storage_options=options, glob=False)
         ours = planned.filter(pl.col("unique_id").is_in(features["unique_id"].unique().implode())).collect()
         joined = features.join(ours, on="unique_id", how="left", maintain_order="left", suffix="_planned")
-        changed = pl.when(pl.col(AHEAD).is_not_null()).then(pl.coalesce(f"{AHEAD}_planned", AHEAD))
+        is_last = pl.col("ds") == pl.col("ds").max().over("unique_id")
+        changed = pl.when(is_last & pl.col(AHEAD).is_not_null()).then(pl.coalesce(f"{AHEAD}_planned", AHEAD))
         return joined.with_columns(changed.alias(AHEAD)).select(features.columns)
 
     def read_set_aside(self, unique_ids: Sequence[str]) -> dict[str, str]:

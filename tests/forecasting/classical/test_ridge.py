@@ -174,3 +174,44 @@ def test_variants_of_the_horizon_have_the_equations_of_the_first_one(make_panel,
     for panel, one in zip(panels, found, strict=True):
         np.testing.assert_allclose(one, forecast(panel, seasons), rtol=0.005)
     assert not np.array_equal(found[0], found[1])
+
+
+class TestVintages:
+    """Covariates whose horizon is that of the origin of each window, such as forecasts of the weather."""
+
+    @staticmethod
+    def panel(make_panel, num_points: int, horizon: int, *, is_noise: bool) -> tuple[Panel, np.ndarray]:
+        """A series that follows a covariate, whose forecasts are the truth or noise, and the truth."""
+        x_T = noise(21, num_points + horizon)
+        truth_T = 50 + 10 * x_T
+        panel = with_covariates(make_panel([truth_T[:num_points]], horizon=horizon), x_T[None, :, None].copy())
+        assert panel.covariate_SNK is not None
+        ahead_NFK = panel.covariates_ahead_of(0)
+        if is_noise:
+            ahead_NFK = noise(22, *ahead_NFK.shape)
+            panel.covariate_SNK[0, num_points:] = ahead_NFK[-1]
+        return replace(panel, vintage_SNFV=ahead_NFK[None], vintages=(0,)), truth_T[num_points:]
+
+    @pytest.mark.parametrize(("seasons", "horizon", "num_points"), SEASONS[:2])
+    def test_windows_learn_how_good_forecasts_of_a_covariate_are(
+        self, make_panel, seasons, horizon, num_points
+    ) -> None:
+        panel, _ = self.panel(make_panel, num_points, horizon, is_noise=True)
+        assert panel.covariate_SNK is not None
+        warmer_SNK = panel.covariate_SNK.copy()
+        warmer_SNK[0, num_points:] += 1
+
+        def effect(**changed: object) -> float:
+            """Return what one more unit of the covariate within the horizon does to the forecast; its effect is 10."""
+            one, other = (replace(panel, covariate_SNK=each, **changed) for each in (panel.covariate_SNK, warmer_SNK))
+            return float((forecast(other, seasons) - forecast(one, seasons))[0, :, 1].mean())
+
+        trusting = effect(vintage_SNFV=None, vintages=())
+        assert trusting > 3
+        assert abs(effect()) < 0.2 * trusting
+
+    @pytest.mark.parametrize(("seasons", "horizon", "num_points"), SEASONS[1:2])
+    def test_perfect_forecasts_are_the_covariate_itself(self, make_panel, seasons, horizon, num_points) -> None:
+        panel, _ = self.panel(make_panel, num_points, horizon, is_noise=False)
+        found, expected = (forecast(each, seasons) for each in (panel, replace(panel, vintage_SNFV=None, vintages=())))
+        np.testing.assert_allclose(found, expected, rtol=0.02)

@@ -32,6 +32,17 @@ def test_covariates_of_the_past_say_where_they_are_read() -> None:
     assert said.endswith("visits are read at their values 14 steps before")
 
 
+def test_backtests_assume_nothing_of_covariates_with_vintages() -> None:
+    table = {"uri": "weather.csv", "future": ["rain"], "available_at": "published"}
+    fields = spec_of("price").model_dump(exclude_unset=True)
+    both = Spec(**fields | {"covariates": {"future": ["price"], "tables": [table]}})
+    assert describe_use(both).endswith(
+        "read by ridge alone, and backtests assume that price were known ahead as they are now"
+    )
+    alone = Spec(**fields | {"covariates": {"tables": [table]}})
+    assert describe_use(alone) == "covariates: rain; read by ridge alone"
+
+
 @pytest.mark.parametrize("num_lacking", [0, 1])
 def test_series_that_are_too_short_for_a_regression(num_lacking: int) -> None:
     needed = least_points(horizon=14, season_lengths=(7,))

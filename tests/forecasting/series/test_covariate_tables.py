@@ -11,6 +11,7 @@ import pytest
 from forecasting.errors import SourceError, SpecError
 from forecasting.series.covariates import scan_covariates
 from forecasting.series.ingest import Ingested, ingest, panel_of
+from forecasting.series.panel import Panel
 from forecasting.spec.spec import Spec, make_spec
 
 BEGIN = datetime(2024, 1, 1)
@@ -349,3 +350,114 @@ def test_errors_name_the_table_and_its_fields(tmp_path: Path) -> None:
         SourceError, match=r"covariates of .*weather.csv.*semicolon-separated.*\[\[covariates.tables\]\]"
     ):
         scan_covariates(spec_of({}).source, "timestamp", (), spec_of({"uri": str(path)}).covariates.tables)
+
+
+class TestVintages:
+    """Tables whose rows were published at times that are known."""
+
+    @staticmethod
+    def published(name: str | None = None, *, days: int = 15) -> pl.DataFrame:
+        """Forecasts of each hour that were published one to four hours before, and so many hundreds off."""
+        frame = pl.concat(
+            [
+                weather(num=days).with_columns(
+                    temperature=pl.col("temperature") + 100.0 * lead,
+                    written=pl.col("ds") - pl.duration(hours=lead),
+                )
+                for lead in (4, 3, 2, 1)
+            ]
+        )
+        return frame if name is None else frame.with_columns(unique_id=pl.lit(name))
+
+    def panel(self, found: Ingested, spec: Spec) -> Panel:
+        return panel_of(found.features, spec, found.unique_ids, run_cutoff=found.cutoff)
+
+    def test_each_origin_knows_what_had_been_published_at_the_end_of_its_period(self) -> None:
+        spec = spec_of({"available_at": "written"})
+        found = read(spec, self.published())
+        panel = self.panel(found, spec)
+        # An hour is over when the next one begins: at that moment, forecasts of it are an hour old at least.
+        for origin in range(12):
+            ahead = panel.covariates_ahead(origin)[:, :, 0]
+            expected = [origin + step + 100.0 * max(step - 1, 1) for step in (1, 2, 3)]
+            assert ahead[0].tolist() == expected, origin
+            if origin >= 3:  # where `b` begins
+                assert ahead[1].tolist() == expected, origin
+
+    def test_earlier_panel_has_the_vintages_of_its_own_end(self) -> None:
+        spec = spec_of({"available_at": "written"})
+        panel = self.panel(read(spec, self.published()), spec)
+        earlier = self.panel(read(spec, self.published(), cutoff=BEGIN + timedelta(hours=8)), spec)
+        until = panel.until(3)
+        assert until.covariate_SNK is not None
+        assert np.array_equal(until.covariate_SNK, earlier.covariate_SNK, equal_nan=True)  # type: ignore[arg-type]
+        assert np.array_equal(until.covariates_ahead(5), earlier.covariates_ahead(5), equal_nan=True)
+        for row in range(2):
+            of_row = panel.covariates_ahead_of(row)
+            expected = np.stack([panel.covariates_ahead(origin)[row] for origin in range(12)])
+            assert np.array_equal(of_row, expected, equal_nan=True)
+
+    def test_nothing_that_was_published_later_changes_the_features(self) -> None:
+        spec, cutoff = spec_of({"available_at": "written"}), BEGIN + timedelta(hours=8)
+        frame = self.published()
+        is_late = pl.col("written") > cutoff + timedelta(hours=1)
+        later = frame.with_columns(temperature=pl.when(is_late).then(-9.0).otherwise("temperature"))
+        revised = pl.concat(
+            [frame, frame.with_columns(pl.lit(-7.0).alias("temperature"), written=cutoff + timedelta(2))]
+        )
+        one, *others = (read(spec, each, cutoff=cutoff).features for each in (frame, later, revised))
+        assert all(each.equals(one) for each in others)
+
+    def test_newest_of_two_vintages_counts_and_equal_times_must_agree(self) -> None:
+        spec = spec_of({"available_at": "written"})
+        twice = pl.concat([self.published(), self.published().with_columns(pl.col("temperature") + 1)])
+        with pytest.raises(SourceError, match="times have different values of 'temperature'"):
+            read(spec, twice)
+
+    def test_days_are_aggregated_within_a_vintage(self) -> None:
+        hourly = weather(num=24 * 15).with_columns(written=pl.col("ds").dt.truncate("1d"))
+        spec = spec_of(
+            {"aggregate": "mean", "available_at": "written"}, freq="1d", covariates={"future_missing": "hold"}
+        )
+        panel = self.panel(read(spec, hourly, rows=TestPeriods.DAYS), spec)
+        assert panel.covariate_SNK is not None
+        assert panel.covariate_SNK[0, :12, 0].tolist() == [11.5 + 24 * day for day in range(12)]
+        assert panel.covariates_ahead(4)[0, 0, 0] == 11.5 + 24 * 5, "published as the fifth day ends"
+        assert np.isnan(panel.covariates_ahead(4)[0, 1:, 0]).all()
+
+    def test_instants_of_a_zone_lie_at_the_steps_of_its_wall_clock(self) -> None:
+        begin = datetime(2024, 3, 30, 20)
+        shift = begin - BEGIN
+        zoned = pl.col("ds").dt.replace_time_zone("UTC").dt.convert_time_zone("Europe/Berlin")
+        rows = measurements(ds=(pl.col("ds") + shift)).with_columns(zoned)
+        frame = (
+            self.published()
+            .with_columns(pl.col("ds", "written") + shift)
+            .with_columns(zoned, written=pl.col("written").dt.replace_time_zone("UTC"))
+        )
+        spec = spec_of({"available_at": "written"})
+        panel = self.panel(read(spec, frame, rows=rows), spec)
+        # At midnight in UTC it is 1:00, and at 1:00 it is 3:00: the hour from 2:00 on does not exist.
+        ahead = panel.covariates_ahead(4)[0, :, 0]
+        assert np.isnan(ahead[0])
+        assert ahead[1:].tolist() == [5 + 100.0, 6 + 100.0]
+
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            ({"future": [], "past": ["temperature"], "available_at": "written"}, "available_at is of covariates"),
+            ({"available_at": "ds"}, "available_at must be another column"),
+        ],
+    )
+    def test_vintages_that_cannot_be_meant_are_refused(self, table: dict[str, Any], said: str) -> None:
+        with pytest.raises(SpecError, match=said):
+            spec_of(table)
+
+    def test_rows_without_a_time_of_publication_are_refused(self) -> None:
+        frame = self.published().with_columns(
+            written=pl.when(pl.col("ds").dt.hour() != 3).then(pl.col("written").cast(pl.String))
+        )
+        with pytest.raises(SourceError, match=r"4 rows have no time in 'written' \(available_at\), such as that at"):
+            read(spec_of({"available_at": "written"}), frame)
+        with pytest.raises(SourceError, match="lacks its available_at column 'issued'"):
+            read(spec_of({"available_at": "issued"}), frame)

@@ -130,3 +130,24 @@ def test_features_have_the_holidays_of_each_series(small: Any) -> None:
     new_year, none = code_of("New Year's Day"), code_of(NO_HOLIDAY)
     assert dict(of_series.iter_rows()) == {"a": [new_year] * 24 + [none] * 2, "bb": [none] * 26}
     assert len(stored["covariates_ahead"][-1]) == small.spec.horizon
+
+
+def test_vintages_are_kept_with_the_features_and_forecast_as_in_a_one_shot_forecast(promoted: Any) -> None:
+    rows = pl.read_csv(promoted.source)
+    plan = promoted.source.with_name("plan.parquet")
+    day = pl.col("ds").str.to_datetime()
+    published = [
+        rows.select("unique_id", "promotion", ds=day, published=day - timedelta(hours=lead)) for lead in (9, 2)
+    ]
+    pl.concat(published).write_parquet(plan)
+    rows.filter(pl.col("y").is_not_null()).drop("promotion").write_csv(promoted.source)
+    table = CovariateTable(uri=str(plan), future=("promotion",), available_at="published")
+    promoted.spec = promoted.spec.model_copy(update={"covariates": Covariates(tables=(table,))})
+    stored = run_all(promoted, CUTOFF).filter("is_champion")
+    whole = fc.forecast(spec=promoted.spec, cutoff=FIRST + timedelta(hours=CUTOFF), progress=False, processes=1)
+    joined = stored.join(whole.forecasts, on=["unique_id", "ds"], suffix="_here")
+    assert joined.height == 2 * HORIZON
+    assert (joined["forecast"] - joined["forecast_here"]).abs().max() < 1e-6  # type: ignore[operator]
+    features = promoted.store.scan("features", "timestamp").collect().filter(unique_id="bb").sort("ds")
+    ahead = features["covariates_ahead"].to_list()
+    assert ahead[20] == [[promotion("bb", 20 + step)] for step in range(1, HORIZON + 1)]
