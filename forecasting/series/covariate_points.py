@@ -328,7 +328,7 @@ def _describe_constant(past: pl.DataFrame, ahead: pl.DataFrame, column_of: Mappi
         if constant.height:
             notes.append(
                 f"covariate '{name}' is constant in {constant.height} of {past.height} series, such as"
-                f" '{constant['unique_id'].min()}'; it is left out of these"
+                f" '{constant['unique_id'].sort()[0]}'; it is left out of these"
             )
     return notes
 
