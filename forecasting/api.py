@@ -25,6 +25,7 @@ from forecasting.flow.outcome import Keeps
 from forecasting.flow.processes import Crew, count_processes
 from forecasting.flow.results import Evaluation, Result
 from forecasting.schemas import TABLES
+from forecasting.series.events import inline_events, name_events
 from forecasting.series.frames import IN_MEMORY, NativeFrames
 from forecasting.series.infer import infer_frequency
 from forecasting.series.inputs import Input, read_input
@@ -71,6 +72,7 @@ def forecast(
     future_missing: str | None = None,
     country: str | None = None,
     holidays: str | Mapping[str, Any] | None = None,
+    events: Any = None,
     margin: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -126,6 +128,8 @@ def forecast(
         country: ISO 3166-1 code of the country whose holidays are the category "holiday".
         holidays: Country whose holidays are covariates, such as "US", "DE-BY" or "XNYS", or fields of a spec's
             `[holidays]`, such as {"by": "country", "window": [-1, 1]}.
+        events: Named days that are known ahead: a frame with the columns event and date, and maybe that of series,
+            days, before and after; paths of such files; or a list of fields of `[[events]]`.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers; 0 where not given.
         overrides: Parts of the recipe, such as {"max_steps": 200}.
@@ -191,6 +195,7 @@ def fit(
     future_missing: str | None = None,
     country: str | None = None,
     holidays: str | Mapping[str, Any] | None = None,
+    events: Any = None,
     margin: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -232,6 +237,8 @@ def fit(
         country: ISO 3166-1 code of the country whose holidays are the category "holiday".
         holidays: Country whose holidays are covariates, such as "US", "DE-BY" or "XNYS", or fields of a spec's
             `[holidays]`, such as {"by": "country", "window": [-1, 1]}.
+        events: Named days that are known ahead: a frame with the columns event and date, and maybe that of series,
+            days, before and after; paths of such files; or a list of fields of `[[events]]`.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
@@ -295,6 +302,7 @@ def backtest(
     future_missing: str | None = None,
     country: str | None = None,
     holidays: str | Mapping[str, Any] | None = None,
+    events: Any = None,
     margin: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -339,6 +347,8 @@ def backtest(
         country: ISO 3166-1 code of the country whose holidays are the category "holiday".
         holidays: Country whose holidays are covariates, such as "US", "DE-BY" or "XNYS", or fields of a spec's
             `[holidays]`, such as {"by": "country", "window": [-1, 1]}.
+        events: Named days that are known ahead: a frame with the columns event and date, and maybe that of series,
+            days, before and after; paths of such files; or a list of fields of `[[events]]`.
         margin: Share of the best seasonal naive's MASE by which the serving model must be better.
         seed: Seed of the random numbers.
         overrides: Parts of the recipe.
@@ -688,6 +698,8 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
             part = part.setdefault(name, {})
         part[last] = value
     columns: Mapping[str, Any] = fields.get("source", {})
+    if arguments["events"] is not None:
+        fields["events"] = name_events(arguments["events"], columns.get("id"))
     frames_of_tables = _read_tables(arguments, fields, subject)
     static = (*static_columns_of(fields), *_by_columns(fields))
     if frame is None:
@@ -713,6 +725,7 @@ def _read_request(arguments: Mapping[str, Any], *, subject: str) -> Request:
         wanted = _make_spec(fields | {"source": given.source}, lambda: given, subject)
     frames.refuse_names(sorted({*_RESERVED, *wanted.quantile_columns}))
     cutoff = arguments.get("cutoff")
+    wanted = inline_events(wanted, storage_options=storage_options)
     wanted = wanted.within(None if cutoff is None else as_text(cutoff))
     return Request.of(wanted, replace(given, source=wanted.source), frames)
 

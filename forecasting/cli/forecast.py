@@ -91,6 +91,10 @@ def forecast(
     bridge_days: Annotated[
         bool, typer.Option("--bridge-days", help="Working days between a holiday and a weekend are a covariate.")
     ] = False,
+    events: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="File of named days that are known ahead: event, date, maybe the series."),
+    ] = None,
     known_ahead: Annotated[
         list[str] | None,
         typer.Option(help="Columns of covariates that rows after the cutoff have too, such as price,promotion."),
@@ -157,6 +161,7 @@ def forecast(
     """
     from forecasting.cli.options import parse_pairs, parse_tables, spec_from_options, split_commas, split_statistics
     from forecasting.settings import Settings
+    from forecasting.spec.source import as_uri
 
     settings = Settings.load()
     if settings.processes is not None:
@@ -181,6 +186,7 @@ def forecast(
         "holidays.by": holidays_by,
         "holidays.window": split_commas(holiday_window),
         "holidays.bridge_days": bridge_days or None,
+        "events": None if events is None else [{"uri": as_uri(file)} for file in events],
         "covariates.future": split_commas(known_ahead),
         "covariates.past": split_commas(past),
         "covariates.static": split_commas(static_covariates),

@@ -68,6 +68,7 @@ _LABELS = {
     "holidays.window": "--holiday-window",
     "holidays.bridge_days": "--bridge-days",
     "holidays": "--holidays, --holidays-by, --holiday-window, --bridge-days",
+    "events": "--events",
     "covariates.future": "--known-ahead",
     "covariates.past": "--past",
     "covariates.static": "--static-covariates",

@@ -22,6 +22,7 @@ from forecasting.classical.shapley import shapley_values
 from forecasting.flow.points_ahead import points_ahead
 from forecasting.flow.variants import PanelForecast, Variants
 from forecasting.series.panel import Panel
+from forecasting.spec.events import SLOTS
 from forecasting.spec.spec import Spec
 
 REFERENCE, PAST, CALENDAR, COVARIATE = "reference", "past", "calendar", "covariate"
@@ -174,7 +175,9 @@ def _find_players(panel: Panel, spec: Spec, reference: _Reference) -> _Players:
     """Return the players; the calendar is among them where it differs, although no model may read it."""
     names = spec.covariate_names
     places_of: dict[str | None, Sequence[int]] = {name: [names.index(name)] for name in _varying(spec)}
-    places_of[None] = range(len(spec.covariates.names), len(names))  # holidays come last
+    if spec.events:
+        places_of[SLOTS[0]] = [names.index(slot) for slot in SLOTS]
+    places_of[None] = [names.index(name) for name in spec.holidays.covariates(spec.freq)]
     if panel.covariate_SNK is None:
         players = _Players((), places_of, reference, None)
     else:
@@ -188,8 +191,11 @@ def _find_players(panel: Panel, spec: Spec, reference: _Reference) -> _Players:
 
 
 def _varying(spec: Spec) -> tuple[str, ...]:
-    """Return the covariates that may differ between a step and its reference, without those of the calendar."""
-    return (*spec.covariates.known_ahead, *spec.covariates.of_past)
+    """Return the covariates that may differ between a step and its reference, without those of the calendar.
+
+    Events are one of them, although they have several columns.
+    """
+    return (*spec.covariates.known_ahead, *spec.covariates.of_past, *(SLOTS[:1] if spec.events else ()))
 
 
 def _at_references(covariate_SNK: Values, horizon: int, column_SF: npt.NDArray[np.int64]) -> Values:

@@ -20,6 +20,7 @@ from forecasting.series.clock import format_clock
 from forecasting.series.columns import AHEAD, COVARIATE_COLUMNS, KNOWN
 from forecasting.series.covariate_tables import KNOWN_UNTIL, attach_tables, describe_joined, publishing_ends
 from forecasting.series.covariates import Covariates
+from forecasting.series.events import find_events
 from forecasting.series.grid import future_grid
 from forecasting.series.holiday_covariates import find_holidays
 from forecasting.series.local_grid import wall_clock_of
@@ -60,6 +61,7 @@ def add_covariates(
     unserved: Sequence[str],
     unique_ids: Sequence[str] | None = None,
     zone: str | None = None,
+    events: pl.DataFrame | None = None,
 ) -> JoinedCovariates:
     """Add the columns of covariates to features.
 
@@ -70,14 +72,15 @@ def add_covariates(
         cutoff: The cutoff of the run, which messages name.
         unserved: Series that get no forecast, whose horizon does not matter.
         unique_ids: All series of the source; None where the run is filtered to some of them.
-        zone: The zone on whose wall clock holidays are, where times are in UTC.
+        zone: The zone on whose wall clock holidays and events are, where times are in UTC.
+        events: Rows of `read_events`, where the spec has events.
 
     Returns:
         The features with both columns, and what is to be said.
 
     Raises:
         SourceError: A value is missing within the horizon, and `future_missing` is `error`; or a series has an unknown
-            code of holidays.
+            code of holidays, or too many events at a time.
     """
     column_of = {name: covariate_column(number) for number, name in enumerate(spec.covariate_names)}
     given = {name: column_of[name] for name in spec.covariates.names}
@@ -88,16 +91,23 @@ def add_covariates(
     holidays = find_holidays(features, spec, zone=zone) if spec.holidays.are_used else None
     if holidays is not None:
         joined = holidays.add_to(joined, column_of)
-    past = _summarise(joined, columns)
     points = future_grid(features.select(_KEY), freq=spec.freq, horizon=spec.horizon)
+    of_events = None if events is None else find_events(events, features.select(_KEY), points, spec, zone=zone)
+    if of_events is not None:
+        joined = of_events.add_to(joined, column_of)
+    past = _summarise(joined, columns)
     end = publishing_ends(pl.col("last"), spec.freq, spec.source.label)
     ends = past.lazy().select("unique_id", end.alias(KNOWN_UNTIL))
     points = points.join(ends, on="unique_id", how="left", maintain_order="left")
     ahead = _attach(points, covariates, given, freq=spec.freq).drop(KNOWN_UNTIL).collect(engine="streaming")
-    of_holidays = list[str]()
+    of_days = list[str]()
     if holidays is not None:
         ahead = holidays.add_to(ahead.lazy(), column_of).collect()
-        of_holidays = [*holidays.notes, *holidays.describe_first(joined, ahead, column_of)]
+        of_days += [*holidays.notes, *holidays.describe_first(joined, ahead, column_of)]
+    if of_events is not None:
+        ahead = of_events.add_to(ahead.lazy(), column_of).collect()
+        ahead, new = of_events.leave_out_new(joined, ahead, column_of)
+        of_days += [*of_events.notes, *new]
     lines, of_tables = [], list[str]()
     for table in covariates.tables:
         line, found = describe_joined(
@@ -141,7 +151,7 @@ def add_covariates(
     notes = (
         *covariates.notes,
         *of_tables,
-        *of_holidays,
+        *of_days,
         *completed,
         *_count_missing(past, used | of_past),
         *_describe_unknown(past, static),

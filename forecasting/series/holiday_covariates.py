@@ -19,7 +19,7 @@ from forecasting.series.grid import make_grid
 from forecasting.series.holiday_calendar import HolidayCalendar, find_calendar
 from forecasting.series.local_grid import wall_clock_of
 from forecasting.spec.frequency import DAY, fixed_width
-from forecasting.spec.holidays import BRIDGE, COUNT, NAME, WORKING_DAYS, Holidays, around_name, has_days
+from forecasting.spec.holidays import BRIDGE, COUNT, NAME, WORKING_DAY, WORKING_DAYS, Holidays, around_name, has_days
 from forecasting.spec.spec import Spec
 
 NO_HOLIDAY = "none"
@@ -212,7 +212,7 @@ def _of_days(calendar: HolidayCalendar, place_T: IntArray, holidays: Holidays) -
     """Return the covariates of days, by their places in the calendar."""
     code_D = _codes(calendar)
     is_named_D = code_D != _NONE
-    values = {NAME: code_D[place_T]}
+    values = {NAME: code_D[place_T], WORKING_DAY: calendar.is_working_D[place_T].astype(np.float64)}
     for offset in holidays.offsets:
         values[around_name(offset)] = (is_named_D[place_T - offset] & ~is_named_D[place_T]).astype(np.float64)
     is_free_D = ~calendar.is_working_D

@@ -25,6 +25,7 @@ from forecasting.series.covariate_points import (
 from forecasting.series.covariate_tables import JoinedTable
 from forecasting.series.covariates import CovariateRows, Covariates, read_covariates, scan_covariates
 from forecasting.series.ends import describe_ended, describe_unmeasured, hide_ended
+from forecasting.series.events import read_events
 from forecasting.series.files import describe_skipped, describe_unused_dialect
 from forecasting.series.found_cutoff import newest_of
 from forecasting.series.gather import Gathering
@@ -357,6 +358,7 @@ def _with_covariates(ingested: Ingested, read: _Read) -> Ingested:
         unserved=list(ingested.unserved),
         unique_ids=ingested.unique_ids if read.is_whole else None,
         zone=read.zone,
+        events=read_events(read.spec, storage_options=read.storage_options) if read.spec.events else None,
     )
     return replace(
         ingested,

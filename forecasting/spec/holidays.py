@@ -17,7 +17,8 @@ from forecasting.spec.frequency import DAY, fixed_width
 from forecasting.spec.opening import check_holidays
 from forecasting.spec.problems import check_whole_and_parts
 
-NAME, BRIDGE, COUNT, WORKING_DAYS = "holiday", "bridge_day", "holidays", "working_days"
+NAME, WORKING_DAY, BRIDGE = "holiday", "working_day", "bridge_day"
+COUNT, WORKING_DAYS = "holidays", "working_days"
 """Covariates that holidays have."""
 _WINDOW = (-1, 1)
 LONGEST_WINDOW = 7
@@ -68,8 +69,8 @@ class Holidays(BaseModel, frozen=True, extra="forbid"):
     def covariates(self, freq: str | int) -> tuple[str, ...]:
         """Return the names of the covariates at a frequency.
 
-        A day or less has the name of its holiday. A longer period has the numbers of its holidays and working days, and
-        below a month also the name of its first holiday.
+        A day or less has the name of its holiday, and whether it is a working day. A longer period has the numbers of
+        its holidays and working days, and below a month also the name of its first holiday.
 
         Args:
             freq: The frequency of the grid.
@@ -78,7 +79,7 @@ class Holidays(BaseModel, frozen=True, extra="forbid"):
             The names; none without holidays.
 
         >>> Holidays(country="US").covariates("1h")
-        ('holiday', 'holiday_before_1', 'holiday_after_1')
+        ('holiday', 'holiday_before_1', 'holiday_after_1', 'working_day')
         >>> Holidays(country="US").covariates("1w"), Holidays(country="US").covariates("1mo")
         (('holiday', 'holidays', 'working_days'), ('holidays', 'working_days'))
         """
@@ -88,7 +89,7 @@ class Holidays(BaseModel, frozen=True, extra="forbid"):
             names = () if fixed_width(freq) is None else (NAME,)
             return (*names, COUNT, WORKING_DAYS)
         around = [around_name(offset) for offset in self.offsets]
-        return (NAME, *around, *((BRIDGE,) if self.bridge_days else ()))
+        return (NAME, *around, WORKING_DAY, *((BRIDGE,) if self.bridge_days else ()))
 
     @property
     def need_days(self) -> bool:

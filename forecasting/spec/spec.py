@@ -30,6 +30,7 @@ from forecasting.spec.categories import Categories
 from forecasting.spec.checks import Check, name_checks
 from forecasting.spec.covariates import Covariates
 from forecasting.spec.ended import steps_to_end
+from forecasting.spec.events import SLOTS, Events
 from forecasting.spec.frequency import (
     DAY,
     LONGEST_SEASON,
@@ -141,6 +142,9 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     holidays: Annotated[Holidays, BeforeValidator(_of_country)] = Field(
         Holidays(), description="holidays that regressions read; a code such as `DE` alone is their country"
     )
+    events: tuple[Events, ...] = Field(
+        (), description="named days that regressions read, such as campaigns: events, or files of them"
+    )
     recipe: RecipeName = Field("standard", description="named training configuration")
     overrides: RecipeOverrides = Field(  # type: ignore[valid-type]
         default_factory=RecipeOverrides, description="fields of the training configuration that replace the recipe's"
@@ -208,7 +212,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
             )
         return categories
 
-    @field_validator("checks", "publish", mode="before")
+    @field_validator("checks", "publish", "events", mode="before")
     @classmethod
     def _is_list(cls, blocks: Any) -> Any:
         return [blocks] if isinstance(blocks, Mapping) else blocks
@@ -275,6 +279,14 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
                 f"covariates has a column {', '.join(both)}, which the block holidays also makes; rename the column, or"
                 " leave one of both out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _have_events(self) -> Self:
+        if self.events and self.clock == "step":
+            raise ValueError("events need timestamps, but the frequency is an integer step")
+        if self.events and (both := [name for name in SLOTS if name in self.covariates.names]):
+            raise ValueError(f"covariates has a column {', '.join(both)}, which events also make; rename the column")
         return self
 
     @model_validator(mode="after")
@@ -363,7 +375,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         """The regressions that compete: those of the spec, by default the usual ones where it has covariates."""
         if self.regressions is not None:
             return self.regressions
-        varying = (*self.covariates.known_ahead, *self.covariates.of_past, *self.holidays.covariates(self.freq))
+        varying = [name for name in self.covariate_names if name not in self.covariates.static]
         return USUAL_REGRESSIONS if varying else ()
 
     @property
@@ -374,8 +386,9 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
 
     @property
     def covariate_names(self) -> tuple[str, ...]:
-        """The covariates in the order of the features: those of the source and of tables, then those of holidays."""
-        return (*self.covariates.names, *self.holidays.covariates(self.freq))
+        """The covariates in the order of the features: of the source and of tables, of holidays, and of events."""
+        of_events = SLOTS if self.events else ()
+        return (*self.covariates.names, *self.holidays.covariates(self.freq), *of_events)
 
     @property
     def static_columns(self) -> tuple[str, ...]:
@@ -426,6 +439,9 @@ def read_spec(path: str | Path) -> Spec:
     for table in _as_list(covariates.get("tables")) if isinstance(covariates, dict) else []:
         if isinstance(table, dict) and "uri" in table:
             table["uri"] = absolute_uris(table["uri"], relative_to=path.parent)
+    for events in _as_list(fields.get("events")):
+        if isinstance(events, dict) and "uri" in events:
+            events["uri"] = absolute_uris(events["uri"], relative_to=path.parent)
     sinks = fields.get("publish")
     for sink in _as_list(sinks):  # `[publish]` is one of them
         if isinstance(sink, dict) and isinstance(sink.get("uri"), str):

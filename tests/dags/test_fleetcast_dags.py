@@ -76,6 +76,7 @@ def test_parsing_twenty_specs_takes_under_a_second_and_imports_nothing_heavy(tmp
         "forecasting.spec.timezone",
         "forecasting.spec.toml_file",
         "forecasting.errors",
+        "forecasting.spec.events",
         "forecasting.spec.frequency",
         "forecasting.spec.holidays",
         "forecasting.spec.place",

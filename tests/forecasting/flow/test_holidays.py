@@ -51,6 +51,25 @@ def test_each_series_has_fewer_visitors_on_its_own_holidays(fleet: Any) -> None:
     assert on["boston", "12-08"] > 85
 
 
+def test_event_of_the_horizon_has_the_effect_of_earlier_ones(frame: pl.DataFrame, tmp_path: Any) -> None:
+    fairs = [BEGIN + timedelta(days=day) for day in (*range(20, DAYS, 40), DAYS + 5)]
+    events = pl.DataFrame({"event": "fair", "date": fairs, "unique_id": "boston"})
+    events.write_csv(tmp_path / "events.csv")
+    is_fair = pl.col("ds").is_in(fairs) & (pl.col("unique_id") == "boston")
+    busy = frame.with_columns(y=pl.col("y") + 50 * is_fair.cast(pl.Int64)).drop("country")
+    fleet = fc.fit(busy, events=tmp_path / "events.csv", **OPTIONS)
+    (tmp_path / "events.csv").unlink()
+    result = fleet.predict(progress=False)
+    forecasts = result.forecasts
+    parts = result.explain("boston").filter(ds=fairs[-1], component="event")
+    assert parts["contribution"].item() > 30
+    on = dict(forecasts.filter(pl.col("ds") == fairs[-1]).select("unique_id", "forecast").iter_rows())
+    assert on["boston"] > 130
+    assert on["munich"] < 120
+    fleet.save(tmp_path / "fleet")
+    assert fc.load(tmp_path / "fleet").predict(progress=False).forecasts.equals(forecasts)
+
+
 def test_saved_fleet_has_the_holidays_of_its_series(fleet: Any, frame: pl.DataFrame, tmp_path: Any) -> None:
     fleet.save(tmp_path / "fleet")
     loaded = fc.load(tmp_path / "fleet")

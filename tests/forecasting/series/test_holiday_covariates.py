@@ -108,6 +108,12 @@ def test_bridge_days_follow_the_weekend_of_the_country() -> None:
     assert found["bridge_day"] == [0, 0, 0, 1, 0], "the 23rd is a Wednesday"
 
 
+def test_working_days_are_those_of_the_country_with_those_that_have_moved() -> None:
+    # China worked on Sunday, 4 February 2024, in place of a day of its new year.
+    found = values_of(days("2024-02-02", 4), holidays="CN")
+    assert found["working_day"] == [1, 0, 1, 1]
+
+
 def test_longer_periods_have_counts_of_holidays_and_working_days() -> None:
     month = values_of([datetime(2024, 1, 1), datetime(2024, 5, 1)], "1mo", holidays="DE")
     assert month == {"holidays": [1, 3], "working_days": [22, 20]}
@@ -122,7 +128,9 @@ def test_longer_periods_have_counts_of_holidays_and_working_days() -> None:
 
 def test_days_far_from_any_holiday_have_none() -> None:
     found = values_of([datetime(1, 1, 1), datetime(2999, 12, 31)], holidays={"country": "US", "window": [-1, 1]})
-    assert found == {"holiday": [NONE, NONE], "holiday_before_1": [0, 0], "holiday_after_1": [0, 0]}
+    assert found["holiday"] == [NONE, NONE]
+    assert found["holiday_before_1"] == found["holiday_after_1"] == [0, 0]
+    assert found["working_day"] == [1, 1], "a Monday and a Tuesday"
 
 
 def frame_of(codes: dict[str, str | None], first: str = "2023-11-01", num: int = 30) -> pl.DataFrame:
@@ -195,7 +203,10 @@ def test_features_have_holidays_of_the_horizon_beside_columns_of_the_source() ->
     ingested = ingest(spec, rows=given.scan(spec.clock), covariates=given.scan_covariates(spec.clock, ["price"]))
     thanksgiving = code_of("Thanksgiving Day")
     of_day = {7: [NONE, 1.0, 0.0], 8: [thanksgiving, 0.0, 0.0], 9: [NONE, 0.0, 1.0]}
-    expected = [[float(place), *of_day.get(place, [NONE, 0.0, 0.0])] for place in range(12)]
+    is_free = {3, 4, 8, 10, 11}
+    expected = [
+        [float(place), *of_day.get(place, [NONE, 0.0, 0.0]), float(place not in is_free)] for place in range(12)
+    ]
     assert ingested.features["covariates"].to_list() == expected[:10]
     assert ingested.features["covariates_ahead"][-1].to_list() == expected[10:]
 
