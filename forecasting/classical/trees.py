@@ -63,6 +63,13 @@ class Trees:
         """A hash of the file."""
         return version_of(self.to_bytes())
 
+    @cached_property
+    def boosters(self) -> list[Any]:
+        """The fits, as LightGBM reads them."""
+        import lightgbm
+
+        return [lightgbm.Booster(model_str=fit) for fit in self.fits]
+
     def to_bytes(self) -> bytes:
         """Return the model as a file: a line of JSON, and LightGBM's text of each fit."""
         described = {
@@ -144,15 +151,14 @@ def forecast_trees(panel: Panel, *, trees: Trees, quantiles: Sequence[float]) ->
     num_series, horizon = len(panel.unique_ids), panel.horizon
     result_SFQ = np.full((num_series, horizon, len(quantiles)), np.nan)
     able = np.flatnonzero(trees.can_forecast(panel) & np.isfinite(panel.y_SN).any(1))
-    boosters = [_booster(fit) for fit in trees.fits]
     size = max(_ROWS_AT_ONCE // horizon, 1)
     for begin in range(0, len(able), size):
         part = able[begin : begin + size]
-        result_SFQ[part] = _forecast(panel.select(part), trees, boosters)
+        result_SFQ[part] = _forecast(panel.select(part), trees)
     return result_SFQ
 
 
-def _forecast(panel: Panel, trees: Trees, boosters: Sequence[Any]) -> Quantiles:
+def _forecast(panel: Panel, trees: Trees) -> Quantiles:
     num_series, horizon, last = len(panel.unique_ids), panel.horizon, panel.y_SN.shape[1] - 1
     known = Known.of(panel, trees.meaning, np.full(num_series, last))
     rows = Rows(
@@ -161,7 +167,7 @@ def _forecast(panel: Panel, trees: Trees, boosters: Sequence[Any]) -> Quantiles:
         np.tile(np.arange(1, horizon + 1), num_series),
     )
     input_RP = known.inputs(rows)
-    change_R = np.mean([booster.predict(input_RP, num_threads=1) for booster in boosters], axis=0)
+    change_R = np.mean([booster.predict(input_RP, num_threads=1) for booster in trees.boosters], axis=0)
     effect_R = known.effect_ST[rows.series_R, rows.target]
     z_SF = (known.reference(rows) + effect_R + change_R).reshape(num_series, horizon)
     offset_FQ = trees.offset_BQ[buckets_of(np.arange(1, horizon + 1), horizon)]
@@ -171,12 +177,6 @@ def _forecast(panel: Panel, trees: Trees, boosters: Sequence[Any]) -> Quantiles:
         y_N = panel.y_SN[row, first:]
         forecast_SFQ[row] = np.clip(forecast_SFQ[row], *bounds_of(y_N[np.isfinite(y_N)]))
     return forecast_SFQ
-
-
-def _booster(fit: str) -> Any:
-    import lightgbm
-
-    return lightgbm.Booster(model_str=fit)
 
 
 def buckets_of(step_R: Places, horizon: int) -> Places:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from forecasting.classical.ridge import least_points
+from forecasting.classical.trees import least_points as least_points_of_trees
 from forecasting.errors import SourceError
 from forecasting.series.columns import KNOWN
 from forecasting.spec.spec import Spec
@@ -37,7 +38,11 @@ def describe_short(spec: Spec, lengths: Mapping[str, int]) -> Iterator[str]:
     """
     if not spec.chosen_regressions or not spec.covariate_names:
         return
-    needed = least_points(horizon=spec.horizon, season_lengths=spec.season_lengths)
+    least = {
+        "ridge": least_points(horizon=spec.horizon, season_lengths=spec.season_lengths),
+        "lightgbm": least_points_of_trees(spec.season_lengths),
+    }
+    needed = min(least[model] for model in spec.chosen_regressions)
     short = [name for name, num_points in lengths.items() if num_points < needed]
     if short:
         have = "series has" if len(short) == 1 else "series have"

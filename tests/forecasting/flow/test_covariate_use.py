@@ -43,6 +43,12 @@ def test_backtests_assume_nothing_of_covariates_with_vintages() -> None:
     assert describe_use(alone) == "covariates: rain; read by ridge alone"
 
 
+def test_trees_need_fewer_points_than_ridge() -> None:
+    spec = spec_of("price").model_copy(update={"regressions": ("ridge", "lightgbm")})
+    (said,) = describe_short(spec, {"a": 15, "b": 16})
+    assert said.startswith("1 of 2 series has fewer than the 16 grid points that a regression needs, such as 'a'")
+
+
 @pytest.mark.parametrize("num_lacking", [0, 1])
 def test_series_that_are_too_short_for_a_regression(num_lacking: int) -> None:
     needed = least_points(horizon=14, season_lengths=(7,))
