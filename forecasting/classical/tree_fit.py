@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.classical.baselines import centred_quantiles
-from forecasting.classical.tree_inputs import Known, Rows
-from forecasting.classical.tree_meaning import Meaning, Places, Values
+from forecasting.classical.tree_inputs import Known
+from forecasting.classical.tree_meaning import Meaning, Places, Rows, Values
 from forecasting.classical.trees import MOST_BUCKETS, Trees, buckets_of
 from forecasting.series.panel import Panel
 

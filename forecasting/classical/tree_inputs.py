@@ -9,37 +9,21 @@ cannot extrapolate, so values of a series are differences from the reference, in
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from forecasting.classical.pooled_effect import pooled_effect
 from forecasting.classical.statistics import fill_from_past
-from forecasting.classical.tree_meaning import Kind, Meaning, Places, Values, scales_of
+from forecasting.classical.tree_covariates import TreeCovariate
+from forecasting.classical.tree_meaning import Meaning, Places, Rows, Values, running_sum
 from forecasting.series.categories import Coded
 from forecasting.series.panel import Panel
 
 SEASONS_READ, LONG_SEASONS_READ = 3, 2
 """Values of the same phase that a row reads: of the first season, and of a longer one."""
 _HOUR, _DAY = 3_600_000_000, 86_400_000_000
-
-
-class Rows(NamedTuple):
-    """Rows of inputs: the series, the column of the origin, and the step after it, each (R,)."""
-
-    series_R: Places
-    origin_R: Places
-    step_R: Places
-
-    @property
-    def target(self) -> Places:
-        """The column of the step to forecast."""
-        return self.origin_R + self.step_R
-
-    def part(self, rows: Any) -> "Rows":
-        """Return some of the rows."""
-        return Rows(self.series_R[rows], self.origin_R[rows], self.step_R[rows])
 
 
 @dataclass(frozen=True)
@@ -55,7 +39,7 @@ class Known:
         z_SN: Values in this unit, less `effect_ST`, without gaps from the first measurement on; NaN before it.
         sum_SN: Their sums before each column, (S, N + 1).
         effect_ST: Linear effect of the covariates on each series, which trees would need many leaves for.
-        covariates: Of each covariate, its inputs (S, T).
+        covariates: The covariates.
         codes: Of each category, its codes (S, T); NaN for unknown values.
         ds_ST: Times.
     """
@@ -68,7 +52,7 @@ class Known:
     z_SN: Values
     sum_SN: Values
     effect_ST: Values
-    covariates: tuple[Values, ...]
+    covariates: tuple[TreeCovariate, ...]
     codes: tuple[Values, ...]
     ds_ST: npt.NDArray[np.generic]
 
@@ -97,10 +81,7 @@ class Known:
                 y_N = y_SN[row, first:]
                 centre_S[row], spread_S[row] = _unit_of(y_N, season)
                 z_SN[row, first:] = (fill_from_past(y_N, season_length=season) - centre_S[row]) / spread_S[row]
-        covariates = []
-        for number in range(len(meaning.kinds)):
-            assert panel.covariate_SNK is not None, "there are covariates"
-            covariates.append(_covariate(panel.covariate_SNK[:, :, number], is_past_SN, meaning, number))
+        covariates = [TreeCovariate.of(panel, meaning, number, is_past_SN) for number in range(len(meaning.kinds))]
         effect_ST = _effects(z_SN, covariates, meaning, first_S, end_S, panel.ds_SN.shape[1])
         z_SN -= effect_ST[:, :num_points]
         codes = [] if panel.coded is None else _codes(panel.coded, meaning.categories)
@@ -111,7 +92,7 @@ class Known:
             centre_S,
             spread_S,
             z_SN,
-            _running_sum(z_SN),
+            running_sum(z_SN),
             effect_ST,
             tuple(covariates),
             tuple(codes),
@@ -139,8 +120,8 @@ class Known:
             last_R - self._mean(rows, 2 * season),
         ]
         inputs += self._calendar(rows)
-        for kind, value_ST in zip(self.meaning.kinds, self.covariates, strict=True):
-            inputs += self._covariate(rows, kind, value_ST)
+        for covariate in self.covariates:
+            inputs += covariate.inputs(rows, self.meaning.season_lengths, self.horizon)
         inputs += [code_ST[rows.series_R, rows.target] for code_ST in self.codes]
         return np.stack(inputs, axis=1).astype(np.float32)
 
@@ -190,32 +171,6 @@ class Known:
             month_R.astype(np.int64) % 12 * 1.0,
         ]
 
-    def _covariate(self, rows: Rows, kind: Kind, value_ST: Values) -> list[Values]:
-        """Return the inputs of one covariate: at the step, relative to the references and to the steps around it."""
-
-        def at(column_R: Places) -> Values:
-            value_R = value_ST[rows.series_R, np.clip(column_R, 0, value_ST.shape[1] - 1)]
-            return np.where(column_R >= 0, value_R, np.nan)
-
-        if kind == "unused":
-            return []
-        season = self.meaning.season_lengths[0]
-        now_R, target_R = at(rows.target), rows.target
-        if kind == "static":
-            return [now_R]
-        if kind == "names":
-            return [now_R, at(target_R + -(-rows.step_R // season) * -season)]
-        backs = [-(-rows.step_R // length) * length for length in self.meaning.season_lengths]
-        sum_ST = _running_sum(value_ST)
-        # The season of the horizon that the step lies in, as far as it is known ahead.
-        begin_R = rows.origin_R + 1 + (rows.step_R - 1) // season * season
-        end_R = np.minimum(begin_R + season, np.minimum(rows.origin_R + 1 + self.horizon, value_ST.shape[1]))
-        mean_R = (sum_ST[rows.series_R, end_R] - sum_ST[rows.series_R, begin_R]) / (end_R - begin_R)
-        last_R = np.minimum(rows.origin_R + self.horizon, value_ST.shape[1] - 1)
-        after_R = at(np.minimum(target_R + 1, last_R))
-        from_backs = [now_R - at(target_R - back_R) for back_R in backs]
-        return [now_R, *from_backs, now_R - mean_R, now_R - at(target_R - 1), after_R - now_R]
-
 
 def _unit_of(y_N: Values, season: int) -> tuple[float, float]:
     """Return the median of a series, and its mean seasonal change or else its standard deviation."""
@@ -228,29 +183,16 @@ def _unit_of(y_N: Values, season: int) -> tuple[float, float]:
     return float(np.median(known)), spread if spread > 0 else 1.0
 
 
-def _covariate(value_ST: Values, is_past_SN: npt.NDArray[np.bool_], meaning: Meaning, number: int) -> Values:
-    """Return a covariate as inputs: numbers in the scale of their series, marks as they are, names as codes from 0."""
-    value_ST = np.where(np.isfinite(value_ST), value_ST, np.nan)
-    kind = meaning.kinds[number]
-    if kind == "names":
-        codes = np.array(meaning.names[number])
-        order = np.argsort(codes)
-        place_ST = np.clip(np.searchsorted(codes, value_ST, sorter=order), 0, max(len(codes) - 1, 0))
-        found_ST = order[place_ST].astype(np.float64)
-        return np.where(codes[order][place_ST] == value_ST, found_ST, np.nan)
-    if kind in ("marks", "static", "unused"):
-        return value_ST
-    centre_S, spread_S = scales_of(np.where(is_past_SN, value_ST[:, : is_past_SN.shape[1]], np.nan))
-    spread_S = np.where(spread_S > 0, spread_S, meaning.scales[number])
-    scaled_ST: Values = (value_ST - centre_S[:, None]) / spread_S[:, None]
-    return scaled_ST
-
-
 def _effects(
-    z_SN: Values, covariates: Sequence[Values], meaning: Meaning, first_S: Places, end_S: Places, num_columns: int
+    z_SN: Values,
+    covariates: Sequence[TreeCovariate],
+    meaning: Meaning,
+    first_S: Places,
+    end_S: Places,
+    num_columns: int,
 ) -> Values:
     """Return the linear effect of the covariates on each series (S, T), as `pooled_effect` estimates it."""
-    read = [value_ST for kind, value_ST in zip(meaning.kinds, covariates, strict=True) if kind in ("numbers", "marks")]
+    read = [covariate.value_ST for covariate in covariates if covariate.is_linear]
     if not read:
         return np.zeros((len(z_SN), num_columns))
     effect_ST = np.zeros((len(z_SN), num_columns))
@@ -274,8 +216,3 @@ def _codes(coded: Coded, categories: Mapping[str, tuple[str, ...]]) -> list[Valu
         code_V = np.array([*(number.get(value, np.nan) for value in coded.values[place]), np.nan], dtype=np.float64)
         codes.append(code_V[coded.code_SNK[:, :, place]])
     return codes
-
-
-def _running_sum(values: Values) -> Values:
-    """Return sums up to each column, unknown values as 0, with a first column of 0."""
-    return np.pad(np.nancumsum(values, axis=1), ((0, 0), (1, 0)))

@@ -1,13 +1,13 @@
-"""What the inputs of gradient-boosted trees mean: kinds and scales of covariates, and the names that are kept apart.
+"""Rows of gradient-boosted trees, and what their inputs mean: kinds and scales of covariates, names that are kept apart.
 
-It is fixed when trees are fitted, and stored with them.
+The meaning is fixed when trees are fitted, and stored with them.
 """
 
-# S series · N grid points
+# S series · N grid points · R rows
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,23 @@ _CALENDAR = ("hour", "weekday", "month")
 Values = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 Kind = Literal["unused", "static", "numbers", "marks", "names"]
+
+
+class Rows(NamedTuple):
+    """Rows of inputs: the series, the column of the origin, and the step after it, each (R,)."""
+
+    series_R: Places
+    origin_R: Places
+    step_R: Places
+
+    @property
+    def target(self) -> Places:
+        """The column of the step to forecast."""
+        return self.origin_R + self.step_R
+
+    def part(self, rows: Any) -> "Rows":
+        """Return some of the rows."""
+        return Rows(self.series_R[rows], self.origin_R[rows], self.step_R[rows])
 
 
 @dataclass(frozen=True)
@@ -132,3 +149,9 @@ def _vocabulary(coded: Coded) -> dict[str, tuple[str, ...]]:
         for name, values in zip(coded.names, coded.values, strict=True)
         if name not in _CALENDAR
     }
+
+
+def running_sum(values: Values) -> Values:
+    """Return sums before each place of the last axis, and of all; unknown values count as 0."""
+    sums = np.nancumsum(values, axis=-1)
+    return np.concatenate([np.zeros((*values.shape[:-1], 1)), sums], axis=-1)

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from forecasting.classical.combination import Quantiles
 from forecasting.classical.ridge import bounds_of
-from forecasting.classical.tree_inputs import Known, Rows
-from forecasting.classical.tree_meaning import Meaning, Places, Values
+from forecasting.classical.tree_inputs import Known
+from forecasting.classical.tree_meaning import Meaning, Places, Rows, Values
 from forecasting.errors import NothingStored, SpecError
 from forecasting.series.panel import Panel
 

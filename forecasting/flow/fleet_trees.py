@@ -22,7 +22,7 @@ from forecasting.spec.spec import Spec
 from forecasting.spec.training import Role
 from forecasting.version import code_version
 
-SECONDS, SECONDS_PER_ROW, SECONDS_PER_POINT = 1.0, 150e-6, 1e-6
+SECONDS, SECONDS_PER_ROW, SECONDS_PER_POINT = 0.5, 80e-6, 1e-6
 """Of a fit: constant, per row, and per grid point, on the core of `forecasting/fleet/cost/pace.py`."""
 NOT_FITTED = "lightgbm was not fitted, because the series have too few grid points together; it has no forecast"
 

@@ -11,8 +11,8 @@ import pytest
 from forecasting.classical import tree_fit
 from forecasting.classical import trees as module
 from forecasting.classical.tree_fit import fit_trees
-from forecasting.classical.tree_inputs import Known, Rows
-from forecasting.classical.tree_meaning import Meaning
+from forecasting.classical.tree_inputs import Known
+from forecasting.classical.tree_meaning import Meaning, Rows
 from forecasting.classical.trees import Trees, check_installed, forecast_trees, least_points
 from forecasting.errors import NothingStored, SpecError
 from forecasting.series.categories import Coded
@@ -112,6 +112,25 @@ def test_forecast_reads_covariates_of_its_horizon_and_no_later_ones(promoted: tu
     covariate_SNK[:, LENGTH - 20 + HORIZON :] = 9.0
     later = replace(panel, covariate_SNK=covariate_SNK).until(20)
     assert np.array_equal(forecast(shorter, trees), forecast(later, trees))
+
+
+def test_window_reads_covariates_as_they_were_published_at_its_origin(promoted: tuple[Panel, np.ndarray]) -> None:
+    panel, _ = promoted
+    published = np.random.default_rng(9).normal(size=(3, LENGTH, HORIZON, 1))
+    with_vintages = replace(panel, vintage_SNFV=published, vintages=(0,))
+    end_S = np.full(3, LENGTH - 1)
+    meaning = Meaning.of(with_vintages, (7,), end_S)
+    origin = LENGTH - 30
+    rows = Rows(np.zeros(HORIZON, dtype=int), np.full(HORIZON, origin), np.arange(1, HORIZON + 1))
+    input_RP = Known.of(with_vintages, meaning, end_S).inputs(rows)
+    assert any(np.allclose(input_R, published[0, origin, :, 0]) for input_R in input_RP.T)
+    covariate_SNK = panel.covariate_SNK.copy()  # type: ignore[union-attr]
+    covariate_SNK[:, origin + 1 :] = 1 - covariate_SNK[:, origin + 1 :]
+    other = replace(with_vintages, covariate_SNK=covariate_SNK)
+    np.testing.assert_array_equal(Known.of(other, meaning, end_S).inputs(rows), input_RP)
+    newest = Rows(rows.series_R, np.full(HORIZON, LENGTH - 1), rows.step_R)
+    known_F = panel.covariate_SNK[0, LENGTH:, 0]  # type: ignore[index]
+    assert any(np.allclose(input_R, known_F) for input_R in Known.of(with_vintages, meaning, end_S).inputs(newest).T)
 
 
 def test_names_are_kept_apart_and_a_new_one_is_unknown(make_panel: Any) -> None:
