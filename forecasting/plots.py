@@ -146,7 +146,7 @@ def attribution_chart(parts: pl.DataFrame) -> Figure:
         axes.plot(places, above + below, color=_ACTUAL, linewidth=1, marker="o", markersize=3, zorder=4, label=_SUM)
         axes.axhline(0, color=_QUIET, linewidth=0.8, zorder=2)
         _label(axes, rows, fonts)
-        shown = np.unique(np.linspace(0, len(times) - 1, min(len(times), 8)).round().astype(int))
+        shown = np.unique(np.linspace(0, len(times) - 1, min(len(times), 6)).round().astype(int))
         axes.set_xticks(shown, [_short(times.to_numpy()[place]) for place in shown])
         axes.set_ylabel("difference from the reference", fontsize=8.5, color=_QUIET)
     handles = {label: mark for axes in panels for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}

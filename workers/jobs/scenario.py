@@ -89,9 +89,16 @@ def stage_plan(run: Run, *, data_version: int | None) -> StagedPlan:
         subject=subject,
     )
     scenario = place_plan(given, ahead.lazy(), ahead.lazy(), cutoff=run.cutoff, subject=subject)
-    for note in scenario.notes:
-        print(f"{run.arguments.job}: {note}", flush=True)
     planned = scenario.covariates.rows.collect()
+    left_out = [name for name in names if name in planned.columns and ahead[name].null_count() == ahead.height]
+    unused = [
+        f"{subject} has values of covariate '{name}', which makes no difference because the features leave it out"
+        " (covariates.future_missing = drop_column)"
+        for name in left_out
+        if planned[name].null_count() < planned.height
+    ]
+    for note in (*scenario.notes, *unused):
+        print(f"{run.arguments.job}: {note}", flush=True)
     planned_or_known = [
         pl.coalesce(f"{name}_planned", name) if name in planned.columns else pl.col(name) for name in names
     ]

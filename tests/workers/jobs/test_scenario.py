@@ -212,3 +212,14 @@ def test_attributions_are_written_on_request_and_removed_with_it(forecast: Any) 
     forecast.spec = plain
     forecast.do(predict, "predict", CUTOFF)
     assert forecast.store.scan("attributions", "timestamp").collect().is_empty()
+
+
+def test_values_of_a_covariate_that_the_features_leave_out_are_named(forecast: Any, capsys: Any) -> None:
+    left_out = Covariates(future=("promotion",), past=("visitors",), future_missing="drop_column")
+    forecast.spec = forecast.spec.model_copy(update={"covariates": left_out})
+    ahead = str(FIRST + timedelta(hours=CUTOFF + 2))
+    rows = forecast.source.read_text().splitlines()
+    forecast.source.write_text("\n".join(row for row in rows if f",{ahead}," not in row) + "\n")
+    forecast.do(write_features, "features", CUTOFF, cutoff="given")
+    make(forecast, "all", 1)
+    assert "has values of covariate 'promotion', which makes no difference" in capsys.readouterr().out
