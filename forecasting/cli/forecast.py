@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 
 import typer
 
+from forecasting.cli.effects import effects_file, write_effects
 from forecasting.cli.reading import Reading, with_reading
 from forecasting.cli.scenario import Planned, describe_scenario, plan_scenario, refuse_unreadable, write_scenario
 from forecasting.errors import CheckFailed, DataWarning, SpecError
@@ -134,6 +135,14 @@ def forecast(
         Path | None,
         typer.Option(show_default="--out, with .NAME before its suffix", help="File for it, .parquet or .csv."),
     ] = None,
+    effects: Annotated[
+        list[str] | None,
+        typer.Option(show_default="none", help="Covariates, such as price, to move over their range: mean responses."),
+    ] = None,
+    effects_out: Annotated[
+        Path | None,
+        typer.Option(show_default="--out, with .effects before its suffix", help="File for them, .parquet or .csv."),
+    ] = None,
     paths: Annotated[
         int | None,
         typer.Option(show_default="none", help="Sample paths of each series, 10 to 10,000, for quantiles of sums."),
@@ -211,9 +220,18 @@ def forecast(
     if wanted.paths and paths_out is None:
         paths_out = out.with_suffix(f".paths{out.suffix}")
     planned = plan_scenario(future, scenario, scenario_out, out=out)
-    files = _Files(out, paths_out, rejects, reasons, checks, scores, planned and planned.out)
+    moved = tuple(split_commas(effects) or ())
+    effects_out = effects_file(moved, effects_out, spec=wanted, out=out)
+    files = _Files(out, paths_out, rejects, reasons, checks, scores, planned and planned.out, effects_out)
     _forecast(
-        wanted, planned=planned, cutoff=cutoff, files=files, actuals=evaluate, all_models=all_models, use_ray=use_ray
+        wanted,
+        planned=planned,
+        moved=moved,
+        cutoff=cutoff,
+        files=files,
+        actuals=evaluate,
+        all_models=all_models,
+        use_ray=use_ray,
     )
 
 
@@ -227,6 +245,7 @@ class _Files(NamedTuple):
     checks: Path | None
     scores: Path | None
     scenario_out: Path | None
+    effects_out: Path | None
 
     def refuse(self, inputs: Sequence[str]) -> None:
         """Raise SpecError for a file that cannot be written, is an input, or is meant by two options."""
@@ -240,6 +259,7 @@ def _forecast(
     spec: "Spec",
     *,
     planned: Planned | None,
+    moved: Sequence[str],
     cutoff: str | None,
     files: _Files,
     actuals: str | None,
@@ -263,6 +283,7 @@ def _forecast(
             actuals=actuals,
             all_models=all_models,
             planned=planned,
+            moved=moved,
         )
     for line in (*_summary(result, seconds=time.monotonic() - began, files=files), *said):
         print(line, file=sys.stderr)
@@ -310,8 +331,9 @@ def _run(
     actuals: str | None,
     all_models: bool,
     planned: Planned | None,
+    moved: Sequence[str],
 ) -> tuple["Result", "Evaluation | None", list[str]]:
-    """Forecast, write all files, and return the result, its evaluation and lines on a scenario; no crew means Ray."""
+    """Forecast, write all files, and return the result, its evaluation and further lines; no crew means Ray."""
     from forecasting import api
     from forecasting.cli.files import write_frame, write_frames
     from forecasting.series.inputs import Input, read_input
@@ -359,10 +381,13 @@ def _run(
         evaluation = result.evaluate(held_out, all_models=all_models)
         if files.scores is not None:
             write_frame(evaluation.scores, files.scores)
-    if planned is None:
-        return result, evaluation, []
-    other = write_scenario(planned, request, result, settings=settings, kernel=kernel)
-    return result, evaluation, [describe_scenario(planned, other, result)]
+    said: list[str] = []
+    if planned is not None:
+        other = write_scenario(planned, request, result, settings=settings, kernel=kernel)
+        said.append(describe_scenario(planned, other, result))
+    if files.effects_out is not None:
+        said += write_effects(moved, files.effects_out, request, result)
+    return result, evaluation, said
 
 
 def _summary(result: "Result", *, seconds: float, files: _Files) -> Iterator[str]:

@@ -520,7 +520,15 @@ def test_scenario_has_a_file_of_its_own_beside_the_forecast(
     assert made.columns == ["scenario", *COLUMNS]
     assert made["scenario"].unique().to_list() == ["dear_plan"]
     assert made.select("unique_id", "ds", "cutoff").equals(forecast.select("unique_id", "ds", "cutoff"))
+    moved = fleetcast(*words, "--known-ahead", "price", "--effects", "price")
+    assert moved.exit_code == 0, moved.err
+    effects = pl.read_parquet("out.effects.parquet")
+    assert effects.columns[:4] == ["covariate", "value", "mean_forecast", "difference"]
+    assert effects["value"].is_sorted()
+    assert re.search(r"^effects of price: .* in \d+% of 1 series; out.effects.parquet", moved.err, re.MULTILINE)
     for more, message in (
+        (["--known-ahead", "price", "--effects", "prize"], "--effects: 'prize' is not a covariate that is known ahead"),
+        (["--effects-out", "e.csv"], "--effects-out: 'e.csv' needs --effects"),
         (["--scenario", "x"], "--scenario: 'x' needs --future"),
         (["--future", "dear plan.csv", "--scenario", "a b"], "--scenario: 'a b' must be at most 60 letters"),
         (["--future", "dear plan.csv"], "future: needs covariates that are known ahead"),
