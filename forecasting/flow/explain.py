@@ -143,7 +143,7 @@ def _with_quantiles(y_SF: Values, spec: Spec) -> Quantiles:
 
 @dataclass(frozen=True)
 class _Players:
-    """What takes part: covariates by name, and None for the calendar with its holidays.
+    """What takes part: covariates by name, and None for the calendar with holidays and events.
 
     Attributes:
         names: The players, whose absence makes a difference to the inputs of some series.
