@@ -128,7 +128,9 @@ class JoinedTable:
             joined = (
                 placed.with_row_index("row")
                 .sort(KNOWN_UNTIL)
-                .join_asof(values.sort(AVAILABLE), left_on=KNOWN_UNTIL, right_on=AVAILABLE, by=_KEY)
+                .join_asof(
+                    values.sort(AVAILABLE), left_on=KNOWN_UNTIL, right_on=AVAILABLE, by=_KEY, check_sortedness=False
+                )
                 .sort("row")
             )
         else:

@@ -81,7 +81,7 @@ def complete_table(
         raise SpecError(subject, [f"covariates: {table} needs future, the columns that are known ahead"])
     read = table.read_as(source)
     columns = frame.columns if frame is not None else columns_of(read, storage_options, has_keys=True)
-    named = {*read.ids, read.time, read.newer, table.by_column}
+    named = {*read.ids, read.time, read.newer, table.by_column, table.available_at}
     future = [name for name in columns if name not in named]
     if not future:
         raise SourceError(f"covariates of {table} have no column besides {', '.join(map(repr, columns))}")

@@ -186,3 +186,10 @@ def test_holidays_are_options_with_a_window_of_two_numbers() -> None:
     assert spec.chosen_regressions == ("ridge",)
     with pytest.raises(SpecError, match=r"forecast: --holiday-window = \[-1\]: must be two numbers of days"):
         spec_from_options(["a.csv"], NEEDED | {"holidays.country": "US", "holidays.window": ["-1"]})
+
+
+def test_time_of_publication_is_no_covariate(tmp_path: Path) -> None:
+    path = tmp_path / "weather.csv"
+    path.write_text("ds,rain,published\n")
+    options = NEEDED | {"covariates.tables": [{"uri": str(path), "available_at": "published"}]}
+    assert spec_from_options(["sales.csv"], options).covariates.names == ("rain",)
