@@ -1,4 +1,4 @@
-"""Rows of gradient-boosted trees, and what their inputs mean: kinds and scales of covariates, names that are kept apart.
+"""Rows of gradient-boosted trees, and what their inputs mean: kinds and scales of covariates, and names kept apart.
 
 The meaning is fixed when trees are fitted, and stored with them.
 """
