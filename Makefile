@@ -108,16 +108,18 @@ constraints: $(READY) ## Write the versions installed now to constraints.txt
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
+# mlforecast installs its tests as a package of that name, which would hide those of this repository.
 $(PEERS)/ready: tests/benchmarks/requirements.txt constraints.txt | $(READY)
 	@echo "Installing into $(PEERS) (about three gigabytes, minutes) …"
-	@set -o pipefail; $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/python $(INSTALL) -r $< | $(SHORTEN) && touch $@
+	@set -o pipefail; $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/python $(INSTALL) -r $< | $(SHORTEN) \
+	&& rm -rf $(PEERS)/lib/python*/site-packages/tests && touch $@
 
 # What runs it, and what tests it as well; each mark has the seconds of its installation. The second holds the first.
 $(RUNTIME): $(SOURCES)
 	$(call install,[worker$(comma)airflow])
 
 $(READY): $(SOURCES)
-	$(call install,[worker$(comma)airflow-postgres$(comma)trees$(comma)dev])
+	$(call install,[worker$(comma)airflow-postgres$(comma)dev])
 	@cp $(READY) $(RUNTIME)
 
 comma := ,

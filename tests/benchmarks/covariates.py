@@ -78,12 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     print(f"| {' | '.join(columns)} |\n|" + "---|" * len(columns), flush=True)
     for name in options.sets:
         task = TASKS[name]
-        rows = task.prepare(pl.read_parquet(Path(root) / name / f"{name}.parquet")).sort("unique_id", "ds")
-        if options.series:
-            rows = rows.filter(pl.col("unique_id").is_in(rows["unique_id"].unique().sort()[: options.series].implode()))
-        if options.tune:
-            test = timedelta(hours=task.horizon * task.num_windows)
-            rows = rows.filter(pl.col("ds") <= pl.col("ds").max().over("unique_id") - test)
+        rows = read_rows(Path(root), name, num_series=options.series, is_tuning=options.tune)
         for covariates in (task.covariates,) if options.only_with else ((), task.covariates):
             windows = options.windows or task.num_windows
             began = time.monotonic()
@@ -93,6 +88,18 @@ def main(arguments: Sequence[str]) -> int:
             )
             print(describe(name, covariates, scores, time.monotonic() - began), flush=True)
     return 0
+
+
+def read_rows(root: Path, name: str, *, num_series: int | None, is_tuning: bool) -> pl.DataFrame:
+    """Return the rows of a set, of the first series, or up to the first window of its task."""
+    task = TASKS[name]
+    rows = task.prepare(pl.read_parquet(root / name / f"{name}.parquet")).sort("unique_id", "ds")
+    if num_series:
+        rows = rows.filter(pl.col("unique_id").is_in(rows["unique_id"].unique().sort()[:num_series].implode()))
+    if is_tuning:
+        test = timedelta(hours=task.horizon * task.num_windows)
+        rows = rows.filter(pl.col("ds") <= pl.col("ds").max().over("unique_id") - test)
+    return rows
 
 
 def measure(
@@ -121,6 +128,16 @@ def measure(
             source={"missing_rows": "gap", "ended": "forecast"},
             progress=False,
         )
+    return score(rows, found)
+
+
+def score(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """Return the MASE of each model in each window: unique_id, cutoff, model, is_champion, mase.
+
+    Args:
+        rows: The rows of the set.
+        found: Forecasts and what came: unique_id, cutoff, ds, y, model, is_champion and forecast.
+    """
     measured = rows.select("unique_id", "ds", "y").drop_nulls("y")
     before = measured.with_columns(pl.col("ds") + timedelta(hours=SEASON))
     steps = measured.join(before, on=["unique_id", "ds"], suffix="_before").select(
