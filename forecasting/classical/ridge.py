@@ -15,6 +15,14 @@ import numpy.typing as npt
 
 from forecasting.classical.baselines import centred_quantiles
 from forecasting.classical.combination import Quantiles
+from forecasting.classical.covariate_inputs import (
+    centre_and_spread,
+    fill_closed,
+    fill_covariates,
+    find_closed,
+    scale_covariates,
+    second_scale,
+)
 from forecasting.classical.leave_one_out import STRENGTHS, fit_ridge
 from forecasting.classical.named_inputs import expand_names
 from forecasting.classical.pooled_effect import pooled_effect
@@ -23,18 +31,11 @@ from forecasting.classical.ridge_windows import least_points as least_points_of_
 from forecasting.classical.statistics import fill_from_past
 from forecasting.series.panel import Panel
 
-LINEAR_SHARE = 0.2
-"""Share of the median up to which the second model sees values of a series that is never negative as they are, and
-above which it sees their logarithms."""
 POWER = 4
 """Weights of models are inversely proportional to this power of their mean absolute leave-one-out errors."""
 _LEAST_LOSS = 1e-12
 MARGIN = 0.5
 """How far forecasts may lie outside of the range of the series, in ranges."""
-FEWEST_CLOSED = 3
-"""Fewest points at which a value of a covariate must have come with zero, for it to mean zero."""
-_MOST_VALUES = 20
-"""Most different values of a covariate of which each may mean zero."""
 # Seconds of a fit: constant, per product of windows, inputs and equations, and per cube of the decomposition's side.
 _SECONDS, _PER_PRODUCT, _PER_CUBE = 0.0008, 1.2e-10, 4e-10
 
@@ -165,12 +166,12 @@ def _forecast(
     num_points, end = len(y_N), len(y_N) + horizon
     season = season_lengths[0]
     long_season = round(season_lengths[1] / season) * season if len(season_lengths) > 1 else None
-    filled = [_fill_covariates(covariate_TK, len(y_N), season) for covariate_TK in variants]
+    filled = [fill_covariates(covariate_TK, len(y_N), season) for covariate_TK in variants]
     # A power of two keeps all bits, and products of the largest floats finite.
     exponent = int(np.frexp(np.abs(y_N[np.isfinite(y_N)]).max())[1])
     y_N = fill_from_past(np.where(np.isfinite(y_N), np.ldexp(y_N, -exponent), np.nan), season_length=season)
-    is_closed_VT = [_find_closed(y_N, covariate_TK) for covariate_TK in filled]
-    open_N = _fill_closed(y_N, is_closed_VT[0][: len(y_N)], season)
+    is_closed_VT = [find_closed(y_N, covariate_TK) for covariate_TK in filled]
+    open_N = fill_closed(y_N, is_closed_VT[0][: len(y_N)], season)
     models_V = [_models_of(open_N, covariate_TK, horizon, season, long_season) for covariate_TK in filled]
     lowest, highest = bounds_of(open_N)
     models_VFQ, losses = [], []
@@ -235,9 +236,9 @@ def _models_of(
     open_N: Values, covariate_TK: Values, horizon: int, season: int, long_season: int | None
 ) -> list[_Model]:
     """Return the models of a series; variants of the covariates of the horizon have as many."""
-    plain_TK, squares_TK = _scaled_covariates(covariate_TK, len(open_N))
+    plain_TK, squares_TK = scale_covariates(covariate_TK, len(open_N))
     both_TK = np.concatenate([plain_TK, squares_TK], axis=1)
-    first, second = _centre_and_spread(open_N), _second_scale(open_N)
+    first, second = centre_and_spread(open_N), second_scale(open_N)
     pairs = [(first, plain_TK)] if second == first and not squares_TK.size else [(first, plain_TK), (second, both_TK)]
     models = [_Model(scale, scaled_TK, np.zeros(len(scaled_TK))) for scale, scaled_TK in pairs]
     has_vintages = len(covariate_TK) > len(open_N) + horizon  # the shared effects are not those of forecasts
@@ -275,81 +276,8 @@ def _forecast_block(windows: Windows, next_VP: Values, quantiles_Q: Values) -> t
     return point_VM[:, :, None] + offset_MQ, float(loss_WM.mean())
 
 
-def _centre_and_spread(values_N: Values) -> tuple[float, float]:
-    """Return the median and the scaled median absolute deviation, or the standard deviation where that is zero."""
-    centre = float(np.median(values_N))
-    robust, spread = 1.4826 * float(np.median(np.abs(values_N - centre))), float(np.std(values_N))
-    if robust > 1e-9 * np.abs(values_N).max():
-        return centre, robust
-    return centre, spread if spread > 0 else 1.0
-
-
-def _second_scale(y_N: Values) -> tuple[float, float]:
-    """Return the centre and the spread of the second model: asinh is near a logarithm above a fifth of the median."""
-    median = float(np.median(y_N))
-    return (0.0, LINEAR_SHARE * median) if y_N.min() >= 0 and median > 0 else _centre_and_spread(y_N)
-
-
 def bounds_of(y_N: Values) -> tuple[float, float]:
     """Return the lowest and the highest value that a forecast may have."""
     lowest, highest = float(y_N.min()), float(y_N.max())
     margin = MARGIN * (highest - lowest)
     return (max(lowest - margin, 0.0) if lowest >= 0 else lowest - margin), highest + margin
-
-
-def _fill_covariates(covariate_TK: Values, num_points: int, season: int) -> Values:
-    """Drop covariates that are constant in the history, and fill the others' gaps."""
-    filled = []
-    for value_T in covariate_TK.T:
-        known = value_T[:num_points][np.isfinite(value_T[:num_points])]
-        if known.size and known.min() < known.max():
-            value_T = np.where(np.isfinite(value_T), value_T, np.nan)
-            value_T[0] = value_T[0] if np.isfinite(value_T[0]) else np.median(known)
-            filled.append(fill_from_past(value_T, season_length=season))
-    return np.stack(filled, axis=1) if filled else np.empty((len(covariate_TK), 0))
-
-
-def _scaled_covariates(covariate_TK: Values, num_points: int) -> tuple[Values, Values]:
-    """Return scaled covariates, and the squares of those of more than two values."""
-    scaled, squares = [], []
-    for value_T in covariate_TK.T:
-        past_N = value_T[:num_points]
-        if len(np.unique(past_N)) <= 2:
-            scaled.append((value_T - past_N.min()) / (past_N.max() - past_N.min()))
-            continue
-        centre, spread = _centre_and_spread(past_N)
-        scaled.append(np.arcsinh((value_T - centre) / spread))
-        squares.append(((value_T - past_N.mean()) / past_N.std()) ** 2)
-    none_TK = np.empty((len(covariate_TK), 0))
-    return np.stack(scaled, axis=1) if scaled else none_TK, np.stack(squares, axis=1) if squares else none_TK
-
-
-def _find_closed(y_N: Values, covariate_TK: Values) -> Marks:
-    """Mark the points at which a covariate has a value that always came with a `y` of zero, (T,).
-
-    The series must have other values than zero at most of the points at which the covariate has another value.
-    """
-    is_closed_T = np.zeros(len(covariate_TK), dtype=bool)
-    is_zero_N = y_N == 0
-    if not is_zero_N.any():
-        return is_closed_T
-    for value_T in covariate_TK.T:
-        past_N = value_T[: len(y_N)]
-        values, place_N = np.unique(past_N, return_inverse=True)
-        if len(values) > _MOST_VALUES:
-            continue
-        num_V = np.bincount(place_N)
-        num_zero_V = np.bincount(place_N, weights=is_zero_N)
-        num_rest_V, num_zero_rest_V = len(y_N) - num_V, is_zero_N.sum() - num_zero_V
-        is_zero_V = (num_V >= FEWEST_CLOSED) & (num_zero_V == num_V) & (2 * num_zero_rest_V < num_rest_V)
-        is_closed_T |= np.isin(value_T, values[is_zero_V])
-    return is_closed_T
-
-
-def _fill_closed(y_N: Values, is_closed_N: Marks, season: int) -> Values:
-    if not is_closed_N.any():
-        return y_N
-    open_N = np.where(is_closed_N, np.nan, y_N)
-    first = int(np.argmax(~is_closed_N))
-    open_N[:first] = open_N[first]
-    return fill_from_past(open_N, season_length=season)

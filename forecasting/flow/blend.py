@@ -1,9 +1,10 @@
 """The share that regressions have in the combination, chosen by each series' own backtests.
 
-A fixed share is wrong for them: where covariates matter, a regression that reads them is far better than everything
-that does not, and elsewhere it is one model among others. The combination is a weighted mean of the quantiles of the
-other models' combination and of the regressions. A series' share is the one with the least error over its backtest
-origins. It is shrunk: a share far from one half must be clearly better, and the more so, the fewer origins there are.
+A fixed share is wrong for them: where covariates matter, a regression that reads them may be far better than models of
+what their effects leave, and elsewhere it is one model among others. The combination is a weighted mean of the
+quantiles of the other models' combination and of the regressions. A series' share is the one with the least error over
+its backtest origins. It is shrunk: a share far from one half must be clearly better, and the more so, the fewer origins
+there are.
 """
 
 # S series · F horizon steps · Q quantiles

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from forecasting.classical.ridge import least_points
-from forecasting.classical.trees import least_points as least_points_of_trees
+from forecasting.classical import covariate_effect, ridge, trees
 from forecasting.errors import SourceError
 from forecasting.series.columns import KNOWN
 from forecasting.spec.spec import Spec
@@ -16,7 +15,7 @@ def describe_use(spec: Spec) -> str:
     covariates, names = spec.covariates, spec.covariate_names
     if not names:
         return ""
-    parts = [f"covariates: {', '.join(names)}; read by {', '.join(spec.chosen_regressions) or 'no model'} alone"]
+    parts = [f"covariates: {', '.join(names)}; all forecasts but those of naives depend on them"]
     # Of holidays, and of what was published at times that are known, nothing is assumed.
     if foreseen := [name for name in covariates.known_ahead if name not in covariates.vintages]:
         which = "they" if len(foreseen) == len(names) else ", ".join(foreseen)
@@ -27,7 +26,7 @@ def describe_use(spec: Spec) -> str:
 
 
 def describe_short(spec: Spec, lengths: Mapping[str, int]) -> Iterator[str]:
-    """Yield a sentence about series that are too short for regressions, if there are any and the spec has covariates.
+    """Yield a sentence about series that are too short for covariates, if there are any and the spec has covariates.
 
     Args:
         spec: The spec.
@@ -36,19 +35,18 @@ def describe_short(spec: Spec, lengths: Mapping[str, int]) -> Iterator[str]:
     Yields:
         The sentence.
     """
-    if not spec.chosen_regressions or not spec.covariate_names:
+    if not spec.covariate_names:
         return
-    least = {
-        "ridge": least_points(horizon=spec.horizon, season_lengths=spec.season_lengths),
-        "lightgbm": least_points_of_trees(spec.season_lengths),
-    }
-    needed = min(least[model] for model in spec.chosen_regressions)
+    least = [covariate_effect.least_points(season_lengths=spec.season_lengths)]
+    if "lightgbm" in spec.chosen_regressions:
+        least.append(trees.least_points(spec.season_lengths))
+    needed = min(least)
     short = [name for name, num_points in lengths.items() if num_points < needed]
     if short:
         have = "series has" if len(short) == 1 else "series have"
         yield (
-            f"{len(short)} of {len(lengths)} {have} fewer than the {needed} grid points that a regression needs, such"
-            f" as '{short[0]}'; such forecasts do not depend on covariates"
+            f"{len(short)} of {len(lengths)} {have} fewer than the {needed} grid points that models with covariates"
+            f" need, such as '{short[0]}'; such forecasts do not depend on covariates"
         )
 
 
@@ -71,7 +69,7 @@ def check_regressions(
     """
     if "ridge" not in spec.chosen_regressions:
         return
-    needed = least_points(horizon=spec.horizon, season_lengths=spec.season_lengths)
+    needed = ridge.least_points(horizon=spec.horizon, season_lengths=spec.season_lengths)
     has_ridge = (pl.col("model") == "ridge").any()
     served = forecasts.filter(pl.col("forecast").is_not_null()).group_by("unique_id").agg(has_ridge=has_ridge)
     has = {name: has for name, has in served.collect(engine="streaming").iter_rows() if lengths.get(name, 0) >= needed}

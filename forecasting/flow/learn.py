@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from forecasting.classical.remainder import without_effects
 from forecasting.fleet.fitted import FittedFleet, Prior
 from forecasting.fleet.options import FitOptions
 from forecasting.fleet.task import ForecastTask
@@ -68,7 +69,7 @@ def train_priors(
     start: Prior | None = None,
     options: FitOptions = FitOptions(),
 ) -> Priors | None:
-    """Train the priors of one member on all series of a panel.
+    """Train the priors of one member on all series of a panel, without the effects of their covariates.
 
     The serving prior is the candidate prior, trained further on all data.
 
@@ -92,8 +93,9 @@ def train_priors(
     seed, dropped_S = member_seed(spec.seed, member), hidden_from_candidates(panel, spec)
     share = config.warm_share if start else 1.0
     name = f"prior-{network}-{member}" + (f"-{start.version}" if start else "")
+    seen, whole = _remainders(panel, spec, dropped_S)
     candidate = fit_prior(
-        panel,
+        seen,
         network,
         task,
         config,
@@ -108,11 +110,11 @@ def train_priors(
     _free_trainer()
     if candidate is None:
         return None
-    gains = measure_gains(panel, candidate, dropped_S=dropped_S, options=replace(options, checkpoint=None))
+    gains = measure_gains(seen, candidate, dropped_S=dropped_S, options=replace(options, checkpoint=None))
     candidate = replace(candidate, gains=gains)
     _free_trainer()
     serving = fit_prior(
-        panel,
+        whole,
         network,
         task,
         config,
@@ -169,9 +171,9 @@ def train_member(
     starts: Starts = Starts(),
     options: FitOptions = FitOptions(),
 ) -> Iterator[FittedFleet]:
-    """Fit one member of a network for every series of a shard.
+    """Fit one member of a network for every series of a shard, without the effects of their covariates.
 
-    A candidate reads nothing after its series' first backtest origin.
+    A candidate reads nothing after its series' first backtest origin, nor do the effects that it is fitted without.
 
     Args:
         panel: The series of the shard, up to the run's cutoff.
@@ -193,10 +195,11 @@ def train_member(
     has_prior = config.start == "prior"
     if has_prior and priors is None:
         return
+    seen, whole = _remainders(panel, spec, dropped_S)
     for rows, earlier in _split(panel, starts):
-        part, name = panel.select(rows), _name_checkpoint(f"{network}-{number}", panel, rows, earlier)
+        name = _name_checkpoint(f"{network}-{number}", panel, rows, earlier)
         candidates = fleet_fit.fit_candidates(
-            part,
+            seen.select(rows),
             network,
             task,
             config,
@@ -210,7 +213,7 @@ def train_member(
         _free_trainer()
         yield candidates
         serving = fleet_fit.fit_serving(
-            part,
+            whole.select(rows),
             candidates,
             prior=priors.serving if priors and has_prior else None,
             start=earlier.serving,
@@ -279,3 +282,11 @@ def _free_trainer() -> None:
     """Free weights and moments: Lightning's trainer and module reference each other and keep them alive."""
     gc.collect()
     _freeze_loaded_modules()
+
+
+def _remainders(panel: Panel, spec: Spec, dropped_S: npt.NDArray[np.int64]) -> tuple[Panel, Panel]:
+    """Return the panels of candidates and of serving networks, without the effects of covariates in each."""
+    if panel.covariate_SNK is None:
+        return panel, panel
+    seen = without_effects(panel.hide_end(dropped_S), season_lengths=spec.season_lengths)
+    return seen.panel, without_effects(panel, season_lengths=spec.season_lengths).panel

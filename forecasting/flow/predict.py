@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from forecasting.classical.remainder import without_effects
 from forecasting.classical.trees import Trees
 from forecasting.flow.admissible import calibrate
 from forecasting.flow.outcome import FittedShard
@@ -178,7 +179,7 @@ def _forecaster(
 
 
 def use_priors(panel: Panel, priors: Sequence["Prior"], *, having: Mapping[str, set[str]]) -> list["FittedFleet"]:
-    """Return the priors as the networks of the series that have none of their own.
+    """Return the priors as the networks of the series that have none of their own, without effects of covariates.
 
     Args:
         panel: The series.
@@ -190,6 +191,8 @@ def use_priors(panel: Panel, priors: Sequence["Prior"], *, having: Mapping[str, 
     """
     from forecasting.fleet.prior.direct import use_prior_directly
 
+    if priors:
+        panel = without_effects(panel, season_lengths=priors[0].task.season_lengths).panel
     fleets = []
     for prior in priors:
         known = having.get(prior.model, set())

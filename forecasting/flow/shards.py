@@ -16,6 +16,7 @@ import polars as pl
 
 from forecasting.classical.baselines import NAIVE, can_forecast, naive_of_young, seasonal_naive, seasonal_naive_name
 from forecasting.classical.combination import COMBINATION, Quantiles, combine
+from forecasting.classical.remainder import WithEffects
 from forecasting.classical.statistics import NEED_A_SEASON
 from forecasting.classical.trees import Trees
 from forecasting.evaluate import backtest as rolling
@@ -46,7 +47,14 @@ from forecasting.series.panel import Panel
 from forecasting.spec.spec import REGRESSIONS, STATISTICS, Spec
 from forecasting.spec.training import KernelName
 
-ForecasterKey = str | MemberKey
+
+class VoterKey(NamedTuple):
+    """Names a naive that forecasts a series without the effects of its covariates: a vote of the combination."""
+
+    naive: str
+
+
+ForecasterKey = str | MemberKey | VoterKey
 """Names a forecaster: a statistical model or naive by its model, a network by its member."""
 
 
@@ -171,7 +179,7 @@ def predict_shard(
             champion, its serving model is the combination, if every network has a forecast.
         versions: Versions of the registry (unique_id, model, version); computed from the weights where None.
         known: Forecasts that are known already. Those of statistical models and naives, which read neither covariates
-            nor the calendar, are added to them.
+            nor the calendar, are added to them; without effects of covariates, if these are added to them.
 
     Returns:
         Rows of the table `forecasts`, not calibrated, sorted by series, model and time.
@@ -189,11 +197,8 @@ def predict_shard(
         }
         statistics = statistics_forecasters(spec, panel.length_S, also=is_champion, trees=trees)
     known = {} if known is None else known
-    quantiles = {
-        key: known[key] if key in known else make(panel)
-        for key, make in _forecasters(spec, statistics, fleets, kernel).items()
-    }
-    known |= {key: each for key, each in quantiles.items() if isinstance(key, str) and key not in REGRESSIONS}
+    forecasters = _forecasters(spec, statistics, fleets, kernel)
+    quantiles = {key: _forecast_once(key, make, panel, known) for key, make in forecasters.items()}
     forecasts = _assemble(spec, networks, quantiles, share_S=shares_of(champions, panel.unique_ids))
     del quantiles
     able: dict[str, npt.NDArray[np.bool_]] = {
@@ -217,6 +222,21 @@ def predict_shard(
     return forecast_frame(panel, spec, blocks + fallbacks, served, described)
 
 
+def _forecast_once(
+    key: ForecasterKey, forecaster: Forecaster, panel: Panel, known: dict[ForecasterKey, Quantiles]
+) -> Quantiles:
+    """Return a forecast from what is known, to which those that no covariate and no calendar changes are added."""
+    if key not in known and (isinstance(key, MemberKey) or key in REGRESSIONS):
+        return forecaster(panel)
+    if not isinstance(forecaster, WithEffects):
+        known[key] = known[key] if key in known else forecaster(panel)
+        return known[key]
+    remainder = forecaster.remainder_of(panel)
+    if key not in known:
+        known[key] = forecaster.blind(remainder.panel)
+    return remainder.restore(known[key])
+
+
 def _on_clock(backtests: pl.DataFrame, panel: Panel) -> pl.DataFrame:
     """Return origins on the clock of the tables."""
     if panel.zone is None:
@@ -228,7 +248,13 @@ def _on_clock(backtests: pl.DataFrame, panel: Panel) -> pl.DataFrame:
 def _forecasters(
     spec: Spec, statistics: Mapping[str, Forecaster], fleets: Sequence[FittedFleet], kernel: KernelName
 ) -> dict[ForecasterKey, Forecaster]:
-    return _baselines(spec) | dict(statistics) | _members(fleets, kernel)
+    baselines, members = _baselines(spec), _members(fleets, kernel)
+    forecasters: dict[ForecasterKey, Forecaster] = {**baselines, **statistics, **members}  # type: ignore[dict-item]
+    if spec.covariate_names:
+        seasons = spec.season_lengths
+        forecasters |= {key: WithEffects(forecaster, seasons) for key, forecaster in members.items()}
+        forecasters |= {VoterKey(model): WithEffects(forecaster, seasons) for model, forecaster in baselines.items()}
+    return forecasters
 
 
 def _baselines(spec: Spec) -> dict[str, Forecaster]:
@@ -250,19 +276,16 @@ def _assemble(
     """Return the forecasts of models: a network is the median of its members, each quantile separately.
 
     The combination needs every network of the spec, and at least one model of the series that is not a naive. In a
-    series that is shorter than its first season, models that need this season have no vote. Where there are regressions
-    without shares, the combination has a variant for each share (`forecasting.flow.blend`).
+    series that is shorter than its first season, models that need this season have no vote. Naives vote with their
+    forecasts that include the effects of covariates. Where there are regressions without shares, the combination has a
+    variant for each share (`forecasting.flow.blend`).
     """
-    is_young_S = ~np.isnan(quantiles[NAIVE][:, 0, 0])
-    voting = {
-        key: np.where(is_young_S[:, None, None], np.nan, each) if key in NEED_A_SEASON and is_young_S.any() else each
-        for key, each in quantiles.items()
-    }
     members: dict[str, list[Quantiles]] = {}
     for key, quantiles_SFQ in quantiles.items():
-        members.setdefault(key.model if isinstance(key, MemberKey) else key, []).append(quantiles_SFQ)
+        if not isinstance(key, VoterKey):
+            members.setdefault(key.model if isinstance(key, MemberKey) else key, []).append(quantiles_SFQ)
     models = {model: _median(each) for model, each in members.items()}
-    baselines = _baselines(spec)
+    baselines, voting = _baselines(spec), _votes(quantiles)
     regressions = [voting.pop(key) for key in REGRESSIONS if key in voting]
     not_naive = [quantiles_SFQ for key, quantiles_SFQ in voting.items() if key not in baselines]
     if not_naive and set(spec.models) <= set(networks):
@@ -279,6 +302,20 @@ def _assemble(
         else:
             models[COMBINATION] = blend(combined_SFQ, _median(regressions), share_S)
     return {model: admissible(quantiles_SFQ, spec) for model, quantiles_SFQ in models.items()}
+
+
+def _votes(quantiles: Mapping[ForecasterKey, Quantiles]) -> dict[str | MemberKey, Quantiles]:
+    """Return what each forecaster adds to the combination, NaN where it has no vote."""
+    is_young_S11 = ~np.isnan(quantiles[NAIVE][:, :1, :1])
+    voting: dict[str | MemberKey, Quantiles] = {}
+    for key, each in quantiles.items():
+        if isinstance(key, VoterKey):  # comes after the naive that it votes for
+            is_able_SFQ = np.isfinite(voting[key.naive]) & np.isfinite(each)
+            voting[key.naive] = np.where(is_able_SFQ, each, voting[key.naive])
+        else:
+            has_no_vote = key in NEED_A_SEASON and is_young_S11.any()
+            voting[key] = np.where(is_young_S11, np.nan, each) if has_no_vote else each
+    return voting
 
 
 def _unavailable(

@@ -13,13 +13,15 @@ from functools import lru_cache, partial
 import numpy as np
 import numpy.typing as npt
 
+from forecasting.classical.covariate_effect import effect_cost
+from forecasting.classical.remainder import WithEffects
 from forecasting.classical.ridge import forecast_ridge, ridge_seconds
 from forecasting.classical.statistics import FOR_INTERMITTENT, forecast_statistics, most_points
 from forecasting.classical.tree_fit import MOST_TREES, NUM_PARTS
 from forecasting.classical.trees import Trees, forecast_trees
 from forecasting.evaluate.backtest import Forecaster
 from forecasting.fleet.cost.cost import Cost, TrainingCost
-from forecasting.fleet.cost.memory import MIB, forecast_bytes
+from forecasting.fleet.cost.memory import MIB, covariate_bytes, forecast_bytes
 from forecasting.fleet.cost.sizes import sizes_of
 from forecasting.fleet.plan import required_length
 from forecasting.flow.fleet_trees import FleetTrees
@@ -122,7 +124,9 @@ def statistics_forecasters(
             one = partial(
                 forecast_statistics, model=model, season_lengths=spec.season_lengths, quantiles=spec.quantiles
             )
-            forecasters[model] = partial(_forecast_rows, one, np.flatnonzero(is_due_S), len(spec.quantiles))
+            due = partial(_forecast_rows, one, np.flatnonzero(is_due_S), len(spec.quantiles))
+            reads = bool(spec.covariate_names)
+            forecasters[model] = WithEffects(due, spec.season_lengths) if reads else due
     return forecasters | _regressions(spec, trees)
 
 
@@ -205,6 +209,7 @@ class CostWithStatistics:
     def series_seconds(self, num_points: int) -> float:
         """Predict the seconds of a series by its number of grid points."""
         seconds = statistics_seconds(self.spec, num_points) + regression_seconds(self.spec, num_points)
+        seconds += effect_cost(num_points, len(self.spec.covariate_names), season=self.spec.season_lengths[0])[0]
         return self.cost.series_seconds(num_points) + self.num_fits * seconds
 
     def worker_bytes(self, num_series: int, longest: int, num_points: int) -> int:
@@ -219,8 +224,9 @@ class CostWithStatistics:
             Bytes.
         """
         needed = self.cost.worker_bytes(num_series, longest, num_points)
-        # Values of covariates on the panel, and a copy as of an origin.
-        needed += 2 * 8 * num_series * (longest + self.spec.horizon) * len(self.spec.covariate_names)
+        if not isinstance(self.cost, TrainingCost):  # which counts them
+            sizes = sizes_of(self.spec, self.spec.models[:1], kernel="cpu")[0]
+            needed += covariate_bytes(sizes, num_series=num_series, longest=longest)
         needed += 2 * 8 * num_series * longest * self.spec.horizon * len(self.spec.covariates.vintages)
         models = chosen_statistics(self.spec, longest)
         if not (num_series and models):

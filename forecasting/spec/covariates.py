@@ -12,7 +12,7 @@ MissingAhead = Literal["error", "hold", "drop_column"]
 
 
 class Covariates(BaseModel, frozen=True, extra="forbid"):
-    """Columns of the source, and tables of their own, that regressions read beside the measurements."""
+    """Columns of the source, and tables of their own, that models read beside the measurements."""
 
     future: tuple[ColumnName, ...] = Field(
         (),

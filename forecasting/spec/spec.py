@@ -138,9 +138,9 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     integer_valued: StrictBool = Field(False, description="whether y is a count: forecasts are then whole numbers")
     seed: StrictInt = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
     categories: Categories = Field(Categories(), description="classes of series and times that networks read")
-    covariates: Covariates = Field(Covariates(), description="columns and tables known ahead that regressions read")
+    covariates: Covariates = Field(Covariates(), description="columns and tables known ahead that forecasts depend on")
     holidays: Annotated[Holidays, BeforeValidator(_of_country)] = Field(
-        Holidays(), description="holidays that regressions read; a code such as `DE` alone is their country"
+        Holidays(), description="holidays that forecasts depend on; a code such as `DE` alone is their country"
     )
     events: tuple[Events, ...] = Field(
         (), description="named days that regressions read, such as campaigns: events, or files of them"
@@ -313,8 +313,6 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
 
     @model_validator(mode="after")
     def _can_read_covariates(self) -> Self:
-        if self.covariate_names and self.regressions == ():
-            raise ValueError('covariates need a model that reads them; name regressions = ["ridge"]')
         role = next((role for role in ("future", "past", "static") if getattr(self.covariates, role)), None)
         if role is None:
             return self

@@ -15,6 +15,7 @@ from forecasting.fleet.cost.memory import (
     FORECASTER_MIB,
     MIB,
     TRAINER_MIB,
+    covariate_bytes,
     fitting_bytes,
     forecast_bytes,
     panel_bytes,
@@ -100,7 +101,8 @@ class TrainingCost:
         )
         if num_series * self.series_seconds(longest) < LINGERING_SECONDS:
             fitting += reading - panel
-        return trainer_bytes(self.networks[0]) + max(reading, fitting)
+        covariates = covariate_bytes(self.networks[0], num_series=num_series, longest=longest)
+        return trainer_bytes(self.networks[0]) + covariates + max(reading, fitting)
 
 
 def prior_worker_bytes(networks: Sequence[FleetSizes], num_series: int, longest: int, num_points: int) -> int:
@@ -108,7 +110,8 @@ def prior_worker_bytes(networks: Sequence[FleetSizes], num_series: int, longest:
     panel, reading = _reading(networks[0], num_series, longest, num_points)
     from_prior = [sizes for sizes in networks if sizes.config.start == "prior"]
     training = max((prior_bytes(sizes, num_series=num_series, longest=longest) for sizes in from_prior), default=0)
-    return trainer_bytes(networks[0]) + max(reading, panel + training)
+    covariates = covariate_bytes(networks[0], num_series=num_series, longest=longest)
+    return trainer_bytes(networks[0]) + covariates + max(reading, panel + training)
 
 
 def trainer_bytes(sizes: FleetSizes) -> int:

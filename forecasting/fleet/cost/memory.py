@@ -7,6 +7,7 @@
 
 import math
 
+from forecasting.classical.covariate_effect import effect_cost
 from forecasting.fleet.cost.sizes import FleetSizes
 from forecasting.fleet.native import PART_WINDOWS
 from forecasting.fleet.plan import GAINS_SERIES
@@ -46,6 +47,27 @@ def reading_bytes(
 def panel_bytes(num_series: int, num_columns: int, *, num_known: int) -> int:
     """Return the size of a panel: y, ds, calendar and codes of categories."""
     return num_series * num_columns * (16 + 4 * num_known)
+
+
+def covariate_bytes(sizes: FleetSizes, *, num_series: int, longest: int) -> int:
+    """Return the size of a panel's covariates, of a copy of these, and of the series without their effects.
+
+    Effects are estimated from one series at a time.
+
+    Args:
+        sizes: A network of the spec.
+        num_series: Series of the panel.
+        longest: Grid points of the longest series.
+
+    Returns:
+        Bytes; 0 without covariates.
+    """
+    if not (sizes.num_covariates and num_series):
+        return 0
+    values = 2 * 8 * num_series * (longest + sizes.horizon) * sizes.num_covariates
+    remainders = 2 * 8 * num_series * longest
+    _, estimating = effect_cost(longest, sizes.num_covariates, season=sizes.season_lengths[0])
+    return values + remainders + estimating
 
 
 def fitting_bytes(sizes: FleetSizes, *, num_series: int, longest: int, is_warm: bool = False) -> int:

@@ -29,6 +29,7 @@ class FleetSizes:
     num_threads: int = 1
     on_gpu: bool = False
     categories: Categories = field(default_factory=Categories)
+    num_covariates: int = 0
 
     @property
     def wiring(self) -> Wiring:
@@ -163,6 +164,7 @@ def sizes_of(
             num_threads=num_threads,
             on_gpu=has_gpu or kernel == "gpu",
             categories=spec.categories,
+            num_covariates=len(spec.covariate_names),
         )
         for network in networks
         for alone in (member.as_run for member in config.member_configs)

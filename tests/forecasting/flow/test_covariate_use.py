@@ -2,7 +2,7 @@
 
 import pytest
 
-from forecasting.classical.ridge import least_points
+from forecasting.classical.covariate_effect import least_points
 from forecasting.flow.covariate_use import describe_short, describe_use
 from forecasting.spec.spec import Spec
 
@@ -21,7 +21,7 @@ def spec_of(*future: str) -> Spec:
 def test_models_that_read_them_and_what_backtests_assume() -> None:
     assert describe_use(spec_of()) == ""
     said = describe_use(spec_of("price", "promotion"))
-    assert said.startswith("covariates: price, promotion; read by ridge alone, and backtests assume")
+    assert said.startswith("covariates: price, promotion; all forecasts but those of naives depend on them, and")
 
 
 def test_covariates_of_the_past_say_where_they_are_read() -> None:
@@ -37,21 +37,21 @@ def test_backtests_assume_nothing_of_covariates_with_vintages() -> None:
     fields = spec_of("price").model_dump(exclude_unset=True)
     both = Spec(**fields | {"covariates": {"future": ["price"], "tables": [table]}})
     assert describe_use(both).endswith(
-        "read by ridge alone, and backtests assume that price were known ahead as they are now"
+        "depend on them, and backtests assume that price were known ahead as they are now"
     )
     alone = Spec(**fields | {"covariates": {"tables": [table]}})
     assert describe_use(alone) == "covariates: rain; read by ridge alone"
 
 
-def test_trees_need_fewer_points_than_ridge() -> None:
+def test_trees_need_fewer_points() -> None:
     spec = spec_of("price").model_copy(update={"regressions": ("ridge", "lightgbm")})
     (said,) = describe_short(spec, {"a": 15, "b": 16})
-    assert said.startswith("1 of 2 series has fewer than the 16 grid points that a regression needs, such as 'a'")
+    assert said.startswith("1 of 2 series has fewer than the 16 grid points that models with covariates need,")
 
 
 @pytest.mark.parametrize("num_lacking", [0, 1])
-def test_series_that_are_too_short_for_a_regression(num_lacking: int) -> None:
-    needed = least_points(horizon=14, season_lengths=(7,))
+def test_series_that_are_too_short_for_effects(num_lacking: int) -> None:
+    needed = least_points(season_lengths=(7,))
     lengths = {"a": needed - num_lacking, "b": needed}
     found = list(describe_short(spec_of("price"), lengths))
     assert len(found) == num_lacking

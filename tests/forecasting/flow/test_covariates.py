@@ -82,6 +82,15 @@ def test_fleet_gives_the_same_forecast_and_so_does_a_saved_one(rows: pl.DataFram
     assert fc.load(tmp_path / "fleet").predict(progress=False).forecasts.equals(whole)
 
 
+def test_scenario_changes_the_forecasts_of_all_models_but_naives(rows: pl.DataFrame, fleet: Any) -> None:
+    ahead = rows.filter(pl.col("y").is_null()).drop("y").with_columns(promotion=pl.lit(True))
+    before, after = fleet.predict(progress=False).candidates, fleet.predict(future=ahead, progress=False).candidates
+    joined = before.join(after, on=["unique_id", "model", "ds"], suffix="_after")
+    moved = joined.group_by("model").agg((pl.col("forecast_after") - pl.col("forecast")).max().round(6)).rows()
+    assert {model for model, gain in moved if gain > 0.5 * PROMOTION} == {"gru", "ridge", "combination"}
+    assert {model for model, gain in moved if gain == 0} == {"seasonal_naive_7"}
+
+
 def test_scenario_changes_one_forecast_and_is_not_kept(rows: pl.DataFrame, fleet: Any) -> None:
     before = fleet.predict(progress=False).forecasts
     ahead = rows.filter(pl.col("y").is_null()).drop("y")

@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -16,7 +17,7 @@ from forecasting.fleet.options import FitOptions
 from forecasting.fleet.prior.tuning import STRENGTHS
 from forecasting.flow import learn
 from forecasting.flow.learn import Priors, train_network, train_priors, train_shard
-from forecasting.flow.members import members_with_prior, origins_of
+from forecasting.flow.members import MemberKey, members_with_prior, origins_of
 from forecasting.flow.registry import registry_rows
 from forecasting.schemas import table
 from forecasting.series.panel import Panel
@@ -83,6 +84,35 @@ def trained(panel: Panel) -> dict[tuple[str, int], Priors]:
 def test_members_that_begin_from_a_prior_are_those_of_the_recipe() -> None:
     assert members_with_prior(spec_of(), ("lstm", "gru")) == [("lstm", 1), ("lstm", 2), ("gru", 1), ("gru", 2)]
     assert members_with_prior(spec_of([{}]), ("gru",)) == []
+
+
+def test_candidates_know_the_effects_of_covariates_up_to_the_first_origin_alone() -> None:
+    spec, network = spec_of([{}, {"start": "prior"}]), "gru"
+    rng = np.random.default_rng(5)
+    x_ST = rng.normal(size=(2, 83))
+    panel = panel_of(a=wave(80, 0) + x_ST[0, :80], b=wave(80, 1) - 2 * x_ST[1, :80])
+    after_SN = np.arange(83) > 79 - origins_of(panel, spec).max(1)[:, None]
+    assert after_SN[:, :80].any()
+    other_x = np.where(after_SN, rng.normal(3, 5, x_ST.shape), x_ST)
+    other = replace(panel, y_SN=np.where(after_SN[:, :80], 100 * panel.y_SN, panel.y_SN))
+    blind, one, two = (
+        list(train_network(each, spec, network, priors=priors_of(each, spec, network), options=CPU))
+        for each in (panel, with_covariate(panel, x_ST), with_covariate(other, other_x))
+    )
+    for before, first, second in zip(blind, one, two, strict=True):
+        is_same = all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+        assert is_same == (first.role == "candidate")
+        assert not np.array_equal(before.scaling.spread_S, first.scaling.spread_S), "fitted without effects"
+
+
+def with_covariate(panel: Panel, covariate_SN: np.ndarray) -> Panel:
+    return replace(panel, covariate_SNK=covariate_SN[:, :, None])
+
+
+def priors_of(panel: Panel, spec: Spec, network: str) -> dict[MemberKey, Priors]:
+    keys = members_with_prior(spec, (network,))
+    trained = {key: train_priors(panel, spec, network, key.number, options=CPU) for key in keys}
+    return {key: priors for key, priors in trained.items() if priors is not None}
 
 
 def test_candidate_priors_end_before_the_first_origin_and_serving_priors_continue_from_them(

@@ -255,7 +255,6 @@ def test_newer_values_replace_older_ones_column_by_column() -> None:
         ({"covariates": {"future": ["step"]}}, "'step' names a column of the features; rename it in the source"),
         ({"covariates": {"future": ["ds"]}, "source": {"time": "hour"}}, "'ds' names a column of the features"),
         ({"source": {"aggregate": "sum"}}, "covariates.future needs one row per period"),
-        ({"regressions": []}, "covariates need a model that reads them"),
         ({"covariates": {"future_missing": "guess"}}, "error"),
     ],
 )

@@ -70,14 +70,25 @@ def test_jobs_forecast_what_a_one_shot_forecasts(promoted: Any) -> None:
     assert joined.height == 2 * HORIZON
     assert (joined["forecast"] - joined["forecast_here"]).abs().max() < 1e-6  # type: ignore[operator]
     assert {"ridge", "combination"} <= set(stored["model"])
-    shares = promoted.store.scan("champions", "timestamp").collect()["regression_share"]
-    assert (shares > 0.5).all(), "the regression alone knows of promotions"
 
 
-def test_forecast_follows_the_covariates_of_its_horizon(promoted: Any) -> None:
-    ridge = run_all(promoted, CUTOFF).filter(model="ridge").with_columns(hour=CUTOFF + pl.col("step").cast(pl.Int64))
-    for name, hour, forecast in ridge.select("unique_id", "hour", "forecast").iter_rows():
-        assert (forecast > 6) == bool(promotion(name, hour)), (name, hour, forecast)
+def test_forecasts_follow_the_covariates_of_their_horizon(promoted: Any) -> None:
+    rows = run_all(promoted, CUTOFF).with_columns(hour=CUTOFF + pl.col("step").cast(pl.Int64))
+    of_models = rows.filter(pl.col("model").is_in(["ridge", "gru", "combination"]))
+    assert of_models.height == 3 * 2 * HORIZON
+    for name, model, hour, forecast in of_models.select("unique_id", "model", "hour", "forecast").iter_rows():
+        assert (forecast > 6) == bool(promotion(name, hour)), (name, model, hour, forecast)
+
+
+def test_network_alone_follows_covariates_and_goes_on_from_earlier_weights(promoted: Any) -> None:
+    promoted.spec = promoted.spec.model_copy(update={"regressions": ()})
+    for hours in (CUTOFF - 11, CUTOFF):
+        rows = run_all(promoted, hours).filter("is_champion")
+        assert rows["model"].unique().to_list() == ["gru"]
+        for name, step, forecast in rows.select("unique_id", "step", "forecast").iter_rows():
+            assert (forecast > 6) == bool(promotion(name, hours + step)), (name, step, forecast)
+    reasons = promoted.store.scan("models", "timestamp").collect().filter(role="candidate")
+    assert reasons["started_from"].is_not_null().any()
 
 
 def test_features_have_the_values_of_each_point_and_of_the_horizon(promoted: Any) -> None:
