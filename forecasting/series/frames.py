@@ -162,11 +162,12 @@ def read_frame(
     return rows, NativeFrames(kind, ids[0], time, target, is_single, dtypes.get(ids[0]), dtypes.get(time))
 
 
-def read_whole(frame: Any) -> pl.DataFrame:
+def read_whole(frame: Any, *, time: str = "ds") -> pl.DataFrame:
     """Convert all columns of a frame to Polars; named index levels of a pandas frame are columns.
 
     Args:
         frame: A frame that `is_frame` accepts.
+        time: What an index of times without a name is called.
 
     Returns:
         The frame.
@@ -176,7 +177,7 @@ def read_whole(frame: Any) -> pl.DataFrame:
     """
     if nw.dependencies.is_pandas_dataframe(frame) or nw.dependencies.is_pandas_series(frame):
         with _reading():
-            frame = frame.to_frame() if nw.dependencies.is_pandas_series(frame) else frame
+            frame = _lay_out_index(frame, ids=(), time=time, target=getattr(frame, "name", None) or "value")
             levels = [name for name in frame.index.names if name is not None and name not in frame.columns]
             frame = frame.reset_index(level=levels) if levels else frame
             frame = frame.rename(columns=str)

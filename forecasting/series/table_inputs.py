@@ -41,7 +41,7 @@ def read_tables(
     several = given if isinstance(given, (list, tuple)) else [given]
     tables, frames = [], []
     for one in several:
-        fields, frame = _split(one, subject)
+        fields, frame = _split(one, source, subject)
         tables.append(complete_table(fields, source, frame=frame, subject=subject, storage_options=storage_options))
         frames.append(frame)
     return tables, tuple(frames) if any(frame is not None for frame in frames) else ()
@@ -88,7 +88,7 @@ def complete_table(
     return {**fields, "future": future}
 
 
-def _split(one: Any, subject: str) -> tuple[dict[str, Any], pl.DataFrame | None]:
+def _split(one: Any, source: Source, subject: str) -> tuple[dict[str, Any], pl.DataFrame | None]:
     """Return the fields of a table, and its frame or None."""
     fields = dict(one) if isinstance(one, Mapping) else {"data": one}
     data = fields.pop("data", None)
@@ -103,4 +103,4 @@ def _split(one: Any, subject: str) -> tuple[dict[str, Any], pl.DataFrame | None]
             subject,
             [f"covariates has a {type(data).__qualname__}: each must be a frame, a path, or a table of fields"],
         )
-    return {"uri": IN_MEMORY, **fields}, read_whole(data)
+    return {"uri": IN_MEMORY, **fields}, read_whole(data, time=str(fields.get("time") or source.time))

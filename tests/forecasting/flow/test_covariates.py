@@ -210,7 +210,11 @@ class TestTables:
     ) -> None:
         plan.write_csv(tmp_path / "plan.csv")
         by_shop = plan.rename({"unique_id": "shop"})
-        for table in (plan, tmp_path / "plan.csv", [{"data": by_shop.to_pandas(), "by": "shop"}]):
+        for table in (
+            plan,
+            tmp_path / "plan.csv",
+            [{"data": by_shop.to_pandas().set_index("ds").rename_axis(None), "by": "shop"}],
+        ):
             assert fc.forecast(sales, covariates=table, **OPTIONS).forecasts.equals(expected)
 
     def test_fleet_keeps_the_table_and_takes_newer_rows(
