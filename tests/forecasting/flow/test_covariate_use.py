@@ -40,7 +40,7 @@ def test_backtests_assume_nothing_of_covariates_with_vintages() -> None:
         "depend on them, and backtests assume that price were known ahead as they are now"
     )
     alone = Spec(**fields | {"covariates": {"tables": [table]}})
-    assert describe_use(alone) == "covariates: rain; read by ridge alone"
+    assert describe_use(alone) == "covariates: rain; all forecasts but those of naives depend on them"
 
 
 def test_trees_need_fewer_points() -> None:
