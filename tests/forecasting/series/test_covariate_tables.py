@@ -335,7 +335,6 @@ def test_rows_after_the_horizon_change_nothing() -> None:
             {"covariates": {"tables": [{"uri": "x.csv", "future": ["x"], "by": "y"}]}},
             "joined by 'y', the source's time",
         ),
-        ({"covariates": {"tables": [{"uri": "x.csv", "future": ["x"]}]}, "regressions": []}, "need a model"),
     ],
 )
 def test_table_that_cannot_be_meant_is_refused(fields: dict[str, Any], said: str) -> None:

@@ -223,7 +223,6 @@ def test_features_have_holidays_of_the_horizon_beside_columns_of_the_source() ->
         ({"holidays": {"country": "US", "bridge_days": True}, "freq": "1mo"}, "need a frequency of a day or less"),
         ({"holidays": "US", "covariates": {"future": ["holiday"]}}, "which the block holidays also makes"),
         ({"holidays": {"by": "ds"}}, "holidays.by must be another column than id, time and target: ds"),
-        ({"holidays": "US", "regressions": []}, "covariates need a model that reads them"),
     ],
 )
 def test_holidays_that_cannot_be_covariates_are_refused(fields: dict[str, Any], expected: str) -> None:
