@@ -143,7 +143,7 @@ class Spec(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
         Holidays(), description="holidays that forecasts depend on; a code such as `DE` alone is their country"
     )
     events: tuple[Events, ...] = Field(
-        (), description="named days that regressions read, such as campaigns: events, or files of them"
+        (), description="named days that forecasts depend on, such as campaigns: events, or files of them"
     )
     recipe: RecipeName = Field("standard", description="named training configuration")
     overrides: RecipeOverrides = Field(  # type: ignore[valid-type]
