@@ -266,7 +266,7 @@ def _print_gains(console: Console, rentals: pl.DataFrame) -> None:
     shown = scores.select(
         "forecast", MASE=pl.col("mase").round(3), **{"in 80 %": (100 * pl.col("coverage_80")).round(1)}
     )
-    _print_frame(console, f"Rentals of bikes: the last {num_windows} windows of {num_hours} hours", shown)
+    _print_frame(console, f"Rentals of bikes, {num_windows} windows of {num_hours} h", shown)
     console.print(describe_gain(scores))
 
 

@@ -4,7 +4,8 @@ A fixed share is wrong for them: where covariates matter, a regression that read
 what their effects leave, and elsewhere it is one model among others. The combination is a weighted mean of the
 quantiles of the other models' combination and of the regressions. A series' share is the one with the least error over
 its backtest origins. It is shrunk: a share far from one half must be clearly better, and the more so, the fewer origins
-there are.
+there are. Regressions that are clearly worse than the others have none: what a few origins say that a mean gains is
+small and uncertain, and what it loses when such a regression fails is large.
 """
 
 # S series · F horizon steps · Q quantiles
@@ -22,6 +23,8 @@ DEFAULT_SHARE = 0.5
 """Share without any backtest."""
 SHRINKAGE = 0.1
 """Relative gain in error, at one origin, by which a share of 0 or 1 must be better than one half."""
+MOST_EXCESS = 1.25
+"""Error of the regressions, over that of the other models, above which they have no share."""
 _ORIGIN = ["unique_id", "origin"]
 
 
@@ -116,7 +119,11 @@ def shares_of(champions: pl.DataFrame, unique_ids: Sequence[str]) -> npt.NDArray
 
 def _best(errors: pl.LazyFrame, by: list[str]) -> pl.LazyFrame:
     """Return the rows of the share with the least shrunk error; one half where there is no error."""
-    half = pl.col("error").filter(pl.col("share") == DEFAULT_SHARE).first().over(by)
+    none, half, whole = (
+        pl.col("error").filter(pl.col("share") == share).first().over(by) for share in (0.0, DEFAULT_SHARE, 1.0)
+    )
+    is_poor = (pl.col("number") > 0) & (whole > MOST_EXCESS * none)
+    errors = errors.filter((pl.col("share") == 0) | ~is_poor.fill_null(value=False))
     distance = (2 * (pl.col("share") - DEFAULT_SHARE)) ** 2
     penalty = pl.when(pl.col("number") > 0).then(SHRINKAGE * half * distance / pl.col("number")).otherwise(distance)
     away = (pl.col("share") - DEFAULT_SHARE).abs()

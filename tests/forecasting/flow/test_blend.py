@@ -37,6 +37,12 @@ def test_errors_of_opposite_signs_are_averaged() -> None:
     assert shares(chosen) == {"a": 0.75}
 
 
+def test_regression_that_is_clearly_worse_has_no_share_though_a_mean_is_better() -> None:
+    chosen, tested = choose_shares(points({"far": [(-3.0, 4.0), (3.0, -4.0)], "near": [(-3.0, 3.6), (3.0, -3.6)]}))
+    assert shares(chosen) == {"far": 0.0, "near": 0.5}
+    assert dict(tested.select("unique_id", "model").iter_rows())["far"] == f"{COMBINATION}/0"
+
+
 def test_small_gain_at_one_origin_moves_no_share_but_the_same_at_many_does() -> None:
     slight = (1.08, 1.0)
     chosen, _ = choose_shares(points({"one": [slight], "many": [slight] * 12}))
