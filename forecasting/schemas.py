@@ -115,7 +115,9 @@ _MODEL = Column("model", pl.String(), "lstm, gru, seasonal_naive_24, naive, none
 _NETWORK = Column("model", pl.String(), "kind of network: lstm, gru, elman, …")
 _ROLE = Column("role", pl.String(), "candidate: reads up to the first backtest origin; serving: up to the cutoff")
 _WEIGHTS_URI = Column("weights_uri", pl.String(), "safetensors file, relative to the store root")
-_ARCHITECTURE = Column("architecture", pl.String(), "frequency, horizon, quantiles, seasons and categories, JSON")
+_ARCHITECTURE = Column(
+    "architecture", pl.String(), "frequency, horizon, quantiles, seasons, categories and covariates, JSON"
+)
 _SEED = Column("seed", pl.Int64(), "seed of the random numbers")
 _KERNEL = Column("kernel", pl.String(), "implementation of the recurrence that trained it")
 _DATA_VERSION = Column("data_version", pl.Int64(), "version of the features table that was read")

@@ -13,27 +13,34 @@ from forecasting.spec.training import MemberConfig
 
 @dataclass(frozen=True)
 class ForecastTask:
-    """Frequency, horizon, quantiles, seasons and categories of a spec."""
+    """Frequency, horizon, quantiles, seasons, categories and covariates of a spec."""
 
     freq: str | int
     horizon: int
     quantiles: tuple[float, ...]
     season_lengths: tuple[int, ...]
     categories: Categories = field(default_factory=Categories)
+    covariates: tuple[str, ...] = ()
+    """Names of the covariates without whose effects the series are forecast."""
 
     @classmethod
     def of(cls, spec: Spec) -> Self:
         """Return the task of a spec."""
-        return cls(spec.freq, spec.horizon, spec.quantiles, spec.season_lengths, spec.categories)
+        covariates = tuple(name for name in spec.covariate_names if name not in spec.covariates.static)
+        return cls(spec.freq, spec.horizon, spec.quantiles, spec.season_lengths, spec.categories, covariates)
 
     def describe(self) -> dict[str, Any]:
-        """Return the task as plain values, which `read` turns back."""
-        return {**vars(self), "categories": self.categories.model_dump()}
+        """Return the task as plain values, which `read` turns back; without covariates it does not name them."""
+        described = {**vars(self), "categories": self.categories.model_dump()}
+        if not self.covariates:
+            del described["covariates"]
+        return described
 
     @classmethod
     def read(cls, described: Mapping[str, Any]) -> Self:
         """Return the task that `describe` described, also from JSON."""
-        lists = {name: tuple(described[name]) for name in ("quantiles", "season_lengths")}
+        names = ("quantiles", "season_lengths", "covariates")
+        lists = {name: tuple(described[name]) for name in names if name in described}
         return cls(**{**described, **lists, "categories": Categories.model_validate(described["categories"])})
 
     def embeddings(self, config: MemberConfig) -> dict[str, tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 def load_fleets(store: Store, spec: Spec, rows: pl.DataFrame) -> list[FittedFleet]:
     """Read each file of weights once and keep the series that the rows name it for.
 
-    A fleet with another frequency, horizon, season lengths, quantiles or categories than the spec now has cannot
-    forecast for the spec. Its series count as not trained.
+    A fleet with another frequency, horizon, season lengths, quantiles, categories or covariates than the spec now has
+    cannot forecast for the spec. Its series count as not trained.
 
     Args:
         store: Holds the weights.
@@ -61,8 +62,10 @@ def read_fleet(store: Store, uri: str) -> FittedFleet:
 
 def describe_task(spec: Spec) -> str:
     """Return the fields of a spec, as JSON, that networks depend on besides their configuration."""
-    names = {each.name for each in fields(ForecastTask)}
-    return spec.model_dump_json(include=names if spec.categories != Categories() else names - {"categories"})
+    names = {each.name for each in fields(ForecastTask)} - {"covariates"}
+    text = spec.model_dump_json(include=names if spec.categories != Categories() else names - {"categories"})
+    covariates = ForecastTask.of(spec).covariates
+    return f'{text[:-1]},"covariates":{json.dumps(covariates)}}}' if covariates else text
 
 
 def newest(rows: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:

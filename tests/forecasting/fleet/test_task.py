@@ -4,6 +4,7 @@ import json
 
 from forecasting.fleet.task import ForecastTask
 from forecasting.spec.categories import Categories
+from forecasting.spec.covariates import Covariates
 from forecasting.spec.spec import Spec
 from forecasting.spec.training import MemberConfig
 
@@ -14,12 +15,15 @@ def test_task_has_the_fields_of_its_spec() -> None:
     spec = Spec(name="x", source={"uri": "x.csv"}, freq="1h", season_lengths=(24, 168), horizon=5, quantiles=(0.1, 0.5))
     task = ForecastTask.of(spec)
     assert task == ForecastTask("1h", 5, (0.1, 0.5), (24, 168))
-    assert all(getattr(task, name) == getattr(spec, name) for name in vars(task))
+    assert all(getattr(task, name) == getattr(spec, name) for name in vars(task) if name != "covariates")
+    known = spec.model_copy(update={"covariates": Covariates(future=("price",), static=("size",))})
+    assert ForecastTask.of(known).covariates == ("price",)
 
 
 def test_a_described_task_is_read_from_json() -> None:
-    for categories in (Categories(), STORES):
-        task = ForecastTask(7, 5, (0.1, 0.5), (4,), categories)
+    for categories, covariates in ((Categories(), ()), (STORES, ()), (Categories(), ("price", "promotion"))):
+        task = ForecastTask(7, 5, (0.1, 0.5), (4,), categories, covariates)
+        assert ("covariates" in task.describe()) == bool(covariates)  # else versions of models would change
         assert ForecastTask.read(json.loads(json.dumps(task.describe()))) == task
 
 

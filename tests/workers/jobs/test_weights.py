@@ -40,7 +40,14 @@ def test_weights_serve_the_spec_that_they_were_trained_for(stored: tuple[Store, 
 
 
 @pytest.mark.parametrize(
-    "changed", [{"freq": "2h"}, {"horizon": 3}, {"quantiles": [0.1, 0.5]}, {"season_lengths": [5]}]
+    "changed",
+    [
+        {"freq": "2h"},
+        {"horizon": 3},
+        {"quantiles": [0.1, 0.5]},
+        {"season_lengths": [5]},
+        {"covariates": {"future": ["price"]}},
+    ],
 )
 def test_weights_of_another_spec_count_as_not_trained(
     stored: tuple[Store, pl.DataFrame], changed: dict[str, object]
