@@ -7,8 +7,10 @@ forecast depends on no other series. `forecasting.classical.tree_inputs` has its
 
 # S series · N grid points · F horizon steps · R rows · Q quantiles · B buckets of steps
 
+import ctypes
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -123,17 +125,23 @@ def least_points(season_lengths: Sequence[int]) -> int:
 
 
 def check_installed(subject: str) -> None:
-    """Refuse trees where LightGBM is not installed.
+    """Refuse trees where LightGBM is not installed, or cannot be loaded.
 
     Args:
         subject: What asks for it, such as `spec sales`.
 
     Raises:
-        SpecError: LightGBM is not installed.
+        SpecError: LightGBM, or the library of the system that it needs, is not installed.
     """
     if find_spec("lightgbm") is None:
         needs = "needs LightGBM, which is not installed: pip install 'fleetcast[trees]', or leave lightgbm out"
         raise SpecError(subject, [f'regressions = ["lightgbm"] {needs}'])
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libgomp.so.1")
+        except OSError as error:
+            needs = "needs the system's libgomp, in Debian the package libgomp1; install it, or leave lightgbm out"
+            raise SpecError(subject, [f'regressions = ["lightgbm"] {needs} ({error})']) from error
 
 
 def forecast_trees(panel: Panel, *, trees: Trees, quantiles: Sequence[float]) -> Quantiles:

@@ -66,6 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("sets", nargs="+", choices=TASKS)
     parser.add_argument("--recipe", default="standard")
     parser.add_argument("--regressions", help="such as ridge,lightgbm; the default of a spec otherwise")
+    parser.add_argument("--holidays", help="a country such as US, whose holidays are covariates too")
     parser.add_argument("--only-with", action="store_true", help="skip the row without covariates")
     parser.add_argument("--series", type=int, help="the first N series of a set")
     parser.add_argument("--windows", type=int, help="fewer windows than the task has")
@@ -84,7 +85,13 @@ def main(arguments: Sequence[str]) -> int:
             began = time.monotonic()
             regressions = options.regressions.split(",") if options.regressions and covariates else None
             scores = measure(
-                rows, task, covariates, recipe=options.recipe, num_windows=windows, regressions=regressions
+                rows,
+                task,
+                covariates,
+                recipe=options.recipe,
+                num_windows=windows,
+                regressions=regressions,
+                holidays=options.holidays if covariates else None,
             )
             print(describe(name, covariates, scores, time.monotonic() - began), flush=True)
     return 0
@@ -110,6 +117,7 @@ def measure(
     recipe: str,
     num_windows: int,
     regressions: Sequence[str] | None = None,
+    holidays: str | None = None,
 ) -> pl.DataFrame:
     """Return the MASE of each model in each window: unique_id, cutoff, model, is_champion, mase."""
     with warnings.catch_warnings():
@@ -124,6 +132,7 @@ def measure(
             recipe=recipe,
             known_ahead=covariates or None,
             regressions=regressions,
+            holidays=holidays,
             future_missing="hold",
             source={"missing_rows": "gap", "ended": "forecast"},
             progress=False,

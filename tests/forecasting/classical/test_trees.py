@@ -239,6 +239,16 @@ def test_missing_package_is_refused_with_the_extra_that_installs_it(monkeypatch:
         check_installed("spec sales")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes libgomp from the system")
+def test_missing_library_of_the_system_is_refused_with_its_package(monkeypatch: Any) -> None:
+    def load(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(module.ctypes, "CDLL", load)
+    with pytest.raises(SpecError, match=r"needs the system's libgomp, .* libgomp1; .*\(libgomp.so.1: cannot open"):
+        check_installed("spec sales")
+
+
 def test_fit_and_forecast_leave_the_threads_of_torch_alone(promoted: tuple[Panel, np.ndarray]) -> None:
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
