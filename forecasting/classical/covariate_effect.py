@@ -44,6 +44,8 @@ _SHORTEST_SEASON = 7
 """Shortest season over which effects may differ."""
 _MOST_CUBED = 3.0
 """Most that a scaled covariate counts for in its cube."""
+_RARE = 0.001
+"""Share of the points at each end whose values of a covariate may be faults, such as 9,831 mm of rain in an hour."""
 _LEAST_SPREAD = 1e-9
 """Standard deviation up to which an input counts as constant."""
 
@@ -59,12 +61,12 @@ class Effect:
     """The effect of covariates on a series, over grid and horizon.
 
     Attributes:
-        effect_T: What covariates add to a value's asinh, or to its logarithm; 0 for their mean in the history.
+        effect_T: What covariates add to a value's asinh, or to its logarithm; its median in the history is 0.
         centre: Value whose asinh is 0.
         spread: Distance from it up to which asinh is linear; 0 where the effect is one on logarithms.
         is_closed_T: Where a value of a covariate has always come with a measurement of zero.
-        lowest: Lowest value that a forecast may have.
-        highest: Highest value that a forecast may have.
+        lowest: Lowest value that a forecast, or a value without the effect, may have.
+        highest: Highest value that these may have.
     """
 
     effect_T: Values
@@ -77,7 +79,8 @@ class Effect:
     def take_from(self, y_N: Values) -> Values:
         """Return a series without the effect; points at which a covariate means zero are gaps."""
         num = len(y_N)
-        return np.where(self.is_closed_T[:num], np.nan, self._move(y_N, -self.effect_T[:num]))
+        moved_N = np.clip(self._move(y_N, -self.effect_T[:num]), self.lowest, self.highest)
+        return np.where(self.is_closed_T[:num], np.nan, moved_N)
 
     def add_to(self, quantiles_FQ: Values) -> Values:
         """Return forecasts with the effect, 0 where a covariate means zero."""
@@ -123,6 +126,7 @@ def find_effect(y_N: Values, covariate_TK: Values, *, season_lengths: Sequence[i
     scaled_N = fill_from_past(np.ldexp(y_N[first : first + num], -exponent), season_length=season)
     is_closed_T = find_closed(scaled_N, covariate_TK)
     open_N = fill_closed(scaled_N, is_closed_T[:num], season)
+    covariate_TK = _without_faults(covariate_TK, num)
     found = _best(open_N, covariate_TK, season=season, back=back) if open_N.min() < open_N.max() else None
     if found is None and not is_closed_T.any():
         return None
@@ -200,7 +204,10 @@ def _best(open_N: Values, covariate_TK: Values, *, season: int, back: int) -> _E
         for place, (centre, spread) in enumerate(scales):
             if is_useful_M[place] and error_M[place] < least:
                 least = float(error_M[place])
-                best = _Estimate(x_TP @ coefficient_PM[:, place], centre, 0.0 if open_N.min() == 0 else spread)
+                effect_T = x_TP @ coefficient_PM[:, place]
+                most = np.abs(target_RM[:, place]).max()  # the largest change that was ever measured
+                effect_T = np.clip(effect_T - np.median(effect_T[:num]), -most, most)
+                best = _Estimate(effect_T, centre, 0.0 if open_N.min() == 0 else spread)
     return best
 
 
@@ -229,6 +236,17 @@ def _inputs(covariate_TK: Values, num: int, season: int, *, num_rows: int) -> It
     for number, x_TP in enumerate((plain_TK, few_TP, all_TP)):
         if not number or x_TP.shape[1] <= min(MOST_INPUTS, num_rows / ROWS_PER_INPUT):
             yield x_TP - x_TP[:num].mean(0)
+
+
+def _without_faults(covariate_TK: Values, num: int) -> Values:
+    """Return covariates whose values lie within, or not far from, the range of almost all values of the history."""
+    result_TK = covariate_TK.copy()
+    for value_T in result_TK.T:
+        least, most = np.quantile(value_T[:num], (_RARE, 1 - _RARE))
+        if len(np.unique(value_T[:num])) > 2 and least < most:
+            margin = REACH * (most - least)
+            np.clip(value_T, least - margin, most + margin, out=value_T)
+    return result_TK
 
 
 def _mean_over(x_TP: Values, season: int) -> Values:

@@ -140,3 +140,22 @@ def test_forecasters_of_a_panel_share_its_effects(
         other = replace(panel, covariate_SNK=panel.covariate_SNK[:, ::-1])
         assert not np.array_equal(first(other), second(panel))
     assert estimate.call_count == 2
+
+
+@pytest.mark.parametrize("has_zeros", [True, False])
+def test_one_impossible_value_of_a_covariate_moves_nothing_out_of_range(make_panel, has_zeros: bool) -> None:
+    """As traffic on the I-94 has it: 9,831 mm of rain in an hour that usually has none, and hours without a vehicle."""
+    rain_T = np.where(noise(14, 3014) > 1, np.abs(noise(15, 3014)), 0.0)
+    y_T = weeks(3014) * np.exp(-0.3 * rain_T) + np.abs(noise(16, 3014))
+    if has_zeros:
+        y_T[500:503] = 0.0
+    usual, faulty = rain_T.copy(), rain_T.copy()
+    faulty[1000] = 9831.3
+    panel = make_panel([y_T[:3000]], horizon=HORIZON)
+    found = [remainder_of(with_covariates(panel, x_T)) for x_T in (usual, faulty)]
+    for rest in found:
+        assert rest.effects
+        assert np.abs(rest.effects[0].effect_T).max() < 5
+        assert 0 <= rest.panel.y_SN.min() <= rest.panel.y_SN.max() < 1.5 * y_T.max()
+    elsewhere = np.arange(3000) != 1000
+    np.testing.assert_allclose(found[0].panel.y_SN[0, elsewhere], found[1].panel.y_SN[0, elsewhere], rtol=0.1, atol=2)
