@@ -119,7 +119,7 @@ $(RUNTIME): $(SOURCES)
 	$(call install,[worker$(comma)airflow])
 
 $(READY): $(SOURCES)
-	$(call install,[worker$(comma)airflow-postgres$(comma)dev])
+	$(call install,[worker$(comma)airflow-postgres$(comma)trees$(comma)dev])
 	@cp $(READY) $(RUNTIME)
 
 comma := ,

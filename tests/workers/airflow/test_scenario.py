@@ -51,7 +51,7 @@ def test_scenario_and_its_plan_reach_the_job(fake_ray: dict[str, Any]) -> None:
         ({"scenario": ""}, "plan needs scenario too"),
         ({"plan": "plans/dearer.parquet"}, "plan = 'plans/dearer.parquet' must be a URI or an absolute path"),
         ({"scenario": "forecast"}, "scenario = 'forecast' cannot be 'forecast'"),
-        ({"spec": small_spec()}, "spec 'small' has no covariates.future"),
+        ({"spec": small_spec()}, "needs covariates that are known ahead; spec 'small' has none"),
         ({"changed_only": True}, "changed_only cannot be combined with scenario"),
         ({"flow": "train"}, "cannot be given to job 'features' of flow 'train'"),
     ],
