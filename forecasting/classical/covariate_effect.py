@@ -45,7 +45,7 @@ _SHORTEST_SEASON = 7
 _MOST_CUBED = 3.0
 """Most that a scaled covariate counts for in its cube."""
 _RARE = 0.001
-"""Share of the points at each end whose values of a covariate may be faults, such as 9,831 mm of rain in an hour."""
+"""Share of the points at each end whose values of a covariate may be wrong, such as 9,831 mm of rain in an hour."""
 _LEAST_SPREAD = 1e-9
 """Standard deviation up to which an input counts as constant."""
 
@@ -126,7 +126,7 @@ def find_effect(y_N: Values, covariate_TK: Values, *, season_lengths: Sequence[i
     scaled_N = fill_from_past(np.ldexp(y_N[first : first + num], -exponent), season_length=season)
     is_closed_T = find_closed(scaled_N, covariate_TK)
     open_N = fill_closed(scaled_N, is_closed_T[:num], season)
-    covariate_TK = _without_faults(covariate_TK, num)
+    covariate_TK = _without_outliers(covariate_TK, num)
     found = _best(open_N, covariate_TK, season=season, back=back) if open_N.min() < open_N.max() else None
     if found is None and not is_closed_T.any():
         return None
@@ -238,7 +238,7 @@ def _inputs(covariate_TK: Values, num: int, season: int, *, num_rows: int) -> It
             yield x_TP - x_TP[:num].mean(0)
 
 
-def _without_faults(covariate_TK: Values, num: int) -> Values:
+def _without_outliers(covariate_TK: Values, num: int) -> Values:
     """Return covariates whose values lie within, or not far from, the range of almost all values of the history."""
     result_TK = covariate_TK.copy()
     for value_T in result_TK.T:

@@ -149,10 +149,10 @@ def test_one_impossible_value_of_a_covariate_moves_nothing_out_of_range(make_pan
     y_T = weeks(3014) * np.exp(-0.3 * rain_T) + np.abs(noise(16, 3014))
     if has_zeros:
         y_T[500:503] = 0.0
-    usual, faulty = rain_T.copy(), rain_T.copy()
-    faulty[1000] = 9831.3
+    usual, wrong = rain_T.copy(), rain_T.copy()
+    wrong[1000] = 9831.3
     panel = make_panel([y_T[:3000]], horizon=HORIZON)
-    found = [remainder_of(with_covariates(panel, x_T)) for x_T in (usual, faulty)]
+    found = [remainder_of(with_covariates(panel, x_T)) for x_T in (usual, wrong)]
     for rest in found:
         assert rest.effects
         assert np.abs(rest.effects[0].effect_T).max() < 5
