@@ -136,7 +136,7 @@ def _forecast_bikes(console: Console, root: Path, seconds: dict[str, float]) -> 
     """Return the forecasts with and without covariates, those of an earlier run of the same code if there are any."""
     folder = root / ".fleetcast" / "demo"
     if not os.environ.get(FRESH_VARIABLE) and (known := read_forecasts(folder)) is not None:
-        console.print(f"The rentals of bikes are forecast already, with this code; {FRESH_VARIABLE}=1 repeats it")
+        console.print(f"The rentals of bikes are forecast already, with this code; {FRESH_VARIABLE}=1 repeats this")
         return known
     console.print(
         f"\n[bold]{NUM_PARTS} of {NUM_PARTS}: fc.backtest forecasts rentals of bikes[/] – with weather, working days"

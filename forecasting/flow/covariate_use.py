@@ -19,7 +19,7 @@ def describe_use(spec: Spec) -> str:
     # Of holidays, and of what was published at times that are known, nothing is assumed.
     if foreseen := [name for name in covariates.known_ahead if name not in covariates.vintages]:
         which = "they" if len(foreseen) == len(names) else ", ".join(foreseen)
-        parts.append(f"backtests assume that {which} were known ahead as they are now")
+        parts.append(f"backtests assume that the values of {which} were known ahead as now")
     if covariates.of_past:
         parts.append(f"{', '.join(covariates.of_past)} are read at their values {spec.past_lag} steps before")
     return ", and ".join(parts)

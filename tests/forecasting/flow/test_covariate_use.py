@@ -37,7 +37,7 @@ def test_backtests_assume_nothing_of_covariates_with_vintages() -> None:
     fields = spec_of("price").model_dump(exclude_unset=True)
     both = Spec(**fields | {"covariates": {"future": ["price"], "tables": [table]}})
     assert describe_use(both).endswith(
-        "depend on them, and backtests assume that price were known ahead as they are now"
+        "depend on them, and backtests assume that the values of price were known ahead as now"
     )
     alone = Spec(**fields | {"covariates": {"tables": [table]}})
     assert describe_use(alone) == "covariates: rain; all forecasts but those of naives depend on them"
