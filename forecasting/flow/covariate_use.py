@@ -18,8 +18,8 @@ def describe_use(spec: Spec) -> str:
     parts = [f"covariates: {', '.join(names)}; all forecasts but those of naives depend on them"]
     # Of holidays, and of what was published at times that are known, nothing is assumed.
     if foreseen := [name for name in covariates.known_ahead if name not in covariates.vintages]:
-        which = "they" if len(foreseen) == len(names) else ", ".join(foreseen)
-        parts.append(f"backtests assume that the values of {which} were known ahead as now")
+        which = "their values" if len(foreseen) == len(names) else f"the values of {', '.join(foreseen)}"
+        parts.append(f"backtests assume that {which} were known ahead as now")
     if covariates.of_past:
         parts.append(f"{', '.join(covariates.of_past)} are read at their values {spec.past_lag} steps before")
     return ", and ".join(parts)

@@ -28,7 +28,7 @@ def test_covariates_of_the_past_say_where_they_are_read() -> None:
     spec = spec_of("price")
     covariates = spec.covariates.model_copy(update={"past": ("visits",)})
     said = describe_use(spec.model_copy(update={"covariates": covariates}))
-    assert "backtests assume that price were known ahead" in said
+    assert "backtests assume that the values of price were known ahead" in said
     assert said.endswith("visits are read at their values 14 steps before")
 
 
