@@ -21,7 +21,7 @@ WRITER = "fleetcast"
 
 
 class RunNotes:
-    """Listener that writes the note of each run of Fleetcast's DAGs when it ends; a note that a user wrote stays."""
+    """Listener that writes the note of each run of Fleetcast's DAGs that succeeds; a note that a user wrote stays."""
 
     @hookimpl
     def on_dag_run_success(self, dag_run: "DagRun", msg: str) -> None:
@@ -30,8 +30,10 @@ class RunNotes:
 
     @hookimpl
     def on_dag_run_failed(self, dag_run: "DagRun", msg: str) -> None:
-        """Write the note of a run that has failed, as far as a task has left one."""
-        write_note(dag_run)
+        """Take back the note of a run that had succeeded, was cleared and has failed now."""
+        written = dag_run.dag_run_note
+        if written is not None and written.user_id == WRITER:
+            written.content = None
 
 
 class RunNotePlugin(AirflowPlugin):

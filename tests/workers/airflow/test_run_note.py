@@ -73,6 +73,16 @@ def test_a_run_that_ends_gets_the_newest_note_of_its_tasks(session: Session, mak
     assert session.query(DagRunNote).count() == 1
 
 
+def test_a_cleared_run_that_fails_loses_the_note_of_its_success(session: Session, make_run: MakeRun) -> None:
+    run = make_run("shops__train", "shops, train up to 2026-01-01")  # the task that left it does not run again
+    LISTENER.on_dag_run_success(run, "success")
+    session.commit()
+    LISTENER.on_dag_run_failed(run, "task_failure")
+    session.commit()
+    session.expire_all()
+    assert run.note is None
+
+
 def test_a_note_fits_into_the_column(session: Session, make_run: MakeRun) -> None:
     run = make_run("fleetcast__delete_run", "x" * 999 + "\0" + "y" * 5)
     LISTENER.on_dag_run_success(run, "success")
@@ -93,6 +103,7 @@ def test_a_note_that_a_user_wrote_stays(session: Session, make_run: MakeRun, use
 def test_other_dags_and_runs_without_a_note_get_none(session: Session, make_run: MakeRun) -> None:
     other, without = make_run("sales", "theirs"), make_run("shops__forecast")
     for run in (other, without):
+        LISTENER.on_dag_run_success(run, "success")
         LISTENER.on_dag_run_failed(run, "task_failure")
         assert run.note is None
 
